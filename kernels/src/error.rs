@@ -1,0 +1,115 @@
+//! What callers' data can get wrong. Mistakes of this crate's own are panics, never these.
+
+use core::fmt;
+
+/// Everything a public function of this crate can refuse.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Error {
+    /// Two operands do not fit together.
+    Shape {
+        /// The operand that does not fit.
+        what: &'static str,
+        /// Rows and columns it should have had.
+        expected: (usize, usize),
+        /// Rows and columns it has.
+        found: (usize, usize),
+    },
+    /// A view reaches outside the slice it is made from.
+    OutOfBounds {
+        /// Length of the slice, in elements.
+        len: usize,
+        /// The lowest element index the view touches.
+        first: isize,
+        /// The highest element index the view touches.
+        last: isize,
+    },
+    /// A mutable view would reach the same element by two indices.
+    Overlap {
+        /// Row stride, in elements.
+        rs: isize,
+        /// Column stride, in elements.
+        cs: isize,
+    },
+    /// The instruction set was asked for by name, but this CPU (or this build) does not have it.
+    IsaUnavailable {
+        /// The name that was asked for.
+        name: String,
+    },
+    /// The backend was asked for by name, but this build does not hold it.
+    BackendUnavailable {
+        /// The name that was asked for.
+        name: String,
+    },
+    /// A triangular or LU factor has a zero on its diagonal: the matrix is singular.
+    ZeroPivot {
+        /// Index of the zero on the diagonal.
+        index: usize,
+    },
+    /// A factorisation met an infinity or a NaN.
+    NonFinite {
+        /// Index on the diagonal at which it was met.
+        index: usize,
+    },
+    /// An activation's inverse was asked for outside the activation's range.
+    Domain {
+        /// Sample (row) of the offending unit.
+        row: usize,
+        /// Column of the offending unit.
+        col: usize,
+    },
+    /// A parameter is outside its range.
+    Parameter {
+        /// Which parameter.
+        what: &'static str,
+        /// Its value.
+        value: f64,
+        /// What would be accepted.
+        accepted: &'static str,
+    },
+    /// Memory for packing or threads could not be had.
+    OutOfMemory {
+        /// How much was asked for.
+        bytes: usize,
+    },
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Shape { what, expected, found } => {
+                write!(f, "{what} should be {}x{}, but is {}x{}", expected.0, expected.1, found.0, found.1)
+            }
+            Self::OutOfBounds { len, first, last } => {
+                write!(f, "a view of elements {first}..={last} does not fit in a slice of {len}")
+            }
+            Self::Overlap { rs, cs } => {
+                write!(f, "strides {rs} and {cs} would let two indices reach one element of a mutable view")
+            }
+            Self::IsaUnavailable { name } => write!(
+                f,
+                "instruction set `{name}` is not available here (available: {})",
+                crate::Isa::available().map(|i| i.name()).collect::<Vec<_>>().join(", ")
+            ),
+            Self::BackendUnavailable { name } => write!(
+                f,
+                "backend `{name}` is not in this build (in it: {})",
+                crate::Backend::available().map(|b| b.name()).collect::<Vec<_>>().join(", ")
+            ),
+            Self::ZeroPivot { index } => write!(f, "singular matrix: zero pivot at index {index}"),
+            Self::NonFinite { index } => {
+                write!(f, "the matrix holds an infinity or NaN (met at pivot {index})")
+            }
+            Self::Domain { row, col } => write!(
+                f,
+                "sample {row}, unit {col}: the target lies outside the activation's range, so its inverse does not exist"
+            ),
+            Self::Parameter { what, value, accepted } => {
+                write!(f, "{what} is {value}, but must be {accepted}")
+            }
+            Self::OutOfMemory { bytes } => write!(f, "could not get {bytes} bytes of memory"),
+        }
+    }
+}
+
+impl core::error::Error for Error {}

@@ -1,0 +1,45 @@
+//! Kernels for training small networks exactly and fast: products, LU, triangular solves and the fused perturbation of GAIT-prop.
+//!
+//! What sets them apart is a promise: **the same bits everywhere**. AVX-512, AVX2, NEON and portable code, any blocking, any
+//! strides and any number of threads give results equal in every bit to the loops in [`reference`], which a person can read.
+//!
+//! * [`MatRef`], [`MatMut`]: strided views of slices, the only matrices here.
+//! * [`Plan`]: how to compute (instruction set, blocks, threads, backend), a value that the caller passes.
+//! * [`Scratch`]: packing memory, the caller's too. After the first use nothing is allocated.
+//! * [`gemm()`], [`trsm`], [`lu`], [`perturb`], [`epilogue`], [`reduce`]: the kernels.
+//!
+//! # House rules for `unsafe`
+//!
+//! It lives in `mat` (slices become pointers), `simd` (intrinsics), `gemm` (register tiles), `par` (disjoint pieces for threads),
+//! `scratch` and `backend`. Lengths and shapes are checked once at a safe door; every block says which fact it rests on and who
+//! established it. An instruction set is reached only through an [`Isa`], which only detection can make.
+
+mod backend;
+pub mod epilogue;
+mod error;
+mod gemm;
+mod isa;
+pub mod lu;
+mod mat;
+mod pack;
+mod par;
+pub mod perturb;
+mod real;
+pub mod reduce;
+pub mod reference;
+mod scratch;
+mod simd;
+pub mod trsm;
+mod tuning;
+mod unit;
+
+pub use backend::Backend;
+pub use error::Error;
+pub use gemm::{Plan, gemm, gemm_scratch};
+pub use isa::Isa;
+pub use mat::{MatMut, MatRef};
+pub use par::Par;
+pub use real::Real;
+pub use scratch::{Req, Scratch};
+pub use tuning::{Blocking, Caches};
+pub use unit::Unit;

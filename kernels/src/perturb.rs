@@ -1,0 +1,263 @@
+//! The fused perturbation: what a small nudge of a layer's activity amounts to before its activation function.
+//!
+//! # Equations
+//!
+//! A layer with activity y = f(h) and scaled error e is nudged to y + s·φ, with
+//!
+//! ```text
+//! φ = D² ∘ e   (weighting by the squared slope, D = f′(h): GAIT)      or      φ = e   (plain: ITP, and TP with s = 1)
+//! r = [ f⁻¹(y + s·φ) − f⁻¹(y) ] / s          x = D ∘ e
+//! ```
+//!
+//! r goes down through W⁻¹; x makes the weight gradient. Computed as written, r loses everything to cancellation once s is small
+//! (it is γ^k at depth k). Here the difference is taken in closed form, so that r is exact to rounding at any s:
+//!
+//! ```text
+//! identity            r = φ
+//! leaky ReLU, slope a, u = φ:
+//!   same side of 0    r = φ / D
+//!   down (y ≥ 0 > t)  r = u + (1/a − 1) v            v = u + y/s,  t = y + s·u
+//!   up   (y < 0 ≤ t)  r = u/a − (1/a − 1) v
+//! tanh                r = ½ [ψ(u/(1+y)) − ψ(−u/(1−y))]            ψ(z) = log1p(s z)/s, and z where s·z underflows
+//! ```
+//!
+//! y/s is used only where |y| ≤ s|u|, so it is bounded by |u| and cannot overflow. `Scale::Limit` is s → 0: r = φ/D everywhere.
+
+use crate::simd::{Fused, shells};
+use crate::{Error, Isa, MatMut, MatRef, Real, Unit};
+
+/// How an error becomes a nudge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weighting {
+    /// φ = D² ∘ e: GAIT-prop.
+    SlopeSquared,
+    /// φ = e: target propagation and its incremental form.
+    Plain,
+}
+
+/// How large the nudge is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Scale {
+    /// s → 0: the linear limit, in which nothing crosses a kink.
+    Limit,
+    /// This s ≥ 0, in f64 whatever the element type. 0 stands for a positive number too small for f64.
+    Finite(f64),
+}
+
+/// Everything about a perturbation but its data.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Perturbation {
+    /// The layer's activation function.
+    pub unit: Unit,
+    /// φ.
+    pub weighting: Weighting,
+    /// s.
+    pub scale: Scale,
+}
+
+/// Writes `r` and `x = D ∘ e` from a layer's activity `y` and scaled error `e`; see the [module](self).
+///
+/// Shapes: all batch×n; `slope` is f′(h), needed where [`Unit::keeps_slope`] and not read elsewhere. Reads y and e once.
+/// Relative error of r: a few units of roundoff at every s, given y and e exactly (and never less accurate than y itself allows:
+/// where a kink is crossed, y's own rounding counts 1/s times).
+///
+/// # Errors
+/// [`Error::Shape`]; [`Error::Parameter`] for a slope or scale out of range; [`Error::Domain`] with the first unit whose nudged
+/// activity lies outside f's range (`r` and `x` are then unspecified).
+///
+/// # Panics
+/// Never on caller data.
+///
+/// Source: Ahmad, van Gerven and Ambrogioni, GAIT-prop, 2020, eq. 10 and 11, in difference form.
+#[allow(clippy::too_many_arguments)]
+pub fn perturb<T: Real>(
+    p: Perturbation,
+    y: MatRef<'_, T>,
+    slope: Option<MatRef<'_, T>>,
+    e: MatRef<'_, T>,
+    r: MatMut<'_, T>,
+    x: MatMut<'_, T>,
+    isa: Isa,
+) -> Result<(), Error> {
+    let shape = y.shape();
+    p.unit.check()?;
+    if let Scale::Finite(s) = p.scale
+        && !(s >= 0.0 && s.is_finite())
+    {
+        let accepted = "at least 0 and finite";
+        return Err(Error::Parameter { what: "the scale of the perturbation", value: s, accepted });
+    }
+    e.expect_shape("the error", shape)?;
+    r.expect_shape("the perturbation", shape)?;
+    x.expect_shape("the weighted error", shape)?;
+    let slope = kept_slope(p.unit, slope, y)?;
+    match first_outside(isa, p, y, slope, e, r, x) {
+        None => Ok(()),
+        Some((row, col)) => Err(Error::Domain { row, col }),
+    }
+}
+
+/// Writes `x = D ∘ e` alone: all that backpropagation needs.
+///
+/// # Errors
+/// [`Error::Shape`]; [`Error::Parameter`] for a slope out of range.
+pub fn weigh<T: Real>(
+    unit: Unit,
+    y: MatRef<'_, T>,
+    slope: Option<MatRef<'_, T>>,
+    e: MatRef<'_, T>,
+    x: MatMut<'_, T>,
+    isa: Isa,
+) -> Result<(), Error> {
+    unit.check()?;
+    e.expect_shape("the error", y.shape())?;
+    x.expect_shape("the weighted error", y.shape())?;
+    let slope = kept_slope(unit, slope, y)?;
+    weigh_all(isa, unit, y, slope, e, x);
+    Ok(())
+}
+
+/// The slopes where they are needed; elsewhere y stands in, so that the loops have something to walk along.
+fn kept_slope<'a, T>(unit: Unit, slope: Option<MatRef<'a, T>>, y: MatRef<'a, T>) -> Result<MatRef<'a, T>, Error> {
+    match slope {
+        Some(slope) if unit.keeps_slope() => {
+            slope.expect_shape("the kept slopes", y.shape())?;
+            Ok(slope)
+        }
+        None if unit.keeps_slope() => Err(Error::Shape { what: "the kept slopes", expected: y.shape(), found: (0, 0) }),
+        _ => Ok(y),
+    }
+}
+
+shells! {
+    fn first_outside = first_outside_body(p: Perturbation, y: MatRef<'_, T>, slope: MatRef<'_, T>, e: MatRef<'_, T>,
+        r: MatMut<'_, T>, x: MatMut<'_, T>) -> Option<(usize, usize)>
+}
+
+#[inline(always)]
+fn first_outside_body<T: Real, M: Fused>(
+    p: Perturbation,
+    y: MatRef<'_, T>,
+    slope: MatRef<'_, T>,
+    e: MatRef<'_, T>,
+    mut r: MatMut<'_, T>,
+    mut x: MatMut<'_, T>,
+) -> Option<(usize, usize)> {
+    let mut outside = None;
+    for i in 0..y.nrows() {
+        if let (Some(y), Some(d), Some(e), Some(r), Some(x)) = (y.row(i), slope.row(i), e.row(i), r.row_mut(i), x.row_mut(i)) {
+            for j in 0..y.len() {
+                let one = one(p, y[j], d[j], e[j]);
+                (r[j], x[j]) = (one.r, one.x);
+                if one.outside && outside.is_none() {
+                    outside = Some((i, j));
+                }
+            }
+        } else {
+            for j in 0..y.ncols() {
+                let one = one(p, y.get(i, j), slope.get(i, j), e.get(i, j));
+                r.set(i, j, one.r);
+                x.set(i, j, one.x);
+                if one.outside && outside.is_none() {
+                    outside = Some((i, j));
+                }
+            }
+        }
+    }
+    outside
+}
+
+shells! {
+    fn weigh_all = weigh_all_body(unit: Unit, y: MatRef<'_, T>, slope: MatRef<'_, T>, e: MatRef<'_, T>, x: MatMut<'_, T>)
+}
+
+#[inline(always)]
+fn weigh_all_body<T: Real, M: Fused>(unit: Unit, y: MatRef<'_, T>, slope: MatRef<'_, T>, e: MatRef<'_, T>, mut x: MatMut<'_, T>) {
+    for i in 0..y.nrows() {
+        if let (Some(y), Some(d), Some(e), Some(x)) = (y.row(i), slope.row(i), e.row(i), x.row_mut(i)) {
+            for (((x, &y), &d), &e) in x.iter_mut().zip(y).zip(d).zip(e) {
+                *x = unit.slope(y, d) * e;
+            }
+        } else {
+            for j in 0..y.ncols() {
+                x.set(i, j, unit.slope(y.get(i, j), slope.get(i, j)) * e.get(i, j));
+            }
+        }
+    }
+}
+
+/// One unit's result.
+struct One<T> {
+    r: T,
+    x: T,
+    outside: bool,
+}
+
+/// The perturbation of one unit. Rust contracts nothing, so the same operations give the same bits in every shell.
+#[inline(always)]
+fn one<T: Real>(p: Perturbation, y: T, kept: T, e: T) -> One<T> {
+    let d = p.unit.slope(y, kept);
+    let x = d * e;
+    let inside = |r| One { r, x, outside: false };
+    match p.unit {
+        Unit::Identity => inside(e),
+        Unit::LeakyRelu { slope } => {
+            let inverse = if y < T::ZERO { 1.0 / slope } else { 1.0 };
+            let (u, same_side) = match p.weighting {
+                Weighting::SlopeSquared => (d * x, x),
+                Weighting::Plain => (e, T::from_f64(inverse) * e),
+            };
+            match p.scale {
+                Scale::Finite(s) if crosses(y, u, s) => inside(crossing(slope, y, u, s)),
+                _ => inside(same_side),
+            }
+        }
+        Unit::Tanh => {
+            // In f64 whatever T is: s may lie far below f32's range, and the logarithms are what costs.
+            let (y, d, e) = (y.to_f64(), d.to_f64(), e.to_f64());
+            // The smaller of 1 − y and 1 + y would cancel; the product of both is d.
+            let large = 1.0 + y.abs();
+            let small = d / large;
+            let (above, below) = if y >= 0.0 { (small, large) } else { (large, small) };
+            // u/(1+y) and u/(1−y).
+            let (up, down) = match p.weighting {
+                Weighting::SlopeSquared => (above * (d * e), below * (d * e)),
+                Weighting::Plain => (e / below, e / above),
+            };
+            match p.scale {
+                Scale::Limit => inside(T::from_f64(0.5 * (up + down))),
+                Scale::Finite(s) => One {
+                    r: T::from_f64(0.5 * (scaled_log1p(s, up) - scaled_log1p(s, -down))),
+                    x,
+                    // A NaN error is the caller's to notice; it is not outside.
+                    outside: s * up <= -1.0 || s * down >= 1.0,
+                },
+            }
+        }
+    }
+}
+
+/// Whether y and y + s·u lie on different sides of the kink at 0, decided without forming the sum. A unit at exactly 0 crosses
+/// whenever it is nudged down, even if s·u is too small for a number.
+#[inline(always)]
+fn crosses<T: Real>(y: T, u: T, s: f64) -> bool {
+    let (y, u) = (y.to_f64(), u.to_f64());
+    let reach = s * u.abs();
+    if y >= 0.0 { u < 0.0 && (y < reach || y == 0.0) } else { u > 0.0 && -y <= reach }
+}
+
+/// r of a unit that crosses. In f64: it happens to few units, and y/s wants the range.
+#[inline(always)]
+fn crossing<T: Real>(slope: f64, y: T, u: T, s: f64) -> T {
+    let (y, u) = (y.to_f64(), u.to_f64());
+    let from_kink = if y == 0.0 { 0.0 } else { y / s };
+    let beyond = (1.0 / slope - 1.0) * (u + from_kink);
+    T::from_f64(if y >= 0.0 { u + beyond } else { u / slope - beyond })
+}
+
+/// ψ(z) = log1p(s·z)/s, which is z where s·z is too small for a number.
+#[inline(always)]
+fn scaled_log1p(s: f64, z: f64) -> f64 {
+    let sz = s * z;
+    if sz.abs() < f64::MIN_POSITIVE { z } else { libm::log1p(sz) / s }
+}

@@ -1,0 +1,74 @@
+//! Sums, in f64 and in one fixed order, so that threads and instruction sets cannot change them.
+
+use crate::simd::{Fused, shells};
+use crate::{Error, Isa, MatRef, Real};
+
+/// Rows below which [`column_means`] adds one after another; above, halves are added to each other.
+const RUN: usize = 8;
+
+/// The mean over the rows of `x` (batch×n) into `out` (n): a tree that halves the batch, sums of 8 rows at its leaves, all in f64.
+///
+/// # Errors
+/// [`Error::Shape`] if `out` is not n long.
+pub fn column_means<T: Real>(x: MatRef<'_, T>, out: &mut [T]) -> Result<(), Error> {
+    let (batch, n) = x.shape();
+    if out.len() != n {
+        return Err(Error::Shape { what: "the means", expected: (1, n), found: (1, out.len()) });
+    }
+    for (j, out) in out.iter_mut().enumerate() {
+        let sum = tree(0, batch, &|i| x.get(i, j).to_f64());
+        *out = T::from_f64(sum / batch.max(1) as f64);
+    }
+    Ok(())
+}
+
+/// The sum of `f(i)` over from .. to, by the same tree.
+fn tree(from: usize, to: usize, f: &impl Fn(usize) -> f64) -> f64 {
+    if to - from <= RUN {
+        return (from..to).map(f).sum();
+    }
+    let middle = from + (to - from) / 2;
+    tree(from, middle, f) + tree(middle, to, f)
+}
+
+/// Lanes of a [`dot`]: enough for two of the widest words.
+const LANES: usize = 16;
+
+/// Σ aᵢ bᵢ in f64: 16 interleaved sums, added by halving at the end. With a = b, the square of the Euclidean norm.
+///
+/// # Errors
+/// [`Error::Shape`] if the lengths differ.
+pub fn dot<T: Real>(a: &[T], b: &[T], isa: Isa) -> Result<f64, Error> {
+    if a.len() != b.len() {
+        let (expected, found) = ((1, a.len()), (1, b.len()));
+        return Err(Error::Shape { what: "the second factor of a scalar product", expected, found });
+    }
+    Ok(dot_all(isa, a, b))
+}
+
+shells! {
+    fn dot_all = dot_body(a: &[T], b: &[T]) -> f64
+}
+
+#[inline(always)]
+fn dot_body<T: Real, M: Fused>(a: &[T], b: &[T]) -> f64 {
+    let mut sums = [0f64; LANES];
+    let (whole_a, rest_a) = a.as_chunks::<LANES>();
+    let (whole_b, rest_b) = b.as_chunks::<LANES>();
+    for (a, b) in whole_a.iter().zip(whole_b) {
+        for lane in 0..LANES {
+            sums[lane] += a[lane].to_f64() * b[lane].to_f64();
+        }
+    }
+    for ((sum, a), b) in sums.iter_mut().zip(rest_a).zip(rest_b) {
+        *sum += a.to_f64() * b.to_f64();
+    }
+    let mut width = LANES / 2;
+    while width > 0 {
+        for lane in 0..width {
+            sums[lane] += sums[lane + width];
+        }
+        width /= 2;
+    }
+    sums[0]
+}

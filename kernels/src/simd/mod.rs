@@ -1,0 +1,204 @@
+//! Vector words, one file an instruction set. Nothing here knows what a matrix is.
+//!
+//! An arithmetic body is written once, generic over [`Lanes`] (or over [`Fused`] when the compiler may choose the words), and
+//! compiled once per instruction set inside a thin shell that enables the features. The shells are reached only through an
+//! [`Isa`](crate::Isa), whose existence proves that this CPU has them.
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx512;
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod neon;
+pub(crate) mod portable;
+
+use crate::gemm::micro::KernelRow;
+use crate::{Isa, Real};
+
+/// A vector word of `LEN` elements of type `T`.
+///
+/// # Safety
+/// Every method requires the instruction set of the implementing file; the caller runs inside that file's shell.
+/// `load` and `store` touch `LEN` elements from the pointer, their `_first` twins exactly the first `n ≤ LEN` (the other lanes
+/// are loaded as 0). No alignment is required beyond T's.
+pub(crate) trait Lanes<T>: Copy {
+    /// Elements in a word.
+    const LEN: usize;
+    /// The same element in every lane.
+    unsafe fn splat(x: T) -> Self;
+    /// `LEN` elements.
+    unsafe fn load(p: *const T) -> Self;
+    /// The first `n` elements; 0 in the other lanes.
+    unsafe fn load_first(p: *const T, n: usize) -> Self;
+    /// `LEN` elements.
+    unsafe fn store(self, p: *mut T);
+    /// The first `n` elements; memory behind them is not touched.
+    unsafe fn store_first(self, p: *mut T, n: usize);
+    /// `self · b + c`, rounded once.
+    unsafe fn mul_add(self, b: Self, c: Self) -> Self;
+    /// `self · b`.
+    unsafe fn mul(self, b: Self) -> Self;
+}
+
+/// How a body that leaves vectorisation to the compiler gets its fused multiply-add.
+pub(crate) trait Fused {
+    /// `a · b + c`, rounded once.
+    fn fma<T: Real>(a: T, b: T, c: T) -> T;
+}
+
+/// The CPU's own instruction; for shells that enable it.
+pub(crate) struct Hardware;
+/// From operations that every CPU has.
+pub(crate) struct Emulated;
+
+impl Fused for Hardware {
+    #[inline(always)]
+    fn fma<T: Real>(a: T, b: T, c: T) -> T {
+        a.mul_add(b, c)
+    }
+}
+
+impl Fused for Emulated {
+    #[inline(always)]
+    fn fma<T: Real>(a: T, b: T, c: T) -> T {
+        a.fma_portable(b, c)
+    }
+}
+
+/// The matrix kernels of an element type: one row of the table an instruction set.
+pub trait HasKernels: Sized {
+    /// The row of `isa`.
+    #[doc(hidden)]
+    fn kernel_row(isa: Isa) -> &'static KernelRow<Self>;
+}
+
+/// Emits, for a body `fn body<T: Real, M: Fused>(…)`, the same body compiled for every instruction set and a function that picks
+/// by [`Isa`]. Rust never contracts `a * b + c` by itself, so every version computes the same bits.
+macro_rules! shells {
+    ($(#[$doc:meta])* $vis:vis fn $name:ident = $body:ident ( $($arg:ident : $ty:ty),* $(,)? ) $(-> $ret:ty)?) => {
+        $(#[$doc])*
+        #[allow(clippy::too_many_arguments)]
+        $vis fn $name<T: $crate::Real>(isa: $crate::Isa, $($arg: $ty),*) $(-> $ret)? {
+            use $crate::isa::Kind;
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw,avx2,fma")]
+            #[allow(clippy::too_many_arguments)]
+            fn avx512<T: $crate::Real>($($arg: $ty),*) $(-> $ret)? {
+                $body::<T, $crate::simd::Hardware>($($arg),*)
+            }
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma")]
+            #[allow(clippy::too_many_arguments)]
+            fn avx2<T: $crate::Real>($($arg: $ty),*) $(-> $ret)? {
+                $body::<T, $crate::simd::Hardware>($($arg),*)
+            }
+            match isa.kind() {
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: an `Isa` of this kind exists only where `Isa::available` has found exactly these features.
+                Kind::Avx512 => unsafe { avx512($($arg),*) },
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: as above.
+                Kind::Avx2 => unsafe { avx2($($arg),*) },
+                // NEON and its fused multiply-add are part of every aarch64 target: no shell is needed.
+                #[cfg(target_arch = "aarch64")]
+                Kind::Neon => $body::<T, $crate::simd::Hardware>($($arg),*),
+                Kind::Portable => $body::<T, $crate::simd::Emulated>($($arg),*),
+            }
+        }
+    };
+}
+pub(crate) use shells;
+
+/// Emits the table of register tiles of one element type on one instruction set: heights 1 to the number given, each a shell of
+/// [`tile`](crate::gemm::micro::tile) with the features enabled.
+macro_rules! kernel_row {
+    ($row:ident, $t:ty, $lanes:ty, $words:expr, $isa:literal, [$($mr:literal),+ $(,)?] $(, $feature:literal)?) => {
+        pub(crate) static $row: $crate::gemm::micro::KernelRow<$t> = {
+            $(#[target_feature(enable = $feature)])?
+            unsafe fn shell<const MR: usize>(t: &$crate::gemm::micro::Tile<$t>) {
+                // SAFETY: the tile's obligations are the caller's; the features are enabled here.
+                unsafe { $crate::gemm::micro::tile::<$t, $lanes, MR, { $words }>(t) }
+            }
+            $crate::gemm::micro::KernelRow {
+                isa: $isa,
+                nr: $words * <$lanes as $crate::simd::Lanes<$t>>::LEN,
+                tiles: &[$(shell::<$mr>),+],
+            }
+        };
+    };
+}
+pub(crate) use kernel_row;
+
+macro_rules! has_kernels {
+    ($t:ty, $row:ident) => {
+        impl HasKernels for $t {
+            fn kernel_row(isa: Isa) -> &'static KernelRow<Self> {
+                use crate::isa::Kind;
+                match isa.kind() {
+                    Kind::Portable => &portable::$row,
+                    #[cfg(target_arch = "x86_64")]
+                    Kind::Avx2 => &avx2::$row,
+                    #[cfg(target_arch = "x86_64")]
+                    Kind::Avx512 => &avx512::$row,
+                    #[cfg(target_arch = "aarch64")]
+                    Kind::Neon => &neon::$row,
+                }
+            }
+        }
+    };
+}
+has_kernels!(f32, F32);
+has_kernels!(f64, F64);
+
+#[cfg(test)]
+mod tests {
+    use super::Lanes;
+    use crate::{Isa, Real};
+
+    /// `_first` touches its n elements and nothing else; the other lanes are 0.
+    unsafe fn partial_words<T: Real, V: Lanes<T>>() {
+        let source: Vec<T> = (0..V::LEN).map(|i| T::from_f64(i as f64 + 1.0)).collect();
+        for n in 0..=V::LEN {
+            // Exactly n elements, so that a read past them is one past an allocation.
+            let short = source[..n].to_vec();
+            let mut whole = vec![T::NAN; V::LEN];
+            // SAFETY: `short` holds n elements, `whole` LEN; the caller has the instruction set.
+            unsafe { V::load_first(short.as_ptr(), n).store(whole.as_mut_ptr()) };
+            for (i, x) in whole.iter().enumerate() {
+                assert_eq!(*x, if i < n { source[i] } else { T::ZERO });
+            }
+            let mut fenced = vec![T::from_f64(-7.0); V::LEN + 1];
+            // SAFETY: `fenced` holds more than n elements; the caller has the instruction set.
+            unsafe { V::load(source.as_ptr()).store_first(fenced.as_mut_ptr(), n) };
+            for (i, x) in fenced.iter().enumerate() {
+                assert_eq!(*x, if i < n { source[i] } else { T::from_f64(-7.0) });
+            }
+        }
+    }
+
+    #[test]
+    fn partial_loads_and_stores_stay_inside() {
+        let has = |name| Isa::named(name).is_ok();
+        // SAFETY (all): the instruction set is there, asked just before; the portable one always is.
+        unsafe {
+            partial_words::<f32, super::portable::Word<f32, 8>>();
+            partial_words::<f64, super::portable::Word<f64, 4>>();
+            #[cfg(target_arch = "x86_64")]
+            if has("avx2") {
+                partial_words::<f32, super::avx2::F32x8>();
+                partial_words::<f64, super::avx2::F64x4>();
+            }
+            #[cfg(target_arch = "x86_64")]
+            if has("avx512") {
+                partial_words::<f32, super::avx512::F32x16>();
+                partial_words::<f64, super::avx512::F64x8>();
+            }
+            #[cfg(target_arch = "aarch64")]
+            if has("neon") {
+                partial_words::<f32, super::neon::F32x4>();
+                partial_words::<f64, super::neon::F64x2>();
+            }
+        }
+        let _ = has;
+    }
+}

@@ -1,0 +1,172 @@
+//! Block sizes: from the caches when nothing is said, or whatever the caller passes. Never a global.
+
+use crate::gemm::micro::KernelRow;
+use crate::{Error, Real};
+
+/// Sizes of the data caches of one core, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caches {
+    /// First level.
+    pub l1: usize,
+    /// Second level.
+    pub l2: usize,
+    /// Third level (shared; all of it).
+    pub l3: usize,
+}
+
+impl Default for Caches {
+    /// A modest CPU: for targets on which nothing can be asked.
+    fn default() -> Self {
+        Self { l1: 32 << 10, l2: 512 << 10, l3: 4 << 20 }
+    }
+}
+
+impl Caches {
+    /// What this CPU says of itself; the defaults where it says nothing.
+    pub fn detect() -> Self {
+        #[cfg(all(target_arch = "x86_64", not(miri)))]
+        if let Some(caches) = Self::from_cpuid() {
+            return caches;
+        }
+        Self::default()
+    }
+
+    /// Deterministic cache parameters: leaf 4 (Intel) or 0x8000001D (AMD), one sub-leaf a cache.
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    fn from_cpuid() -> Option<Self> {
+        use core::arch::x86_64::{__cpuid, __cpuid_count};
+        let leaf = if __cpuid(0x8000_0000).eax >= 0x8000_001D && __cpuid_count(0x8000_001D, 0).eax & 31 != 0 {
+            0x8000_001D
+        } else if __cpuid(0).eax >= 4 {
+            4
+        } else {
+            return None;
+        };
+        let mut sizes = [0usize; 4];
+        for sub in 0..16 {
+            let r = __cpuid_count(leaf, sub);
+            let (kind, level) = (r.eax & 31, (r.eax >> 5) & 7);
+            match kind {
+                0 => break,
+                // Data or unified.
+                1 | 3 if level <= 3 => {
+                    let ways = (r.ebx >> 22) as usize + 1;
+                    let partitions = ((r.ebx >> 12) & 0x3ff) as usize + 1;
+                    let line = (r.ebx & 0xfff) as usize + 1;
+                    let sets = r.ecx as usize + 1;
+                    sizes[level as usize] = ways * partitions * line * sets;
+                }
+                _ => {}
+            }
+        }
+        let [_, l1, l2, l3] = sizes;
+        // Under some hypervisors the leaves are there but empty.
+        (l1 >= 4 << 10 && l2 >= l1).then_some(Self { l1, l2, l3: l3.max(l2) })
+    }
+}
+
+/// The three cache blocks of the five loops, and the height of the register tile. Any values give the same bits.
+///
+/// ```
+/// use gaitprop_kernels::Blocking;
+/// // Tiny blocks, to meet every boundary on small matrices.
+/// let tiny = Blocking::new(3, 5, 7, 2)?;
+/// assert_eq!(tiny.kc(), 5);
+/// assert!(Blocking::new(0, 5, 7, 2).is_err());
+/// # Ok::<(), gaitprop_kernels::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Blocking {
+    mc: usize,
+    kc: usize,
+    nc: usize,
+    mr: usize,
+}
+
+impl Blocking {
+    /// At most `mc` rows of A and `kc` of the chain packed at a time, at most `nc` columns of B, tiles of at most `mr` rows (and
+    /// never more than the kernel has).
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] if one of them is 0.
+    pub fn new(mc: usize, kc: usize, nc: usize, mr: usize) -> Result<Self, Error> {
+        for (what, value) in [("mc", mc), ("kc", kc), ("nc", nc), ("mr", mr)] {
+            if value == 0 {
+                return Err(Error::Parameter { what, value: 0.0, accepted: "at least 1" });
+            }
+        }
+        Ok(Self { mc, kc, nc, mr })
+    }
+
+    /// From the caches: a panel of B (kc × NR) in half of L1, the block of A (mc × kc) in half of L2, the block of B (kc × nc) in
+    /// half of L3, or in 8 MiB if L3 is larger (it is shared).
+    pub(crate) fn from_caches<T: Real>(row: &KernelRow<T>, caches: Caches) -> Self {
+        let size = size_of::<T>();
+        // A chain that is not interrupted saves a reload of C, worth more than the L1 fit it costs up to 1024 elements.
+        let kc = (caches.l1 / (2 * row.nr * size)).max(1024);
+        let mc = (caches.l2 / (2 * kc * size)).max(2 * row.mr());
+        let nc = (caches.l3.min(16 << 20) / (2 * kc * size)).max(8 * row.nr);
+        Self { mc, kc, nc, mr: row.mr() }
+    }
+
+    /// Rows of A packed at a time.
+    pub const fn mc(&self) -> usize {
+        self.mc
+    }
+    /// Length of the chain packed at a time.
+    pub const fn kc(&self) -> usize {
+        self.kc
+    }
+    /// Columns of B packed at a time.
+    pub const fn nc(&self) -> usize {
+        self.nc
+    }
+    /// Rows of the register tile.
+    pub const fn mr(&self) -> usize {
+        self.mr
+    }
+}
+
+/// Cuts `len` into the fewest parts of at most `most`, nearly equal: 60 rows with at most 14 become 5 × 12, never 4 × 14 and a
+/// remainder of 4. Yields (start, length).
+pub(crate) fn near_equal(len: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
+    in_parts(len, len.div_ceil(most))
+}
+
+/// Cuts `len` into `parts` nearly equal parts; yields (start, length).
+pub(crate) fn in_parts(len: usize, parts: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..parts).map(move |i| {
+        let cut = |i: usize| i * (len / parts) + i.min(len % parts);
+        (cut(i), cut(i + 1) - cut(i))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_nearly_equal_and_cover() {
+        assert_eq!(near_equal(60, 14).map(|p| p.1).collect::<Vec<_>>(), [12; 5]);
+        assert_eq!(near_equal(0, 14).count(), 0);
+        for len in 1..200 {
+            for most in 1..40 {
+                let parts: Vec<_> = near_equal(len, most).collect();
+                let (low, high) = (parts.iter().map(|p| p.1).min(), parts.iter().map(|p| p.1).max());
+                assert!(high.unwrap() <= most && high.unwrap() - low.unwrap() <= 1);
+                let mut next = 0;
+                for (start, n) in parts {
+                    assert_eq!(start, next);
+                    next += n;
+                }
+                assert_eq!(next, len);
+            }
+        }
+    }
+
+    #[test]
+    fn caches_are_plausible() {
+        let c = Caches::detect();
+        assert!(c.l1 >= 4 << 10 && c.l1 <= c.l2 && c.l2 <= c.l3, "{c:?}");
+    }
+}

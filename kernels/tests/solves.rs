@@ -1,0 +1,163 @@
+//! LU and triangular solves: the bits of the textbook loops, small residuals, and errors instead of quiet NaN.
+#![allow(missing_docs)]
+
+mod support;
+
+use gaitprop_kernels::trsm::{Diag, solve_upper_right};
+use gaitprop_kernels::{Error, MatMut, MatRef, Plan, Real, Scratch, lu, reference};
+use proptest::prelude::*;
+use support::*;
+
+fn check_trsm<T: Real>(n: usize, batch: usize, layouts: [Layout; 2], unit: bool, seed: u64) -> Result<(), TestCaseError> {
+    let mut value = reals::<T>(seed);
+    let (mut i, mut j) = (0, 0);
+    let u = Fenced::new((n, n), layouts[0], || {
+        // Row by row: NaN where nothing may be read, a dominant diagonal.
+        let v = match i.cmp(&j) {
+            std::cmp::Ordering::Greater => T::NAN,
+            std::cmp::Ordering::Equal if unit => T::NAN,
+            std::cmp::Ordering::Equal => value() + T::from_f64(if seed % 2 == 0 { 3.0 } else { -3.0 }),
+            std::cmp::Ordering::Less => value(),
+        };
+        j += 1;
+        if j == n {
+            (i, j) = (i + 1, 0);
+        }
+        v * T::from_f64(if i == j { 1.0 } else { 0.3 })
+    });
+    let b = Fenced::new((batch, n), layouts[1], &mut value);
+    let mut want = b.clone();
+    reference::solve_upper_right(u.view(), unit, want.view_mut());
+    let pool = pool(3);
+    for plan in plans(&pool, None) {
+        let mut got = b.clone();
+        let diag = if unit { Diag::Unit } else { Diag::Stored };
+        solve_upper_right(u.view(), diag, got.view_mut(), &plan, &mut Scratch::new()).unwrap();
+        let difference = first_difference(want.view(), got.view());
+        prop_assert!(difference.is_none(), "{}: {}", plan.isa, difference.unwrap());
+        prop_assert!(got.fences_stand());
+    }
+    Ok(())
+}
+
+fn check_lu<T: Real>(n: usize, layout: Layout, seed: u64) -> Result<(), TestCaseError> {
+    let mut value = reals::<T>(seed);
+    let a = Fenced::new((n, n), layout, &mut value);
+    let mut want = a.clone();
+    let mut want_pivots = vec![0; n];
+    reference::lu(want.view_mut(), &mut want_pivots).unwrap();
+    let pool = pool(3);
+    let batch = 5;
+    for plan in plans(&pool, None) {
+        let mut got = a.clone();
+        let mut pivots = vec![usize::MAX; n];
+        let mut scratch = Scratch::new();
+        lu::factor(got.view_mut(), &mut pivots, &plan, &mut scratch).unwrap();
+        prop_assert_eq!(&pivots, &want_pivots);
+        let difference = first_difference(want.view(), got.view());
+        prop_assert!(difference.is_none(), "{}: {}", plan.isa, difference.unwrap());
+        prop_assert!(got.fences_stand());
+        // X·A = B and A·Y = Bᵀ, by their residuals; backward stable: relative to |X||A|, a few n·u.
+        let b = Fenced::new((batch, n), Layout::Rows, &mut value);
+        let (mut x, mut y) = (b.clone(), b.clone());
+        lu::solve_right(got.view(), &pivots, x.view_mut(), &plan, &mut scratch).unwrap();
+        lu::solve_left(got.view(), &pivots, y.view_mut().t(), &plan, &mut scratch).unwrap();
+        for (x, a) in [(x.view(), a.view()), (y.view(), a.view().t())] {
+            for i in 0..batch {
+                for j in 0..n {
+                    let (mut sum, mut size) = (0.0, 0.0);
+                    for k in 0..n {
+                        let p = x.get(i, k).to_f64() * a.get(k, j).to_f64();
+                        sum += p;
+                        size += p.abs();
+                    }
+                    let error = (sum - b.view().get(i, j).to_f64()).abs();
+                    // Growth in partial pivoting stays below 10 at these sizes; sums in the oracle add little.
+                    let bound = 30.0 * n as f64 * T::UNIT_ROUNDOFF * (size + 1.0);
+                    prop_assert!(error <= bound, "residual {error:e} above {bound:e} at n = {n}");
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(120))]
+
+    #[test]
+    fn triangular_solves_equal_the_loop(n in 0usize..120, batch in 0usize..20, layouts in [any_layout(), any_layout()], unit: bool, seed: u64) {
+        check_trsm::<f32>(n, batch, layouts, unit, seed)?;
+        check_trsm::<f64>(n, batch, layouts, unit, seed)?;
+    }
+
+    #[test]
+    fn lu_equals_the_loop(n in 1usize..120, layout in any_layout(), seed: u64) {
+        check_lu::<f32>(n, layout, seed)?;
+        check_lu::<f64>(n, layout, seed)?;
+    }
+}
+
+#[test]
+fn lu_at_a_training_width() {
+    check_lu::<f32>(500, Layout::Rows, 1).unwrap();
+}
+
+#[test]
+fn singular_and_broken_matrices_are_named() {
+    let plan = Plan::new();
+    let mut scratch = Scratch::new();
+    let n = 40;
+    let mut value = reals::<f64>(5);
+    let mut a: Vec<f64> = (0..n * n).map(|_| value()).collect();
+    // An empty column: whatever the pivoting, step 17 finds nothing.
+    for row in a.chunks_mut(n) {
+        row[17] = 0.0;
+    }
+    let mut pivots = vec![0; n];
+    let result = lu::factor(MatMut::new(&mut a, n, n).unwrap(), &mut pivots, &plan, &mut scratch);
+    assert_eq!(result, Err(Error::ZeroPivot { index: 17 }));
+
+    let mut a: Vec<f64> = (0..n * n).map(|_| value()).collect();
+    a[3 * n] = f64::INFINITY;
+    let result = lu::factor(MatMut::new(&mut a, n, n).unwrap(), &mut pivots, &plan, &mut scratch);
+    assert_eq!(result, Err(Error::NonFinite { index: 0 }));
+
+    let u = [1.0, 2.0, 0.0, 0.0];
+    let mut b = [1.0, 1.0];
+    let u = MatRef::new(&u, 2, 2).unwrap();
+    let result = solve_upper_right(u, Diag::Stored, MatMut::new(&mut b, 1, 2).unwrap(), &plan, &mut scratch);
+    assert_eq!((result, b), (Err(Error::ZeroPivot { index: 1 }), [1.0, 1.0]));
+
+    // Pivots that no factorisation writes are refused, not followed out of bounds.
+    let identity = [1.0, 0.0, 0.0, 1.0];
+    for bad in [vec![0], vec![5, 1], vec![1, 0]] {
+        let lu = MatRef::new(&identity, 2, 2).unwrap();
+        let result = lu::solve_right(lu, &bad, MatMut::new(&mut b, 1, 2).unwrap(), &plan, &mut scratch);
+        assert!(matches!(result, Err(Error::Shape { .. })), "{bad:?}");
+    }
+}
+
+#[test]
+fn the_condition_estimate_is_close() {
+    let plan = Plan::new();
+    let mut scratch = Scratch::new();
+    let n = 60;
+    for (seed, small) in [(1u64, 1.0), (2, 1e-3), (3, 1e-9)] {
+        // Orthogonal-ish by construction is not needed: compare with the norm of the explicit inverse.
+        let mut value = reals::<f64>(seed);
+        let mut a: Vec<f64> = (0..n * n).map(|_| value()).collect();
+        for v in &mut a[..n] {
+            *v *= small;
+        }
+        let mut pivots = vec![0; n];
+        lu::factor(MatMut::new(&mut a, n, n).unwrap(), &mut pivots, &plan, &mut scratch).unwrap();
+        let lu = MatRef::new(&a, n, n).unwrap();
+        let mut inverse = vec![0.0; n * n];
+        (0..n).for_each(|i| inverse[i * n + i] = 1.0);
+        lu::solve_left(lu, &pivots, MatMut::new(&mut inverse, n, n).unwrap(), &plan, &mut scratch).unwrap();
+        let exact = (0..n).map(|j| (0..n).map(|i| inverse[i * n + j].abs()).sum::<f64>()).fold(0.0, f64::max);
+        let estimate = lu::inverse_norm1(lu, &pivots, &mut vec![0.0; 2 * n], &plan, &mut scratch).unwrap();
+        assert!(estimate <= exact * 1.000_001 && estimate >= exact / 3.0, "{estimate:e} for {exact:e}");
+    }
+}
