@@ -69,6 +69,7 @@ pub trait Real:
 /// set), which keeps enough of what was lost for the second rounding, to f32, to be the right one (Boldo and Melquiond,
 /// Emulation of FMA and correctly rounded sums: proved algorithms using rounding to odd, 2008).
 /// Neither step can overflow or underflow in f64.
+#[cfg(any(test, not(any(target_feature = "fma", target_arch = "aarch64"))))]
 #[inline(always)]
 fn fma_f32_in_f64(a: f32, b: f32, c: f32) -> f32 {
     let product = f64::from(a) * f64::from(b);

@@ -149,11 +149,10 @@ pub fn gemm<T: Real>(
     if c.is_empty() {
         return Ok(());
     }
-    match plan.backend {
-        // A chain of no links: only β is left to do, which every backend but ours treats as an odd case.
-        _ if k == 0 => macro_kernel::gemm(alpha, a, b, beta, c, plan, scratch),
-        Backend::Native => macro_kernel::gemm(alpha, a, b, beta, c, plan, scratch),
-        #[cfg(any(feature = "matrixmultiply", feature = "openblas"))]
-        _ => crate::backend::gemm(alpha, a, b, beta, c, plan, scratch),
+    // A chain of no links: only β is left to do, which every backend but ours treats as an odd case.
+    #[cfg(any(feature = "matrixmultiply", feature = "openblas"))]
+    if plan.backend != Backend::Native && k > 0 {
+        return crate::backend::gemm(alpha, a, b, beta, c, plan, scratch);
     }
+    macro_kernel::gemm(alpha, a, b, beta, c, plan, scratch)
 }

@@ -1,0 +1,92 @@
+//! `gaitprop eval`: loss and accuracy of saved weights.
+
+use super::settings::{DEFAULT_DATA, Machine};
+use super::{Done, Failure, print};
+use crate::checkpoint::{self, Saved};
+use crate::data::{self, Dataset, LoadOptions, Samples, Scaling};
+use crate::loss::{Loss, Score};
+use crate::{Error, Network, Result, train};
+use gaitprop_kernels::Real;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// A folder written by `train --out`, or a file of weights
+    weights: PathBuf,
+    /// Data set: digits, a folder of IDX files, or a .npz [default: what the run was trained on, else digits]
+    #[arg(long, value_name = "SET")]
+    data: Option<String>,
+    /// How inputs are scaled [default: as in training]
+    #[arg(long, value_name = "HOW")]
+    scale: Option<String>,
+    /// Number of classes, where the data does not tell
+    #[arg(long, value_name = "N")]
+    classes: Option<usize>,
+    /// Threads [default: all cores]
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+}
+
+pub(super) fn run(args: &Args) -> Result<Done, Failure> {
+    let machine = Machine::new(None, args.threads, None, None)?;
+    let folder = args.weights.is_dir();
+    let file = if folder { args.weights.join(super::train::WEIGHTS) } else { args.weights.clone() };
+    let (saved, notes) = checkpoint::load(&file)?;
+    let trained_on = || -> Result<Option<String>> {
+        let config = args.weights.join(super::train::CONFIG);
+        if !folder || !config.exists() {
+            return Ok(None);
+        }
+        Ok(super::settings::Settings::read(&config)?.data)
+    };
+    let data = match &args.data {
+        Some(data) => data.clone(),
+        None => trained_on()?.unwrap_or_else(|| DEFAULT_DATA.into()),
+    };
+    let scale: Scaling = args.scale.as_deref().unwrap_or(&notes.scale).parse()?;
+    let loss: Loss = notes.loss.parse()?;
+    let labels = match &saved {
+        Saved::F32(net) => net.labels(),
+        Saved::F64(net) => net.labels(),
+    };
+    // The network, not the data, says how many classes there can be.
+    let options = LoadOptions { classes: Some(args.classes.unwrap_or(labels)), ..LoadOptions::default() };
+    let data = data::load(&data, &options)?;
+    let pool = machine.pool()?;
+    let text = match saved {
+        Saved::F32(net) => report(&net, &data, scale, loss, &machine.plan(pool.as_ref()))?,
+        Saved::F64(net) => report(&net, &data, scale, loss, &machine.plan(pool.as_ref()))?,
+    };
+    print(&text)?;
+    Ok(Done::Well)
+}
+
+fn report<T: Real>(
+    net: &Network<T>,
+    data: &Dataset,
+    scale: Scaling,
+    loss: Loss,
+    plan: &gaitprop_kernels::Plan<'_>,
+) -> Result<String> {
+    if data.features != net.inputs() {
+        let what = format!("the network reads {} inputs, but {} has {}", net.inputs(), data.name, data.features);
+        return Err(Error::Setting(what));
+    }
+    let ready = data.prepare::<T>(scale);
+    let score = |samples: &Samples<T>| train::evaluate(net, samples, loss, plan);
+    let mut text = String::new();
+    let mut line = |name: &str, s: Score| {
+        let _ = writeln!(
+            text,
+            "{name:<6} accuracy {:6.2} %   loss {:.6}   ({} of {})",
+            100.0 * s.accuracy(),
+            s.mean_loss(),
+            s.correct,
+            s.samples
+        );
+    };
+    line("test", score(&ready.test)?);
+    line("train", score(&ready.train)?);
+    Ok(text)
+}

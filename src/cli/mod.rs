@@ -1,0 +1,130 @@
+//! The program: `gaitprop train | eval | update | info`.
+//!
+//! Everything a user can get wrong ends in one line on standard error that names the cause, and in an exit code other than 0.
+
+mod eval;
+mod info;
+mod settings;
+mod train;
+mod update;
+
+use crate::Error;
+use clap::{Parser, Subcommand};
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+/// GAIT-prop: backpropagation's updates, from targets sent down through the inverses of the layers.
+#[derive(Parser)]
+#[command(name = "gaitprop", version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Train a network and say how it went. Without any flag: GAIT-prop and, beside it, backpropagation on the embedded digits.
+    Train(Box<train::Args>),
+    /// Loss and accuracy of saved weights on a data set.
+    Eval(eval::Args),
+    /// Updates of one batch, from arrays to arrays: for checking against other code.
+    Update(update::Args),
+    /// What this machine has, and what would run on it.
+    Info(info::Args),
+}
+
+/// How a command that did not fail ended.
+enum Done {
+    Well,
+    Interrupted,
+}
+
+/// Why a command failed.
+enum Failure {
+    Error(Error),
+    /// Standard output could not be written.
+    Output(io::Error),
+}
+
+impl<E: Into<Error>> From<E> for Failure {
+    fn from(e: E) -> Self {
+        Self::Error(e.into())
+    }
+}
+
+/// Exit code of a command line that makes no sense.
+const USAGE: u8 = 2;
+/// Exit code after an interrupt from the keyboard: 128 + SIGINT.
+const INTERRUPTED: u8 = 130;
+
+/// Runs the program with these arguments, the first being its name.
+pub fn main(args: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(e) if e.use_stderr() => {
+            complain(&usage_line(&e));
+            return ExitCode::from(USAGE);
+        }
+        Err(help) => {
+            // Help and version; nothing is lost if nobody reads it.
+            let _ = help.print();
+            return ExitCode::SUCCESS;
+        }
+    };
+    let result = match cli.command {
+        Command::Train(args) => train::run(&args),
+        Command::Eval(args) => eval::run(&args),
+        Command::Update(args) => update::run(&args),
+        Command::Info(args) => info::run(&args),
+    };
+    match result {
+        Ok(Done::Well) => ExitCode::SUCCESS,
+        Ok(Done::Interrupted) => ExitCode::from(INTERRUPTED),
+        // The reader of a pipe has left: not an error, and nobody is there to be told.
+        Err(Failure::Output(e)) if e.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(Failure::Output(e)) => {
+            complain(&format!("cannot write to standard output: {e}"));
+            ExitCode::FAILURE
+        }
+        Err(Failure::Error(e)) => {
+            complain(&e.to_string());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// One line on standard error; if that is closed, there is nobody to tell.
+fn complain(what: &str) {
+    let mut line = String::with_capacity(what.len());
+    for part in what.split_whitespace() {
+        let _ = write!(line, " {part}");
+    }
+    let _ = writeln!(io::stderr(), "error:{line}");
+}
+
+/// Prints text to standard output.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Failure::Output)
+}
+
+/// What clap says over several lines, on one: the message, its tips, and where help is.
+fn usage_line(e: &clap::Error) -> String {
+    let text = e.to_string();
+    let mut parts = Vec::new();
+    for paragraph in text.split("\n\n") {
+        let line = paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
+        if let Some(rest) = line.strip_prefix("error: ") {
+            parts.push(rest.to_owned());
+        } else if line.starts_with("tip: ") {
+            parts.push(format!("({line})"));
+        }
+    }
+    if parts.is_empty() {
+        // No command at all: clap shows the whole help instead of a message.
+        parts.push("a command is missing: train, eval, update or info".into());
+    }
+    parts.push("— see --help".into());
+    parts.join(" ")
+}

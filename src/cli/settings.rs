@@ -1,0 +1,428 @@
+//! Settings of a training run: from flags, from a file with the same names, and from published defaults, in this order.
+
+use crate::data::{Dataset, Scaling};
+use crate::init::Init;
+use crate::loss::Loss;
+use crate::network::Architecture;
+use crate::optimizer;
+use crate::ortho::{Form, Regularizer, Side};
+use crate::rule::Kind;
+use crate::{Error, Result, activation};
+use gaitprop_kernels::{Backend, Isa, Unit};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+use std::str::FromStr;
+
+/// A list of widths: `784,500,10` or `784-500-10`; in a file also an array.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(super) struct Sizes(pub(super) Vec<usize>);
+
+impl FromStr for Sizes {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let sizes = text.split([',', '-']).map(|part| part.trim().parse::<usize>());
+        let sizes = sizes.collect::<Result<Vec<_>, _>>();
+        sizes.map(Self).map_err(|_| "a list of widths looks like 784,500,10 or 784-500-10".into())
+    }
+}
+
+impl<'de> Deserialize<'de> for Sizes {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Either {
+            Text(String),
+            List(Vec<usize>),
+        }
+        match Either::deserialize(d)? {
+            Either::Text(text) => text.parse().map_err(serde::de::Error::custom),
+            Either::List(list) => Ok(Self(list)),
+        }
+    }
+}
+
+/// Declares the settings once: as flags, as keys of a file, and how the one overrides the other.
+macro_rules! settings {
+    ($($(#[$attribute:meta])* $field:ident: $t:ty),* $(,)?) => {
+        /// What was said; everything may be left out.
+        #[derive(clap::Args, Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+        #[serde(rename_all = "kebab-case", deny_unknown_fields)]
+        pub(super) struct Settings {
+            $($(#[$attribute])* #[serde(skip_serializing_if = "Option::is_none")] pub(super) $field: Option<$t>,)*
+        }
+
+        impl Settings {
+            /// These settings, with those of `other` where nothing is said here.
+            pub(super) fn or(self, other: Self) -> Self {
+                Self { $($field: self.$field.or(other.$field),)* }
+            }
+        }
+    };
+}
+
+settings! {
+    /// `digits` (embedded), a folder of IDX files (MNIST, Fashion-MNIST, KMNIST names, plain or .gz), or a .npz with x and y
+    #[arg(long, value_name = "SET", help_heading = "Data")]
+    data: String,
+    /// Inputs as they are (none), divided by full scale (unit), or standardised (standard: one mean; per-feature) [default: unit]
+    #[arg(long, value_name = "HOW", help_heading = "Data")]
+    scale: String,
+    /// Number of classes, where the data does not tell
+    #[arg(long, value_name = "N", help_heading = "Data")]
+    classes: usize,
+    /// Use only the first N training samples
+    #[arg(long, value_name = "N", help_heading = "Data")]
+    limit_train: usize,
+    /// Use only the first N test samples
+    #[arg(long, value_name = "N", help_heading = "Data")]
+    limit_test: usize,
+
+    /// Learning rule: gait, bp, itp or tp [default: gait, with bp beside it]
+    #[arg(long, value_name = "RULE", help_heading = "Rule")]
+    rule: String,
+    /// A second rule, trained from the same start on the same batches, or none [default: bp if no --rule is given, else none]
+    #[arg(long, value_name = "RULE", help_heading = "Rule")]
+    beside: String,
+    /// Size of the perturbation of GAIT and ITP, in [0, 1]; 0 is the linear limit [default: 0.001]
+    #[arg(long, value_name = "G", help_heading = "Rule", allow_negative_numbers = true)]
+    gamma: f64,
+    /// Weight of the orthogonality regulariser [default: gait and itp 0.1, tp 1000, bp 0]
+    #[arg(long, value_name = "L", help_heading = "Rule", allow_negative_numbers = true)]
+    lambda: f64,
+    /// Its form: published (off-diagonal of W Wᵀ) or identity (W Wᵀ − I) [default: published]
+    #[arg(long, value_name = "FORM", help_heading = "Rule")]
+    ortho_form: String,
+    /// Its side: rows (W Wᵀ, published) or columns (WᵀW) [default: rows]
+    #[arg(long, value_name = "SIDE", help_heading = "Rule")]
+    ortho_side: String,
+
+    /// Widths of all layers after the input: the first fully connected, later ones square and fed by the first units below
+    #[arg(long, value_name = "N,N,…", help_heading = "Network")]
+    layers: Sizes,
+    /// Width of every layer [default: that of the input]
+    #[arg(long, value_name = "N", help_heading = "Network")]
+    width: usize,
+    /// Hidden layers [default: 4]
+    #[arg(long, value_name = "N", help_heading = "Network")]
+    hidden: usize,
+    /// Widths of a tower, input included, every layer square: 784-784-500-200-10
+    #[arg(long, value_name = "N-N-…", help_heading = "Network")]
+    tower: Sizes,
+    /// leaky-relu[:SLOPE], tanh or identity [default: leaky-relu:0.1]
+    #[arg(long, value_name = "F", help_heading = "Network")]
+    activation: String,
+    /// orthogonal (Haar) or xavier [default: orthogonal]
+    #[arg(long, value_name = "HOW", help_heading = "Network")]
+    init: String,
+
+    /// squared, or cross-entropy on a linear output layer [default: squared]
+    #[arg(long, value_name = "LOSS", help_heading = "Learning")]
+    loss: String,
+    /// published-adam (no bias correction), adam, sgd or momentum [default: published-adam]
+    #[arg(long, value_name = "OPT", help_heading = "Learning")]
+    optimizer: String,
+    /// Learning rate [default: 1e-4, tp 1e-5]
+    #[arg(long, value_name = "ETA", help_heading = "Learning", allow_negative_numbers = true)]
+    lr: f64,
+    /// Samples a step [default: 60]
+    #[arg(long, value_name = "N", help_heading = "Learning")]
+    batch: usize,
+    /// Passes over the training set [default: digits 150, other data 10]
+    #[arg(long, value_name = "N", help_heading = "Learning")]
+    epochs: usize,
+    /// Shuffle the samples anew each epoch (the same way for the same seed) [default: false, as published]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = "Learning")]
+    shuffle: bool,
+    /// Seed of weights and shuffling [default: 1]
+    #[arg(long, value_name = "N", help_heading = "Learning")]
+    seed: u64,
+
+    /// f32 or f64 [default: f32]
+    #[arg(long, value_name = "TYPE", help_heading = "Machine")]
+    dtype: String,
+    /// Threads; the result does not depend on them [default: all cores]
+    #[arg(long, value_name = "N", help_heading = "Machine")]
+    threads: usize,
+    /// Instruction set: auto, avx512, avx2, neon or portable; all give the same bits [default: auto]
+    #[arg(long, value_name = "ISA", help_heading = "Machine")]
+    isa: String,
+    /// Whose GEMM: native, or matrixmultiply or openblas if built in (they change the last bits) [default: native]
+    #[arg(long, value_name = "LIB", help_heading = "Machine")]
+    backend: String,
+}
+
+impl Settings {
+    /// From a TOML file.
+    pub(super) fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+        toml::from_str(&text).map_err(|e| {
+            let line = e.span().map_or(1, |span| 1 + text[..span.start.min(text.len())].matches('\n').count());
+            Error::File { path: path.to_owned(), what: format!("line {line}: {}", e.message()) }
+        })
+    }
+}
+
+/// Element type of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Precision {
+    F32,
+    F64,
+}
+
+impl FromStr for Precision {
+    type Err = Error;
+    fn from_str(name: &str) -> Result<Self> {
+        match name {
+            "f32" => Ok(Self::F32),
+            "f64" => Ok(Self::F64),
+            _ => Err(Error::Setting(format!("unknown element type `{name}`: use f32 or f64"))),
+        }
+    }
+}
+
+/// How kernels run.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Machine {
+    pub(super) precision: Precision,
+    pub(super) threads: usize,
+    pub(super) isa: Isa,
+    pub(super) backend: Backend,
+}
+
+/// More than this is taken for a mistake: starting them would take the machine down.
+const MAX_THREADS: usize = 1024;
+
+impl Machine {
+    pub(super) fn new(dtype: Option<&str>, threads: Option<usize>, isa: Option<&str>, backend: Option<&str>) -> Result<Self> {
+        let threads = match threads {
+            None => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            Some(0) => return Err(Error::Setting("--threads 0: no thread, no work; use 1 or more".into())),
+            Some(n) if n > MAX_THREADS => {
+                return Err(Error::Setting(format!("--threads {n}: more than {MAX_THREADS} threads are taken for a mistake")));
+            }
+            Some(n) => n,
+        };
+        Ok(Self {
+            precision: dtype.unwrap_or("f32").parse()?,
+            threads,
+            isa: Isa::named(isa.unwrap_or("auto"))?,
+            backend: Backend::named(backend.unwrap_or("native"))?,
+        })
+    }
+
+    /// The threads, or none if one is enough.
+    pub(super) fn pool(&self) -> Result<Option<rayon::ThreadPool>> {
+        if self.threads == 1 {
+            return Ok(None);
+        }
+        let threads = self.threads;
+        let built = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+        built.map(Some).map_err(|e| Error::Threads { threads, what: e.to_string() })
+    }
+
+    /// The plan that runs on them.
+    pub(super) fn plan<'p>(&self, pool: Option<&'p rayon::ThreadPool>) -> gaitprop_kernels::Plan<'p> {
+        let par = pool.map_or(gaitprop_kernels::Par::Seq, gaitprop_kernels::Par::Pool);
+        gaitprop_kernels::Plan::new().with_isa(self.isa).with_backend(self.backend).with_par(par)
+    }
+}
+
+/// Settings of one run with nothing left open.
+#[derive(Clone, Debug)]
+pub(super) struct Run {
+    pub(super) kind: Kind,
+    pub(super) beside: Option<Kind>,
+    pub(super) gamma: f64,
+    pub(super) architecture: Architecture,
+    pub(super) init: Init,
+    pub(super) loss: Loss,
+    pub(super) batch: usize,
+    pub(super) epochs: usize,
+    pub(super) seed: u64,
+    pub(super) shuffle: bool,
+    pub(super) scale: Scaling,
+    pub(super) machine: Machine,
+    optimizer: optimizer::Rule,
+    form: Form,
+    side: Side,
+    lr: Option<f64>,
+    lambda: Option<f64>,
+    unit: Unit,
+    /// As they would be written to a file that gives this run again.
+    said: Settings,
+}
+
+/// Reads a name with `FromStr`, or takes the default.
+fn named<V: FromStr>(said: Option<&String>, default: V) -> Result<V>
+where
+    Error: From<V::Err>,
+{
+    Ok(match said {
+        Some(name) => name.parse()?,
+        None => default,
+    })
+}
+
+/// The data set's name where none is given.
+pub(super) const DEFAULT_DATA: &str = "digits";
+
+impl Run {
+    /// Fills in what was not said. `said` is checked; the data decides about widths.
+    pub(super) fn resolve(said: Settings, data: &Dataset) -> Result<Self> {
+        let kind = named(said.rule.as_ref(), Kind::Gait)?;
+        let beside = match said.beside.as_deref() {
+            Some("none") => None,
+            Some(name) => Some(name.parse()?),
+            None => said.rule.is_none().then_some(Kind::Bp),
+        };
+        if beside == Some(kind) {
+            return Err(Error::Setting(format!("--beside {kind}: the same rule twice shows nothing")));
+        }
+        let loss: Loss = named(said.loss.as_ref(), Loss::Squared)?;
+        let unit = activation::parse(said.activation.as_deref().unwrap_or("leaky-relu:0.1"))?;
+        let mut architecture = Self::shape(&said, data)?;
+        (architecture.unit, architecture.output) = (unit, loss.output_unit(unit));
+        let digits = said.data.as_deref().unwrap_or(DEFAULT_DATA) == DEFAULT_DATA;
+        let run = Self {
+            kind,
+            beside,
+            gamma: said.gamma.unwrap_or(1e-3),
+            architecture,
+            init: named(said.init.as_ref(), Init::Orthogonal)?,
+            loss,
+            batch: said.batch.unwrap_or(60),
+            epochs: said.epochs.unwrap_or(if digits { 150 } else { 10 }),
+            seed: said.seed.unwrap_or(1),
+            shuffle: said.shuffle.unwrap_or(false),
+            scale: named(said.scale.as_ref(), Scaling::Unit)?,
+            machine: Machine::new(said.dtype.as_deref(), said.threads, said.isa.as_deref(), said.backend.as_deref())?,
+            optimizer: named(said.optimizer.as_ref(), optimizer::Rule::PublishedAdam)?,
+            form: named(said.ortho_form.as_ref(), Form::OffDiagonal)?,
+            side: named(said.ortho_side.as_ref(), Side::Rows)?,
+            lr: said.lr,
+            lambda: said.lambda,
+            unit,
+            said,
+        };
+        // Whatever can be wrong is said before any work.
+        for kind in std::iter::once(kind).chain(beside) {
+            kind.build::<f32>(run.gamma)?;
+            run.optimizer(kind)?;
+            run.regularizer(kind)?;
+        }
+        if run.batch == 0 || run.batch > MAX_BATCH {
+            return Err(Error::Setting(format!("--batch {}: use 1 to {MAX_BATCH}", run.batch)));
+        }
+        Ok(run)
+    }
+
+    fn shape(said: &Settings, data: &Dataset) -> Result<Architecture> {
+        let several = [said.layers.is_some(), said.tower.is_some(), said.width.is_some() || said.hidden.is_some()];
+        if several.into_iter().filter(|&x| x).count() > 1 {
+            return Err(Error::Setting(
+                "--layers, --tower and --width/--hidden each describe a whole network: use one of them".into(),
+            ));
+        }
+        if let Some(Sizes(sizes)) = &said.tower {
+            if sizes.first() != Some(&data.features) {
+                return Err(Error::Setting(format!(
+                    "--tower starts with the width of the input, which is {} for {}",
+                    data.features, data.name
+                )));
+            }
+            return Architecture::tower(sizes, data.classes);
+        }
+        match &said.layers {
+            Some(Sizes(sizes)) => Architecture::widths(data.features, sizes, data.classes),
+            None => {
+                Architecture::square(data.features, said.width.unwrap_or(data.features), said.hidden.unwrap_or(4), data.classes)
+            }
+        }
+    }
+
+    /// The optimiser of `kind`: the published learning rate unless one was given.
+    pub(super) fn optimizer(&self, kind: Kind) -> Result<optimizer::Settings> {
+        optimizer::Settings::new(self.optimizer, self.lr.unwrap_or(kind.published().0))
+    }
+
+    /// The regulariser of `kind`: the published λ unless one was given.
+    pub(super) fn regularizer(&self, kind: Kind) -> Result<Regularizer> {
+        let bare = Regularizer::new(self.lambda.unwrap_or(kind.published().1))?;
+        Ok(Regularizer { form: self.form, side: self.side, ..bare })
+    }
+
+    /// Settings that give exactly this run again, with every default spelled out.
+    pub(super) fn resolved(&self, kind: Kind, data: &str) -> Result<Settings> {
+        let shape = &self.architecture;
+        let widths = || Sizes(shape.layers.iter().map(|l| l.1).collect());
+        let tower = self.said.tower.clone();
+        Ok(Settings {
+            data: Some(data.to_owned()),
+            scale: Some(self.scale.to_string()),
+            classes: Some(shape.labels),
+            limit_train: self.said.limit_train,
+            limit_test: self.said.limit_test,
+            rule: Some(kind.to_string()),
+            beside: Some("none".into()),
+            gamma: Some(self.gamma),
+            lambda: Some(self.regularizer(kind)?.lambda),
+            ortho_form: Some(self.form.to_string()),
+            ortho_side: Some(self.side.to_string()),
+            layers: tower.is_none().then(widths),
+            width: None,
+            hidden: None,
+            tower,
+            activation: Some(activation::name(self.unit)),
+            init: Some(self.init.to_string()),
+            loss: Some(self.loss.to_string()),
+            optimizer: Some(self.optimizer.to_string()),
+            lr: Some(self.optimizer(kind)?.learning_rate),
+            batch: Some(self.batch),
+            epochs: Some(self.epochs),
+            shuffle: Some(self.shuffle),
+            seed: Some(self.seed),
+            dtype: Some(if self.machine.precision == Precision::F32 { "f32" } else { "f64" }.into()),
+            threads: Some(self.machine.threads),
+            isa: Some(self.machine.isa.name().into()),
+            backend: Some(self.machine.backend.name().into()),
+        })
+    }
+}
+
+/// More than this is taken for a mistake.
+const MAX_BATCH: usize = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_of_widths() {
+        assert_eq!("784-500-10".parse(), Ok(Sizes(vec![784, 500, 10])));
+        assert_eq!("784, 500".parse(), Ok(Sizes(vec![784, 500])));
+        assert!("".parse::<Sizes>().is_err() && "3,,4".parse::<Sizes>().is_err() && "a".parse::<Sizes>().is_err());
+        let file: Settings = toml::from_str("layers = [3, 4]\ntower = \"5-6\"").unwrap();
+        assert_eq!((file.layers, file.tower), (Some(Sizes(vec![3, 4])), Some(Sizes(vec![5, 6]))));
+    }
+
+    /// What is written for a run gives the same run when read.
+    #[test]
+    fn resolved_settings_resolve_to_themselves() {
+        let data = crate::data::load(DEFAULT_DATA, &Default::default()).unwrap();
+        let said = Settings { lr: Some(3e-4), hidden: Some(2), activation: Some("tanh".into()), ..Settings::default() };
+        let run = Run::resolve(said, &data).unwrap();
+        let first = run.resolved(Kind::Gait, DEFAULT_DATA).unwrap();
+        let text = toml::to_string(&first).unwrap();
+        let again = Run::resolve(toml::from_str(&text).unwrap(), &data).unwrap();
+        assert_eq!(again.resolved(Kind::Gait, DEFAULT_DATA).unwrap(), first, "{text}");
+        assert_eq!(again.architecture, run.architecture);
+    }
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let flags = Settings { lr: Some(1.0), ..Settings::default() };
+        let file = Settings { lr: Some(2.0), batch: Some(7), ..Settings::default() };
+        let both = flags.or(file);
+        assert_eq!((both.lr, both.batch), (Some(1.0), Some(7)));
+    }
+}

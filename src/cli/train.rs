@@ -1,0 +1,352 @@
+//! `gaitprop train`: the main job.
+
+use super::settings::{DEFAULT_DATA, Precision, Run, Settings};
+use super::{Done, Failure, print};
+use crate::checkpoint::{self, Notes};
+use crate::data::{self, Dataset, LoadOptions, Prepared};
+use crate::diagnostics::Alignment;
+use crate::inverse::Lu;
+use crate::loss::Score;
+use crate::rule::Kind;
+use crate::train::{Epoch, Method, Trainer};
+use crate::{Error, Network, Result};
+use gaitprop_kernels::{Plan, Real};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::Write as _;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+/// Names of the files in a folder of results.
+pub(super) const WEIGHTS: &str = "weights.safetensors";
+pub(super) const CONFIG: &str = "config.toml";
+const METRICS: &str = "metrics.jsonl";
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// TOML file with settings of the same names; flags win
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Folder for metrics.jsonl, config.toml and weights.safetensors (of the rule beside: in a folder of its name inside)
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Replace the results that are already in that folder
+    #[arg(long, requires = "out")]
+    overwrite: bool,
+    /// No progress bar
+    #[arg(long)]
+    quiet: bool,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+pub(super) fn run(args: &Args) -> Result<Done, Failure> {
+    let said = match &args.config {
+        Some(file) => args.settings.clone().or(Settings::read(file)?),
+        None => args.settings.clone(),
+    };
+    let set = said.data.clone().unwrap_or_else(|| DEFAULT_DATA.into());
+    let options = LoadOptions { classes: said.classes, limit_train: said.limit_train, limit_test: said.limit_test };
+    let data = data::load(&set, &options)?;
+    let run = Run::resolve(said, &data)?;
+    match run.machine.precision {
+        Precision::F32 => typed::<f32>(args, &run, &set, &data),
+        Precision::F64 => typed::<f64>(args, &run, &set, &data),
+    }
+}
+
+/// One rule in training.
+struct Racer<'p, T> {
+    kind: Kind,
+    trainer: Trainer<'p, T>,
+    bar: ProgressBar,
+    results: Option<Results>,
+    seconds: f64,
+    last: Epoch,
+    epochs_done: usize,
+}
+
+fn typed<T: Real>(args: &Args, run: &Run, set: &str, data: &Dataset) -> Result<Done, Failure> {
+    let pool = run.machine.pool()?;
+    let plan = run.machine.plan(pool.as_ref());
+    let ready = data.prepare::<T>(run.scale);
+    let bars =
+        MultiProgress::with_draw_target(if args.quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() });
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&interrupted);
+    // A second interrupt ends the program at once: the first may have met a very long step.
+    let handler = move || {
+        if flag.swap(true, Ordering::Relaxed) {
+            std::process::exit(super::INTERRUPTED.into());
+        }
+    };
+    // Without a handler an interrupt merely ends the program, as it does everywhere.
+    let _ = ctrlc::set_handler(handler);
+
+    let mut racers = Vec::new();
+    for kind in std::iter::once(run.kind).chain(run.beside) {
+        let results = match &args.out {
+            None => None,
+            Some(dir) => {
+                let dir = if kind == run.kind { dir.clone() } else { dir.join(kind.name()) };
+                Some(Results::create(dir, &run.resolved(kind, set)?, args.overwrite)?)
+            }
+        };
+        racers.push(Racer {
+            kind,
+            trainer: trainer(run, kind, plan)?,
+            bar: bars.add(bar(kind, run.epochs * data.train.len())),
+            results,
+            seconds: 0.0,
+            last: Epoch::default(),
+            epochs_done: 0,
+        });
+    }
+    let outcome = race(&mut racers, run, &ready, &interrupted);
+    // Whatever happened, what was learned is kept.
+    for racer in &mut racers {
+        racer.bar.finish_and_clear();
+        if let Some(results) = &racer.results {
+            let notes = Notes { loss: run.loss.to_string(), scale: run.scale.to_string(), rule: racer.kind.to_string() };
+            checkpoint::save(&results.dir.join(WEIGHTS), racer.trainer.network(), &notes)?;
+        }
+    }
+    outcome?;
+    let finals = racers.iter_mut().map(|racer| finish(racer, &ready)).collect::<Result<Vec<_>>>()?;
+    print(&summary(run, data, &racers, &finals))?;
+    if interrupted.load(Ordering::Relaxed) { Ok(Done::Interrupted) } else { Ok(Done::Well) }
+}
+
+fn trainer<'p, T: Real>(run: &Run, kind: Kind, plan: Plan<'p>) -> Result<Trainer<'p, T>> {
+    let method = Method {
+        rule: kind.build(run.gamma)?,
+        inverse: Box::new(Lu::new()),
+        loss: run.loss,
+        ortho: run.regularizer(kind)?,
+        optimizer: run.optimizer(kind)?,
+        batch: run.batch,
+        shuffle: run.shuffle.then_some(run.seed),
+    };
+    Trainer::new(Network::random(&run.architecture, run.init, run.seed, &plan)?, method, plan)
+}
+
+fn bar(kind: Kind, samples: usize) -> ProgressBar {
+    let style = "{prefix:>5} {bar:32} {percent:>3} %  {msg}  {per_sec}  {eta} left";
+    let bar = ProgressBar::new(samples as u64).with_prefix(kind.name());
+    match ProgressStyle::with_template(style) {
+        Ok(style) => bar.with_style(style.with_key("per_sec", |s: &indicatif::ProgressState, w: &mut dyn std::fmt::Write| {
+            let _ = write!(w, "{:.0} samples/s", s.per_sec());
+        })),
+        Err(_) => bar,
+    }
+}
+
+/// All rules, epoch by epoch, so that they can be watched side by side.
+fn race<T: Real>(racers: &mut [Racer<'_, T>], run: &Run, ready: &Prepared<T>, interrupted: &AtomicBool) -> Result<()> {
+    for epoch in 1..=run.epochs {
+        for racer in racers.iter_mut() {
+            let start = Instant::now();
+            let mut sofar = Score::default();
+            let bar = &racer.bar;
+            racer.last = racer.trainer.epoch(&ready.train, |report| {
+                sofar.add(report.score);
+                bar.inc(report.score.samples as u64);
+                bar.set_message(format!(
+                    "epoch {epoch}  loss {:.4}  accuracy {:.2} %",
+                    sofar.mean_loss(),
+                    100.0 * sofar.accuracy()
+                ));
+                if interrupted.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            })?;
+            let seconds = start.elapsed().as_secs_f64();
+            racer.seconds += seconds;
+            if racer.last.stopped {
+                return Ok(());
+            }
+            racer.epochs_done = epoch;
+            if let Some(results) = &mut racer.results {
+                let test = racer.trainer.evaluate(&ready.test)?;
+                results.epoch(racer.kind, epoch, &racer.last, test, racer.trainer.orthogonality()?, seconds)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What the table at the end is made of.
+struct Final {
+    test: Score,
+    train: Score,
+    alignment: Vec<Alignment>,
+    offdiag: Vec<f64>,
+}
+
+fn finish<T: Real>(racer: &mut Racer<'_, T>, ready: &Prepared<T>) -> Result<Final> {
+    let done = Final {
+        test: racer.trainer.evaluate(&ready.test)?,
+        train: racer.trainer.evaluate(&ready.train)?,
+        alignment: racer.trainer.alignment(&ready.train)?,
+        offdiag: racer.trainer.orthogonality()?,
+    };
+    if let Some(results) = &mut racer.results {
+        results.line(&EndLine {
+            event: "end",
+            epochs: racer.epochs_done,
+            steps: racer.trainer.steps(),
+            rule: racer.kind.name(),
+            train_loss: done.train.mean_loss(),
+            train_accuracy: done.train.accuracy(),
+            test_loss: done.test.mean_loss(),
+            test_accuracy: done.test.accuracy(),
+            cosine_with_bp: done.alignment.iter().map(|a| a.cosine).collect(),
+            ratio_to_bp: done.alignment.iter().map(|a| a.ratio).collect(),
+            offdiag: done.offdiag.clone(),
+            seconds: racer.seconds,
+        })?;
+    }
+    Ok(done)
+}
+
+fn summary<T: Real>(run: &Run, data: &Dataset, racers: &[Racer<'_, T>], finals: &[Final]) -> String {
+    let mut text = String::new();
+    let shape: Vec<String> = run.architecture.layers.iter().map(|(fed, width)| format!("{fed}x{width}")).collect();
+    let mut line = |first: &str, cells: Vec<String>| {
+        let _ = write!(text, "{first:<22}");
+        for cell in cells {
+            let _ = write!(text, "{cell:>14}");
+        }
+        text.push('\n');
+    };
+    line(
+        &format!(
+            "{}: {} train, {} test; layers {}; seed {}",
+            data.name,
+            data.train.len(),
+            data.test.len(),
+            shape.join(" "),
+            run.seed
+        ),
+        vec![],
+    );
+    line("", racers.iter().map(|r| r.kind.to_string()).collect());
+    let percent = |x: f64| format!("{:.2} %", 100.0 * x);
+    line("test accuracy", finals.iter().map(|f| percent(f.test.accuracy())).collect());
+    line("train accuracy", finals.iter().map(|f| percent(f.train.accuracy())).collect());
+    line("test loss", finals.iter().map(|f| format!("{:.5}", f.test.mean_loss())).collect());
+    line("epochs", racers.iter().map(|r| r.epochs_done.to_string()).collect());
+    line("time", racers.iter().map(|r| format!("{:.1} s", r.seconds)).collect());
+    for (title, cell) in [
+        (
+            "cos(update, bp update)",
+            (|f: &Final, l: usize| format!("{:.4}", f.alignment[l].cosine)) as fn(&Final, usize) -> String,
+        ),
+        ("|offdiag(W Wᵀ)|", |f, l| format!("{:.4}", f.offdiag[l])),
+    ] {
+        line(title, vec![]);
+        for (l, shape) in shape.iter().enumerate() {
+            line(&format!("  layer {} {shape}", l + 1), finals.iter().map(|f| cell(f, l)).collect());
+        }
+    }
+    text
+}
+
+/// A folder of results.
+struct Results {
+    dir: PathBuf,
+    metrics: File,
+}
+
+/// One line of metrics, at the end of an epoch.
+#[derive(Serialize)]
+struct EpochLine<'a> {
+    event: &'static str,
+    epoch: usize,
+    rule: &'a str,
+    train_loss: f64,
+    train_accuracy: f64,
+    test_loss: f64,
+    test_accuracy: f64,
+    offdiag: Vec<f64>,
+    solve_residual: f64,
+    solve_products_per_step: f64,
+    seconds: f64,
+    samples_per_second: f64,
+}
+
+/// The last line.
+#[derive(Serialize)]
+struct EndLine<'a> {
+    event: &'static str,
+    epochs: usize,
+    steps: u64,
+    rule: &'a str,
+    train_loss: f64,
+    train_accuracy: f64,
+    test_loss: f64,
+    test_accuracy: f64,
+    cosine_with_bp: Vec<f64>,
+    ratio_to_bp: Vec<f64>,
+    offdiag: Vec<f64>,
+    seconds: f64,
+}
+
+impl Results {
+    /// Makes the folder and its first files, before any work is done that could be lost.
+    fn create(dir: PathBuf, settings: &Settings, overwrite: bool) -> Result<Self> {
+        std::fs::create_dir_all(&dir).map_err(Error::io("create the folder", &dir))?;
+        let path = dir.join(METRICS);
+        if !overwrite {
+            for name in [METRICS, WEIGHTS, CONFIG] {
+                if dir.join(name).exists() {
+                    let what = format!(
+                        "{} holds the results of a run ({name}): name another folder, or give --overwrite",
+                        dir.display()
+                    );
+                    return Err(Error::Setting(what));
+                }
+            }
+        }
+        let text = toml::to_string(settings).map_err(|e| Error::Setting(format!("the settings cannot be written: {e}")))?;
+        checkpoint::write_atomically(&dir.join(CONFIG), text.as_bytes())?;
+        let metrics = File::create(&path).map_err(Error::io("create", &path))?;
+        if overwrite {
+            // Weights of another run beside this run's settings would lie.
+            match std::fs::remove_file(dir.join(WEIGHTS)) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::io("remove", dir.join(WEIGHTS))(e)),
+                _ => {}
+            }
+        }
+        Ok(Self { dir, metrics })
+    }
+
+    /// One line, in one write.
+    fn line(&mut self, line: &impl Serialize) -> Result<()> {
+        let path = self.dir.join(METRICS);
+        let mut text = serde_json::to_string(line)
+            .map_err(|e| Error::File { path: path.clone(), what: format!("cannot be written: {e}") })?;
+        text.push('\n');
+        self.metrics.write_all(text.as_bytes()).map_err(Error::io("write", path))
+    }
+
+    fn epoch(&mut self, kind: Kind, epoch: usize, done: &Epoch, test: Score, offdiag: Vec<f64>, seconds: f64) -> Result<()> {
+        self.line(&EpochLine {
+            event: "epoch",
+            epoch,
+            rule: kind.name(),
+            train_loss: done.score.mean_loss(),
+            train_accuracy: done.score.accuracy(),
+            test_loss: test.mean_loss(),
+            test_accuracy: test.accuracy(),
+            offdiag,
+            solve_residual: done.residual,
+            solve_products_per_step: done.products_per_step,
+            seconds,
+            samples_per_second: done.score.samples as f64 / seconds.max(1e-9),
+        })
+    }
+}

@@ -1,0 +1,207 @@
+//! `gaitprop update`: one batch, arrays in, arrays out. What anyone needs to check this code against their own.
+
+use super::settings::{Machine, Precision};
+use super::{Done, Failure, print};
+use crate::data::npz::{self, Array};
+use crate::inverse::{Inverse, Lu};
+use crate::loss::Loss;
+use crate::optimizer::{self, Optimizer};
+use crate::ortho::Regularizer;
+use crate::rule::Kind;
+use crate::step::{Recipe, Workspace};
+use crate::{Error, Layer, Matrix, Network, Result, activation};
+use gaitprop_kernels::{MatRef, Plan, Real, Unit};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// .npz with x (batch × inputs), onehot (batch × labels), W0… (fed × width) and b0…; other arrays are ignored
+    input: PathBuf,
+    /// .npz to write: act1…, dW0…, db0… (descent directions, batch-averaged), reg0… (regulariser's gradients, already subtracted from
+    /// dW), and with --steps W0…, b0…, mW0…, vW0…, mb0…, vb0… after them
+    output: PathBuf,
+    /// bp, gait, itp or tp
+    #[arg(long, value_name = "RULE")]
+    rule: String,
+    /// Size of the perturbation of GAIT and ITP; 0 is the linear limit
+    #[arg(long, value_name = "G", default_value_t = 1e-3, allow_negative_numbers = true)]
+    gamma: f64,
+    /// Weight of the orthogonality regulariser
+    #[arg(long, value_name = "L", default_value_t = 0.0, allow_negative_numbers = true)]
+    lambda: f64,
+    /// Form of the regulariser: published or identity
+    #[arg(long, value_name = "FORM", default_value = "published")]
+    ortho_form: String,
+    /// Side of the regulariser: rows or columns
+    #[arg(long, value_name = "SIDE", default_value = "rows")]
+    ortho_side: String,
+    /// f32 or f64; arrays are written as float64 in either case
+    #[arg(long, value_name = "TYPE", default_value = "f32")]
+    dtype: String,
+    /// Identity activations instead of leaky ReLU
+    #[arg(long, conflicts_with = "activation")]
+    linear: bool,
+    /// leaky-relu[:SLOPE], tanh or identity
+    #[arg(long, value_name = "F", default_value = "leaky-relu:0.1")]
+    activation: String,
+    /// squared, or cross-entropy on a linear output layer
+    #[arg(long, value_name = "LOSS", default_value = "squared")]
+    loss: String,
+    /// Also take so many optimiser steps on the batch
+    #[arg(long, value_name = "K", requires = "lr")]
+    steps: Option<usize>,
+    /// Learning rate of the steps
+    #[arg(long, value_name = "ETA", requires = "steps", allow_negative_numbers = true)]
+    lr: Option<f64>,
+    /// Optimiser of the steps: published-adam, adam, sgd or momentum
+    #[arg(long, value_name = "OPT", default_value = "published-adam")]
+    optimizer: String,
+    /// Threads; the result does not depend on them
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    threads: usize,
+    /// Instruction set: auto, avx512, avx2, neon or portable
+    #[arg(long, value_name = "ISA", default_value = "auto")]
+    isa: String,
+    /// Whose GEMM: native, or matrixmultiply or openblas if built in
+    #[arg(long, value_name = "LIB", default_value = "native")]
+    backend: String,
+}
+
+pub(super) fn run(args: &Args) -> Result<Done, Failure> {
+    let machine = Machine::new(Some(&args.dtype), Some(args.threads), Some(&args.isa), Some(&args.backend))?;
+    let wanted = |name: &str| name == "x" || name == "onehot" || index_of(name).is_some();
+    let arrays = npz::read(&args.input, wanted)?;
+    let pool = machine.pool()?;
+    let plan = machine.plan(pool.as_ref());
+    let out = match machine.precision {
+        Precision::F32 => update::<f32>(args, &arrays, &plan)?,
+        Precision::F64 => update::<f64>(args, &arrays, &plan)?,
+    };
+    let out: Vec<_> = out.iter().map(|(name, a)| (name.as_str(), a.shape.as_slice(), a.data.as_slice())).collect();
+    npz::write(&args.output, &out)?;
+    print(&format!("{} arrays written to {}\n", out.len(), args.output.display()))?;
+    Ok(Done::Well)
+}
+
+/// The layer of `W3` or `b3`.
+fn index_of(name: &str) -> Option<usize> {
+    let digits = name.strip_prefix('W').or_else(|| name.strip_prefix('b'))?;
+    (!digits.is_empty() && digits.bytes().all(|c| c.is_ascii_digit())).then(|| digits.parse().ok())?
+}
+
+/// Arrays to be written, by name.
+type Arrays = Vec<(String, Array)>;
+
+fn update<T: Real>(args: &Args, arrays: &BTreeMap<String, Array>, plan: &Plan<'_>) -> Result<Arrays> {
+    let kind: Kind = args.rule.parse()?;
+    let rule = kind.build::<T>(args.gamma)?;
+    let loss: Loss = args.loss.parse()?;
+    let unit = if args.linear { Unit::Identity } else { activation::parse(&args.activation)? };
+    let bare = Regularizer::new(args.lambda)?;
+    let ortho = Regularizer { form: args.ortho_form.parse()?, side: args.ortho_side.parse()?, ..bare };
+    let steps = match (args.steps, args.lr) {
+        (Some(steps), Some(lr)) => Some((steps, optimizer::Settings::new(args.optimizer.parse()?, lr)?)),
+        _ => None,
+    };
+
+    let (batch, inputs, x) = matrix::<T>(&args.input, arrays, "x")?;
+    let (rows, labels, onehot) = matrix::<T>(&args.input, arrays, "onehot")?;
+    if rows != batch {
+        let what = format!("`x` has {batch} rows but `onehot` has {rows}: one row a sample");
+        return Err(Error::File { path: args.input.clone(), what });
+    }
+    let mut net = network::<T>(&args.input, arrays, inputs, labels, unit, loss)?;
+    let (x, onehot) = (MatRef::new(&x, batch, inputs)?, MatRef::new(&onehot, batch, labels)?);
+
+    let mut work = Workspace::new(&net, batch);
+    let mut inverse = Lu::<T>::new();
+    let recipe = Recipe { rule: &*rule, loss, ortho, plan };
+    work.gradients(&net, x, onehot, &recipe, &mut inverse)?;
+
+    let mut out = Arrays::new();
+    for (l, layer) in net.layers().iter().enumerate() {
+        out.push((format!("act{}", l + 1), array(&[batch, layer.width()], &work.trace.activity(l).to_vec())));
+        out.push((format!("dW{l}"), array(&[layer.fed(), layer.width()], work.gradients.weights(l).data())));
+        out.push((format!("db{l}"), array(&[layer.width()], work.gradients.biases(l))));
+        if args.lambda != 0.0 {
+            let mut delta = Matrix::<T>::zeros(layer.fed(), layer.width());
+            let side = layer.fed().min(layer.width());
+            let mut gram = Matrix::zeros(side, side);
+            ortho.descend(layer.w.view(), delta.view_mut(), gram.view_mut(), plan, &mut work.scratch)?;
+            delta.data_mut().iter_mut().for_each(|d| *d = -*d);
+            out.push((format!("reg{l}"), array(&[layer.fed(), layer.width()], delta.data())));
+        }
+    }
+    if let Some((steps, settings)) = steps {
+        let mut optimizer = Optimizer::new(settings, &net);
+        for _ in 0..steps {
+            work.step(&mut net, x, onehot, &recipe, &mut inverse as &mut dyn Inverse<T>, &mut optimizer)?;
+        }
+        for (l, layer) in net.layers().iter().enumerate() {
+            let (w, b) = ([layer.fed(), layer.width()], [layer.width()]);
+            out.push((format!("W{l}"), array(&w, layer.w.data())));
+            out.push((format!("b{l}"), array(&b, &layer.b)));
+            for (name, shape, moments) in
+                [("W", w.as_slice(), optimizer.weight_moments(l)), ("b", b.as_slice(), optimizer.bias_moments(l))]
+            {
+                for (letter, moment) in [("m", &moments.first), ("v", &moments.second)] {
+                    if !moment.is_empty() {
+                        out.push((format!("{letter}{name}{l}"), array(shape, moment)));
+                    }
+                }
+            }
+        }
+    }
+    Ok(out)
+}
+
+fn array<T: Real>(shape: &[usize], data: &[T]) -> Array {
+    Array { shape: shape.to_vec(), data: data.iter().map(|v| v.to_f64()).collect() }
+}
+
+/// The finite elements of an array.
+fn elements<T: Real>(path: &Path, name: &str, a: &Array) -> Result<Vec<T>> {
+    let data: Vec<T> = a.data.iter().map(|&v| T::from_f64(v)).collect();
+    match data.iter().position(|v| !v.is_finite()) {
+        None => Ok(data),
+        Some(i) => {
+            Err(Error::File { path: path.to_owned(), what: format!("element {i} of `{name}` is not finite in {}", T::NAME) })
+        }
+    }
+}
+
+/// A two-dimensional array: rows, columns, elements.
+fn matrix<T: Real>(path: &Path, arrays: &BTreeMap<String, Array>, name: &str) -> Result<(usize, usize, Vec<T>)> {
+    let wrong = |what: String| Error::File { path: path.to_owned(), what };
+    let a = arrays.get(name).ok_or_else(|| wrong(format!("it holds no array `{name}`")))?;
+    match a.shape[..] {
+        [rows, cols] if rows > 0 && cols > 0 => Ok((rows, cols, elements(path, name, a)?)),
+        _ => Err(wrong(format!("`{name}` has shape {:?}, but must have two dimensions, neither empty", a.shape))),
+    }
+}
+
+fn network<T: Real>(
+    path: &Path,
+    arrays: &BTreeMap<String, Array>,
+    inputs: usize,
+    labels: usize,
+    unit: Unit,
+    loss: Loss,
+) -> Result<Network<T>> {
+    let wrong = |what: String| Error::File { path: path.to_owned(), what };
+    let count = arrays.keys().filter_map(|name| index_of(name)).max().map_or(0, |last| last.saturating_add(1));
+    let mut layers = Vec::new();
+    // A gap in the numbers ends here, whatever the largest of them is.
+    for l in 0..count.max(1) {
+        let (fed, width, w) = matrix::<T>(path, arrays, &format!("W{l}"))?;
+        let name = format!("b{l}");
+        let b = arrays.get(&name).ok_or_else(|| wrong(format!("it holds no array `{name}`")))?;
+        if b.data.len() != width || b.shape.iter().filter(|&&n| n != 1).count() > 1 {
+            return Err(wrong(format!("`{name}` has shape {:?}, but layer {l} has {width} units", b.shape)));
+        }
+        let unit = if l + 1 == count { loss.output_unit(unit) } else { unit };
+        layers.push(Layer { w: Matrix::from_vec(fed, width, w)?, b: elements(path, &name, b)?, unit });
+    }
+    Network::new(inputs, layers, labels).map_err(|e| wrong(e.to_string()))
+}

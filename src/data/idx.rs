@@ -1,0 +1,259 @@
+//! IDX files: the format of MNIST and of everything that imitates it.
+//!
+//! A header of big-endian words, then unsigned bytes:
+//!
+//! ```text
+//! images   00 00 08 03 | count u32 | rows u32 | cols u32 | count·rows·cols bytes
+//! labels   00 00 08 01 | count u32 | count bytes
+//! ```
+//!
+//! Files may be gzipped; that is told from the first two bytes and not from the name, because browsers and mirrors
+//! unpack files and leave `.gz` standing. Memory grows with the bytes that really arrive and never past what the
+//! header's sizes allow, so neither a lying header nor a gzip bomb can ask for more.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use flate2::bufread::MultiGzDecoder;
+
+use super::{DataError, Dataset, Draft, Features, LoadOptions, Part, Split, name_of};
+
+/// Type code of unsigned bytes, the only one read.
+const UNSIGNED_BYTE: u8 = 0x08;
+
+/// The pictures of one file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Images {
+    /// Number of pictures, at least 1.
+    pub count: usize,
+    /// Rows of each, at least 1.
+    pub rows: usize,
+    /// Columns of each, at least 1.
+    pub cols: usize,
+    /// Row-major count×rows×cols.
+    pub pixels: Vec<u8>,
+}
+
+/// Reads an image file, plain or gzipped; `path` is only for messages.
+///
+/// # Errors  every `Idx…` case of one file, `Gzip`, `Empty`, `Io`.
+pub fn read_images(input: impl BufRead, path: &Path) -> Result<Images, DataError> {
+    let ([count, rows, cols], pixels) = read::<3>(input, path)?;
+    Ok(Images { count, rows, cols, pixels })
+}
+
+/// Reads a label file, plain or gzipped; `path` is only for messages.
+///
+/// # Errors  as [`read_images`].
+pub fn read_labels(input: impl BufRead, path: &Path) -> Result<Vec<u8>, DataError> {
+    read::<1>(input, path).map(|(_, labels)| labels)
+}
+
+/// Images and labels that belong together, each with its name for messages.
+pub(super) fn read_pair(
+    (images, images_path): (impl BufRead, &Path),
+    (labels, labels_path): (impl BufRead, &Path),
+) -> Result<Part, DataError> {
+    let images = read_images(images, images_path)?;
+    let labels = read_labels(labels, labels_path)?;
+    if images.count != labels.len() {
+        return Err(DataError::IdxCounts {
+            images: images_path.to_owned(),
+            image_count: images.count,
+            labels: labels_path.to_owned(),
+            label_count: labels.len(),
+        });
+    }
+    Ok(Part {
+        sample_shape: vec![images.rows, images.cols],
+        split: Split { x: Features::Bytes(images.pixels), labels: labels.into_iter().map(u32::from).collect() },
+        path: labels_path.to_owned(),
+    })
+}
+
+/// An IDX array of `D` dimensions: its sizes and its bytes.
+fn read<const D: usize>(mut input: impl BufRead, path: &Path) -> Result<([usize; D], Vec<u8>), DataError> {
+    let mut lead = Vec::with_capacity(2);
+    input.by_ref().take(2).read_to_end(&mut lead).map_err(|cause| DataError::Io {
+        path: path.to_owned(),
+        action: "read",
+        cause,
+    })?;
+    let gzipped = lead == [0x1f, 0x8b];
+    let whole = io::Cursor::new(lead).chain(input);
+    if gzipped {
+        // All members, as gunzip does: bytes behind the first one are then data (too long) or damage, never ignored.
+        parse(MultiGzDecoder::new(whole), path, |cause| match cause.kind() {
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => {
+                DataError::Gzip { path: path.to_owned(), cause }
+            }
+            _ => DataError::Io { path: path.to_owned(), action: "read", cause },
+        })
+    } else {
+        parse(whole, path, |cause| DataError::Io { path: path.to_owned(), action: "read", cause })
+    }
+}
+
+fn parse<const D: usize>(
+    mut input: impl Read,
+    path: &Path,
+    failed: impl Fn(io::Error) -> DataError,
+) -> Result<([usize; D], Vec<u8>), DataError> {
+    let path_buf = || path.to_owned();
+    let header_len = 4 + 4 * D;
+    let mut header = Vec::with_capacity(header_len);
+    // The magic comes alone: a short file of something else is better called that than short.
+    input.by_ref().take(4).read_to_end(&mut header).map_err(&failed)?;
+    if let [a, b, code, dimensions] = header[..] {
+        if (a, b) != (0, 0) {
+            return Err(DataError::IdxMagic { path: path_buf(), magic: u32::from_be_bytes([a, b, code, dimensions]) });
+        }
+        if code != UNSIGNED_BYTE {
+            return Err(DataError::IdxElementType { path: path_buf(), code });
+        }
+        if usize::from(dimensions) != D {
+            return Err(DataError::IdxDimensions { path: path_buf(), found: dimensions, expected: D as u8 });
+        }
+    }
+    input.by_ref().take(4 * D as u64).read_to_end(&mut header).map_err(&failed)?;
+    if header.len() < header_len {
+        return Err(DataError::IdxHeader { path: path_buf(), expected: header_len, found: header.len() });
+    }
+
+    let (words, _) = header[4..].as_chunks::<4>();
+    let sizes: Vec<u32> = words.iter().map(|&w| u32::from_be_bytes(w)).collect();
+    let overflow = || DataError::IdxOverflow { path: path_buf(), sizes: sizes.clone() };
+    let mut shape = [0; D];
+    for (to, &from) in shape.iter_mut().zip(&sizes) {
+        *to = usize::try_from(from).map_err(|_| overflow())?;
+    }
+    if shape.contains(&0) {
+        return Err(DataError::Empty { path: path_buf(), shape: shape.to_vec() });
+    }
+    // No slice can be longer than isize::MAX bytes.
+    let expected =
+        shape.iter().try_fold(1usize, |n, &s| n.checked_mul(s)).filter(|&n| isize::try_from(n).is_ok()).ok_or_else(overflow)?;
+
+    // One byte more than promised: enough to see that there is more, and for gzip to reach its checksum.
+    let mut data = Vec::new();
+    input.take(expected as u64 + 1).read_to_end(&mut data).map_err(&failed)?;
+    if data.len() < expected {
+        return Err(DataError::IdxTooShort { path: path_buf(), expected, found: data.len() });
+    }
+    if data.len() > expected {
+        return Err(DataError::IdxTooLong { path: path_buf(), expected });
+    }
+    // Growth by doubling may have reserved twice the bytes, and this vector lives as long as the data set.
+    data.shrink_to_fit();
+    Ok((shape, data))
+}
+
+/// Files of one prefix, with the rank of each spelling: a plain file goes before a gzipped one, a dash before a dot.
+#[derive(Default)]
+struct Pair {
+    images: Option<(u8, PathBuf)>,
+    labels: Option<(u8, PathBuf)>,
+}
+
+impl Pair {
+    fn read(&self, dir: &Path, prefix: &str) -> Result<Part, DataError> {
+        let missing = |what: &str| DataError::IdxMissing { path: dir.to_owned(), missing: format!("{prefix}-{what}") };
+        let (_, images) = self.images.as_ref().ok_or_else(|| missing("images-idx3-ubyte"))?;
+        let (_, labels) = self.labels.as_ref().ok_or_else(|| missing("labels-idx1-ubyte"))?;
+        read_pair((open(images)?, images), (open(labels)?, labels))
+    }
+}
+
+fn open(path: &Path) -> Result<BufReader<File>, DataError> {
+    let file = File::open(path).map_err(|cause| DataError::Io { path: path.to_owned(), action: "open", cause })?;
+    Ok(BufReader::with_capacity(1 << 16, file))
+}
+
+/// Takes `train-images.idx3-ubyte.gz` apart: prefix, whether images, rank of the spelling.
+fn parse_name(name: &str) -> Option<(&str, bool, u8)> {
+    let (bare, gz) = match name.strip_suffix(".gz") {
+        Some(bare) => (bare, 2),
+        None => (name, 0),
+    };
+    let spellings = [
+        ("-images-idx3-ubyte", true, 0),
+        ("-images.idx3-ubyte", true, 1),
+        ("-labels-idx1-ubyte", false, 0),
+        ("-labels.idx1-ubyte", false, 1),
+    ];
+    spellings.into_iter().find_map(|(suffix, images, dot)| {
+        bare.strip_suffix(suffix).filter(|prefix| !prefix.is_empty()).map(|prefix| (prefix, images, gz + dot))
+    })
+}
+
+/// Loads a folder of IDX files.
+///
+/// With the prefixes `train` and `t10k` all four files must be there, and other files are left alone. With one pair
+/// only, of whatever prefix, every fifth sample becomes the test set. Classes default to 10.
+/// # Errors  `IdxNone`, `IdxMissing`, `IdxAmbiguous`, and those of each file.
+pub(super) fn load_folder(dir: &Path, options: &LoadOptions) -> Result<Dataset, DataError> {
+    let failed = |cause| DataError::Io { path: dir.to_owned(), action: "list", cause };
+    let mut pairs: BTreeMap<String, Pair> = BTreeMap::new();
+    for entry in std::fs::read_dir(dir).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let name = entry.file_name();
+        let Some((prefix, images, rank)) = name.to_str().and_then(parse_name) else { continue };
+        let pair = pairs.entry(prefix.to_owned()).or_default();
+        let place = if images { &mut pair.images } else { &mut pair.labels };
+        if place.as_ref().is_none_or(|(other, _)| rank < *other) {
+            *place = Some((rank, entry.path()));
+        }
+    }
+
+    let (train, test) = match (pairs.get("train"), pairs.get("t10k")) {
+        (Some(train), Some(test)) => (train.read(dir, "train")?, Some(test.read(dir, "t10k")?)),
+        _ => {
+            let mut others = pairs.iter();
+            match (others.next(), others.next()) {
+                (None, _) => return Err(DataError::IdxNone { path: dir.to_owned() }),
+                (Some((prefix, pair)), None) => (pair.read(dir, prefix)?, None),
+                (Some(_), Some(_)) => {
+                    let names: Vec<String> = pairs.keys().map(|p| format!("{p:?}")).collect();
+                    return Err(DataError::IdxAmbiguous { path: dir.to_owned(), prefixes: names.join(", ") });
+                }
+            }
+        }
+    };
+    Draft { name: name_of(dir.file_name()), path: dir.to_owned(), default_classes: 10, full_scale: Some(255.0), train, test }
+        .finish(options)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_taken_apart() {
+        assert_eq!(parse_name("train-images-idx3-ubyte"), Some(("train", true, 0)));
+        assert_eq!(parse_name("t10k-labels.idx1-ubyte.gz"), Some(("t10k", false, 3)));
+        assert_eq!(parse_name("a-b-images-idx3-ubyte.gz"), Some(("a-b", true, 2)));
+        for other in ["-images-idx3-ubyte", "train-images-idx1-ubyte", "train-images-idx3-ubyte.zip", ".gz", ""] {
+            assert_eq!(parse_name(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_small_file_is_read_whole() {
+        let bytes = [0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 2, 9, 8, 7, 6];
+        let images = read_images(&bytes[..], Path::new("f")).unwrap();
+        assert_eq!(images, Images { count: 2, rows: 1, cols: 2, pixels: vec![9, 8, 7, 6] });
+    }
+
+    /// A reader that gives one byte a call must not be taken for something that is not gzip.
+    #[test]
+    fn gzip_is_told_from_a_trickle() {
+        use std::io::Write;
+        let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gz.write_all(&[0, 0, 8, 1, 0, 0, 0, 3, 1, 2, 3]).unwrap();
+        let packed = gz.finish().unwrap();
+        let trickle = BufReader::with_capacity(1, &packed[..]);
+        assert_eq!(read_labels(trickle, Path::new("f")).unwrap(), [1, 2, 3]);
+    }
+}

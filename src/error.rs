@@ -1,0 +1,101 @@
+//! Everything that can go wrong because of what a caller gave.
+
+use crate::data::DataError;
+use std::path::PathBuf;
+
+/// An error of this crate; its message is one line that names the cause.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// From the kernels: shapes, scratch, instruction sets.
+    #[error(transparent)]
+    Kernel(#[from] gaitprop_kernels::Error),
+    /// From reading or checking data.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// A setting that is out of range or contradicts another.
+    #[error("{0}")]
+    Setting(String),
+    /// A network whose layers do not fit together.
+    #[error("layer {layer}: {what}")]
+    Architecture {
+        /// Index of the layer, from 0.
+        layer: usize,
+        /// What does not fit.
+        what: String,
+    },
+    /// The inverse of a layer's weights is needed, but they are singular or too close to it.
+    #[error(
+        "layer {layer}: the weights are singular or nearly so (condition number about {condition:.1e}): their inverse means nothing in {precision}; nothing was changed. \
+         Start from orthogonal weights, regularise more (--lambda) or learn more slowly (--lr)"
+    )]
+    Singular {
+        /// Index of the layer, from 0.
+        layer: usize,
+        /// Estimate of the condition number in the 1-norm; infinite for an exact zero pivot.
+        condition: f64,
+        /// `f32` or `f64`.
+        precision: &'static str,
+    },
+    /// A target lies outside the range of a layer's activation.
+    #[error(
+        "layer {layer}, sample {sample}, unit {unit}: the target lies outside the activation's range, so it has no inverse; use GAIT with a smaller gamma or an unbounded activation"
+    )]
+    OutOfRange {
+        /// Index of the layer, from 0.
+        layer: usize,
+        /// Row of the batch.
+        sample: usize,
+        /// Unit of the layer.
+        unit: usize,
+    },
+    /// Training left the finite numbers.
+    #[error(
+        "training diverged: {what} of layer {layer} is not finite (step {step}); nothing was changed by this step. Use a smaller learning rate (--lr)"
+    )]
+    Diverged {
+        /// What was not finite.
+        what: &'static str,
+        /// Index of the layer, from 0.
+        layer: usize,
+        /// Steps taken before this one.
+        step: u64,
+    },
+    /// A file could not be read or written.
+    #[error("{path}: cannot {action}: {source}", path = path.display())]
+    Io {
+        /// What was attempted.
+        action: &'static str,
+        /// On which file or folder.
+        path: PathBuf,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+    /// A file of weights or a configuration that does not say what it should.
+    #[error("{path}: {what}", path = path.display())]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// Threads could not be started.
+    #[error("cannot start {threads} threads: {what}")]
+    Threads {
+        /// How many were asked for.
+        threads: usize,
+        /// What the system said.
+        what: String,
+    },
+}
+
+/// Results of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// An I/O error with its path and what was attempted.
+    pub fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { action, path, source }
+    }
+}

@@ -1,0 +1,205 @@
+//! Sending a batch through the inverse of a layer's weights: r W⁻¹, by a strategy that the step takes as a value.
+
+use crate::{Error, Matrix, Result};
+use gaitprop_kernels::{Error as KernelError, MatMut, MatRef, Plan, Real, Scratch, gemm, lu, reduce};
+
+/// What a solve reached and what it cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Solve {
+    /// ‖r − e W‖ / ‖r‖ (Frobenius over the batch): the relative residual.
+    pub residual: f64,
+    /// Cost in products of the size of the forward pass (2·batch·n² flops).
+    pub products: f64,
+}
+
+/// A way of solving `e W = r` for a batch of rows.
+pub trait Inverse<T: Real>: Send {
+    /// Its name in metrics.
+    fn name(&self) -> &'static str;
+
+    /// Replaces `r` (batch × n) by `r W⁻¹`, where `w` (n×n) is the weights of layer `layer`.
+    ///
+    /// # Errors
+    /// [`Error::Singular`] with the layer and a condition estimate; a shape error; out of memory. The parameters of the network are not
+    /// touched.
+    fn solve(
+        &mut self,
+        layer: usize,
+        w: MatRef<'_, T>,
+        r: MatMut<'_, T>,
+        plan: &Plan<'_>,
+        scratch: &mut Scratch,
+    ) -> Result<Solve>;
+
+    /// Says that the weights of every layer have changed.
+    fn weights_changed(&mut self);
+}
+
+/// LU factors of each layer's weights, made when first needed after a change: the exact reference route. ⅔n³ flops a layer and
+/// change, 2·batch·n² a solve, as much again for the residual.
+#[derive(Debug, Default)]
+pub struct Lu<T> {
+    layers: Vec<Option<Factors<T>>>,
+    /// r and the residual, for the check.
+    right: Vec<T>,
+    work: Vec<T>,
+}
+
+#[derive(Debug)]
+struct Factors<T> {
+    lu: Matrix<T>,
+    pivots: Vec<usize>,
+    fresh: bool,
+}
+
+/// Beyond this condition number (in units of 1/u) a solution has no more than one correct digit.
+const HOPELESS: f64 = 0.1;
+/// The cheap sign of trouble, in units of 1/u: a spread of pivots from which a condition estimate is worth its solves.
+const SUSPICIOUS: f64 = 1e-4;
+
+impl<T: Real> Lu<T> {
+    /// No factors yet.
+    pub fn new() -> Self {
+        Self { layers: Vec::new(), right: Vec::new(), work: Vec::new() }
+    }
+
+    /// Factors of `w`, made now unless they are fresh.
+    fn factors(&mut self, layer: usize, w: MatRef<'_, T>, plan: &Plan<'_>, scratch: &mut Scratch) -> Result<(&Factors<T>, bool)> {
+        let n = w.nrows();
+        if self.layers.len() <= layer {
+            self.layers.resize_with(layer + 1, || None);
+        }
+        let slot = &mut self.layers[layer];
+        if !slot.as_ref().is_some_and(|f| f.lu.rows() == n) {
+            *slot = Some(Factors { lu: Matrix::zeros(n, n), pivots: vec![0; n], fresh: false });
+        }
+        let f = slot.as_mut().expect("filled above");
+        if f.fresh {
+            return Ok((f, false));
+        }
+        let mut norm = 0.0f64;
+        self.work.clear();
+        self.work.resize(2 * n, T::ZERO);
+        for i in 0..n {
+            for j in 0..n {
+                f.lu.data_mut()[i * n + j] = w.get(i, j);
+            }
+        }
+        // ‖W‖₁: the largest column sum.
+        for j in 0..n {
+            norm = norm.max((0..n).map(|i| w.get(i, j).abs().to_f64()).sum());
+        }
+        let singular = |condition| Error::Singular { layer, condition, precision: T::NAME };
+        match lu::factor(f.lu.view_mut(), &mut f.pivots, plan, scratch) {
+            Err(KernelError::ZeroPivot { .. }) => return Err(singular(f64::INFINITY)),
+            other => other?,
+        }
+        let (mut low, mut high) = (f64::INFINITY, 0.0f64);
+        for i in 0..n {
+            let pivot = f.lu.data()[i * n + i].abs().to_f64();
+            (low, high) = (low.min(pivot), high.max(pivot));
+        }
+        if high / low * T::UNIT_ROUNDOFF > SUSPICIOUS {
+            let condition = norm * lu::inverse_norm1(f.lu.view(), &f.pivots, &mut self.work, plan, scratch)?;
+            // Written so that NaN is hopeless.
+            if !(condition * T::UNIT_ROUNDOFF < HOPELESS) {
+                return Err(singular(condition));
+            }
+        }
+        f.fresh = true;
+        Ok((f, true))
+    }
+}
+
+impl<T: Real> Inverse<T> for Lu<T> {
+    fn name(&self) -> &'static str {
+        "lu"
+    }
+
+    fn solve(
+        &mut self,
+        layer: usize,
+        w: MatRef<'_, T>,
+        mut r: MatMut<'_, T>,
+        plan: &Plan<'_>,
+        scratch: &mut Scratch,
+    ) -> Result<Solve> {
+        let (batch, n) = r.shape();
+        w.expect_shape("the weights to be inverted", (n, n))?;
+        let mut right = std::mem::take(&mut self.right);
+        right.clear();
+        for i in 0..batch {
+            right.extend((0..n).map(|j| r.get(i, j)));
+        }
+        let (factors, made) = self.factors(layer, w, plan, scratch)?;
+        lu::solve_right(factors.lu.view(), &factors.pivots, r.rb(), plan, scratch)?;
+        let norm = reduce::dot(&right, &right, plan.isa)?.sqrt();
+        gemm(-T::ONE, r.as_ref(), w, T::ONE, MatMut::new(&mut right, batch, n)?, plan, scratch)?;
+        let rest = reduce::dot(&right, &right, plan.isa)?.sqrt();
+        self.right = right;
+        let residual = if norm == 0.0 { 0.0 } else { rest / norm };
+        let factoring = if made { n as f64 / (3.0 * batch.max(1) as f64) } else { 0.0 };
+        Ok(Solve { residual, products: factoring + 2.0 })
+    }
+
+    fn weights_changed(&mut self) {
+        for f in self.layers.iter_mut().flatten() {
+            f.fresh = false;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::init::{self, Init};
+    use crate::rng::Rng;
+
+    #[test]
+    fn solves_and_says_how_well() {
+        let plan = Plan::new();
+        let mut scratch = Scratch::new();
+        let n = 50;
+        let w = init::weights::<f32>(Init::Xavier, n, n, &mut Rng::new(2, 0), &plan).unwrap();
+        let mut lu = Lu::<f32>::new();
+        let mut x = Matrix::<f32>::from_vec(3, n, (0..3 * n).map(|i| (i as f32).sin()).collect()).unwrap();
+        let want = x.clone();
+        let first = lu.solve(0, w.view(), x.view_mut(), &plan, &mut scratch).unwrap();
+        assert!(first.residual > 0.0 && first.residual < 1e-4, "{first:?}");
+        let mut back = Matrix::<f32>::zeros(3, n);
+        gemm(1.0, x.view(), w.view(), 0.0, back.view_mut(), &plan, &mut scratch).unwrap();
+        assert!(back.data().iter().zip(want.data()).all(|(a, b)| (a - b).abs() < 1e-3));
+        // Fresh factors are used again and cost nothing more.
+        let again = lu.solve(0, w.view(), x.view_mut(), &plan, &mut scratch).unwrap();
+        assert!(again.products < first.products);
+        lu.weights_changed();
+        let anew = lu.solve(0, w.view(), x.view_mut(), &plan, &mut scratch).unwrap();
+        assert_eq!(anew.products, first.products);
+    }
+
+    #[test]
+    fn singular_and_hopeless_weights_name_layer_and_condition() {
+        fn condition<T: Real>(small: f64) -> Result<Solve> {
+            let plan = Plan::new();
+            let n = 30;
+            let mut w = init::weights::<f64>(Init::Orthogonal, n, n, &mut Rng::new(4, 0), &plan).unwrap();
+            // One singular value becomes `small`: W ← W − (1 − small) w₀ w₀ᵀ W, with w₀ its own first row, scales that row.
+            w.data_mut()[..n].iter_mut().for_each(|x| *x *= small);
+            let w = Matrix::from_vec(n, n, w.data().iter().map(|&x| T::from_f64(x)).collect()).unwrap();
+            let mut r = Matrix::<T>::from_vec(1, n, vec![T::ONE; n]).unwrap();
+            Lu::new().solve(7, w.view(), r.view_mut(), &plan, &mut Scratch::new())
+        }
+        assert!(condition::<f32>(1e-4).is_ok());
+        assert!(condition::<f64>(1e-9).is_ok());
+        for (error, order) in
+            [(condition::<f32>(1e-9), 1e9), (condition::<f64>(1e-17), 1e17), (condition::<f32>(0.0), f64::INFINITY)]
+        {
+            match error {
+                Err(Error::Singular { layer: 7, condition, .. }) => {
+                    assert!(condition >= order && condition <= order * 300.0, "{condition:e} for {order:e}");
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,28 @@
+#![forbid(unsafe_code)]
+#![doc = include_str!("../README.md")]
+
+pub mod activation;
+pub mod checkpoint;
+#[doc(hidden)]
+pub mod cli;
+pub mod data;
+pub mod diagnostics;
+mod error;
+pub mod init;
+pub mod inverse;
+mod layer;
+pub mod loss;
+mod matrix;
+pub mod network;
+pub mod optimizer;
+pub mod ortho;
+pub mod rng;
+pub mod rule;
+pub mod step;
+pub mod train;
+
+pub use error::{Error, Result};
+pub use gaitprop_kernels as kernels;
+pub use layer::Layer;
+pub use matrix::Matrix;
+pub use network::{Architecture, Network};

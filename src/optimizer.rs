@@ -1,0 +1,171 @@
+//! Optimisers: from a descent direction to new parameters.
+
+use crate::step::Gradients;
+use crate::{Error, Network, Result};
+use gaitprop_kernels::epilogue::{self, AdamStep};
+use gaitprop_kernels::{Isa, Real};
+use std::fmt;
+use std::str::FromStr;
+
+/// An update rule. Δ is the descent direction (minus the gradient), η the learning rate.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Rule {
+    /// `m ← β1 m + (1−β1) Δ`, `v ← β2 v + (1−β2) Δ²`, `θ ← θ + η m / (ε + √v)`: the authors' Adam, without bias correction.
+    ///
+    /// Where a weight's loss gradient is exactly 0, rounding noise of the regulariser (1e-8 in f32) meets ε = 1e-8 and still moves the
+    /// weight, by a few hundredths of η.
+    PublishedAdam,
+    /// Adam with bias correction (Kingma and Ba, 2015).
+    Adam,
+    /// `θ ← θ + η Δ`.
+    Sgd,
+    /// `m ← μ m + Δ`, `θ ← θ + η m`.
+    Momentum,
+}
+
+impl FromStr for Rule {
+    type Err = Error;
+    fn from_str(name: &str) -> Result<Self> {
+        match name {
+            "published-adam" => Ok(Self::PublishedAdam),
+            "adam" => Ok(Self::Adam),
+            "sgd" => Ok(Self::Sgd),
+            "momentum" => Ok(Self::Momentum),
+            _ => Err(Error::Setting(format!("unknown optimiser `{name}`: use published-adam, adam, sgd or momentum"))),
+        }
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::PublishedAdam => "published-adam",
+            Self::Adam => "adam",
+            Self::Sgd => "sgd",
+            Self::Momentum => "momentum",
+        })
+    }
+}
+
+/// An update rule with its constants.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Settings {
+    /// Which.
+    pub rule: Rule,
+    /// η.
+    pub learning_rate: f64,
+    /// β1 of Adam, and μ of momentum: in [0, 1).
+    pub beta1: f64,
+    /// β2 of Adam: in [0, 1).
+    pub beta2: f64,
+    /// ε of Adam.
+    pub epsilon: f64,
+}
+
+impl Settings {
+    /// The published constants: β1 = 0.9, β2 = 0.99 (standard Adam: 0.999), ε = 1e-8; μ = 0.9.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for a learning rate that is negative or not finite.
+    pub fn new(rule: Rule, learning_rate: f64) -> Result<Self> {
+        if !(learning_rate >= 0.0 && learning_rate.is_finite()) {
+            return Err(Error::Setting(format!("the learning rate is {learning_rate}, but must be at least 0 and finite")));
+        }
+        let beta2 = if rule == Rule::Adam { 0.999 } else { 0.99 };
+        Ok(Self { rule, learning_rate, beta1: 0.9, beta2, epsilon: 1e-8 })
+    }
+}
+
+/// 1 − β as the decimal number that is meant: `1.0 - 0.99` is 0.010000000000000009, an error of 9e-16 in every second moment.
+fn complement(beta: f64) -> f64 {
+    ((1.0 - beta) * 1e15).round() / 1e15
+}
+
+/// The moments of every parameter.
+#[derive(Clone, Debug)]
+pub struct Optimizer<T> {
+    settings: Settings,
+    steps: u64,
+    weights: Vec<Moments<T>>,
+    biases: Vec<Moments<T>>,
+}
+
+/// First and second moments of one array of parameters; empty where the rule keeps none.
+#[derive(Clone, Debug, Default)]
+pub struct Moments<T> {
+    /// m.
+    pub first: Vec<T>,
+    /// v.
+    pub second: Vec<T>,
+}
+
+impl<T: Real> Optimizer<T> {
+    /// All moments 0.
+    pub fn new(settings: Settings, net: &Network<T>) -> Self {
+        let moments = |n: usize| {
+            let zeros = |wanted: bool| vec![T::ZERO; if wanted { n } else { 0 }];
+            let adam = matches!(settings.rule, Rule::Adam | Rule::PublishedAdam);
+            Moments { first: zeros(settings.rule != Rule::Sgd), second: zeros(adam) }
+        };
+        Self {
+            settings,
+            steps: 0,
+            weights: net.layers().iter().map(|l| moments(l.w.data().len())).collect(),
+            biases: net.layers().iter().map(|l| moments(l.b.len())).collect(),
+        }
+    }
+
+    /// Steps taken.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+    /// Moments of the weights of layer `l`.
+    pub fn weight_moments(&self, l: usize) -> &Moments<T> {
+        &self.weights[l]
+    }
+    /// Moments of the biases of layer `l`.
+    pub fn bias_moments(&self, l: usize) -> &Moments<T> {
+        &self.biases[l]
+    }
+
+    /// Takes one step along `gradients`' descent directions.
+    ///
+    /// # Errors
+    /// A shape error if they belong to another network; no parameter has then changed.
+    pub fn apply(&mut self, net: &mut Network<T>, gradients: &Gradients<T>, isa: Isa) -> Result<()> {
+        gradients.check_fit(net)?;
+        self.steps += 1;
+        for (l, layer) in net.layers_mut().iter_mut().enumerate() {
+            self.one(layer.w.data_mut(), gradients.weights(l).data(), l, true, isa)?;
+            self.one(&mut layer.b, gradients.biases(l), l, false, isa)?;
+        }
+        Ok(())
+    }
+
+    fn one(&mut self, theta: &mut [T], delta: &[T], l: usize, weights: bool, isa: Isa) -> Result<()> {
+        let Settings { rule, learning_rate, beta1, beta2, epsilon } = self.settings;
+        let moments = if weights { &mut self.weights[l] } else { &mut self.biases[l] };
+        let real = T::from_f64;
+        match rule {
+            Rule::Sgd => epilogue::descend(real(learning_rate), theta, delta, isa)?,
+            Rule::Momentum => epilogue::momentum(real(learning_rate), real(beta1), theta, &mut moments.first, delta, isa)?,
+            Rule::PublishedAdam | Rule::Adam => {
+                // 1 − β^t without cancellation at small t.
+                let correct = |beta: f64| match rule {
+                    Rule::Adam => -libm::expm1(self.steps as f64 * libm::log(beta)),
+                    _ => 1.0,
+                };
+                let step = AdamStep {
+                    rate: real(learning_rate / correct(beta1)),
+                    beta1: (real(beta1), real(complement(beta1))),
+                    beta2: (real(beta2), real(complement(beta2))),
+                    epsilon: real(epsilon),
+                    correction: real(1.0 / correct(beta2).sqrt()),
+                };
+                epilogue::adam(step, theta, &mut moments.first, &mut moments.second, delta, isa)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,218 @@
+//! One training step, in the order of the paper's listing (Ahmad et al., 2020, algorithm 1):
+//!
+//! 1. forward: activities of every layer;
+//! 2. the output's error from the loss;
+//! 3. top down, for each layer: `x = D ∘ e`, the error of the layer below by the rule, and `ΔW = mean(yᵀ x)`, `Δb = mean(x)`;
+//! 4. the regulariser's direction is added;
+//! 5. the optimiser moves the parameters, after everything that can fail has not.
+
+use crate::inverse::{Inverse, Solve};
+use crate::loss::{self, Loss, Score};
+use crate::network::Trace;
+use crate::optimizer::Optimizer;
+use crate::ortho::Regularizer;
+use crate::rule::{Local, Means, Outcome, Rule};
+use crate::{Error, Matrix, Network, Result};
+use gaitprop_kernels::{MatRef, Plan, Real, Scratch, gemm, reduce};
+
+/// Descent directions (minus the gradient where there is one), averaged over the batch.
+#[derive(Clone, Debug)]
+pub struct Gradients<T> {
+    w: Vec<Matrix<T>>,
+    b: Vec<Vec<T>>,
+}
+
+impl<T: Real> Gradients<T> {
+    /// Zeros of the network's shapes.
+    pub fn new(net: &Network<T>) -> Self {
+        Self {
+            w: net.layers().iter().map(|l| Matrix::zeros(l.fed(), l.width())).collect(),
+            b: net.layers().iter().map(|l| vec![T::ZERO; l.width()]).collect(),
+        }
+    }
+    /// Of the weights of layer `l`, fed × width.
+    pub fn weights(&self, l: usize) -> &Matrix<T> {
+        &self.w[l]
+    }
+    /// Of the biases of layer `l`.
+    pub fn biases(&self, l: usize) -> &[T] {
+        &self.b[l]
+    }
+
+    pub(crate) fn check_fit(&self, net: &Network<T>) -> Result<()> {
+        let fits = |l: usize| net.layers().get(l).is_some_and(|n| n.w.view().shape() == self.w[l].view().shape());
+        if self.w.len() == net.layers().len() && (0..self.w.len()).all(fits) {
+            return Ok(());
+        }
+        let (expected, found) =
+            ((net.layers().len(), net.parameters()), (self.w.len(), self.w.iter().map(|w| w.data().len()).sum()));
+        Err(gaitprop_kernels::Error::Shape { what: "gradients", expected, found }.into())
+    }
+
+    /// The first layer with an infinity or NaN, and whether it is in its weights.
+    fn first_not_finite(&self, isa: gaitprop_kernels::Isa) -> Result<Option<(usize, &'static str)>> {
+        for (l, (w, b)) in self.w.iter().zip(&self.b).enumerate() {
+            for (what, x) in [("the weight update", w.data()), ("the bias update", b.as_slice())] {
+                // The sum of squares of finite f32 is finite in f64; of f64 it may overflow, so look again.
+                if !reduce::dot(x, x, isa)?.is_finite() && x.iter().any(|v| !v.is_finite()) {
+                    return Ok(Some((l, what)));
+                }
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// What a step is made of, besides network and data.
+#[derive(Clone, Copy, Debug)]
+pub struct Recipe<'a, 'p, T> {
+    /// How credit is assigned.
+    pub rule: &'a dyn Rule<T>,
+    /// The loss.
+    pub loss: Loss,
+    /// The regulariser; λ = 0 is none.
+    pub ortho: Regularizer,
+    /// How kernels run.
+    pub plan: &'a Plan<'p>,
+}
+
+/// What a step found.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Report {
+    /// Loss and right answers of the batch, before the step.
+    pub score: Score,
+    /// The worst residual of all solves, and their total cost.
+    pub solves: Solve,
+}
+
+/// The memory of a step: everything is allocated here, once.
+#[derive(Debug)]
+pub struct Workspace<T> {
+    /// Activities of the last forward pass.
+    pub trace: Trace<T>,
+    /// Descent directions of the last call of [`Workspace::gradients`].
+    pub gradients: Gradients<T>,
+    /// Packing memory.
+    pub scratch: Scratch,
+    errors: [Vec<T>; 2],
+    x: Vec<T>,
+    gram: Vec<T>,
+    capacity: usize,
+}
+
+impl<T: Real> Workspace<T> {
+    /// Room for batches of up to `batch` samples.
+    pub fn new(net: &Network<T>, batch: usize) -> Self {
+        let widest = net.layers().iter().map(|l| l.width()).max().unwrap_or(0);
+        let side = net.layers().iter().map(|l| l.fed().min(l.width())).max().unwrap_or(0);
+        let room = || vec![T::ZERO; batch * widest];
+        Self {
+            trace: Trace::new(net, batch),
+            gradients: Gradients::new(net),
+            scratch: Scratch::new(),
+            errors: [room(), room()],
+            x: room(),
+            gram: vec![T::ZERO; side * side],
+            capacity: batch,
+        }
+    }
+
+    /// Computes activities and descent directions for one batch, and leaves them in `self`. The network is not touched.
+    ///
+    /// Shapes: `input` batch × inputs, `target` batch × labels (one-hot, or any values for the squared loss).
+    ///
+    /// # Errors
+    /// [`Error::Singular`], [`Error::OutOfRange`], [`Error::Diverged`]; a shape error; out of memory.
+    pub fn gradients(
+        &mut self,
+        net: &Network<T>,
+        input: MatRef<'_, T>,
+        target: MatRef<'_, T>,
+        recipe: &Recipe<'_, '_, T>,
+        inverse: &mut dyn Inverse<T>,
+    ) -> Result<Report> {
+        let plan = recipe.plan;
+        let batch = input.nrows();
+        self.gradients.check_fit(net)?;
+        input.expect_shape("the input batch", (batch.min(self.capacity), net.inputs()))?;
+        target.expect_shape("the targets", (batch, net.labels()))?;
+
+        net.forward(input, &mut self.trace, plan, &mut self.scratch)?;
+
+        let mut report = Report::default();
+        let [mut error, mut below] = self.errors.each_mut().map(Vec::as_mut_slice);
+        let top = view_mut(error, batch, net.outputs());
+        report.score = loss::score(recipe.loss, self.trace.output(), target, Some(top))?;
+
+        let mean = T::from_f64(1.0 / batch.max(1) as f64);
+        for (l, layer) in net.layers().iter().enumerate().rev() {
+            let width = layer.width();
+            // The units below that do not feed this layer are auxiliary: their target is their own activity.
+            let width_below = if l == 0 { 0 } else { net.layers()[l - 1].width() };
+            let mut whole = view_mut(below, batch, width_below);
+            for i in 0..batch {
+                whole.row_mut(i).expect("row-major")[layer.fed().min(width_below)..].fill(T::ZERO);
+            }
+            let local = Local {
+                index: l,
+                above: net.layers().len() - 1 - l,
+                layer,
+                y: self.trace.activity(l),
+                slope: self.trace.slope(l),
+                e: view(error, batch, width),
+            };
+            let out = Outcome { x: view_mut(&mut self.x, batch, width), below: (l > 0).then(|| whole.cols(0, layer.fed())) };
+            let mut means = Means { inverse: &mut *inverse, plan, scratch: &mut self.scratch };
+            if let Some(solve) = recipe.rule.send_down(&local, out, &mut means)? {
+                // `max` would hide a NaN.
+                let worse = !(solve.residual <= report.solves.residual);
+                report.solves.residual = if worse { solve.residual } else { report.solves.residual };
+                report.solves.products += solve.products;
+            }
+
+            let x = view(&self.x, batch, width);
+            let fed = if l == 0 { input.cols(0, layer.fed()) } else { self.trace.activity(l - 1).cols(0, layer.fed()) };
+            gemm(mean, fed.t(), x, T::ZERO, self.gradients.w[l].view_mut(), plan, &mut self.scratch)?;
+            reduce::column_means(x, &mut self.gradients.b[l])?;
+            std::mem::swap(&mut error, &mut below);
+        }
+
+        for (layer, delta) in net.layers().iter().zip(&mut self.gradients.w) {
+            let side = layer.fed().min(layer.width());
+            let gram = view_mut(&mut self.gram, side, side);
+            recipe.ortho.descend(layer.w.view(), delta.view_mut(), gram, plan, &mut self.scratch)?;
+        }
+        Ok(report)
+    }
+
+    /// A whole step: [`Workspace::gradients`], then the optimiser. If anything fails, no parameter has changed.
+    ///
+    /// # Errors
+    /// As [`Workspace::gradients`]; [`Error::Diverged`] if an update is not finite.
+    #[allow(clippy::too_many_arguments)]
+    pub fn step(
+        &mut self,
+        net: &mut Network<T>,
+        input: MatRef<'_, T>,
+        target: MatRef<'_, T>,
+        recipe: &Recipe<'_, '_, T>,
+        inverse: &mut dyn Inverse<T>,
+        optimizer: &mut Optimizer<T>,
+    ) -> Result<Report> {
+        let report = self.gradients(net, input, target, recipe, inverse)?;
+        if let Some((layer, what)) = self.gradients.first_not_finite(recipe.plan.isa)? {
+            return Err(Error::Diverged { what, layer, step: optimizer.steps() });
+        }
+        optimizer.apply(net, &self.gradients, recipe.plan.isa)?;
+        inverse.weights_changed();
+        Ok(report)
+    }
+}
+
+fn view<T: Real>(data: &[T], rows: usize, cols: usize) -> MatRef<'_, T> {
+    MatRef::new(&data[..rows * cols], rows, cols).expect("cut to size")
+}
+
+fn view_mut<T: Real>(data: &mut [T], rows: usize, cols: usize) -> gaitprop_kernels::MatMut<'_, T> {
+    gaitprop_kernels::MatMut::new(&mut data[..rows * cols], rows, cols).expect("cut to size")
+}

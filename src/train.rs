@@ -1,0 +1,220 @@
+//! Epochs of batches.
+
+use crate::data::{self, Samples};
+use crate::diagnostics::{self, Alignment};
+use crate::inverse::Inverse;
+use crate::loss::{self, Loss, Score};
+use crate::network::Trace;
+use crate::optimizer::{Optimizer, Settings};
+use crate::ortho::Regularizer;
+use crate::rng::Rng;
+use crate::rule::Rule;
+use crate::step::{Recipe, Report, Workspace};
+use crate::{Error, Network, Result};
+use gaitprop_kernels::{MatRef, Plan, Real, Scratch};
+use std::ops::ControlFlow;
+
+/// What a trainer is made of, besides the network.
+pub struct Method<T> {
+    /// How credit is assigned.
+    pub rule: Box<dyn Rule<T>>,
+    /// How targets go through inverses.
+    pub inverse: Box<dyn Inverse<T>>,
+    /// The loss.
+    pub loss: Loss,
+    /// The regulariser.
+    pub ortho: Regularizer,
+    /// The optimiser.
+    pub optimizer: Settings,
+    /// Samples a step.
+    pub batch: usize,
+    /// The seed of the order of samples; `None` takes them as they come, every epoch the same (the published way).
+    pub shuffle: Option<u64>,
+}
+
+/// Trains a network; owns everything that changes.
+pub struct Trainer<'p, T> {
+    net: Network<T>,
+    method: Method<T>,
+    optimizer: Optimizer<T>,
+    workspace: Workspace<T>,
+    plan: Plan<'p>,
+    shuffle: Option<Rng>,
+    order: Vec<u32>,
+    input: Vec<T>,
+    target: Vec<T>,
+}
+
+/// What an epoch came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Epoch {
+    /// Loss and right answers on each batch just before it was learned.
+    pub score: Score,
+    /// The worst relative residual of all solves.
+    pub residual: f64,
+    /// Cost of all solves, in forward products, per step.
+    pub products_per_step: f64,
+    /// Steps taken.
+    pub steps: usize,
+    /// Whether the caller ended it early.
+    pub stopped: bool,
+}
+
+impl<'p, T: Real> Trainer<'p, T> {
+    /// # Errors
+    /// [`Error::Setting`] for a batch of 0 samples.
+    pub fn new(net: Network<T>, method: Method<T>, plan: Plan<'p>) -> Result<Self> {
+        if method.batch == 0 {
+            return Err(Error::Setting("a batch of 0 samples teaches nothing: use --batch 1 or more".into()));
+        }
+        Ok(Self {
+            optimizer: Optimizer::new(method.optimizer, &net),
+            workspace: Workspace::new(&net, method.batch),
+            shuffle: method.shuffle.map(|seed| Rng::new(seed, 1)),
+            order: Vec::new(),
+            input: vec![T::ZERO; method.batch * net.inputs()],
+            target: vec![T::ZERO; method.batch * net.labels()],
+            net,
+            method,
+            plan,
+        })
+    }
+
+    /// The network as it is now.
+    pub fn network(&self) -> &Network<T> {
+        &self.net
+    }
+
+    /// Steps taken so far.
+    pub fn steps(&self) -> u64 {
+        self.optimizer.steps()
+    }
+
+    /// One pass over `samples`; `watch` is called after each step and may end the epoch.
+    ///
+    /// # Errors
+    /// As [`Workspace::step`]: the parameters are then those after the last good step.
+    pub fn epoch(&mut self, samples: &Samples<T>, mut watch: impl FnMut(&Report) -> ControlFlow<()>) -> Result<Epoch> {
+        self.check(samples)?;
+        self.order.clear();
+        self.order.extend(0..samples.len as u32);
+        if let Some(rng) = &mut self.shuffle {
+            rng.shuffle(&mut self.order);
+        }
+        let mut epoch = Epoch::default();
+        let order = std::mem::take(&mut self.order);
+        for batch in order.chunks(self.method.batch) {
+            let report = self.step(samples, batch)?;
+            epoch.score.add(report.score);
+            epoch.residual = epoch.residual.max(report.solves.residual);
+            epoch.products_per_step += report.solves.products;
+            epoch.steps += 1;
+            if watch(&report).is_break() {
+                epoch.stopped = true;
+                break;
+            }
+        }
+        self.order = order;
+        epoch.products_per_step /= epoch.steps.max(1) as f64;
+        Ok(epoch)
+    }
+
+    fn check(&self, samples: &Samples<T>) -> Result<()> {
+        if samples.features != self.net.inputs() {
+            let what = format!("it reads {} inputs, but the samples have {} features", self.net.inputs(), samples.features);
+            return Err(Error::Architecture { layer: 0, what });
+        }
+        check_labels(samples, self.net.labels())
+    }
+
+    fn step(&mut self, samples: &Samples<T>, batch: &[u32]) -> Result<Report> {
+        let (x, t) = gather(samples, batch, self.net.labels(), &mut self.input, &mut self.target)?;
+        let Method { rule, inverse, loss, ortho, .. } = &mut self.method;
+        let recipe = Recipe { rule: &**rule, loss: *loss, ortho: *ortho, plan: &self.plan };
+        self.workspace.step(&mut self.net, x, t, &recipe, &mut **inverse, &mut self.optimizer)
+    }
+
+    /// Loss and accuracy on `samples`.
+    ///
+    /// # Errors
+    /// As [`evaluate`].
+    pub fn evaluate(&self, samples: &Samples<T>) -> Result<Score> {
+        evaluate(&self.net, samples, self.method.loss, &self.plan)
+    }
+
+    /// [`diagnostics::alignment`] with backpropagation on the first batch of `samples`.
+    ///
+    /// # Errors
+    /// As [`Workspace::gradients`].
+    pub fn alignment(&mut self, samples: &Samples<T>) -> Result<Vec<Alignment>> {
+        self.check(samples)?;
+        let first: Vec<u32> = (0..self.method.batch.min(samples.len) as u32).collect();
+        let (x, t) = gather(samples, &first, self.net.labels(), &mut self.input, &mut self.target)?;
+        let Method { rule, inverse, loss, ortho, .. } = &mut self.method;
+        let recipe = Recipe { rule: &**rule, loss: *loss, ortho: *ortho, plan: &self.plan };
+        diagnostics::alignment(&self.net, x, t, &recipe, &mut **inverse, &mut self.workspace)
+    }
+
+    /// [`diagnostics::orthogonality`] of the network as it is.
+    ///
+    /// # Errors
+    /// Out of memory for packing.
+    pub fn orthogonality(&self) -> Result<Vec<f64>> {
+        diagnostics::orthogonality(&self.net, &self.method.ortho, &self.plan)
+    }
+}
+
+fn check_labels<T>(samples: &Samples<T>, labels: usize) -> Result<()> {
+    match samples.labels.iter().position(|&l| l as usize >= labels) {
+        None => Ok(()),
+        Some(i) => Err(Error::Setting(format!(
+            "sample {i} has label {}, but the network tells {labels} classes apart",
+            samples.labels[i]
+        ))),
+    }
+}
+
+/// Copies a batch's samples side by side and writes their one-hot targets.
+fn gather<'b, T: Real>(
+    samples: &Samples<T>,
+    batch: &[u32],
+    labels: usize,
+    input: &'b mut [T],
+    target: &'b mut [T],
+) -> Result<(MatRef<'b, T>, MatRef<'b, T>)> {
+    let n = samples.features;
+    for (row, &i) in input.chunks_exact_mut(n.max(1)).zip(batch) {
+        row.copy_from_slice(&samples.x[i as usize * n..][..n]);
+    }
+    let target = &mut target[..batch.len() * labels];
+    target.fill(T::ZERO);
+    for (row, &i) in target.chunks_exact_mut(labels).zip(batch) {
+        row[samples.labels[i as usize] as usize] = T::ONE;
+    }
+    Ok((MatRef::new(&input[..batch.len() * n], batch.len(), n)?, MatRef::new(target, batch.len(), labels)?))
+}
+
+/// Samples that [`evaluate`] takes at a time: enough for full tiles, few enough to stay in cache.
+const EVALUATION_BATCH: usize = 240;
+
+/// Loss and accuracy of a network on `samples`.
+///
+/// # Errors
+/// A shape error if the samples are not the network's; [`Error::Setting`] for a label it cannot tell.
+pub fn evaluate<T: Real>(net: &Network<T>, samples: &Samples<T>, loss: Loss, plan: &Plan<'_>) -> Result<Score> {
+    check_labels(samples, net.labels())?;
+    let (n, labels) = (samples.features, net.labels());
+    let mut trace = Trace::new(net, EVALUATION_BATCH.min(samples.len));
+    let mut scratch = Scratch::new();
+    let mut target = vec![T::ZERO; EVALUATION_BATCH * labels];
+    let mut score = Score::default();
+    for first in (0..samples.len).step_by(EVALUATION_BATCH) {
+        let count = EVALUATION_BATCH.min(samples.len - first);
+        let x = MatRef::new(&samples.x[first * n..(first + count) * n], count, n)?;
+        let target = &mut target[..count * labels];
+        data::one_hot(&samples.labels[first..first + count], labels, target);
+        net.forward(x, &mut trace, plan, &mut scratch)?;
+        score.add(loss::score(loss, trace.output(), MatRef::new(target, count, labels)?, None)?);
+    }
+    Ok(score)
+}
