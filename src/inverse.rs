@@ -70,7 +70,7 @@ impl<T: Real> Lu<T> {
             self.layers.resize_with(layer + 1, || None);
         }
         let slot = &mut self.layers[layer];
-        if !slot.as_ref().is_some_and(|f| f.lu.rows() == n) {
+        if slot.as_ref().is_none_or(|f| f.lu.rows() != n) {
             *slot = Some(Factors { lu: Matrix::zeros(n, n), pivots: vec![0; n], fresh: false });
         }
         let f = slot.as_mut().expect("filled above");

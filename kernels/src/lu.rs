@@ -78,7 +78,7 @@ shells! {
 #[inline(always)]
 fn base_case_body<T: Real, M: Fused>(mut a: MatMut<'_, T>, pivots: &mut [usize], at: usize) -> Result<(), Error> {
     let (m, n) = a.shape();
-    for k in 0..n {
+    for (k, pivot_row) in pivots.iter_mut().enumerate().take(n) {
         // The first of the largest: `>` keeps it on ties.
         let mut best = (k, a.get(k, k).abs());
         for i in k + 1..m {
@@ -87,7 +87,7 @@ fn base_case_body<T: Real, M: Fused>(mut a: MatMut<'_, T>, pivots: &mut [usize],
                 best = (i, size);
             }
         }
-        pivots[k] = best.0;
+        *pivot_row = best.0;
         if best.1 == T::ZERO {
             return Err(Error::ZeroPivot { index: at + k });
         }

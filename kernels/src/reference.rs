@@ -34,14 +34,14 @@ pub fn solve_upper_right<T: Real>(u: MatRef<'_, T>, unit_diagonal: bool, mut b: 
 /// [`Error::ZeroPivot`].
 pub fn lu<T: Real>(mut a: MatMut<'_, T>, pivots: &mut [usize]) -> Result<(), Error> {
     let n = a.nrows();
-    for k in 0..n {
+    for (k, pivot) in pivots.iter_mut().enumerate().take(n) {
         let mut p = k;
         for i in k + 1..n {
             if a.get(i, k).abs() > a.get(p, k).abs() {
                 p = i;
             }
         }
-        pivots[k] = p;
+        *pivot = p;
         if a.get(p, k) == T::ZERO {
             return Err(Error::ZeroPivot { index: k });
         }

@@ -16,7 +16,7 @@ fn check_trsm<T: Real>(n: usize, batch: usize, layouts: [Layout; 2], unit: bool,
         let v = match i.cmp(&j) {
             std::cmp::Ordering::Greater => T::NAN,
             std::cmp::Ordering::Equal if unit => T::NAN,
-            std::cmp::Ordering::Equal => value() + T::from_f64(if seed % 2 == 0 { 3.0 } else { -3.0 }),
+            std::cmp::Ordering::Equal => value() + T::from_f64(if seed.is_multiple_of(2) { 3.0 } else { -3.0 }),
             std::cmp::Ordering::Less => value(),
         };
         j += 1;

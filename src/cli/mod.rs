@@ -29,7 +29,7 @@ enum Command {
     /// Loss and accuracy of saved weights on a data set.
     Eval(eval::Args),
     /// Updates of one batch, from arrays to arrays: for checking against other code.
-    Update(update::Args),
+    Update(Box<update::Args>),
     /// What this machine has, and what would run on it.
     Info(info::Args),
 }

@@ -127,7 +127,7 @@ settings! {
     /// Samples a step [default: 60]
     #[arg(long, value_name = "N", help_heading = "Learning")]
     batch: usize,
-    /// Passes over the training set [default: digits 150, other data 10]
+    /// Passes over the training set [default: digits 300, other data 10]
     #[arg(long, value_name = "N", help_heading = "Learning")]
     epochs: usize,
     /// Shuffle the samples anew each epoch (the same way for the same seed) [default: false, as published]
@@ -291,7 +291,7 @@ impl Run {
             init: named(said.init.as_ref(), Init::Orthogonal)?,
             loss,
             batch: said.batch.unwrap_or(60),
-            epochs: said.epochs.unwrap_or(if digits { 150 } else { 10 }),
+            epochs: said.epochs.unwrap_or(if digits { 300 } else { 10 }),
             seed: said.seed.unwrap_or(1),
             shuffle: said.shuffle.unwrap_or(false),
             scale: named(said.scale.as_ref(), Scaling::Unit)?,

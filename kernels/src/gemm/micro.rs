@@ -70,7 +70,7 @@ impl<T: Real> KernelRow<T> {
 pub(crate) unsafe fn tile<T: Real, V: Lanes<T>, const MR: usize, const NV: usize>(t: &Tile<T>) {
     let nr = NV * V::LEN;
     debug_assert!(1 <= t.cols && t.cols <= nr);
-    // SAFETY (this block): pointers stay in the panels and in the MR × cols elements of C by the contract above: `a` advances
+    // SAFETY: pointers stay in the panels and in the MR × cols elements of C by the contract above: `a` advances
     // MR and `b` NR elements in each of kc steps; C is touched at rows < MR and, with `first`, at columns < cols only.
     unsafe {
         let mut acc = [[V::splat(T::ZERO); NV]; MR];

@@ -179,7 +179,7 @@ mod tests {
     #[test]
     fn partial_loads_and_stores_stay_inside() {
         let has = |name| Isa::named(name).is_ok();
-        // SAFETY (all): the instruction set is there, asked just before; the portable one always is.
+        // SAFETY: in every call the instruction set is there, asked just before; the portable one always is.
         unsafe {
             partial_words::<f32, super::portable::Word<f32, 8>>();
             partial_words::<f64, super::portable::Word<f64, 4>>();

@@ -1,0 +1,227 @@
+//! What the exactness tests share: running one batch, spying on the errors that a rule sends down, and foretelling rounding.
+#![allow(dead_code, unreachable_pub, missing_docs)]
+
+pub mod big;
+
+use gaitprop::inverse::{Lu, Solve};
+use gaitprop::kernels::{MatRef, Plan, Real, Unit};
+use gaitprop::loss::Loss;
+use gaitprop::ortho::Regularizer;
+use gaitprop::rule::{Kind, Local, Means, Outcome, Rule};
+use gaitprop::step::{Gradients, Recipe, Workspace};
+use gaitprop::{Matrix, Network, Result};
+use std::sync::Mutex;
+
+/// A matrix of `T` from f64 elements, each rounded once.
+pub fn matrix<T: Real>(rows: usize, cols: usize, data: &[f64]) -> Matrix<T> {
+    Matrix::from_vec(rows, cols, data.iter().map(|&v| T::from_f64(v)).collect()).unwrap()
+}
+
+/// The elements as f64.
+pub fn wide<T: Real>(x: &[T]) -> Vec<f64> {
+    x.iter().map(|v| v.to_f64()).collect()
+}
+
+pub fn norm(x: &[f64]) -> f64 {
+    x.iter().map(|v| v * v).sum::<f64>().sqrt()
+}
+
+/// ‖got − want‖ / ‖want‖; an error of what should be 0 is infinite, and NaN stays NaN.
+pub fn relative(got: &[f64], want: &[f64]) -> f64 {
+    assert_eq!(got.len(), want.len());
+    let difference: Vec<f64> = got.iter().zip(want).map(|(g, w)| g - w).collect();
+    let (error, size) = (norm(&difference), norm(want));
+    if error == 0.0 { 0.0 } else { error / size }
+}
+
+/// The larger, and NaN if there is one.
+pub fn worst(a: f64, b: f64) -> f64 {
+    if a >= b { a } else { b }
+}
+
+pub fn bits<T: Real>(x: &[T]) -> Vec<u64> {
+    x.iter().map(|v| v.bits()).collect()
+}
+
+/// A batch for one network.
+#[derive(Clone, Debug)]
+pub struct Batch<T> {
+    pub x: Matrix<T>,
+    pub target: Matrix<T>,
+}
+
+impl<T: Real> Batch<T> {
+    pub fn cast<U: Real>(&self) -> Batch<U> {
+        let cast = |m: &Matrix<T>| matrix(m.rows(), m.cols(), &wide(m.data()));
+        Batch { x: cast(&self.x), target: cast(&self.target) }
+    }
+}
+
+/// Descent directions of one batch, in memory of their own.
+pub fn gradients<T: Real>(net: &Network<T>, batch: &Batch<T>, recipe: &Recipe<'_, '_, T>) -> Result<Gradients<T>> {
+    let mut workspace = Workspace::new(net, batch.x.rows());
+    workspace.gradients(net, batch.x.view(), batch.target.view(), recipe, &mut Lu::new())?;
+    Ok(workspace.gradients)
+}
+
+/// Those of a rule by its name, with the squared loss and without a regulariser.
+pub fn updates<T: Real>(net: &Network<T>, batch: &Batch<T>, kind: Kind, gamma: f64) -> Gradients<T> {
+    let rule = kind.build::<T>(gamma).unwrap();
+    let plan = Plan::new();
+    let recipe = Recipe { rule: &*rule, loss: Loss::Squared, ortho: Regularizer::new(0.0).unwrap(), plan: &plan };
+    gradients(net, batch, &recipe).unwrap()
+}
+
+/// What a rule was given at one layer.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    pub y: Vec<f64>,
+    pub slope: Vec<f64>,
+    pub e: Vec<f64>,
+}
+
+/// A rule that works like another and remembers what it was given.
+#[derive(Debug)]
+struct Spy<'a, T: Real> {
+    rule: &'a dyn Rule<T>,
+    seen: Mutex<Vec<Seen>>,
+}
+
+impl<T: Real> Rule<T> for Spy<'_, T> {
+    fn name(&self) -> &'static str {
+        "spy"
+    }
+    fn send_down(&self, at: &Local<'_, T>, out: Outcome<'_, T>, with: &mut Means<'_, '_, T>) -> Result<Option<Solve>> {
+        let y = wide(&at.y.to_vec());
+        let slope = match (at.slope, at.layer.unit) {
+            (Some(slope), _) => wide(&slope.to_vec()),
+            (None, Unit::LeakyRelu { slope }) => y.iter().map(|&y| if y < 0.0 { slope } else { 1.0 }).collect(),
+            _ => vec![1.0; y.len()],
+        };
+        self.seen.lock().unwrap().push(Seen { y, slope, e: wide(&at.e.to_vec()) });
+        self.rule.send_down(at, out, with)
+    }
+}
+
+/// The descent directions of a rule, and for each layer, from the first, what was sent to it.
+pub fn watched(net: &Network<f64>, batch: &Batch<f64>, kind: Kind, gamma: f64, loss: Loss) -> (Gradients<f64>, Vec<Seen>) {
+    let rule = kind.build::<f64>(gamma).unwrap();
+    let spy = Spy { rule: &*rule, seen: Mutex::default() };
+    let plan = Plan::new();
+    let recipe = Recipe { rule: &spy, loss, ortho: Regularizer::new(0.0).unwrap(), plan: &plan };
+    let gradients = gradients(net, batch, &recipe).unwrap();
+    let mut seen = spy.seen.into_inner().unwrap();
+    seen.reverse();
+    (gradients, seen)
+}
+
+/// Size of the perturbation that a layer with `above` layers above it gets, and whether it is weighted by the squared slope.
+pub fn perturbation(kind: Kind, gamma: f64, above: usize) -> Option<(f64, bool)> {
+    match kind {
+        Kind::Gait => Some((gamma.powi(above as i32 + 1), true)),
+        Kind::Itp => Some((gamma.powi(above as i32 + 1), false)),
+        Kind::Tp => Some((1.0, false)),
+        _ => None,
+    }
+}
+
+/// What rounding with unit roundoff `u` is expected to do to a rule's updates: for each layer the relative error (Frobenius) of its
+/// weight update that a careful implementation makes, up to a small factor. Not an upper bound: tests allow a stated multiple of it.
+///
+/// It adds up, from the output down:
+///
+/// * a product or a solve of each layer: `u`, times the average amplification ‖W‖‖W⁻¹‖/n of the solve (1 for orthogonal W);
+/// * kinks: a unit that crosses the kink of its leaky ReLU hands on its own activity's rounding divided by s and times 1/a − 1; a unit
+///   that lies within its rounding of the kink may be taken for either side. Such units are found here and their worst is counted;
+/// * cancellation in the mean over the batch: ‖y‖‖x‖ / ‖yᵀx‖.
+pub fn expected_error(net: &Network<f64>, batch: &Batch<f64>, kind: Kind, gamma: f64, u: f64) -> Vec<f64> {
+    let (gradients, seen) = watched(net, batch, kind, gamma, Loss::Squared);
+    let rows = batch.x.rows();
+    let depth = net.layers().len();
+    let mut expected = vec![0.0; depth];
+    // Forward: each layer's roundings are as good as independent. At the output the label units lose to the difference t − y.
+    let forward = |l: usize| u * (l as f64 + 1.0).sqrt();
+    let top = &seen[depth - 1];
+    let mut error = u + forward(depth - 1) * norm(&labels_of(&top.y, rows, net)) / norm(&top.e).max(f64::MIN_POSITIVE);
+    for l in (0..depth).rev() {
+        let layer = &net.layers()[l];
+        let (fed, width) = (layer.fed(), layer.width());
+        let below = if l == 0 { wide(batch.x.data()) } else { seen[l - 1].y.clone() };
+        let below_width = below.len() / rows;
+        let below = MatRef::new(&below, rows, below_width).unwrap().cols(0, fed).to_vec();
+        let Seen { y, slope, e } = &seen[l];
+        let x: Vec<f64> = e.iter().zip(slope).map(|(e, d)| e * d).collect();
+        let (mut flips, mut crossings) = (0.0, 0.0);
+        if let Unit::LeakyRelu { slope: a } = layer.unit {
+            for i in 0..rows {
+                for j in 0..width {
+                    let k = i * width + j;
+                    let column: Vec<f64> = (0..fed).map(|p| layer.w.data()[p * width + j]).collect();
+                    // The rounding of this unit's sum, its layer's and what came from below.
+                    let rounding = forward(l) * (norm(&below[i * fed..][..fed]) * norm(&column) + layer.b[j].abs());
+                    if y[k].abs() <= rounding {
+                        flips += ((1.0 - a) * e[k]).powi(2);
+                    }
+                    if let Some((s, squared)) = perturbation(kind, gamma, depth - 1 - l) {
+                        let reach = s * e[k].abs() * if squared { 1.0 } else { 1.0 / a };
+                        if s > 0.0 && y[k].abs() <= reach + rounding {
+                            crossings += ((1.0 / a - 1.0) * (rounding / s).min(e[k].abs())).powi(2);
+                        }
+                    }
+                }
+            }
+        }
+        let size = norm(&x).max(f64::MIN_POSITIVE);
+        let update = norm(gradients.weights(l).data());
+        let cancellation = norm(&below) * size / (rows as f64 * update.max(f64::MIN_POSITIVE));
+        expected[l] = cancellation * (error + flips.sqrt() / size + forward(l));
+        if l > 0 {
+            // r, from what it became below: r = e_below W.
+            let e_below = MatRef::new(&seen[l - 1].e, rows, below_width).unwrap().cols(0, fed).to_vec();
+            let r = product(&e_below, layer.w.data(), rows, fed, width);
+            error += crossings.sqrt() / norm(&r).max(f64::MIN_POSITIVE) + flips.sqrt() / size;
+            error += u * if kind == Kind::Bp { 1.0 } else { amplification(&layer.w) };
+        }
+    }
+    expected
+}
+
+/// The label columns of an output.
+fn labels_of(y: &[f64], rows: usize, net: &Network<f64>) -> Vec<f64> {
+    MatRef::new(y, rows, net.outputs()).unwrap().cols(0, net.labels()).to_vec()
+}
+
+/// `A·B` in plain loops: A m×k, B k×n.
+pub fn product(a: &[f64], b: &[f64], m: usize, k: usize, n: usize) -> Vec<f64> {
+    let mut c = vec![0.0; m * n];
+    for i in 0..m {
+        for p in 0..k {
+            for j in 0..n {
+                c[i * n + j] += a[i * k + p] * b[p * n + j];
+            }
+        }
+    }
+    c
+}
+
+/// ‖W‖‖W⁻¹‖/n (Frobenius): how much a solve with W amplifies noise on the average; 1 for orthogonal W.
+pub fn amplification(w: &Matrix<f64>) -> f64 {
+    let n = w.rows();
+    norm(w.data()) * norm(&inverse(w.data(), n)) / n as f64
+}
+
+/// W⁻¹ by Gauss and Jordan's elimination.
+pub fn inverse(w: &[f64], n: usize) -> Vec<f64> {
+    let mut a: Vec<Vec<f64>> =
+        (0..n).map(|i| (0..2 * n).map(|j| if j < n { w[i * n + j] } else { f64::from(j == n + i) }).collect()).collect();
+    for k in 0..n {
+        let p = (k..n).max_by(|&i, &j| a[i][k].abs().total_cmp(&a[j][k].abs())).unwrap();
+        a.swap(k, p);
+        let row = a[k].clone();
+        for (i, other) in a.iter_mut().enumerate() {
+            let factor = if i == k { 1.0 - 1.0 / row[k] } else { other[k] / row[k] };
+            (k..2 * n).for_each(|j| other[j] -= factor * row[j]);
+        }
+    }
+    a.into_iter().flat_map(|row| row[n..].to_vec()).collect()
+}
