@@ -77,17 +77,11 @@ impl<T: Real> Lu<T> {
         if f.fresh {
             return Ok((f, false));
         }
-        let mut norm = 0.0f64;
-        self.work.clear();
-        self.work.resize(2 * n, T::ZERO);
-        for i in 0..n {
-            for j in 0..n {
-                f.lu.data_mut()[i * n + j] = w.get(i, j);
+        for (i, row) in f.lu.data_mut().chunks_exact_mut(n.max(1)).enumerate() {
+            match w.row(i) {
+                Some(whole) => row.copy_from_slice(whole),
+                None => row.iter_mut().enumerate().for_each(|(j, x)| *x = w.get(i, j)),
             }
-        }
-        // ‖W‖₁: the largest column sum.
-        for j in 0..n {
-            norm = norm.max((0..n).map(|i| w.get(i, j).abs().to_f64()).sum());
         }
         let singular = |condition| Error::Singular { layer, condition, precision: T::NAME };
         match lu::factor(f.lu.view_mut(), &mut f.pivots, plan, scratch) {
@@ -100,6 +94,11 @@ impl<T: Real> Lu<T> {
             (low, high) = (low.min(pivot), high.max(pivot));
         }
         if high / low * T::UNIT_ROUNDOFF > SUSPICIOUS {
+            // ‖W‖₁: the largest column sum.
+            let column = |j| (0..n).map(|i| w.get(i, j).abs().to_f64()).sum::<f64>();
+            let norm = (0..n).map(column).fold(0.0, f64::max);
+            self.work.clear();
+            self.work.resize(2 * n, T::ZERO);
             let condition = norm * lu::inverse_norm1(f.lu.view(), &f.pivots, &mut self.work, plan, scratch)?;
             // Written so that NaN is hopeless.
             if !(condition * T::UNIT_ROUNDOFF < HOPELESS) {

@@ -75,41 +75,75 @@ shells! {
     fn base_case = base_case_body(a: MatMut<'_, T>, pivots: &mut [usize], at: usize) -> Result<(), Error>
 }
 
+/// Right-looking: one pass over the rows a column, which also finds the next column's pivot.
 #[inline(always)]
 fn base_case_body<T: Real, M: Fused>(mut a: MatMut<'_, T>, pivots: &mut [usize], at: usize) -> Result<(), Error> {
     let (m, n) = a.shape();
+    let mut best = Best::none();
+    for i in 0..if n > 0 { m } else { 0 } {
+        best.see(i, a.get(i, 0));
+    }
     for (k, pivot_row) in pivots.iter_mut().enumerate().take(n) {
-        // The first of the largest: `>` keeps it on ties.
-        let mut best = (k, a.get(k, k).abs());
-        for i in k + 1..m {
-            let size = a.get(i, k).abs();
-            if size > best.1 {
-                best = (i, size);
-            }
-        }
-        *pivot_row = best.0;
-        if best.1 == T::ZERO {
+        if best.size == T::ZERO {
             return Err(Error::ZeroPivot { index: at + k });
         }
-        if !best.1.is_finite() {
+        if !best.size.is_finite() {
             return Err(Error::NonFinite { index: at + k });
         }
-        exchange(&mut a, k, best.0);
+        *pivot_row = best.row;
+        exchange(&mut a, k, best.row);
         let pivot = a.get(k, k);
         let mut upper = [T::ZERO; BASE];
         for (j, u) in upper[..n].iter_mut().enumerate().skip(k + 1) {
             *u = a.get(k, j);
         }
+        let upper = &upper[k + 1..n];
+        best = Best::none();
         for i in k + 1..m {
-            let l = a.get(i, k) / pivot;
-            a.set(i, k, l);
-            for (j, &u) in upper[..n].iter().enumerate().skip(k + 1) {
-                let v = M::fma(-l, u, a.get(i, j));
-                a.set(i, j, v);
+            if let Some(row) = a.row_mut(i) {
+                let l = row[k] / pivot;
+                row[k] = l;
+                for (v, &u) in row[k + 1..].iter_mut().zip(upper) {
+                    *v = M::fma(-l, u, *v);
+                }
+                if let Some(&next) = row.get(k + 1) {
+                    best.see(i, next);
+                }
+            } else {
+                let l = a.get(i, k) / pivot;
+                a.set(i, k, l);
+                for (j, &u) in upper.iter().enumerate() {
+                    let v = M::fma(-l, u, a.get(i, k + 1 + j));
+                    a.set(i, k + 1 + j, v);
+                }
+                if k + 1 < n {
+                    best.see(i, a.get(i, k + 1));
+                }
             }
         }
     }
     Ok(())
+}
+
+/// The first of the largest elements of a column.
+struct Best<T> {
+    row: usize,
+    size: T,
+}
+
+impl<T: Real> Best<T> {
+    fn none() -> Self {
+        Self { row: 0, size: T::ZERO }
+    }
+
+    /// `>` keeps the first of equals. A NaN, once seen, stays: nothing is greater.
+    #[inline(always)]
+    fn see(&mut self, row: usize, value: T) {
+        let size = value.abs();
+        if size > self.size || !(size >= T::ZERO) {
+            *self = Self { row, size };
+        }
+    }
 }
 
 fn exchange<T: Real>(a: &mut MatMut<'_, T>, i: usize, j: usize) {

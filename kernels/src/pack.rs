@@ -58,20 +58,30 @@ fn pack_panel<T: Real>(a: MatRef<'_, T>, width: usize, alpha: T, out: &mut [Mayb
             step[rows..].fill(MaybeUninit::new(T::ZERO));
         }
     }
-    if a.rs() == 1 {
+    // Reversed views (triangular solves have them) are the same memory walked backwards.
+    if a.rs().unsigned_abs() == 1 {
         // Elements of one k are neighbours: copy them k by k.
-        let a = a.t();
+        let backwards = a.rs() == -1 && rows > 1;
+        let a = if backwards { a.reverse_rows().t() } else { a.t() };
         for (k, step) in out.chunks_exact_mut(width).enumerate() {
-            for (o, &x) in step.iter_mut().zip(a.row(k).expect("neighbours")) {
-                o.write(alpha * x);
+            let elements = a.row(k).expect("neighbours");
+            if backwards {
+                scaled(&mut step[..rows], elements.iter().rev(), alpha);
+            } else {
+                scaled(&mut step[..rows], elements.iter(), alpha);
             }
         }
-    } else if a.cs() == 1 {
+    } else if a.cs().unsigned_abs() == 1 {
         // Elements of one row are neighbours: read row by row.
+        let backwards = a.cs() == -1 && kc > 1;
+        let a = if backwards { a.reverse_cols() } else { a };
         for i in 0..rows {
             let row = a.row(i).expect("neighbours");
-            for (o, &x) in out[i..].iter_mut().step_by(width).zip(row) {
-                o.write(alpha * x);
+            let places = out[i..].iter_mut().step_by(width);
+            if backwards {
+                scaled(places, row.iter().rev(), alpha);
+            } else {
+                scaled(places, row.iter(), alpha);
             }
         }
     } else {
@@ -80,5 +90,16 @@ fn pack_panel<T: Real>(a: MatRef<'_, T>, width: usize, alpha: T, out: &mut [Mayb
                 o.write(alpha * a.get(i, k));
             }
         }
+    }
+}
+
+#[inline(always)]
+fn scaled<'a, T: Real>(
+    places: impl IntoIterator<Item = &'a mut MaybeUninit<T>>,
+    elements: impl Iterator<Item = &'a T>,
+    alpha: T,
+) {
+    for (place, &x) in places.into_iter().zip(elements) {
+        place.write(alpha * x);
     }
 }

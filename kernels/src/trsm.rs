@@ -85,49 +85,51 @@ shells! {
     fn base_case = base_case_body(u: MatRef<'_, T>, diag: Diag, b: MatMut<'_, T>)
 }
 
+/// Right-hand sides eliminated together, one a lane.
+const LANES: usize = 64;
+
+/// A chain of eliminations has nothing to do in parallel but the right-hand sides. They are laid side by side in a block on the stack
+/// (unknown by unknown, whatever the strides of `b`), eliminated together, and put back.
 #[inline(always)]
-fn base_case_body<T: Real, M: Fused>(u: MatRef<'_, T>, diag: Diag, b: MatMut<'_, T>) {
+fn base_case_body<T: Real, M: Fused>(u: MatRef<'_, T>, diag: Diag, mut b: MatMut<'_, T>) {
     let (batch, n) = b.shape();
-    if b.rs() == 1 && b.cs() != 1 {
-        // Right-hand sides side by side in memory: eliminate all of them together.
-        let mut x = b.t();
+    let mut lanes = [[T::ZERO; LANES]; BASE];
+    for first in (0..batch).step_by(LANES) {
+        let count = LANES.min(batch - first);
+        let mut block = b.rb().rows(first, count);
+        copy(block.as_ref(), &mut lanes);
         for k in 0..n {
-            let (mut done, mut open) = x.rb().split_rows(k + 1);
-            let xk = done.row_mut(k).expect("neighbours");
+            let (done, open) = lanes[..n].split_at_mut(k + 1);
+            let xk = &mut done[k];
             if diag == Diag::Stored {
                 let pivot = u.get(k, k);
                 xk.iter_mut().for_each(|v| *v = *v / pivot);
             }
-            for j in k + 1..n {
-                let ukj = u.get(k, j);
-                let xj = open.row_mut(j - k - 1).expect("neighbours");
+            for (j, xj) in open.iter_mut().enumerate() {
+                let ukj = u.get(k, k + 1 + j);
                 for (v, &xk) in xj.iter_mut().zip(xk.iter()) {
                     *v = M::fma(-xk, ukj, *v);
                 }
             }
         }
-        return;
-    }
-    let mut b = b;
-    let mut urow = [T::ZERO; BASE];
-    for k in 0..n {
-        for (j, slot) in urow[..n].iter_mut().enumerate().skip(k) {
-            // With a unit diagonal what is stored there belongs to somebody else.
-            *slot = if j == k && diag == Diag::Unit { T::ONE } else { u.get(k, j) };
-        }
-        for i in 0..batch {
-            let xk = b.get(i, k) / urow[k];
-            b.set(i, k, xk);
-            if let Some(row) = b.row_mut(i) {
-                for (v, &ukj) in row[k + 1..].iter_mut().zip(&urow[k + 1..n]) {
-                    *v = M::fma(-xk, ukj, *v);
-                }
+        for i in 0..count {
+            if let Some(row) = block.row_mut(i) {
+                row.iter_mut().zip(&lanes).for_each(|(v, lane)| *v = lane[i]);
             } else {
-                for (j, &ukj) in urow[..n].iter().enumerate().skip(k + 1) {
-                    let v = M::fma(-xk, ukj, b.get(i, j));
-                    b.set(i, j, v);
-                }
+                (0..n).for_each(|j| block.set(i, j, lanes[j][i]));
             }
+        }
+    }
+}
+
+/// lanes[j][i] = b[i, j]. Lanes without a right-hand side keep what they had: finite numbers that nobody reads.
+#[inline(always)]
+fn copy<T: Real>(b: MatRef<'_, T>, lanes: &mut [[T; LANES]; BASE]) {
+    for i in 0..b.nrows() {
+        if let Some(row) = b.row(i) {
+            row.iter().zip(lanes.iter_mut()).for_each(|(&v, lane)| lane[i] = v);
+        } else {
+            (0..b.ncols()).for_each(|j| lanes[j][i] = b.get(i, j));
         }
     }
 }

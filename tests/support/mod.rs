@@ -36,7 +36,7 @@ pub fn relative(got: &[f64], want: &[f64]) -> f64 {
 
 /// The larger, and NaN if there is one.
 pub fn worst(a: f64, b: f64) -> f64 {
-    if a >= b { a } else { b }
+    if a >= b || a.is_nan() { a } else { b }
 }
 
 pub fn bits<T: Real>(x: &[T]) -> Vec<u64> {
