@@ -173,7 +173,7 @@ impl<T: Real> Workspace<T> {
             let x = view(&self.x, batch, width);
             let fed = if l == 0 { input.cols(0, layer.fed()) } else { self.trace.activity(l - 1).cols(0, layer.fed()) };
             gemm(mean, fed.t(), x, T::ZERO, self.gradients.w[l].view_mut(), plan, &mut self.scratch)?;
-            reduce::column_means(x, &mut self.gradients.b[l])?;
+            reduce::column_means(x, &mut self.gradients.b[l], plan.isa)?;
             std::mem::swap(&mut error, &mut below);
         }
 

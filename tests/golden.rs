@@ -337,7 +337,10 @@ fn trajectory<T: Real>(golden: &Golden, kind: Kind, optimiser: Optimiser) -> Opt
                 let update = golden.update(kind, ["dW", "db"][k], l).unwrap();
                 let part = allowed::<T>(golden, kind, l);
                 let typical = norm(update) / (update.len() as f64).sqrt();
-                let feedback = before * (2.0 + 12.0 * lam) / (update.len() as f64).sqrt();
+                let largest = update.iter().fold(f64::MIN_POSITIVE, |m, u| m.max(u.abs()));
+                // Where the loss has no gradient by structure (no label unit above) it gets none by moving parameters.
+                let by_loss = 2.0 * before / largest;
+                let by_ortho = if k == 0 { 12.0 * lam * norm(&off[l][0]) / (update.len() as f64).sqrt() } else { 0.0 };
                 let noise = match name {
                     "W" => regulariser_bound(golden.array(&format!("W{l}")), layer.width(), lam, u + f64::EPSILON / 2.0),
                     _ => vec![0.0; update.len()],
@@ -348,7 +351,11 @@ fn trajectory<T: Real>(golden: &Golden, kind: Kind, optimiser: Optimiser) -> Opt
                     if k == 0 { wide(workspace.gradients.weights(l).data()) } else { wide(workspace.gradients.biases(l)) };
                 let [first_off, second_off] = &mut moment_off[l];
                 for i in 0..update.len() {
-                    let d = part * (typical + update[i].abs()) + feedback + noise[i] + 2.0 * u * delta[i].abs();
+                    let d = part * (typical + update[i].abs())
+                        + by_loss * update[i].abs()
+                        + by_ortho
+                        + noise[i]
+                        + 2.0 * u * delta[i].abs();
                     first_off[k][i] = 0.9 * first_off[k][i] + 0.1 * d + (2.0 * u + constants) * first[i].abs();
                     second_off[k][i] =
                         0.99 * second_off[k][i] + 0.01 * (2.0 * delta[i].abs() * d + d * d) + (2.0 * u + constants) * second[i];

@@ -10,28 +10,50 @@ const RUN: usize = 8;
 ///
 /// # Errors
 /// [`Error::Shape`] if `out` is not n long.
-pub fn column_means<T: Real>(x: MatRef<'_, T>, out: &mut [T]) -> Result<(), Error> {
-    let (batch, n) = x.shape();
-    if out.len() != n {
-        return Err(Error::Shape { what: "the means", expected: (1, n), found: (1, out.len()) });
+pub fn column_means<T: Real>(x: MatRef<'_, T>, out: &mut [T], isa: Isa) -> Result<(), Error> {
+    if out.len() != x.ncols() {
+        return Err(Error::Shape { what: "the means", expected: (1, x.ncols()), found: (1, out.len()) });
     }
-    for (j, out) in out.iter_mut().enumerate() {
-        let sum = tree(0, batch, &|i| x.get(i, j).to_f64());
-        *out = T::from_f64(sum / batch.max(1) as f64);
-    }
+    means(isa, x, out);
     Ok(())
 }
 
-/// The sum of `f(i)` over from .. to, by the same tree.
-fn tree(from: usize, to: usize, f: &impl Fn(usize) -> f64) -> f64 {
-    if to - from <= RUN {
-        return (from..to).map(f).sum();
-    }
-    let middle = from + (to - from) / 2;
-    tree(from, middle, f) + tree(middle, to, f)
+shells! {
+    fn means = means_body(x: MatRef<'_, T>, out: &mut [T])
 }
 
-/// Lanes of a [`dot`]: enough for two of the widest words.
+#[inline(always)]
+fn means_body<T: Real, M: Fused>(x: MatRef<'_, T>, out: &mut [T]) {
+    let batch = x.nrows();
+    for (c, out) in out.chunks_mut(LANES).enumerate() {
+        let sums = tree(x.cols(c * LANES, out.len()), 0, batch);
+        for (out, sum) in out.iter_mut().zip(sums) {
+            *out = T::from_f64(sum / batch.max(1) as f64);
+        }
+    }
+}
+
+/// The sums of rows from .. to, of up to [`LANES`] columns at once.
+#[inline]
+fn tree<T: Real>(x: MatRef<'_, T>, from: usize, to: usize) -> [f64; LANES] {
+    let mut sums = [0.0; LANES];
+    if to - from > RUN {
+        let middle = from + (to - from) / 2;
+        let (a, b) = (tree(x, from, middle), tree(x, middle, to));
+        (0..LANES).for_each(|lane| sums[lane] = a[lane] + b[lane]);
+        return sums;
+    }
+    for i in from..to {
+        if let Some(row) = x.row(i) {
+            sums.iter_mut().zip(row).for_each(|(sum, v)| *sum += v.to_f64());
+        } else {
+            sums.iter_mut().enumerate().take(x.ncols()).for_each(|(j, sum)| *sum += x.get(i, j).to_f64());
+        }
+    }
+    sums
+}
+
+/// Sums carried side by side: enough for two of the widest words.
 const LANES: usize = 16;
 
 /// Σ aᵢ bᵢ in f64: 16 interleaved sums, added by halving at the end. With a = b, the square of the Euclidean norm.

@@ -156,11 +156,10 @@ fn race<T: Real>(racers: &mut [Racer<'_, T>], run: &Run, ready: &Prepared<T>, in
             racer.last = racer.trainer.epoch(&ready.train, |report| {
                 sofar.add(report.score);
                 bar.inc(report.score.samples as u64);
-                bar.set_message(format!(
-                    "epoch {epoch}  loss {:.4}  accuracy {:.2} %",
-                    sofar.mean_loss(),
-                    100.0 * sofar.accuracy()
-                ));
+                if !bar.is_hidden() {
+                    let (loss, accuracy) = (sofar.mean_loss(), 100.0 * sofar.accuracy());
+                    bar.set_message(format!("epoch {epoch}  loss {loss:.4}  accuracy {accuracy:.2} %"));
+                }
                 if interrupted.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             })?;
             let seconds = start.elapsed().as_secs_f64();
