@@ -11,7 +11,7 @@ use std::str::FromStr;
 pub enum Loss {
     /// ½ ‖y − t‖² with a one-hot t: the published one. Error t − y.
     Squared,
-    /// −log softmax(y)[label], on a linear output layer (Dalm et al., 2021). Error t − softmax(y).
+    /// `−log softmax(y)[label]`, on a linear output layer (Dalm et al., 2021). Error t − softmax(y).
     CrossEntropy,
 }
 

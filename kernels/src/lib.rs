@@ -1,7 +1,7 @@
 //! Kernels for training small networks exactly and fast: products, LU, triangular solves and the fused perturbation of GAIT-prop.
 //!
 //! What sets them apart is a promise: **the same bits everywhere**. AVX-512, AVX2, NEON and portable code, any blocking, any
-//! strides and any number of threads give results equal in every bit to the loops in [`reference`], which a person can read.
+//! strides and any number of threads give results equal in every bit to the loops in [`mod@reference`], which a person can read.
 //!
 //! * [`MatRef`], [`MatMut`]: strided views of slices, the only matrices here.
 //! * [`Plan`]: how to compute (instruction set, blocks, threads, backend), a value that the caller passes.

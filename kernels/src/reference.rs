@@ -2,7 +2,7 @@
 
 use crate::{Error, MatMut, MatRef, Real};
 
-/// [`crate::gemm`], element by element: equal in every bit.
+/// [`crate::gemm()`], element by element: equal in every bit.
 pub fn gemm<T: Real>(alpha: T, a: MatRef<'_, T>, b: MatRef<'_, T>, beta: T, mut c: MatMut<'_, T>) {
     for i in 0..c.nrows() {
         for j in 0..c.ncols() {

@@ -122,7 +122,7 @@ fn base_case_body<T: Real, M: Fused>(u: MatRef<'_, T>, diag: Diag, mut b: MatMut
     }
 }
 
-/// lanes[j][i] = b[i, j]. Lanes without a right-hand side keep what they had: finite numbers that nobody reads.
+/// `lanes[j][i] = b[i, j]`. Lanes without a right-hand side keep what they had: finite numbers that nobody reads.
 #[inline(always)]
 fn copy<T: Real>(b: MatRef<'_, T>, lanes: &mut [[T; LANES]; BASE]) {
     for i in 0..b.nrows() {

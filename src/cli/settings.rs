@@ -108,7 +108,7 @@ settings! {
     /// Widths of a tower, input included, every layer square: 784-784-500-200-10
     #[arg(long, value_name = "N-N-…", help_heading = "Network")]
     tower: Sizes,
-    /// leaky-relu[:SLOPE], tanh or identity [default: leaky-relu:0.1]
+    /// leaky-relu or leaky-relu:SLOPE, tanh or identity [default: leaky-relu:0.1]
     #[arg(long, value_name = "F", help_heading = "Network")]
     activation: String,
     /// orthogonal (Haar) or xavier [default: orthogonal]

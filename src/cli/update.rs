@@ -42,7 +42,7 @@ pub(super) struct Args {
     /// Identity activations instead of leaky ReLU
     #[arg(long, conflicts_with = "activation")]
     linear: bool,
-    /// leaky-relu[:SLOPE], tanh or identity
+    /// leaky-relu or leaky-relu:SLOPE, tanh or identity
     #[arg(long, value_name = "F", default_value = "leaky-relu:0.1")]
     activation: String,
     /// squared, or cross-entropy on a linear output layer

@@ -1,17 +1,4 @@
-//! `C ← α·A·B + β·C`.
-//!
-//! # What the numbers promise
-//!
-//! Each element of C is one chain of fused multiply-adds in increasing k, started from β·C (from 0 when β = 0: C is then never
-//! read), with α multiplied into the elements of A first (one rounding; exact for ±1):
-//!
-//! ```text
-//! acc = if β == 0 { 0 } else { β * C[i,j] }
-//! for k in 0..K { acc = fma(α * A[i,k], B[k,j], acc) }
-//! C[i,j] = acc
-//! ```
-//!
-//! Instruction set, tile, blocking, strides and threads cannot change a bit of it.
+//! The product: what it promises is said at [`gemm()`], how it is computed in `macro_kernel` and `micro`.
 
 mod macro_kernel;
 pub(crate) mod micro;
@@ -105,7 +92,18 @@ pub fn gemm_scratch<T: Real>(m: usize, n: usize, k: usize, plan: &Plan<'_>) -> R
     }
 }
 
-/// `C ← α·A·B + β·C` for any strides; see the [module](self) for what is promised about rounding.
+/// `C ← α·A·B + β·C` for any strides.
+///
+/// Each element of C is one chain of fused multiply-adds in increasing k, started from β·C (from 0 when β = 0: C is then never read),
+/// with α multiplied into the elements of A first (one rounding; exact for ±1):
+///
+/// ```text
+/// acc = if β == 0 { 0 } else { β * C[i,j] }
+/// for k in 0..K { acc = fma(α * A[i,k], B[k,j], acc) }
+/// C[i,j] = acc
+/// ```
+///
+/// Instruction set, tile, blocking, strides and threads cannot change a bit of it.
 ///
 /// Shapes: `a` m×k, `b` k×n, `c` m×n. β = 0 means C is never read. Work: m·n·k fused multiply-adds.
 /// Error bound: |C − exact| ≤ γ(k+2)·(|α||A||B| + |β||C|) entrywise, γ(n) = n·u/(1 − n·u).

@@ -2,7 +2,7 @@
 //!
 //! An arithmetic body is written once, generic over [`Lanes`] (or over [`Fused`] when the compiler may choose the words), and
 //! compiled once per instruction set inside a thin shell that enables the features. The shells are reached only through an
-//! [`Isa`](crate::Isa), whose existence proves that this CPU has them.
+//! [`Isa`], whose existence proves that this CPU has them.
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx2;
