@@ -1,46 +1,43 @@
 //! Weights on disk: safetensors with everything in the header that is needed to use them, written whole or not at all.
 
-use crate::network::Network;
-use crate::{Error, Layer, Matrix, Result, activation};
+use crate::data::Affine;
+use crate::{Error, Layer, Matrix, Network, Result, activation, files};
 use gaitprop_kernels::Real;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
-use std::io::Write as _;
 use std::path::Path;
 
 /// What a file of weights says besides the weights.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Notes {
     /// Name of the loss the network was trained with.
     pub loss: String,
-    /// Name of the scaling its inputs went through.
-    pub scale: String,
     /// Name of the rule that trained it.
     pub rule: String,
+    /// What its inputs went through: one centre and one spread an input.
+    pub inputs: Affine,
 }
 
-/// Layout of the header's metadata; a reader refuses others.
+/// Layout of a file; a reader refuses others.
 const FORMAT: &str = "gaitprop-weights-1";
 
-/// Writes `bytes` to `path`, whole or not at all: to a temporary file beside it first, flushed to the disk, then renamed.
-///
-/// # Errors
-/// [`Error::Io`]; the file is then what it was before.
-pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = match path.parent() {
-        Some(p) if !p.as_os_str().is_empty() => p,
-        _ => Path::new("."),
-    };
-    let fail = |e| Error::io("write", path)(e);
-    let mut builder = tempfile::Builder::new();
-    // The permissions that any other new file would get, not the private ones of a temporary file.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut file = builder.prefix(".gaitprop-").tempfile_in(folder).map_err(fail)?;
-    file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(fail)?;
-    file.persist(path).map_err(|e| fail(e.error))?;
-    Ok(())
+/// The header's metadata, under the one key `gaitprop`, as JSON: a map of several keys has no fixed order, and the same network should
+/// give the same bytes.
+#[derive(Deserialize, Serialize)]
+struct Header {
+    format: String,
+    inputs: usize,
+    labels: usize,
+    activations: Vec<String>,
+    loss: String,
+    rule: String,
 }
+
+const KEY: &str = "gaitprop";
+/// Arrays of [`Notes::inputs`].
+const CENTRE: &str = "input_centre";
+const SPREAD: &str = "input_spread";
 
 fn bytes_of<T: Real>(data: &[T]) -> Vec<u8> {
     let little = |x: &T| match T::NAME {
@@ -50,7 +47,8 @@ fn bytes_of<T: Real>(data: &[T]) -> Vec<u8> {
     data.iter().flat_map(little).collect()
 }
 
-/// Writes a network's weights (`W0`, `b0`, …: fed × width, row-major, in T) with its shape and `notes` as metadata.
+/// Writes a network's weights (`W0`, `b0`, …: fed × width, row-major, in T), what its inputs went through (`input_centre`,
+/// `input_spread`), and its shape and `notes` as metadata. The same network gives the same bytes.
 ///
 /// # Errors
 /// [`Error::Io`]; an existing file is then untouched.
@@ -58,29 +56,30 @@ pub fn save<T: Real>(path: &Path, net: &Network<T>, notes: &Notes) -> Result<()>
     let dtype = if T::NAME == "f32" { Dtype::F32 } else { Dtype::F64 };
     let mut arrays = Vec::new();
     for (l, layer) in net.layers().iter().enumerate() {
-        arrays.push((format!("W{l}"), vec![layer.fed(), layer.width()], bytes_of(layer.w.data())));
-        arrays.push((format!("b{l}"), vec![layer.width()], bytes_of(&layer.b)));
+        arrays.push((format!("W{l}"), dtype, vec![layer.fed(), layer.width()], bytes_of(layer.w.data())));
+        arrays.push((format!("b{l}"), dtype, vec![layer.width()], bytes_of(&layer.b)));
+    }
+    for (name, data) in [(CENTRE, &notes.inputs.centre), (SPREAD, &notes.inputs.spread)] {
+        arrays.push((name.into(), Dtype::F64, vec![data.len()], bytes_of(data)));
     }
     let wrong = |e| Error::File { path: path.to_owned(), what: format!("cannot be laid out: {e}") };
     let views = arrays
         .iter()
-        .map(|(name, shape, bytes)| Ok((name.as_str(), TensorView::new(dtype, shape.clone(), bytes).map_err(wrong)?)))
+        .map(|(name, dtype, shape, bytes)| Ok((name.as_str(), TensorView::new(*dtype, shape.clone(), bytes).map_err(wrong)?)))
         .collect::<Result<Vec<_>>>()?;
-    let units: Vec<String> = net.layers().iter().map(|l| activation::name(l.unit)).collect();
-    let metadata = HashMap::from(
-        [
-            ("format", FORMAT.to_owned()),
-            ("inputs", net.inputs().to_string()),
-            ("labels", net.labels().to_string()),
-            ("activations", units.join(",")),
-            ("loss", notes.loss.clone()),
-            ("scale", notes.scale.clone()),
-            ("rule", notes.rule.clone()),
-        ]
-        .map(|(k, v)| (k.to_owned(), v)),
-    );
+    let header = Header {
+        format: FORMAT.into(),
+        inputs: net.inputs(),
+        labels: net.labels(),
+        activations: net.layers().iter().map(|l| activation::name(l.unit)).collect(),
+        loss: notes.loss.clone(),
+        rule: notes.rule.clone(),
+    };
+    let header = serde_json::to_string(&header)
+        .map_err(|e| Error::File { path: path.to_owned(), what: format!("its header cannot be written: {e}") })?;
+    let metadata = HashMap::from([(KEY.to_owned(), header)]);
     let bytes = safetensors::serialize(views, Some(metadata)).map_err(wrong)?;
-    write_atomically(path, &bytes)
+    files::write_atomically(path, &bytes).map_err(Error::io("write", path))
 }
 
 /// A network of either precision, as it was saved.
@@ -102,31 +101,26 @@ pub fn load(path: &Path) -> Result<(Saved, Notes)> {
     let broken = |e| wrong(format!("not a readable safetensors file: {e}"));
     let (_, header) = SafeTensors::read_metadata(&bytes).map_err(broken)?;
     let tensors = SafeTensors::deserialize(&bytes).map_err(broken)?;
-    let notes = header.metadata().clone().unwrap_or_default();
-    let note = |key: &str| {
-        notes.get(key).cloned().ok_or_else(|| wrong(format!("its header does not say `{key}`: not weights of gaitprop")))
-    };
-    let format = note("format")?;
-    if format != FORMAT {
-        return Err(wrong(format!("its format is `{format}`, but this version reads `{FORMAT}`")));
+    let header = header
+        .metadata()
+        .as_ref()
+        .and_then(|m| m.get(KEY))
+        .ok_or_else(|| wrong(format!("its header has no `{KEY}` metadata: not weights written by this program")))?;
+    let header: Header = serde_json::from_str(header).map_err(|e| wrong(format!("its `{KEY}` metadata is damaged: {e}")))?;
+    if header.format != FORMAT {
+        return Err(wrong(format!("its format is `{}`, but this version reads `{FORMAT}`", header.format)));
     }
-    let number = |key: &str| {
-        let text = note(key)?;
-        text.parse::<usize>().map_err(|_| wrong(format!("its header says `{key}` is `{text}`: not a number")))
-    };
-    let (inputs, labels) = (number("inputs")?, number("labels")?);
-    let units = note("activations")?;
-    let units = units.split(',').map(activation::parse).collect::<Result<Vec<_>>>()?;
     let dtype = tensors.tensor("W0").map_err(|_| wrong("it holds no array `W0`".into()))?.dtype();
+    if tensors.len() != 2 * header.activations.len() + 2 {
+        let (layers, arrays) = (header.activations.len(), tensors.len());
+        return Err(wrong(format!("it holds {arrays} arrays, but its header speaks of {layers} layers")));
+    }
 
-    let get = |name: String, rank: usize| -> Result<(Vec<usize>, Vec<f64>)> {
-        let t = tensors.tensor(&name).map_err(|_| wrong(format!("it holds no array `{name}`")))?;
+    let get = |name: &str, dtype: Dtype, rank: usize| -> Result<(Vec<usize>, Vec<f64>)> {
+        let t = tensors.tensor(name).map_err(|_| wrong(format!("it holds no array `{name}`")))?;
         if t.dtype() != dtype || t.shape().len() != rank {
-            return Err(wrong(format!(
-                "array `{name}` is {:?} of {} dimensions, which does not fit the others",
-                t.dtype(),
-                t.shape().len()
-            )));
+            let (dtype, rank) = (t.dtype(), t.shape().len());
+            return Err(wrong(format!("array `{name}` is {dtype:?} of {rank} dimensions, which does not fit the others")));
         }
         let data = match dtype {
             Dtype::F32 => t.data().as_chunks().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))).collect::<Vec<_>>(),
@@ -138,17 +132,22 @@ pub fn load(path: &Path) -> Result<(Saved, Notes)> {
             None => Ok((t.shape().to_vec(), data)),
         }
     };
-    let layers = units
-        .into_iter()
+    let unfit = |e: Error| wrong(e.to_string());
+    let layers = header
+        .activations
+        .iter()
         .enumerate()
         .map(|(l, unit)| {
-            let (shape, w) = get(format!("W{l}"), 2)?;
-            let (_, b) = get(format!("b{l}"), 1)?;
-            Ok(Layer { w: Matrix::from_vec(shape[0], shape[1], w)?, b, unit })
+            let (shape, w) = get(&format!("W{l}"), dtype, 2)?;
+            let (_, b) = get(&format!("b{l}"), dtype, 1)?;
+            Ok(Layer { w: Matrix::from_vec(shape[0], shape[1], w)?, b, unit: activation::parse(unit).map_err(unfit)? })
         })
         .collect::<Result<Vec<Layer<f64>>>>()?;
-    let unfit = |e: Error| wrong(e.to_string());
-    let net = Network::new(inputs, layers, labels).map_err(unfit)?;
-    let notes = Notes { loss: note("loss")?, scale: note("scale")?, rule: note("rule")? };
+    let net = Network::new(header.inputs, layers, header.labels).map_err(unfit)?;
+    let inputs = Affine { centre: get(CENTRE, Dtype::F64, 1)?.1, spread: get(SPREAD, Dtype::F64, 1)?.1 };
+    if inputs.centre.len() != net.inputs() || inputs.spread.len() != net.inputs() || inputs.spread.iter().any(|&s| s <= 0.0) {
+        return Err(wrong(format!("`{CENTRE}` and `{SPREAD}` do not fit the network's {} inputs", net.inputs())));
+    }
+    let notes = Notes { loss: header.loss, rule: header.rule, inputs };
     Ok((if dtype == Dtype::F32 { Saved::F32(net.cast()) } else { Saved::F64(net) }, notes))
 }

@@ -50,15 +50,13 @@ pub enum Error {
         unit: usize,
     },
     /// Training left the finite numbers.
-    #[error(
-        "training diverged: {what} of layer {layer} is not finite (step {step}); nothing was changed by this step. Use a smaller learning rate (--lr)"
-    )]
+    #[error("training diverged in step {step}: {what} of layer {layer} is not finite; use a smaller learning rate (--lr)")]
     Diverged {
         /// What was not finite.
         what: &'static str,
         /// Index of the layer, from 0.
         layer: usize,
-        /// Steps taken before this one.
+        /// The step, from 1.
         step: u64,
     },
     /// A file could not be read or written.
@@ -80,7 +78,7 @@ pub enum Error {
         what: String,
     },
     /// Threads could not be started.
-    #[error("cannot start {threads} threads: {what}")]
+    #[error("cannot start {threads} threads: {what}; use fewer (--threads)")]
     Threads {
         /// How many were asked for.
         threads: usize,

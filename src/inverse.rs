@@ -85,7 +85,7 @@ impl<T: Real> Lu<T> {
         }
         let singular = |condition| Error::Singular { layer, condition, precision: T::NAME };
         match lu::factor(f.lu.view_mut(), &mut f.pivots, plan, scratch) {
-            Err(KernelError::ZeroPivot { .. }) => return Err(singular(f64::INFINITY)),
+            Err(KernelError::ZeroPivot { .. } | KernelError::NonFinite { .. }) => return Err(singular(f64::INFINITY)),
             other => other?,
         }
         let (mut low, mut high) = (f64::INFINITY, 0.0f64);

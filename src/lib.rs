@@ -8,6 +8,7 @@ pub mod cli;
 pub mod data;
 pub mod diagnostics;
 mod error;
+mod files;
 pub mod init;
 pub mod inverse;
 mod layer;

@@ -26,7 +26,10 @@ impl Architecture {
     /// # Errors
     /// As [`Architecture::check`].
     pub fn square(inputs: usize, width: usize, hidden: usize, labels: usize) -> Result<Self> {
-        Self::widths(inputs, &vec![width; hidden.saturating_add(1).min(MAX_LAYERS + 1)], labels)
+        if hidden >= MAX_LAYERS {
+            return Err(Error::Setting(format!("{hidden} hidden layers: more than {MAX_LAYERS} layers are taken for a mistake")));
+        }
+        Self::widths(inputs, &vec![width; hidden + 1], labels)
     }
 
     /// Layers of these widths: the first fully connected to the input, every other a square matrix fed by the first units of the
@@ -164,6 +167,14 @@ impl<T: Real> Network<T> {
         Network { inputs: self.inputs, labels: self.labels, layers: layers.collect() }
     }
 
+    /// Takes over the parameters of a network of the same shape, without allocating.
+    pub(crate) fn copy_from(&mut self, other: &Self) {
+        for (own, other) in self.layers.iter_mut().zip(&other.layers) {
+            own.w.data_mut().copy_from_slice(other.w.data());
+            own.b.copy_from_slice(&other.b);
+        }
+    }
+
     /// The layers, from the input up.
     pub fn layers(&self) -> &[Layer<T>] {
         &self.layers
@@ -272,7 +283,7 @@ mod tests {
         assert!(message(Architecture::tower(&[16, 8, 9], 4)).contains("layer 1"));
         assert!(message(Architecture::square(16, 3, 2, 4)).contains("layer 2: it has 3 units, but there are 4 labels"));
         assert!(message(Architecture::square(16, 0, 2, 4)).contains("empty"));
-        assert!(message(Architecture::square(16, 16, usize::MAX, 4)).contains("beyond"));
+        assert!(message(Architecture::square(16, 16, usize::MAX, 4)).contains("mistake"));
         assert!(message(Architecture::widths(usize::MAX, &[usize::MAX], 4)).contains("uncountably"));
         assert!(message(Architecture::tower(&[16], 4)).contains("at least one layer"));
         let square = Layer { w: Matrix::zeros(4, 5), b: vec![0f32; 5], unit: Unit::Identity };

@@ -132,24 +132,28 @@ impl<T: Real> Optimizer<T> {
     /// Takes one step along `gradients`' descent directions.
     ///
     /// # Errors
-    /// A shape error if they belong to another network; no parameter has then changed.
+    /// A shape error if they belong to another network; no parameter has then changed. [`Error::Diverged`] if a new parameter is not
+    /// finite: the network is then of no more use, and the caller should have kept another.
     pub fn apply(&mut self, net: &mut Network<T>, gradients: &Gradients<T>, isa: Isa) -> Result<()> {
         gradients.check_fit(net)?;
         self.steps += 1;
         for (l, layer) in net.layers_mut().iter_mut().enumerate() {
-            self.one(layer.w.data_mut(), gradients.weights(l).data(), l, true, isa)?;
-            self.one(&mut layer.b, gradients.biases(l), l, false, isa)?;
+            let weights = self.one(layer.w.data_mut(), gradients.weights(l).data(), l, true, isa)?;
+            let biases = self.one(&mut layer.b, gradients.biases(l), l, false, isa)?;
+            if !(weights && biases) {
+                return Err(Error::Diverged { what: if weights { "a bias" } else { "a weight" }, layer: l, step: self.steps });
+            }
         }
         Ok(())
     }
 
-    fn one(&mut self, theta: &mut [T], delta: &[T], l: usize, weights: bool, isa: Isa) -> Result<()> {
+    fn one(&mut self, theta: &mut [T], delta: &[T], l: usize, weights: bool, isa: Isa) -> Result<bool> {
         let Settings { rule, learning_rate, beta1, beta2, epsilon } = self.settings;
         let moments = if weights { &mut self.weights[l] } else { &mut self.biases[l] };
         let real = T::from_f64;
         match rule {
-            Rule::Sgd => epilogue::descend(real(learning_rate), theta, delta, isa)?,
-            Rule::Momentum => epilogue::momentum(real(learning_rate), real(beta1), theta, &mut moments.first, delta, isa)?,
+            Rule::Sgd => Ok(epilogue::descend(real(learning_rate), theta, delta, isa)?),
+            Rule::Momentum => Ok(epilogue::momentum(real(learning_rate), real(beta1), theta, &mut moments.first, delta, isa)?),
             Rule::PublishedAdam | Rule::Adam => {
                 // 1 − β^t without cancellation at small t.
                 let correct = |beta: f64| match rule {
@@ -163,9 +167,8 @@ impl<T: Real> Optimizer<T> {
                     epsilon: real(epsilon),
                     correction: real(1.0 / correct(beta2).sqrt()),
                 };
-                epilogue::adam(step, theta, &mut moments.first, &mut moments.second, delta, isa)?;
+                Ok(epilogue::adam(step, theta, &mut moments.first, &mut moments.second, delta, isa)?)
             }
         }
-        Ok(())
     }
 }

@@ -49,12 +49,12 @@ impl<T: Real> Gradients<T> {
         Err(gaitprop_kernels::Error::Shape { what: "gradients", expected, found }.into())
     }
 
-    /// The first layer with an infinity or NaN, and whether it is in its weights.
+    /// The first layer with an update that is not finite, or too large to be squared by an optimiser, and which.
     fn first_not_finite(&self, isa: gaitprop_kernels::Isa) -> Result<Option<(usize, &'static str)>> {
         for (l, (w, b)) in self.w.iter().zip(&self.b).enumerate() {
             for (what, x) in [("the weight update", w.data()), ("the bias update", b.as_slice())] {
-                // The sum of squares of finite f32 is finite in f64; of f64 it may overflow, so look again.
-                if !reduce::dot(x, x, isa)?.is_finite() && x.iter().any(|v| !v.is_finite()) {
+                // Written so that NaN counts.
+                if !(reduce::dot(x, x, isa)? <= T::LARGEST) {
                     return Ok(Some((l, what)));
                 }
             }
@@ -185,10 +185,11 @@ impl<T: Real> Workspace<T> {
         Ok(report)
     }
 
-    /// A whole step: [`Workspace::gradients`], then the optimiser. If anything fails, no parameter has changed.
+    /// A whole step: [`Workspace::gradients`], then the optimiser. If anything fails before the optimiser, no parameter has changed.
     ///
     /// # Errors
-    /// As [`Workspace::gradients`]; [`Error::Diverged`] if an update is not finite.
+    /// As [`Workspace::gradients`]; [`Error::Diverged`] if an update is not finite (nothing has changed), or if a parameter is not after
+    /// the update (as [`Optimizer::apply`]).
     #[allow(clippy::too_many_arguments)]
     pub fn step(
         &mut self,
@@ -201,7 +202,7 @@ impl<T: Real> Workspace<T> {
     ) -> Result<Report> {
         let report = self.gradients(net, input, target, recipe, inverse)?;
         if let Some((layer, what)) = self.gradients.first_not_finite(recipe.plan.isa)? {
-            return Err(Error::Diverged { what, layer, step: optimizer.steps() });
+            return Err(Error::Diverged { what, layer, step: optimizer.steps() + 1 });
         }
         optimizer.apply(net, &self.gradients, recipe.plan.isa)?;
         inverse.weights_changed();

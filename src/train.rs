@@ -35,6 +35,8 @@ pub struct Method<T> {
 /// Trains a network; owns everything that changes.
 pub struct Trainer<'p, T> {
     net: Network<T>,
+    /// The network at the start of the epoch.
+    good: Network<T>,
     method: Method<T>,
     optimizer: Optimizer<T>,
     workspace: Workspace<T>,
@@ -74,6 +76,7 @@ impl<'p, T: Real> Trainer<'p, T> {
             order: Vec::new(),
             input: vec![T::ZERO; method.batch * net.inputs()],
             target: vec![T::ZERO; method.batch * net.labels()],
+            good: net.clone(),
             net,
             method,
             plan,
@@ -93,9 +96,11 @@ impl<'p, T: Real> Trainer<'p, T> {
     /// One pass over `samples`; `watch` is called after each step and may end the epoch.
     ///
     /// # Errors
-    /// As [`Workspace::step`]: the parameters are then those after the last good step.
+    /// As [`Workspace::step`]. The parameters are then those after the last good step; after [`Error::Diverged`], those at the start of
+    /// the epoch, since the last steps before it are seldom worth keeping.
     pub fn epoch(&mut self, samples: &Samples<T>, mut watch: impl FnMut(&Report) -> ControlFlow<()>) -> Result<Epoch> {
         self.check(samples)?;
+        self.good.copy_from(&self.net);
         self.order.clear();
         self.order.extend(0..samples.len as u32);
         if let Some(rng) = &mut self.shuffle {
@@ -104,7 +109,13 @@ impl<'p, T: Real> Trainer<'p, T> {
         let mut epoch = Epoch::default();
         let order = std::mem::take(&mut self.order);
         for batch in order.chunks(self.method.batch) {
-            let report = self.step(samples, batch)?;
+            let report = match self.step(samples, batch) {
+                Err(e @ Error::Diverged { .. }) => {
+                    self.net.copy_from(&self.good);
+                    return Err(e);
+                }
+                other => other?,
+            };
             epoch.score.add(report.score);
             epoch.residual = epoch.residual.max(report.solves.residual);
             epoch.products_per_step += report.solves.products;

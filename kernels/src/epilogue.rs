@@ -89,68 +89,80 @@ pub struct AdamStep<T> {
 /// m ← (1−β1) Δ + β1 m        v ← (1−β2) Δ² + β2 v        θ ← θ + rate · m / (ε + correction·√v)
 /// ```
 ///
+/// Returns whether every new parameter is finite.
+///
 /// # Errors
-/// [`Error::Shape`] if the lengths differ.
-pub fn adam<T: Real>(step: AdamStep<T>, theta: &mut [T], m: &mut [T], v: &mut [T], delta: &[T], isa: Isa) -> Result<(), Error> {
+/// [`Error::Shape`] if the lengths differ; nothing has then changed.
+pub fn adam<T: Real>(step: AdamStep<T>, theta: &mut [T], m: &mut [T], v: &mut [T], delta: &[T], isa: Isa) -> Result<bool, Error> {
     same_length(theta.len(), &[m.len(), v.len(), delta.len()])?;
-    adam_all(isa, step, theta, m, v, delta);
-    Ok(())
+    Ok(adam_all(isa, step, theta, m, v, delta))
 }
 
 shells! {
-    fn adam_all = adam_body(step: AdamStep<T>, theta: &mut [T], m: &mut [T], v: &mut [T], delta: &[T])
+    fn adam_all = adam_body(step: AdamStep<T>, theta: &mut [T], m: &mut [T], v: &mut [T], delta: &[T]) -> bool
 }
 
 #[inline(always)]
-fn adam_body<T: Real, M: Fused>(step: AdamStep<T>, theta: &mut [T], m: &mut [T], v: &mut [T], delta: &[T]) {
+fn adam_body<T: Real, M: Fused>(step: AdamStep<T>, theta: &mut [T], m: &mut [T], v: &mut [T], delta: &[T]) -> bool {
+    let mut broken = 0u32;
     for (((theta, m), v), &delta) in theta.iter_mut().zip(m).zip(v).zip(delta) {
         *m = step.beta1.1 * delta + step.beta1.0 * *m;
         *v = step.beta2.1 * (delta * delta) + step.beta2.0 * *v;
         *theta += step.rate * *m / (step.epsilon + step.correction * v.sqrt());
+        broken |= u32::from(!theta.is_finite());
     }
+    broken == 0
 }
 
 /// One step of gradient descent along `delta` with momentum: `m ← μ m + Δ`, `θ ← θ + η m`.
 ///
+/// Returns whether every new parameter is finite.
+///
 /// # Errors
-/// [`Error::Shape`] if the lengths differ.
-pub fn momentum<T: Real>(rate: T, mu: T, theta: &mut [T], m: &mut [T], delta: &[T], isa: Isa) -> Result<(), Error> {
+/// [`Error::Shape`] if the lengths differ; nothing has then changed.
+pub fn momentum<T: Real>(rate: T, mu: T, theta: &mut [T], m: &mut [T], delta: &[T], isa: Isa) -> Result<bool, Error> {
     same_length(theta.len(), &[m.len(), delta.len()])?;
-    momentum_all(isa, rate, mu, theta, m, delta);
-    Ok(())
+    Ok(momentum_all(isa, rate, mu, theta, m, delta))
 }
 
 shells! {
-    fn momentum_all = momentum_body(rate: T, mu: T, theta: &mut [T], m: &mut [T], delta: &[T])
+    fn momentum_all = momentum_body(rate: T, mu: T, theta: &mut [T], m: &mut [T], delta: &[T]) -> bool
 }
 
 #[inline(always)]
-fn momentum_body<T: Real, M: Fused>(rate: T, mu: T, theta: &mut [T], m: &mut [T], delta: &[T]) {
+fn momentum_body<T: Real, M: Fused>(rate: T, mu: T, theta: &mut [T], m: &mut [T], delta: &[T]) -> bool {
+    let mut broken = 0u32;
     for ((theta, m), &delta) in theta.iter_mut().zip(m).zip(delta) {
         *m = mu * *m + delta;
         *theta += rate * *m;
+        broken |= u32::from(!theta.is_finite());
     }
+    broken == 0
 }
 
 /// One step of plain gradient descent: `θ ← θ + η Δ`.
 ///
+/// Returns whether every new parameter is finite.
+///
 /// # Errors
-/// [`Error::Shape`] if the lengths differ.
-pub fn descend<T: Real>(rate: T, theta: &mut [T], delta: &[T], isa: Isa) -> Result<(), Error> {
+/// [`Error::Shape`] if the lengths differ; nothing has then changed.
+pub fn descend<T: Real>(rate: T, theta: &mut [T], delta: &[T], isa: Isa) -> Result<bool, Error> {
     same_length(theta.len(), &[delta.len()])?;
-    descend_all(isa, rate, theta, delta);
-    Ok(())
+    Ok(descend_all(isa, rate, theta, delta))
 }
 
 shells! {
-    fn descend_all = descend_body(rate: T, theta: &mut [T], delta: &[T])
+    fn descend_all = descend_body(rate: T, theta: &mut [T], delta: &[T]) -> bool
 }
 
 #[inline(always)]
-fn descend_body<T: Real, M: Fused>(rate: T, theta: &mut [T], delta: &[T]) {
+fn descend_body<T: Real, M: Fused>(rate: T, theta: &mut [T], delta: &[T]) -> bool {
+    let mut broken = 0u32;
     for (theta, &delta) in theta.iter_mut().zip(delta) {
         *theta += rate * delta;
+        broken |= u32::from(!theta.is_finite());
     }
+    broken == 0
 }
 
 fn same_length(n: usize, others: &[usize]) -> Result<(), Error> {

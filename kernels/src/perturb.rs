@@ -215,6 +215,7 @@ fn one<T: Real>(p: Perturbation, y: T, kept: T, e: T) -> One<T> {
         Unit::Tanh => {
             // In f64 whatever T is: s may lie far below f32's range, and the logarithms are what costs.
             let (y, d, e) = (y.to_f64(), d.to_f64(), e.to_f64());
+            let margin = 4.0 * T::UNIT_ROUNDOFF;
             // The smaller of 1 − y and 1 + y would cancel; the product of both is d.
             let large = 1.0 + y.abs();
             let small = d / large;
@@ -229,8 +230,9 @@ fn one<T: Real>(p: Perturbation, y: T, kept: T, e: T) -> One<T> {
                 Scale::Finite(s) => One {
                     r: T::from_f64(0.5 * (scaled_log1p(s, up) - scaled_log1p(s, -down))),
                     x,
-                    // A NaN error is the caller's to notice; it is not outside.
-                    outside: s * up <= -1.0 || s * down >= 1.0,
+                    // A target within rounding of the boundary has an inverse of pure rounding noise. A NaN error is the caller's to
+                    // notice; it is not outside.
+                    outside: s * up <= margin - 1.0 || s * down >= 1.0 - margin,
                 },
             }
         }

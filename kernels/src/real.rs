@@ -40,6 +40,8 @@ pub trait Real:
     const ONE: Self;
     /// NaN, for fencing memory that must not be read.
     const NAN: Self;
+    /// The largest finite number, in f64.
+    const LARGEST: f64;
     /// Unit roundoff u: half the distance from 1 to the next number.
     const UNIT_ROUNDOFF: f64;
     /// `"f32"` or `"f64"`.
@@ -94,6 +96,7 @@ macro_rules! real {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
             const NAN: Self = $t::NAN;
+            const LARGEST: f64 = $t::MAX as f64;
             const UNIT_ROUNDOFF: f64 = $u;
             const NAME: &'static str = stringify!($t);
 

@@ -1,9 +1,9 @@
 //! `gaitprop eval`: loss and accuracy of saved weights.
 
-use super::settings::{DEFAULT_DATA, Machine};
+use super::settings::{DEFAULT_DATA, Machine, Settings};
 use super::{Done, Failure, print};
 use crate::checkpoint::{self, Saved};
-use crate::data::{self, Dataset, LoadOptions, Samples, Scaling};
+use crate::data::{self, Affine, Dataset, LoadOptions, Samples, Scaling};
 use crate::loss::{Loss, Score};
 use crate::{Error, Network, Result, train};
 use gaitprop_kernels::Real;
@@ -17,12 +17,9 @@ pub(super) struct Args {
     /// Data set: digits, a folder of IDX files, or a .npz [default: what the run was trained on, else digits]
     #[arg(long, value_name = "SET")]
     data: Option<String>,
-    /// How inputs are scaled [default: as in training]
+    /// Scale inputs by the data set's own statistics, in this way [default: by those of training]
     #[arg(long, value_name = "HOW")]
     scale: Option<String>,
-    /// Number of classes, where the data does not tell
-    #[arg(long, value_name = "N")]
-    classes: Option<usize>,
     /// Threads [default: all cores]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -33,30 +30,34 @@ pub(super) fn run(args: &Args) -> Result<Done, Failure> {
     let folder = args.weights.is_dir();
     let file = if folder { args.weights.join(super::train::WEIGHTS) } else { args.weights.clone() };
     let (saved, notes) = checkpoint::load(&file)?;
-    let trained_on = || -> Result<Option<String>> {
-        let config = args.weights.join(super::train::CONFIG);
-        if !folder || !config.exists() {
-            return Ok(None);
-        }
-        Ok(super::settings::Settings::read(&config)?.data)
-    };
-    let data = match &args.data {
-        Some(data) => data.clone(),
-        None => trained_on()?.unwrap_or_else(|| DEFAULT_DATA.into()),
-    };
-    let scale: Scaling = args.scale.as_deref().unwrap_or(&notes.scale).parse()?;
-    let loss: Loss = notes.loss.parse()?;
+    let scale: Option<Scaling> = args.scale.as_deref().map(str::parse).transpose()?;
+    let loss: Loss = notes.loss.parse().map_err(|e: Error| Error::File { path: file, what: e.to_string() })?;
     let labels = match &saved {
         Saved::F32(net) => net.labels(),
         Saved::F64(net) => net.labels(),
     };
-    // The network, not the data, says how many classes there can be.
-    let options = LoadOptions { classes: Some(args.classes.unwrap_or(labels)), ..LoadOptions::default() };
+    // The network says how many classes there can be.
+    let mut options = LoadOptions { classes: Some(labels), ..LoadOptions::default() };
+    let config = args.weights.join(super::train::CONFIG);
+    let data = match &args.data {
+        Some(data) => data.clone(),
+        // What the run saw: its data set, within its limits.
+        None if folder && config.exists() => {
+            let run = Settings::read(&config)?;
+            (options.limit_train, options.limit_test) = (run.limit_train, run.limit_test);
+            run.data.unwrap_or_else(|| DEFAULT_DATA.into())
+        }
+        None => DEFAULT_DATA.into(),
+    };
     let data = data::load(&data, &options)?;
+    let inputs = match scale {
+        Some(scale) => data.affine(scale),
+        None => notes.inputs,
+    };
     let pool = machine.pool()?;
     let text = match saved {
-        Saved::F32(net) => report(&net, &data, scale, loss, &machine.plan(pool.as_ref()))?,
-        Saved::F64(net) => report(&net, &data, scale, loss, &machine.plan(pool.as_ref()))?,
+        Saved::F32(net) => report(&net, &data, &inputs, loss, &machine.plan(pool.as_ref()))?,
+        Saved::F64(net) => report(&net, &data, &inputs, loss, &machine.plan(pool.as_ref()))?,
     };
     print(&text)?;
     Ok(Done::Well)
@@ -65,7 +66,7 @@ pub(super) fn run(args: &Args) -> Result<Done, Failure> {
 fn report<T: Real>(
     net: &Network<T>,
     data: &Dataset,
-    scale: Scaling,
+    inputs: &Affine,
     loss: Loss,
     plan: &gaitprop_kernels::Plan<'_>,
 ) -> Result<String> {
@@ -73,7 +74,7 @@ fn report<T: Real>(
         let what = format!("the network reads {} inputs, but {} has {}", net.inputs(), data.name, data.features);
         return Err(Error::Setting(what));
     }
-    let ready = data.prepare::<T>(scale);
+    let ready = data.apply::<T>(inputs);
     let score = |samples: &Samples<T>| train::evaluate(net, samples, loss, plan);
     let mut text = String::new();
     let mut line = |name: &str, s: Score| {

@@ -28,16 +28,24 @@ impl FromStr for Sizes {
 
 impl<'de> Deserialize<'de> for Sizes {
     fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Either {
-            Text(String),
-            List(Vec<usize>),
+        struct Either;
+        impl<'de> serde::de::Visitor<'de> for Either {
+            type Value = Sizes;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a list of widths, as [784, 500, 10] or \"784-500-10\"")
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Sizes, E> {
+                text.parse().map_err(E::custom)
+            }
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut list: A) -> Result<Sizes, A::Error> {
+                let mut sizes = Vec::new();
+                while let Some(size) = list.next_element()? {
+                    sizes.push(size);
+                }
+                Ok(Sizes(sizes))
+            }
         }
-        match Either::deserialize(d)? {
-            Either::Text(text) => text.parse().map_err(serde::de::Error::custom),
-            Either::List(list) => Ok(Self(list)),
-        }
+        d.deserialize_any(Either)
     }
 }
 
@@ -54,10 +62,25 @@ macro_rules! settings {
         impl Settings {
             /// These settings, with those of `other` where nothing is said here.
             pub(super) fn or(self, other: Self) -> Self {
+                let other = if self.says_shape() { other.without_shape(&self) } else { other };
                 Self { $($field: self.$field.or(other.$field),)* }
             }
         }
     };
+}
+
+impl Settings {
+    /// Whether anything is said about the widths of layers.
+    fn says_shape(&self) -> bool {
+        self.layers.is_some() || self.tower.is_some() || self.width.is_some() || self.hidden.is_some()
+    }
+
+    /// Without the widths, which `winner` describes in another way: each way describes a whole network.
+    fn without_shape(self, winner: &Self) -> Self {
+        let square = winner.layers.is_none() && winner.tower.is_none();
+        let (width, hidden) = if square { (self.width, self.hidden) } else { (None, None) };
+        Self { layers: None, tower: None, width, hidden, ..self }
+    }
 }
 
 settings! {
@@ -156,8 +179,10 @@ impl Settings {
     pub(super) fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
         toml::from_str(&text).map_err(|e| {
-            let line = e.span().map_or(1, |span| 1 + text[..span.start.min(text.len())].matches('\n').count());
-            Error::File { path: path.to_owned(), what: format!("line {line}: {}", e.message()) }
+            let start = e.span().map_or(0, |span| span.start.min(text.len()));
+            let number = 1 + text[..start].matches('\n').count();
+            let line = text.lines().nth(number - 1).unwrap_or_default().trim();
+            Error::File { path: path.to_owned(), what: format!("line {number} (`{line}`): {}", e.message()) }
         })
     }
 }
@@ -310,6 +335,13 @@ impl Run {
             run.optimizer(kind)?;
             run.regularizer(kind)?;
         }
+        if i64::try_from(run.seed).is_err() {
+            return Err(Error::Setting(format!(
+                "--seed {}: use at most {}, the largest number that a TOML file can hold",
+                run.seed,
+                i64::MAX
+            )));
+        }
         if run.batch == 0 || run.batch > MAX_BATCH {
             return Err(Error::Setting(format!("--batch {}: use 1 to {MAX_BATCH}", run.batch)));
         }
@@ -382,8 +414,9 @@ impl Run {
             shuffle: Some(self.shuffle),
             seed: Some(self.seed),
             dtype: Some(if self.machine.precision == Precision::F32 { "f32" } else { "f64" }.into()),
-            threads: Some(self.machine.threads),
-            isa: Some(self.machine.isa.name().into()),
+            // Whatever machine reads this: the result does not depend on them.
+            threads: self.said.threads,
+            isa: Some("auto".into()),
             backend: Some(self.machine.backend.name().into()),
         })
     }

@@ -9,7 +9,7 @@ use crate::inverse::Lu;
 use crate::loss::Score;
 use crate::rule::Kind;
 use crate::train::{Epoch, Method, Trainer};
-use crate::{Error, Network, Result};
+use crate::{Error, Network, Result, files};
 use gaitprop_kernels::{Plan, Real};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
@@ -50,7 +50,14 @@ pub(super) fn run(args: &Args) -> Result<Done, Failure> {
         Some(file) => args.settings.clone().or(Settings::read(file)?),
         None => args.settings.clone(),
     };
-    let set = said.data.clone().unwrap_or_else(|| DEFAULT_DATA.into());
+    let set = match said.data.clone() {
+        // Whole, so that the configuration means the same from any folder.
+        Some(path) if path != DEFAULT_DATA => {
+            let whole = std::path::absolute(&path).map_err(Error::io("find", &path))?;
+            whole.into_os_string().into_string().unwrap_or(path)
+        }
+        _ => DEFAULT_DATA.into(),
+    };
     let options = LoadOptions { classes: said.classes, limit_train: said.limit_train, limit_test: said.limit_test };
     let data = data::load(&set, &options)?;
     let run = Run::resolve(said, &data)?;
@@ -74,7 +81,8 @@ struct Racer<'p, T> {
 fn typed<T: Real>(args: &Args, run: &Run, set: &str, data: &Dataset) -> Result<Done, Failure> {
     let pool = run.machine.pool()?;
     let plan = run.machine.plan(pool.as_ref());
-    let ready = data.prepare::<T>(run.scale);
+    let inputs = data.affine(run.scale);
+    let ready = data.apply::<T>(&inputs);
     let bars =
         MultiProgress::with_draw_target(if args.quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() });
     let interrupted = Arc::new(AtomicBool::new(false));
@@ -88,20 +96,25 @@ fn typed<T: Real>(args: &Args, run: &Run, set: &str, data: &Dataset) -> Result<D
     // Without a handler an interrupt merely ends the program, as it does everywhere.
     let _ = ctrlc::set_handler(handler);
 
+    let kinds: Vec<Kind> = std::iter::once(run.kind).chain(run.beside).collect();
+    check_memory::<T>(run, kinds.len())?;
+    let mut results = match &args.out {
+        Some(dir) => {
+            let folder = |kind: &Kind| if *kind == run.kind { dir.clone() } else { dir.join(kind.name()) };
+            let folders: Vec<_> = kinds.iter().map(folder).collect();
+            let settings = kinds.iter().map(|&kind| run.resolved(kind, set)).collect::<Result<Vec<_>>>()?;
+            Results::create_all(&folders, &settings, args.overwrite)?
+        }
+        None => Vec::new(),
+    }
+    .into_iter();
     let mut racers = Vec::new();
-    for kind in std::iter::once(run.kind).chain(run.beside) {
-        let results = match &args.out {
-            None => None,
-            Some(dir) => {
-                let dir = if kind == run.kind { dir.clone() } else { dir.join(kind.name()) };
-                Some(Results::create(dir, &run.resolved(kind, set)?, args.overwrite)?)
-            }
-        };
+    for kind in kinds {
         racers.push(Racer {
             kind,
-            trainer: trainer(run, kind, plan)?,
+            trainer: trainer(run, kind, data.train.len(), plan)?,
             bar: bars.add(bar(kind, run.epochs * data.train.len())),
-            results,
+            results: results.next(),
             seconds: 0.0,
             last: Epoch::default(),
             epochs_done: 0,
@@ -112,24 +125,41 @@ fn typed<T: Real>(args: &Args, run: &Run, set: &str, data: &Dataset) -> Result<D
     for racer in &mut racers {
         racer.bar.finish_and_clear();
         if let Some(results) = &racer.results {
-            let notes = Notes { loss: run.loss.to_string(), scale: run.scale.to_string(), rule: racer.kind.to_string() };
+            let notes = Notes { loss: run.loss.to_string(), rule: racer.kind.to_string(), inputs: inputs.clone() };
             checkpoint::save(&results.dir.join(WEIGHTS), racer.trainer.network(), &notes)?;
         }
     }
     outcome?;
-    let finals = racers.iter_mut().map(|racer| finish(racer, &ready)).collect::<Result<Vec<_>>>()?;
+    let finals = racers.iter_mut().map(|racer| finish(run, racer, &ready)).collect::<Result<Vec<_>>>()?;
     print(&summary(run, data, &racers, &finals))?;
     if interrupted.load(Ordering::Relaxed) { Ok(Done::Interrupted) } else { Ok(Done::Well) }
 }
 
-fn trainer<'p, T: Real>(run: &Run, kind: Kind, plan: Plan<'p>) -> Result<Trainer<'p, T>> {
+/// Asks the system once for all the memory that training will hold, so that a network that cannot be held is an error and not the end
+/// of the process.
+fn check_memory<T: Real>(run: &Run, rules: usize) -> Result<()> {
+    let layers = &run.architecture.layers;
+    let (widest, weights) = layers.iter().fold((0usize, 0usize), |(w, n), &(fed, width)| (w.max(fed * width), n + fed * width));
+    // Weights, the epoch's start, two moments, gradients and LU factors; a Gram matrix; one layer drawn in f64.
+    let bytes = weights
+        .saturating_mul(6)
+        .saturating_add(widest)
+        .saturating_mul(size_of::<T>())
+        .saturating_mul(rules)
+        .saturating_add(widest.saturating_mul(2 * size_of::<f64>()));
+    let mut probe = Vec::<u8>::new();
+    probe.try_reserve_exact(bytes).map_err(|_| gaitprop_kernels::Error::OutOfMemory { bytes }.into())
+}
+
+fn trainer<'p, T: Real>(run: &Run, kind: Kind, samples: usize, plan: Plan<'p>) -> Result<Trainer<'p, T>> {
     let method = Method {
         rule: kind.build(run.gamma)?,
         inverse: Box::new(Lu::new()),
         loss: run.loss,
         ortho: run.regularizer(kind)?,
         optimizer: run.optimizer(kind)?,
-        batch: run.batch,
+        // Room for more than there are samples would be wasted.
+        batch: run.batch.min(samples),
         shuffle: run.shuffle.then_some(run.seed),
     };
     Trainer::new(Network::random(&run.architecture, run.init, run.seed, &plan)?, method, plan)
@@ -185,7 +215,7 @@ struct Final {
     offdiag: Vec<f64>,
 }
 
-fn finish<T: Real>(racer: &mut Racer<'_, T>, ready: &Prepared<T>) -> Result<Final> {
+fn finish<T: Real>(run: &Run, racer: &mut Racer<'_, T>, ready: &Prepared<T>) -> Result<Final> {
     let done = Final {
         test: racer.trainer.evaluate(&ready.test)?,
         train: racer.trainer.evaluate(&ready.train)?,
@@ -206,6 +236,9 @@ fn finish<T: Real>(racer: &mut Racer<'_, T>, ready: &Prepared<T>) -> Result<Fina
             ratio_to_bp: done.alignment.iter().map(|a| a.ratio).collect(),
             offdiag: done.offdiag.clone(),
             seconds: racer.seconds,
+            isa: run.machine.isa.name(),
+            backend: run.machine.backend.name(),
+            threads: run.machine.threads,
         })?;
     }
     Ok(done)
@@ -248,7 +281,7 @@ fn summary<T: Real>(run: &Run, data: &Dataset, racers: &[Racer<'_, T>], finals: 
     ] {
         line(title, vec![]);
         for (l, shape) in shape.iter().enumerate() {
-            line(&format!("  layer {} {shape}", l + 1), finals.iter().map(|f| cell(f, l)).collect());
+            line(&format!("  W{l} {shape}"), finals.iter().map(|f| cell(f, l)).collect());
         }
     }
     text
@@ -292,35 +325,46 @@ struct EndLine<'a> {
     ratio_to_bp: Vec<f64>,
     offdiag: Vec<f64>,
     seconds: f64,
+    isa: &'static str,
+    backend: &'static str,
+    threads: usize,
 }
 
 impl Results {
-    /// Makes the folder and its first files, before any work is done that could be lost.
-    fn create(dir: PathBuf, settings: &Settings, overwrite: bool) -> Result<Self> {
-        std::fs::create_dir_all(&dir).map_err(Error::io("create the folder", &dir))?;
-        let path = dir.join(METRICS);
-        if !overwrite {
+    /// Makes the folders and their first files, before any work is done that could be lost. What can be refused is refused before
+    /// anything is written.
+    fn create_all(folders: &[PathBuf], settings: &[Settings], overwrite: bool) -> Result<Vec<Self>> {
+        for dir in folders {
             for name in [METRICS, WEIGHTS, CONFIG] {
-                if dir.join(name).exists() {
-                    let what = format!(
+                let path = dir.join(name);
+                if path.is_dir() {
+                    return Err(Error::Setting(format!("{} is a folder: results cannot be written there", path.display())));
+                }
+                if !overwrite && path.exists() {
+                    return Err(Error::Setting(format!(
                         "{} holds the results of a run ({name}): name another folder, or give --overwrite",
                         dir.display()
-                    );
-                    return Err(Error::Setting(what));
+                    )));
                 }
             }
         }
-        let text = toml::to_string(settings).map_err(|e| Error::Setting(format!("the settings cannot be written: {e}")))?;
-        checkpoint::write_atomically(&dir.join(CONFIG), text.as_bytes())?;
-        let metrics = File::create(&path).map_err(Error::io("create", &path))?;
-        if overwrite {
+        for dir in folders {
+            std::fs::create_dir_all(dir).map_err(Error::io("create the folder", dir))?;
+        }
+        let create = |(dir, settings): (&PathBuf, &Settings)| {
             // Weights of another run beside this run's settings would lie.
             match std::fs::remove_file(dir.join(WEIGHTS)) {
                 Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::io("remove", dir.join(WEIGHTS))(e)),
                 _ => {}
             }
-        }
-        Ok(Self { dir, metrics })
+            let text = toml::to_string(settings).map_err(|e| Error::Setting(format!("the settings cannot be written: {e}")))?;
+            let config = dir.join(CONFIG);
+            files::write_atomically(&config, text.as_bytes()).map_err(Error::io("write", config))?;
+            let path = dir.join(METRICS);
+            let metrics = File::create(&path).map_err(Error::io("create", path))?;
+            Ok(Self { dir: dir.clone(), metrics })
+        };
+        folders.iter().zip(settings).map(create).collect()
     }
 
     /// One line, in one write.

@@ -69,6 +69,7 @@ pub(super) fn read_pair(
     Ok(Part {
         sample_shape: vec![images.rows, images.cols],
         split: Split { x: Features::Bytes(images.pixels), labels: labels.into_iter().map(u32::from).collect() },
+        samples_path: images_path.to_owned(),
         path: labels_path.to_owned(),
     })
 }

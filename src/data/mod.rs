@@ -21,349 +21,21 @@
 //! ```
 
 pub mod digits;
+mod error;
 pub mod idx;
 pub mod npz;
-
-use std::fmt;
-use std::io;
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
+mod scaling;
 
 use gaitprop_kernels::Real;
+use std::io;
+use std::path::{Path, PathBuf};
+
+pub use error::DataError;
+pub use scaling::{Affine, Scaling};
 
 /// The most classes a data set may have; far above any use, and low enough that a stray label (an index, a hash) is
 /// reported instead of asking for a one-hot matrix of gigabytes.
 pub const MAX_CLASSES: usize = 65_536;
-
-/// Why data could not be read, understood or written. Every message is one line that names the file and the cause.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum DataError {
-    /// The data set's name is neither a known word, nor a folder, nor a `.npz` file.
-    #[error(
-        "{path:?} is not a data set: give `digits` (embedded), a folder of IDX files \
-         (train-images-idx3-ubyte, ...), or a file ending in .npz"
-    )]
-    UnknownFormat {
-        /// What was given.
-        path: PathBuf,
-    },
-    /// Nothing exists at the path.
-    #[error("{path:?} does not exist: give `digits` (embedded), a folder of IDX files, or a file ending in .npz")]
-    NotFound {
-        /// What was given.
-        path: PathBuf,
-    },
-    /// The operating system refused.
-    #[error("cannot {action} {path:?}: {cause}")]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// What was being done, a verb.
-        action: &'static str,
-        /// The system's reason.
-        cause: io::Error,
-    },
-    /// An unknown name for [`Scaling`].
-    #[error("unknown scaling {given:?}: one of none, unit, standard, per-feature")]
-    UnknownScaling {
-        /// What was given.
-        given: String,
-    },
-
-    /// The first two bytes of an IDX file are not zero.
-    #[error("{path:?} is not an IDX file: it starts with 0x{magic:08x}, not with 0x00000803 (images) or 0x00000801 (labels)")]
-    IdxMagic {
-        /// The file.
-        path: PathBuf,
-        /// Its first four bytes, the first the highest.
-        magic: u32,
-    },
-    /// An IDX file of something else than unsigned bytes.
-    #[error("{path:?} holds IDX elements of type 0x{code:02x}; only unsigned bytes (0x08) are read")]
-    IdxElementType {
-        /// The file.
-        path: PathBuf,
-        /// The third byte of the file.
-        code: u8,
-    },
-    /// Labels where images were expected, or the other way round.
-    #[error("{path:?} holds an IDX array of {found} dimensions where {expected} were expected (images 3, labels 1)")]
-    IdxDimensions {
-        /// The file.
-        path: PathBuf,
-        /// The fourth byte of the file.
-        found: u8,
-        /// 3 or 1.
-        expected: u8,
-    },
-    /// The file ends inside its header.
-    #[error("{path:?} ends inside its IDX header: {found} bytes of {expected}")]
-    IdxHeader {
-        /// The file.
-        path: PathBuf,
-        /// Bytes in a whole header.
-        expected: usize,
-        /// Bytes there are.
-        found: usize,
-    },
-    /// The header's sizes multiply to more than memory can address.
-    #[error("{path:?} has an impossible IDX header: sizes {sizes:?} multiply to more bytes than memory can address")]
-    IdxOverflow {
-        /// The file.
-        path: PathBuf,
-        /// The header's sizes.
-        sizes: Vec<u32>,
-    },
-    /// Fewer bytes than the header's sizes ask for.
-    #[error("{path:?} is cut short: its IDX header asks for {expected} bytes of data, {found} follow")]
-    IdxTooShort {
-        /// The file.
-        path: PathBuf,
-        /// The product of the header's sizes.
-        expected: usize,
-        /// Bytes after the header.
-        found: usize,
-    },
-    /// More bytes than the header's sizes ask for.
-    #[error("{path:?} is too long: more data follows the {expected} bytes that its IDX header asks for")]
-    IdxTooLong {
-        /// The file.
-        path: PathBuf,
-        /// The product of the header's sizes.
-        expected: usize,
-    },
-    /// A gzip stream that is cut short or damaged.
-    #[error("{path:?} is a damaged or truncated gzip file ({cause}); fetch it again")]
-    Gzip {
-        /// The file.
-        path: PathBuf,
-        /// What the decoder met.
-        cause: io::Error,
-    },
-    /// Image file and label file of different lengths.
-    #[error("{images:?} holds {image_count} images but {labels:?} holds {label_count} labels")]
-    IdxCounts {
-        /// The image file.
-        images: PathBuf,
-        /// Images in it.
-        image_count: usize,
-        /// The label file.
-        labels: PathBuf,
-        /// Labels in it.
-        label_count: usize,
-    },
-    /// A folder without IDX files.
-    #[error(
-        "{path:?} holds no IDX files: expected train-images-idx3-ubyte, train-labels-idx1-ubyte, \
-         t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte, plain or .gz"
-    )]
-    IdxNone {
-        /// The folder.
-        path: PathBuf,
-    },
-    /// One file of a pair, or of the four, is not there.
-    #[error("{path:?} lacks {missing} (plain or .gz)")]
-    IdxMissing {
-        /// The folder.
-        path: PathBuf,
-        /// The file's name.
-        missing: String,
-    },
-    /// Several pairs that are not the well-known four files.
-    #[error("{path:?} holds several IDX sets ({prefixes}): keep one, or name the two parts train-... and t10k-...")]
-    IdxAmbiguous {
-        /// The folder.
-        path: PathBuf,
-        /// What stands before `-images-idx3-ubyte`, comma-separated.
-        prefixes: String,
-    },
-
-    /// A zip archive, or a member of one, that cannot be read or written.
-    #[error("{path:?} is damaged or not an npz (zip) archive: {cause}")]
-    Zip {
-        /// The file.
-        path: PathBuf,
-        /// What the archive reader met.
-        cause: io::Error,
-    },
-    /// A member whose bytes cannot be read: damaged, truncated, encrypted or packed by an unsupported method.
-    #[error("{path:?}: array {array:?} cannot be unpacked: {cause}")]
-    Member {
-        /// The file.
-        path: PathBuf,
-        /// The array.
-        array: String,
-        /// What the archive reader met.
-        cause: io::Error,
-    },
-    /// An array whose npy header is not understood.
-    #[error("{path:?}: array {array:?} has a bad npy header: {cause}")]
-    NpyHeader {
-        /// The file.
-        path: PathBuf,
-        /// The array.
-        array: String,
-        /// What is wrong with it.
-        cause: String,
-    },
-    /// An array of a type that is not a real number of 1, 2, 4 or 8 bytes.
-    #[error(
-        "{path:?}: array {array:?} has dtype {dtype}; only bool, integers, float32 and float64 are read: \
-         convert it with .astype() before saving"
-    )]
-    NpyType {
-        /// The file.
-        path: PathBuf,
-        /// The array.
-        array: String,
-        /// The dtype as the file has it.
-        dtype: String,
-    },
-    /// An array with fewer or more bytes than its shape asks for.
-    #[error("{path:?}: array {array:?} should hold {expected} bytes by its shape {shape:?} but holds {found}")]
-    NpySize {
-        /// The file.
-        path: PathBuf,
-        /// The array.
-        array: String,
-        /// Its shape.
-        shape: Vec<usize>,
-        /// Bytes by its shape.
-        expected: usize,
-        /// Bytes found: a number, or "more".
-        found: String,
-    },
-    /// A needed array is not in the archive.
-    #[error("{path:?} lacks array {array:?}; it holds: {found}")]
-    ArrayMissing {
-        /// The file.
-        path: PathBuf,
-        /// The needed array.
-        array: &'static str,
-        /// The names it holds, comma-separated.
-        found: String,
-    },
-    /// An array of the wrong shape for its use.
-    #[error("{path:?}: array {array:?} has shape {shape:?}, expected {expected}")]
-    ArrayShape {
-        /// The file.
-        path: PathBuf,
-        /// The array.
-        array: String,
-        /// Its shape.
-        shape: Vec<usize>,
-        /// What was expected, in words.
-        expected: &'static str,
-    },
-    /// `x` and `y` of different lengths.
-    #[error("{path:?}: array {x:?} holds {samples} samples but array {y:?} holds {labels} labels")]
-    ArrayCounts {
-        /// The file.
-        path: PathBuf,
-        /// Name of the features' array.
-        x: String,
-        /// Its first size.
-        samples: usize,
-        /// Name of the labels' array.
-        y: String,
-        /// Its length.
-        labels: usize,
-    },
-    /// A feature that is not a finite number, or one too large for 32-bit floats.
-    #[error("{path:?}: array {array:?}, sample {sample}, feature {feature} is {value:e}: not a finite 32-bit float")]
-    Feature {
-        /// The file.
-        path: PathBuf,
-        /// The array.
-        array: String,
-        /// Row, from 0.
-        sample: usize,
-        /// Place in the row, from 0.
-        feature: usize,
-        /// The value.
-        value: f64,
-    },
-    /// A label that is negative, fractional, not a number, or too large to be a class index.
-    #[error("{path:?}: array {array:?}, index {index} is {value}: a label must be a whole number from 0 to 4294967295")]
-    LabelValue {
-        /// The file.
-        path: PathBuf,
-        /// The array.
-        array: String,
-        /// Place in the array, from 0.
-        index: usize,
-        /// The value.
-        value: f64,
-    },
-    /// Values whose number differs from what their shape says, on writing.
-    #[error("cannot write {path:?}: array {array:?} has shape {shape:?} but {found} values")]
-    WriteShape {
-        /// The file.
-        path: PathBuf,
-        /// The array.
-        array: String,
-        /// Its shape.
-        shape: Vec<usize>,
-        /// Values given.
-        found: usize,
-    },
-
-    /// No samples, or samples without features.
-    #[error("{path:?} is empty: sizes {shape:?}")]
-    Empty {
-        /// The file.
-        path: PathBuf,
-        /// Its sizes, samples first.
-        shape: Vec<usize>,
-    },
-    /// A label beyond the number of classes.
-    #[error("{path:?} holds label {label} at index {index}, but there are {classes} classes; --classes can set more")]
-    Label {
-        /// The label file, or the npz file.
-        path: PathBuf,
-        /// The sample, from 0, in the file's order.
-        index: usize,
-        /// The label.
-        label: u32,
-        /// The number of classes.
-        classes: usize,
-    },
-    /// An unusable number of classes.
-    #[error("{path:?}: {classes} classes, from --classes or the largest label + 1; it must be 2 to 65536")]
-    Classes {
-        /// The data set.
-        path: PathBuf,
-        /// The number.
-        classes: u64,
-    },
-    /// Training and test samples of different shapes.
-    #[error("{path:?}: test samples have shape {test:?}, training samples {train:?}")]
-    TestShape {
-        /// The file of the test samples.
-        path: PathBuf,
-        /// Sizes of one training sample.
-        train: Vec<usize>,
-        /// Sizes of one test sample.
-        test: Vec<usize>,
-    },
-    /// Too few samples to set every fifth aside.
-    #[error("{path:?} holds {samples} samples and no test set: at least 5 are needed to set every fifth aside")]
-    TooFewToSplit {
-        /// The file.
-        path: PathBuf,
-        /// Samples in it.
-        samples: usize,
-    },
-    /// A limit of zero samples.
-    #[error("{path:?}: the limit of {part} samples is 0, at least 1 is needed")]
-    ZeroLimit {
-        /// The data set.
-        path: PathBuf,
-        /// `training` or `test`.
-        part: &'static str,
-    },
-}
 
 /// Feature values as the file had them, row-major samples×features.
 #[derive(Debug, Clone, PartialEq)]
@@ -453,49 +125,6 @@ pub struct Dataset {
     pub test: Split,
 }
 
-/// How stored values become network inputs. Statistics are always the training set's, after any limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Scaling {
-    /// As stored.
-    None,
-    /// Divided by [`Dataset::full_scale`].
-    #[default]
-    Unit,
-    /// Mean over all values of all samples subtracted, divided by their standard deviation (population, divisor n).
-    Standard,
-    /// The same for each feature on its own; a feature that never changes is only centred.
-    PerFeature,
-}
-
-impl Scaling {
-    /// All of them, in the order of their documentation.
-    pub const ALL: [Scaling; 4] = [Scaling::None, Scaling::Unit, Scaling::Standard, Scaling::PerFeature];
-
-    /// The name that [`FromStr`] reads.
-    pub fn name(self) -> &'static str {
-        match self {
-            Scaling::None => "none",
-            Scaling::Unit => "unit",
-            Scaling::Standard => "standard",
-            Scaling::PerFeature => "per-feature",
-        }
-    }
-}
-
-impl fmt::Display for Scaling {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-impl FromStr for Scaling {
-    type Err = DataError;
-
-    fn from_str(given: &str) -> Result<Self, DataError> {
-        Scaling::ALL.into_iter().find(|s| s.name() == given).ok_or_else(|| DataError::UnknownScaling { given: given.to_owned() })
-    }
-}
-
 /// Samples ready for a network.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Samples<T> {
@@ -531,106 +160,40 @@ pub struct LoadOptions {
 }
 
 impl Dataset {
+    /// What `scaling` does to each feature of this data set: statistics are the training set's.
+    pub fn affine(&self, scaling: Scaling) -> Affine {
+        let all = |centre, spread| Affine { centre: vec![centre; self.features], spread: vec![spread; self.features] };
+        match scaling {
+            Scaling::None => all(0.0, 1.0),
+            Scaling::Unit => all(0.0, self.full_scale),
+            Scaling::Standard => Affine::statistics(&self.train, self.features, true),
+            Scaling::PerFeature => Affine::statistics(&self.train, self.features, false),
+        }
+    }
+
+    /// Both parts as matrices of `T`, scaled by [`Dataset::affine`].
+    ///
+    /// # Panics  as [`Dataset::apply`].
+    pub fn prepare<T: Real>(&self, scaling: Scaling) -> Prepared<T> {
+        self.apply(&self.affine(scaling))
+    }
+
     /// Both parts as matrices of `T`: `(x − centre) / spread`, computed in f64 and rounded once.
     ///
     /// Shapes: `x` len×features. The same bits for the same data on every machine.
-    /// # Panics  if the public fields were changed so that a split's values are not len×features; never on a data set
-    /// from [`load`].
-    pub fn prepare<T: Real>(&self, scaling: Scaling) -> Prepared<T> {
-        let (centre, spread) = match scaling {
-            Scaling::None => (vec![0.0; self.features], vec![1.0; self.features]),
-            Scaling::Unit => (vec![0.0; self.features], vec![self.full_scale; self.features]),
-            Scaling::Standard => statistics(&self.train, self.features, Statistics::Pooled),
-            Scaling::PerFeature => statistics(&self.train, self.features, Statistics::PerFeature),
+    /// # Panics  if `affine` is of another number of features, or if the public fields were changed so that a split's values are
+    /// not len×features.
+    pub fn apply<T: Real>(&self, affine: &Affine) -> Prepared<T> {
+        assert!(affine.centre.len() == self.features && affine.spread.len() == self.features, "one centre and spread a feature");
+        let samples = |split: &Split| {
+            assert_eq!(split.x.len(), split.len() * self.features, "values of a split are samples × features");
+            let x = match &split.x {
+                Features::Bytes(v) => affine.scale(v),
+                Features::Floats(v) => affine.scale(v),
+            };
+            Samples { x, labels: split.labels.clone(), len: split.len(), features: self.features }
         };
-        let samples = |split: &Split| Samples {
-            x: match &split.x {
-                Features::Bytes(v) => scale(v, &centre, &spread),
-                Features::Floats(v) => scale(v, &centre, &spread),
-            },
-            labels: split.labels.clone(),
-            len: split.len(),
-            features: self.features,
-        };
-        for split in [&self.train, &self.test] {
-            assert_eq!(split.x.len(), split.len() * self.features, "values of a split are not samples × features");
-        }
         Prepared { train: samples(&self.train), test: samples(&self.test) }
-    }
-}
-
-/// `(x − centre) / spread` row by row. Division and not a product with the reciprocal: 255/255 must give 1, and the
-/// reciprocal of a tiny spread would overflow. A test value absurdly far from the training set's stops at ±`f32::MAX`, so
-/// that no input is ever infinite.
-fn scale<V: Copy + Into<f64>, T: Real>(values: &[V], centre: &[f64], spread: &[f64]) -> Vec<T> {
-    let most = f64::from(f32::MAX);
-    let mut out = Vec::with_capacity(values.len());
-    for row in values.chunks_exact(centre.len()) {
-        let scaled = row.iter().zip(centre).zip(spread).map(|((&v, &c), &s)| ((v.into() - c) / s).clamp(-most, most));
-        out.extend(scaled.map(T::from_f64));
-    }
-    out
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Statistics {
-    Pooled,
-    PerFeature,
-}
-
-/// Mean and standard deviation (centre, spread), `features` long each; pooled ones repeat one value.
-fn statistics(split: &Split, features: usize, kind: Statistics) -> (Vec<f64>, Vec<f64>) {
-    match &split.x {
-        Features::Bytes(v) => statistics_of(v, features, kind),
-        Features::Floats(v) => statistics_of(v, features, kind),
-    }
-}
-
-/// Two passes: means first, then squared distances from them. Sums run down the columns even when pooled, which keeps
-/// them short (less rounding) and lets the compiler use vectors. For bytes the first pass is exact.
-fn statistics_of<V: Copy + Into<f64>>(values: &[V], features: usize, kind: Statistics) -> (Vec<f64>, Vec<f64>) {
-    let rows = || values.chunks_exact(features);
-    let mut count = (values.len() / features) as f64;
-    let mut sum = vec![0.0; features];
-    let mut low = vec![f64::INFINITY; features];
-    let mut high = vec![f64::NEG_INFINITY; features];
-    for row in rows() {
-        for (j, &v) in row.iter().enumerate() {
-            let v: f64 = v.into();
-            sum[j] += v;
-            low[j] = low[j].min(v);
-            high[j] = high[j].max(v);
-        }
-    }
-    if kind == Statistics::Pooled {
-        count *= features as f64;
-        pool(&mut sum, |a, b| a + b);
-        pool(&mut low, f64::min);
-        pool(&mut high, f64::max);
-    }
-    // A constant is told by its extremes, not by a zero deviation: the mean of a thousand times 0.1 is not 0.1, and
-    // dividing by that rounding error would turn it into ±1.
-    let centre: Vec<f64> = (0..features).map(|j| if low[j] == high[j] { low[j] } else { sum[j] / count }).collect();
-
-    let mut square = vec![0.0; features];
-    for row in rows() {
-        for (j, &v) in row.iter().enumerate() {
-            let v: f64 = v.into();
-            square[j] += (v - centre[j]) * (v - centre[j]);
-        }
-    }
-    if kind == Statistics::Pooled {
-        pool(&mut square, |a, b| a + b);
-    }
-    // A deviation below 1e-162 squares to nothing; such a feature counts as constant too.
-    let spread = square.iter().map(|&s| (s / count).sqrt()).map(|s| if s > 0.0 { s } else { 1.0 }).collect();
-    (centre, spread)
-}
-
-/// Replaces every value by the fold of all.
-fn pool(values: &mut [f64], fold: impl Fn(f64, f64) -> f64) {
-    if let Some(all) = values.iter().copied().reduce(fold) {
-        values.fill(all);
     }
 }
 
@@ -674,10 +237,11 @@ pub fn load(spec: &str, options: &LoadOptions) -> Result<Dataset, DataError> {
     }
 }
 
-/// One part as a loader hands it over: shape of one sample, values, labels, and where the labels came from.
+/// One part as a loader hands it over: shape of one sample, values, labels, and where samples and labels came from.
 struct Part {
     sample_shape: Vec<usize>,
     split: Split,
+    samples_path: PathBuf,
     path: PathBuf,
 }
 
@@ -707,7 +271,7 @@ impl Draft {
         let features: usize = shape.iter().product();
         let (mut train, mut test) = match self.test {
             Some(test) if test.sample_shape != shape => {
-                return Err(DataError::TestShape { path: test.path, train: shape, test: test.sample_shape });
+                return Err(DataError::TestShape { path: test.samples_path, train: shape, test: test.sample_shape });
             }
             Some(test) => (self.train.split, test.split),
             None if self.train.split.len() < 5 => {

@@ -19,7 +19,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
+use std::io::{self, BufReader, Read, Seek, Write};
 use std::path::Path;
 
 use npyz::WriterBuilder;
@@ -70,8 +70,7 @@ pub fn read_from(
 
 /// Writes arrays as `<f8`, C order, stored without compression, each as `(name, shape, values)`.
 ///
-/// All or nothing: the archive grows in a hidden temporary file beside `path`, is flushed to the disk and then renamed
-/// over `path`; on any error that file is removed and `path` is as it was. Same arrays → same bytes.
+/// All or nothing: on any error `path` is as it was. Same arrays → same bytes.
 /// # Errors  `WriteShape` when a shape's product is not the number of values; `Io`; `Zip` (a name given twice).
 pub fn write(path: impl AsRef<Path>, arrays: &[(&str, &[usize], &[f64])]) -> Result<(), DataError> {
     let path = path.as_ref();
@@ -82,32 +81,13 @@ pub fn write(path: impl AsRef<Path>, arrays: &[(&str, &[usize], &[f64])]) -> Res
         }
     }
     let failed = |cause| DataError::Io { path: path.to_owned(), action: "write", cause };
-    let folder = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".gaitprop-").suffix(".tmp");
-    #[cfg(unix)]
-    {
-        // A temporary file is for its owner alone by default; the finished one should follow the umask like any other.
-        use std::os::unix::fs::PermissionsExt;
-        builder.permissions(std::fs::Permissions::from_mode(0o666));
-    }
-    let mut temporary = builder.tempfile_in(folder).map_err(failed)?;
-    write_to(BufWriter::new(temporary.as_file_mut()), arrays).map_err(|e| match e {
+    // In memory first: an archive that is abandoned half-way to a file complains on standard error by itself.
+    let mut archive = Vec::new();
+    write_to(io::Cursor::new(&mut archive), arrays).map_err(|e| match e {
         zip::result::ZipError::Io(cause) => failed(cause),
         other => DataError::Zip { path: path.to_owned(), cause: other.into() },
     })?;
-    temporary.as_file().sync_all().map_err(failed)?;
-    temporary.persist(path).map_err(|e| failed(e.error))?;
-    #[cfg(unix)]
-    {
-        // The rename itself reaches the disk with the folder. Best effort: the file is complete either way, and some
-        // file systems do not let a folder be synchronised.
-        let _ = File::open(folder).and_then(|f| f.sync_all());
-    }
-    Ok(())
+    crate::files::write_atomically(path, &archive).map_err(failed)
 }
 
 fn write_to(output: impl Write + Seek, arrays: &[(&str, &[usize], &[f64])]) -> zip::result::ZipResult<()> {
@@ -225,11 +205,15 @@ fn part(
         }
     };
     let labels = (0..labels).map(label).collect::<Result<_, _>>()?;
-    Ok(Part { sample_shape, split: Split { x: x.values, labels }, path: path.to_owned() })
+    Ok(Part { sample_shape, split: Split { x: x.values, labels }, samples_path: path.to_owned(), path: path.to_owned() })
 }
 
 fn open(path: &Path) -> Result<BufReader<File>, DataError> {
-    let file = File::open(path).map_err(|cause| DataError::Io { path: path.to_owned(), action: "open", cause })?;
+    let failed = |cause| DataError::Io { path: path.to_owned(), action: "open", cause };
+    let file = File::open(path).map_err(failed)?;
+    if file.metadata().map_err(failed)?.is_dir() {
+        return Err(failed(io::Error::new(io::ErrorKind::IsADirectory, "it is a folder, not an npz file")));
+    }
     Ok(BufReader::with_capacity(1 << 16, file))
 }
 

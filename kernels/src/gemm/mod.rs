@@ -85,11 +85,13 @@ impl<'p> Plan<'p> {
 /// Scratch that [`gemm`] needs for a product of these sizes, so that it can be reserved beforehand.
 pub fn gemm_scratch<T: Real>(m: usize, n: usize, k: usize, plan: &Plan<'_>) -> Req {
     let native = macro_kernel::scratch::<T>(m, n, k, plan);
-    match plan.backend {
-        Backend::Native => native,
-        // Operands in layouts the backend cannot read are copied.
-        _ => native.or(Req::of::<T>(m.saturating_mul(k).saturating_add(k.saturating_mul(n)).saturating_add(m.saturating_mul(n)))),
+    if plan.backend == Backend::Native {
+        return native;
     }
+    // Operands in layouts the backend cannot read are copied.
+    let copies =
+        [(m, k), (k, n), (m, n)].into_iter().fold(0usize, |sum, (rows, cols)| sum.saturating_add(rows.saturating_mul(cols)));
+    native.or(Req::of::<T>(copies))
 }
 
 /// `C ← α·A·B + β·C` for any strides.

@@ -1,0 +1,45 @@
+//! Files that are there whole or not at all.
+
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::path::Path;
+
+/// Writes `bytes` to `path`, whole or not at all: to a hidden temporary file beside it, flushed to the disk, then renamed. On any error
+/// that file is removed and `path` is as it was.
+pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".gaitprop-").suffix(".tmp");
+    #[cfg(unix)]
+    {
+        // A temporary file is for its owner alone by default; the finished one should follow the umask like any other.
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
+    }
+    let mut temporary = builder.tempfile_in(folder).map_err(without_path)?;
+    temporary.as_file_mut().write_all(bytes)?;
+    temporary.as_file().sync_all()?;
+    temporary.persist(path).map_err(|e| without_path(e.error))?;
+    #[cfg(unix)]
+    {
+        // The rename itself reaches the disk with the folder. Best effort: the file is complete either way, and some
+        // file systems do not let a folder be synchronised.
+        let _ = File::open(folder).and_then(|f| f.sync_all());
+    }
+    Ok(())
+}
+
+/// The bare reason: the temporary file's name, which the error carries, would tell a reader nothing.
+fn without_path(e: io::Error) -> io::Error {
+    match e.raw_os_error() {
+        Some(_) => e,
+        None => match e.kind() {
+            io::ErrorKind::NotFound => io::Error::new(io::ErrorKind::NotFound, "there is no such folder"),
+            io::ErrorKind::PermissionDenied => io::Error::new(io::ErrorKind::PermissionDenied, "permission denied"),
+            kind => io::Error::from(kind),
+        },
+    }
+}
