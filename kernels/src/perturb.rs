@@ -16,8 +16,8 @@
 //! identity            r = φ
 //! leaky ReLU, slope a, u = φ:
 //!   same side of 0    r = φ / D
-//!   down (y ≥ 0 > t)  r = u + (1/a − 1) v            v = u + y/s,  t = y + s·u
-//!   up   (y < 0 ≤ t)  r = u/a − (1/a − 1) v
+//!   down (y ≥ 0 > t)  r = u + (1/a − 1)(u + y/s)  =  u/a + (1/a − 1) y/s      t = y + s·u
+//!   up   (y < 0 ≤ t)  r = u − (1/a − 1) y/s       =  u/a − (1/a − 1)(u + y/s)
 //! tanh                r = ½ [ψ(u/(1+y)) − ψ(−u/(1−y))]            ψ(z) = log1p(s z)/s, and z where s·z underflows
 //! ```
 //!
@@ -208,7 +208,7 @@ fn one<T: Real>(p: Perturbation, y: T, kept: T, e: T) -> One<T> {
                 Weighting::Plain => (e, T::from_f64(inverse) * e),
             };
             match p.scale {
-                Scale::Finite(s) if crosses(y, u, s) => inside(crossing(slope, y, u, s)),
+                Scale::Finite(s) if reaches_kink(y, u, s) => inside(across(slope, y, u, s).unwrap_or(same_side)),
                 _ => inside(same_side),
             }
         }
@@ -239,22 +239,34 @@ fn one<T: Real>(p: Perturbation, y: T, kept: T, e: T) -> One<T> {
     }
 }
 
-/// Whether y and y + s·u lie on different sides of the kink at 0, decided without forming the sum. A unit at exactly 0 crosses
-/// whenever it is nudged down, even if s·u is too small for a number.
+/// Whether y + s·u may lie on the other side of the kink at 0, decided without forming the sum: true wherever it does, and within
+/// rounding of it. A unit at exactly 0 crosses whenever it is nudged down, even if s·u is too small for a number.
 #[inline(always)]
-fn crosses<T: Real>(y: T, u: T, s: f64) -> bool {
+fn reaches_kink<T: Real>(y: T, u: T, s: f64) -> bool {
     let (y, u) = (y.to_f64(), u.to_f64());
-    let reach = s * u.abs();
+    let reach = s * u.abs() * (1.0 + 4.0 * f64::EPSILON);
     if y >= 0.0 { u < 0.0 && (y < reach || y == 0.0) } else { u > 0.0 && -y <= reach }
 }
 
-/// r of a unit that crosses. In f64: it happens to few units, and y/s wants the range.
+/// r of a unit that crosses the kink, from whichever of its two forms adds terms of one sign: the other one cancels by up to a factor of
+/// the slope. `None` if it stops short after all. In f64: it happens to few units, and y/s wants the range.
 #[inline(always)]
-fn crossing<T: Real>(slope: f64, y: T, u: T, s: f64) -> T {
+fn across<T: Real>(slope: f64, y: T, u: T, s: f64) -> Option<T> {
     let (y, u) = (y.to_f64(), u.to_f64());
-    let from_kink = if y == 0.0 { 0.0 } else { y / s };
-    let beyond = (1.0 / slope - 1.0) * (u + from_kink);
-    T::from_f64(if y >= 0.0 { u + beyond } else { u / slope - beyond })
+    let bend = 1.0 / slope - 1.0;
+    let to_kink = if y == 0.0 { 0.0 } else { y / s };
+    // u + y/s, what is left beyond the kink. A quotient rounded before the addition would be wrong by 1/slope units of roundoff in the
+    // end; one fused step is not. Where s·u is no normal number there is no such step, nor anything left to lose.
+    let beyond = if s * u.abs() > 1e-290 { s.mul_add(u, y) / s } else { u + to_kink };
+    let crossed = if y >= 0.0 { beyond < 0.0 } else { beyond >= 0.0 };
+    crossed.then(|| {
+        T::from_f64(match (y >= 0.0, slope <= 1.0) {
+            (true, true) => u + bend * beyond,
+            (true, false) => u / slope + bend * to_kink,
+            (false, true) => u - bend * to_kink,
+            (false, false) => u / slope - bend * beyond,
+        })
+    })
 }
 
 /// ψ(z) = log1p(s·z)/s, which is z where s·z is too small for a number.

@@ -156,9 +156,10 @@ fn check_optimisers<T: Real>(len: usize, steps: u32, seed: u64) -> Result<(), Te
         let (mut want_adam, mut want_m, mut want_v) = (start.clone(), zeros(), zeros());
         let (mut want_momentum, mut want_p, mut want_plain) = (start.clone(), zeros(), start.clone());
         for delta in &deltas {
-            adam(step, &mut by_adam, &mut m, &mut v, delta, isa).unwrap();
-            momentum(rate, mu, &mut by_momentum, &mut p, delta, isa).unwrap();
-            descend(rate, &mut plain, delta, isa).unwrap();
+            // All three say that every parameter is finite.
+            assert!(adam(step, &mut by_adam, &mut m, &mut v, delta, isa).unwrap());
+            assert!(momentum(rate, mu, &mut by_momentum, &mut p, delta, isa).unwrap());
+            assert!(descend(rate, &mut plain, delta, isa).unwrap());
             for i in 0..len {
                 let d = delta[i];
                 want_m[i] = step.beta1.1 * d + step.beta1.0 * want_m[i];
@@ -322,4 +323,26 @@ fn what_does_not_fit_is_refused() {
     let flat = Unit::LeakyRelu { slope: 0.0 };
     let result = bias_activate(flat, MatMut::new(&mut r, 2, 3).unwrap(), &[0.0; 3], None, isa);
     assert!(matches!(result, Err(Error::Parameter { .. })));
+}
+
+/// A parameter that is no longer finite is reported, wherever it stands among the lanes of a vector.
+#[test]
+fn parameters_beyond_the_finite_are_reported() {
+    let step = AdamStep { rate: 1e38f32, beta1: (0.9, 0.1), beta2: (0.99, 0.01), epsilon: 1e-8, correction: 1.0 };
+    for isa in Isa::available() {
+        for len in [1, 7, 16, 33] {
+            for at in 0..len {
+                for (broken, delta) in [(f32::MAX, 1.0), (f32::NAN, 0.0), (f32::INFINITY, 0.0)] {
+                    let mut start = vec![0.0; len];
+                    start[at] = broken;
+                    let mut deltas = vec![0.0; len];
+                    deltas[at] = delta;
+                    let zeros = vec![0f32; len];
+                    assert!(!adam(step, &mut start.clone(), &mut zeros.clone(), &mut zeros.clone(), &deltas, isa).unwrap());
+                    assert!(!momentum(1e38, 0.9, &mut start.clone(), &mut zeros.clone(), &deltas, isa).unwrap());
+                    assert!(!descend(1e38, &mut start.clone(), &deltas, isa).unwrap());
+                }
+            }
+        }
+    }
 }
