@@ -24,7 +24,7 @@ pub fn parse(name: &str) -> Result<Unit> {
             return Err(Error::Setting(format!("unknown activation `{name}`: use {known}")));
         }
     };
-    unit.check()?;
+    unit.check::<f64>()?;
     Ok(unit)
 }
 

@@ -26,7 +26,7 @@ pub enum Error {
     },
     /// The inverse of a layer's weights is needed, but they are singular or too close to it.
     #[error(
-        "layer {layer}: the weights are singular or nearly so (condition number about {condition:.1e}): their inverse means nothing in {precision}; nothing was changed. \
+        "layer {layer}: the weights are singular or nearly so (condition number about {condition:.1e}): their inverse means nothing in {precision}, and nothing was changed by it. \
          Start from orthogonal weights, regularise more (--lambda) or learn more slowly (--lr)"
     )]
     Singular {
@@ -50,13 +50,16 @@ pub enum Error {
         unit: usize,
     },
     /// Training left the finite numbers.
-    #[error("training diverged in step {step}: {what} of layer {layer} is not finite; use a smaller learning rate (--lr)")]
+    #[error(
+        "training diverged{}: {what} of layer {layer} is not finite; use a smaller learning rate (--lr)",
+        if *step > 0 { format!(" in step {step}") } else { String::new() }
+    )]
     Diverged {
         /// What was not finite.
         what: &'static str,
         /// Index of the layer, from 0.
         layer: usize,
-        /// The step, from 1.
+        /// The step, from 1; 0 if only an update was asked for.
         step: u64,
     },
     /// A file could not be read or written.

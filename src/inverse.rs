@@ -37,11 +37,14 @@ pub trait Inverse<T: Real>: Send {
 
 /// LU factors of each layer's weights, made when first needed after a change: the exact reference route. ⅔n³ flops a layer and
 /// change, 2·batch·n² a solve, as much again for the residual.
+///
+/// The condition number is estimated for the first factors of a layer, and whenever pivots or a solution look suspicious (an estimate
+/// costs a dozen solves with one right-hand side).
 #[derive(Debug, Default)]
 pub struct Lu<T> {
     layers: Vec<Option<Factors<T>>>,
-    /// r and the residual, for the check.
     right: Vec<T>,
+    residual: Vec<T>,
     work: Vec<T>,
 }
 
@@ -49,64 +52,103 @@ pub struct Lu<T> {
 struct Factors<T> {
     lu: Matrix<T>,
     pivots: Vec<usize>,
+    /// Made of the present weights.
     fresh: bool,
+    /// The condition of these weights is known to be good enough.
+    vetted: bool,
+    /// ‖W‖ (Frobenius).
+    norm: f64,
 }
 
 /// Beyond this condition number (in units of 1/u) a solution has no more than one correct digit.
 const HOPELESS: f64 = 0.1;
-/// The cheap sign of trouble, in units of 1/u: a spread of pivots from which a condition estimate is worth its solves.
+/// Signs of trouble, in units of 1/u: a spread of pivots, or a growth of the right-hand sides, from which an estimate is worth its cost.
 const SUSPICIOUS: f64 = 1e-4;
+/// A relative residual that factors of the right weights do not leave.
+const FOREIGN: f64 = 1e-3;
 
 impl<T: Real> Lu<T> {
     /// No factors yet.
     pub fn new() -> Self {
-        Self { layers: Vec::new(), right: Vec::new(), work: Vec::new() }
+        Self { layers: Vec::new(), right: Vec::new(), residual: Vec::new(), work: Vec::new() }
     }
 
-    /// Factors of `w`, made now unless they are fresh.
-    fn factors(&mut self, layer: usize, w: MatRef<'_, T>, plan: &Plan<'_>, scratch: &mut Scratch) -> Result<(&Factors<T>, bool)> {
+    /// Makes sure that there are factors of `w`; returns whether they had to be made.
+    fn factor(&mut self, layer: usize, w: MatRef<'_, T>, plan: &Plan<'_>, scratch: &mut Scratch) -> Result<bool> {
         let n = w.nrows();
         if self.layers.len() <= layer {
             self.layers.resize_with(layer + 1, || None);
         }
         let slot = &mut self.layers[layer];
-        if slot.as_ref().is_none_or(|f| f.lu.rows() != n) {
-            *slot = Some(Factors { lu: Matrix::zeros(n, n), pivots: vec![0; n], fresh: false });
+        let new = slot.as_ref().is_none_or(|f| f.lu.rows() != n);
+        if new {
+            let (lu, pivots) = (Matrix::zeros(n, n), vec![0; n]);
+            *slot = Some(Factors { lu, pivots, fresh: false, vetted: false, norm: 0.0 });
         }
         let f = slot.as_mut().expect("filled above");
         if f.fresh {
-            return Ok((f, false));
+            return Ok(false);
         }
+        f.vetted = false;
         for (i, row) in f.lu.data_mut().chunks_exact_mut(n.max(1)).enumerate() {
             match w.row(i) {
                 Some(whole) => row.copy_from_slice(whole),
                 None => row.iter_mut().enumerate().for_each(|(j, x)| *x = w.get(i, j)),
             }
         }
-        let singular = |condition| Error::Singular { layer, condition, precision: T::NAME };
+        f.norm = reduce::dot(f.lu.data(), f.lu.data(), plan.isa)?.sqrt();
         match lu::factor(f.lu.view_mut(), &mut f.pivots, plan, scratch) {
-            Err(KernelError::ZeroPivot { .. } | KernelError::NonFinite { .. }) => return Err(singular(f64::INFINITY)),
+            Err(KernelError::ZeroPivot { .. } | KernelError::NonFinite { .. }) => {
+                return Err(Error::Singular { layer, condition: f64::INFINITY, precision: T::NAME });
+            }
             other => other?,
         }
-        let (mut low, mut high) = (f64::INFINITY, 0.0f64);
-        for i in 0..n {
-            let pivot = f.lu.data()[i * n + i].abs().to_f64();
-            (low, high) = (low.min(pivot), high.max(pivot));
-        }
-        if high / low * T::UNIT_ROUNDOFF > SUSPICIOUS {
-            // ‖W‖₁: the largest column sum.
-            let column = |j| (0..n).map(|i| w.get(i, j).abs().to_f64()).sum::<f64>();
-            let norm = (0..n).map(column).fold(0.0, f64::max);
-            self.work.clear();
-            self.work.resize(2 * n, T::ZERO);
-            let condition = norm * lu::inverse_norm1(f.lu.view(), &f.pivots, &mut self.work, plan, scratch)?;
-            // Written so that NaN is hopeless.
-            if !(condition * T::UNIT_ROUNDOFF < HOPELESS) {
-                return Err(singular(condition));
-            }
-        }
         f.fresh = true;
-        Ok((f, true))
+        let pivots = (0..n).map(|i| f.lu.data()[i * n + i].abs().to_f64());
+        let (low, high) = pivots.fold((f64::INFINITY, 0.0f64), |(low, high), p| (low.min(p), high.max(p)));
+        if new || high / low * T::UNIT_ROUNDOFF > SUSPICIOUS {
+            self.vet(layer, w, plan, scratch)?;
+        }
+        Ok(true)
+    }
+
+    /// Estimates the condition number in the 1-norm, and refuses a hopeless one.
+    fn vet(&mut self, layer: usize, w: MatRef<'_, T>, plan: &Plan<'_>, scratch: &mut Scratch) -> Result<()> {
+        let n = w.nrows();
+        let f = self.layers[layer].as_mut().expect("factored before");
+        if f.vetted {
+            return Ok(());
+        }
+        // ‖W‖₁: the largest column sum.
+        let column = |j| (0..n).map(|i| w.get(i, j).abs().to_f64()).sum::<f64>();
+        let norm = (0..n).map(column).fold(0.0, f64::max);
+        self.work.clear();
+        self.work.resize(2 * n, T::ZERO);
+        let condition = norm * lu::inverse_norm1(f.lu.view(), &f.pivots, &mut self.work, plan, scratch)?;
+        // Written so that NaN is hopeless. Such factors are not used again.
+        f.vetted = condition * T::UNIT_ROUNDOFF < HOPELESS;
+        f.fresh = f.vetted;
+        if f.vetted { Ok(()) } else { Err(Error::Singular { layer, condition, precision: T::NAME }) }
+    }
+
+    /// Solves for `self.right` into `r`; returns the relative residual and the norm of the right-hand sides.
+    fn substitute(
+        &mut self,
+        layer: usize,
+        w: MatRef<'_, T>,
+        mut r: MatMut<'_, T>,
+        plan: &Plan<'_>,
+        scratch: &mut Scratch,
+    ) -> Result<(f64, f64)> {
+        let (batch, n) = r.shape();
+        let f = self.layers[layer].as_ref().expect("factored before");
+        lu::solve_right(f.lu.view(), &f.pivots, r.rb(), plan, scratch)?;
+        let norm = reduce::dot(&self.right, &self.right, plan.isa)?.sqrt();
+        self.residual.clear();
+        self.residual.extend_from_slice(&self.right);
+        gemm(-T::ONE, r.as_ref(), w, T::ONE, MatMut::new(&mut self.residual, batch, n)?, plan, scratch)?;
+        let rest = reduce::dot(&self.residual, &self.residual, plan.isa)?.sqrt();
+        Ok((if norm == 0.0 { 0.0 } else { rest / norm }, norm))
     }
 }
 
@@ -125,18 +167,31 @@ impl<T: Real> Inverse<T> for Lu<T> {
     ) -> Result<Solve> {
         let (batch, n) = r.shape();
         w.expect_shape("the weights to be inverted", (n, n))?;
-        let mut right = std::mem::take(&mut self.right);
-        right.clear();
+        self.right.clear();
         for i in 0..batch {
-            right.extend((0..n).map(|j| r.get(i, j)));
+            self.right.extend((0..n).map(|j| r.get(i, j)));
         }
-        let (factors, made) = self.factors(layer, w, plan, scratch)?;
-        lu::solve_right(factors.lu.view(), &factors.pivots, r.rb(), plan, scratch)?;
-        let norm = reduce::dot(&right, &right, plan.isa)?.sqrt();
-        gemm(-T::ONE, r.as_ref(), w, T::ONE, MatMut::new(&mut right, batch, n)?, plan, scratch)?;
-        let rest = reduce::dot(&right, &right, plan.isa)?.sqrt();
-        self.right = right;
-        let residual = if norm == 0.0 { 0.0 } else { rest / norm };
+        let mut made = self.factor(layer, w, plan, scratch)?;
+        let (mut residual, mut norm) = self.substitute(layer, w, r.rb(), plan, scratch)?;
+        if !made && !(residual <= FOREIGN) {
+            // Factors of other weights: another network, or one changed without a word.
+            self.weights_changed();
+            for i in 0..batch {
+                (0..n).for_each(|j| r.set(i, j, self.right[i * n + j]));
+            }
+            made = self.factor(layer, w, plan, scratch)?;
+            (residual, norm) = self.substitute(layer, w, r.rb(), plan, scratch)?;
+        }
+        // ‖e‖‖W‖/‖r‖ is a lower bound of the condition number, and for most right-hand sides not a bad one.
+        self.residual.clear();
+        for i in 0..batch {
+            self.residual.extend((0..n).map(|j| r.get(i, j)));
+        }
+        let size = reduce::dot(&self.residual, &self.residual, plan.isa)?.sqrt();
+        let growth = size * self.layers[layer].as_ref().map_or(0.0, |f| f.norm) / norm;
+        if norm > 0.0 && norm.is_finite() && !(growth * T::UNIT_ROUNDOFF <= SUSPICIOUS) {
+            self.vet(layer, w, plan, scratch)?;
+        }
         let factoring = if made { n as f64 / (3.0 * batch.max(1) as f64) } else { 0.0 };
         Ok(Solve { residual, products: factoring + 2.0 })
     }
@@ -174,6 +229,38 @@ mod tests {
         lu.weights_changed();
         let anew = lu.solve(0, w.view(), x.view_mut(), &plan, &mut scratch).unwrap();
         assert_eq!(anew.products, first.products);
+    }
+
+    /// Factors of one network are not used for another, even if nobody said that anything changed.
+    #[test]
+    fn foreign_factors_are_noticed() {
+        let (plan, mut scratch) = (Plan::new(), Scratch::new());
+        let mut lu = Lu::<f64>::new();
+        for factor in [2.0, 4.0, 4.0, 8.0] {
+            let mut w = Matrix::<f64>::zeros(5, 5);
+            (0..5).for_each(|i| w.data_mut()[6 * i] = factor);
+            let mut r = Matrix::from_vec(1, 5, vec![1.0; 5]).unwrap();
+            let solve = lu.solve(0, w.view(), r.view_mut(), &plan, &mut scratch).unwrap();
+            assert_eq!((r.data(), solve.residual), (&[1.0 / factor; 5][..], 0.0));
+        }
+    }
+
+    /// All pivots are 1, and yet the condition number is 2^64: only an estimate tells.
+    #[test]
+    fn a_hopeless_matrix_with_innocent_pivots_is_refused() {
+        let n = 64;
+        let mut w = Matrix::<f32>::zeros(n, n);
+        for i in 0..n {
+            w.data_mut()[i * n + i] = 1.0;
+            w.data_mut()[i * n + i + 1..(i + 1) * n].fill(-1.0);
+        }
+        let (plan, mut scratch) = (Plan::new(), Scratch::new());
+        let mut lu = Lu::<f32>::new();
+        for _ in 0..2 {
+            let mut r = Matrix::from_vec(1, n, vec![1.0; n]).unwrap();
+            let error = lu.solve(3, w.view(), r.view_mut(), &plan, &mut scratch).unwrap_err();
+            assert!(matches!(error, Error::Singular { layer: 3, condition, .. } if condition > 1e18), "{error}");
+        }
     }
 
     #[test]

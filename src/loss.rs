@@ -11,7 +11,7 @@ use std::str::FromStr;
 pub enum Loss {
     /// ½ ‖y − t‖² with a one-hot t: the published one. Error t − y.
     Squared,
-    /// `−log softmax(y)[label]`, on a linear output layer (Dalm et al., 2021). Error t − softmax(y).
+    /// `−log softmax(y)[label]`, on a linear output layer (Dalm et al., 2021). Error t − softmax(y)·Σt.
     CrossEntropy,
 }
 
@@ -93,17 +93,19 @@ pub fn score<T: Real>(loss: Loss, y: MatRef<'_, T>, target: MatRef<'_, T>, mut e
         let best = |value: &dyn Fn(usize) -> f64| (1..c).fold(0, |best, j| if value(j) > value(best) { j } else { best });
         let (winner, label) = (best(&at), best(&wanted));
         // A NaN output is no answer, not even where the label is 0.
-        score.correct += usize::from(c > 0 && winner == label && at(winner).is_finite());
+        score.correct += usize::from(c > 0 && winner == label && (0..c).all(|j| at(j).is_finite()));
         match loss {
-            Loss::Squared => score.loss += 0.5 * (0..c).map(|j| (wanted(j) - at(j)).powi(2)).sum::<f64>(),
+            Loss::Squared => score.loss += 0.5 * (0..c).map(|j| (wanted(j) - at(j)) * (wanted(j) - at(j))).sum::<f64>(),
             Loss::CrossEntropy => {
                 // Relative to the largest: exponentials cannot overflow, and their sum is at least 1.
                 let top = at(winner);
                 let sum: f64 = (0..c).map(|j| libm::exp(at(j) - top)).sum();
                 score.loss += (0..c).map(|j| wanted(j) * (top + libm::log(sum) - at(j))).sum::<f64>();
+                // 1 for a one-hot target.
+                let mass: f64 = (0..c).map(wanted).sum();
                 if let Some(e) = &mut e {
                     for j in 0..c {
-                        e.set(i, j, T::from_f64(wanted(j) - libm::exp(at(j) - top) / sum));
+                        e.set(i, j, T::from_f64(wanted(j) - mass * (libm::exp(at(j) - top) / sum)));
                     }
                 }
             }

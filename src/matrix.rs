@@ -13,8 +13,12 @@ pub struct Matrix<T> {
 
 impl<T: Real> Matrix<T> {
     /// All zeros.
+    ///
+    /// # Panics
+    /// If there is no memory for rows · cols elements.
     pub fn zeros(rows: usize, cols: usize) -> Self {
-        Self { rows, cols, data: vec![T::ZERO; rows * cols] }
+        let len = rows.checked_mul(cols).expect("a matrix that memory can hold");
+        Self { rows, cols, data: vec![T::ZERO; len] }
     }
 
     /// From row-major elements.

@@ -98,8 +98,8 @@ impl Architecture {
             let what = format!("it has {below} units, but there are {} labels", self.labels);
             return Err(Error::Architecture { layer, what });
         }
-        self.unit.check()?;
-        Ok(self.output.check()?)
+        self.unit.check::<f64>()?;
+        Ok(self.output.check::<f64>()?)
     }
 }
 
@@ -144,7 +144,7 @@ impl<T: Real> Network<T> {
     pub fn new(inputs: usize, layers: Vec<Layer<T>>, labels: usize) -> Result<Self> {
         let net = Self { inputs, labels, layers };
         for (layer, l) in net.layers.iter().enumerate() {
-            l.unit.check()?;
+            l.unit.check::<T>()?;
             if l.b.len() != l.width() {
                 let what = format!("it has {} units but {} biases", l.width(), l.b.len());
                 return Err(Error::Architecture { layer, what });
@@ -208,6 +208,7 @@ impl<T: Real> Network<T> {
     /// A shape error; out of memory for packing.
     pub fn forward(&self, x: MatRef<'_, T>, trace: &mut Trace<T>, plan: &Plan<'_>, scratch: &mut Scratch) -> Result<()> {
         let batch = x.nrows();
+        trace.check_fit(self)?;
         x.expect_shape("the input batch", (batch.min(trace.capacity), self.inputs))?;
         trace.batch = batch;
         for (l, layer) in self.layers.iter().enumerate() {
@@ -245,6 +246,16 @@ impl<T: Real> Trace<T> {
             slope: net.layers.iter().map(|l| l.unit.keeps_slope().then(|| room(l))).collect(),
         }
     }
+    /// Refuses a trace that was made for another network.
+    fn check_fit(&self, net: &Network<T>) -> Result<()> {
+        let fits = |(l, n): (usize, &Layer<T>)| self.y[l].cols() == n.width() && self.slope[l].is_some() == n.unit.keeps_slope();
+        if self.y.len() == net.layers.len() && net.layers.iter().enumerate().all(fits) {
+            return Ok(());
+        }
+        let (expected, found) = ((net.layers.len(), net.outputs()), (self.y.len(), self.y.last().map_or(0, Matrix::cols)));
+        Err(gaitprop_kernels::Error::Shape { what: "a trace, made for another network,", expected, found }.into())
+    }
+
     /// Samples of the last forward pass.
     pub fn batch(&self) -> usize {
         self.batch

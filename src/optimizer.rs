@@ -69,11 +69,29 @@ impl Settings {
     /// # Errors
     /// [`Error::Setting`] for a learning rate that is negative or not finite.
     pub fn new(rule: Rule, learning_rate: f64) -> Result<Self> {
-        if !(learning_rate >= 0.0 && learning_rate.is_finite()) {
-            return Err(Error::Setting(format!("the learning rate is {learning_rate}, but must be at least 0 and finite")));
-        }
         let beta2 = if rule == Rule::Adam { 0.999 } else { 0.99 };
-        Ok(Self { rule, learning_rate, beta1: 0.9, beta2, epsilon: 1e-8 })
+        let settings = Self { rule, learning_rate, beta1: 0.9, beta2, epsilon: 1e-8 };
+        settings.check()?;
+        Ok(settings)
+    }
+
+    /// # Errors
+    /// [`Error::Setting`] for a constant out of its range.
+    pub fn check(&self) -> Result<()> {
+        let wrong = |what: &str, value: f64, range: &str| Err(Error::Setting(format!("{what} is {value}, but must be {range}")));
+        let Self { learning_rate, beta1, beta2, epsilon, .. } = *self;
+        if !(learning_rate >= 0.0 && learning_rate.is_finite()) {
+            return wrong("the learning rate", learning_rate, "at least 0 and finite");
+        }
+        for (name, beta) in [("beta1", beta1), ("beta2", beta2)] {
+            if !(0.0..1.0).contains(&beta) {
+                return wrong(name, beta, "at least 0 and below 1");
+            }
+        }
+        if !(epsilon > 0.0 && epsilon.is_finite()) {
+            return wrong("epsilon", epsilon, "greater than 0 and finite");
+        }
+        Ok(())
     }
 }
 
@@ -116,6 +134,15 @@ impl<T: Real> Optimizer<T> {
         }
     }
 
+    /// Forgets all moments, as if no step had been taken.
+    pub(crate) fn reset(&mut self) {
+        self.steps = 0;
+        for moments in self.weights.iter_mut().chain(&mut self.biases) {
+            moments.first.fill(T::ZERO);
+            moments.second.fill(T::ZERO);
+        }
+    }
+
     /// Steps taken.
     pub fn steps(&self) -> u64 {
         self.steps
@@ -136,6 +163,7 @@ impl<T: Real> Optimizer<T> {
     /// finite: the network is then of no more use, and the caller should have kept another.
     pub fn apply(&mut self, net: &mut Network<T>, gradients: &Gradients<T>, isa: Isa) -> Result<()> {
         gradients.check_fit(net)?;
+        self.settings.check()?;
         self.steps += 1;
         for (l, layer) in net.layers_mut().iter_mut().enumerate() {
             let weights = self.one(layer.w.data_mut(), gradients.weights(l).data(), l, true, isa)?;

@@ -153,7 +153,8 @@ impl Regularizer {
     pub fn value<T: Real>(&self, net: &Network<T>, plan: &Plan<'_>, scratch: &mut Scratch) -> Result<f64> {
         let mut sum = 0.0;
         for layer in net.layers() {
-            sum += self.norm(layer.w.view(), plan, scratch)?.powi(2);
+            let norm = self.norm(layer.w.view(), plan, scratch)?;
+            sum += norm * norm;
         }
         Ok(self.lambda * sum)
     }

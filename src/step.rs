@@ -40,7 +40,9 @@ impl<T: Real> Gradients<T> {
     }
 
     pub(crate) fn check_fit(&self, net: &Network<T>) -> Result<()> {
-        let fits = |l: usize| net.layers().get(l).is_some_and(|n| n.w.view().shape() == self.w[l].view().shape());
+        let fits = |l: usize| {
+            net.layers().get(l).is_some_and(|n| n.w.view().shape() == self.w[l].view().shape() && n.b.len() == self.b[l].len())
+        };
         if self.w.len() == net.layers().len() && (0..self.w.len()).all(fits) {
             return Ok(());
         }
@@ -49,12 +51,11 @@ impl<T: Real> Gradients<T> {
         Err(gaitprop_kernels::Error::Shape { what: "gradients", expected, found }.into())
     }
 
-    /// The first layer with an update that is not finite, or too large to be squared by an optimiser, and which.
+    /// The first layer with an update that is not finite (or, in f64, whose square is not), and which.
     fn first_not_finite(&self, isa: gaitprop_kernels::Isa) -> Result<Option<(usize, &'static str)>> {
         for (l, (w, b)) in self.w.iter().zip(&self.b).enumerate() {
             for (what, x) in [("the weight update", w.data()), ("the bias update", b.as_slice())] {
-                // Written so that NaN counts.
-                if !(reduce::dot(x, x, isa)? <= T::LARGEST) {
+                if !reduce::dot(x, x, isa)?.is_finite() {
                     return Ok(Some((l, what)));
                 }
             }
@@ -182,13 +183,16 @@ impl<T: Real> Workspace<T> {
             let gram = view_mut(&mut self.gram, side, side);
             recipe.ortho.descend(layer.w.view(), delta.view_mut(), gram, plan, &mut self.scratch)?;
         }
-        Ok(report)
+        match self.gradients.first_not_finite(plan.isa)? {
+            Some((layer, what)) => Err(Error::Diverged { what, layer, step: 0 }),
+            None => Ok(report),
+        }
     }
 
     /// A whole step: [`Workspace::gradients`], then the optimiser. If anything fails before the optimiser, no parameter has changed.
     ///
     /// # Errors
-    /// As [`Workspace::gradients`]; [`Error::Diverged`] if an update is not finite (nothing has changed), or if a parameter is not after
+    /// As [`Workspace::gradients`]; [`Error::Diverged`] if an update is not finite (nothing has changed), or if a parameter or moment is not after
     /// the update (as [`Optimizer::apply`]).
     #[allow(clippy::too_many_arguments)]
     pub fn step(
@@ -200,12 +204,13 @@ impl<T: Real> Workspace<T> {
         inverse: &mut dyn Inverse<T>,
         optimizer: &mut Optimizer<T>,
     ) -> Result<Report> {
-        let report = self.gradients(net, input, target, recipe, inverse)?;
-        if let Some((layer, what)) = self.gradients.first_not_finite(recipe.plan.isa)? {
-            return Err(Error::Diverged { what, layer, step: optimizer.steps() + 1 });
-        }
-        optimizer.apply(net, &self.gradients, recipe.plan.isa)?;
+        let report = self.gradients(net, input, target, recipe, inverse).map_err(|e| match e {
+            Error::Diverged { what, layer, .. } => Error::Diverged { what, layer, step: optimizer.steps() + 1 },
+            other => other,
+        })?;
+        // Before the change, so that it is said even if the optimiser fails half-way.
         inverse.weights_changed();
+        optimizer.apply(net, &self.gradients, recipe.plan.isa)?;
         Ok(report)
     }
 }

@@ -6,7 +6,7 @@ use crate::inverse::Inverse;
 use crate::loss::{self, Loss, Score};
 use crate::network::Trace;
 use crate::optimizer::{Optimizer, Settings};
-use crate::ortho::Regularizer;
+use crate::ortho::{Form, Regularizer};
 use crate::rng::Rng;
 use crate::rule::Rule;
 use crate::step::{Recipe, Report, Workspace};
@@ -69,6 +69,7 @@ impl<'p, T: Real> Trainer<'p, T> {
         if method.batch == 0 {
             return Err(Error::Setting("a batch of 0 samples teaches nothing: use --batch 1 or more".into()));
         }
+        method.optimizer.check()?;
         Ok(Self {
             optimizer: Optimizer::new(method.optimizer, &net),
             workspace: Workspace::new(&net, method.batch),
@@ -97,7 +98,7 @@ impl<'p, T: Real> Trainer<'p, T> {
     ///
     /// # Errors
     /// As [`Workspace::step`]. The parameters are then those after the last good step; after [`Error::Diverged`], those at the start of
-    /// the epoch, since the last steps before it are seldom worth keeping.
+    /// the epoch, since the last steps before it are seldom worth keeping, with the optimiser's moments forgotten.
     pub fn epoch(&mut self, samples: &Samples<T>, mut watch: impl FnMut(&Report) -> ControlFlow<()>) -> Result<Epoch> {
         self.check(samples)?;
         self.good.copy_from(&self.net);
@@ -112,6 +113,8 @@ impl<'p, T: Real> Trainer<'p, T> {
             let report = match self.step(samples, batch) {
                 Err(e @ Error::Diverged { .. }) => {
                     self.net.copy_from(&self.good);
+                    self.optimizer.reset();
+                    self.method.inverse.weights_changed();
                     return Err(e);
                 }
                 other => other?,
@@ -131,11 +134,7 @@ impl<'p, T: Real> Trainer<'p, T> {
     }
 
     fn check(&self, samples: &Samples<T>) -> Result<()> {
-        if samples.features != self.net.inputs() {
-            let what = format!("it reads {} inputs, but the samples have {} features", self.net.inputs(), samples.features);
-            return Err(Error::Architecture { layer: 0, what });
-        }
-        check_labels(samples, self.net.labels())
+        check_samples(samples, &self.net)
     }
 
     fn step(&mut self, samples: &Samples<T>, batch: &[u32]) -> Result<Report> {
@@ -166,22 +165,33 @@ impl<'p, T: Real> Trainer<'p, T> {
         diagnostics::alignment(&self.net, x, t, &recipe, &mut **inverse, &mut self.workspace)
     }
 
-    /// [`diagnostics::orthogonality`] of the network as it is.
+    /// ‖offdiag(W Wᵀ)‖ of each layer as it is, whatever form the regulariser has, and on its side.
     ///
     /// # Errors
     /// Out of memory for packing.
     pub fn orthogonality(&self) -> Result<Vec<f64>> {
-        diagnostics::orthogonality(&self.net, &self.method.ortho, &self.plan)
+        let offdiag = Regularizer { form: Form::OffDiagonal, ..self.method.ortho };
+        diagnostics::orthogonality(&self.net, &offdiag, &self.plan)
     }
 }
 
-fn check_labels<T>(samples: &Samples<T>, labels: usize) -> Result<()> {
-    match samples.labels.iter().position(|&l| l as usize >= labels) {
+/// Refuses samples that are not for this network, or that contradict themselves.
+fn check_samples<T: Real>(samples: &Samples<T>, net: &Network<T>) -> Result<()> {
+    if samples.features != net.inputs() {
+        let what = format!("it reads {} inputs, but the samples have {} features", net.inputs(), samples.features);
+        return Err(Error::Architecture { layer: 0, what });
+    }
+    let whole = samples.labels.len() == samples.len && Some(samples.x.len()) == samples.len.checked_mul(samples.features);
+    if !whole || u32::try_from(samples.len).is_err() {
+        let (x, labels, len) = (samples.x.len(), samples.labels.len(), samples.len);
+        return Err(Error::Setting(format!("{len} samples cannot have {x} values and {labels} labels")));
+    }
+    match samples.labels.iter().position(|&l| l as usize >= net.labels()) {
         None => Ok(()),
-        Some(i) => Err(Error::Setting(format!(
-            "sample {i} has label {}, but the network tells {labels} classes apart",
-            samples.labels[i]
-        ))),
+        Some(i) => {
+            let (label, labels) = (samples.labels[i], net.labels());
+            Err(Error::Setting(format!("sample {i} has label {label}, but the network tells {labels} classes apart")))
+        }
     }
 }
 
@@ -213,7 +223,7 @@ const EVALUATION_BATCH: usize = 240;
 /// # Errors
 /// A shape error if the samples are not the network's; [`Error::Setting`] for a label it cannot tell.
 pub fn evaluate<T: Real>(net: &Network<T>, samples: &Samples<T>, loss: Loss, plan: &Plan<'_>) -> Result<Score> {
-    check_labels(samples, net.labels())?;
+    check_samples(samples, net)?;
     let (n, labels) = (samples.features, net.labels());
     let mut trace = Trace::new(net, EVALUATION_BATCH.min(samples.len));
     let mut scratch = Scratch::new();

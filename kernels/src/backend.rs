@@ -69,7 +69,8 @@ pub(crate) fn gemm<T: Real>(
         Backend::MatrixMultiply => {
             let _ = scratch;
             let n = c.ncols();
-            let parts = plan.par.threads().min(n);
+            let work = c.nrows().saturating_mul(n).saturating_mul(a.ncols());
+            let parts = plan.par.threads().min(n).min(work / plan.min_work.max(1)).max(1);
             plan.par.split(parts, |i| {
                 let (first, len) = crate::tuning::in_parts(n, parts).nth(i).expect("a part");
                 // SAFETY: the column blocks of different parts have no element in common, and each part runs once.

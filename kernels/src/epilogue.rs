@@ -18,7 +18,7 @@ pub fn bias_activate<T: Real>(
     slope: Option<MatMut<'_, T>>,
     isa: Isa,
 ) -> Result<(), Error> {
-    unit.check()?;
+    unit.check::<T>()?;
     let n = h.ncols();
     if bias.len() != n {
         return Err(Error::Shape { what: "the bias", expected: (1, n), found: (1, bias.len()) });
@@ -89,7 +89,7 @@ pub struct AdamStep<T> {
 /// m ← (1−β1) Δ + β1 m        v ← (1−β2) Δ² + β2 v        θ ← θ + rate · m / (ε + correction·√v)
 /// ```
 ///
-/// Returns whether every new parameter is finite.
+/// Returns whether every new parameter and second moment is finite (with an infinite second moment a weight would never move again).
 ///
 /// # Errors
 /// [`Error::Shape`] if the lengths differ; nothing has then changed.
@@ -109,7 +109,7 @@ fn adam_body<T: Real, M: Fused>(step: AdamStep<T>, theta: &mut [T], m: &mut [T],
         *m = step.beta1.1 * delta + step.beta1.0 * *m;
         *v = step.beta2.1 * (delta * delta) + step.beta2.0 * *v;
         *theta += step.rate * *m / (step.epsilon + step.correction * v.sqrt());
-        broken |= u32::from(!theta.is_finite());
+        broken |= u32::from(!theta.is_finite()) | u32::from(!v.is_finite());
     }
     broken == 0
 }

@@ -175,10 +175,12 @@ fn exchange_rows<T: Real>(mut a: MatMut<'_, T>, pivots: &[usize]) {
 fn check<T>(lu: &MatRef<'_, T>, pivots: &[usize]) -> Result<usize, Error> {
     let n = lu.nrows();
     lu.expect_shape("an LU factorisation", (n, n))?;
-    let in_order = pivots.iter().enumerate().all(|(k, &p)| k <= p && p < n);
-    if pivots.len() != n || !in_order {
-        let (expected, found) = ((1, n), (1, pivots.len()));
-        return Err(Error::Shape { what: "the pivots of an LU factorisation", expected, found });
+    if pivots.len() != n {
+        return Err(Error::Shape { what: "the pivots of an LU factorisation", expected: (1, n), found: (1, pivots.len()) });
+    }
+    // Followed unchecked, a pivot that no factorisation writes would lead out of bounds.
+    if let Some((_, &p)) = pivots.iter().enumerate().find(|&(k, &p)| p < k || p >= n) {
+        return Err(Error::Parameter { what: "a pivot", value: p as f64, accepted: "at least its own index and below n" });
     }
     Ok(n)
 }

@@ -143,7 +143,7 @@ macro_rules! common {
             pub fn reverse_rows(self) -> Self {
                 let step = (self.nrows as isize - 1).max(0).wrapping_mul(self.rs);
                 let ptr = if self.is_empty() { self.ptr } else { self.ptr.wrapping_offset(step) };
-                Self { ptr, rs: -self.rs, ..self }
+                Self { ptr, rs: self.rs.wrapping_neg(), ..self }
             }
             /// Columns in reverse order.
             #[must_use]

@@ -80,7 +80,7 @@ pub fn perturb<T: Real>(
     isa: Isa,
 ) -> Result<(), Error> {
     let shape = y.shape();
-    p.unit.check()?;
+    p.unit.check::<T>()?;
     if let Scale::Finite(s) = p.scale
         && !(s >= 0.0 && s.is_finite())
     {
@@ -109,7 +109,7 @@ pub fn weigh<T: Real>(
     x: MatMut<'_, T>,
     isa: Isa,
 ) -> Result<(), Error> {
-    unit.check()?;
+    unit.check::<T>()?;
     e.expect_shape("the error", y.shape())?;
     x.expect_shape("the weighted error", y.shape())?;
     let slope = kept_slope(unit, slope, y)?;
@@ -220,6 +220,11 @@ fn one<T: Real>(p: Perturbation, y: T, kept: T, e: T) -> One<T> {
             let large = 1.0 + y.abs();
             let small = d / large;
             let (above, below) = if y >= 0.0 { (small, large) } else { (large, small) };
+            // A target that is the unit's own activity asks for nothing, however flat the unit is there; any other target of a unit
+            // that is flat to the last bit has no inverse.
+            if e == 0.0 || d == 0.0 {
+                return One { r: x, x, outside: e != 0.0 && p.weighting == Weighting::Plain };
+            }
             // u/(1+y) and u/(1−y).
             let (up, down) = match p.weighting {
                 Weighting::SlopeSquared => (above * (d * e), below * (d * e)),

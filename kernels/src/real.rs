@@ -40,6 +40,8 @@ pub trait Real:
     const ONE: Self;
     /// NaN, for fencing memory that must not be read.
     const NAN: Self;
+    /// The smallest positive normal number, in f64.
+    const SMALLEST: f64;
     /// The largest finite number, in f64.
     const LARGEST: f64;
     /// Unit roundoff u: half the distance from 1 to the next number.
@@ -96,6 +98,7 @@ macro_rules! real {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
             const NAN: Self = $t::NAN;
+            const SMALLEST: f64 = $t::MIN_POSITIVE as f64;
             const LARGEST: f64 = $t::MAX as f64;
             const UNIT_ROUNDOFF: f64 = $u;
             const NAME: &'static str = stringify!($t);
@@ -141,8 +144,11 @@ macro_rules! real {
 real!(f32, f32::EPSILON as f64 / 2.0, f32::mul_add);
 #[cfg(not(any(target_feature = "fma", target_arch = "aarch64")))]
 real!(f32, f32::EPSILON as f64 / 2.0, fma_f32_in_f64);
-// f64 has no wider type to compute in; the C library's `fma` is exact everywhere and uses the instruction where it can.
+// f64 has no wider type to compute in. The C library's `fma` uses the instruction where it can; Windows' has not always been exact.
+#[cfg(not(windows))]
 real!(f64, f64::EPSILON / 2.0, f64::mul_add);
+#[cfg(windows)]
+real!(f64, f64::EPSILON / 2.0, libm::fma);
 
 #[cfg(test)]
 mod tests {

@@ -96,6 +96,10 @@ fn base_case_body<T: Real, M: Fused>(u: MatRef<'_, T>, diag: Diag, mut b: MatMut
     let mut lanes = [[T::ZERO; LANES]; BASE];
     for first in (0..batch).step_by(LANES) {
         let count = LANES.min(batch - first);
+        if count < LANES {
+            // Idle lanes are computed too: with zeros, which are quick everywhere.
+            lanes = [[T::ZERO; LANES]; BASE];
+        }
         let mut block = b.rb().rows(first, count);
         copy(block.as_ref(), &mut lanes);
         for k in 0..n {
@@ -122,7 +126,7 @@ fn base_case_body<T: Real, M: Fused>(u: MatRef<'_, T>, diag: Diag, mut b: MatMut
     }
 }
 
-/// `lanes[j][i] = b[i, j]`. Lanes without a right-hand side keep what they had: finite numbers that nobody reads.
+/// `lanes[j][i] = b[i, j]`.
 #[inline(always)]
 fn copy<T: Real>(b: MatRef<'_, T>, lanes: &mut [[T; LANES]; BASE]) {
     for i in 0..b.nrows() {

@@ -18,14 +18,17 @@ pub enum Unit {
 }
 
 impl Unit {
+    /// Whether the function has an inverse in T.
+    ///
     /// # Errors
-    /// [`Error::Parameter`] if the slope is not positive and finite: the function would have no inverse.
-    pub fn check(self) -> Result<(), Error> {
+    /// [`Error::Parameter`] if the slope is not positive, or if it or its inverse is no normal number of T.
+    pub fn check<T: Real>(self) -> Result<(), Error> {
+        let normal = |x: f64| x >= T::SMALLEST && x <= T::LARGEST;
         match self {
-            Self::LeakyRelu { slope } if !(slope > 0.0 && slope.is_finite()) => Err(Error::Parameter {
+            Self::LeakyRelu { slope } if !(normal(slope) && normal(1.0 / slope)) => Err(Error::Parameter {
                 what: "the slope of the leaky ReLU",
                 value: slope,
-                accepted: "greater than 0 and finite (at 0 the function has no inverse)",
+                accepted: "greater than 0 and neither too small nor too large for the element type (at 0 there is no inverse)",
             }),
             _ => Ok(()),
         }
@@ -62,7 +65,7 @@ impl Unit {
     pub(crate) fn slope<T: Real>(self, y: T, kept: T) -> T {
         match self {
             Self::Identity => T::ONE,
-            // y < 0 exactly where h < 0, since the slope is positive.
+            // y < 0 where h < 0, since the slope is positive; where the product underflows to −0, h counts as 0.
             Self::LeakyRelu { slope } => {
                 if y < T::ZERO {
                     T::from_f64(slope)

@@ -134,7 +134,7 @@ fn singular_and_broken_matrices_are_named() {
     for bad in [vec![0], vec![5, 1], vec![1, 0]] {
         let lu = MatRef::new(&identity, 2, 2).unwrap();
         let result = lu::solve_right(lu, &bad, MatMut::new(&mut b, 1, 2).unwrap(), &plan, &mut scratch);
-        assert!(matches!(result, Err(Error::Shape { .. })), "{bad:?}");
+        assert!(matches!(result, Err(Error::Shape { .. } | Error::Parameter { .. })), "{bad:?}: {result:?}");
     }
 }
 

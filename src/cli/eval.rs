@@ -3,7 +3,7 @@
 use super::settings::{DEFAULT_DATA, Machine, Settings};
 use super::{Done, Failure, print};
 use crate::checkpoint::{self, Saved};
-use crate::data::{self, Affine, Dataset, LoadOptions, Samples, Scaling};
+use crate::data::{self, Affine, DataError, Dataset, LoadOptions, Samples, Scaling};
 use crate::loss::{Loss, Score};
 use crate::{Error, Network, Result, train};
 use gaitprop_kernels::Real;
@@ -49,7 +49,14 @@ pub(super) fn run(args: &Args) -> Result<Done, Failure> {
         }
         None => DEFAULT_DATA.into(),
     };
-    let data = data::load(&data, &options)?;
+    let data = data::load(&data, &options).map_err(|e| match e {
+        // The usual advice, --classes, is of no use to a network that is already there.
+        DataError::Label { path, index, label, classes } => Error::Setting(format!(
+            "{}: label {label} at index {index}, but the network tells {classes} classes apart",
+            path.display()
+        )),
+        other => other.into(),
+    })?;
     let inputs = match scale {
         Some(scale) => data.affine(scale),
         None => notes.inputs,

@@ -10,7 +10,7 @@ use crate::rule::Kind;
 use crate::{Error, Result, activation};
 use gaitprop_kernels::{Backend, Isa, Unit};
 use serde::{Deserialize, Serialize};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 /// A list of widths: `784,500,10` or `784-500-10`; in a file also an array.
@@ -62,7 +62,11 @@ macro_rules! settings {
         impl Settings {
             /// These settings, with those of `other` where nothing is said here.
             pub(super) fn or(self, other: Self) -> Self {
-                let other = if self.says_shape() { other.without_shape(&self) } else { other };
+                let mut other = if self.says_shape() { other.without_shape(&self) } else { other };
+                if self.rule.is_some() && other.rule.is_some() && self.rule != other.rule {
+                    // They were another rule's.
+                    (other.lr, other.lambda) = (None, None);
+                }
                 Self { $($field: self.$field.or(other.$field),)* }
             }
         }
@@ -84,6 +88,10 @@ impl Settings {
 }
 
 settings! {
+    /// Folder for metrics.jsonl, config.toml and weights.safetensors (of the rule beside: in a folder of its name inside)
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+
     /// `digits` (embedded), a folder of IDX files (MNIST, Fashion-MNIST, KMNIST names, plain or .gz), or a .npz with x and y
     #[arg(long, value_name = "SET", help_heading = "Data")]
     data: String,
@@ -342,6 +350,9 @@ impl Run {
                 i64::MAX
             )));
         }
+        if run.epochs > MAX_EPOCHS {
+            return Err(Error::Setting(format!("--epochs {}: more than {MAX_EPOCHS} are taken for a mistake", run.epochs)));
+        }
         if run.batch == 0 || run.batch > MAX_BATCH {
             return Err(Error::Setting(format!("--batch {}: use 1 to {MAX_BATCH}", run.batch)));
         }
@@ -372,6 +383,11 @@ impl Run {
         }
     }
 
+    /// Whether columns are to be orthogonal, not rows.
+    pub(super) fn columns(&self) -> bool {
+        self.side == Side::Columns
+    }
+
     /// The optimiser of `kind`: the published learning rate unless one was given.
     pub(super) fn optimizer(&self, kind: Kind) -> Result<optimizer::Settings> {
         optimizer::Settings::new(self.optimizer, self.lr.unwrap_or(kind.published().0))
@@ -389,6 +405,8 @@ impl Run {
         let widths = || Sizes(shape.layers.iter().map(|l| l.1).collect());
         let tower = self.said.tower.clone();
         Ok(Settings {
+            // The place is not part of the run: read again, the file must not overwrite what it lies beside.
+            out: None,
             data: Some(data.to_owned()),
             scale: Some(self.scale.to_string()),
             classes: Some(shape.labels),
@@ -422,6 +440,8 @@ impl Run {
     }
 }
 
+/// More than this is taken for a mistake.
+const MAX_EPOCHS: usize = 1 << 30;
 /// More than this is taken for a mistake.
 const MAX_BATCH: usize = 1 << 20;
 
@@ -457,5 +477,15 @@ mod tests {
         let file = Settings { lr: Some(2.0), batch: Some(7), ..Settings::default() };
         let both = flags.or(file);
         assert_eq!((both.lr, both.batch), (Some(1.0), Some(7)));
+        // One description of a network displaces another, and one rule another's constants.
+        let file = Settings { layers: Some(Sizes(vec![9])), rule: Some("bp".into()), lr: Some(2.0), ..Settings::default() };
+        let flags = Settings { hidden: Some(3), rule: Some("tp".into()), ..Settings::default() };
+        let both = flags.or(file.clone());
+        assert_eq!((both.layers, both.hidden, both.lr), (None, Some(3), None));
+        let both = Settings::default().or(file);
+        assert_eq!((both.layers, both.lr), (Some(Sizes(vec![9])), Some(2.0)));
+        let file = Settings { width: Some(5), hidden: Some(2), ..Settings::default() };
+        let both = Settings { hidden: Some(3), ..Settings::default() }.or(file);
+        assert_eq!((both.width, both.hidden), (Some(5), Some(3)));
     }
 }

@@ -17,7 +17,7 @@ use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Write as _;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -32,11 +32,8 @@ pub(super) struct Args {
     /// TOML file with settings of the same names; flags win
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Folder for metrics.jsonl, config.toml and weights.safetensors (of the rule beside: in a folder of its name inside)
-    #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
     /// Replace the results that are already in that folder
-    #[arg(long, requires = "out")]
+    #[arg(long)]
     overwrite: bool,
     /// No progress bar
     #[arg(long)]
@@ -50,7 +47,12 @@ pub(super) fn run(args: &Args) -> Result<Done, Failure> {
         Some(file) => args.settings.clone().or(Settings::read(file)?),
         None => args.settings.clone(),
     };
+    if args.overwrite && said.out.is_none() {
+        return Err(Error::Setting("--overwrite needs --out: nothing is written without a folder".into()).into());
+    }
+    let out = said.out.clone();
     let set = match said.data.clone() {
+        Some(path) if path.is_empty() => return Err(Error::Setting("--data is empty: name a data set".into()).into()),
         // Whole, so that the configuration means the same from any folder.
         Some(path) if path != DEFAULT_DATA => {
             let whole = std::path::absolute(&path).map_err(Error::io("find", &path))?;
@@ -62,8 +64,8 @@ pub(super) fn run(args: &Args) -> Result<Done, Failure> {
     let data = data::load(&set, &options)?;
     let run = Run::resolve(said, &data)?;
     match run.machine.precision {
-        Precision::F32 => typed::<f32>(args, &run, &set, &data),
-        Precision::F64 => typed::<f64>(args, &run, &set, &data),
+        Precision::F32 => typed::<f32>(args, out.as_deref(), &run, &set, &data),
+        Precision::F64 => typed::<f64>(args, out.as_deref(), &run, &set, &data),
     }
 }
 
@@ -78,7 +80,7 @@ struct Racer<'p, T> {
     epochs_done: usize,
 }
 
-fn typed<T: Real>(args: &Args, run: &Run, set: &str, data: &Dataset) -> Result<Done, Failure> {
+fn typed<T: Real>(args: &Args, out: Option<&Path>, run: &Run, set: &str, data: &Dataset) -> Result<Done, Failure> {
     let pool = run.machine.pool()?;
     let plan = run.machine.plan(pool.as_ref());
     let inputs = data.affine(run.scale);
@@ -87,20 +89,14 @@ fn typed<T: Real>(args: &Args, run: &Run, set: &str, data: &Dataset) -> Result<D
         MultiProgress::with_draw_target(if args.quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() });
     let interrupted = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&interrupted);
-    // A second interrupt ends the program at once: the first may have met a very long step.
-    let handler = move || {
-        if flag.swap(true, Ordering::Relaxed) {
-            std::process::exit(super::INTERRUPTED.into());
-        }
-    };
-    // Without a handler an interrupt merely ends the program, as it does everywhere.
-    let _ = ctrlc::set_handler(handler);
+    // The run ends after the step it is in. Without a handler an interrupt merely ends the program, as it does everywhere.
+    let _ = ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed));
 
     let kinds: Vec<Kind> = std::iter::once(run.kind).chain(run.beside).collect();
-    check_memory::<T>(run, kinds.len())?;
-    let mut results = match &args.out {
+    check_memory::<T>(run, data.train.len(), kinds.len())?;
+    let mut results = match out {
         Some(dir) => {
-            let folder = |kind: &Kind| if *kind == run.kind { dir.clone() } else { dir.join(kind.name()) };
+            let folder = |kind: &Kind| if *kind == run.kind { dir.to_owned() } else { dir.join(kind.name()) };
             let folders: Vec<_> = kinds.iter().map(folder).collect();
             let settings = kinds.iter().map(|&kind| run.resolved(kind, set)).collect::<Result<Vec<_>>>()?;
             Results::create_all(&folders, &settings, args.overwrite)?
@@ -113,7 +109,7 @@ fn typed<T: Real>(args: &Args, run: &Run, set: &str, data: &Dataset) -> Result<D
         racers.push(Racer {
             kind,
             trainer: trainer(run, kind, data.train.len(), plan)?,
-            bar: bars.add(bar(kind, run.epochs * data.train.len())),
+            bar: bars.add(bar(kind, run.epochs.saturating_mul(data.train.len()))),
             results: results.next(),
             seconds: 0.0,
             last: Epoch::default(),
@@ -121,29 +117,33 @@ fn typed<T: Real>(args: &Args, run: &Run, set: &str, data: &Dataset) -> Result<D
         });
     }
     let outcome = race(&mut racers, run, &ready, &interrupted);
-    // Whatever happened, what was learned is kept.
-    for racer in &mut racers {
+    // Whatever happened, what was learned is kept, of every rule.
+    let mut saved = Ok(());
+    for racer in &racers {
         racer.bar.finish_and_clear();
         if let Some(results) = &racer.results {
             let notes = Notes { loss: run.loss.to_string(), rule: racer.kind.to_string(), inputs: inputs.clone() };
-            checkpoint::save(&results.dir.join(WEIGHTS), racer.trainer.network(), &notes)?;
+            saved = saved.and(checkpoint::save(&results.dir.join(WEIGHTS), racer.trainer.network(), &notes));
         }
     }
     outcome?;
+    saved?;
     let finals = racers.iter_mut().map(|racer| finish(run, racer, &ready)).collect::<Result<Vec<_>>>()?;
     print(&summary(run, data, &racers, &finals))?;
     if interrupted.load(Ordering::Relaxed) { Ok(Done::Interrupted) } else { Ok(Done::Well) }
 }
 
-/// Asks the system once for all the memory that training will hold, so that a network that cannot be held is an error and not the end
-/// of the process.
-fn check_memory<T: Real>(run: &Run, rules: usize) -> Result<()> {
+/// Asks the system once for about the memory that training will hold, so that a network which it refuses outright is an error and not the
+/// end of the process. (A system that promises more than it has will still find out later.)
+fn check_memory<T: Real>(run: &Run, samples: usize, rules: usize) -> Result<()> {
     let layers = &run.architecture.layers;
+    let units: usize = layers.iter().map(|&(_, width)| 2 * width).sum();
     let (widest, weights) = layers.iter().fold((0usize, 0usize), |(w, n), &(fed, width)| (w.max(fed * width), n + fed * width));
-    // Weights, the epoch's start, two moments, gradients and LU factors; a Gram matrix; one layer drawn in f64.
+    // Weights, the epoch's start, two moments, gradients and LU factors; a Gram matrix; activities and errors; one layer drawn in f64.
     let bytes = weights
         .saturating_mul(6)
         .saturating_add(widest)
+        .saturating_add(run.batch.min(samples).saturating_mul(units))
         .saturating_mul(size_of::<T>())
         .saturating_mul(rules)
         .saturating_add(widest.saturating_mul(2 * size_of::<f64>()));
@@ -272,12 +272,13 @@ fn summary<T: Real>(run: &Run, data: &Dataset, racers: &[Racer<'_, T>], finals: 
     line("test loss", finals.iter().map(|f| format!("{:.5}", f.test.mean_loss())).collect());
     line("epochs", racers.iter().map(|r| r.epochs_done.to_string()).collect());
     line("time", racers.iter().map(|r| format!("{:.1} s", r.seconds)).collect());
+    let heading = if run.columns() { "|offdiag(WᵀW)|" } else { "|offdiag(W Wᵀ)|" };
     for (title, cell) in [
         (
             "cos(update, bp update)",
             (|f: &Final, l: usize| format!("{:.4}", f.alignment[l].cosine)) as fn(&Final, usize) -> String,
         ),
-        ("|offdiag(W Wᵀ)|", |f, l| format!("{:.4}", f.offdiag[l])),
+        (heading, |f, l| format!("{:.4}", f.offdiag[l])),
     ] {
         line(title, vec![]);
         for (l, shape) in shape.iter().enumerate() {
@@ -350,6 +351,17 @@ impl Results {
         }
         for dir in folders {
             std::fs::create_dir_all(dir).map_err(Error::io("create the folder", dir))?;
+        }
+        if overwrite {
+            // A rule that was trained beside in the run that is replaced, but is not in this one.
+            let stale = Kind::ALL.map(|kind| folders[0].join(kind.name()));
+            for dir in stale.iter().filter(|dir| !folders.contains(dir) && dir.join(METRICS).exists()) {
+                for path in [METRICS, WEIGHTS, CONFIG].map(|name| dir.join(name)).iter().filter(|path| path.exists()) {
+                    std::fs::remove_file(path).map_err(Error::io("remove", path))?;
+                }
+                // Unless something else is in it.
+                let _ = std::fs::remove_dir(dir);
+            }
         }
         let create = |(dir, settings): (&PathBuf, &Settings)| {
             // Weights of another run beside this run's settings would lie.

@@ -192,7 +192,7 @@ fn parse_name(name: &str) -> Option<(&str, bool, u8)> {
 /// Loads a folder of IDX files.
 ///
 /// With the prefixes `train` and `t10k` all four files must be there, and other files are left alone. With one pair
-/// only, of whatever prefix, every fifth sample becomes the test set. Classes default to 10.
+/// only, of another prefix, every fifth sample becomes the test set. Classes default to 10.
 /// # Errors  `IdxNone`, `IdxMissing`, `IdxAmbiguous`, and those of each file.
 pub(super) fn load_folder(dir: &Path, options: &LoadOptions) -> Result<Dataset, DataError> {
     let failed = |cause| DataError::Io { path: dir.to_owned(), action: "list", cause };
@@ -208,9 +208,13 @@ pub(super) fn load_folder(dir: &Path, options: &LoadOptions) -> Result<Dataset, 
         }
     }
 
+    let lacks = |prefix: &str| DataError::IdxMissing { path: dir.to_owned(), missing: format!("{prefix}-images-idx3-ubyte") };
     let (train, test) = match (pairs.get("train"), pairs.get("t10k")) {
         (Some(train), Some(test)) => (train.read(dir, "train")?, Some(test.read(dir, "t10k")?)),
-        _ => {
+        // Half of the four files is a download that stopped, not a set without a test part.
+        (Some(_), None) => return Err(lacks("t10k")),
+        (None, Some(_)) => return Err(lacks("train")),
+        (None, None) => {
             let mut others = pairs.iter();
             match (others.next(), others.next()) {
                 (None, _) => return Err(DataError::IdxNone { path: dir.to_owned() }),

@@ -76,6 +76,13 @@ pub(super) fn gemm<T: Real>(
     plan: &Plan<'_>,
     scratch: &mut Scratch,
 ) -> Result<(), Error> {
+    // A C whose lines run backwards: read both it and the operand that gives its lines the other way round.
+    if c.cs() == -1 && c.ncols() > 1 {
+        return gemm(alpha, a, b.reverse_cols(), beta, c.reverse_cols(), plan, scratch);
+    }
+    if c.rs() == -1 && c.nrows() > 1 {
+        return gemm(alpha, a.reverse_rows(), b, beta, c.reverse_rows(), plan, scratch);
+    }
     // Column-major C: compute the transpose. The factors of each multiply-add change places, which changes nothing; α stays with A.
     if c.cs() != 1 && c.rs() == 1 {
         loops(b.t(), a.t(), c.t(), Scale { of_left: T::ONE, of_right: alpha, beta }, plan, scratch)
