@@ -1445,3 +1445,79 @@ fn an_interrupt_ends_training_with_everything_saved() {
     let temporary = snapshot(dir.path()).into_keys().find(|p| p.file_name().unwrap().to_string_lossy().starts_with('.'));
     assert_eq!(temporary, None);
 }
+
+// Found once
+
+/// Saturated units in every layer: 0/0 once, now a result or an error, never NaN in a file.
+#[test]
+fn updates_of_saturated_units_hold_no_nan() {
+    let dir = empty();
+    let mut arrays = batch();
+    arrays.get_mut("x").unwrap().data.iter_mut().for_each(|x| *x = 80.0);
+    write_npz(&dir.path().join("in.npz"), &arrays);
+    for rule in ["gait", "itp", "tp", "bp"] {
+        let line = format!("update in.npz out.npz --rule {rule} --activation tanh");
+        let output = Command::new(env!("CARGO_BIN_EXE_gaitprop")).args(line.split(' ')).current_dir(dir.path()).output().unwrap();
+        let out = dir.path().join("out.npz");
+        assert_eq!(output.status.success(), out.exists(), "{line}");
+        if out.exists() {
+            let arrays = gaitprop::data::npz::read(&out, |_| true).unwrap();
+            assert!(arrays.values().all(|a| a.data.iter().all(|v| v.is_finite())), "{line}");
+            fs::remove_file(&out).unwrap();
+        }
+    }
+}
+
+/// `out` is a setting like any other, but no part of the run: the file in the folder does not point back at it.
+#[test]
+fn the_folder_of_results_may_stand_in_the_file() {
+    let dir = empty();
+    fs::write(dir.path().join("my.toml"), "out = \"here\"\nrule = \"bp\"\nepochs = 1\nlimit-train = 60\n").unwrap();
+    run(dir.path(), "train --config my.toml").well();
+    assert!(!settings(&dir.path().join("here")).contains_key("out"));
+    run(dir.path(), "train --config here/config.toml --out there").well();
+    assert!(weights(&dir.path().join("here")) == weights(&dir.path().join("there")));
+}
+
+/// Another rule comes with its own learning rate and λ, whatever the file's rule had.
+#[test]
+fn another_rule_brings_its_own_constants() {
+    let dir = empty();
+    run(dir.path(), &format!("train {SMALL} --epochs 1 --rule gait --out first")).well();
+    run(dir.path(), "train --config first/config.toml --rule tp --out second").well();
+    let second = settings(&dir.path().join("second"));
+    assert_eq!((second["lr"].as_float(), second["lambda"].as_float()), (Some(1e-5), Some(1000.0)));
+}
+
+/// Results of a rule that was beside in the run that is replaced do not stay beside the new one.
+#[test]
+fn replaced_results_take_those_beside_along() {
+    let dir = empty();
+    run(dir.path(), &format!("train {SMALL} --epochs 1 --rule gait --beside bp --out run")).well();
+    assert!(dir.path().join("run/bp/metrics.jsonl").exists());
+    run(dir.path(), &format!("train {SMALL} --epochs 1 --rule gait --out run --overwrite")).well();
+    assert_eq!(names(&dir.path().join("run")), ["config.toml", "metrics.jsonl", "weights.safetensors"]);
+}
+
+/// Half of the four files is a download that stopped.
+#[test]
+fn half_of_a_data_set_is_refused() {
+    let dir = empty();
+    write_idx(&dir.path().join("set"));
+    fs::remove_file(dir.path().join("set").join(TEST_X)).unwrap();
+    fs::remove_file(dir.path().join("set").join(TEST_Y)).unwrap();
+    fails(dir.path(), "train --data set --epochs 1", &["set", TEST_X]);
+}
+
+#[test]
+fn labels_that_a_network_does_not_tell_apart_are_named() {
+    let dir = empty();
+    run(dir.path(), &format!("train {SMALL} --epochs 1 --rule bp --out run")).well();
+    let mut arrays = labelled();
+    let n = arrays["x"].shape[0];
+    arrays.insert("x", array(&[n, 64], vec![0.5; n * 64]));
+    arrays.get_mut("y").unwrap().data[0] = 10.0;
+    write_npz(&dir.path().join("more.npz"), &arrays);
+    let error = run(dir.path(), "eval run --data more.npz");
+    error.error(&["label 10", "tells 10 classes apart"]);
+}
