@@ -1,10 +1,9 @@
 //! Initial weights from a seed.
 
+use crate::names::names;
 use crate::rng::Rng;
-use crate::{Error, Matrix, Result};
+use crate::{Matrix, Result};
 use gaitprop_kernels::{Plan, Real, Scratch, gemm};
-use std::fmt;
-use std::str::FromStr;
 
 /// How initial weights are drawn. Biases start at 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,25 +15,7 @@ pub enum Init {
     Xavier,
 }
 
-impl FromStr for Init {
-    type Err = Error;
-    fn from_str(name: &str) -> Result<Self> {
-        match name {
-            "orthogonal" => Ok(Self::Orthogonal),
-            "xavier" => Ok(Self::Xavier),
-            _ => Err(Error::Setting(format!("unknown initialisation `{name}`: use orthogonal or xavier"))),
-        }
-    }
-}
-
-impl fmt::Display for Init {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Orthogonal => "orthogonal",
-            Self::Xavier => "xavier",
-        })
-    }
-}
+names!(Init, "initialisation", Orthogonal = "orthogonal", Xavier = "xavier");
 
 /// Draws an n_in×n_out weight matrix. Drawn and made orthogonal in f64 whatever T is, so that f32 starts from the rounded values of
 /// the f64 start.

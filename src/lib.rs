@@ -14,6 +14,7 @@ pub mod inverse;
 mod layer;
 pub mod loss;
 mod matrix;
+mod names;
 pub mod network;
 pub mod optimizer;
 pub mod ortho;

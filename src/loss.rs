@@ -1,9 +1,8 @@
 //! Losses: what the output should have been, and by how much it was missed.
 
-use crate::{Error, Result};
+use crate::Result;
+use crate::names::names;
 use gaitprop_kernels::{MatMut, MatRef, Real, Unit};
-use std::fmt;
-use std::str::FromStr;
 
 /// A loss on the first c output units, the label units. All other units' target is their own activity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +14,8 @@ pub enum Loss {
     CrossEntropy,
 }
 
+names!(Loss, "loss", Squared = "squared", CrossEntropy = "cross-entropy");
+
 impl Loss {
     /// The activation of the last layer: the given one, or none where the loss wants a linear output.
     pub fn output_unit(self, unit: Unit) -> Unit {
@@ -22,26 +23,6 @@ impl Loss {
             Self::Squared => unit,
             Self::CrossEntropy => Unit::Identity,
         }
-    }
-}
-
-impl FromStr for Loss {
-    type Err = Error;
-    fn from_str(name: &str) -> Result<Self> {
-        match name {
-            "squared" => Ok(Self::Squared),
-            "cross-entropy" => Ok(Self::CrossEntropy),
-            _ => Err(Error::Setting(format!("unknown loss `{name}`: use squared or cross-entropy"))),
-        }
-    }
-}
-
-impl fmt::Display for Loss {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Squared => "squared",
-            Self::CrossEntropy => "cross-entropy",
-        })
     }
 }
 

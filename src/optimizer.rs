@@ -1,11 +1,10 @@
 //! Optimisers: from a descent direction to new parameters.
 
+use crate::names::names;
 use crate::step::Gradients;
 use crate::{Error, Network, Result};
 use gaitprop_kernels::epilogue::{self, AdamStep};
 use gaitprop_kernels::{Isa, Real};
-use std::fmt;
-use std::str::FromStr;
 
 /// An update rule. Δ is the descent direction (minus the gradient), η the learning rate.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -24,29 +23,7 @@ pub enum Rule {
     Momentum,
 }
 
-impl FromStr for Rule {
-    type Err = Error;
-    fn from_str(name: &str) -> Result<Self> {
-        match name {
-            "published-adam" => Ok(Self::PublishedAdam),
-            "adam" => Ok(Self::Adam),
-            "sgd" => Ok(Self::Sgd),
-            "momentum" => Ok(Self::Momentum),
-            _ => Err(Error::Setting(format!("unknown optimiser `{name}`: use published-adam, adam, sgd or momentum"))),
-        }
-    }
-}
-
-impl fmt::Display for Rule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::PublishedAdam => "published-adam",
-            Self::Adam => "adam",
-            Self::Sgd => "sgd",
-            Self::Momentum => "momentum",
-        })
-    }
-}
+names!(Rule, "optimiser", PublishedAdam = "published-adam", Adam = "adam", Sgd = "sgd", Momentum = "momentum");
 
 /// An update rule with its constants.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -5,10 +5,9 @@
 //! R_I = λ Σ_l ‖W_l W_lᵀ − I‖²             ∂R_I/∂W_l = 4 λ (W_l W_lᵀ − I) W_l          (Dalm et al., 2021)
 //! ```
 
+use crate::names::names;
 use crate::{Error, Matrix, Network, Result};
 use gaitprop_kernels::{MatMut, MatRef, Plan, Real, Scratch, gemm, reduce};
-use std::fmt;
-use std::str::FromStr;
 
 /// What is penalised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,25 +18,7 @@ pub enum Form {
     Identity,
 }
 
-impl FromStr for Form {
-    type Err = Error;
-    fn from_str(name: &str) -> Result<Self> {
-        match name {
-            "published" => Ok(Self::OffDiagonal),
-            "identity" => Ok(Self::Identity),
-            _ => Err(Error::Setting(format!("unknown form of the regulariser `{name}`: use published or identity"))),
-        }
-    }
-}
-
-impl fmt::Display for Form {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::OffDiagonal => "published",
-            Self::Identity => "identity",
-        })
-    }
-}
+names!(Form, "form of the regulariser", OffDiagonal = "published", Identity = "identity");
 
 /// Which vectors are to be orthogonal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,25 +29,7 @@ pub enum Side {
     Columns,
 }
 
-impl FromStr for Side {
-    type Err = Error;
-    fn from_str(name: &str) -> Result<Self> {
-        match name {
-            "rows" => Ok(Self::Rows),
-            "columns" => Ok(Self::Columns),
-            _ => Err(Error::Setting(format!("unknown side of the regulariser `{name}`: use rows or columns"))),
-        }
-    }
-}
-
-impl fmt::Display for Side {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Rows => "rows",
-            Self::Columns => "columns",
-        })
-    }
-}
+names!(Side, "side of the regulariser", Rows = "rows", Columns = "columns");
 
 /// A regulariser with its weight.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -3,6 +3,7 @@
 use crate::data::{Dataset, Scaling};
 use crate::init::Init;
 use crate::loss::Loss;
+use crate::names::names;
 use crate::network::Architecture;
 use crate::optimizer;
 use crate::ortho::{Form, Regularizer, Side};
@@ -202,16 +203,7 @@ pub(super) enum Precision {
     F64,
 }
 
-impl FromStr for Precision {
-    type Err = Error;
-    fn from_str(name: &str) -> Result<Self> {
-        match name {
-            "f32" => Ok(Self::F32),
-            "f64" => Ok(Self::F64),
-            _ => Err(Error::Setting(format!("unknown element type `{name}`: use f32 or f64"))),
-        }
-    }
-}
+names!(Precision, "element type", F32 = "f32", F64 = "f64");
 
 /// How kernels run.
 #[derive(Clone, Copy, Debug)]
@@ -431,7 +423,7 @@ impl Run {
             epochs: Some(self.epochs),
             shuffle: Some(self.shuffle),
             seed: Some(self.seed),
-            dtype: Some(if self.machine.precision == Precision::F32 { "f32" } else { "f64" }.into()),
+            dtype: Some(self.machine.precision.to_string()),
             // Whatever machine reads this: the result does not depend on them.
             threads: self.said.threads,
             isa: Some("auto".into()),

@@ -17,11 +17,10 @@ pub mod perturbed;
 pub mod target;
 
 use crate::inverse::{Inverse, Solve};
+use crate::names::names;
 use crate::{Error, Layer, Result};
 use gaitprop_kernels::perturb::{Perturbation, perturb};
 use gaitprop_kernels::{Error as KernelError, MatMut, MatRef, Plan, Real, Scratch};
-use std::fmt;
-use std::str::FromStr;
 
 pub use backprop::Backprop;
 pub use perturbed::Perturbed;
@@ -62,7 +61,7 @@ pub struct Means<'a, 'p, T> {
 }
 
 /// A learning rule: how the error of a layer becomes that of the layer below.
-pub trait Rule<T: Real>: Send + Sync + fmt::Debug {
+pub trait Rule<T: Real>: Send + Sync + std::fmt::Debug {
     /// Its name in metrics.
     fn name(&self) -> &'static str;
 
@@ -86,6 +85,8 @@ pub enum Kind {
     /// Target propagation.
     Tp,
 }
+
+names!(Kind, "rule", Bp = "bp", Gait = "gait", Itp = "itp", Tp = "tp");
 
 impl Kind {
     /// All of them.
@@ -121,20 +122,6 @@ impl Kind {
             Self::Gait => Box::new(Perturbed::gait(gamma)?),
             Self::Itp => Box::new(Perturbed::itp(gamma)?),
         })
-    }
-}
-
-impl FromStr for Kind {
-    type Err = Error;
-    fn from_str(name: &str) -> Result<Self> {
-        let known = || Error::Setting(format!("unknown rule `{name}`: use bp, gait, itp or tp"));
-        Self::ALL.into_iter().find(|k| k.name() == name).ok_or_else(known)
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
     }
 }
 

@@ -40,6 +40,64 @@ pub(crate) trait Lanes<T>: Copy {
     unsafe fn mul(self, b: Self) -> Self;
 }
 
+/// Implements [`Lanes`] for a register type from its intrinsics; only the edges differ by more than names.
+macro_rules! word {
+    (
+        $(#[$doc:meta])* $name:ident($raw:ty) of $len:literal $t:ty: $set:ident, $load:ident, $store:ident, $mul:ident,
+        mul_add($a:ident, $b:ident, $c:ident) $fma:expr,
+        load_first($p:ident, $n:ident) $load_first:block,
+        store_first($x:ident, $q:ident, $m:ident) $store_first:block
+    ) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy)]
+        #[repr(transparent)]
+        pub(crate) struct $name($raw);
+
+        impl $crate::simd::Lanes<$t> for $name {
+            const LEN: usize = $len;
+
+            #[inline(always)]
+            unsafe fn splat(x: $t) -> Self {
+                // SAFETY: the instruction set is the caller's promise, in this and every method below.
+                Self(unsafe { $set(x) })
+            }
+            #[inline(always)]
+            unsafe fn load(p: *const $t) -> Self {
+                // SAFETY: LEN elements from `p` are the caller's promise; the load needs no alignment beyond the element's.
+                Self(unsafe { $load(p) })
+            }
+            #[inline(always)]
+            unsafe fn load_first($p: *const $t, $n: usize) -> Self {
+                debug_assert!($n <= Self::LEN);
+                Self($load_first)
+            }
+            #[inline(always)]
+            unsafe fn store(self, p: *mut $t) {
+                // SAFETY: as in `load`.
+                unsafe { $store(p, self.0) };
+            }
+            #[inline(always)]
+            unsafe fn store_first(self, $q: *mut $t, $m: usize) {
+                debug_assert!($m <= Self::LEN);
+                let $x = self.0;
+                $store_first
+            }
+            #[inline(always)]
+            unsafe fn mul_add(self, b: Self, c: Self) -> Self {
+                let ($a, $b, $c) = (self.0, b.0, c.0);
+                // SAFETY: as in `splat`.
+                Self(unsafe { $fma })
+            }
+            #[inline(always)]
+            unsafe fn mul(self, b: Self) -> Self {
+                // SAFETY: as in `splat`.
+                Self(unsafe { $mul(self.0, b.0) })
+            }
+        }
+    };
+}
+pub(crate) use word;
+
 /// How a body that leaves vectorisation to the compiler gets its fused multiply-add.
 pub(crate) trait Fused {
     /// `a · b + c`, rounded once.
