@@ -26,8 +26,8 @@ pub enum Error {
     },
     /// The inverse of a layer's weights is needed, but they are singular or too close to it.
     #[error(
-        "layer {layer}: the weights are singular or nearly so (condition number about {condition:.1e}): their inverse means nothing in {precision}, and nothing was changed by it. \
-         Start from orthogonal weights, regularise more (--lambda) or learn more slowly (--lr)"
+        "layer {layer}: the weights are singular or nearly so (condition number about {condition:.1e}): their inverse means nothing in {precision}; \
+         start from orthogonal weights, regularise more (--lambda) or learn more slowly (--lr)"
     )]
     Singular {
         /// Index of the layer, from 0.

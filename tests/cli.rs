@@ -473,9 +473,10 @@ fn a_folder_that_cannot_be_made_is_named() {
         folders.push("/proc/nope/x");
     }
     for folder in folders {
+        let cause = if folder == "file" { "is a file" } else { "cannot create the folder" };
         for overwrite in ["", "--overwrite"] {
             let line = format!("train {SMALL} --epochs 1 --out {folder} {overwrite}");
-            fails(dir.path(), &line, &[folder, "cannot create the folder"]);
+            fails(dir.path(), &line, &[folder, cause]);
         }
     }
 }
@@ -693,7 +694,8 @@ fn wrong_batches_are_named_with_the_array() {
         (batch_without("b1"), &["no array `b1`"]),
         (gap, &["no array `W2`"]),
         (batch_with("W0", twos(&[5, 4])), &["layer 0", "fed by 5 units", "4"]),
-        (batch_with("W1", twos(&[3, 4])), &["layer 1", "square"]),
+        (batch_with("W1", twos(&[3, 4])), &["`W1`", "[3, 4]", "square"]),
+        (batch_with("W1", twos(&[4, 3])), &["`W1`", "[4, 3]", "square"]),
         (batch_with("W1", twos(&[16])), &["`W1`", "[16]", "two dimensions"]),
         (batch_with("W1", twos(&[1])), &["`W1`", "two dimensions"]),
         (batch_with("b1", twos(&[3])), &["`b1`", "[3]", "4 units"]),
@@ -1436,6 +1438,7 @@ fn an_interrupt_ends_training_with_everything_saved() {
         let mut lines = metrics(folder);
         let end = lines.pop().unwrap();
         assert_eq!((&end["event"], end["epochs"].as_f64()), (&"end".into(), Some(epochs)));
+        assert_eq!(end["interrupted"], true);
         assert!(lines.iter().enumerate().all(|(k, line)| line["event"] == "epoch" && line["epoch"] == k + 1));
         assert_eq!(lines.len() as f64, epochs, "a line for every whole epoch");
         // The weights are those that the last line speaks of.
@@ -1447,6 +1450,26 @@ fn an_interrupt_ends_training_with_everything_saved() {
 }
 
 // Found once
+
+/// What would be lost is nowhere else: the weights of the input.
+#[test]
+fn the_output_never_replaces_the_input() {
+    let dir = empty();
+    write_npz(&dir.path().join("in.npz"), &batch());
+    fs::create_dir(dir.path().join("sub")).unwrap();
+    for output in ["in.npz", "./in.npz", "sub/../in.npz"] {
+        fails(dir.path(), &format!("update in.npz {output} --rule bp"), &["in.npz", "would replace the input"]);
+    }
+}
+
+/// Weights in a file find the settings that lie beside them.
+#[test]
+fn a_file_of_weights_is_evaluated_as_its_folder_is() {
+    let dir = empty();
+    run(dir.path(), &format!("train {SMALL} --limit-test 100 --epochs 1 --rule bp --out run")).well();
+    let folder = run(dir.path(), "eval run").well();
+    assert_eq!(run(dir.path(), "eval run/weights.safetensors").well(), folder);
+}
 
 /// Saturated units in every layer: 0/0 once, now a result or an error, never NaN in a file.
 #[test]

@@ -27,22 +27,21 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<Done, Failure> {
     let machine = Machine::new(None, args.threads, None, None)?;
-    let folder = args.weights.is_dir();
-    let file = if folder { args.weights.join(super::train::WEIGHTS) } else { args.weights.clone() };
+    let file = if args.weights.is_dir() { args.weights.join(super::train::WEIGHTS) } else { args.weights.clone() };
     let (saved, notes) = checkpoint::load(&file)?;
     let scale: Option<Scaling> = args.scale.as_deref().map(str::parse).transpose()?;
-    let loss: Loss = notes.loss.parse().map_err(|e: Error| Error::File { path: file, what: e.to_string() })?;
+    let loss: Loss = notes.loss.parse().map_err(|e: Error| Error::File { path: file.clone(), what: e.to_string() })?;
     let labels = match &saved {
         Saved::F32(net) => net.labels(),
         Saved::F64(net) => net.labels(),
     };
     // The network says how many classes there can be.
     let mut options = LoadOptions { classes: Some(labels), ..LoadOptions::default() };
-    let config = args.weights.join(super::train::CONFIG);
+    let config = file.with_file_name(super::train::CONFIG);
     let data = match &args.data {
         Some(data) => data.clone(),
         // What the run saw: its data set, within its limits.
-        None if folder && config.exists() => {
+        None if config.exists() => {
             let run = Settings::read(&config)?;
             (options.limit_train, options.limit_test) = (run.limit_train, run.limit_test);
             run.data.unwrap_or_else(|| DEFAULT_DATA.into())
@@ -78,7 +77,12 @@ fn report<T: Real>(
     plan: &gaitprop_kernels::Plan<'_>,
 ) -> Result<String> {
     if data.features != net.inputs() {
-        let what = format!("the network reads {} inputs, but {} has {}", net.inputs(), data.name, data.features);
+        let what = format!(
+            "the network reads {} inputs, but {} has {}: name its data set with --data",
+            net.inputs(),
+            data.name,
+            data.features
+        );
         return Err(Error::Setting(what));
     }
     let ready = data.apply::<T>(inputs);

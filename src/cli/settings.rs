@@ -166,7 +166,7 @@ settings! {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = "Learning")]
     shuffle: bool,
     /// Seed of weights and shuffling [default: 1]
-    #[arg(long, value_name = "N", help_heading = "Learning")]
+    #[arg(long, value_name = "N", help_heading = "Learning", allow_negative_numbers = true)]
     seed: u64,
 
     /// f32 or f64 [default: f32]
@@ -405,7 +405,8 @@ impl Run {
             limit_train: self.said.limit_train,
             limit_test: self.said.limit_test,
             rule: Some(kind.to_string()),
-            beside: Some("none".into()),
+            // The rule beside has a folder of its own, and a file that speaks of itself alone.
+            beside: Some(self.beside.filter(|_| kind == self.kind).map_or("none".into(), |b| b.to_string())),
             gamma: Some(self.gamma),
             lambda: Some(self.regularizer(kind)?.lambda),
             ortho_form: Some(self.form.to_string()),

@@ -232,6 +232,7 @@ fn finish<T: Real>(run: &Run, racer: &mut Racer<'_, T>, ready: &Prepared<T>) -> 
             train_accuracy: done.train.accuracy(),
             test_loss: done.test.mean_loss(),
             test_accuracy: done.test.accuracy(),
+            interrupted: racer.epochs_done < run.epochs,
             cosine_with_bp: done.alignment.iter().map(|a| a.cosine).collect(),
             ratio_to_bp: done.alignment.iter().map(|a| a.ratio).collect(),
             offdiag: done.offdiag.clone(),
@@ -271,11 +272,14 @@ fn summary<T: Real>(run: &Run, data: &Dataset, racers: &[Racer<'_, T>], finals: 
     line("train accuracy", finals.iter().map(|f| percent(f.train.accuracy())).collect());
     line("test loss", finals.iter().map(|f| format!("{:.5}", f.test.mean_loss())).collect());
     line("epochs", racers.iter().map(|r| r.epochs_done.to_string()).collect());
+    if let Some(racer) = racers.iter().find(|r| r.epochs_done < run.epochs) {
+        line(&format!("interrupted in epoch {} of {}", racer.epochs_done + 1, run.epochs), vec![]);
+    }
     line("time", racers.iter().map(|r| format!("{:.1} s", r.seconds)).collect());
     let heading = if run.columns() { "|offdiag(WᵀW)|" } else { "|offdiag(W Wᵀ)|" };
     for (title, cell) in [
         (
-            "cos(update, bp update)",
+            "cos(update, bp update), first batch, without regulariser",
             (|f: &Final, l: usize| format!("{:.4}", f.alignment[l].cosine)) as fn(&Final, usize) -> String,
         ),
         (heading, |f, l| format!("{:.4}", f.offdiag[l])),
@@ -322,6 +326,8 @@ struct EndLine<'a> {
     train_accuracy: f64,
     test_loss: f64,
     test_accuracy: f64,
+    /// Whether the run was cut short, in the middle of an epoch that no line speaks of.
+    interrupted: bool,
     cosine_with_bp: Vec<f64>,
     ratio_to_bp: Vec<f64>,
     offdiag: Vec<f64>,
@@ -336,6 +342,9 @@ impl Results {
     /// anything is written.
     fn create_all(folders: &[PathBuf], settings: &[Settings], overwrite: bool) -> Result<Vec<Self>> {
         for dir in folders {
+            if dir.exists() && !dir.is_dir() {
+                return Err(Error::Setting(format!("{} is a file: results need a folder", dir.display())));
+            }
             for name in [METRICS, WEIGHTS, CONFIG] {
                 let path = dir.join(name);
                 if path.is_dir() {

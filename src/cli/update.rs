@@ -48,10 +48,10 @@ pub(super) struct Args {
     /// squared, or cross-entropy on a linear output layer
     #[arg(long, value_name = "LOSS", default_value = "squared")]
     loss: String,
-    /// Also take so many optimiser steps on the batch
+    /// Also take so many optimiser steps on the batch (needs --lr)
     #[arg(long, value_name = "K", requires = "lr")]
     steps: Option<usize>,
-    /// Learning rate of the steps
+    /// Learning rate of the steps (needs --steps)
     #[arg(long, value_name = "ETA", requires = "steps", allow_negative_numbers = true)]
     lr: Option<f64>,
     /// Optimiser of the steps: published-adam, adam, sgd or momentum
@@ -70,6 +70,13 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<Done, Failure> {
     let machine = Machine::new(Some(&args.dtype), Some(args.threads), Some(&args.isa), Some(&args.backend))?;
+    // The input holds what the output does not: weights that may be nowhere else.
+    let same = |path: &Path| path.canonicalize().ok();
+    if same(&args.input).is_some_and(|input| same(&args.output) == Some(input)) {
+        return Err(
+            Error::Setting(format!("{}: the output would replace the input; name another file", args.output.display())).into()
+        );
+    }
     let wanted = |name: &str| name == "x" || name == "onehot" || index_of(name).is_some();
     let arrays = npz::read(&args.input, wanted)?;
     let pool = machine.pool()?;
@@ -195,6 +202,9 @@ fn network<T: Real>(
     // A gap in the numbers ends here, whatever the largest of them is.
     for l in 0..count.max(1) {
         let (fed, width, w) = matrix::<T>(path, arrays, &format!("W{l}"))?;
+        if l > 0 && fed != width {
+            return Err(wrong(format!("`W{l}` has shape [{fed}, {width}], but only `W0` may be other than square")));
+        }
         let name = format!("b{l}");
         let b = arrays.get(&name).ok_or_else(|| wrong(format!("it holds no array `{name}`")))?;
         if b.data.len() != width || b.shape.iter().filter(|&&n| n != 1).count() > 1 {

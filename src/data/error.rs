@@ -32,7 +32,7 @@ pub enum DataError {
         /// The system's reason.
         cause: io::Error,
     },
-    /// An unknown name for [`Scaling`].
+    /// An unknown name for [`Scaling`](super::Scaling).
     #[error("unknown scaling {given:?}: one of none, unit, standard, per-feature")]
     UnknownScaling {
         /// What was given.

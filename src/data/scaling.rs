@@ -10,7 +10,7 @@ use std::str::FromStr;
 pub enum Scaling {
     /// As stored.
     None,
-    /// Divided by [`Dataset::full_scale`].
+    /// Divided by [`Dataset::full_scale`](super::Dataset::full_scale).
     #[default]
     Unit,
     /// Mean over all values of all samples subtracted, divided by their standard deviation (population, divisor n).
