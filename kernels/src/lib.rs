@@ -8,6 +8,9 @@
 //! * [`Scratch`]: packing memory, the caller's too. After the first use nothing is allocated.
 //! * [`gemm()`], [`trsm`], [`lu`], [`perturb`], [`epilogue`], [`reduce`]: the kernels.
 //!
+//! Bias, activation, perturbation and optimiser updates are passes over memory, compiled for every instruction set; the products know
+//! nothing of them.
+//!
 //! # House rules for `unsafe`
 //!
 //! It lives in `mat` (slices become pointers), `simd` (intrinsics), `gemm` (register tiles), `par` (disjoint pieces for threads),
