@@ -1,6 +1,6 @@
 //! Choices by name: what is read from a flag or a file, and written to one.
 
-/// Implements `FromStr` and `Display` for an enum of plain choices. The error lists the names.
+/// Implements `name`, `FromStr` and `Display` for an enum of plain choices. The error lists the names.
 macro_rules! names {
     ($kind:ty, $what:literal, $($variant:ident = $name:literal),+ $(,)?) => {
         impl std::str::FromStr for $kind {
@@ -16,11 +16,19 @@ macro_rules! names {
             }
         }
 
+        impl $kind {
+            /// The name that is read and written.
+            #[allow(unreachable_pub)] // some of the enums are the program's own
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)+
+                }
+            }
+        }
+
         impl std::fmt::Display for $kind {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.pad(match self {
-                    $(Self::$variant => $name,)+
-                })
+                f.pad(self.name())
             }
         }
     };

@@ -92,16 +92,6 @@ impl Kind {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Bp, Self::Gait, Self::Itp, Self::Tp];
 
-    /// The name that is read and written.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Bp => "bp",
-            Self::Gait => "gait",
-            Self::Itp => "itp",
-            Self::Tp => "tp",
-        }
-    }
-
     /// Published learning rate and λ. The paper gives none for ITP: GAIT's.
     pub fn published(self) -> (f64, f64) {
         match self {
