@@ -687,7 +687,7 @@ fn check_bits<T: Real>() {
                 for par in std::iter::once(Par::Seq).chain(pools.iter().map(Par::Pool)) {
                     let mut plan = Plan::new().with_isa(isa).with_par(par);
                     // Threads even for products as small as these.
-                    plan.min_work = 1;
+                    plan.min_work = Some(1);
                     let left = steps::<T>(&net, &batch, kind, &plan);
                     let first = first.get_or_insert_with(|| left.clone());
                     assert!(

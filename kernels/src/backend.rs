@@ -70,9 +70,9 @@ pub(crate) fn gemm<T: Real>(
             let _ = scratch;
             let n = c.ncols();
             let work = c.nrows().saturating_mul(n).saturating_mul(a.ncols());
-            let parts = plan.par.threads().min(n).min(work / plan.min_work.max(1)).max(1);
+            let parts = plan.par.threads().min(n).min(work / plan.min_work().max(1)).max(1);
             plan.par.split(parts, |i| {
-                let (first, len) = crate::tuning::in_parts(n, parts).nth(i).expect("a part");
+                let (first, len) = crate::tuning::part(n, parts, i);
                 // SAFETY: the column blocks of different parts have no element in common, and each part runs once.
                 let c = unsafe { c.alias() }.cols(first, len);
                 matrix_multiply(alpha, a, b.cols(first, len), beta, c);

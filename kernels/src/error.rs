@@ -67,7 +67,28 @@ pub enum Error {
         /// What would be accepted.
         accepted: &'static str,
     },
-    /// Memory for packing or threads could not be had.
+    /// An operand lies in memory in a way this function cannot work with.
+    Layout {
+        /// The operand.
+        what: &'static str,
+        /// What would be accepted.
+        accepted: &'static str,
+    },
+    /// A packed operand does not fit the plan or the product it is used in.
+    Packed {
+        /// What it was packed for.
+        found: String,
+        /// What is wanted here.
+        expected: String,
+    },
+    /// The system refused to start a thread.
+    Threads {
+        /// How many were asked for, the calling one included.
+        wanted: usize,
+        /// How many there were when it refused.
+        started: usize,
+    },
+    /// Memory for packing could not be had.
     OutOfMemory {
         /// How much was asked for.
         bytes: usize,
@@ -106,6 +127,13 @@ impl fmt::Display for Error {
             ),
             Self::Parameter { what, value, accepted } => {
                 write!(f, "{what} is {value}, but must be {accepted}")
+            }
+            Self::Layout { what, accepted } => write!(f, "{what} must have {accepted}"),
+            Self::Packed { found, expected } => {
+                write!(f, "the packed operand is for {found}, but {expected} is wanted: pack it again with this plan")
+            }
+            Self::Threads { wanted, started } => {
+                write!(f, "the system refused thread {} of {wanted}: ask for fewer threads", started + 1)
             }
             Self::OutOfMemory { bytes } => write!(f, "could not get {bytes} bytes of memory"),
         }

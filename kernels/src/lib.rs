@@ -38,10 +38,13 @@ mod unit;
 
 pub use backend::Backend;
 pub use error::Error;
-pub use gemm::{Plan, gemm, gemm_scratch};
+pub use gemm::{Packing, Plan, gemm, gemm_packed, gemm_scratch};
 pub use isa::Isa;
 pub use mat::{MatMut, MatRef};
-pub use par::Par;
+pub use pack::{Orientation, PackedRhs, Panels};
+#[cfg(feature = "threads")]
+pub use par::Team;
+pub use par::{Par, Threads};
 pub use real::Real;
 pub use scratch::{Req, Scratch};
 pub use tuning::{Blocking, Caches};

@@ -9,39 +9,120 @@
 //!   └─────────┘                    └───────┴───────┴──┄┄┄┘
 //! ```
 
-use crate::{MatRef, Real};
+use crate::{Error, Isa, MatRef, Real};
 use core::mem::MaybeUninit;
 
-/// Packs `a` (rows × kc) into panels of the given heights, every element multiplied by `alpha` (rounded once; exact for ±1).
-///
-/// `heights` yields (first row, rows) of each panel, in order and without gaps. `out` holds exactly rows · kc elements, all of
-/// which are written.
-pub(crate) fn pack_a<T: Real>(
-    a: MatRef<'_, T>,
-    alpha: T,
-    heights: impl Iterator<Item = (usize, usize)>,
-    out: &mut [MaybeUninit<T>],
-) {
-    let (rows, kc) = a.shape();
-    assert_eq!(out.len(), rows * kc, "room for the packed block of A");
-    let mut rest = out;
-    for (first, mr) in heights {
-        let (panel, tail) = rest.split_at_mut(mr * kc);
-        rest = tail;
-        pack_panel(a.block(first, 0, mr, kc), mr, alpha, panel);
-    }
-    assert!(rest.is_empty(), "the panels cover the block");
+mod prepacked;
+pub use prepacked::{Orientation, PackedRhs, Panels};
+
+/// The left operand of a product.
+#[derive(Clone, Copy)]
+pub(crate) enum Left<'a, T> {
+    View(MatRef<'a, T>),
+    /// Made element by element while it is packed.
+    Made(&'a dyn Make<T>),
 }
 
-/// Packs `b` (kc × cols) into panels of `nr` columns, every element multiplied by `alpha`. `out` holds ⌈cols/nr⌉ · nr · kc
-/// elements, all of which are written.
-pub(crate) fn pack_b<T: Real>(b: MatRef<'_, T>, nr: usize, alpha: T, out: &mut [MaybeUninit<T>]) {
-    let (kc, cols) = b.shape();
-    assert_eq!(out.len(), cols.div_ceil(nr) * nr * kc, "room for the packed block of B");
-    for (p, panel) in out.chunks_exact_mut((nr * kc).max(1)).enumerate() {
-        let n = nr.min(cols - p * nr);
-        // The same layout as a panel of A once the columns are called rows.
-        pack_panel(b.block(0, p * nr, kc, n).t(), nr, alpha, panel);
+/// The right operand of a product.
+#[derive(Clone, Copy)]
+pub(crate) enum Right<'a, T> {
+    View(MatRef<'a, T>),
+    /// In panels already.
+    Panels(Panels<'a, T>),
+    /// Made element by element while it is packed.
+    Made(&'a dyn Make<T>),
+}
+
+/// A matrix that need not exist before it is packed.
+pub(crate) trait Make<T>: Sync {
+    fn shape(&self) -> (usize, usize);
+    /// Elements (i, j) to (i, j + out.len() − 1). Each is asked for once a product.
+    fn fill(&self, i: usize, j: usize, out: &mut [T], isa: Isa);
+    /// What went wrong meanwhile.
+    fn outcome(&self) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+impl<T: Real> Left<'_, T> {
+    pub(crate) fn shape(&self) -> (usize, usize) {
+        match self {
+            Self::View(a) => a.shape(),
+            Self::Made(a) => a.shape(),
+        }
+    }
+
+    pub(crate) fn outcome(&self) -> Result<(), Error> {
+        if let Self::Made(a) = self { a.outcome() } else { Ok(()) }
+    }
+
+    /// Packs `rows` rows from `first` on, elements pc .. pc + kb of each, into one panel of that width, every element multiplied by `alpha`
+    /// (rounded once; exact for ±1). All of `out`, rows · kb elements, is written.
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn pack(&self, first: usize, rows: usize, pc: usize, kb: usize, alpha: T, out: &mut [MaybeUninit<T>], isa: Isa) {
+        match self {
+            Self::View(a) => pack_panel(a.block(first, pc, rows, kb), rows, alpha, out),
+            Self::Made(make) => {
+                assert!(rows <= MADE_ROWS && out.len() == rows * kb);
+                let mut strip = [T::ZERO; MADE_ROWS * MADE_COLS];
+                for k in (0..kb).step_by(MADE_COLS) {
+                    let n = MADE_COLS.min(kb - k);
+                    for (i, row) in strip.chunks_exact_mut(MADE_COLS).take(rows).enumerate() {
+                        make.fill(first + i, pc + k, &mut row[..n], isa);
+                    }
+                    let strip = MatRef::strided(&strip, 0, (rows, n), (MADE_COLS as isize, 1)).expect("inside the strip");
+                    pack_panel(strip, rows, alpha, &mut out[k * rows..(k + n) * rows]);
+                }
+            }
+        }
+    }
+}
+
+/// Rows of a panel of A at most, in any instruction set.
+const MADE_ROWS: usize = 16;
+/// Elements of a row that are made at a time: a strip stays in L1.
+const MADE_COLS: usize = 128;
+
+impl<T: Real> Right<'_, T> {
+    pub(crate) fn ncols(&self) -> usize {
+        match self {
+            Self::View(b) => b.ncols(),
+            Self::Panels(b) => b.shape().1,
+            Self::Made(b) => b.shape().1,
+        }
+    }
+
+    pub(crate) fn nrows(&self) -> usize {
+        match self {
+            Self::View(b) => b.nrows(),
+            Self::Panels(b) => b.shape().0,
+            Self::Made(b) => b.shape().0,
+        }
+    }
+
+    pub(crate) fn outcome(&self) -> Result<(), Error> {
+        if let Self::Made(b) = self { b.outcome() } else { Ok(()) }
+    }
+
+    /// Packs columns j .. j + cols, elements pc .. pc + kb of each, into a panel of `nr` columns. All of `out`, nr · kb elements, is written.
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn pack(&self, pc: usize, kb: usize, j: usize, cols: usize, nr: usize, out: &mut [MaybeUninit<T>], isa: Isa) {
+        match self {
+            // The same layout as a panel of A once the columns are called rows.
+            Self::View(b) => pack_panel(b.block(pc, j, kb, cols).t(), nr, T::ONE, out),
+            Self::Panels(_) => unreachable!("panels are packed already"),
+            Self::Made(make) => {
+                let mut made = [T::ZERO; MADE_COLS];
+                assert!(nr <= MADE_COLS && out.len() == nr * kb);
+                for (k, step) in out.chunks_exact_mut(nr).enumerate() {
+                    // The rest stays 0.
+                    make.fill(pc + k, j, &mut made[..cols], isa);
+                    for (o, &x) in step.iter_mut().zip(&made) {
+                        o.write(x);
+                    }
+                }
+            }
+        }
     }
 }
 

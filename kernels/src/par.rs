@@ -1,22 +1,58 @@
-//! How work is split over threads. Nothing else in this crate knows that threads exist, and nothing here starts one: the pool is
-//! the caller's.
+//! How work is split over threads. Nothing else in this crate knows that threads exist, and nothing is global: a pool or a [`Team`]
+//! belongs to whoever made it.
 
-/// Who does the work: the calling thread alone, or a rayon pool that the caller owns.
+use core::fmt;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+#[cfg(feature = "threads")]
+mod team;
+#[cfg(feature = "threads")]
+pub use team::Team;
+
+/// Threads of the caller's own making, for [`Par::Custom`].
+///
+/// Nothing about memory safety rests on an implementation: every part of the work is claimed before it is done, and what no thread has
+/// claimed the calling thread does itself.
+pub trait Threads: Sync {
+    /// How many threads `run` may use, the calling one included.
+    fn count(&self) -> usize;
+    /// Calls `job(0)` on this thread and, ideally, `job(i)` for 0 < i < [`Threads::count`] on others at the same time; returns when every call
+    /// that was begun has ended. A call may be left out.
+    fn run(&self, job: &(dyn Fn(usize) + Sync));
+}
+
+/// Who does the work: the calling thread alone, or threads that the caller owns.
 ///
 /// The pool's own threads may call in (a job of the pool that computes a product): the work is then shared inside that pool,
 /// and no thread is added.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Default)]
 pub enum Par<'p> {
     /// The calling thread.
     #[default]
     Seq,
-    /// All threads of this pool.
+    /// All threads of this rayon pool. Waking them from outside costs tens of microseconds: for large products, or for callers that run inside
+    /// the pool.
     #[cfg(feature = "threads")]
     Pool(&'p rayon::ThreadPool),
-    /// Keeps the lifetime in use where there are no pools.
-    #[cfg(not(feature = "threads"))]
-    #[doc(hidden)]
-    Never(core::marker::PhantomData<&'p ()>, core::convert::Infallible),
+    /// The threads of this team, which wait for the next product at the ready: for many small ones, one after another.
+    #[cfg(feature = "threads")]
+    Team(&'p Team),
+    /// Threads of the caller's own.
+    Custom(&'p dyn Threads),
+}
+
+impl fmt::Debug for Par<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self {
+            Self::Seq => "Seq",
+            #[cfg(feature = "threads")]
+            Self::Pool(_) => "Pool",
+            #[cfg(feature = "threads")]
+            Self::Team(_) => "Team",
+            Self::Custom(_) => "Custom",
+        };
+        write!(f, "{kind}({})", self.threads())
+    }
 }
 
 impl Par<'_> {
@@ -26,56 +62,61 @@ impl Par<'_> {
             Self::Seq => 1,
             #[cfg(feature = "threads")]
             Self::Pool(pool) => pool.current_num_threads(),
-            #[cfg(not(feature = "threads"))]
-            Self::Never(_, never) => match *never {},
-        }
-    }
-
-    /// Calls `part(i)` once for each i < `parts`, on whichever thread; returns when all are done.
-    pub(crate) fn split(&self, parts: usize, part: impl Fn(usize) + Sync) {
-        match self {
             #[cfg(feature = "threads")]
-            Self::Pool(pool) if parts > 1 => pool.install(|| halves(0, parts, &part)),
-            _ => (0..parts).for_each(part),
+            Self::Team(team) => team.count(),
+            Self::Custom(threads) => threads.count().max(1),
+        }
+    }
+
+    /// Multiply-adds that a thread must be given to be worth waking: several times what waking it costs, measured on two cores
+    /// (benches/record/threads.md).
+    pub(crate) fn min_work(&self) -> usize {
+        match self {
+            Self::Seq => usize::MAX,
+            // Inside the pool a job waits in a queue; from outside the pool's threads may sleep.
+            #[cfg(feature = "threads")]
+            Self::Pool(_) => 400_000,
+            #[cfg(feature = "threads")]
+            Self::Team(_) => 60_000,
+            Self::Custom(_) => 200_000,
+        }
+    }
+
+    /// Calls `part(i)` once for each i < `parts`, on whichever thread; returns when all are done. Thread t takes part t first where it
+    /// can, so that from one product to the next it meets the same data.
+    pub(crate) fn split(&self, parts: usize, part: impl Fn(usize) + Sync) {
+        if parts <= 1 {
+            return (0..parts).for_each(part);
+        }
+        match self {
+            Self::Seq => (0..parts).for_each(part),
+            #[cfg(feature = "threads")]
+            Self::Pool(pool) => pool.install(|| halves(0, parts, &part)),
+            #[cfg(feature = "threads")]
+            Self::Team(team) => claimed(*team, parts, &part),
+            Self::Custom(threads) => claimed(*threads, parts, &part),
         }
     }
 }
 
-/// A slice cut into pieces of equal length, one for each part of a [`Par::split`].
-pub(crate) struct Pieces<'a, T> {
-    first: *mut T,
-    piece_len: usize,
-    pieces: usize,
-    _life: core::marker::PhantomData<&'a mut [T]>,
-}
-
-// SAFETY: `piece` hands out disjoint exclusive slices (its contract), which may go to other threads if T may.
-unsafe impl<T: Send> Sync for Pieces<'_, T> {}
-
-impl<'a, T> Pieces<'a, T> {
-    /// # Panics
-    /// If the slice's length is no multiple of the pieces'.
-    pub(crate) fn new(slice: &'a mut [T], piece_len: usize) -> Self {
-        assert!(slice.len().is_multiple_of(piece_len.max(1)));
-        Self { pieces: slice.len() / piece_len.max(1), first: slice.as_mut_ptr(), piece_len, _life: core::marker::PhantomData }
-    }
-
-    /// Piece `i`.
-    ///
-    /// # Safety
-    /// Nobody else has piece `i` at this time.
-    ///
-    /// # Panics
-    /// If there is no such piece.
-    #[allow(clippy::mut_from_ref)] // that is what the contract is for
-    pub(crate) unsafe fn piece(&self, i: usize) -> &mut [T] {
-        if self.piece_len == 0 {
-            return &mut [];
+/// Lets threads claim parts until none is left.
+fn claimed(threads: &(impl Threads + ?Sized), parts: usize, part: &(impl Fn(usize) + Sync)) {
+    // One bit a claim; where there are more parts than bits, a bit stands for a run of them.
+    let run = parts.div_ceil(64);
+    let runs = parts.div_ceil(run);
+    let taken = AtomicU64::new(0);
+    let job = |thread: usize| {
+        for i in 0..runs {
+            let i = (i + thread) % runs;
+            let bit = 1 << i;
+            if taken.load(Ordering::Relaxed) & bit == 0 && taken.fetch_or(bit, Ordering::AcqRel) & bit == 0 {
+                (i * run..((i + 1) * run).min(parts)).for_each(part);
+            }
         }
-        assert!(i < self.pieces);
-        // SAFETY: piece i lies in the slice that `new` was given, and the caller alone has it.
-        unsafe { core::slice::from_raw_parts_mut(self.first.add(i * self.piece_len), self.piece_len) }
-    }
+    };
+    threads.run(&job);
+    // Whatever the threads have left out.
+    job(0);
 }
 
 /// Splits by `join`, whose jobs live on the stack: nothing is allocated.
@@ -93,25 +134,51 @@ mod tests {
     use super::*;
     use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+    /// Runs everything twice, on a thread of its own and here: parts must be claimed, not trusted.
+    struct Overzealous;
+    impl Threads for Overzealous {
+        fn count(&self) -> usize {
+            3
+        }
+        fn run(&self, job: &(dyn Fn(usize) + Sync)) {
+            std::thread::scope(|s| {
+                s.spawn(|| job(7));
+                job(0);
+                job(1);
+            });
+        }
+    }
+
+    /// Runs nothing at all.
+    struct Idle;
+    impl Threads for Idle {
+        fn count(&self) -> usize {
+            2
+        }
+        fn run(&self, _job: &(dyn Fn(usize) + Sync)) {}
+    }
+
     #[test]
     fn every_part_runs_once() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
-        for par in [Par::Seq, Par::Pool(&pool)] {
-            for parts in [0, 1, 2, 3, 7, 64] {
+        let team = Team::new(3).unwrap();
+        let all = [Par::Seq, Par::Pool(&pool), Par::Team(&team), Par::Custom(&Overzealous), Par::Custom(&Idle)];
+        for par in all {
+            for parts in [0, 1, 2, 3, 7, 64, 65, 200] {
                 let seen: Vec<_> = (0..parts).map(|_| AtomicUsize::new(0)).collect();
                 par.split(parts, |i| {
                     seen[i].fetch_add(1, Relaxed);
                 });
-                assert!(seen.iter().all(|n| n.load(Relaxed) == 1));
+                assert!(seen.iter().all(|n| n.load(Relaxed) == 1), "{par:?}, {parts} parts");
             }
-        }
-        // From inside the pool as well.
-        let total = AtomicUsize::new(0);
-        Par::Pool(&pool).split(5, |_| {
-            Par::Pool(&pool).split(5, |_| {
-                total.fetch_add(1, Relaxed);
+            // From inside as well.
+            let total = AtomicUsize::new(0);
+            par.split(5, |_| {
+                par.split(5, |_| {
+                    total.fetch_add(1, Relaxed);
+                });
             });
-        });
-        assert_eq!(total.into_inner(), 25);
+            assert_eq!(total.into_inner(), 25);
+        }
     }
 }

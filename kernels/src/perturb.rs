@@ -118,7 +118,7 @@ pub fn weigh<T: Real>(
 }
 
 /// The slopes where they are needed; elsewhere y stands in, so that the loops have something to walk along.
-fn kept_slope<'a, T>(unit: Unit, slope: Option<MatRef<'a, T>>, y: MatRef<'a, T>) -> Result<MatRef<'a, T>, Error> {
+pub(crate) fn kept_slope<'a, T>(unit: Unit, slope: Option<MatRef<'a, T>>, y: MatRef<'a, T>) -> Result<MatRef<'a, T>, Error> {
     match slope {
         Some(slope) if unit.keeps_slope() => {
             slope.expect_shape("the kept slopes", y.shape())?;

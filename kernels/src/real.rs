@@ -1,5 +1,7 @@
 //! The two element types.
 
+use crate::epilogue::{Activate, AdamStep, Descend, Momentum, ScaleAdd, SlopeMask, Store, Update};
+use crate::simd::HasTile;
 use core::fmt::{Debug, Display, LowerExp};
 use core::iter::Sum;
 use core::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
@@ -32,7 +34,14 @@ pub trait Real:
     + Send
     + Sync
     + 'static
-    + crate::simd::HasKernels
+    + crate::simd::HasFamily
+    + HasTile<Store>
+    + for<'a> HasTile<Activate<'a, Self>>
+    + for<'a> HasTile<ScaleAdd<'a, Self>>
+    + for<'a> HasTile<SlopeMask<'a, Self>>
+    + for<'a> HasTile<Update<'a, Self, AdamStep<Self>>>
+    + for<'a> HasTile<Update<'a, Self, Momentum<Self>>>
+    + for<'a> HasTile<Update<'a, Self, Descend<Self>>>
 {
     /// 0.
     const ZERO: Self;

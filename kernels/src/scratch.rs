@@ -2,6 +2,7 @@
 
 use crate::{Error, Real};
 use core::mem::MaybeUninit;
+use core::marker::PhantomData;
 use core::ptr::NonNull;
 use std::alloc::{Layout, alloc, dealloc};
 
@@ -108,6 +109,64 @@ impl Scratch {
         // SAFETY: the block holds at least `len` elements (reserved above), is aligned for any Real, is exclusive while `self` is
         // lent, and uninitialised memory is a valid MaybeUninit. An empty slice may dangle (aligned: see below).
         Ok(unsafe { if len == 0 { &mut [] } else { core::slice::from_raw_parts_mut(self.ptr.as_ptr().cast(), len) } })
+    }
+}
+
+impl Scratch {
+    /// `len` elements from `from` on, which are initialised.
+    ///
+    /// # Safety
+    /// They are: the caller has written them since the block was last reserved.
+    ///
+    /// # Panics
+    /// If they are not all there.
+    pub(crate) unsafe fn initialised<T: Real>(&self, from: usize, len: usize) -> &[T] {
+        let held = self.layout.size() / size_of::<T>();
+        assert!(from <= held && len <= held - from, "elements {from}..+{len} of {held}");
+        if len == 0 {
+            return &[];
+        }
+        // SAFETY: inside the block, asserted above, aligned for any Real, and initialised by the caller's promise.
+        unsafe { core::slice::from_raw_parts(self.ptr.as_ptr().cast::<T>().add(from), len) }
+    }
+}
+
+/// Memory that threads fill in disjoint parts and then all read.
+pub(crate) struct Shared<'a, T> {
+    first: *mut MaybeUninit<T>,
+    len: usize,
+    _life: PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: `part` hands out disjoint exclusive slices (its contract), which may go to other threads if T may; `at` is a pointer.
+unsafe impl<T: Send + Sync> Sync for Shared<'_, T> {}
+
+impl<'a, T> Shared<'a, T> {
+    pub(crate) fn new(memory: &'a mut [MaybeUninit<T>]) -> Self {
+        Self { first: memory.as_mut_ptr(), len: memory.len(), _life: PhantomData }
+    }
+
+    /// `len` elements from `from` on, to be filled.
+    ///
+    /// # Safety
+    /// Nobody else has any of these elements at this time.
+    ///
+    /// # Panics
+    /// If they are not all there.
+    #[allow(clippy::mut_from_ref)] // that is what the contract is for
+    pub(crate) unsafe fn part(&self, from: usize, len: usize) -> &mut [MaybeUninit<T>] {
+        assert!(from <= self.len && len <= self.len - from, "elements {from}..+{len} of {}", self.len);
+        // SAFETY: inside the memory that `new` was given, asserted above, and the caller alone has it.
+        unsafe { core::slice::from_raw_parts_mut(self.first.add(from), len) }
+    }
+
+    /// A pointer to element `at`, or to the end.
+    ///
+    /// # Panics
+    /// If it lies beyond.
+    pub(crate) fn at(&self, at: usize) -> *const T {
+        assert!(at <= self.len, "element {at} of {}", self.len);
+        self.first.wrapping_add(at).cast_const().cast()
     }
 }
 

@@ -1,6 +1,6 @@
 //! Block sizes: from the caches when nothing is said, or whatever the caller passes. Never a global.
 
-use crate::gemm::micro::KernelRow;
+use crate::gemm::micro::Family;
 use crate::{Error, Real};
 
 /// Sizes of the data caches of one core, in bytes.
@@ -100,13 +100,13 @@ impl Blocking {
 
     /// From the caches: a panel of B (kc × NR) in half of L1, the block of A (mc × kc) in half of L2, the block of B (kc × nc) in
     /// half of L3, or in 8 MiB if L3 is larger (it is shared).
-    pub(crate) fn from_caches<T: Real>(row: &KernelRow<T>, caches: Caches) -> Self {
+    pub(crate) fn from_caches<T: Real>(family: &Family, caches: Caches) -> Self {
         let size = size_of::<T>();
         // A chain that is not interrupted saves a reload of C, worth more than the L1 fit it costs up to 1024 elements.
-        let kc = (caches.l1 / (2 * row.nr * size)).max(1024);
-        let mc = (caches.l2 / (2 * kc * size)).max(2 * row.mr());
-        let nc = (caches.l3.min(16 << 20) / (2 * kc * size)).max(8 * row.nr);
-        Self { mc, kc, nc, mr: row.mr() }
+        let kc = (caches.l1 / (2 * family.nr() * size)).max(1024);
+        let mc = (caches.l2 / (2 * kc * size)).max(2 * family.tall);
+        let nc = (caches.l3.min(16 << 20) / (2 * kc * size)).max(8 * family.nr());
+        Self { mc, kc, nc, mr: family.tall }
     }
 
     /// Rows of A packed at a time.
@@ -127,18 +127,27 @@ impl Blocking {
     }
 }
 
-/// Cuts `len` into the fewest parts of at most `most`, nearly equal: 60 rows with at most 14 become 5 × 12, never 4 × 14 and a
-/// remainder of 4. Yields (start, length).
-pub(crate) fn near_equal(len: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
-    in_parts(len, len.div_ceil(most))
+/// How many parts of at most `most` make up `len`.
+pub(crate) fn parts_of(len: usize, most: usize) -> usize {
+    len.div_ceil(most)
 }
 
-/// Cuts `len` into `parts` nearly equal parts; yields (start, length).
-pub(crate) fn in_parts(len: usize, parts: usize) -> impl Iterator<Item = (usize, usize)> {
-    (0..parts).map(move |i| {
-        let cut = |i: usize| i * (len / parts) + i.min(len % parts);
-        (cut(i), cut(i + 1) - cut(i))
-    })
+/// (start, length) of part `i` of `parts` nearly equal ones: 60 rows in parts of at most 14 are 5 × 12, never 4 × 14 and a remainder of 4.
+#[inline(always)]
+pub(crate) fn part(len: usize, parts: usize, i: usize) -> (usize, usize) {
+    let cut = |i: usize| i * (len / parts) + i.min(len % parts);
+    if parts == 0 { (0, 0) } else { (cut(i), cut(i + 1) - cut(i)) }
+}
+
+/// Cuts `len` into the fewest parts of at most `most`, nearly equal. Yields (start, length).
+pub(crate) fn near_equal(len: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
+    let parts = parts_of(len, most);
+    (0..parts).map(move |i| part(len, parts, i))
+}
+
+/// The same in whole units, the last of which may be cut short by the end.
+pub(crate) fn near_equal_units(len: usize, most: usize, unit: usize) -> impl Iterator<Item = (usize, usize)> {
+    near_equal(len.div_ceil(unit), (most / unit).max(1)).map(move |(start, n)| (start * unit, (n * unit).min(len - start * unit)))
 }
 
 #[cfg(test)]

@@ -143,7 +143,7 @@ fn threads_never_race() {
     let mut want = Fenced::new((m, n), Layout::Rows, &mut value);
     reference::gemm(1.0, a.view(), b.view(), 0.0, want.view_mut());
     let pool = pool(4);
-    let plan = Plan { min_work: 1, ..Plan::new() }.with_par(Par::Pool(&pool));
+    let plan = Plan { min_work: Some(1), ..Plan::new() }.with_par(Par::Pool(&pool));
     let mut scratch = Scratch::new();
     let mut got = want.clone();
     for round in 0..5000 {

@@ -1,9 +1,12 @@
 //! The product: what it promises is said at [`gemm()`], how it is computed in `macro_kernel` and `micro`.
 
-mod macro_kernel;
+pub(crate) mod macro_kernel;
 pub(crate) mod micro;
 
+use crate::epilogue::Store;
+use crate::pack::{Left, Panels, Right};
 use crate::par::Par;
+use macro_kernel::{Begin, Job, Region};
 use crate::tuning::{Blocking, Caches};
 use crate::{Backend, Error, Isa, MatMut, MatRef, Real, Req, Scratch};
 
@@ -26,8 +29,49 @@ pub struct Plan<'p> {
     pub blocking: Option<Blocking>,
     /// Who does the work.
     pub par: Par<'p>,
-    /// A thread gets at least this many multiply-adds, or is not woken.
-    pub min_work: usize,
+    /// A thread gets at least this many multiply-adds, or is not woken; `None` is what the kind of threads calls for.
+    pub min_work: Option<usize>,
+    /// Which operands are read where they lie.
+    pub packing: Packing,
+}
+
+/// Which operands of a product are packed, where they need not be: a question of speed alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Packing {
+    /// Those that are read often enough to repay it.
+    #[default]
+    Auto,
+    /// All.
+    Always,
+    /// Only those whose layout the tiles cannot read.
+    Avoid,
+}
+
+impl Packing {
+    /// Up to so many rows of tiles, B is read where it lies.
+    pub(crate) fn b_in_place_tiles(self) -> usize {
+        match self {
+            // The second row of tiles repays the packing.
+            Self::Auto => 1,
+            Self::Always => 0,
+            Self::Avoid => usize::MAX,
+        }
+    }
+
+    /// Whether A is read where it lies, if it can be, by a product with `n` columns.
+    pub(crate) fn a_in_place<T>(self, a: &MatRef<'_, T>, n: usize) -> bool {
+        match self {
+            Self::Auto => {
+                let (rs, cs) = (a.rs().unsigned_abs(), a.cs().unsigned_abs());
+                // Rows at such a distance share a few sets of the first-level cache.
+                let crowded = (rs.max(cs) * size_of::<T>()).is_multiple_of(1024) && a.nrows() > 1;
+                cs == 1 && !crowded && n <= 1024 || a.nrows() == 1
+            }
+            Self::Always => false,
+            Self::Avoid => true,
+        }
+    }
 }
 
 impl Default for Plan<'_> {
@@ -45,8 +89,8 @@ impl<'p> Plan<'p> {
             caches: Caches::detect(),
             blocking: None,
             par: Par::Seq,
-            // About 5 µs of one core: what waking a sleeping thread costs.
-            min_work: 400_000,
+            min_work: None,
+            packing: Packing::Auto,
         }
     }
     /// The same with another backend.
@@ -67,18 +111,21 @@ impl<'p> Plan<'p> {
     /// The same with more threads, or fewer.
     #[must_use]
     pub fn with_par<'q>(self, par: Par<'q>) -> Plan<'q> {
-        let Plan { backend, isa, caches, blocking, min_work, .. } = self;
-        Plan { backend, isa, caches, blocking, par, min_work }
+        let Plan { backend, isa, caches, blocking, min_work, packing, .. } = self;
+        Plan { backend, isa, caches, blocking, par, min_work, packing }
+    }
+    pub(crate) fn min_work(&self) -> usize {
+        self.min_work.unwrap_or_else(|| self.par.min_work())
     }
 
     /// The blocks a product of `T` is cut into.
     pub fn blocking_for<T: Real>(&self) -> Blocking {
-        self.blocking.unwrap_or_else(|| Blocking::from_caches(T::kernel_row(self.isa), self.caches))
+        self.blocking.unwrap_or_else(|| Blocking::from_caches::<T>(T::family(self.isa), self.caches))
     }
 
-    /// Name of the tallest register tile that runs, as in `sgemm_14x32_avx512`.
+    /// Name of the tallest register tile that runs, as in `sgemm_9x48_avx512`.
     pub fn kernel_name<T: Real>(&self) -> String {
-        T::kernel_row(self.isa).name()
+        T::family(self.isa).name::<T>()
     }
 }
 
@@ -154,5 +201,62 @@ pub fn gemm<T: Real>(
     if plan.backend != Backend::Native && k > 0 {
         return crate::backend::gemm(alpha, a, b, beta, c, plan, scratch);
     }
-    macro_kernel::gemm(alpha, a, b, beta, c, plan, scratch)
+    native(alpha, a, b, beta, c, plan, scratch)
+}
+
+/// [`gemm()`] on views that fit.
+fn native<T: Real>(
+    alpha: T,
+    a: MatRef<'_, T>,
+    b: MatRef<'_, T>,
+    beta: T,
+    c: MatMut<'_, T>,
+    plan: &Plan<'_>,
+    scratch: &mut Scratch,
+) -> Result<(), Error> {
+    // A C whose lines run backwards: read both it and the operand that gives its lines the other way round.
+    if c.cs() == -1 && c.ncols() > 1 {
+        return native(alpha, a, b.reverse_cols(), beta, c.reverse_cols(), plan, scratch);
+    }
+    if c.rs() == -1 && c.nrows() > 1 {
+        return native(alpha, a.reverse_rows(), b, beta, c.reverse_rows(), plan, scratch);
+    }
+    let begin = Begin::AtC(beta);
+    // Column-major C: compute the transpose. The factors of each multiply-add change places, which changes nothing if α stays with A; it does
+    // unless it would have to be rounded.
+    if c.cs() != 1 && c.rs() == 1 && c.ncols() > 1 && (alpha == T::ONE || alpha == -T::ONE) {
+        let job = Job { alpha, a: Left::View(b.t()), b: Right::View(a.t()), begin, finish: &Store, region: Region::Whole };
+        return macro_kernel::run(&job, c.t(), plan, scratch);
+    }
+    let job = Job { alpha, a: Left::View(a), b: Right::View(b), begin, finish: &Store, region: Region::Whole };
+    macro_kernel::run(&job, c, plan, scratch)
+}
+
+/// [`gemm()`] with a right operand that was packed before: the same bits, without the packing.
+///
+/// Always this crate's kernels, whatever the plan's backend.
+///
+/// # Errors
+/// As [`gemm()`]; [`Error::Packed`] if `b` was packed for another instruction set.
+pub fn gemm_packed<T: Real>(
+    alpha: T,
+    a: MatRef<'_, T>,
+    b: Panels<'_, T>,
+    beta: T,
+    c: MatMut<'_, T>,
+    plan: &Plan<'_>,
+    scratch: &mut Scratch,
+) -> Result<(), Error> {
+    b.check(plan)?;
+    if b.shape().0 != a.ncols() {
+        let expected = (a.ncols(), b.shape().1);
+        return Err(Error::Shape { what: "the packed operand of a product", expected, found: b.shape() });
+    }
+    c.expect_shape("C of a product", (a.nrows(), b.shape().1))?;
+    if c.is_empty() {
+        return Ok(());
+    }
+    let job =
+        Job { alpha, a: Left::View(a), b: Right::Panels(b), begin: Begin::AtC(beta), finish: &Store, region: Region::Whole };
+    macro_kernel::run(&job, c, plan, scratch)
 }

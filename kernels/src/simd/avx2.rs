@@ -1,6 +1,6 @@
 //! AVX2 and FMA words: 16 registers of 256 bits, edges by masked moves.
 
-use super::{kernel_row, word};
+use super::{tiles, word};
 use core::arch::x86_64::*;
 
 /// Lane masks by sliding: from element `LEN - n` on, n lanes are set and the others clear.
@@ -25,31 +25,46 @@ unsafe fn first_of_4(n: usize) -> __m256i {
 
 word!(
     /// 8 elements of f32.
-    F32x8(__m256) of 8 f32: _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_mul_ps,
+    F32x8(__m256) of 8 f32: _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_mul_ps, _mm256_add_ps,
+        _mm256_div_ps, _mm256_sqrt_ps,
     mul_add(a, b, c) _mm256_fmadd_ps(a, b, c),
+    neg_mul_add _mm256_fnmadd_ps(a, b, c),
+    abs _mm256_andnot_ps(_mm256_set1_ps(-0.0), a),
+    if_negative(yes, no) _mm256_blendv_ps(no, yes, _mm256_cmp_ps::<_CMP_LT_OQ>(a, _mm256_setzero_ps())),
+    any_le _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_LE_OQ>(a, b)) != 0,
+    any_nan _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_UNORD_Q>(a, a)) != 0,
+    prefetch(p) _mm_prefetch::<_MM_HINT_T0>(p.cast()),
     load_first(p, n) {
         // SAFETY: lanes outside the mask are not accessed; n elements from `p` are the caller's promise.
         unsafe { _mm256_maskload_ps(p, first_of_8(n)) }
     },
-    store_first(x, p, n) {
+    store_first(p, n) {
         // SAFETY: as in `load_first`.
-        unsafe { _mm256_maskstore_ps(p, first_of_8(n), x) }
+        unsafe { _mm256_maskstore_ps(p, first_of_8(n), a) }
     }
 );
 word!(
     /// 4 elements of f64.
-    F64x4(__m256d) of 4 f64: _mm256_set1_pd, _mm256_loadu_pd, _mm256_storeu_pd, _mm256_mul_pd,
+    F64x4(__m256d) of 4 f64: _mm256_set1_pd, _mm256_loadu_pd, _mm256_storeu_pd, _mm256_mul_pd, _mm256_add_pd,
+        _mm256_div_pd, _mm256_sqrt_pd,
     mul_add(a, b, c) _mm256_fmadd_pd(a, b, c),
+    neg_mul_add _mm256_fnmadd_pd(a, b, c),
+    abs _mm256_andnot_pd(_mm256_set1_pd(-0.0), a),
+    if_negative(yes, no) _mm256_blendv_pd(no, yes, _mm256_cmp_pd::<_CMP_LT_OQ>(a, _mm256_setzero_pd())),
+    any_le _mm256_movemask_pd(_mm256_cmp_pd::<_CMP_LE_OQ>(a, b)) != 0,
+    any_nan _mm256_movemask_pd(_mm256_cmp_pd::<_CMP_UNORD_Q>(a, a)) != 0,
+    prefetch(p) _mm_prefetch::<_MM_HINT_T0>(p.cast()),
     load_first(p, n) {
         // SAFETY: lanes outside the mask are not accessed; n elements from `p` are the caller's promise.
         unsafe { _mm256_maskload_pd(p, first_of_4(n)) }
     },
-    store_first(x, p, n) {
+    store_first(p, n) {
         // SAFETY: as in `load_first`.
-        unsafe { _mm256_maskstore_pd(p, first_of_4(n), x) }
+        unsafe { _mm256_maskstore_pd(p, first_of_4(n), a) }
     }
 );
 
-// 6 rows by two words: 12 accumulators, 2 words of B, 1 of A and 1 to spare of 16.
-kernel_row!(F32, f32, F32x8, 2, "avx2", [1, 2, 3, 4, 5, 6], "avx2,fma");
-kernel_row!(F64, f64, F64x4, 2, "avx2", [1, 2, 3, 4, 5, 6], "avx2,fma");
+// 6 rows by two words: 12 accumulators, 2 words of B, 1 of A and 1 to spare of 16. For 3 rows, 2 and 1 as many chains side by side
+// as hide the latency of the multiply-add.
+tiles!(F32, f32_tile, f32, F32x8, "avx2", panel 2 [1, 2], tall [1, 2, 3, 4, 5, 6], wide [1 x 4, 2 x 4, 3 x 4, 1 x 8], by_rows 6, "avx2,fma");
+tiles!(F64, f64_tile, f64, F64x4, "avx2", panel 2 [1, 2], tall [1, 2, 3, 4, 5, 6], wide [1 x 4, 2 x 4, 3 x 4, 1 x 8], by_rows 6, "avx2,fma");

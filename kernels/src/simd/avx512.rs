@@ -1,51 +1,58 @@
 //! AVX-512 words: 32 registers of 512 bits, edges by mask registers.
 
-use super::{kernel_row, word};
+use super::{tiles, word};
 use core::arch::x86_64::*;
 
 word!(
     /// 16 elements of f32.
-    F32x16(__m512) of 16 f32: _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_mul_ps,
+    F32x16(__m512) of 16 f32: _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_mul_ps, _mm512_add_ps,
+        _mm512_div_ps, _mm512_sqrt_ps,
     mul_add(a, b, c) _mm512_fmadd_ps(a, b, c),
+    neg_mul_add _mm512_fnmadd_ps(a, b, c),
+    abs _mm512_abs_ps(a),
+    if_negative(yes, no) _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, _mm512_setzero_ps()), no, yes),
+    any_le _mm512_cmp_ps_mask::<_CMP_LE_OQ>(a, b) != 0,
+    any_nan _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, a) != 0,
+    prefetch(p) _mm_prefetch::<_MM_HINT_T0>(p.cast()),
     load_first(p, n) {
         // SAFETY: lanes outside the mask are not accessed; n elements from `p` are the caller's promise.
         unsafe { _mm512_maskz_loadu_ps(((1u32 << n) - 1) as __mmask16, p) }
     },
-    store_first(x, p, n) {
+    store_first(p, n) {
         // SAFETY: as in `load_first`.
-        unsafe { _mm512_mask_storeu_ps(p, ((1u32 << n) - 1) as __mmask16, x) }
+        unsafe { _mm512_mask_storeu_ps(p, ((1u32 << n) - 1) as __mmask16, a) }
     }
 );
 word!(
     /// 8 elements of f64.
-    F64x8(__m512d) of 8 f64: _mm512_set1_pd, _mm512_loadu_pd, _mm512_storeu_pd, _mm512_mul_pd,
+    F64x8(__m512d) of 8 f64: _mm512_set1_pd, _mm512_loadu_pd, _mm512_storeu_pd, _mm512_mul_pd, _mm512_add_pd,
+        _mm512_div_pd, _mm512_sqrt_pd,
     mul_add(a, b, c) _mm512_fmadd_pd(a, b, c),
+    neg_mul_add _mm512_fnmadd_pd(a, b, c),
+    abs _mm512_abs_pd(a),
+    if_negative(yes, no) _mm512_mask_blend_pd(_mm512_cmp_pd_mask::<_CMP_LT_OQ>(a, _mm512_setzero_pd()), no, yes),
+    any_le _mm512_cmp_pd_mask::<_CMP_LE_OQ>(a, b) != 0,
+    any_nan _mm512_cmp_pd_mask::<_CMP_UNORD_Q>(a, a) != 0,
+    prefetch(p) _mm_prefetch::<_MM_HINT_T0>(p.cast()),
     load_first(p, n) {
         // SAFETY: lanes outside the mask are not accessed; n elements from `p` are the caller's promise.
         unsafe { _mm512_maskz_loadu_pd(((1u32 << n) - 1) as __mmask8, p) }
     },
-    store_first(x, p, n) {
+    store_first(p, n) {
         // SAFETY: as in `load_first`.
-        unsafe { _mm512_mask_storeu_pd(p, ((1u32 << n) - 1) as __mmask8, x) }
+        unsafe { _mm512_mask_storeu_pd(p, ((1u32 << n) - 1) as __mmask8, a) }
     }
 );
 
-// 14 rows by two words: 28 accumulators, 2 words of B and 2 to spare of 32; the multiply-add takes A from memory by broadcast.
-kernel_row!(
-    F32,
-    f32,
-    F32x16,
-    2,
-    "avx512",
-    [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14],
+// 9 rows by three words: 27 accumulators, 3 words of B, 1 of A and 1 to spare of 32. With A read where it lies, row by row, 8 rows leave
+// enough general registers for their pointers.
+tiles!(
+    F32, f32_tile, f32, F32x16, "avx512", panel 3 [1, 2, 3],
+    tall [1, 2, 3, 4, 5, 6, 7, 8, 9], wide [1 x 6, 2 x 6, 3 x 6, 4 x 6, 1 x 12, 2 x 12], by_rows 8,
     "avx512f,avx512dq,avx512vl,avx512bw,avx2,fma"
 );
-kernel_row!(
-    F64,
-    f64,
-    F64x8,
-    2,
-    "avx512",
-    [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14],
+tiles!(
+    F64, f64_tile, f64, F64x8, "avx512", panel 3 [1, 2, 3],
+    tall [1, 2, 3, 4, 5, 6, 7, 8, 9], wide [1 x 6, 2 x 6, 3 x 6, 4 x 6, 1 x 12, 2 x 12], by_rows 8,
     "avx512f,avx512dq,avx512vl,avx512bw,avx2,fma"
 );

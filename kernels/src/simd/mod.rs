@@ -12,7 +12,8 @@ pub(crate) mod avx512;
 pub(crate) mod neon;
 pub(crate) mod portable;
 
-use crate::gemm::micro::KernelRow;
+use crate::epilogue::{Activate, AdamStep, Descend, Momentum, ScaleAdd, SlopeMask, Store, Update};
+use crate::gemm::micro::{Family, TileFn, TileKind};
 use crate::{Isa, Real};
 
 /// A vector word of `LEN` elements of type `T`.
@@ -21,7 +22,7 @@ use crate::{Isa, Real};
 /// Every method requires the instruction set of the implementing file; the caller runs inside that file's shell.
 /// `load` and `store` touch `LEN` elements from the pointer, their `_first` twins exactly the first `n ≤ LEN` (the other lanes
 /// are loaded as 0). No alignment is required beyond T's.
-pub(crate) trait Lanes<T>: Copy {
+pub trait Lanes<T>: Copy {
     /// Elements in a word.
     const LEN: usize;
     /// The same element in every lane.
@@ -36,17 +37,49 @@ pub(crate) trait Lanes<T>: Copy {
     unsafe fn store_first(self, p: *mut T, n: usize);
     /// `self · b + c`, rounded once.
     unsafe fn mul_add(self, b: Self, c: Self) -> Self;
+    /// `−self · b + c`, rounded once.
+    unsafe fn neg_mul_add(self, b: Self, c: Self) -> Self;
     /// `self · b`.
     unsafe fn mul(self, b: Self) -> Self;
+    /// `self + b`.
+    unsafe fn add(self, b: Self) -> Self;
+    /// `self / b`.
+    unsafe fn div(self, b: Self) -> Self;
+    /// √self, correctly rounded.
+    unsafe fn sqrt(self) -> Self;
+    /// |self|.
+    unsafe fn abs(self) -> Self;
+    /// Lane by lane: `yes` where self < 0 (not where it is −0 or NaN), else `no`.
+    unsafe fn if_negative(self, yes: Self, no: Self) -> Self;
+    /// Whether self ≤ b in any lane; a NaN on either side counts as no.
+    unsafe fn any_le(self, b: Self) -> bool;
+    /// Asks for the cache line at `p`, which need not be readable, before it is needed. Does nothing where there is no such instruction.
+    unsafe fn prefetch(p: *const T);
+
+    /// Whether no lane is infinite or NaN.
+    #[inline(always)]
+    unsafe fn all_finite(self, infinity: Self) -> bool {
+        // SAFETY: the instruction set is the caller's promise. ∞ ≤ |x| misses NaN, |x| ≤ |x| misses nothing else.
+        unsafe { !infinity.any_le(self.abs()) && !self.any_nan() }
+    }
+    /// Whether any lane is NaN.
+    unsafe fn any_nan(self) -> bool;
 }
 
-/// Implements [`Lanes`] for a register type from its intrinsics; only the edges differ by more than names.
+/// Implements [`Lanes`] for a register type from its intrinsics; only edges and comparisons differ by more than names.
 macro_rules! word {
     (
-        $(#[$doc:meta])* $name:ident($raw:ty) of $len:literal $t:ty: $set:ident, $load:ident, $store:ident, $mul:ident,
+        $(#[$doc:meta])* $name:ident($raw:ty) of $len:literal $t:ty:
+        $set:ident, $load:ident, $store:ident, $mul:ident, $add:ident, $div:ident, $sqrt:ident,
         mul_add($a:ident, $b:ident, $c:ident) $fma:expr,
+        neg_mul_add $fnma:expr,
+        abs $abs:expr,
+        if_negative($yes:ident, $no:ident) $negative:expr,
+        any_le $any_le:expr,
+        any_nan $any_nan:expr,
+        prefetch($pre:ident) $prefetch:expr,
         load_first($p:ident, $n:ident) $load_first:block,
-        store_first($x:ident, $q:ident, $m:ident) $store_first:block
+        store_first($q:ident, $m:ident) $store_first:block
     ) => {
         $(#[$doc])*
         #[derive(Clone, Copy)]
@@ -79,7 +112,7 @@ macro_rules! word {
             #[inline(always)]
             unsafe fn store_first(self, $q: *mut $t, $m: usize) {
                 debug_assert!($m <= Self::LEN);
-                let $x = self.0;
+                let $a = self.0;
                 $store_first
             }
             #[inline(always)]
@@ -89,9 +122,59 @@ macro_rules! word {
                 Self(unsafe { $fma })
             }
             #[inline(always)]
+            unsafe fn neg_mul_add(self, b: Self, c: Self) -> Self {
+                let ($a, $b, $c) = (self.0, b.0, c.0);
+                // SAFETY: as in `splat`.
+                Self(unsafe { $fnma })
+            }
+            #[inline(always)]
             unsafe fn mul(self, b: Self) -> Self {
                 // SAFETY: as in `splat`.
                 Self(unsafe { $mul(self.0, b.0) })
+            }
+            #[inline(always)]
+            unsafe fn add(self, b: Self) -> Self {
+                // SAFETY: as in `splat`.
+                Self(unsafe { $add(self.0, b.0) })
+            }
+            #[inline(always)]
+            unsafe fn div(self, b: Self) -> Self {
+                // SAFETY: as in `splat`.
+                Self(unsafe { $div(self.0, b.0) })
+            }
+            #[inline(always)]
+            unsafe fn sqrt(self) -> Self {
+                // SAFETY: as in `splat`.
+                Self(unsafe { $sqrt(self.0) })
+            }
+            #[inline(always)]
+            unsafe fn abs(self) -> Self {
+                let $a = self.0;
+                // SAFETY: as in `splat`.
+                Self(unsafe { $abs })
+            }
+            #[inline(always)]
+            unsafe fn if_negative(self, yes: Self, no: Self) -> Self {
+                let ($a, $yes, $no) = (self.0, yes.0, no.0);
+                // SAFETY: as in `splat`.
+                Self(unsafe { $negative })
+            }
+            #[inline(always)]
+            unsafe fn any_le(self, b: Self) -> bool {
+                let ($a, $b) = (self.0, b.0);
+                // SAFETY: as in `splat`.
+                unsafe { $any_le }
+            }
+            #[inline(always)]
+            unsafe fn any_nan(self) -> bool {
+                let $a = self.0;
+                // SAFETY: as in `splat`.
+                unsafe { $any_nan }
+            }
+            #[inline(always)]
+            unsafe fn prefetch($pre: *const $t) {
+                // SAFETY: as in `splat`; a prefetch reads nothing.
+                unsafe { $prefetch };
             }
         }
     };
@@ -123,11 +206,19 @@ impl Fused for Emulated {
     }
 }
 
-/// The matrix kernels of an element type: one row of the table an instruction set.
-pub trait HasKernels: Sized {
-    /// The row of `isa`.
+/// The sizes of an element type's register tiles.
+pub trait HasFamily {
+    /// Those of `isa`.
     #[doc(hidden)]
-    fn kernel_row(isa: Isa) -> &'static KernelRow<Self>;
+    fn family(isa: Isa) -> &'static Family;
+}
+
+/// The register tiles of an element type that end in epilogue E. Implemented once for each pair, so that they are compiled in this crate
+/// and not again in every crate that uses it.
+pub trait HasTile<E>: Sized {
+    /// The tile of `rows` rows and `words` words: `None` if `isa` has none of this size.
+    #[doc(hidden)]
+    fn tile(isa: Isa, rows: usize, words: usize, kind: TileKind) -> Option<TileFn<Self, E>>;
 }
 
 /// Emits, for a body `fn body<T: Real, M: Fused>(…)`, the same body compiled for every instruction set and a function that picks
@@ -167,46 +258,117 @@ macro_rules! shells {
 }
 pub(crate) use shells;
 
-/// Emits the table of register tiles of one element type on one instruction set: heights 1 to the number given, each a shell of
-/// [`tile`](crate::gemm::micro::tile) with the features enabled.
-macro_rules! kernel_row {
-    ($row:ident, $t:ty, $lanes:ty, $words:expr, $isa:literal, [$($mr:literal),+ $(,)?] $(, $feature:literal)?) => {
-        pub(crate) static $row: $crate::gemm::micro::KernelRow<$t> = {
-            $(#[target_feature(enable = $feature)])?
-            unsafe fn shell<const MR: usize>(t: &$crate::gemm::micro::Tile<$t>) {
-                // SAFETY: the tile's obligations are the caller's; the features are enabled here.
-                unsafe { $crate::gemm::micro::tile::<$t, $lanes, MR, { $words }>(t) }
-            }
-            $crate::gemm::micro::KernelRow {
-                isa: $isa,
-                nr: $words * <$lanes as $crate::simd::Lanes<$t>>::LEN,
-                tiles: &[$(shell::<$mr>),+],
-            }
+/// Emits the register tiles of one element type on one instruction set, each a shell of [`tile`](crate::gemm::micro::tile) with
+/// the features enabled: `tall` tiles of up to as many rows for every width up to a panel, `wide` ones over several panels for few rows.
+macro_rules! tiles {
+    (
+        $family:ident, $find:ident, $t:ty, $lanes:ty, $isa:literal, panel $pv:literal [$($nv:literal),+],
+        tall [$($mr:literal),+], wide [$($wm:literal x $wv:literal),*], by_rows $by_rows:literal $(, $feature:literal)?
+    ) => {
+        pub(crate) static $family: $crate::gemm::micro::Family = $crate::gemm::micro::Family {
+            isa: $isa,
+            len: <$lanes as $crate::simd::Lanes<$t>>::LEN,
+            panel: $pv,
+            tall: { let all = [$($mr),+]; all[all.len() - 1] },
+            tall_by_rows: $by_rows,
+            wide: &[$(($wm, $wv)),*],
         };
-    };
-}
-pub(crate) use kernel_row;
 
-macro_rules! has_kernels {
-    ($t:ty, $row:ident) => {
-        impl HasKernels for $t {
-            fn kernel_row(isa: Isa) -> &'static KernelRow<Self> {
-                use crate::isa::Kind;
-                match isa.kind() {
-                    Kind::Portable => &portable::$row,
-                    #[cfg(target_arch = "x86_64")]
-                    Kind::Avx2 => &avx2::$row,
-                    #[cfg(target_arch = "x86_64")]
-                    Kind::Avx512 => &avx512::$row,
-                    #[cfg(target_arch = "aarch64")]
-                    Kind::Neon => &neon::$row,
+        pub(crate) fn $find<E: $crate::epilogue::Epilogue<$t>>(
+            rows: usize,
+            words: usize,
+            kind: $crate::gemm::micro::TileKind,
+        ) -> Option<$crate::gemm::micro::TileFn<$t, E>> {
+            use $crate::gemm::micro::{Tile, TileFn, TileKind, tile};
+            $(#[target_feature(enable = $feature)])?
+            unsafe fn shell<const MR: usize, const NV: usize, const BY_ROWS: bool, const NEGATED: bool, E: $crate::epilogue::Epilogue<$t>>(
+                t: &Tile<$t>,
+                e: &E,
+            ) {
+                // SAFETY: the tile's obligations are the caller's; the features are enabled here.
+                unsafe { tile::<$t, $lanes, MR, NV, $pv, BY_ROWS, NEGATED, E>(t, e) }
+            }
+            fn any<const MR: usize, const NV: usize, E: $crate::epilogue::Epilogue<$t>>(kind: TileKind) -> TileFn<$t, E> {
+                // Variants that an epilogue never asks for are not compiled: the conditions are constants.
+                match (kind.by_rows, kind.negated) {
+                    (true, true) if E::BY_ROWS_EXISTS && E::NEGATED_EXISTS => shell::<MR, NV, true, true, E>,
+                    (true, false) if E::BY_ROWS_EXISTS => shell::<MR, NV, true, false, E>,
+                    (false, true) if E::NEGATED_EXISTS => shell::<MR, NV, false, true, E>,
+                    (false, false) => shell::<MR, NV, false, false, E>,
+                    _ => unreachable!("{kind:?} is not asked of this epilogue"),
                 }
+            }
+            $crate::simd::tiles!(@height rows, words, kind, E, [$($mr),+], [$($nv),+]);
+            match (rows, words) {
+                $(($wm, $wv) => Some(any::<$wm, $wv, E>(kind)),)*
+                _ => None,
             }
         }
     };
+    (@height $rows:ident, $words:ident, $kind:ident, $e:ident, [$($mr:literal),+], $nvs:tt) => {
+        match $rows {
+            $($mr => { $crate::simd::tiles!(@width $mr, $words, $kind, $e, $nvs); })+
+            _ => {}
+        }
+    };
+    (@width $mr:literal, $words:ident, $kind:ident, $e:ident, [$($nv:literal),+]) => {
+        match $words {
+            $($nv => return Some(any::<$mr, $nv, $e>($kind)),)+
+            _ => {}
+        }
+    };
 }
-has_kernels!(f32, F32);
-has_kernels!(f64, F64);
+pub(crate) use tiles;
+
+macro_rules! has_kernels {
+    ($t:ty, $family:ident, $find:ident, [$($e:ty),+ $(,)?]) => {
+        impl HasFamily for $t {
+            fn family(isa: Isa) -> &'static Family {
+                use crate::isa::Kind;
+                match isa.kind() {
+                    Kind::Portable => &portable::$family,
+                    #[cfg(target_arch = "x86_64")]
+                    Kind::Avx2 => &avx2::$family,
+                    #[cfg(target_arch = "x86_64")]
+                    Kind::Avx512 => &avx512::$family,
+                    #[cfg(target_arch = "aarch64")]
+                    Kind::Neon => &neon::$family,
+                }
+            }
+        }
+        $(impl<'a> HasTile<$e> for $t {
+            fn tile(isa: Isa, rows: usize, words: usize, kind: TileKind) -> Option<TileFn<Self, $e>> {
+                use crate::isa::Kind;
+                match isa.kind() {
+                    Kind::Portable => portable::$find(rows, words, kind),
+                    #[cfg(target_arch = "x86_64")]
+                    Kind::Avx2 => avx2::$find(rows, words, kind),
+                    #[cfg(target_arch = "x86_64")]
+                    Kind::Avx512 => avx512::$find(rows, words, kind),
+                    #[cfg(target_arch = "aarch64")]
+                    Kind::Neon => neon::$find(rows, words, kind),
+                }
+            }
+        })+
+    };
+}
+
+/// The one list of epilogues: whoever adds one adds it here and to the bounds of [`Real`].
+macro_rules! epilogues {
+    ($t:ty, $family:ident, $find:ident) => {
+        has_kernels!($t, $family, $find, [
+            Store,
+            Activate<'a, $t>,
+            ScaleAdd<'a, $t>,
+            SlopeMask<'a, $t>,
+            Update<'a, $t, AdamStep<$t>>,
+            Update<'a, $t, Momentum<$t>>,
+            Update<'a, $t, Descend<$t>>,
+        ]);
+    };
+}
+epilogues!(f32, F32, f32_tile);
+epilogues!(f64, F64, f64_tile);
 
 #[cfg(test)]
 mod tests {

@@ -1,13 +1,19 @@
 //! NEON words: 32 registers of 128 bits, which every aarch64 CPU has.
 
-use super::{kernel_row, word};
+use super::{tiles, word};
 use core::arch::aarch64::*;
 
 word!(
     /// 4 elements of f32.
-    F32x4(float32x4_t) of 4 f32: vdupq_n_f32, vld1q_f32, vst1q_f32, vmulq_f32,
-    // The intrinsic wants the addend first.
+    F32x4(float32x4_t) of 4 f32: vdupq_n_f32, vld1q_f32, vst1q_f32, vmulq_f32, vaddq_f32, vdivq_f32, vsqrtq_f32,
+    // The intrinsics want the addend first.
     mul_add(a, b, c) vfmaq_f32(c, a, b),
+    neg_mul_add vfmsq_f32(c, a, b),
+    abs vabsq_f32(a),
+    if_negative(yes, no) vbslq_f32(vcltzq_f32(a), yes, no),
+    any_le vmaxvq_u32(vcleq_f32(a, b)) != 0,
+    any_nan vminvq_u32(vceqq_f32(a, a)) == 0,
+    prefetch(_p) (),
     load_first(p, n) {
         // NEON has no masked moves: the edge goes through a word on the stack.
         let mut word = [0.0; 4];
@@ -17,20 +23,26 @@ word!(
             vld1q_f32(word.as_ptr())
         }
     },
-    store_first(x, p, n) {
+    store_first(p, n) {
         let mut word = [0.0; 4];
         // SAFETY: as in `load_first`.
         unsafe {
-            vst1q_f32(word.as_mut_ptr(), x);
+            vst1q_f32(word.as_mut_ptr(), a);
             core::ptr::copy_nonoverlapping(word.as_ptr(), p, n);
         }
     }
 );
 word!(
     /// 2 elements of f64.
-    F64x2(float64x2_t) of 2 f64: vdupq_n_f64, vld1q_f64, vst1q_f64, vmulq_f64,
-    // The intrinsic wants the addend first.
+    F64x2(float64x2_t) of 2 f64: vdupq_n_f64, vld1q_f64, vst1q_f64, vmulq_f64, vaddq_f64, vdivq_f64, vsqrtq_f64,
+    // The intrinsics want the addend first.
     mul_add(a, b, c) vfmaq_f64(c, a, b),
+    neg_mul_add vfmsq_f64(c, a, b),
+    abs vabsq_f64(a),
+    if_negative(yes, no) vbslq_f64(vcltzq_f64(a), yes, no),
+    any_le vmaxvq_u32(vreinterpretq_u32_u64(vcleq_f64(a, b))) != 0,
+    any_nan vminvq_u32(vreinterpretq_u32_u64(vceqq_f64(a, a))) == 0,
+    prefetch(_p) (),
     load_first(p, n) {
         // NEON has no masked moves: the edge goes through a word on the stack.
         let mut word = [0.0; 2];
@@ -40,16 +52,15 @@ word!(
             vld1q_f64(word.as_ptr())
         }
     },
-    store_first(x, p, n) {
+    store_first(p, n) {
         let mut word = [0.0; 2];
         // SAFETY: as in `load_first`.
         unsafe {
-            vst1q_f64(word.as_mut_ptr(), x);
+            vst1q_f64(word.as_mut_ptr(), a);
             core::ptr::copy_nonoverlapping(word.as_ptr(), p, n);
         }
     }
 );
-
 // 8 rows by three words: 24 accumulators, 3 words of B, and the elements of A, of 32 registers.
-kernel_row!(F32, f32, F32x4, 3, "neon", [1, 2, 3, 4, 5, 6, 7, 8], "neon");
-kernel_row!(F64, f64, F64x2, 3, "neon", [1, 2, 3, 4, 5, 6, 7, 8], "neon");
+tiles!(F32, f32_tile, f32, F32x4, "neon", panel 3 [1, 2, 3], tall [1, 2, 3, 4, 5, 6, 7, 8], wide [1 x 6, 2 x 6, 4 x 6, 1 x 12, 2 x 12], by_rows 8, "neon");
+tiles!(F64, f64_tile, f64, F64x2, "neon", panel 3 [1, 2, 3], tall [1, 2, 3, 4, 5, 6, 7, 8], wide [1 x 6, 2 x 6, 4 x 6, 1 x 12, 2 x 12], by_rows 8, "neon");

@@ -1,6 +1,6 @@
 //! Words of plain arrays, which any compiler target can run.
 
-use super::{Lanes, kernel_row};
+use super::{Lanes, tiles};
 use crate::Real;
 
 /// `N` elements in an array.
@@ -45,14 +45,60 @@ impl<T: Real, const N: usize> Lanes<T> for Word<T, N> {
         self
     }
     #[inline(always)]
+    unsafe fn neg_mul_add(mut self, b: Self, c: Self) -> Self {
+        for i in 0..N {
+            self.0[i] = (-self.0[i]).fma_portable(b.0[i], c.0[i]);
+        }
+        self
+    }
+    #[inline(always)]
     unsafe fn mul(mut self, b: Self) -> Self {
         for i in 0..N {
             self.0[i] *= b.0[i];
         }
         self
     }
+    #[inline(always)]
+    unsafe fn add(mut self, b: Self) -> Self {
+        for i in 0..N {
+            self.0[i] += b.0[i];
+        }
+        self
+    }
+    #[inline(always)]
+    unsafe fn div(mut self, b: Self) -> Self {
+        for i in 0..N {
+            self.0[i] = self.0[i] / b.0[i];
+        }
+        self
+    }
+    #[inline(always)]
+    unsafe fn sqrt(self) -> Self {
+        Self(self.0.map(T::sqrt))
+    }
+    #[inline(always)]
+    unsafe fn abs(self) -> Self {
+        Self(self.0.map(T::abs))
+    }
+    #[inline(always)]
+    unsafe fn if_negative(mut self, yes: Self, no: Self) -> Self {
+        for i in 0..N {
+            self.0[i] = if self.0[i] < T::ZERO { yes.0[i] } else { no.0[i] };
+        }
+        self
+    }
+    #[inline(always)]
+    unsafe fn any_le(self, b: Self) -> bool {
+        self.0.iter().zip(&b.0).any(|(a, b)| a <= b)
+    }
+    #[inline(always)]
+    unsafe fn any_nan(self) -> bool {
+        self.0.iter().any(|a| a != a)
+    }
+    #[inline(always)]
+    unsafe fn prefetch(_p: *const T) {}
 }
 
 // Low tiles: the emulated multiply-add is what costs here, and it wants the registers for itself.
-kernel_row!(F32, f32, Word<f32, 8>, 1, "portable", [1, 2, 3, 4]);
-kernel_row!(F64, f64, Word<f64, 4>, 2, "portable", [1, 2, 3, 4]);
+tiles!(F32, f32_tile, f32, Word<f32, 8>, "portable", panel 1 [1], tall [1, 2, 3, 4], wide [1 x 2], by_rows 4);
+tiles!(F64, f64_tile, f64, Word<f64, 4>, "portable", panel 2 [1, 2], tall [1, 2, 3, 4], wide [1 x 4], by_rows 4);

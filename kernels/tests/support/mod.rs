@@ -134,7 +134,7 @@ pub fn plans<'p>(pool: &'p rayon::ThreadPool, blocking: Option<Blocking>) -> imp
         [Par::Seq, Par::Pool(pool)].map(move |par| {
             let mut plan = Plan { blocking, ..Plan::new() }.with_isa(isa).with_par(par);
             // Threads even for tiny matrices.
-            plan.min_work = 1;
+            plan.min_work = Some(1);
             plan
         })
     })
