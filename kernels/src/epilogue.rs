@@ -10,8 +10,7 @@
 //! Every formula stands once, as a function of one word ([`Lanes`]). Register tiles apply it to their accumulators ([`Epilogue`], reached through
 //! [`gemm_with`](crate::gemm_with)); the functions over slices here apply it to memory and are the twins that the fused form must equal in every bit.
 
-use crate::simd::portable::Word;
-use crate::simd::{Fused, Lanes, shells};
+use crate::simd::{Lanes, shells};
 use crate::{Error, Isa, MatMut, MatRef, Real, Unit};
 use core::marker::PhantomData;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -75,26 +74,37 @@ impl<'a, T: Real> Beside<'a, T> {
         Ok(Self { first: m.as_ptr().cast_mut(), rs: m.rs(), _life: PhantomData })
     }
 
+    /// Elements (i, j) to (i, j + n − 1).
+    ///
+    /// # Safety
+    /// The operand was made by [`Beside::write`] and has them; nobody else reaches them meanwhile.
+    #[allow(clippy::mut_from_ref)] // that is what the contract is for
+    pub(crate) unsafe fn row(&self, i: usize, j: usize, n: usize) -> &mut [T] {
+        // SAFETY: the caller's promise; neighbours by construction.
+        unsafe { core::slice::from_raw_parts_mut(self.at(i, j), n) }
+    }
+
     /// An operand that is written.
-    fn write(what: &'static str, mut m: MatMut<'a, T>, shape: (usize, usize)) -> Result<Self, Error> {
+    pub(crate) fn write(what: &'static str, mut m: MatMut<'a, T>, shape: (usize, usize)) -> Result<Self, Error> {
         m.expect_shape(what, shape)?;
         neighbours(what, m.ncols(), m.cs())?;
         Ok(Self { first: m.as_mut_ptr(), rs: m.rs(), _life: PhantomData })
     }
 
-    /// Element (i, j).
-    ///
-    /// # Safety
-    /// The operand has it.
+    /// Where element (i, j) is, if the operand has it.
     #[inline(always)]
-    unsafe fn at(&self, i: usize, j: usize) -> *mut T {
-        // SAFETY: the caller's promise.
-        unsafe { self.first.offset(i as isize * self.rs + j as isize) }
+    fn at(&self, i: usize, j: usize) -> *mut T {
+        // Wrapping: an operand that a rule does not use has no such element, and nobody reads there.
+        self.first.wrapping_offset(i as isize * self.rs + j as isize)
     }
 }
 
 pub(crate) fn neighbours(what: &'static str, ncols: usize, cs: isize) -> Result<(), Error> {
-    if cs == 1 || ncols <= 1 { Ok(()) } else { Err(Error::Layout { what, accepted: "neighbouring columns (a column stride of 1)" }) }
+    if cs == 1 || ncols <= 1 {
+        Ok(())
+    } else {
+        Err(Error::Layout { what, accepted: "neighbouring columns (a column stride of 1)" })
+    }
 }
 
 /// C takes the chain as it is.
@@ -291,7 +301,7 @@ impl<'a, T: Real, U: UpdateRule<T>> Update<'a, T, U> {
     pub(crate) fn new(
         rule: U,
         moments: [Option<MatMut<'a, T>>; 2],
-        c: &mut MatMut<'a, T>,
+        c: &mut MatMut<'_, T>,
         broken: &'a AtomicBool,
     ) -> Result<Self, Error> {
         let shape = c.shape();
@@ -371,10 +381,10 @@ pub trait UpdateRule<T: Real>: Copy + Sync {
 
 /// `y ← f(h + b)` in place, and f′ into `slope` if wanted.
 ///
-/// Shapes: `h` batch×n, `bias` n, `slope` batch×n.
+/// Shapes: `h` batch×n, `bias` n, `slope` batch×n; columns of `h` and `slope` are neighbours.
 ///
 /// # Errors
-/// [`Error::Shape`]; [`Error::Parameter`] for a unit that has no inverse.
+/// [`Error::Shape`]; [`Error::Layout`] for a column stride other than 1; [`Error::Parameter`] for a unit that has no inverse.
 pub fn bias_activate<T: Real>(
     unit: Unit,
     h: MatMut<'_, T>,
@@ -382,52 +392,31 @@ pub fn bias_activate<T: Real>(
     slope: Option<MatMut<'_, T>>,
     isa: Isa,
 ) -> Result<(), Error> {
-    unit.check::<T>()?;
-    let n = h.ncols();
-    if bias.len() != n {
-        return Err(Error::Shape { what: "the bias", expected: (1, n), found: (1, bias.len()) });
-    }
-    match slope {
-        Some(slope) => {
-            slope.expect_shape("the slopes", h.shape())?;
-            activate_keep(isa, unit, h, bias, slope);
-        }
-        None => activate(isa, unit, h, bias),
-    }
+    let finish = Activate::new(unit, bias, slope, h.shape())?;
+    neighbours("the activity", h.ncols(), h.cs())?;
+    activate(isa, &finish, h);
     Ok(())
 }
 
-shells! {
-    fn activate = activate_body(unit: Unit, h: MatMut<'_, T>, bias: &[T])
+shells! { words
+    fn activate = activate_body(finish: &Activate<'_, T>, h: MatMut<'_, T>)
 }
 
 #[inline(always)]
-fn activate_body<T: Real, M: Fused>(unit: Unit, mut h: MatMut<'_, T>, bias: &[T]) {
+fn activate_body<T: Real, V: Lanes<T>>(finish: &Activate<'_, T>, mut h: MatMut<'_, T>) {
     for i in 0..h.nrows() {
-        if let Some(row) = h.row_mut(i) {
-            for (h, &b) in row.iter_mut().zip(bias) {
-                *h = unit.apply(*h + b).0;
+        let row = h.row_mut(i).expect("neighbours: checked by the caller");
+        for j in (0..row.len()).step_by(V::LEN) {
+            let n = V::LEN.min(row.len() - j);
+            let at = row[j..].as_mut_ptr();
+            // SAFETY: the body runs in the shell of V's instruction set; n elements of the row, of the bias and of the slopes start at j.
+            unsafe {
+                if n == V::LEN {
+                    finish.finish::<V, true>(i, j, V::load(at), at, n);
+                } else {
+                    finish.finish::<V, false>(i, j, V::load_first(at, n), at, n);
+                }
             }
-        } else {
-            for (j, &b) in bias.iter().enumerate() {
-                let y = unit.apply(h.get(i, j) + b).0;
-                h.set(i, j, y);
-            }
-        }
-    }
-}
-
-shells! {
-    fn activate_keep = activate_keep_body(unit: Unit, h: MatMut<'_, T>, bias: &[T], slope: MatMut<'_, T>)
-}
-
-#[inline(always)]
-fn activate_keep_body<T: Real, M: Fused>(unit: Unit, mut h: MatMut<'_, T>, bias: &[T], mut slope: MatMut<'_, T>) {
-    for i in 0..h.nrows() {
-        for (j, &b) in bias.iter().enumerate() {
-            let (y, d) = unit.apply(h.get(i, j) + b);
-            h.set(i, j, y);
-            slope.set(i, j, d);
         }
     }
 }
@@ -462,13 +451,13 @@ pub fn adam<T: Real>(step: AdamStep<T>, theta: &mut [T], m: &mut [T], v: &mut [T
     Ok(adam_all(isa, step, theta, m, v, delta))
 }
 
-shells! {
+shells! { words
     fn adam_all = adam_body(step: AdamStep<T>, theta: &mut [T], m: &mut [T], v: &mut [T], delta: &[T]) -> bool
 }
 
 #[inline(always)]
-fn adam_body<T: Real, M: Fused>(step: AdamStep<T>, theta: &mut [T], m: &mut [T], v: &mut [T], delta: &[T]) -> bool {
-    over_slices(step, theta, m, v, delta)
+fn adam_body<T: Real, V: Lanes<T>>(step: AdamStep<T>, theta: &mut [T], m: &mut [T], v: &mut [T], delta: &[T]) -> bool {
+    over_slices::<T, V, _>(step, theta, m, v, delta)
 }
 
 impl<T: Real> UpdateRule<T> for AdamStep<T> {
@@ -490,40 +479,27 @@ impl<T: Real> UpdateRule<T> for AdamStep<T> {
 /// A rule's formula over slices of equal length; returns whether everything watched stayed finite. Moments that the rule does not keep are
 /// empty.
 #[inline(always)]
-fn over_slices<T: Real, U: UpdateRule<T>>(rule: U, theta: &mut [T], m: &mut [T], v: &mut [T], delta: &[T]) -> bool {
-    const AT_ONCE: usize = 8;
+fn over_slices<T: Real, V: Lanes<T>, U: UpdateRule<T>>(rule: U, theta: &mut [T], m: &mut [T], v: &mut [T], delta: &[T]) -> bool {
     let len = theta.len();
     assert!(delta.len() == len && (U::MOMENTS == 0 || m.len() == len) && (U::MOMENTS < 2 || v.len() == len));
-    let mut all = true;
-    let mut from = 0;
-    while from < len {
-        let n = AT_ONCE.min(len - from);
-        // SAFETY: arrays of elements need no instruction set; n ≤ AT_ONCE elements from `from` on lie in each slice that is read or
-        // written, by the assertion above.
+    let [theta, m, v] = [theta, m, v].map(<[T]>::as_mut_ptr);
+    let broken = AtomicBool::new(false);
+    let beside = |first| Beside { first, rs: 0, _life: PhantomData };
+    let update = Update { rule, m: beside(m), v: beside(v), broken: &broken };
+    for j in (0..len).step_by(V::LEN) {
+        let n = V::LEN.min(len - j);
+        // SAFETY: the body runs in the shell of V's instruction set; elements j .. j + n lie in every slice that the rule uses, by the
+        // assertion above.
         unsafe {
-            macro_rules! pass {
-                ($whole:literal) => {{
-                    let at = |p: &mut [T]| p.as_mut_ptr().wrapping_add(from);
-                    let load = |p: *const T| get::<T, Word<T, AT_ONCE>, $whole>(p, n);
-                    let old = load(at(theta));
-                    let old_m = if U::MOMENTS > 0 { load(at(m)) } else { old };
-                    let old_v = if U::MOMENTS > 1 { load(at(v)) } else { old };
-                    let new = rule.word(old, old_m, old_v, load(delta.as_ptr().wrapping_add(from)));
-                    put::<T, _, $whole>(new.theta, at(theta), n);
-                    if U::MOMENTS > 0 {
-                        put::<T, _, $whole>(new.m, at(m), n);
-                    }
-                    if U::MOMENTS > 1 {
-                        put::<T, _, $whole>(new.v, at(v), n);
-                    }
-                    all &= finite::<T, _, U, $whole>(&new, at(theta), at(v), n);
-                }};
+            let delta = delta.as_ptr().add(j);
+            if n == V::LEN {
+                update.finish::<V, true>(0, j, V::load(delta), theta.add(j), n);
+            } else {
+                update.finish::<V, false>(0, j, V::load_first(delta, n), theta.add(j), n);
             }
-            if n == AT_ONCE { pass!(true) } else { pass!(false) }
         }
-        from += n;
     }
-    all
+    !broken.into_inner()
 }
 
 /// One step of gradient descent along `delta` with momentum: `m ← μ m + Δ`, `θ ← θ + η m`.
@@ -537,13 +513,13 @@ pub fn momentum<T: Real>(rate: T, mu: T, theta: &mut [T], m: &mut [T], delta: &[
     Ok(momentum_all(isa, rate, mu, theta, m, delta))
 }
 
-shells! {
+shells! { words
     fn momentum_all = momentum_body(rate: T, mu: T, theta: &mut [T], m: &mut [T], delta: &[T]) -> bool
 }
 
 #[inline(always)]
-fn momentum_body<T: Real, M: Fused>(rate: T, mu: T, theta: &mut [T], m: &mut [T], delta: &[T]) -> bool {
-    over_slices(Momentum { rate, mu }, theta, m, &mut [], delta)
+fn momentum_body<T: Real, V: Lanes<T>>(rate: T, mu: T, theta: &mut [T], m: &mut [T], delta: &[T]) -> bool {
+    over_slices::<T, V, _>(Momentum { rate, mu }, theta, m, &mut [], delta)
 }
 
 /// Gradient descent with momentum, as a rule for tiles.
@@ -579,13 +555,13 @@ pub fn descend<T: Real>(rate: T, theta: &mut [T], delta: &[T], isa: Isa) -> Resu
     Ok(descend_all(isa, rate, theta, delta))
 }
 
-shells! {
+shells! { words
     fn descend_all = descend_body(rate: T, theta: &mut [T], delta: &[T]) -> bool
 }
 
 #[inline(always)]
-fn descend_body<T: Real, M: Fused>(rate: T, theta: &mut [T], delta: &[T]) -> bool {
-    over_slices(Descend { rate }, theta, &mut [], &mut [], delta)
+fn descend_body<T: Real, V: Lanes<T>>(rate: T, theta: &mut [T], delta: &[T]) -> bool {
+    over_slices::<T, V, _>(Descend { rate }, theta, &mut [], &mut [], delta)
 }
 
 /// Plain gradient descent, as a rule for tiles.

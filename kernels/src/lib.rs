@@ -38,7 +38,9 @@ mod unit;
 
 pub use backend::Backend;
 pub use error::Error;
-pub use gemm::{Packing, Plan, gemm, gemm_packed, gemm_scratch};
+pub use gemm::{
+    Finish, Lhs, Packing, Perturbed, Plan, Rhs, Start, Weighed, gemm, gemm_packed, gemm_scratch, gemm_with, gemm_with_scratch,
+};
 pub use isa::Isa;
 pub use mat::{MatMut, MatRef};
 pub use pack::{Orientation, PackedRhs, Panels};

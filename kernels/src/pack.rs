@@ -36,7 +36,7 @@ pub(crate) enum Right<'a, T> {
 /// A matrix that need not exist before it is packed.
 pub(crate) trait Make<T>: Sync {
     fn shape(&self) -> (usize, usize);
-    /// Elements (i, j) to (i, j + out.len() − 1). Each is asked for once a product.
+    /// Elements (i, j) to (i, j + out.len() − 1). May be asked for again, by the same thread or after it.
     fn fill(&self, i: usize, j: usize, out: &mut [T], isa: Isa);
     /// What went wrong meanwhile.
     fn outcome(&self) -> Result<(), Error> {
@@ -81,7 +81,7 @@ impl<T: Real> Left<'_, T> {
 /// Rows of a panel of A at most, in any instruction set.
 const MADE_ROWS: usize = 16;
 /// Elements of a row that are made at a time: a strip stays in L1.
-const MADE_COLS: usize = 128;
+pub(crate) const MADE_COLS: usize = 128;
 
 impl<T: Real> Right<'_, T> {
     pub(crate) fn ncols(&self) -> usize {

@@ -23,7 +23,7 @@
 //!
 //! y/s is used only where |y| ≤ s|u|, so it is bounded by |u| and cannot overflow. `Scale::Limit` is s → 0: r = φ/D everywhere.
 
-use crate::simd::{Fused, shells};
+use crate::simd::{Fused, Lanes, shells};
 use crate::{Error, Isa, MatMut, MatRef, Real, Unit};
 
 /// How an error becomes a nudge.
@@ -55,6 +55,20 @@ pub struct Perturbation {
     pub scale: Scale,
 }
 
+impl Perturbation {
+    /// # Errors
+    /// [`Error::Parameter`] for a slope or scale out of range.
+    pub(crate) fn check<T: Real>(&self) -> Result<(), Error> {
+        self.unit.check::<T>()?;
+        match self.scale {
+            Scale::Finite(s) if !(s >= 0.0 && s.is_finite()) => {
+                Err(Error::Parameter { what: "the scale of the perturbation", value: s, accepted: "at least 0 and finite" })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Writes `r` and `x = D ∘ e` from a layer's activity `y` and scaled error `e`; see the [module](self).
 ///
 /// Shapes: all batch×n; `slope` is f′(h), needed where [`Unit::keeps_slope`] and not read elsewhere. Reads y and e once.
@@ -80,13 +94,7 @@ pub fn perturb<T: Real>(
     isa: Isa,
 ) -> Result<(), Error> {
     let shape = y.shape();
-    p.unit.check::<T>()?;
-    if let Scale::Finite(s) = p.scale
-        && !(s >= 0.0 && s.is_finite())
-    {
-        let accepted = "at least 0 and finite";
-        return Err(Error::Parameter { what: "the scale of the perturbation", value: s, accepted });
-    }
+    p.check::<T>()?;
     e.expect_shape("the error", shape)?;
     r.expect_shape("the perturbation", shape)?;
     x.expect_shape("the weighted error", shape)?;
@@ -129,13 +137,8 @@ pub(crate) fn kept_slope<'a, T>(unit: Unit, slope: Option<MatRef<'a, T>>, y: Mat
     }
 }
 
-shells! {
-    fn first_outside = first_outside_body(p: Perturbation, y: MatRef<'_, T>, slope: MatRef<'_, T>, e: MatRef<'_, T>,
-        r: MatMut<'_, T>, x: MatMut<'_, T>) -> Option<(usize, usize)>
-}
-
-#[inline(always)]
-fn first_outside_body<T: Real, M: Fused>(
+fn first_outside<T: Real>(
+    isa: Isa,
     p: Perturbation,
     y: MatRef<'_, T>,
     slope: MatRef<'_, T>,
@@ -145,44 +148,102 @@ fn first_outside_body<T: Real, M: Fused>(
 ) -> Option<(usize, usize)> {
     let mut outside = None;
     for i in 0..y.nrows() {
-        if let (Some(y), Some(d), Some(e), Some(r), Some(x)) = (y.row(i), slope.row(i), e.row(i), r.row_mut(i), x.row_mut(i)) {
-            for j in 0..y.len() {
-                let one = one(p, y[j], d[j], e[j]);
-                (r[j], x[j]) = (one.r, one.x);
-                if one.outside && outside.is_none() {
-                    outside = Some((i, j));
-                }
-            }
+        let first = if let (Some(y), Some(d), Some(e), Some(r), Some(x)) =
+            (y.row(i), slope.row(i), e.row(i), r.row_mut(i), x.row_mut(i))
+        {
+            perturb_row(isa, p, y, d, e, r, x)
         } else {
+            let mut first = None;
             for j in 0..y.ncols() {
                 let one = one(p, y.get(i, j), slope.get(i, j), e.get(i, j));
                 r.set(i, j, one.r);
                 x.set(i, j, one.x);
-                if one.outside && outside.is_none() {
-                    outside = Some((i, j));
-                }
+                first = first.or(one.outside.then_some(j));
             }
-        }
+            first
+        };
+        outside = outside.or(first.map(|j| (i, j)));
     }
     outside
 }
 
-shells! {
-    fn weigh_all = weigh_all_body(unit: Unit, y: MatRef<'_, T>, slope: MatRef<'_, T>, e: MatRef<'_, T>, x: MatMut<'_, T>)
+shells! { words
+    /// One sample: `r` and `x` from its activities, slopes (where they are kept) and errors. Returns the first unit outside f's range.
+    pub(crate) fn perturb_row = perturb_row_body(p: Perturbation, y: &[T], d: &[T], e: &[T], r: &mut [T], x: &mut [T]) -> Option<usize>
 }
 
 #[inline(always)]
-fn weigh_all_body<T: Real, M: Fused>(unit: Unit, y: MatRef<'_, T>, slope: MatRef<'_, T>, e: MatRef<'_, T>, mut x: MatMut<'_, T>) {
+fn perturb_row_body<T: Real, V: Lanes<T>>(p: Perturbation, y: &[T], d: &[T], e: &[T], r: &mut [T], x: &mut [T]) -> Option<usize> {
+    let n = y.len();
+    assert!(d.len() == n && e.len() == n && r.len() == n && x.len() == n);
+    let whole = match p.unit {
+        Unit::Identity => bent_words::<T, V>(p, 1.0, y, e, r, x),
+        Unit::LeakyRelu { slope } => bent_words::<T, V>(p, slope, y, e, r, x),
+        Unit::Tanh => 0,
+    };
+    let mut outside = None;
+    for j in whole..n {
+        let one = one(p, y[j], d[j], e[j]);
+        (r[j], x[j]) = (one.r, one.x);
+        outside = outside.or(one.outside.then_some(j));
+    }
+    outside
+}
+
+/// The whole words of a row of units of slope `slope` below 0: [`one`] for all lanes at once while no lane comes near the kink, and lane by lane
+/// where one does. Returns how many units are done.
+#[inline(always)]
+fn bent_words<T: Real, V: Lanes<T>>(p: Perturbation, slope: f64, y: &[T], e: &[T], r: &mut [T], x: &mut [T]) -> usize {
+    let done = y.len() / V::LEN * V::LEN;
+    // A little more than s, so that what `reaches_kink` finds in f64 is found here: the product is then rounded, and may be subnormal.
+    let reach = match p.scale {
+        Scale::Finite(s) if p.unit != Unit::Identity => Some(T::from_f64(s * (1.0 + 16.0 * T::UNIT_ROUNDOFF))),
+        _ => None,
+    };
+    for j in (0..done).step_by(V::LEN) {
+        // SAFETY: the body runs in the shell of V's instruction set; all slices hold at least `done` elements, checked by the caller.
+        let near = unsafe {
+            let (one, yw, ew) = (V::splat(T::ONE), V::load(y.as_ptr().add(j)), V::load(e.as_ptr().add(j)));
+            let dw = yw.if_negative(V::splat(T::from_f64(slope)), one);
+            let xw = dw.mul(ew);
+            let (u, same_side) = match p.weighting {
+                Weighting::SlopeSquared => (dw.mul(xw), xw),
+                Weighting::Plain => (ew, yw.if_negative(V::splat(T::from_f64(1.0 / slope)), one).mul(ew)),
+            };
+            xw.store(x.as_mut_ptr().add(j));
+            same_side.store(r.as_mut_ptr().add(j));
+            reach.is_some_and(|s| yw.abs().any_le(V::splat(s).mul_add(u.abs(), V::splat(T::from_f64(T::SMALLEST)))))
+        };
+        if near {
+            for j in j..j + V::LEN {
+                r[j] = self::one(p, y[j], y[j], e[j]).r;
+            }
+        }
+    }
+    done
+}
+
+fn weigh_all<T: Real>(isa: Isa, unit: Unit, y: MatRef<'_, T>, slope: MatRef<'_, T>, e: MatRef<'_, T>, mut x: MatMut<'_, T>) {
     for i in 0..y.nrows() {
         if let (Some(y), Some(d), Some(e), Some(x)) = (y.row(i), slope.row(i), e.row(i), x.row_mut(i)) {
-            for (((x, &y), &d), &e) in x.iter_mut().zip(y).zip(d).zip(e) {
-                *x = unit.slope(y, d) * e;
-            }
+            weigh_row(isa, unit, y, d, e, x);
         } else {
             for j in 0..y.ncols() {
                 x.set(i, j, unit.slope(y.get(i, j), slope.get(i, j)) * e.get(i, j));
             }
         }
+    }
+}
+
+shells! {
+    /// One sample: `x = D ∘ e`.
+    pub(crate) fn weigh_row = weigh_row_body(unit: Unit, y: &[T], d: &[T], e: &[T], x: &mut [T])
+}
+
+#[inline(always)]
+fn weigh_row_body<T: Real, M: Fused>(unit: Unit, y: &[T], d: &[T], e: &[T], x: &mut [T]) {
+    for (((x, &y), &d), &e) in x.iter_mut().zip(y).zip(d).zip(e) {
+        *x = unit.slope(y, d) * e;
     }
 }
 

@@ -3,7 +3,9 @@
 
 mod support;
 
-use gaitprop_kernels::{Blocking, Error, Isa, MatMut, MatRef, Par, Plan, Real, Scratch, gemm, gemm_scratch, reference};
+use gaitprop_kernels::{
+    Blocking, Error, Isa, MatMut, MatRef, Packing, Par, Plan, Real, Scratch, Team, gemm, gemm_scratch, reference,
+};
 use proptest::prelude::*;
 use support::*;
 
@@ -16,6 +18,7 @@ struct Case {
     alpha: f64,
     beta: f64,
     blocking: Option<Blocking>,
+    packing: Packing,
     threads: usize,
     seed: u64,
 }
@@ -26,11 +29,11 @@ fn cases() -> impl Strategy<Value = Case> {
         (size(), size(), size()),
         [any_layout(), any_layout(), any_layout()],
         (scalar(), scalar()),
-        any_blocking(),
+        (any_blocking(), any_packing()),
         1usize..5,
         any::<u64>(),
     )
-        .prop_map(|((m, n, k), layouts, (alpha, beta), blocking, threads, seed)| Case {
+        .prop_map(|((m, n, k), layouts, (alpha, beta), (blocking, packing), threads, seed)| Case {
             m,
             n,
             k,
@@ -38,13 +41,14 @@ fn cases() -> impl Strategy<Value = Case> {
             alpha,
             beta,
             blocking,
+            packing,
             threads,
             seed,
         })
 }
 
 fn check<T: Real>(case: &Case) -> Result<(), TestCaseError> {
-    let Case { m, n, k, layouts, blocking, threads, seed, .. } = *case;
+    let Case { m, n, k, layouts, blocking, packing, threads, seed, .. } = *case;
     let (alpha, beta) = (T::from_f64(case.alpha), T::from_f64(case.beta));
     let mut value = reals::<T>(seed);
     let a = Fenced::new((m, k), layouts[0], &mut value);
@@ -52,8 +56,11 @@ fn check<T: Real>(case: &Case) -> Result<(), TestCaseError> {
     let c = Fenced::new((m, n), layouts[2], || if beta == T::ZERO { T::NAN } else { value() });
     let mut want = c.clone();
     reference::gemm(alpha, a.view(), b.view(), beta, want.view_mut());
-    let pool = pool(threads);
-    for plan in plans(&pool, blocking) {
+    let (pool, team) = (pool(threads), Team::new(threads).unwrap());
+    let with_team =
+        Isa::available().map(|isa| Plan { blocking, min_work: Some(1), ..Plan::new() }.with_isa(isa).with_par(Par::Team(&team)));
+    for plan in plans(&pool, blocking).chain(with_team) {
+        let plan = Plan { packing, ..plan };
         let mut got = c.clone();
         let mut scratch = Scratch::new();
         scratch.reserve(gemm_scratch::<T>(m, n, k, &plan)).unwrap();

@@ -166,12 +166,12 @@ fn by_rows<T: Real>(a: &Left<'_, T>) -> bool {
     matches!(a, Left::View(a) if a.cs() == 1 && a.nrows() > 1 && a.rs() != 1)
 }
 
-/// Scratch for a product of these sizes, whatever the strides of its operands.
-pub(super) fn scratch<T: Real>(m: usize, n: usize, k: usize, plan: &Plan<'_>) -> Req {
+/// Scratch for a product of these sizes, whatever the strides of its operands, with blocks of k of at least `kc`.
+pub(crate) fn scratch_for<T: Real>(m: usize, n: usize, k: usize, plan: &Plan<'_>, kc: usize) -> Req {
     let blocking = plan.blocking_for::<T>();
     let nr = T::family(plan.isa).nr();
     let one = |m: usize, n: usize| {
-        let kb = k.min(blocking.kc());
+        let kb = k.min(blocking.kc().max(kc));
         let nc = blocking.nc().next_multiple_of(nr).saturating_mul(plan.par.threads());
         let b = n.min(nc).div_ceil(nr).saturating_mul(nr).saturating_mul(kb);
         Req::of::<T>(m.saturating_mul(kb)).and(Req::of::<T>(b))

@@ -1,14 +1,16 @@
 //! The product: what it promises is said at [`gemm()`], how it is computed in `macro_kernel` and `micro`.
 
+mod fused;
 pub(crate) mod macro_kernel;
 pub(crate) mod micro;
 
 use crate::epilogue::Store;
 use crate::pack::{Left, Panels, Right};
 use crate::par::Par;
-use macro_kernel::{Begin, Job, Region};
 use crate::tuning::{Blocking, Caches};
 use crate::{Backend, Error, Isa, MatMut, MatRef, Real, Req, Scratch};
+pub use fused::{Finish, Lhs, Perturbed, Rhs, Start, Weighed, gemm_with, gemm_with_scratch};
+use macro_kernel::{Begin, Job, Region};
 
 /// How products are computed: a value that the caller keeps and passes in. Making one asks the CPU what it is; copying is free.
 ///
@@ -131,7 +133,7 @@ impl<'p> Plan<'p> {
 
 /// Scratch that [`gemm`] needs for a product of these sizes, so that it can be reserved beforehand.
 pub fn gemm_scratch<T: Real>(m: usize, n: usize, k: usize, plan: &Plan<'_>) -> Req {
-    let native = macro_kernel::scratch::<T>(m, n, k, plan);
+    let native = macro_kernel::scratch_for::<T>(m, n, k, plan, 0);
     if plan.backend == Backend::Native {
         return native;
     }

@@ -84,7 +84,7 @@ macro_rules! word {
         $(#[$doc])*
         #[derive(Clone, Copy)]
         #[repr(transparent)]
-        pub(crate) struct $name($raw);
+        pub struct $name($raw);
 
         impl $crate::simd::Lanes<$t> for $name {
             const LEN: usize = $len;
@@ -206,8 +206,23 @@ impl Fused for Emulated {
     }
 }
 
-/// The sizes of an element type's register tiles.
-pub trait HasFamily {
+/// An element type's words and the sizes of its register tiles.
+pub trait HasFamily: Sized {
+    /// Words of plain arrays.
+    #[doc(hidden)]
+    type Portable: Lanes<Self>;
+    /// Words of AVX2.
+    #[cfg(target_arch = "x86_64")]
+    #[doc(hidden)]
+    type Avx2: Lanes<Self>;
+    /// Words of AVX-512.
+    #[cfg(target_arch = "x86_64")]
+    #[doc(hidden)]
+    type Avx512: Lanes<Self>;
+    /// Words of NEON.
+    #[cfg(target_arch = "aarch64")]
+    #[doc(hidden)]
+    type Neon: Lanes<Self>;
     /// Those of `isa`.
     #[doc(hidden)]
     fn family(isa: Isa) -> &'static Family;
@@ -221,11 +236,19 @@ pub trait HasTile<E>: Sized {
     fn tile(isa: Isa, rows: usize, words: usize, kind: TileKind) -> Option<TileFn<Self, E>>;
 }
 
-/// Emits, for a body `fn body<T: Real, M: Fused>(…)`, the same body compiled for every instruction set and a function that picks
-/// by [`Isa`]. Rust never contracts `a * b + c` by itself, so every version computes the same bits.
+/// Emits, for a body `fn body<T: Real, M: Fused>(…)` or, after `words`, `fn body<T: Real, V: Lanes<T>>(…)`, the same body compiled for every
+/// instruction set and a function that picks by [`Isa`]. Rust never contracts `a * b + c` by itself, so every version computes the same bits.
 macro_rules! shells {
-    ($(#[$doc:meta])* $vis:vis fn $name:ident = $body:ident ( $($arg:ident : $ty:ty),* $(,)? ) $(-> $ret:ty)?) => {
-        $(#[$doc])*
+    (words $(#[$doc:meta])* $vis:vis fn $name:ident = $body:ident $args:tt $(-> $ret:ty)?) => {
+        $crate::simd::shells!(@emit [$(#[$doc])*] [$vis] $name $body $args [$($ret)?] T::Avx512, T::Avx2, T::Neon, T::Portable);
+    };
+    ($(#[$doc:meta])* $vis:vis fn $name:ident = $body:ident $args:tt $(-> $ret:ty)?) => {
+        $crate::simd::shells!(@emit [$(#[$doc])*] [$vis] $name $body $args [$($ret)?]
+            $crate::simd::Hardware, $crate::simd::Hardware, $crate::simd::Hardware, $crate::simd::Emulated);
+    };
+    (@emit [$($doc:tt)*] [$vis:vis] $name:ident $body:ident ( $($arg:ident : $ty:ty),* $(,)? ) [$($ret:ty)?]
+        $avx512:ty, $avx2:ty, $neon:ty, $portable:ty) => {
+        $($doc)*
         #[allow(clippy::too_many_arguments)]
         $vis fn $name<T: $crate::Real>(isa: $crate::Isa, $($arg: $ty),*) $(-> $ret)? {
             use $crate::isa::Kind;
@@ -233,13 +256,13 @@ macro_rules! shells {
             #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw,avx2,fma")]
             #[allow(clippy::too_many_arguments)]
             fn avx512<T: $crate::Real>($($arg: $ty),*) $(-> $ret)? {
-                $body::<T, $crate::simd::Hardware>($($arg),*)
+                $body::<T, $avx512>($($arg),*)
             }
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
             #[allow(clippy::too_many_arguments)]
             fn avx2<T: $crate::Real>($($arg: $ty),*) $(-> $ret)? {
-                $body::<T, $crate::simd::Hardware>($($arg),*)
+                $body::<T, $avx2>($($arg),*)
             }
             match isa.kind() {
                 #[cfg(target_arch = "x86_64")]
@@ -250,8 +273,8 @@ macro_rules! shells {
                 Kind::Avx2 => unsafe { avx2($($arg),*) },
                 // NEON and its fused multiply-add are part of every aarch64 target: no shell is needed.
                 #[cfg(target_arch = "aarch64")]
-                Kind::Neon => $body::<T, $crate::simd::Hardware>($($arg),*),
-                Kind::Portable => $body::<T, $crate::simd::Emulated>($($arg),*),
+                Kind::Neon => $body::<T, $neon>($($arg),*),
+                Kind::Portable => $body::<T, $portable>($($arg),*),
             }
         }
     };
@@ -321,8 +344,15 @@ macro_rules! tiles {
 pub(crate) use tiles;
 
 macro_rules! has_kernels {
-    ($t:ty, $family:ident, $find:ident, [$($e:ty),+ $(,)?]) => {
+    ($t:ty, $family:ident, $find:ident, [$p:ty, $avx2:ident, $avx512:ident, $neon:ident], [$($e:ty),+ $(,)?]) => {
         impl HasFamily for $t {
+            type Portable = $p;
+            #[cfg(target_arch = "x86_64")]
+            type Avx2 = avx2::$avx2;
+            #[cfg(target_arch = "x86_64")]
+            type Avx512 = avx512::$avx512;
+            #[cfg(target_arch = "aarch64")]
+            type Neon = neon::$neon;
             fn family(isa: Isa) -> &'static Family {
                 use crate::isa::Kind;
                 match isa.kind() {
@@ -355,8 +385,8 @@ macro_rules! has_kernels {
 
 /// The one list of epilogues: whoever adds one adds it here and to the bounds of [`Real`].
 macro_rules! epilogues {
-    ($t:ty, $family:ident, $find:ident) => {
-        has_kernels!($t, $family, $find, [
+    ($t:ty, $family:ident, $find:ident, $words:tt) => {
+        has_kernels!($t, $family, $find, $words, [
             Store,
             Activate<'a, $t>,
             ScaleAdd<'a, $t>,
@@ -367,8 +397,8 @@ macro_rules! epilogues {
         ]);
     };
 }
-epilogues!(f32, F32, f32_tile);
-epilogues!(f64, F64, f64_tile);
+epilogues!(f32, F32, f32_tile, [portable::Word<f32, 8>, F32x8, F32x16, F32x4]);
+epilogues!(f64, F64, f64_tile, [portable::Word<f64, 4>, F64x4, F64x8, F64x2]);
 
 #[cfg(test)]
 mod tests {

@@ -5,7 +5,7 @@ use crate::Real;
 
 /// `N` elements in an array.
 #[derive(Clone, Copy)]
-pub(crate) struct Word<T, const N: usize>([T; N]);
+pub struct Word<T, const N: usize>([T; N]);
 
 // The methods need no instruction set; `unsafe` is the trait's.
 impl<T: Real, const N: usize> Lanes<T> for Word<T, N> {

@@ -1,7 +1,7 @@
 //! Matrices with fences for tests: every element outside a view is a marked NaN, checked afterwards.
 #![allow(dead_code, unreachable_pub, missing_docs)]
 
-use gaitprop_kernels::{Blocking, Isa, MatMut, MatRef, Par, Plan, Real};
+use gaitprop_kernels::{Blocking, Isa, MatMut, MatRef, Packing, Par, Plan, Real};
 use proptest::prelude::*;
 
 /// How a matrix lies in its buffer.
@@ -126,6 +126,25 @@ pub fn first_difference<T: Real>(want: MatRef<'_, T>, got: MatRef<'_, T>) -> Opt
 
 pub fn pool(threads: usize) -> rayon::ThreadPool {
     rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap()
+}
+
+pub fn any_packing() -> impl Strategy<Value = Packing> {
+    proptest::sample::select(&[Packing::Auto, Packing::Always, Packing::Avoid][..])
+}
+
+/// Element by element, whatever the strides.
+pub trait Copy<T> {
+    fn copy(self, from: MatRef<'_, T>);
+}
+
+impl<T: Real> Copy<T> for MatMut<'_, T> {
+    fn copy(mut self, from: MatRef<'_, T>) {
+        for i in 0..from.nrows() {
+            for j in 0..from.ncols() {
+                self.set(i, j, from.get(i, j));
+            }
+        }
+    }
 }
 
 /// Every instruction set of this CPU, alone and with a pool, in the given blocks.
