@@ -56,6 +56,18 @@ impl<T: Real> Left<'_, T> {
         if let Self::Made(a) = self { a.outcome() } else { Ok(()) }
     }
 
+    /// Makes every element of a matrix that is made, and keeps none.
+    pub(crate) fn make_all(&self, isa: Isa) -> Result<(), Error> {
+        let Self::Made(make) = self else { return Ok(()) };
+        let (rows, cols) = make.shape();
+        for i in 0..rows {
+            for j in (0..cols).step_by(MADE_COLS) {
+                make.fill(i, j, &mut [T::ZERO; MADE_COLS][..MADE_COLS.min(cols - j)], isa);
+            }
+        }
+        make.outcome()
+    }
+
     /// Packs `rows` rows from `first` on, elements pc .. pc + kb of each, into one panel of that width, every element multiplied by `alpha`
     /// (rounded once; exact for ±1). All of `out`, rows · kb elements, is written.
     #[allow(clippy::too_many_arguments)]
@@ -134,6 +146,19 @@ fn pack_panel<T: Real>(a: MatRef<'_, T>, width: usize, alpha: T, out: &mut [Mayb
     if kc == 0 {
         return;
     }
+    if rows == width && alpha == T::ONE {
+        // The widths of whole panels and tiles get loops of their own, whose inner copies are a few moves each.
+        macro_rules! by_width {
+            ($($w:literal)+) => {
+                match width {
+                    $($w if a.rs() == 1 => return copy_steps::<T, $w>(a, out),)+
+                    $($w if a.cs() == 1 => return transpose_steps::<T, $w>(a, out),)+
+                    _ => {}
+                }
+            };
+        }
+        by_width!(4 5 6 7 8 9 12 16 24 48);
+    }
     if rows < width {
         for step in out.chunks_exact_mut(width) {
             step[rows..].fill(MaybeUninit::new(T::ZERO));
@@ -170,6 +195,44 @@ fn pack_panel<T: Real>(a: MatRef<'_, T>, width: usize, alpha: T, out: &mut [Mayb
             for (i, o) in step.iter_mut().take(rows).enumerate() {
                 o.write(alpha * a.get(i, k));
             }
+        }
+    }
+}
+
+/// A panel of exactly W rows whose k-steps are neighbours in memory.
+fn copy_steps<T: Real, const W: usize>(a: MatRef<'_, T>, out: &mut [MaybeUninit<T>]) {
+    let (steps, rest) = out.as_chunks_mut::<W>();
+    assert!(rest.is_empty() && a.shape() == (W, steps.len()) && a.rs() == 1);
+    let (first, cs) = (a.as_ptr(), a.cs());
+    for (k, step) in steps.iter_mut().enumerate() {
+        // Far enough ahead to hide the third-level cache.
+        crate::simd::prefetch(first.wrapping_offset((k as isize + 12) * cs));
+        // SAFETY: the W elements of column k are in the view and, with a row stride of 1, side by side (asserted above); an array needs no more
+        // alignment than its elements.
+        *step = unsafe { first.offset(k as isize * cs).cast::<[MaybeUninit<T>; W]>().read() };
+    }
+}
+
+/// A panel of exactly W rows, each of which lies along k: a transposition, a few steps at a time, so that lines are read and written whole.
+fn transpose_steps<T: Real, const W: usize>(a: MatRef<'_, T>, out: &mut [MaybeUninit<T>]) {
+    const AT_ONCE: usize = 8;
+    let (steps, rest) = out.as_chunks_mut::<W>();
+    assert!(rest.is_empty() && a.shape() == (W, steps.len()) && a.cs() == 1);
+    let (first, rs) = (a.as_ptr(), a.rs());
+    let (blocks, tail) = steps.as_chunks_mut::<AT_ONCE>();
+    let done = blocks.len() * AT_ONCE;
+    for (b, block) in blocks.iter_mut().enumerate() {
+        for i in 0..W {
+            // SAFETY: elements b·8 to b·8 + 7 of row i are in the view and, with a column stride of 1, side by side (asserted above).
+            let row = unsafe { first.offset(i as isize * rs).add(b * AT_ONCE).cast::<[MaybeUninit<T>; AT_ONCE]>().read() };
+            for (step, x) in block.iter_mut().zip(row) {
+                step[i] = x;
+            }
+        }
+    }
+    for (k, step) in tail.iter_mut().enumerate() {
+        for (i, o) in step.iter_mut().enumerate() {
+            o.write(a.get(i, done + k));
         }
     }
 }

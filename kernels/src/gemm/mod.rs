@@ -51,29 +51,32 @@ pub enum Packing {
 }
 
 impl Packing {
-    /// Up to so many rows of tiles, B is read where it lies.
-    pub(crate) fn b_in_place_tiles(self) -> usize {
+    /// Whether B, whose columns are neighbours, is read where it lies by so many rows of tiles.
+    pub(crate) fn b_in_place<T>(self, b: &MatRef<'_, T>, row_tiles: usize) -> bool {
         match self {
-            // The second row of tiles repays the packing.
-            Self::Auto => 1,
-            Self::Always => 0,
-            Self::Avoid => usize::MAX,
-        }
-    }
-
-    /// Whether A is read where it lies, if it can be, by a product with `n` columns.
-    pub(crate) fn a_in_place<T>(self, a: &MatRef<'_, T>, n: usize) -> bool {
-        match self {
-            Self::Auto => {
-                let (rs, cs) = (a.rs().unsigned_abs(), a.cs().unsigned_abs());
-                // Rows at such a distance share a few sets of the first-level cache.
-                let crowded = (rs.max(cs) * size_of::<T>()).is_multiple_of(1024) && a.nrows() > 1;
-                cs == 1 && !crowded && n <= 1024 || a.nrows() == 1
-            }
+            Self::Auto => row_tiles <= 1 || (row_tiles <= B_TILES && !crowded(b.rs(), b.nrows(), 8, size_of::<T>())),
             Self::Always => false,
             Self::Avoid => true,
         }
     }
+
+    /// Whether A is read where it lies, if it can be.
+    pub(crate) fn a_in_place<T>(self, a: &MatRef<'_, T>) -> bool {
+        match self {
+            // Down the columns each step is a line of its own, and a page.
+            Self::Auto => a.cs() == 1 || a.nrows() == 1,
+            Self::Always => false,
+            Self::Avoid => true,
+        }
+    }
+}
+
+/// Rows of tiles up to which reading B where it lies beats packing it: about what m = 60 makes on AVX2.
+const B_TILES: usize = 12;
+
+/// Whether more than `ways` lines at this distance fall into the same few sets of a first-level cache.
+fn crowded(stride: isize, lines: usize, ways: usize, size: usize) -> bool {
+    lines > ways && (stride.unsigned_abs() * size).is_multiple_of(512)
 }
 
 impl Default for Plan<'_> {
@@ -120,9 +123,9 @@ impl<'p> Plan<'p> {
         self.min_work.unwrap_or_else(|| self.par.min_work())
     }
 
-    /// The blocks a product of `T` is cut into.
-    pub fn blocking_for<T: Real>(&self) -> Blocking {
-        self.blocking.unwrap_or_else(|| Blocking::from_caches::<T>(T::family(self.isa), self.caches))
+    /// The blocks that a product of `T` with `m` rows and a chain of `k` is cut into.
+    pub fn blocking_of<T: Real>(&self, m: usize, k: usize) -> Blocking {
+        self.blocking.unwrap_or_else(|| Blocking::from_caches::<T>(T::family(self.isa), self.caches, m, k))
     }
 
     /// Name of the tallest register tile that runs, as in `sgemm_9x48_avx512`.
