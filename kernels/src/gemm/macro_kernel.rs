@@ -28,6 +28,12 @@ const STACK_TILE: usize = 9 * 48;
 /// A chain up to this long is not interrupted, however small L1 is (benches/record/blocking.md).
 pub(crate) const ONE_CHAIN: usize = 1024;
 
+/// Panels a thread has at least for it to pack A for itself.
+const OWN_PANELS: usize = 8;
+
+/// Bytes of B packed at a time: its lines are then read several at a time, and are still in L2 when they are used.
+const GROUP_BYTES: usize = 64 << 10;
+
 /// Stands for the height of the tile as a stride: no view is as long.
 const PACKED: isize = isize::MIN;
 
@@ -76,6 +82,9 @@ struct Cut {
     by_rows: bool,
     a: Source,
     b: Source,
+    /// Threads that pack A block by block for themselves; 0 if all pack all of it for all. What another core has packed comes from its cache,
+    /// slowly: 256×1024×1024 on two cores reached 80 % of the peak so, and 94 % otherwise.
+    a_rooms: usize,
 }
 
 /// Rows cut into tiles of nearly equal height: `higher` of them have one row more than `low`, and come first.
@@ -154,11 +163,14 @@ impl Cut {
             1 => (1, false),
             threads => Self::split(&heights, b, (m, n, k), nr, threads, size, plan),
         };
+        // Made operands are made once; with few panels a thread, packing A again for each would cost too much.
+        let own = matches!(job.a, Left::View(_)) && (by_rows || n >= parts * nr * OWN_PANELS || parts == 1);
         Self {
             m,
             n,
             nr,
             nc,
+            a_rooms: if a == Source::Packed && own { parts } else { 0 },
             kc: if E::C_IS_SCRATCH { kc } else { k.max(1) },
             heights,
             block_tiles: if one_block { row_tiles } else { mc / mr }.max(1),
@@ -206,12 +218,22 @@ impl Cut {
         self.nc.saturating_mul(if self.by_rows { 1 } else { self.parts })
     }
 
+    /// Elements of a block of A packed by one thread for itself, up to a boundary.
+    fn a_room<T>(&self, kb: usize) -> usize {
+        let rows = self.block_tiles.saturating_mul(self.heights.highest()).min(self.m);
+        Req::of::<T>(rows.saturating_mul(kb)).bytes() / size_of::<T>()
+    }
+
     /// Elements of A and of B packed at a time.
     fn packed_len<T>(&self, k: usize) -> (usize, usize) {
         let kb = k.min(self.kc);
         // B starts on a boundary of its own.
         let line = |len: usize| Req::of::<T>(len).bytes() / size_of::<T>();
-        let a = if self.a == Source::Packed { self.m.saturating_mul(kb) } else { 0 };
+        let a = match (self.a, self.a_rooms) {
+            (Source::Packed, 0) => self.m.saturating_mul(kb),
+            (Source::Packed, rooms) => self.a_room::<T>(kb).saturating_mul(rooms),
+            _ => 0,
+        };
         let panels = self.n.min(self.columns_at_once()).div_ceil(self.nr);
         let b = match self.b {
             Source::Packed => panels.saturating_mul(self.nr).saturating_mul(kb),
@@ -238,7 +260,10 @@ pub(crate) fn scratch_for<T: Real>(m: usize, n: usize, k: usize, plan: &Plan<'_>
         let up = |n: usize| n.div_ceil(nr).saturating_mul(nr);
         let one_block = n.saturating_mul(k).saturating_mul(size_of::<T>()) <= plan.caches.l3 / 4;
         let at_once = if one_block { usize::MAX } else { up(blocking.nc()).saturating_mul(plan.par.threads()) };
-        Req::of::<T>(m.saturating_mul(kb)).and(Req::of::<T>(up(n).min(at_once).saturating_mul(kb)))
+        // Packed for all, or a block for each thread.
+        let block = m.min(blocking.mc().saturating_add(blocking.mr())).max(1);
+        let a = Req::of::<T>(m.saturating_mul(kb)).or(Req::of::<T>(block.saturating_mul(kb)).times(plan.par.threads()));
+        a.and(Req::of::<T>(up(n).min(at_once).saturating_mul(kb)))
     };
     one(m, n).or(one(n, m))
 }
@@ -285,6 +310,10 @@ fn range((start, len): (usize, usize)) -> Range<usize> {
 /// What the columns of a part have in common; the tiles of the last size asked for are kept.
 struct Column<'s, T, F> {
     kinds: Option<((usize, usize), (TileFn<T, F>, TileFn<T, F>))>,
+    /// Where the thread's own block of A starts.
+    a_room: usize,
+    /// Whether the part has more panels after this one: nothing else is fetched ahead.
+    more: bool,
     begin: Begin<'s, T>,
     finish: &'s F,
     isa: Isa,
@@ -312,36 +341,46 @@ impl<T: Real, E: Epilogue<T>> Stage<'_, T, E> {
     /// Packs what every thread reads: A, and B if the threads share its columns.
     fn pack_for_all(&self, plan: &Plan<'_>) {
         let cut = self.cut;
-        let a = if cut.a == Source::Packed { cut.heights.tiles } else { 0 };
+        let a = if cut.a == Source::Packed && cut.a_rooms == 0 { cut.heights.tiles } else { 0 };
         let b = if cut.b != Source::Prepacked && cut.by_rows { self.nb.div_ceil(cut.nr) } else { 0 };
         let parts = if a + b == 0 { 0 } else { cut.parts };
         plan.par.split(parts, |i| {
             let (first, count) = part(a, parts, i);
-            (first..first + count).for_each(|t| self.pack_a(t, plan));
+            self.pack_a(first..first + count, 0, plan.isa);
             let (first, count) = part(b, parts, i);
-            (first..first + count).for_each(|p| self.pack_b(p, plan));
+            self.pack_b(first..first + count, plan.isa);
         });
     }
 
-    fn pack_a(&self, t: usize, plan: &Plan<'_>) {
-        let (first, rows) = self.cut.heights.tile(t);
-        // SAFETY: each row of tiles is packed by one thread, in `pack_for_all`, before anybody reads it.
-        let room = unsafe { self.rooms.a.part(first * self.kb, rows * self.kb) };
-        self.job.a.pack(first, rows, self.pc, self.kb, self.job.alpha, room, plan.isa);
+    /// Packs rows of tiles, the first row of A going to element `at`.
+    fn pack_a(&self, ts: Range<usize>, at: usize, isa: Isa) {
+        let zero = self.cut.heights.tile(if self.cut.a_rooms == 0 { 0 } else { ts.start }).0;
+        for t in ts {
+            let (first, rows) = self.cut.heights.tile(t);
+            // SAFETY: each row of tiles is packed by one thread, in `pack_for_all`, before anybody reads it; or in `compute` into a room that no
+            // other part has.
+            let room = unsafe { self.rooms.a.part(at + (first - zero) * self.kb, rows * self.kb) };
+            self.job.a.pack(first, rows, self.pc, self.kb, self.job.alpha, room, isa);
+        }
     }
 
-    /// Packs panel `p` of the block if it is not read where it lies.
-    fn pack_b(&self, p: usize, plan: &Plan<'_>) {
+    /// Packs panels of the block, except what is read where it lies.
+    fn pack_b(&self, ps: Range<usize>, isa: Isa) {
         let (nr, len) = (self.cut.nr, self.cut.nr * self.kb);
-        let cols = nr.min(self.nb - p * nr);
-        let at = match self.cut.b {
-            Source::Packed => p * len,
-            Source::InPlace if !self.family.whole_words(cols) => 0,
-            _ => return,
+        if ps.is_empty() || self.cut.b == Source::Prepacked {
+            return;
+        }
+        let last = ps.end - 1;
+        let cols = nr.min(self.nb - last * nr);
+        let (ps, at) = match self.cut.b {
+            Source::InPlace if self.family.whole_words(cols) => return,
+            Source::InPlace => (last..ps.end, 0),
+            _ => (ps.clone(), ps.start * len),
         };
         // SAFETY: each panel is packed by one thread: in `pack_for_all`, or in `compute` by the only part that has its columns.
-        let room = unsafe { self.rooms.b.part(at, len) };
-        self.job.b.pack(self.pc, self.kb, self.jc + p * nr, cols, nr, room, plan.isa);
+        let room = unsafe { self.rooms.b.part(at, ps.len() * len) };
+        let first = ps.start * nr;
+        self.job.b.pack(self.pc, self.kb, self.jc + first, self.nb.min(ps.end * nr) - first, nr, room, isa);
     }
 
     /// Part `i` of the block of C.
@@ -361,10 +400,25 @@ impl<T: Real, E: Epilogue<T>> Stage<'_, T, E> {
             let first = cut.heights.tile(block.start).0;
             let heights = cut.heights.range(&block);
             let (rows, _) = heights.tile(heights.tiles);
-            let mut column = Column { kinds: None, begin, finish, isa: plan.isa };
-            let mut p = ps.start;
-            while p < ps.end {
-                let columns_left = self.nb.min(ps.end * cut.nr) - p * cut.nr;
+            let mut column = Column { kinds: None, a_room: 0, more: false, begin, finish, isa: plan.isa };
+            if cut.a_rooms > 0 {
+                column.a_room = i * cut.a_room::<T>(self.kb);
+                self.pack_a(block.clone(), column.a_room, plan.isa);
+            }
+            let group = (GROUP_BYTES / (cut.nr * self.kb * size_of::<T>()).max(1)).clamp(1, 8);
+            let mut packed = if cut.by_rows || block.start > ts.start { ps.end } else { ps.start };
+            // Threads with rows start at panels of their own. Else the one that ends a panel at the row where another begins would have its caches
+            // fetch, unasked, the lines that the other is just writing.
+            let start = if cut.by_rows { ps.end / cut.parts * i } else { ps.start };
+            let mut p = start;
+            let mut done = 0;
+            while done < ps.len() {
+                if p == ps.end {
+                    p = ps.start;
+                }
+                // Up to the end, or to where the part began.
+                let end = if p < start { start } else { ps.end };
+                let columns_left = self.nb.min(end * cut.nr) - p * cut.nr;
                 // As many panels as the tile spans, if they are there to the last column.
                 let mut heights = heights;
                 let mut span = if columns_left >= cut.span * cut.nr { cut.span } else { 1 };
@@ -375,11 +429,15 @@ impl<T: Real, E: Epilogue<T>> Stage<'_, T, E> {
                         (span, heights) = (2, Heights::new(rows, most));
                     }
                 }
-                if !cut.by_rows && block.start == ts.start {
-                    (p..(p + span).min(ps.end)).for_each(|p| self.pack_b(p, plan));
+                if packed < (p + span).min(ps.end) {
+                    let until = (packed + group.max(span)).min(ps.end);
+                    self.pack_b(packed..until, plan.isa);
+                    packed = until;
                 }
+                column.more = p + span < ps.end;
                 self.column(&mut column, p, span, first, rows, heights);
                 p += span;
+                done += span;
             }
         }
     }
@@ -421,7 +479,7 @@ impl<T: Real, E: Epilogue<T>> Stage<'_, T, E> {
         // SAFETY: `compute` gives each part rows of tiles or panels of its own, and each part runs once: nobody else has this block of C.
         let mut c = unsafe { self.c.alias() }.block(first, self.jc + j, rows, cols);
         let neighbours = c.cs() == 1 || self.c.ncols() == 1;
-        let (a, a_row, a_step) = self.a_at(first, rows);
+        let (a, a_row, a_step) = self.a_at(first, rows, with.a_room);
         let (beta, start, start_rs) = match begin {
             Begin::AtC(beta) => (beta, c.as_ref().as_ptr(), c.rs()),
             Begin::At(beta, s) => (beta, s.block(first, self.jc + j, rows, cols).as_ptr(), s.rs()),
@@ -457,7 +515,7 @@ impl<T: Real, E: Epilogue<T>> Stage<'_, T, E> {
                 tile.a_step = rows as isize;
             }
             let run = if rows == height { high } else { low };
-            if t + tile.count == heights.tiles {
+            if t + tile.count == heights.tiles && with.more {
                 tile.next = Some(b.wrapping_offset(span as isize * b_panel));
             }
             let covered = self.covered(tile.i, rows, tile.j, cols);
@@ -518,14 +576,17 @@ impl<T: Real, E: Epilogue<T>> Stage<'_, T, E> {
     }
 
     /// First element of A in row `i`, from one row to the next, and the stride of the tile ([`PACKED`]: its height).
-    fn a_at(&self, i: usize, rows: usize) -> (*const T, isize, isize) {
+    fn a_at(&self, i: usize, rows: usize, room: usize) -> (*const T, isize, isize) {
         match (&self.job.a, self.cut.a) {
             (Left::View(a), Source::InPlace) if self.kb > 0 => {
                 let a = a.block(i, self.pc, rows, self.kb);
                 (a.as_ptr(), a.rs(), if by_rows(&self.job.a) { a.rs() } else { a.cs() })
             }
             (_, Source::InPlace) => (self.rooms.a.at(0), 0, 0),
-            _ => (self.rooms.a.at(i * self.kb), self.kb as isize, PACKED),
+            _ => {
+                let at = if self.cut.a_rooms == 0 { i * self.kb } else { room };
+                (self.rooms.a.at(at), self.kb as isize, PACKED)
+            }
         }
     }
 

@@ -174,8 +174,9 @@ pub(crate) unsafe fn tile<
         let rows = (index * MR) as isize;
         let (c, start) = (t.c.wrapping_offset(rows * t.rs), t.start.wrapping_offset(rows * t.start_rs));
         let mut a = t.a.wrapping_offset(index as isize * t.a_tile);
-        // What the next tile reads of A follows in memory, or nearly so.
-        let mut ahead = t.a.wrapping_offset((index as isize + 1) * t.a_tile);
+        // What the next tile reads of A; the last one goes back to the first, where the next panel will start. Nothing behind A is fetched: it may be
+        // C, and just being written by another core.
+        let mut ahead = t.a.wrapping_offset(if index + 1 == t.count { 0 } else { index as isize + 1 } * t.a_tile);
         let mut b = t.b;
         let mut next = match t.next {
             Some(next) if t.count - index <= fetchers => next.wrapping_byte_add((fetchers + index - t.count) * share),
@@ -186,10 +187,8 @@ pub(crate) unsafe fn tile<
         unsafe {
             let mut acc = [[V::splat(T::ZERO); NV]; MR];
             for i in 0..MR {
-                // The first and the last element of each row of the tile, long before they are stored.
-                let c = c.wrapping_offset(i as isize * t.rs);
-                prefetch(c);
-                prefetch(c.wrapping_add(t.cols - 1));
+                // The end of each row of the tile, long before it is stored; what lies before it came with the panel before.
+                prefetch(c.wrapping_offset(i as isize * t.rs).wrapping_add(t.cols - 1));
             }
             if t.beta != T::ZERO {
                 let beta = V::splat(t.beta);
@@ -219,8 +218,10 @@ pub(crate) unsafe fn tile<
                 a = a.wrapping_offset(if BY_ROWS { 1 } else { t.a_step });
                 b = b.wrapping_offset(t.b_step);
             }
+            // Read again: kept since the prefetches, the addresses of the rows would be spilled.
+            let rs = core::ptr::read_volatile(&raw const t.rs);
             for (i, row) in acc.iter().enumerate() {
-                let c = c.offset(i as isize * t.rs);
+                let c = c.offset(i as isize * rs);
                 for (v, &word) in row.iter().enumerate() {
                     let (c, i, j) = (c.add(v * V::LEN), t.i + index * MR + i, t.j + v * V::LEN);
                     if v + 1 < NV || whole {
