@@ -14,6 +14,7 @@
 
 use super::Plan;
 use super::micro::{Family, Tile, TileFn, TileKind};
+use super::small::Small;
 use crate::epilogue::{Epilogue, Store};
 use crate::pack::{Left, Right};
 use crate::scratch::Shared;
@@ -188,6 +189,10 @@ pub(crate) fn run<T: Real + HasTile<E>, E: Epilogue<T>>(
     plan: &Plan<'_>,
     scratch: &mut Scratch,
 ) -> Result<(), Error> {
+    if let Some(small) = Small::new(job, &c, plan) {
+        small.run(job, c, scratch.slice::<T>(small.room_len())?, plan.isa);
+        return Ok(());
+    }
     let cut = Cut::new(job, plan);
     let k = job.a.shape().1;
     let (a_len, b_len) = cut.packed_len::<T>(k);

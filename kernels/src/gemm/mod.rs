@@ -2,6 +2,7 @@
 
 pub(crate) mod macro_kernel;
 pub(crate) mod micro;
+pub(crate) mod small;
 
 use crate::epilogue::Store;
 use crate::pack::{Left, Panels, Right};
