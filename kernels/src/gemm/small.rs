@@ -30,8 +30,8 @@ const LONGEST: usize = 1024;
 /// How a small product is computed, but for where its operands are.
 pub(crate) struct Small<T, E> {
     shape: (usize, usize, usize),
-    /// Strides of A, B (none if it comes in panels) and C that this was made for.
-    strides: ((isize, isize), Option<(isize, isize)>, isize),
+    /// What this was made for.
+    strides: Strides,
     /// Rows of tiles, how many of them are the higher ones, and rows of the lower ones.
     row_tiles: usize,
     high_tiles: usize,
@@ -45,6 +45,9 @@ pub(crate) struct Small<T, E> {
     by_rows: bool,
     b: Source,
 }
+
+/// Of A, of B (none if it comes in panels), and of C.
+type Strides = ((isize, isize), Option<(isize, isize)>, (isize, isize));
 
 /// Columns of tiles of one kind.
 struct Columns<T, E> {
@@ -74,7 +77,8 @@ impl<T: Real + HasTile<E>, E: Epilogue<T>> Small<T, E> {
         let Left::View(a) = &job.a else { return None };
         let ((m, k), n) = (a.shape(), job.b.ncols());
         let neighbours = c.cs() == 1 || n == 1;
-        if plan.blocking.is_some() || plan.packing == Packing::Always || job.region != Region::Whole || !neighbours || m * n == 0 {
+        if plan.blocking.is_some() || plan.packing == Packing::Always || job.region != Region::Whole || !neighbours || m * n == 0
+        {
             return None;
         }
         if k > LONGEST || m > LONGEST || n > LONGEST {
@@ -115,7 +119,8 @@ impl<T: Real + HasTile<E>, E: Epilogue<T>> Small<T, E> {
         let (spans, rest) = if span > nr { divide(n, span) } else { (0, n) };
         let (panels, rest) = divide(rest, nr);
         let columns = |count: usize, cols: usize| {
-            let tile = |rows| T::tile(plan.isa, rows, cols.div_ceil(family.len), kind).expect("a tile for every height and width");
+            let tile =
+                |rows| T::tile(plan.isa, rows, cols.div_ceil(family.len), kind).expect("a tile for every height and width");
             let both = || {
                 let low_tile = tile(low);
                 [if high == low { low_tile } else { tile(high) }, low_tile]
@@ -124,7 +129,7 @@ impl<T: Real + HasTile<E>, E: Epilogue<T>> Small<T, E> {
         };
         Some(Self {
             shape: (m, n, k),
-            strides: ((a.rs(), a.cs()), b_strides, c.rs()),
+            strides: ((a.rs(), a.cs()), b_strides, (c.rs(), c.cs())),
             row_tiles,
             high_tiles,
             low,
@@ -135,6 +140,16 @@ impl<T: Real + HasTile<E>, E: Epilogue<T>> Small<T, E> {
             by_rows,
             b,
         })
+    }
+
+    /// Whether it was made for products like this one (of the same plan and α).
+    #[inline]
+    pub(crate) fn fits(&self, job: &Job<'_, T, E>, c: &MatMut<'_, T>) -> bool {
+        let Left::View(a) = &job.a else { return false };
+        let (m, n, k) = self.shape;
+        let b_strides = if let Right::View(b) = &job.b { Some((b.rs(), b.cs())) } else { None };
+        let shapes = a.shape() == (m, k) && (job.b.nrows(), job.b.ncols()) == (k, n) && c.shape() == (m, n);
+        shapes && ((a.rs(), a.cs()), b_strides, (c.rs(), c.cs())) == self.strides
     }
 
     /// Elements of scratch: never more than the blocked loops would take.
@@ -158,10 +173,8 @@ impl<T: Real + HasTile<E>, E: Epilogue<T>> Small<T, E> {
     #[inline]
     pub(crate) fn run(&self, job: &Job<'_, T, E>, mut c: MatMut<'_, T>, room: &mut [MaybeUninit<T>], isa: Isa) {
         let Left::View(a) = job.a else { unreachable!("made for a view") };
-        let (m, n, k) = self.shape;
-        let b_strides = if let Right::View(b) = &job.b { Some((b.rs(), b.cs())) } else { None };
-        assert!(a.shape() == (m, k) && (job.b.nrows(), job.b.ncols()) == (k, n) && c.shape() == (m, n));
-        assert!(((a.rs(), a.cs()), b_strides, c.rs()) == self.strides);
+        let (_, n, k) = self.shape;
+        assert!(self.fits(job, &c), "made for a product of another shape or layout");
         let (a_room, b_room) = room.split_at_mut(self.a_len());
         let (a_first, a_step) = if self.pack_a {
             let mut i = 0;
@@ -180,7 +193,9 @@ impl<T: Real + HasTile<E>, E: Epilogue<T>> Small<T, E> {
         let (b_first, b_step, b_panel) = match (&job.b, self.b) {
             (Right::Panels(b), _) => b.at(0, 0),
             (Right::View(b), Source::Packed) => {
-                for (p, room) in b_room.chunks_exact_mut((self.nr * k).max(1)).take(n.div_ceil(self.nr)).enumerate() {
+                // Without a chain there are no panels.
+                let panels = b_room[..n.next_multiple_of(self.nr) * k].chunks_exact_mut((self.nr * k).max(1));
+                for (p, room) in panels.enumerate() {
                     let cols = self.nr.min(n - p * self.nr);
                     self.copy_panel(*b, p * self.nr, cols, room, isa);
                 }
