@@ -94,7 +94,11 @@ impl<'a, T: Real> Beside<'a, T> {
 }
 
 pub(crate) fn neighbours(what: &'static str, ncols: usize, cs: isize) -> Result<(), Error> {
-    if cs == 1 || ncols <= 1 { Ok(()) } else { Err(Error::Layout { what, accepted: "neighbouring columns (a column stride of 1)" }) }
+    if cs == 1 || ncols <= 1 {
+        Ok(())
+    } else {
+        Err(Error::Layout { what, accepted: "neighbouring columns (a column stride of 1)" })
+    }
 }
 
 /// C takes the chain as it is.

@@ -1,8 +1,8 @@
 //! Aligned memory that the caller owns and lends again and again.
 
 use crate::{Error, Real};
-use core::mem::MaybeUninit;
 use core::marker::PhantomData;
+use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 use std::alloc::{Layout, alloc, dealloc};
 

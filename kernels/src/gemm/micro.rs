@@ -194,7 +194,15 @@ const LINE: usize = 64;
 /// # Safety
 /// As [`TileFn`].
 #[inline(always)]
-unsafe fn step<T: Real, V: Lanes<T>, const MR: usize, const NV: usize, const PV: usize, const BY_ROWS: bool, const NEGATED: bool>(
+unsafe fn step<
+    T: Real,
+    V: Lanes<T>,
+    const MR: usize,
+    const NV: usize,
+    const PV: usize,
+    const BY_ROWS: bool,
+    const NEGATED: bool,
+>(
     t: &Tile<T>,
     a: *const T,
     b: *const T,
