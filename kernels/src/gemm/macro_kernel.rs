@@ -14,12 +14,14 @@
 
 use super::Plan;
 use super::micro::{Family, Tile, TileFn, TileKind};
+use super::small::Small;
 use crate::epilogue::{Epilogue, Store};
 use crate::pack::{Left, Right};
 use crate::scratch::Shared;
 use crate::simd::HasTile;
 use crate::tuning::{part, parts_of};
 use crate::{Error, Isa, MatMut, MatRef, Real, Req, Scratch};
+use core::mem::MaybeUninit;
 use core::ops::Range;
 
 /// The tile that stands in for C where C's columns are not neighbours: room for the largest of any instruction set.
@@ -273,14 +275,39 @@ pub(crate) fn scratch_for<T: Real>(m: usize, n: usize, k: usize, plan: &Plan<'_>
 /// Shapes fit and, unless E is [`Store`], the columns of C and `begin` are neighbours: checked by the callers in `gemm/mod.rs` and `syrk.rs`.
 pub(crate) fn run<T: Real + HasTile<E>, E: Epilogue<T>>(
     job: &Job<'_, T, E>,
-    mut c: MatMut<'_, T>,
+    c: MatMut<'_, T>,
     plan: &Plan<'_>,
     scratch: &mut Scratch,
 ) -> Result<(), Error> {
+    if let Some(small) = Small::new(job, &c, plan) {
+        small.run(job, c, scratch.slice::<T>(small.room_len())?, plan.isa);
+        return Ok(());
+    }
     let cut = Cut::new(job, plan);
+    let (a_len, b_len) = cut.packed_len::<T>(job.a.shape().1);
+    run_cut(job, &cut, c, plan, scratch.slice::<T>(a_len.saturating_add(b_len))?)
+}
+
+/// [`run`] by the blocked loops in memory that holds as much as [`scratch`] says.
+pub(super) fn run_in<T: Real + HasTile<E>, E: Epilogue<T>>(
+    job: &Job<'_, T, E>,
+    c: MatMut<'_, T>,
+    plan: &Plan<'_>,
+    memory: &mut [MaybeUninit<T>],
+) -> Result<(), Error> {
+    run_cut(job, &Cut::new(job, plan), c, plan, memory)
+}
+
+fn run_cut<T: Real + HasTile<E>, E: Epilogue<T>>(
+    job: &Job<'_, T, E>,
+    cut: &Cut,
+    mut c: MatMut<'_, T>,
+    plan: &Plan<'_>,
+    memory: &mut [MaybeUninit<T>],
+) -> Result<(), Error> {
     let k = job.a.shape().1;
     let (a_len, b_len) = cut.packed_len::<T>(k);
-    let memory = scratch.slice::<T>(a_len.saturating_add(b_len))?;
+    let memory = &mut memory[..a_len + b_len];
     let (a_room, b_room) = memory.split_at_mut(a_len);
     let rooms = Rooms { a: Shared::new(a_room), b: Shared::new(b_room) };
     let family = T::family(plan.isa);
@@ -288,7 +315,7 @@ pub(crate) fn run<T: Real + HasTile<E>, E: Epilogue<T>>(
         // k = 0 is one chain of no links: the epilogue still has to run.
         let chunks = parts_of(k, cut.kc).max(1);
         for (index, (pc, kb)) in (0..chunks).map(|p| (p, part(k, chunks, p))) {
-            let stage = Stage { job, cut: &cut, rooms: &rooms, family, pc, kb, jc, nb, c: c.rb() };
+            let stage = Stage { job, cut, rooms: &rooms, family, pc, kb, jc, nb, c: c.rb() };
             stage.pack_for_all(plan);
             let begin = if index == 0 { job.begin } else { Begin::AtC(T::ONE) };
             plan.par.split(cut.parts, |i| {

@@ -1,8 +1,10 @@
 //! The product: what it promises is said at [`gemm()`], how it is computed in `macro_kernel` and `micro`.
 
+pub(crate) mod batched;
 mod fused;
 pub(crate) mod macro_kernel;
 pub(crate) mod micro;
+pub(crate) mod small;
 
 use crate::epilogue::Store;
 use crate::pack::{Left, Panels, Right};
@@ -206,35 +208,35 @@ pub fn gemm<T: Real>(
     if plan.backend != Backend::Native && k > 0 {
         return crate::backend::gemm(alpha, a, b, beta, c, plan, scratch);
     }
-    native(alpha, a, b, beta, c, plan, scratch)
+    let (job, c) = oriented(alpha, a, b, beta, c);
+    macro_kernel::run(&job, c, plan, scratch)
 }
 
-/// [`gemm()`] on views that fit.
-fn native<T: Real>(
+/// [`gemm()`] of views that fit, turned so that C's columns are neighbours if one of its strides allows it.
+#[inline]
+fn oriented<'a, T: Real>(
     alpha: T,
-    a: MatRef<'_, T>,
-    b: MatRef<'_, T>,
+    a: MatRef<'a, T>,
+    b: MatRef<'a, T>,
     beta: T,
-    c: MatMut<'_, T>,
-    plan: &Plan<'_>,
-    scratch: &mut Scratch,
-) -> Result<(), Error> {
+    c: MatMut<'a, T>,
+) -> (Job<'a, T, Store>, MatMut<'a, T>) {
     // A C whose lines run backwards: read both it and the operand that gives its lines the other way round.
     if c.cs() == -1 && c.ncols() > 1 {
-        return native(alpha, a, b.reverse_cols(), beta, c.reverse_cols(), plan, scratch);
+        return oriented(alpha, a, b.reverse_cols(), beta, c.reverse_cols());
     }
     if c.rs() == -1 && c.nrows() > 1 {
-        return native(alpha, a.reverse_rows(), b, beta, c.reverse_rows(), plan, scratch);
+        return oriented(alpha, a.reverse_rows(), b, beta, c.reverse_rows());
     }
     let begin = Begin::AtC(beta);
     // Column-major C: compute the transpose. The factors of each multiply-add change places, which changes nothing if α stays with A; it does
     // unless it would have to be rounded.
-    if c.cs() != 1 && c.rs() == 1 && c.ncols() > 1 && (alpha == T::ONE || alpha == -T::ONE) {
-        let job = Job { alpha, a: Left::View(b.t()), b: Right::View(a.t()), begin, finish: &Store, region: Region::Whole };
-        return macro_kernel::run(&job, c.t(), plan, scratch);
-    }
-    let job = Job { alpha, a: Left::View(a), b: Right::View(b), begin, finish: &Store, region: Region::Whole };
-    macro_kernel::run(&job, c, plan, scratch)
+    let (a, b, c) = if c.cs() != 1 && c.rs() == 1 && c.ncols() > 1 && (alpha == T::ONE || alpha == -T::ONE) {
+        (b.t(), a.t(), c.t())
+    } else {
+        (a, b, c)
+    };
+    (Job { alpha, a: Left::View(a), b: Right::View(b), begin, finish: &Store, region: Region::Whole }, c)
 }
 
 /// [`gemm()`] with a right operand that was packed before: the same bits, without the packing.
