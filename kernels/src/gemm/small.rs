@@ -271,7 +271,7 @@ fn most_bytes(plan: &Plan<'_>) -> usize {
     (plan.caches.l2 / 4).min(128 << 10)
 }
 
-/// Quotient and remainder of numbers below 2³²: half the time that wider ones take, and there are several before the first tile.
+/// Quotient and remainder of numbers below 2³²: many CPUs divide these faster than wider ones, and there are several before the first tile.
 #[inline(always)]
 fn divide(a: usize, b: usize) -> (usize, usize) {
     let (a, b) = (a as u32, b as u32);
