@@ -90,6 +90,26 @@ impl<T: Real> Left<'_, T> {
     }
 }
 
+impl<T: Real> Left<'_, T> {
+    /// Makes the same part row by row, kb elements each, not in panels.
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn make(&self, first: usize, rows: usize, pc: usize, kb: usize, alpha: T, out: &mut [MaybeUninit<T>], isa: Isa) {
+        let Self::Made(make) = self else { unreachable!("a view is packed") };
+        assert_eq!(out.len(), rows * kb);
+        out.fill(MaybeUninit::new(T::ZERO));
+        // SAFETY: every element has just been written.
+        let out = unsafe { core::slice::from_raw_parts_mut(out.as_mut_ptr().cast::<T>(), out.len()) };
+        for (i, row) in out.chunks_exact_mut(kb.max(1)).enumerate() {
+            for (c, piece) in row.chunks_mut(MADE_COLS).enumerate() {
+                make.fill(first + i, pc + c * MADE_COLS, piece, isa);
+                if alpha != T::ONE {
+                    piece.iter_mut().for_each(|x| *x = alpha * *x);
+                }
+            }
+        }
+    }
+}
+
 /// Rows of a panel of A at most, in any instruction set.
 const MADE_ROWS: usize = 16;
 /// Elements of a row that are made at a time: a strip stays in L1.
