@@ -18,6 +18,7 @@
 //! established it. An instruction set is reached only through an [`Isa`], which only detection can make.
 
 mod backend;
+mod copy;
 pub mod epilogue;
 mod error;
 mod gemm;
@@ -32,6 +33,7 @@ pub mod reduce;
 pub mod reference;
 mod scratch;
 mod simd;
+mod strip;
 pub mod trsm;
 mod tuning;
 mod unit;
