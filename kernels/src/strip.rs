@@ -24,6 +24,11 @@ impl<T: Real> Coefficients<T> {
         a.rs().unsigned_abs() == 1 || a.nrows() <= 1 || a.cs() == 1
     }
 
+    /// Rows and steps.
+    pub(crate) fn shape(&self) -> (usize, usize) {
+        (self.rows, self.steps)
+    }
+
     /// `a`, where it lies; see [`Coefficients::readable`].
     pub(crate) fn of(a: MatRef<'_, T>) -> Self {
         let backwards = a.rs() == -1 && a.nrows() > 1;

@@ -3,10 +3,10 @@
 //! ```text
 //!            k →                right-hand sides, in panels as wide as a tile:
 //!        ┌╲                     ┌────┬────┬──┄
-//!        │ ╲   K                │    │    │       X[K]: solved, strip by strip
-//!      i ├──┬╲                  ├────┼────┼──┄
-//!      ↓ │  │ ╲                 │    │    │       each strip of MR unknowns: one tile C ← C − L·X[K], then its own triangle
-//!        │  │  ╲                │    │    │
+//!        │  ╲                   │    │    │       solved
+//!      i ├────╲                 ├────┼────┼──┄
+//!      ↓ │ G  │╲                │    │    │       a group of unknowns: strips of MR; each is one tile C ← C − L·X, then its own triangle
+//!        ├────┴──╲              ├────┼────┼──┄
 //! ```
 //!
 //! Right-hand sides are independent: they are what threads share out. Each thread brings its own into panels (unknown by unknown, right-hand sides
@@ -57,8 +57,12 @@ pub enum Side {
     Right,
 }
 
-/// Unknowns solved before the others are told: a panel of them (12 KiB of f32) stays in L1 beside the strip of the triangle.
-const BLOCK: usize = 192;
+/// Unknowns whose coefficients are packed together where they are packed: whole cache lines of a row, so that rows at a distance cost one
+/// look-up of their page a group and not one a strip.
+const GROUP: usize = 48;
+
+/// Length of a chain that is not interrupted: a strip of coefficients (24 KiB of f32) stays in L1 for all panels.
+const CHAIN: usize = 1024;
 
 /// Right-hand sides that a thread works on at a time, at most: X[K] in L2, each element of the triangle fetched once for all of them.
 const LANES: usize = 128;
@@ -110,15 +114,7 @@ pub fn solve<T: Real>(
     let n = if side == Side::Left { b.nrows() } else { b.ncols() };
     a.expect_shape("the matrix of a triangular solve", (n, n))?;
     if diag == Diag::Stored {
-        for index in 0..n {
-            let pivot = a.get(index, index);
-            if pivot == T::ZERO {
-                return Err(Error::ZeroPivot { index });
-            }
-            if !pivot.is_finite() {
-                return Err(Error::NonFinite { index });
-            }
-        }
+        pivots_divide(&a)?;
     }
     // X·A = B is Aᵀ·Xᵀ = Bᵀ; an upper triangle read backwards is a lower one.
     let (triangle, a, b) = if side == Side::Left { (triangle, a, b) } else { (triangle.t(), a.t(), b.t()) };
@@ -126,6 +122,20 @@ pub fn solve<T: Real>(
         Triangle::Lower => forwards(diag, alpha, a, b, plan, scratch),
         Triangle::Upper => forwards(diag, alpha, a.reverse_rows().reverse_cols(), b.reverse_rows(), plan, scratch),
     }
+}
+
+/// Refuses a diagonal that cannot divide.
+pub(crate) fn pivots_divide<T: Real>(a: &MatRef<'_, T>) -> Result<(), Error> {
+    for index in 0..a.nrows() {
+        let pivot = a.get(index, index);
+        if pivot == T::ZERO {
+            return Err(Error::ZeroPivot { index });
+        }
+        if !pivot.is_finite() {
+            return Err(Error::NonFinite { index });
+        }
+    }
+    Ok(())
 }
 
 /// Scratch that [`solve`] needs for n unknowns and `rhs` right-hand sides.
@@ -155,12 +165,13 @@ struct Cut {
     pieces: usize,
     /// Words of right-hand sides.
     words: usize,
-    /// Unknowns to a block and to a strip.
-    block: usize,
+    /// Unknowns to a group and to a strip, links to a chunk of the chain.
+    group: usize,
     mr: usize,
-    /// Elements of a thread's room, and how many of them hold a strip of the triangle.
+    chain: usize,
+    /// Elements of a thread's room, and how many of them hold packed coefficients.
     room_len: usize,
-    strip_len: usize,
+    packed_len: usize,
 }
 
 impl Cut {
@@ -172,13 +183,14 @@ impl Cut {
         let parts = threads.min(words).max(1);
         let at_once = (LANES / family.len).max(family.panel);
         let pieces = parts * parts_of(words.div_ceil(parts), at_once);
-        let (block, mr) = (BLOCK, family.tall.min(family.tall_by_rows));
-        let (block, mr) = plan.blocking.map_or((block, mr), |b| (b.kc().min(block), b.mr().min(mr)));
-        let strip_len = (mr * block).next_multiple_of(64);
+        let (chain, mr) = (CHAIN, family.tall.min(family.tall_by_rows));
+        let (chain, mr) = plan.blocking.map_or((chain, mr), |b| (b.kc(), b.mr().min(mr)));
+        let group = (GROUP / mr * mr).min(plan.blocking.map_or(GROUP, |b| b.mc())).max(mr);
+        let packed_len = (group * (chain.min(n) + SPILL).max(mr)).next_multiple_of(64);
         let lanes = words.div_ceil(pieces.max(1)) * family.len;
         // Rooms start on lines of their own.
-        let room_len = n.saturating_mul(lanes).saturating_add(strip_len).checked_next_multiple_of(64).unwrap_or(usize::MAX);
-        Self { parts, pieces, words, block, mr, room_len, strip_len }
+        let room_len = n.saturating_mul(lanes).saturating_add(packed_len).checked_next_multiple_of(64).unwrap_or(usize::MAX);
+        Self { parts, pieces, words, group, mr, chain, room_len, packed_len }
     }
 }
 
@@ -202,7 +214,8 @@ pub(crate) fn forwards<T: Real>(
     plan.par.split(cut.parts, |thread| {
         // SAFETY: each part has a room of its own, and each runs once.
         let room = unsafe { rooms.part(thread * cut.room_len, cut.room_len) };
-        let (strip, room) = room.split_at_mut(cut.strip_len);
+        let (packed, room) = room.split_at_mut(cut.packed_len);
+        let packed = zeroed(packed);
         let (first, count) = part(cut.pieces, cut.parts, thread);
         for piece in first..first + count {
             let (word, words) = part(cut.words, cut.pieces, piece);
@@ -213,7 +226,7 @@ pub(crate) fn forwards<T: Real>(
             // SAFETY: pieces are disjoint columns of B, and each belongs to one part.
             let x = unsafe { b.alias() }.cols(at, lanes);
             let lanes = zeroed(&mut room[..n * words * len]);
-            Piece { l, diag, cut: &cut, isa: plan.isa, packing: plan.packing, words }.solve(alpha, x, lanes, zeroed(strip));
+            Piece { l, diag, cut: &cut, isa: plan.isa, packing: plan.packing, words }.solve(alpha, x, lanes, packed);
         }
     });
     Ok(())
@@ -236,7 +249,7 @@ impl<T: Real> Piece<'_, T> {
         near_equal(self.words, family.panel).map(|(word, words)| (word * family.len, words * family.len))
     }
 
-    fn solve(&self, alpha: T, mut x: MatMut<'_, T>, room: &mut [T], strip: &mut [T]) {
+    fn solve(&self, alpha: T, mut x: MatMut<'_, T>, room: &mut [T], packed: &mut [T]) {
         let (n, rhs) = x.shape();
         for (first, lanes) in self.panels() {
             let panel = &mut room[n * first..n * (first + lanes)];
@@ -247,18 +260,35 @@ impl<T: Real> Piece<'_, T> {
                 panel.iter_mut().for_each(|v| *v = alpha * *v);
             }
         }
-        for (k0, count) in near_equal(n, self.cut.block) {
-            for (at, rows) in near_equal(count, self.cut.mr) {
-                self.update(k0 + at, rows, k0, at, room, strip);
-                let own = self.l.block(k0 + at, k0 + at, rows, rows);
-                for (first, lanes) in self.panels() {
-                    let x = &mut room[n * first + (k0 + at) * lanes..][..rows * lanes];
-                    own_triangle(self.isa, own, self.diag, x, lanes);
+        for (g0, unknowns) in near_equal(n, self.cut.group) {
+            for (k0, count) in near_equal(g0, self.cut.chain) {
+                let l = self.l.block(g0, k0, unknowns, count);
+                if self.in_place(&l) {
+                    for (at, rows) in near_equal(unknowns, self.cut.mr) {
+                        self.update(g0 + at, k0, Coefficients::of(l.rows(at, rows)), room);
+                    }
+                } else {
+                    self.pack(l, packed);
+                    for (at, rows) in near_equal(unknowns, self.cut.mr) {
+                        self.update(g0 + at, k0, Coefficients::of(self.packed(packed, at, rows, count)), room);
+                    }
                 }
             }
-            let next = k0 + count;
-            for (at, rows) in near_equal(n - next, self.cut.mr) {
-                self.update(next + at, rows, k0, count, room, strip);
+            for (at, rows) in near_equal(unknowns, self.cut.mr) {
+                let i = g0 + at;
+                let l = self.l.block(i, g0, rows, at);
+                if at > 0 && Coefficients::readable(&l) {
+                    self.update(i, g0, Coefficients::of(l), room);
+                } else if at > 0 {
+                    let strip = &mut packed[..rows * at];
+                    copy(self.isa, l, MatMut::strided(strip, 0, (rows, at), (1, rows as isize)).expect("rows × at elements"));
+                    let strip = MatRef::strided(packed, 0, (rows, at), (1, rows as isize)).expect("rows × at elements");
+                    self.update(i, g0, Coefficients::of(strip), room);
+                }
+                let own = self.l.block(i, i, rows, rows);
+                for (first, lanes) in self.panels() {
+                    own_triangle(self.isa, own, self.diag, &mut room[n * first + i * lanes..][..rows * lanes], lanes);
+                }
             }
         }
         for (first, lanes) in self.panels() {
@@ -269,40 +299,101 @@ impl<T: Real> Piece<'_, T> {
         }
     }
 
-    /// Tells unknowns i .. i + rows of the solved ones k0 .. k0 + count.
-    fn update(&self, i: usize, rows: usize, k0: usize, count: usize, room: &mut [T], strip: &mut [T]) {
-        if count == 0 {
+    /// Packs a group's coefficients strip by strip, MR elements a step; see [`Piece::packed`].
+    fn pack(&self, l: MatRef<'_, T>, packed: &mut [T]) {
+        let (unknowns, count) = l.shape();
+        let room = count + SPILL;
+        if l.rs().unsigned_abs() != 1 {
+            for (at, rows) in near_equal(unknowns, self.cut.mr) {
+                let strip = &mut packed[at * room..][..rows * count];
+                let strip = MatMut::strided(strip, 0, (rows, count), (1, rows as isize)).expect("rows × count elements");
+                copy(self.isa, l.rows(at, rows), strip);
+            }
             return;
         }
-        let n = self.l.nrows();
-        let l = self.l.block(i, k0, rows, count);
-        let a = if Coefficients::readable(&l) && self.in_place(&l) {
-            Coefficients::of(l)
-        } else {
-            let packed = &mut strip[..rows * count];
-            copy(self.isa, l, MatMut::strided(packed, 0, (rows, count), (1, rows as isize)).expect("rows × count elements"));
-            Coefficients::of(MatRef::strided(packed, 0, (rows, count), (1, rows as isize)).expect("rows × count elements"))
-        };
+        // Step by step, all strips of a step: the elements of a step are neighbours, in memory's order here.
+        let backwards = l.rs() == -1;
+        let steps = if backwards { l.reverse_rows().t() } else { l.t() };
+        let mut strips = [(0, 0, 0); GROUP];
+        let number = parts_of(unknowns, self.cut.mr);
+        for (strip, (at, rows)) in strips.iter_mut().zip(near_equal(unknowns, self.cut.mr)) {
+            *strip = (if backwards { unknowns - at - rows } else { at }, at * room, rows);
+        }
+        assert!(steps.cs() == 1 || unknowns == 1);
+        // A few steps at a time, so that all strips find their pages looked up.
+        for first in (0..count).step_by(AHEAD) {
+            let some = AHEAD.min(count - first);
+            for &(from, to, rows) in &strips[..number] {
+                let src = steps.block(first, from, some, rows).as_ptr();
+                let dst = &mut packed[to + first * rows..to + (first + some) * rows + SPILL];
+                let beyond = unknowns - from >= SPILL;
+                // SAFETY: `steps` holds these `some` steps of `rows` neighbours, SPILL neighbours if that many unknowns follow; `dst` holds some · rows + SPILL.
+                unsafe { pack_steps(src, steps.rs(), dst.as_mut_ptr(), rows, some, beyond) };
+            }
+        }
+    }
+
+    /// What [`Piece::pack`] has made of rows at .. at + rows: it starts at element at · (count + SPILL), each step in memory's order.
+    fn packed<'p>(&self, packed: &'p [T], at: usize, rows: usize, count: usize) -> MatRef<'p, T> {
+        let (first, rs) = if self.l.rs() == -1 { (rows - 1, -1) } else { (0, 1) };
+        MatRef::strided(packed, at * (count + SPILL) + first, (rows, count), (rs, rows as isize)).expect("packed by `pack`")
+    }
+
+    /// Tells the unknowns from i on, as many as `a` has rows, of the solved ones from k0 on, as many as `a` has steps.
+    fn update(&self, i: usize, k0: usize, a: Coefficients<T>, room: &mut [T]) {
+        let (n, (rows, count)) = (self.l.nrows(), a.shape());
         for (first, lanes) in self.panels() {
             let panel = &mut room[n * first..n * (first + lanes)];
             // The solved unknowns all lie before, the open ones behind.
             let (solved, open) = panel.split_at_mut(i * lanes);
             let (solved, open) = (&solved[k0 * lanes..(k0 + count) * lanes], &mut open[..rows * lanes]);
-            // SAFETY: the triangle is borrowed by `self`, a packed strip by this function. `solved` has count × lanes elements, `open` rows × lanes, whole words; they
-            // are disjoint slices, and the triangle is another matrix.
+            // SAFETY: `a` was made from the triangle, which `self` borrows, or from the packed strip, which the caller does. `solved` has count × lanes
+            // elements, `open` rows × lanes, whole words; they are disjoint slices, and neither is part of `a`.
             unsafe { subtract(self.isa, a, solved.as_ptr(), lanes as isize, open.as_mut_ptr(), lanes as isize, lanes) };
         }
     }
 
-    /// Whether a strip that can be read where it lies is.
+    /// Whether a group is read where it lies.
     fn in_place(&self, l: &MatRef<'_, T>) -> bool {
+        // Steps at a distance cost a look-up of their page each, every time they are read; along rows the tile reads line after line, unless the rows
+        // share a few sets of the first-level cache.
+        let crowded = (l.rs().unsigned_abs() * size_of::<T>()).is_multiple_of(1024) && l.nrows() > 1;
         match self.packing {
             Packing::Always => false,
-            Packing::Avoid => true,
-            // Steps at such a distance share a few sets of the first-level cache.
-            Packing::Auto => {
-                let far = l.rs().unsigned_abs().max(l.cs().unsigned_abs()) * size_of::<T>();
-                !far.is_multiple_of(1024) || l.ncols() < 16
+            Packing::Avoid => Coefficients::readable(l),
+            Packing::Auto => Coefficients::readable(l) && (self.words <= T::family(self.isa).panel || l.cs() == 1 && !crowded),
+        }
+    }
+}
+
+/// Elements that the packing of a strip may write too many.
+const SPILL: usize = 8;
+
+/// Steps packed for all strips before the next ones, which are fetched meanwhile: fewer than pages are kept looked up.
+const AHEAD: usize = 32;
+
+/// Packs `count` steps of `rows` neighbours each, `s` apart, one behind the other.
+///
+/// # Safety
+/// These elements may be read, and SPILL of each step if `beyond`; count · rows + SPILL elements of `dst` may be written.
+unsafe fn pack_steps<T: Real>(src: *const T, s: isize, dst: *mut T, rows: usize, count: usize, beyond: bool) {
+    // Moves of a fixed length are cheap; what is too much the next step overwrites, or nobody reads.
+    for k in 0..count {
+        // SAFETY: the caller's promise; arrays need no more alignment than their elements. A prefetch reads nothing.
+        unsafe {
+            let (from, to) = (src.offset(k as isize * s), dst.add(k * rows));
+            #[cfg(all(target_arch = "x86_64", not(miri)))]
+            core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(from.wrapping_offset(AHEAD as isize * s).cast());
+            if beyond && rows <= SPILL {
+                *to.cast::<[T; SPILL]>() = *from.cast::<[T; SPILL]>();
+            } else if (4..=8).contains(&rows) {
+                let (low, high) = (*from.cast::<[T; 4]>(), *from.add(rows - 4).cast::<[T; 4]>());
+                *to.cast::<[T; 4]>() = low;
+                *to.add(rows - 4).cast::<[T; 4]>() = high;
+            } else {
+                for i in 0..rows {
+                    *to.add(i) = *from.add(i);
+                }
             }
         }
     }
