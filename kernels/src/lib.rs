@@ -18,6 +18,7 @@
 //! established it. An instruction set is reached only through an [`Isa`], which only detection can make.
 
 mod backend;
+pub mod cholesky;
 mod copy;
 pub mod epilogue;
 mod error;
@@ -34,6 +35,8 @@ pub mod reference;
 mod scratch;
 mod simd;
 mod strip;
+pub mod symm;
+pub mod syrk;
 pub mod trsm;
 mod tuning;
 mod unit;

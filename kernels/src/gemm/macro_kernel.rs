@@ -219,6 +219,24 @@ struct Rooms<'a, T> {
     b: Shared<'a, T>,
 }
 
+/// (start, length) of part `i` of `parts` runs of `len` pieces that differ in weight: nearly equal in sum.
+fn share(len: usize, parts: usize, i: usize, weight: impl Fn(usize) -> usize) -> (usize, usize) {
+    let total: usize = (0..len).map(&weight).sum();
+    // The first piece whose middle lies beyond i parts of the whole.
+    let cut = |i: usize| {
+        let mut sum = 0;
+        (0..len)
+            .find(|&p| {
+                let w = weight(p);
+                sum += w;
+                (2 * sum - w) as u128 * parts as u128 >= 2 * total as u128 * i as u128
+            })
+            .unwrap_or(len)
+    };
+    let (from, to) = (if i == 0 { 0 } else { cut(i) }, if i + 1 == parts { len } else { cut(i + 1) });
+    (from, to - from)
+}
+
 /// One block of columns and of the chain.
 struct Stage<'a, T, E> {
     job: &'a Job<'a, T, E>,
@@ -275,10 +293,18 @@ impl<T: Real, E: Epilogue<T>> Stage<'_, T, E> {
     {
         let cut = self.cut;
         let panels = self.nb.div_ceil(cut.nr);
-        let ((t0, ts), (p0, ps)) = if cut.by_rows {
-            (part(cut.row_tiles, cut.parts, i), (0, panels))
-        } else {
-            ((0, cut.row_tiles), part(panels, cut.parts, i))
+        let ((t0, ts), (p0, ps)) = match self.job.region {
+            Region::Whole if cut.by_rows => (part(cut.row_tiles, cut.parts, i), (0, panels)),
+            Region::Whole => ((0, cut.row_tiles), part(panels, cut.parts, i)),
+            // Equal areas: what is wanted of a row of tiles ends at the diagonal, what is wanted of a panel begins there.
+            Region::Lower { .. } if cut.by_rows => {
+                let wide = |t: usize| (cut.tile_rows(t).0 + cut.tile_rows(t).1).saturating_sub(self.jc).min(self.nb);
+                (share(cut.row_tiles, cut.parts, i, wide), (0, panels))
+            }
+            Region::Lower { .. } => {
+                let high = |p: usize| cut.m.saturating_sub(self.jc + p * cut.nr);
+                ((0, cut.row_tiles), share(panels, cut.parts, i, high))
+            }
         };
         for block in (t0..t0 + ts).step_by(cut.block_tiles) {
             let block_end = (block + cut.block_tiles).min(t0 + ts);
