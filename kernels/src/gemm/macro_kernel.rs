@@ -362,6 +362,24 @@ struct Rooms<'a, T> {
     b: Shared<'a, T>,
 }
 
+/// (start, length) of part `i` of `parts` runs of `len` pieces that differ in weight: nearly equal in sum.
+fn share(len: usize, parts: usize, i: usize, weight: impl Fn(usize) -> usize) -> (usize, usize) {
+    let total: usize = (0..len).map(&weight).sum();
+    // The first piece whose middle lies beyond i parts of the whole.
+    let cut = |i: usize| {
+        let mut sum = 0;
+        (0..len)
+            .find(|&p| {
+                let w = weight(p);
+                sum += w;
+                (2 * sum - w) as u128 * parts as u128 >= 2 * total as u128 * i as u128
+            })
+            .unwrap_or(len)
+    };
+    let (from, to) = (if i == 0 { 0 } else { cut(i) }, if i + 1 == parts { len } else { cut(i + 1) });
+    (from, to - from)
+}
+
 /// One block of columns and of the chain.
 struct Stage<'a, T, E> {
     job: &'a Job<'a, T, E>,
@@ -430,10 +448,20 @@ impl<T: Real, E: Epilogue<T>> Stage<'_, T, E> {
     {
         let cut = self.cut;
         let panels = self.nb.div_ceil(cut.nr);
-        let (ts, ps) = match (cut.parts, cut.by_rows) {
-            (1, _) => (0..cut.heights.tiles, 0..panels),
-            (parts, true) => (range(part(cut.heights.tiles, parts, i)), 0..panels),
-            (parts, false) => (0..cut.heights.tiles, range(part(panels, parts, i))),
+        let (rows, columns) = (0..cut.heights.tiles, 0..panels);
+        let (ts, ps) = match (cut.parts, cut.by_rows, self.job.region) {
+            (1, ..) => (rows, columns),
+            (parts, true, Region::Whole) => (range(part(cut.heights.tiles, parts, i)), columns),
+            (parts, false, Region::Whole) => (rows, range(part(panels, parts, i))),
+            // Equal areas: what is wanted of a row of tiles ends at the diagonal, what is wanted of a panel begins there.
+            (parts, true, Region::Lower { .. }) => {
+                let wide = |t: usize| (cut.heights.tile(t).0 + cut.heights.tile(t).1).saturating_sub(self.jc).min(self.nb);
+                (range(share(cut.heights.tiles, parts, i, wide)), columns)
+            }
+            (parts, false, Region::Lower { .. }) => {
+                let high = |p: usize| cut.m.saturating_sub(self.jc + p * cut.nr);
+                (rows, range(share(panels, parts, i, high)))
+            }
         };
         for block in ts.clone().step_by(cut.block_tiles) {
             let block = block..(block + cut.block_tiles).min(ts.end);
@@ -543,13 +571,14 @@ impl<T: Real, E: Epilogue<T>> Stage<'_, T, E> {
             j: self.jc + j,
             next: None,
         };
-        let singly = !neighbours || self.job.region != Region::Whole;
         let mut t = 0;
         while t < heights.tiles {
-            // All tiles of one height at once, unless each has to be looked at.
             let (i, rows) = heights.tile(t);
             let until = if t < heights.higher { heights.higher } else { heights.tiles };
-            tile.count = if singly { 1 } else { until - t };
+            // All tiles of one height at once, unless each has to be looked at: below one that is wanted whole all are.
+            let covered = self.covered(tile.i, rows, tile.j, cols);
+            let directly = neighbours && covered == Covered::All;
+            tile.count = if directly { until - t } else { 1 };
             tile.a_tile = rows as isize * a_row;
             if a_step == PACKED {
                 tile.a_step = rows as isize;
@@ -558,8 +587,7 @@ impl<T: Real, E: Epilogue<T>> Stage<'_, T, E> {
             if t + tile.count == heights.tiles && with.more {
                 tile.next = Some(b.wrapping_offset(span as isize * b_panel));
             }
-            let covered = self.covered(tile.i, rows, tile.j, cols);
-            if neighbours && covered == Covered::All {
+            if directly {
                 // SAFETY: the tile comes from the table of an `Isa`, so the CPU has it. A and B hold what `a_at` and `b_at` say for kb steps; C's
                 // `count` times `rows` rows from there on are in the block taken above, nobody else's, and so are the epilogue's operands: they have C's shape
                 // (checked where it was made).
