@@ -1,13 +1,14 @@
 //! Our kernels as contenders: one function a kind of work, and nothing else to change when a kernel gets another interface.
 
 use crate::check;
-use crate::rows::{Contender, Element, Kind, Normal, Out, Problem, Work};
+use crate::rows::{BATCH, Contender, Element, Kind, Normal, Out, Problem, Work};
 use gaitprop_kernels::epilogue::bias_activate;
 use gaitprop_kernels::perturb::{Perturbation, Scale, Weighting, perturb};
+use gaitprop_kernels::syrk::{Diagonal, Part, syrk};
 use gaitprop_kernels::trsm::{Diag, solve_upper_right};
 use gaitprop_kernels::{
-    Finish, Lhs, MatMut, MatRef, Orientation, PackedRhs, Par, Perturbed, Plan, Scratch, Start, Team, Unit, gemm, gemm_packed,
-    gemm_with, lu,
+    BatchMut, BatchRef, Finish, Lhs, MatMut, MatRef, Orientation, PackedRhs, Par, Perturbed, Plan, Scratch, Start, Team, Unit,
+    cholesky, gemm, gemm_batched, gemm_packed, gemm_with, lu,
 };
 use std::sync::Arc;
 
@@ -28,7 +29,7 @@ impl Workers {
     }
 }
 
-/// Ours for a row: none for work that has no kernel yet.
+/// Ours for a row.
 pub fn contenders<'a, T: Element>(p: &'a Problem<T>, plan: Plan<'a>) -> Vec<Contender<'a, T>> {
     match p.row.work {
         Work::Product { prepacked: true } => vec![prepacked(p, plan)],
@@ -37,7 +38,9 @@ pub fn contenders<'a, T: Element>(p: &'a Problem<T>, plan: Plan<'a>) -> Vec<Cont
         Work::Solve => vec![solve(p, plan)],
         Work::Epilogue => epilogue(p, plan),
         Work::PackedTransform => packed_transform(p, plan),
-        Work::Syrk | Work::Cholesky | Work::Batch => Vec::new(),
+        Work::Syrk => vec![symmetric(p, plan)],
+        Work::Cholesky => vec![llt(p, plan)],
+        Work::Batch => vec![batch(p, plan)],
     }
 }
 
@@ -73,6 +76,30 @@ fn factor<'a, T: Element>(p: &'a Problem<T>, plan: Plan<'a>) -> Contender<'a, T>
     ours("", move |out| {
         lu::factor(target(p, out), &mut exchanges, &plan, &mut scratch).expect("random matrices are not singular");
         order_rows(&mut out.order, exchanges.iter().copied());
+    })
+}
+
+/// The lower triangle of A·Aᵀ.
+fn symmetric<'a, T: Element>(p: &'a Problem<T>, plan: Plan<'a>) -> Contender<'a, T> {
+    let mut scratch = Scratch::new();
+    ours("", move |out| {
+        syrk(T::ONE, p.a(), T::ZERO, Part::Lower, Diagonal::Kept, target(p, out), &plan, &mut scratch).expect("shapes fit");
+    })
+}
+
+fn llt<'a, T: Element>(p: &'a Problem<T>, plan: Plan<'a>) -> Contender<'a, T> {
+    let mut scratch = Scratch::new();
+    ours("", move |out| cholesky::factor(target(p, out), &plan, &mut scratch).expect("positive definite"))
+}
+
+fn batch<'a, T: Element>(p: &'a Problem<T>, plan: Plan<'a>) -> Contender<'a, T> {
+    let mut scratch = Scratch::new();
+    let (m, n, k) = p.row.shape;
+    ours("", move |out| {
+        let a = BatchRef::new(&p.a, BATCH, m, k).expect("sized so");
+        let b = BatchRef::new(&p.b, BATCH, k, n).expect("sized so");
+        let c = BatchMut::new(&mut out.data, BATCH, m, n).expect("sized so");
+        gemm_batched(T::ONE, a, b, T::ZERO, c, &plan, &mut scratch).expect("shapes fit");
     })
 }
 
