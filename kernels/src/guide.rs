@@ -7,9 +7,9 @@ macro_rules! page {
     ($($name:ident $file:literal),+ $(,)?) => {
         $(
             #[doc = concat!(
-                "[gemm.md]: super::gemm\n[pack.md]: super::pack\n[epilogue.md]: super::epilogue\n[batched.md]: super::batched\n",
-                "[symmetric.md]: super::symmetric\n[triangular.md]: super::triangular\n[perturb.md]: super::perturb\n",
-                "[threads.md]: super::threads\n[isa.md]: super::isa\n[numerics.md]: super::numerics\n\n",
+                "[gemm.md]: crate::guide::gemm\n[pack.md]: crate::guide::pack\n[epilogue.md]: crate::guide::epilogue\n[batched.md]: crate::guide::batched\n",
+                "[symmetric.md]: crate::guide::symmetric\n[triangular.md]: crate::guide::triangular\n[perturb.md]: crate::guide::perturb\n",
+                "[threads.md]: crate::guide::threads\n[isa.md]: crate::guide::isa\n[numerics.md]: crate::guide::numerics\n\n",
                 include_str!(concat!("../docs/", $file)),
             )]
             pub mod $name {}
