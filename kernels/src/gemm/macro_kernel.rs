@@ -299,7 +299,7 @@ pub(crate) fn run<T: Real + HasTile<E>, E: Epilogue<T>>(
     run_cut(job, &cut, c, plan, scratch.slice::<T>(a_len.saturating_add(b_len))?)
 }
 
-/// [`run`] by the blocked loops in memory that holds as much as [`scratch`] says.
+/// [`run`] by the blocked loops in memory that holds as much as [`scratch_for`] says.
 pub(super) fn run_in<T: Real + HasTile<E>, E: Epilogue<T>>(
     job: &Job<'_, T, E>,
     c: MatMut<'_, T>,
