@@ -2,7 +2,7 @@
 #![no_main]
 
 use arbitrary::Arbitrary;
-use gaitprop_kernels::{Blocking, Isa, MatMut, MatRef, Plan, Scratch, gemm, reference};
+use gaitprop_kernels::{Blocking, Isa, MatMut, MatRef, Packing, Plan, Scratch, gemm, reference};
 use libfuzzer_sys::fuzz_target;
 
 #[derive(Arbitrary, Debug)]
@@ -13,6 +13,7 @@ struct Input {
     scalars: (i8, i8),
     blocks: (u8, u8, u8, u8),
     isa: u8,
+    packing: u8,
     seed: u64,
 }
 
@@ -44,6 +45,7 @@ fuzz_target!(|input: Input| {
     let isas: Vec<Isa> = Isa::available().collect();
     let (mc, kc, nc, mr) = input.blocks;
     let mut plan = Plan::new().with_isa(isas[input.isa as usize % isas.len()]);
+    plan.packing = [Packing::Auto, Packing::Always, Packing::Avoid][input.packing as usize % 3];
     plan.blocking = Blocking::new(mc as usize, kc as usize, nc as usize, mr as usize).ok();
     let out = MatMut::strided(&mut c, oc, (m, n), strides[2]).expect("accepted above");
     gemm(alpha, a, b, beta, out, &plan, &mut Scratch::new()).expect("shapes fit");

@@ -26,13 +26,17 @@ impl Default for Caches {
 }
 
 impl Caches {
-    /// What this CPU says of itself; the defaults where it says nothing.
+    /// What this CPU says of itself; the defaults where it says nothing. Asked once a process: under a hypervisor the question takes
+    /// microseconds, and the answer does not change.
     pub fn detect() -> Self {
-        #[cfg(all(target_arch = "x86_64", not(miri)))]
-        if let Some(caches) = Self::from_cpuid() {
-            return caches;
-        }
-        Self::default()
+        static ANSWER: std::sync::OnceLock<Caches> = std::sync::OnceLock::new();
+        *ANSWER.get_or_init(|| {
+            #[cfg(all(target_arch = "x86_64", not(miri)))]
+            if let Some(caches) = Self::from_cpuid() {
+                return caches;
+            }
+            Self::default()
+        })
     }
 
     /// Deterministic cache parameters: leaf 4 (Intel) or 0x8000001D (AMD), one sub-leaf a cache.
