@@ -272,7 +272,7 @@ impl<'a, T: Real> SlopeMask<'a, T> {
 // SAFETY: writes C and reads the activity at the elements it is given.
 unsafe impl<T: Real> Epilogue<T> for SlopeMask<'_, T> {
     const C_IS_SCRATCH: bool = true;
-    const BY_ROWS_EXISTS: bool = true;
+    const BY_ROWS_EXISTS: bool = false;
     const NEGATED_EXISTS: bool = false;
 
     #[inline(always)]
@@ -381,20 +381,36 @@ pub trait UpdateRule<T: Real>: Copy + Sync {
 
 /// `y ← f(h + b)` in place, and f′ into `slope` if wanted.
 ///
-/// Shapes: `h` batch×n, `bias` n, `slope` batch×n; columns of `h` and `slope` are neighbours.
+/// Shapes: `h` batch×n, `bias` n, `slope` batch×n; any strides, fastest where columns are neighbours.
 ///
 /// # Errors
-/// [`Error::Shape`]; [`Error::Layout`] for a column stride other than 1; [`Error::Parameter`] for a unit that has no inverse.
+/// [`Error::Shape`]; [`Error::Parameter`] for a unit that has no inverse.
 pub fn bias_activate<T: Real>(
     unit: Unit,
-    h: MatMut<'_, T>,
+    mut h: MatMut<'_, T>,
     bias: &[T],
-    slope: Option<MatMut<'_, T>>,
+    mut slope: Option<MatMut<'_, T>>,
     isa: Isa,
 ) -> Result<(), Error> {
-    let finish = Activate::new(unit, bias, slope, h.shape())?;
-    neighbours("the activity", h.ncols(), h.cs())?;
-    activate(isa, &finish, h);
+    let spread = |m: &MatMut<'_, T>| m.cs() != 1 && m.ncols() > 1;
+    if !spread(&h) && !slope.as_ref().is_some_and(spread) {
+        let finish = Activate::new(unit, bias, slope, h.shape())?;
+        activate(isa, &finish, h);
+        return Ok(());
+    }
+    Activate::new(unit, bias, None, h.shape())?;
+    if let Some(slope) = &slope {
+        slope.expect_shape("the slopes", h.shape())?;
+    }
+    for i in 0..h.nrows() {
+        for (j, &b) in bias.iter().enumerate() {
+            let (y, d) = unit.apply(h.get(i, j) + b);
+            h.set(i, j, y);
+            if let Some(slope) = &mut slope {
+                slope.set(i, j, d);
+            }
+        }
+    }
     Ok(())
 }
 

@@ -31,6 +31,31 @@ pub enum Error {
         /// Column stride, in elements.
         cs: isize,
     },
+    /// Two matrices of a mutable batch would share an element.
+    BatchOverlap {
+        /// Elements from a matrix to the next.
+        stride: isize,
+        /// Row stride, in elements.
+        rs: isize,
+        /// Column stride, in elements.
+        cs: isize,
+    },
+    /// Operands of a batch differ in number.
+    Count {
+        /// The operand that does not fit.
+        what: &'static str,
+        /// How many matrices it should have had.
+        expected: usize,
+        /// How many it has.
+        found: usize,
+    },
+    /// One product or matrix of a batch is refused.
+    Batch {
+        /// Which.
+        index: usize,
+        /// What is wrong with it.
+        error: Box<Error>,
+    },
     /// The instruction set was asked for by name, but this CPU (or this build) does not have it.
     IsaUnavailable {
         /// The name that was asked for.
@@ -107,6 +132,14 @@ impl fmt::Display for Error {
             Self::Overlap { rs, cs } => {
                 write!(f, "strides {rs} and {cs} would let two indices reach one element of a mutable view")
             }
+            Self::BatchOverlap { stride, rs, cs } => {
+                write!(
+                    f,
+                    "a batch stride of {stride} with strides {rs} and {cs} would let two matrices of a mutable batch share an element"
+                )
+            }
+            Self::Count { what, expected, found } => write!(f, "{what} should hold {expected} matrices, but holds {found}"),
+            Self::Batch { index, error } => write!(f, "matrix {index} of a batch: {error}"),
             Self::IsaUnavailable { name } => write!(
                 f,
                 "instruction set `{name}` is not available here (available: {})",
@@ -140,4 +173,8 @@ impl fmt::Display for Error {
     }
 }
 
-impl core::error::Error for Error {}
+impl core::error::Error for Error {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        if let Self::Batch { error, .. } = self { Some(&**error) } else { None }
+    }
+}

@@ -6,6 +6,7 @@
 //! * [`MatRef`], [`MatMut`]: strided views of slices, the only matrices here.
 //! * [`Plan`]: how to compute (instruction set, blocks, threads, backend), a value that the caller passes.
 //! * [`Scratch`]: packing memory, the caller's too. After the first use nothing is allocated.
+//! * [`BatchRef`], [`BatchMut`], [`gemm_batched()`]: many products in one call.
 //! * [`gemm()`], [`trsm`], [`lu`], [`perturb`], [`epilogue`], [`reduce`]: the kernels.
 //!
 //! Bias, activation, perturbation and optimiser updates are passes over memory, compiled for every instruction set; the products know
@@ -38,11 +39,12 @@ mod unit;
 
 pub use backend::Backend;
 pub use error::Error;
+pub use gemm::batched::{gemm_batched, gemm_batched_scratch, gemm_batched_views, gemm_batched_views_scratch};
 pub use gemm::{
     Finish, Lhs, Packing, Perturbed, Plan, Rhs, Start, Weighed, gemm, gemm_packed, gemm_scratch, gemm_with, gemm_with_scratch,
 };
 pub use isa::Isa;
-pub use mat::{MatMut, MatRef};
+pub use mat::{BatchMut, BatchRef, MatMut, MatRef};
 pub use pack::{Orientation, PackedRhs, Panels};
 #[cfg(feature = "threads")]
 pub use par::Team;

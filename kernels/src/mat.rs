@@ -4,6 +4,9 @@ use crate::Error;
 use core::fmt;
 use core::marker::PhantomData;
 
+mod batch;
+pub use batch::{BatchMut, BatchRef};
+
 /// A read-only view of an `nrows × ncols` matrix with signed strides, in elements.
 ///
 /// Element (i, j) stands `i·rs + j·cs` elements after the pointer. A transpose is the same memory with the strides swapped, a

@@ -56,6 +56,18 @@ impl<T: Real> Left<'_, T> {
         if let Self::Made(a) = self { a.outcome() } else { Ok(()) }
     }
 
+    /// Makes every element of a matrix that is made, and keeps none.
+    pub(crate) fn make_all(&self, isa: Isa) -> Result<(), Error> {
+        let Self::Made(make) = self else { return Ok(()) };
+        let (rows, cols) = make.shape();
+        for i in 0..rows {
+            for j in (0..cols).step_by(MADE_COLS) {
+                make.fill(i, j, &mut [T::ZERO; MADE_COLS][..MADE_COLS.min(cols - j)], isa);
+            }
+        }
+        make.outcome()
+    }
+
     /// Packs `rows` rows from `first` on, elements pc .. pc + kb of each, into one panel of that width, every element multiplied by `alpha`
     /// (rounded once; exact for ±1). All of `out`, rows · kb elements, is written.
     #[allow(clippy::too_many_arguments)]
@@ -104,27 +116,75 @@ impl<T: Real> Right<'_, T> {
         if let Self::Made(b) = self { b.outcome() } else { Ok(()) }
     }
 
-    /// Packs columns j .. j + cols, elements pc .. pc + kb of each, into a panel of `nr` columns. All of `out`, nr · kb elements, is written.
+    /// Packs columns j .. j + cols, elements pc .. pc + kb of each, into panels of `nr` columns one after another. All of `out`, ⌈cols/nr⌉ ·
+    /// nr · kb elements, is written.
     #[allow(clippy::too_many_arguments)]
     pub(crate) fn pack(&self, pc: usize, kb: usize, j: usize, cols: usize, nr: usize, out: &mut [MaybeUninit<T>], isa: Isa) {
-        match self {
+        let len = nr * kb;
+        assert_eq!(out.len(), cols.div_ceil(nr) * len);
+        if let Self::View(b) = self {
+            let whole = cols / nr;
+            let (together, rest) = out.split_at_mut(whole * len);
+            let done = if whole > 1 && copy_panels(b.block(pc, j, kb, whole * nr), nr, together) { whole } else { 0 };
             // The same layout as a panel of A once the columns are called rows.
-            Self::View(b) => pack_panel(b.block(pc, j, kb, cols).t(), nr, T::ONE, out),
-            Self::Panels(_) => unreachable!("panels are packed already"),
-            Self::Made(make) => {
-                let mut made = [T::ZERO; MADE_COLS];
-                assert!(nr <= MADE_COLS && out.len() == nr * kb);
-                for (k, step) in out.chunks_exact_mut(nr).enumerate() {
-                    // The rest stays 0.
-                    make.fill(pc + k, j, &mut made[..cols], isa);
-                    for (o, &x) in step.iter_mut().zip(&made) {
-                        o.write(x);
-                    }
+            let one = |p: usize, room: &mut [MaybeUninit<T>]| {
+                pack_panel(b.block(pc, j + p * nr, kb, nr.min(cols - p * nr)).t(), nr, T::ONE, room);
+            };
+            if done == 0 {
+                together.chunks_exact_mut(len.max(1)).enumerate().for_each(|(p, room)| one(p, room));
+            }
+            if whole * nr < cols {
+                one(whole, rest);
+            }
+            return;
+        }
+        let Self::Made(make) = self else { unreachable!("panels are packed already") };
+        let mut made = [T::ZERO; MADE_COLS];
+        assert!(nr <= MADE_COLS);
+        for (p, panel) in out.chunks_exact_mut(len.max(1)).enumerate() {
+            let (j, cols) = (j + p * nr, nr.min(cols - p * nr));
+            made.fill(T::ZERO);
+            for (k, step) in panel.chunks_exact_mut(nr).enumerate() {
+                make.fill(pc + k, j, &mut made[..cols], isa);
+                for (o, &x) in step.iter_mut().zip(&made) {
+                    o.write(x);
                 }
             }
         }
     }
 }
+
+/// Several whole panels of B at once, row by row, so that as many lines of a row are read together; `false` if nothing was done.
+fn copy_panels<T: Real>(b: MatRef<'_, T>, nr: usize, out: &mut [MaybeUninit<T>]) -> bool {
+    macro_rules! by_width {
+        ($($w:literal)+) => {
+            match nr {
+                $($w if b.cs() == 1 => {
+                    let (steps, _) = out.as_chunks_mut::<$w>();
+                    let (kb, panels) = (b.nrows(), b.ncols() / $w);
+                    assert!(b.ncols() == panels * $w && steps.len() == panels * kb);
+                    let (first, rs) = (b.as_ptr(), b.rs());
+                    for k in 0..kb {
+                        let row = first.wrapping_offset(k as isize * rs);
+                        for p in 0..panels {
+                            crate::simd::prefetch(row.wrapping_offset(AHEAD * rs).wrapping_add(p * $w));
+                            // SAFETY: elements p·nr to p·nr + nr − 1 of row k are in the view and, with a column stride of 1, side by side (asserted
+                            // above); an array needs no more alignment than its elements.
+                            steps[p * kb + k] = unsafe { row.add(p * $w).cast::<[MaybeUninit<T>; $w]>().read() };
+                        }
+                    }
+                    true
+                })+
+                _ => false,
+            }
+        };
+    }
+    by_width!(4 6 8 12 16 24 48)
+}
+
+/// Steps that packing fetches ahead: enough to hide the third-level cache, and no more lines than a set of the first level has ways, which is
+/// where they all go if the rows are 4096 bytes apart.
+const AHEAD: isize = 6;
 
 /// One panel: out[k · width + i] = alpha · a[i, k] for i below a's rows, 0 for the others up to `width`.
 #[inline(always)]
@@ -133,6 +193,19 @@ fn pack_panel<T: Real>(a: MatRef<'_, T>, width: usize, alpha: T, out: &mut [Mayb
     assert!(rows <= width && out.len() == width * kc);
     if kc == 0 {
         return;
+    }
+    if rows == width && alpha == T::ONE {
+        // The widths of whole panels and tiles get loops of their own, whose inner copies are a few moves each.
+        macro_rules! by_width {
+            ($($w:literal)+) => {
+                match width {
+                    $($w if a.rs() == 1 => return copy_steps::<T, $w>(a, out),)+
+                    $($w if a.cs() == 1 => return transpose_steps::<T, $w>(a, out),)+
+                    _ => {}
+                }
+            };
+        }
+        by_width!(4 5 6 7 8 9 12 16 24 48);
     }
     if rows < width {
         for step in out.chunks_exact_mut(width) {
@@ -170,6 +243,43 @@ fn pack_panel<T: Real>(a: MatRef<'_, T>, width: usize, alpha: T, out: &mut [Mayb
             for (i, o) in step.iter_mut().take(rows).enumerate() {
                 o.write(alpha * a.get(i, k));
             }
+        }
+    }
+}
+
+/// A panel of exactly W rows whose k-steps are neighbours in memory.
+fn copy_steps<T: Real, const W: usize>(a: MatRef<'_, T>, out: &mut [MaybeUninit<T>]) {
+    let (steps, rest) = out.as_chunks_mut::<W>();
+    assert!(rest.is_empty() && a.shape() == (W, steps.len()) && a.rs() == 1);
+    let (first, cs) = (a.as_ptr(), a.cs());
+    for (k, step) in steps.iter_mut().enumerate() {
+        crate::simd::prefetch(first.wrapping_offset((k as isize + AHEAD) * cs));
+        // SAFETY: the W elements of column k are in the view and, with a row stride of 1, side by side (asserted above); an array needs no more
+        // alignment than its elements.
+        *step = unsafe { first.offset(k as isize * cs).cast::<[MaybeUninit<T>; W]>().read() };
+    }
+}
+
+/// A panel of exactly W rows, each of which lies along k: a transposition, a few steps at a time, so that lines are read and written whole.
+fn transpose_steps<T: Real, const W: usize>(a: MatRef<'_, T>, out: &mut [MaybeUninit<T>]) {
+    const AT_ONCE: usize = 8;
+    let (steps, rest) = out.as_chunks_mut::<W>();
+    assert!(rest.is_empty() && a.shape() == (W, steps.len()) && a.cs() == 1);
+    let (first, rs) = (a.as_ptr(), a.rs());
+    let (blocks, tail) = steps.as_chunks_mut::<AT_ONCE>();
+    let done = blocks.len() * AT_ONCE;
+    for (b, block) in blocks.iter_mut().enumerate() {
+        for i in 0..W {
+            // SAFETY: elements b·8 to b·8 + 7 of row i are in the view and, with a column stride of 1, side by side (asserted above).
+            let row = unsafe { first.offset(i as isize * rs).add(b * AT_ONCE).cast::<[MaybeUninit<T>; AT_ONCE]>().read() };
+            for (step, x) in block.iter_mut().zip(row) {
+                step[i] = x;
+            }
+        }
+    }
+    for (k, step) in tail.iter_mut().enumerate() {
+        for (i, o) in step.iter_mut().enumerate() {
+            o.write(a.get(i, done + k));
         }
     }
 }

@@ -1,7 +1,11 @@
 //! Block sizes: from the caches when nothing is said, or whatever the caller passes. Never a global.
 
+use crate::gemm::macro_kernel::ONE_CHAIN;
 use crate::gemm::micro::Family;
 use crate::{Error, Real};
+
+/// Below this a chain reloads C too often.
+const SHORT_CHAIN: usize = 448;
 
 /// Sizes of the data caches of one core, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,14 +102,19 @@ impl Blocking {
         Ok(Self { mc, kc, nc, mr })
     }
 
-    /// From the caches: a panel of B (kc × NR) in half of L1, the block of A (mc × kc) in half of L2, the block of B (kc × nc) in
-    /// half of L3, or in 8 MiB if L3 is larger (it is shared).
-    pub(crate) fn from_caches<T: Real>(family: &Family, caches: Caches) -> Self {
+    /// From the caches: the block of A (mc × kc) in half of L2, the block of B (kc × nc) in a quarter of L3, or in 8 MiB if L3 is larger (it
+    /// is shared); kc such that all `m` rows are one block if that leaves a long enough chain, since B is read once a block of rows.
+    pub(crate) fn from_caches<T: Real>(family: &Family, caches: Caches, m: usize, k: usize) -> Self {
         let size = size_of::<T>();
-        // A chain that is not interrupted saves a reload of C, worth more than the L1 fit it costs up to 1024 elements.
-        let kc = (caches.l1 / (2 * family.nr() * size)).max(1024);
-        let mc = (caches.l2 / (2 * kc * size)).max(2 * family.tall);
-        let nc = (caches.l3.min(16 << 20) / (2 * kc * size)).max(8 * family.nr());
+        let room = caches.l2 / (2 * size);
+        // 128×4096×4096: 87 % of the peak with 512 × 128, 78 % with 1024 × 64; 256×1024×1024: 94 % with 1024 × 64, 84 % with 256 × 256
+        // (benches/record/blocking.md).
+        let all_rows = room / m.max(1);
+        let kc = if (SHORT_CHAIN..ONE_CHAIN).contains(&all_rows) && k > ONE_CHAIN { all_rows } else { ONE_CHAIN };
+        // The blocks of the chain are nearly equal, so that the rows per block can be told.
+        let chain = k.div_ceil(k.div_ceil(kc).max(1)).max(1);
+        let mc = (room / chain).max(2 * family.tall);
+        let nc = (caches.l3.min(32 << 20) / (4 * kc * size)).max(8 * family.nr());
         Self { mc, kc, nc, mr: family.tall }
     }
 

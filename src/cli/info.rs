@@ -32,8 +32,8 @@ pub(super) fn run(args: &Args) -> Result<Done, Failure> {
     line("tile f64", tile::<f64>(&plan));
     let c = plan.caches;
     line("caches", format!("L1 {} KiB, L2 {} KiB a core, L3 {} KiB", c.l1 >> 10, c.l2 >> 10, c.l3 >> 10));
-    line("blocking f32", blocking::<f32>(&plan));
-    line("blocking f64", blocking::<f64>(&plan));
+    line("blocking f32, 60x784x784", blocking::<f32>(&plan));
+    line("blocking f64, 60x784x784", blocking::<f64>(&plan));
     let cores = std::thread::available_parallelism().map_or("unknown".into(), |n| n.to_string());
     line("threads", format!("{} (cores: {cores})", machine.threads));
     line("backends", list(Backend::available().map(Backend::name).collect()));
@@ -46,7 +46,7 @@ fn tile<T: Real>(plan: &gaitprop_kernels::Plan<'_>) -> String {
 }
 
 fn blocking<T: Real>(plan: &gaitprop_kernels::Plan<'_>) -> String {
-    let b = plan.blocking_for::<T>();
+    let b = plan.blocking_of::<T>(60, 784);
     format!("MC {}, KC {}, NC {}, MR {}", b.mc(), b.kc(), b.nc(), b.mr())
 }
 

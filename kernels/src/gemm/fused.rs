@@ -251,10 +251,11 @@ impl<T: Real> Call<'_, '_, T> {
     where
         T: HasTile<E>,
     {
-        if c.is_empty() {
-            return Ok(());
-        }
         let Self { alpha, left, right, begin, plan } = *self;
+        if c.is_empty() {
+            // What is made beside the product is wanted all the same.
+            return left.make_all(plan.isa);
+        }
         macro_kernel::run(&Job { alpha, a: left, b: right, begin, finish, region: Region::Whole }, c, plan, scratch)
     }
 }

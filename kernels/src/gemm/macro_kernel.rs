@@ -14,16 +14,30 @@
 
 use super::Plan;
 use super::micro::{Family, Tile, TileFn, TileKind};
+use super::small::Small;
 use crate::epilogue::{Epilogue, Store};
 use crate::pack::{Left, Right};
 use crate::scratch::Shared;
 use crate::simd::HasTile;
 use crate::tuning::{part, parts_of};
 use crate::{Error, Isa, MatMut, MatRef, Real, Req, Scratch};
+use core::mem::MaybeUninit;
 use core::ops::Range;
 
 /// The tile that stands in for C where C's columns are not neighbours: room for the largest of any instruction set.
 const STACK_TILE: usize = 9 * 48;
+
+/// A chain up to this long is not interrupted, however small L1 is (benches/record/blocking.md).
+pub(crate) const ONE_CHAIN: usize = 1024;
+
+/// Panels a thread has at least for it to pack A for itself.
+const OWN_PANELS: usize = 8;
+
+/// Bytes of B packed at a time: its lines are then read several at a time, and are still in L2 when they are used.
+const GROUP_BYTES: usize = 64 << 10;
+
+/// Stands for the height of the tile as a stride: no view is as long.
+const PACKED: isize = isize::MIN;
 
 /// Where each chain starts.
 #[derive(Clone, Copy)]
@@ -61,8 +75,8 @@ struct Cut {
     /// Columns of B packed at a time, chain packed at a time.
     nc: usize,
     kc: usize,
-    /// Rows of tiles, and how many of them a block of A has.
-    row_tiles: usize,
+    heights: Heights,
+    /// How many rows of tiles a block of A has.
     block_tiles: usize,
     /// Panels that a tile spans.
     span: usize,
@@ -70,6 +84,43 @@ struct Cut {
     by_rows: bool,
     a: Source,
     b: Source,
+    /// Threads that pack A block by block for themselves; 0 if all pack all of it for all. What another core has packed comes from its cache,
+    /// slowly: 256×1024×1024 on two cores reached 80 % of the peak so, and 94 % otherwise.
+    a_rooms: usize,
+}
+
+/// Rows cut into tiles of nearly equal height: `higher` of them have one row more than `low`, and come first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Heights {
+    tiles: usize,
+    low: usize,
+    higher: usize,
+}
+
+impl Heights {
+    fn new(rows: usize, most: usize) -> Self {
+        if rows <= most {
+            return Self { tiles: usize::from(rows > 0), low: rows, higher: 0 };
+        }
+        let tiles = parts_of(rows, most);
+        Self { tiles, low: rows / tiles, higher: rows % tiles }
+    }
+
+    fn highest(&self) -> usize {
+        self.low + usize::from(self.higher > 0)
+    }
+
+    /// (first row, height) of tile `t`; for the number of tiles, (all rows, _).
+    #[inline(always)]
+    fn tile(&self, t: usize) -> (usize, usize) {
+        (t * self.low + t.min(self.higher), self.low + usize::from(t < self.higher))
+    }
+
+    /// Some of the tiles.
+    fn range(&self, ts: &Range<usize>) -> Self {
+        let tiles = ts.end - ts.start;
+        Self { tiles, low: self.low, higher: self.higher.saturating_sub(ts.start).min(tiles) }
+    }
 }
 
 /// Where the tiles find an operand.
@@ -88,55 +139,80 @@ impl Cut {
         let ((m, k), n) = (job.a.shape(), job.b.ncols());
         let family = T::family(plan.isa);
         let nr = family.nr();
-        let blocking = plan.blocking_for::<T>();
         let a = Self::place_a::<T, E>(job, plan);
         let tallest = if a == Source::InPlace && by_rows(&job.a) { family.tall_by_rows } else { family.tall };
-        let mr = blocking.mr().min(tallest);
-        let row_tiles = parts_of(m, mr);
-        let height = m.div_ceil(row_tiles.max(1));
-        let low = if m.is_multiple_of(row_tiles.max(1)) { height } else { height - 1 };
-        let span = family.panels(height).min(family.panels(low.max(1)));
+        // Most products of training are one block: they need not be told at the price of a dozen divisions.
+        let size = size_of::<T>();
+        let one_block = plan.blocking.is_none()
+            && k <= ONE_CHAIN
+            && m.saturating_mul(k).saturating_mul(size) <= plan.caches.l2 / 2
+            && n.saturating_mul(k).saturating_mul(size) <= plan.caches.l3 / 4;
+        let (mr, mc, kc, nc) = if one_block {
+            (tallest, m, k.max(1), n)
+        } else {
+            let blocking = plan.blocking_of::<T>(m, k);
+            (blocking.mr().min(tallest), blocking.mc(), blocking.kc(), blocking.nc().next_multiple_of(nr))
+        };
+        let heights = Heights::new(m, mr);
+        let row_tiles = heights.tiles;
+        let span = family.panels(heights.highest()).min(family.panels(heights.low));
         let b = match &job.b {
             Right::Panels(_) => Source::Prepacked,
-            // Packing a panel costs about as much as one row of tiles takes to read it.
-            Right::View(b) if b.cs() == 1 && row_tiles <= plan.packing.b_in_place_tiles() => Source::InPlace,
+            Right::View(b) if b.cs() == 1 && plan.packing.b_in_place(b, row_tiles) => Source::InPlace,
             _ => Source::Packed,
         };
-        let work = m.saturating_mul(n).saturating_mul(k);
-        let panels = n.div_ceil(nr);
-        let threads = plan.par.threads().min(work / plan.min_work().max(1)).max(1);
-        // The more even cut; columns where both are: a thread then meets the same panels of B in its cache every time.
-        let (by_cols, by_tiles) = (threads.min(panels), threads.min(row_tiles));
-        let largest_cols = panels.div_ceil(by_cols.max(1)).saturating_mul(nr).min(n).saturating_mul(m);
-        let largest_rows = row_tiles.div_ceil(by_tiles.max(1)).saturating_mul(height).min(m).saturating_mul(n);
-        let by_rows = largest_rows < largest_cols;
+        let (parts, by_rows) = match plan.par.threads() {
+            1 => (1, false),
+            threads => Self::split(&heights, b, (m, n, k), nr, threads, size, plan),
+        };
+        // Made operands are made once; with few panels a thread, packing A again for each would cost too much.
+        let own = matches!(job.a, Left::View(_)) && (by_rows || n >= parts * nr * OWN_PANELS || parts == 1);
         Self {
             m,
             n,
             nr,
-            nc: blocking.nc().next_multiple_of(nr),
-            kc: if E::C_IS_SCRATCH { blocking.kc() } else { k.max(1) },
-            row_tiles,
-            block_tiles: (blocking.mc() / mr).max(1),
+            nc,
+            a_rooms: if a == Source::Packed && own { parts } else { 0 },
+            kc: if E::C_IS_SCRATCH { kc } else { k.max(1) },
+            heights,
+            block_tiles: if one_block { row_tiles } else { mc / mr }.max(1),
             span,
-            parts: if by_rows { by_tiles } else { by_cols }.max(1),
+            parts,
             by_rows,
             a,
             b,
         }
     }
 
+    /// How many threads, and whether each has rows of tiles or panels.
+    fn split(
+        heights: &Heights,
+        b: Source,
+        (m, n, k): (usize, usize, usize),
+        nr: usize,
+        threads: usize,
+        size: usize,
+        plan: &Plan<'_>,
+    ) -> (usize, bool) {
+        let work = m.saturating_mul(n).saturating_mul(k);
+        let panels = n.div_ceil(nr);
+        let threads = threads.min(work / plan.min_work().max(1)).max(1);
+        // The more even cut; columns where both are: a thread then meets the same panels of B in its cache every time.
+        let (by_cols, by_tiles) = (threads.min(panels).max(1), threads.min(heights.tiles).max(1));
+        let largest_cols = panels.div_ceil(by_cols).saturating_mul(nr).min(n).saturating_mul(m);
+        let largest_rows = heights.tiles.div_ceil(by_tiles).saturating_mul(heights.highest()).min(m).saturating_mul(n);
+        // Rows share B: no harm if it is in panels already, or if it is read where it lies and small.
+        let small = k.saturating_mul(n).saturating_mul(size) <= plan.caches.l2 / 2;
+        let free = b == Source::Prepacked || (small && b == Source::InPlace);
+        let by_rows = largest_rows < if free { largest_cols } else { largest_cols / 8 * 7 };
+        (if by_rows { by_tiles } else { by_cols }, by_rows)
+    }
+
     fn place_a<T: Real, E: Epilogue<T>>(job: &Job<'_, T, E>, plan: &Plan<'_>) -> Source {
         let Left::View(a) = &job.a else { return Source::Packed };
         let sign = job.alpha == T::ONE || (job.alpha == -T::ONE && E::NEGATED_EXISTS);
         let lies = (by_rows(&job.a) && E::BY_ROWS_EXISTS) || a.rs() == 1 || a.nrows() == 1;
-        if sign && lies && plan.packing.a_in_place(a, job.b.ncols()) { Source::InPlace } else { Source::Packed }
-    }
-
-    /// (first row, height) of a row of tiles.
-    #[inline(always)]
-    fn tile_rows(&self, t: usize) -> (usize, usize) {
-        part(self.m, self.row_tiles, t)
+        if sign && lies && plan.packing.a_in_place(a) { Source::InPlace } else { Source::Packed }
     }
 
     /// Columns packed at a time by all parts together.
@@ -144,12 +220,22 @@ impl Cut {
         self.nc.saturating_mul(if self.by_rows { 1 } else { self.parts })
     }
 
+    /// Elements of a block of A packed by one thread for itself, up to a boundary.
+    fn a_room<T>(&self, kb: usize) -> usize {
+        let rows = self.block_tiles.saturating_mul(self.heights.highest()).min(self.m);
+        Req::of::<T>(rows.saturating_mul(kb)).bytes() / size_of::<T>()
+    }
+
     /// Elements of A and of B packed at a time.
     fn packed_len<T>(&self, k: usize) -> (usize, usize) {
         let kb = k.min(self.kc);
         // B starts on a boundary of its own.
         let line = |len: usize| Req::of::<T>(len).bytes() / size_of::<T>();
-        let a = if self.a == Source::Packed { self.m.saturating_mul(kb) } else { 0 };
+        let a = match (self.a, self.a_rooms) {
+            (Source::Packed, 0) => self.m.saturating_mul(kb),
+            (Source::Packed, rooms) => self.a_room::<T>(kb).saturating_mul(rooms),
+            _ => 0,
+        };
         let panels = self.n.min(self.columns_at_once()).div_ceil(self.nr);
         let b = match self.b {
             Source::Packed => panels.saturating_mul(self.nr).saturating_mul(kb),
@@ -168,13 +254,18 @@ fn by_rows<T: Real>(a: &Left<'_, T>) -> bool {
 
 /// Scratch for a product of these sizes, whatever the strides of its operands, with blocks of k of at least `kc`.
 pub(crate) fn scratch_for<T: Real>(m: usize, n: usize, k: usize, plan: &Plan<'_>, kc: usize) -> Req {
-    let blocking = plan.blocking_for::<T>();
     let nr = T::family(plan.isa).nr();
     let one = |m: usize, n: usize| {
-        let kb = k.min(blocking.kc().max(kc));
-        let nc = blocking.nc().next_multiple_of(nr).saturating_mul(plan.par.threads());
-        let b = n.min(nc).div_ceil(nr).saturating_mul(nr).saturating_mul(kb);
-        Req::of::<T>(m.saturating_mul(kb)).and(Req::of::<T>(b))
+        let blocking = plan.blocking_of::<T>(m, k);
+        // A product of one block has its whole chain and all its columns in it.
+        let kb = k.min(blocking.kc().max(kc).max(ONE_CHAIN));
+        let up = |n: usize| n.div_ceil(nr).saturating_mul(nr);
+        let one_block = n.saturating_mul(k).saturating_mul(size_of::<T>()) <= plan.caches.l3 / 4;
+        let at_once = if one_block { usize::MAX } else { up(blocking.nc()).saturating_mul(plan.par.threads()) };
+        // Packed for all, or a block for each thread.
+        let block = m.min(blocking.mc().saturating_add(blocking.mr())).max(1);
+        let a = Req::of::<T>(m.saturating_mul(kb)).or(Req::of::<T>(block.saturating_mul(kb)).times(plan.par.threads()));
+        a.and(Req::of::<T>(up(n).min(at_once).saturating_mul(kb)))
     };
     one(m, n).or(one(n, m))
 }
@@ -184,14 +275,39 @@ pub(crate) fn scratch_for<T: Real>(m: usize, n: usize, k: usize, plan: &Plan<'_>
 /// Shapes fit and, unless E is [`Store`], the columns of C and `begin` are neighbours: checked by the callers in `gemm/mod.rs` and `syrk.rs`.
 pub(crate) fn run<T: Real + HasTile<E>, E: Epilogue<T>>(
     job: &Job<'_, T, E>,
-    mut c: MatMut<'_, T>,
+    c: MatMut<'_, T>,
     plan: &Plan<'_>,
     scratch: &mut Scratch,
 ) -> Result<(), Error> {
+    if let Some(small) = Small::new(job, &c, plan) {
+        small.run(job, c, scratch.slice::<T>(small.room_len())?, plan.isa);
+        return Ok(());
+    }
     let cut = Cut::new(job, plan);
+    let (a_len, b_len) = cut.packed_len::<T>(job.a.shape().1);
+    run_cut(job, &cut, c, plan, scratch.slice::<T>(a_len.saturating_add(b_len))?)
+}
+
+/// [`run`] by the blocked loops in memory that holds as much as [`scratch`] says.
+pub(super) fn run_in<T: Real + HasTile<E>, E: Epilogue<T>>(
+    job: &Job<'_, T, E>,
+    c: MatMut<'_, T>,
+    plan: &Plan<'_>,
+    memory: &mut [MaybeUninit<T>],
+) -> Result<(), Error> {
+    run_cut(job, &Cut::new(job, plan), c, plan, memory)
+}
+
+fn run_cut<T: Real + HasTile<E>, E: Epilogue<T>>(
+    job: &Job<'_, T, E>,
+    cut: &Cut,
+    mut c: MatMut<'_, T>,
+    plan: &Plan<'_>,
+    memory: &mut [MaybeUninit<T>],
+) -> Result<(), Error> {
     let k = job.a.shape().1;
     let (a_len, b_len) = cut.packed_len::<T>(k);
-    let memory = scratch.slice::<T>(a_len.saturating_add(b_len))?;
+    let memory = &mut memory[..a_len + b_len];
     let (a_room, b_room) = memory.split_at_mut(a_len);
     let rooms = Rooms { a: Shared::new(a_room), b: Shared::new(b_room) };
     let family = T::family(plan.isa);
@@ -199,7 +315,7 @@ pub(crate) fn run<T: Real + HasTile<E>, E: Epilogue<T>>(
         // k = 0 is one chain of no links: the epilogue still has to run.
         let chunks = parts_of(k, cut.kc).max(1);
         for (index, (pc, kb)) in (0..chunks).map(|p| (p, part(k, chunks, p))) {
-            let stage = Stage { job, cut: &cut, rooms: &rooms, family, pc, kb, jc, nb, c: c.rb() };
+            let stage = Stage { job, cut, rooms: &rooms, family, pc, kb, jc, nb, c: c.rb() };
             stage.pack_for_all(plan);
             let begin = if index == 0 { job.begin } else { Begin::AtC(T::ONE) };
             plan.par.split(cut.parts, |i| {
@@ -212,6 +328,22 @@ pub(crate) fn run<T: Real + HasTile<E>, E: Epilogue<T>>(
         }
     }
     job.a.outcome().and(job.b.outcome())
+}
+
+fn range((start, len): (usize, usize)) -> Range<usize> {
+    start..start + len
+}
+
+/// What the columns of a part have in common; the tiles of the last size asked for are kept.
+struct Column<'s, T, F> {
+    kinds: Option<((usize, usize), (TileFn<T, F>, TileFn<T, F>))>,
+    /// Where the thread's own block of A starts.
+    a_room: usize,
+    /// Whether the part has more panels after this one: nothing else is fetched ahead.
+    more: bool,
+    begin: Begin<'s, T>,
+    finish: &'s F,
+    isa: Isa,
 }
 
 struct Rooms<'a, T> {
@@ -236,36 +368,46 @@ impl<T: Real, E: Epilogue<T>> Stage<'_, T, E> {
     /// Packs what every thread reads: A, and B if the threads share its columns.
     fn pack_for_all(&self, plan: &Plan<'_>) {
         let cut = self.cut;
-        let a = if cut.a == Source::Packed { cut.row_tiles } else { 0 };
+        let a = if cut.a == Source::Packed && cut.a_rooms == 0 { cut.heights.tiles } else { 0 };
         let b = if cut.b != Source::Prepacked && cut.by_rows { self.nb.div_ceil(cut.nr) } else { 0 };
         let parts = if a + b == 0 { 0 } else { cut.parts };
         plan.par.split(parts, |i| {
             let (first, count) = part(a, parts, i);
-            (first..first + count).for_each(|t| self.pack_a(t, plan));
+            self.pack_a(first..first + count, 0, plan.isa);
             let (first, count) = part(b, parts, i);
-            (first..first + count).for_each(|p| self.pack_b(p, plan));
+            self.pack_b(first..first + count, plan.isa);
         });
     }
 
-    fn pack_a(&self, t: usize, plan: &Plan<'_>) {
-        let (first, rows) = self.cut.tile_rows(t);
-        // SAFETY: each row of tiles is packed by one thread, in `pack_for_all`, before anybody reads it.
-        let room = unsafe { self.rooms.a.part(first * self.kb, rows * self.kb) };
-        self.job.a.pack(first, rows, self.pc, self.kb, self.job.alpha, room, plan.isa);
+    /// Packs rows of tiles, the first row of A going to element `at`.
+    fn pack_a(&self, ts: Range<usize>, at: usize, isa: Isa) {
+        let zero = self.cut.heights.tile(if self.cut.a_rooms == 0 { 0 } else { ts.start }).0;
+        for t in ts {
+            let (first, rows) = self.cut.heights.tile(t);
+            // SAFETY: each row of tiles is packed by one thread, in `pack_for_all`, before anybody reads it; or in `compute` into a room that no
+            // other part has.
+            let room = unsafe { self.rooms.a.part(at + (first - zero) * self.kb, rows * self.kb) };
+            self.job.a.pack(first, rows, self.pc, self.kb, self.job.alpha, room, isa);
+        }
     }
 
-    /// Packs panel `p` of the block if it is not read where it lies.
-    fn pack_b(&self, p: usize, plan: &Plan<'_>) {
+    /// Packs panels of the block, except what is read where it lies.
+    fn pack_b(&self, ps: Range<usize>, isa: Isa) {
         let (nr, len) = (self.cut.nr, self.cut.nr * self.kb);
-        let cols = nr.min(self.nb - p * nr);
-        let at = match self.cut.b {
-            Source::Packed => p * len,
-            Source::InPlace if !cols.is_multiple_of(self.family.len) => 0,
-            _ => return,
+        if ps.is_empty() || self.cut.b == Source::Prepacked {
+            return;
+        }
+        let last = ps.end - 1;
+        let cols = nr.min(self.nb - last * nr);
+        let (ps, at) = match self.cut.b {
+            Source::InPlace if self.family.whole_words(cols) => return,
+            Source::InPlace => (last..ps.end, 0),
+            _ => (ps.clone(), ps.start * len),
         };
         // SAFETY: each panel is packed by one thread: in `pack_for_all`, or in `compute` by the only part that has its columns.
-        let room = unsafe { self.rooms.b.part(at, len) };
-        self.job.b.pack(self.pc, self.kb, self.jc + p * nr, cols, nr, room, plan.isa);
+        let room = unsafe { self.rooms.b.part(at, ps.len() * len) };
+        let first = ps.start * nr;
+        self.job.b.pack(self.pc, self.kb, self.jc + first, self.nb.min(ps.end * nr) - first, nr, room, isa);
     }
 
     /// Part `i` of the block of C.
@@ -275,94 +417,155 @@ impl<T: Real, E: Epilogue<T>> Stage<'_, T, E> {
     {
         let cut = self.cut;
         let panels = self.nb.div_ceil(cut.nr);
-        let ((t0, ts), (p0, ps)) = if cut.by_rows {
-            (part(cut.row_tiles, cut.parts, i), (0, panels))
-        } else {
-            ((0, cut.row_tiles), part(panels, cut.parts, i))
+        let (ts, ps) = match (cut.parts, cut.by_rows) {
+            (1, _) => (0..cut.heights.tiles, 0..panels),
+            (parts, true) => (range(part(cut.heights.tiles, parts, i)), 0..panels),
+            (parts, false) => (0..cut.heights.tiles, range(part(panels, parts, i))),
         };
-        for block in (t0..t0 + ts).step_by(cut.block_tiles) {
-            let block_end = (block + cut.block_tiles).min(t0 + ts);
-            let mut p = p0;
-            while p < p0 + ps {
-                // As many panels as the tile spans, if they are there to the last column; else one.
-                let whole = p + cut.span <= p0 + ps && (p + cut.span) * cut.nr <= self.nb;
-                let span = if whole { cut.span } else { 1 };
-                if !cut.by_rows && block == t0 {
-                    (p..p + span).for_each(|p| self.pack_b(p, plan));
+        for block in ts.clone().step_by(cut.block_tiles) {
+            let block = block..(block + cut.block_tiles).min(ts.end);
+            let first = cut.heights.tile(block.start).0;
+            let heights = cut.heights.range(&block);
+            let (rows, _) = heights.tile(heights.tiles);
+            let mut column = Column { kinds: None, a_room: 0, more: false, begin, finish, isa: plan.isa };
+            if cut.a_rooms > 0 {
+                column.a_room = i * cut.a_room::<T>(self.kb);
+                self.pack_a(block.clone(), column.a_room, plan.isa);
+            }
+            let group = (GROUP_BYTES / (cut.nr * self.kb * size_of::<T>()).max(1)).clamp(1, 8);
+            let mut packed = if cut.by_rows || block.start > ts.start { ps.end } else { ps.start };
+            // Threads with rows start at panels of their own. Else the one that ends a panel at the row where another begins would have its caches
+            // fetch, unasked, the lines that the other is just writing.
+            let start = if cut.by_rows { ps.end / cut.parts * i } else { ps.start };
+            let mut p = start;
+            let mut done = 0;
+            while done < ps.len() {
+                if p == ps.end {
+                    p = ps.start;
                 }
-                self.column(p, span, block..block_end, begin, finish, plan.isa);
+                // Up to the end, or to where the part began.
+                let end = if p < start { start } else { ps.end };
+                let columns_left = self.nb.min(end * cut.nr) - p * cut.nr;
+                // As many panels as the tile spans, if they are there to the last column.
+                let mut heights = heights;
+                let mut span = if columns_left >= cut.span * cut.nr { cut.span } else { 1 };
+                if span == 1 && cut.a == Source::InPlace && cut.b != Source::InPlace && columns_left > cut.nr {
+                    // The last panel and a narrow rest, which by itself would keep few registers busy.
+                    let most = self.family.wide_rows(columns_left);
+                    if most > 0 {
+                        (span, heights) = (2, Heights::new(rows, most));
+                    }
+                }
+                if packed < (p + span).min(ps.end) {
+                    let until = (packed + group.max(span)).min(ps.end);
+                    self.pack_b(packed..until, plan.isa);
+                    packed = until;
+                }
+                column.more = p + span < ps.end;
+                self.column(&mut column, p, span, first, rows, heights);
                 p += span;
+                done += span;
             }
         }
     }
 
-    /// Rows of tiles `ts` of `span` panels from panel `p` of the block on.
-    fn column<F: Epilogue<T>>(&self, p: usize, span: usize, ts: Range<usize>, begin: Begin<'_, T>, finish: &F, isa: Isa)
-    where
+    /// Tiles of `span` panels from panel `p` of the block on, `rows` rows from row `first` on.
+    fn column<F: Epilogue<T>>(
+        &self,
+        with: &mut Column<'_, T, F>,
+        p: usize,
+        span: usize,
+        first: usize,
+        rows: usize,
+        heights: Heights,
+    ) where
         T: HasTile<F>,
     {
         let (cut, nr, j) = (self.cut, self.cut.nr, p * self.cut.nr);
         let cols = (span * nr).min(self.nb - j);
-        let words = cols.div_ceil(self.family.len);
-        let kind = TileKind {
-            by_rows: cut.a == Source::InPlace && by_rows(&self.job.a),
-            negated: cut.a == Source::InPlace && self.job.alpha == -T::ONE,
-        };
-        let tile_of = |rows: usize| <T as HasTile<F>>::tile(isa, rows, words, kind).expect("a tile for every height and width");
+        let words = self.family.words(cols);
         // There are two heights at most.
-        let height = cut.tile_rows(ts.start).1;
-        let (high, low) = (tile_of(height), if height > 1 { tile_of(height - 1) } else { tile_of(height) });
-        let (b, b_step, b_panel) = self.b_at(p, cols);
-        let (beta, start) = match begin {
-            Begin::AtC(beta) => (beta, None),
-            Begin::At(beta, start) => (beta, Some(start)),
+        let height = heights.highest();
+        let key = (height, words);
+        let (high, low) = match with.kinds {
+            Some((found, tiles)) if found == key => tiles,
+            _ => {
+                let kind = TileKind {
+                    by_rows: cut.a == Source::InPlace && by_rows(&self.job.a),
+                    negated: cut.a == Source::InPlace && self.job.alpha == -T::ONE,
+                };
+                let of =
+                    |rows: usize| <T as HasTile<F>>::tile(with.isa, rows, words, kind).expect("a tile of every size asked for");
+                let tiles = (of(height), of(heights.low));
+                with.kinds = Some((key, tiles));
+                tiles
+            }
         };
+        let (begin, finish) = (with.begin, with.finish);
+        let (b, b_step, b_panel) = self.b_at(p, cols);
         // SAFETY: `compute` gives each part rows of tiles or panels of its own, and each part runs once: nobody else has this block of C.
-        let mut c = unsafe { self.c.alias() };
-        let neighbours = c.cs() == 1 || c.ncols() == 1;
-        let last = ts.end - 1;
-        for t in ts {
-            let (i, rows) = cut.tile_rows(t);
-            let covered = self.covered(i, rows, self.jc + j, cols);
-            if covered == Covered::Nothing {
-                continue;
+        let mut c = unsafe { self.c.alias() }.block(first, self.jc + j, rows, cols);
+        let neighbours = c.cs() == 1 || self.c.ncols() == 1;
+        let (a, a_row, a_step) = self.a_at(first, rows, with.a_room);
+        let (beta, start, start_rs) = match begin {
+            Begin::AtC(beta) => (beta, c.as_ref().as_ptr(), c.rs()),
+            Begin::At(beta, s) => (beta, s.block(first, self.jc + j, rows, cols).as_ptr(), s.rs()),
+        };
+        let mut tile = Tile {
+            kc: self.kb,
+            count: 1,
+            a_tile: 0,
+            a,
+            a_step,
+            b,
+            b_step,
+            b_panel,
+            start,
+            start_rs,
+            beta,
+            c: c.as_mut_ptr(),
+            rs: c.rs(),
+            cols,
+            i: first,
+            j: self.jc + j,
+            next: None,
+        };
+        let singly = !neighbours || self.job.region != Region::Whole;
+        let mut t = 0;
+        while t < heights.tiles {
+            // All tiles of one height at once, unless each has to be looked at.
+            let (i, rows) = heights.tile(t);
+            let until = if t < heights.higher { heights.higher } else { heights.tiles };
+            tile.count = if singly { 1 } else { until - t };
+            tile.a_tile = rows as isize * a_row;
+            if a_step == PACKED {
+                tile.a_step = rows as isize;
             }
             let run = if rows == height { high } else { low };
-            let (a, a_step) = self.a_at(i, rows);
-            // An empty block forms no pointer; the tile is never empty.
-            let block = c.rb().block(i, self.jc + j, rows, cols);
-            let at = |m: MatRef<'_, T>| (m.block(i, self.jc + j, rows, cols).as_ptr(), m.rs());
-            let (start, start_rs) = start.map_or((block.as_ref().as_ptr(), block.rs()), at);
-            let next = if t == last { b.wrapping_offset(span as isize * b_panel) } else { b };
-            let tile = Tile {
-                kc: self.kb,
-                a,
-                a_step,
-                b,
-                b_step,
-                b_panel,
-                start,
-                start_rs,
-                beta,
-                c: block.as_ref().as_ptr().cast_mut(),
-                rs: block.rs(),
-                cols,
-                i,
-                j: self.jc + j,
-                next,
-            };
-            if neighbours && covered == Covered::All {
-                // SAFETY: the tile comes from the table of an `Isa`, so the CPU has it. A and B hold what `a_at` and `b_at` say for kb steps; `block` is
-                // rows × cols of C, nobody else's (above), and so are the epilogue's operands: they have C's shape (checked where it was made).
-                unsafe { run(&tile, finish) };
-            } else {
-                self.through_copy(block, tile, run, finish);
+            if t + tile.count == heights.tiles && with.more {
+                tile.next = Some(b.wrapping_offset(span as isize * b_panel));
             }
+            let covered = self.covered(tile.i, rows, tile.j, cols);
+            if neighbours && covered == Covered::All {
+                // SAFETY: the tile comes from the table of an `Isa`, so the CPU has it. A and B hold what `a_at` and `b_at` say for kb steps; C's
+                // `count` times `rows` rows from there on are in the block taken above, nobody else's, and so are the epilogue's operands: they have C's shape
+                // (checked where it was made).
+                unsafe { run(&tile, finish) };
+            } else if covered != Covered::Nothing {
+                self.through_copy(c.rb().block(i, 0, rows, cols), &tile, run, finish);
+            }
+            // Wrapping: after the last tile these point behind the block.
+            let below = (rows * tile.count) as isize;
+            tile.a = tile.a.wrapping_offset(below * a_row);
+            tile.start = tile.start.wrapping_offset(below * start_rs);
+            tile.c = tile.c.wrapping_offset(below * tile.rs);
+            tile.i += below as usize;
+            t += tile.count;
         }
     }
 
     /// Computes a tile of which not all elements are wanted, or whose columns are not neighbours, in a copy.
-    fn through_copy<F: Epilogue<T>>(&self, mut block: MatMut<'_, T>, mut tile: Tile<T>, run: TileFn<T, F>, finish: &F) {
+    fn through_copy<F: Epilogue<T>>(&self, mut block: MatMut<'_, T>, tile: &Tile<T>, run: TileFn<T, F>, finish: &F) {
         let (rows, cols) = block.shape();
         let (i, j) = (tile.i, tile.j);
         let (lower, dropped) = match self.job.region {
@@ -378,8 +581,8 @@ impl<T: Real, E: Epilogue<T>> Stage<'_, T, E> {
                 copy[r * cols + s] = block.get(r, s);
             }
         }
-        (tile.c, tile.rs) = (copy.as_mut_ptr(), cols as isize);
-        (tile.start, tile.start_rs) = (tile.c, tile.rs);
+        let (c, rs) = (copy.as_mut_ptr(), cols as isize);
+        let tile = Tile { c, rs, start: c, start_rs: rs, ..*tile };
         // SAFETY: as in `column`, with C replaced by the copy of rows × cols elements.
         unsafe { run(&tile, finish) };
         for (r, s) in all().filter(|&(r, s)| wanted(r, s)) {
@@ -399,14 +602,18 @@ impl<T: Real, E: Epilogue<T>> Stage<'_, T, E> {
         }
     }
 
-    /// First element of the tile's A, and the stride that is not 1.
-    fn a_at(&self, i: usize, rows: usize) -> (*const T, isize) {
+    /// First element of A in row `i`, from one row to the next, and the stride of the tile ([`PACKED`]: its height).
+    fn a_at(&self, i: usize, rows: usize, room: usize) -> (*const T, isize, isize) {
         match (&self.job.a, self.cut.a) {
             (Left::View(a), Source::InPlace) if self.kb > 0 => {
                 let a = a.block(i, self.pc, rows, self.kb);
-                (a.as_ptr(), if by_rows(&self.job.a) { a.rs() } else { a.cs() })
+                (a.as_ptr(), a.rs(), if by_rows(&self.job.a) { a.rs() } else { a.cs() })
             }
-            _ => (self.rooms.a.at(i * self.kb), rows as isize),
+            (_, Source::InPlace) => (self.rooms.a.at(0), 0, 0),
+            _ => {
+                let at = if self.cut.a_rooms == 0 { i * self.kb } else { room };
+                (self.rooms.a.at(at), self.kb as isize, PACKED)
+            }
         }
     }
 
@@ -416,7 +623,7 @@ impl<T: Real, E: Epilogue<T>> Stage<'_, T, E> {
         let len = nr * self.kb;
         match (&self.job.b, self.cut.b) {
             (Right::Panels(panels), _) => panels.at(self.jc / nr + p, self.pc),
-            (Right::View(b), Source::InPlace) if cols.is_multiple_of(self.family.len) && self.kb > 0 => {
+            (Right::View(b), Source::InPlace) if self.family.whole_words(cols) && self.kb > 0 => {
                 (b.block(self.pc, self.jc + p * nr, self.kb, cols).as_ptr(), b.rs(), step)
             }
             (_, Source::InPlace) => (self.rooms.b.at(0), step, len as isize),

@@ -1,4 +1,4 @@
-//! One register tile: `C ← epilogue(β·S + A·B)`.
+//! The register tile: `C ← epilogue(β·S + A·B)`, and a column of them, one below the other.
 //!
 //! ```text
 //!                B panel: NR elements a k-step, packed or where they lie
@@ -23,12 +23,16 @@
 
 use crate::Real;
 use crate::epilogue::Epilogue;
-use crate::simd::Lanes;
+use crate::simd::{Lanes, prefetch};
 
 /// What one tile works on.
 pub struct Tile<T> {
     /// Length of the chain.
     pub(crate) kc: usize,
+    /// How many tiles, one below the other.
+    pub(crate) count: usize,
+    /// From the A of one tile to that of the next.
+    pub(crate) a_tile: isize,
     /// First element of A.
     pub(crate) a: *const T,
     /// The stride of A that is not 1: from row to row where the tile reads A by rows, else from k to k.
@@ -55,15 +59,15 @@ pub struct Tile<T> {
     pub(crate) i: usize,
     /// Column of the first element in the whole of C.
     pub(crate) j: usize,
-    /// Where B goes on after this tile: fetched meanwhile.
-    pub(crate) next: *const T,
+    /// Where B goes on after the last of the tiles: fetched meanwhile, if there is such a place.
+    pub(crate) next: Option<*const T>,
 }
 
-/// Runs one tile.
+/// Runs a column of `count` tiles of one height. At k = 60 a tile lasts 400 cycles: a call for each would cost a tenth of that.
 ///
 /// # Safety
-/// The CPU has the instruction set of the table the function came from. For every k < kc: A holds the tile's rows, B the tile's words (whole
-/// words, the last one included). The tile's rows × cols elements of `c` may be written and, if the epilogue reads C, are initialised; so are
+/// The CPU has the instruction set of the table the function came from. For every k < kc: A holds the tiles' rows, B the tile's words (whole
+/// words, the last one included). The tiles' rows × cols elements of `c` may be written and, if the epilogue reads C, are initialised; so are
 /// those of `start` unless β = 0. The epilogue's own operands hold element (i, j) of everything the tile covers, and nobody else touches
 /// these elements meanwhile.
 pub(crate) type TileFn<T, E> = unsafe fn(&Tile<T>, &E);
@@ -99,9 +103,32 @@ impl Family {
         self.len * self.panel
     }
 
+    /// Words that hold so many columns. A word has a power of two of elements.
+    #[inline(always)]
+    pub(crate) fn words(&self, cols: usize) -> usize {
+        (cols + self.len - 1) >> self.len.trailing_zeros()
+    }
+
+    /// Whether so many columns end in a whole word.
+    #[inline(always)]
+    pub(crate) fn whole_words(&self, cols: usize) -> bool {
+        cols & (self.len - 1) == 0
+    }
+
     /// Panels that one tile of `rows` rows can span.
     pub(crate) fn panels(&self, rows: usize) -> usize {
-        self.wide.iter().filter(|w| w.0 == rows).map(|w| w.1 / self.panel).max().unwrap_or(1)
+        // Only few rows leave registers for more than one panel.
+        if rows > 4 {
+            return 1;
+        }
+        let whole = |w: &&(usize, usize)| w.0 == rows && w.1.is_multiple_of(self.panel);
+        self.wide.iter().filter(whole).map(|w| w.1 / self.panel).max().unwrap_or(1)
+    }
+
+    /// Rows of the tallest tile that is just as wide as `cols` columns and wider than a panel; 0 if there is none.
+    pub(crate) fn wide_rows(&self, cols: usize) -> usize {
+        let words = self.words(cols);
+        self.wide.iter().filter(|w| w.1 == words && !w.1.is_multiple_of(self.panel)).map(|w| w.0).max().unwrap_or(0)
     }
 
     /// The tallest tile's name, as in `sgemm_9x48_avx512`.
@@ -111,8 +138,11 @@ impl Family {
     }
 }
 
-/// Steps between checks of the loop counter.
-const UNROLL: usize = 4;
+/// How many tiles share the fetching of the next panel of B.
+const FETCH_SHARES: usize = 4;
+
+/// Steps between checks of the loop counter: what the loop costs besides fits beside the multiply-adds, and a long body takes long to compile.
+const UNROLL: usize = 2;
 
 /// The body of every tile, compiled inside a shell that enables the features of `V`: MR rows, NV words, PV of them a panel.
 ///
@@ -133,53 +163,72 @@ pub(crate) unsafe fn tile<
     e: &E,
 ) {
     debug_assert!((NV - 1) * V::LEN < t.cols && t.cols <= NV * V::LEN);
-    // SAFETY: pointers stay in A, B, C and `start` by the contract above: k stays below kc, rows below MR, and columns below `cols`,
-    // with `_first` where the last word is not whole.
-    unsafe {
-        let mut acc = [[V::splat(T::ZERO); NV]; MR];
-        let whole = t.cols == NV * V::LEN;
-        let rest = t.cols - (NV - 1) * V::LEN;
-        for i in 0..MR {
-            // The first and the last element of each row of the tile, long before they are stored.
-            let c = t.c.wrapping_offset(i as isize * t.rs);
-            V::prefetch(c);
-            V::prefetch(c.wrapping_add(t.cols - 1));
-        }
-        if t.beta != T::ZERO {
-            let beta = V::splat(t.beta);
-            for (i, row) in acc.iter_mut().enumerate() {
-                let start = t.start.offset(i as isize * t.start_rs);
-                for (v, word) in row.iter_mut().enumerate() {
-                    let s = start.add(v * V::LEN);
-                    *word = if v + 1 < NV || whole { V::load(s) } else { V::load_first(s, rest) }.mul(beta);
+    let whole = t.cols == NV * V::LEN;
+    let rest = t.cols - (NV - 1) * V::LEN;
+    // Emulated multiply-adds make a long body of one step.
+    let pairs = if V::EMULATED { 0 } else { t.kc / UNROLL };
+    // The last few tiles fetch the next panel, a share each; what the others fetch is there already.
+    let fetchers = t.count.min(FETCH_SHARES);
+    let share = (t.kc * PV * size_of::<V>()).div_ceil(fetchers);
+    for index in 0..t.count {
+        let rows = (index * MR) as isize;
+        let (c, start) = (t.c.wrapping_offset(rows * t.rs), t.start.wrapping_offset(rows * t.start_rs));
+        let mut a = t.a.wrapping_offset(index as isize * t.a_tile);
+        // What the next tile reads of A; the last one goes back to the first, where the next panel will start. Nothing behind A is fetched: it may be
+        // C, and just being written by another core.
+        let mut ahead = t.a.wrapping_offset(if index + 1 == t.count { 0 } else { index as isize + 1 } * t.a_tile);
+        let mut b = t.b;
+        let mut next = match t.next {
+            Some(next) if t.count - index <= fetchers => next.wrapping_byte_add((fetchers + index - t.count) * share),
+            _ => b,
+        };
+        // SAFETY: pointers stay in A, B, C and `start` by the contract above: k stays below kc, rows below MR · count, and columns below `cols`,
+        // with `_first` where the last word is not whole.
+        unsafe {
+            let mut acc = [[V::splat(T::ZERO); NV]; MR];
+            for i in 0..MR {
+                // The end of each row of the tile, long before it is stored; what lies before it came with the panel before.
+                prefetch(c.wrapping_offset(i as isize * t.rs).wrapping_add(t.cols - 1));
+            }
+            if t.beta != T::ZERO {
+                let beta = V::splat(t.beta);
+                for (i, row) in acc.iter_mut().enumerate() {
+                    let start = start.offset(i as isize * t.start_rs);
+                    for (v, word) in row.iter_mut().enumerate() {
+                        let s = start.add(v * V::LEN);
+                        *word = if v + 1 < NV || whole { V::load(s) } else { V::load_first(s, rest) }.mul(beta);
+                    }
                 }
             }
-        }
-        let (mut a, mut b, mut next) = (t.a, t.b, t.next);
-        for _ in 0..t.kc / UNROLL {
-            for line in 0..(UNROLL * PV * size_of::<V>()).div_ceil(LINE) {
-                V::prefetch(next.wrapping_byte_add(line * LINE));
+            for _ in 0..pairs {
+                for line in 0..(UNROLL * PV * size_of::<V>()).div_ceil(LINE * FETCH_SHARES) {
+                    prefetch(next.wrapping_byte_add(line * LINE));
+                }
+                next = next.wrapping_byte_add((UNROLL * PV * size_of::<V>()).div_ceil(FETCH_SHARES));
+                prefetch(ahead);
+                ahead = ahead.wrapping_add(UNROLL * MR);
+                for u in 0..UNROLL as isize {
+                    step::<T, V, MR, NV, PV, BY_ROWS, NEGATED>(t, a, b.offset(u * t.b_step), u, &mut acc);
+                }
+                a = a.wrapping_offset(UNROLL as isize * if BY_ROWS { 1 } else { t.a_step });
+                b = b.wrapping_offset(UNROLL as isize * t.b_step);
             }
-            next = next.wrapping_add(UNROLL * PV * V::LEN);
-            for u in 0..UNROLL as isize {
-                step::<T, V, MR, NV, PV, BY_ROWS, NEGATED>(t, a, b.offset(u * t.b_step), u, &mut acc);
+            for _ in pairs * UNROLL..t.kc {
+                step::<T, V, MR, NV, PV, BY_ROWS, NEGATED>(t, a, b, 0, &mut acc);
+                a = a.wrapping_offset(if BY_ROWS { 1 } else { t.a_step });
+                b = b.wrapping_offset(t.b_step);
             }
-            a = a.wrapping_offset(UNROLL as isize * if BY_ROWS { 1 } else { t.a_step });
-            b = b.wrapping_offset(UNROLL as isize * t.b_step);
-        }
-        for _ in 0..t.kc % UNROLL {
-            step::<T, V, MR, NV, PV, BY_ROWS, NEGATED>(t, a, b, 0, &mut acc);
-            a = a.wrapping_offset(if BY_ROWS { 1 } else { t.a_step });
-            b = b.wrapping_offset(t.b_step);
-        }
-        for (i, row) in acc.iter().enumerate() {
-            let c = t.c.offset(i as isize * t.rs);
-            for (v, &word) in row.iter().enumerate() {
-                let (c, j) = (c.add(v * V::LEN), t.j + v * V::LEN);
-                if v + 1 < NV || whole {
-                    e.finish::<V, true>(t.i + i, j, word, c, V::LEN);
-                } else {
-                    e.finish::<V, false>(t.i + i, j, word, c, rest);
+            // Read again: kept since the prefetches, the addresses of the rows would be spilled.
+            let rs = core::ptr::read_volatile(&raw const t.rs);
+            for (i, row) in acc.iter().enumerate() {
+                let c = c.offset(i as isize * rs);
+                for (v, &word) in row.iter().enumerate() {
+                    let (c, i, j) = (c.add(v * V::LEN), t.i + index * MR + i, t.j + v * V::LEN);
+                    if v + 1 < NV || whole {
+                        e.finish::<V, true>(i, j, word, c, V::LEN);
+                    } else {
+                        e.finish::<V, false>(i, j, word, c, rest);
+                    }
                 }
             }
         }

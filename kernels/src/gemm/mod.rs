@@ -1,8 +1,10 @@
 //! The product: what it promises is said at [`gemm()`], how it is computed in `macro_kernel` and `micro`.
 
+pub(crate) mod batched;
 mod fused;
 pub(crate) mod macro_kernel;
 pub(crate) mod micro;
+pub(crate) mod small;
 
 use crate::epilogue::Store;
 use crate::pack::{Left, Panels, Right};
@@ -51,29 +53,32 @@ pub enum Packing {
 }
 
 impl Packing {
-    /// Up to so many rows of tiles, B is read where it lies.
-    pub(crate) fn b_in_place_tiles(self) -> usize {
+    /// Whether B, whose columns are neighbours, is read where it lies by so many rows of tiles.
+    pub(crate) fn b_in_place<T>(self, b: &MatRef<'_, T>, row_tiles: usize) -> bool {
         match self {
-            // The second row of tiles repays the packing.
-            Self::Auto => 1,
-            Self::Always => 0,
-            Self::Avoid => usize::MAX,
-        }
-    }
-
-    /// Whether A is read where it lies, if it can be, by a product with `n` columns.
-    pub(crate) fn a_in_place<T>(self, a: &MatRef<'_, T>, n: usize) -> bool {
-        match self {
-            Self::Auto => {
-                let (rs, cs) = (a.rs().unsigned_abs(), a.cs().unsigned_abs());
-                // Rows at such a distance share a few sets of the first-level cache.
-                let crowded = (rs.max(cs) * size_of::<T>()).is_multiple_of(1024) && a.nrows() > 1;
-                cs == 1 && !crowded && n <= 1024 || a.nrows() == 1
-            }
+            Self::Auto => row_tiles <= 1 || (row_tiles <= B_TILES && !crowded(b.rs(), b.nrows(), 8, size_of::<T>())),
             Self::Always => false,
             Self::Avoid => true,
         }
     }
+
+    /// Whether A is read where it lies, if it can be.
+    pub(crate) fn a_in_place<T>(self, a: &MatRef<'_, T>) -> bool {
+        match self {
+            // Down the columns each step is a line of its own, and a page.
+            Self::Auto => a.cs() == 1 || a.nrows() == 1,
+            Self::Always => false,
+            Self::Avoid => true,
+        }
+    }
+}
+
+/// Rows of tiles up to which reading B where it lies beats packing it: about what m = 60 makes on AVX2.
+const B_TILES: usize = 12;
+
+/// Whether more than `ways` lines at this distance fall into the same few sets of a first-level cache.
+fn crowded(stride: isize, lines: usize, ways: usize, size: usize) -> bool {
+    lines > ways && (stride.unsigned_abs() * size).is_multiple_of(512)
 }
 
 impl Default for Plan<'_> {
@@ -120,9 +125,9 @@ impl<'p> Plan<'p> {
         self.min_work.unwrap_or_else(|| self.par.min_work())
     }
 
-    /// The blocks a product of `T` is cut into.
-    pub fn blocking_for<T: Real>(&self) -> Blocking {
-        self.blocking.unwrap_or_else(|| Blocking::from_caches::<T>(T::family(self.isa), self.caches))
+    /// The blocks that a product of `T` with `m` rows and a chain of `k` is cut into.
+    pub fn blocking_of<T: Real>(&self, m: usize, k: usize) -> Blocking {
+        self.blocking.unwrap_or_else(|| Blocking::from_caches::<T>(T::family(self.isa), self.caches, m, k))
     }
 
     /// Name of the tallest register tile that runs, as in `sgemm_9x48_avx512`.
@@ -203,35 +208,35 @@ pub fn gemm<T: Real>(
     if plan.backend != Backend::Native && k > 0 {
         return crate::backend::gemm(alpha, a, b, beta, c, plan, scratch);
     }
-    native(alpha, a, b, beta, c, plan, scratch)
+    let (job, c) = oriented(alpha, a, b, beta, c);
+    macro_kernel::run(&job, c, plan, scratch)
 }
 
-/// [`gemm()`] on views that fit.
-fn native<T: Real>(
+/// [`gemm()`] of views that fit, turned so that C's columns are neighbours if one of its strides allows it.
+#[inline]
+fn oriented<'a, T: Real>(
     alpha: T,
-    a: MatRef<'_, T>,
-    b: MatRef<'_, T>,
+    a: MatRef<'a, T>,
+    b: MatRef<'a, T>,
     beta: T,
-    c: MatMut<'_, T>,
-    plan: &Plan<'_>,
-    scratch: &mut Scratch,
-) -> Result<(), Error> {
+    c: MatMut<'a, T>,
+) -> (Job<'a, T, Store>, MatMut<'a, T>) {
     // A C whose lines run backwards: read both it and the operand that gives its lines the other way round.
     if c.cs() == -1 && c.ncols() > 1 {
-        return native(alpha, a, b.reverse_cols(), beta, c.reverse_cols(), plan, scratch);
+        return oriented(alpha, a, b.reverse_cols(), beta, c.reverse_cols());
     }
     if c.rs() == -1 && c.nrows() > 1 {
-        return native(alpha, a.reverse_rows(), b, beta, c.reverse_rows(), plan, scratch);
+        return oriented(alpha, a.reverse_rows(), b, beta, c.reverse_rows());
     }
     let begin = Begin::AtC(beta);
     // Column-major C: compute the transpose. The factors of each multiply-add change places, which changes nothing if α stays with A; it does
     // unless it would have to be rounded.
-    if c.cs() != 1 && c.rs() == 1 && c.ncols() > 1 && (alpha == T::ONE || alpha == -T::ONE) {
-        let job = Job { alpha, a: Left::View(b.t()), b: Right::View(a.t()), begin, finish: &Store, region: Region::Whole };
-        return macro_kernel::run(&job, c.t(), plan, scratch);
-    }
-    let job = Job { alpha, a: Left::View(a), b: Right::View(b), begin, finish: &Store, region: Region::Whole };
-    macro_kernel::run(&job, c, plan, scratch)
+    let (a, b, c) = if c.cs() != 1 && c.rs() == 1 && c.ncols() > 1 && (alpha == T::ONE || alpha == -T::ONE) {
+        (b.t(), a.t(), c.t())
+    } else {
+        (a, b, c)
+    };
+    (Job { alpha, a: Left::View(a), b: Right::View(b), begin, finish: &Store, region: Region::Whole }, c)
 }
 
 /// [`gemm()`] with a right operand that was packed before: the same bits, without the packing.

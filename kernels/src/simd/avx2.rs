@@ -33,7 +33,6 @@ word!(
     if_negative(yes, no) _mm256_blendv_ps(no, yes, _mm256_cmp_ps::<_CMP_LT_OQ>(a, _mm256_setzero_ps())),
     any_le _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_LE_OQ>(a, b)) != 0,
     any_nan _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_UNORD_Q>(a, a)) != 0,
-    prefetch(p) _mm_prefetch::<_MM_HINT_T0>(p.cast()),
     load_first(p, n) {
         // SAFETY: lanes outside the mask are not accessed; n elements from `p` are the caller's promise.
         unsafe { _mm256_maskload_ps(p, first_of_8(n)) }
@@ -53,7 +52,6 @@ word!(
     if_negative(yes, no) _mm256_blendv_pd(no, yes, _mm256_cmp_pd::<_CMP_LT_OQ>(a, _mm256_setzero_pd())),
     any_le _mm256_movemask_pd(_mm256_cmp_pd::<_CMP_LE_OQ>(a, b)) != 0,
     any_nan _mm256_movemask_pd(_mm256_cmp_pd::<_CMP_UNORD_Q>(a, a)) != 0,
-    prefetch(p) _mm_prefetch::<_MM_HINT_T0>(p.cast()),
     load_first(p, n) {
         // SAFETY: lanes outside the mask are not accessed; n elements from `p` are the caller's promise.
         unsafe { _mm256_maskload_pd(p, first_of_4(n)) }
@@ -65,6 +63,6 @@ word!(
 );
 
 // 6 rows by two words: 12 accumulators, 2 words of B, 1 of A and 1 to spare of 16. For 3 rows, 2 and 1 as many chains side by side
-// as hide the latency of the multiply-add.
-tiles!(F32, f32_tile, f32, F32x8, "avx2", panel 2 [1, 2], tall [1, 2, 3, 4, 5, 6], wide [1 x 4, 2 x 4, 3 x 4, 1 x 8], by_rows 6, "avx2,fma");
-tiles!(F64, f64_tile, f64, F64x4, "avx2", panel 2 [1, 2], tall [1, 2, 3, 4, 5, 6], wide [1 x 4, 2 x 4, 3 x 4, 1 x 8], by_rows 6, "avx2,fma");
+// as hide the latency of the multiply-add; 4 rows by three words for a panel with a narrow rest.
+tiles!(F32, f32_tile, f32, F32x8, "avx2", panel 2 [1, 2], tall [1, 2, 3, 4, 5, 6], wide [1 x 3, 2 x 3, 3 x 3, 4 x 3, 1 x 4, 2 x 4, 3 x 4, 1 x 8], by_rows 6, "avx2,fma");
+tiles!(F64, f64_tile, f64, F64x4, "avx2", panel 2 [1, 2], tall [1, 2, 3, 4, 5, 6], wide [1 x 3, 2 x 3, 3 x 3, 4 x 3, 1 x 4, 2 x 4, 3 x 4, 1 x 8], by_rows 6, "avx2,fma");

@@ -13,7 +13,6 @@ word!(
     if_negative(yes, no) _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, _mm512_setzero_ps()), no, yes),
     any_le _mm512_cmp_ps_mask::<_CMP_LE_OQ>(a, b) != 0,
     any_nan _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, a) != 0,
-    prefetch(p) _mm_prefetch::<_MM_HINT_T0>(p.cast()),
     load_first(p, n) {
         // SAFETY: lanes outside the mask are not accessed; n elements from `p` are the caller's promise.
         unsafe { _mm512_maskz_loadu_ps(((1u32 << n) - 1) as __mmask16, p) }
@@ -33,7 +32,6 @@ word!(
     if_negative(yes, no) _mm512_mask_blend_pd(_mm512_cmp_pd_mask::<_CMP_LT_OQ>(a, _mm512_setzero_pd()), no, yes),
     any_le _mm512_cmp_pd_mask::<_CMP_LE_OQ>(a, b) != 0,
     any_nan _mm512_cmp_pd_mask::<_CMP_UNORD_Q>(a, a) != 0,
-    prefetch(p) _mm_prefetch::<_MM_HINT_T0>(p.cast()),
     load_first(p, n) {
         // SAFETY: lanes outside the mask are not accessed; n elements from `p` are the caller's promise.
         unsafe { _mm512_maskz_loadu_pd(((1u32 << n) - 1) as __mmask8, p) }

@@ -25,6 +25,8 @@ use crate::{Isa, Real};
 pub trait Lanes<T>: Copy {
     /// Elements in a word.
     const LEN: usize;
+    /// Whether the fused multiply-add is made of many operations.
+    const EMULATED: bool = false;
     /// The same element in every lane.
     unsafe fn splat(x: T) -> Self;
     /// `LEN` elements.
@@ -53,8 +55,6 @@ pub trait Lanes<T>: Copy {
     unsafe fn if_negative(self, yes: Self, no: Self) -> Self;
     /// Whether self ≤ b in any lane; a NaN on either side counts as no.
     unsafe fn any_le(self, b: Self) -> bool;
-    /// Asks for the cache line at `p`, which need not be readable, before it is needed. Does nothing where there is no such instruction.
-    unsafe fn prefetch(p: *const T);
 
     /// Whether no lane is infinite or NaN.
     #[inline(always)]
@@ -77,7 +77,6 @@ macro_rules! word {
         if_negative($yes:ident, $no:ident) $negative:expr,
         any_le $any_le:expr,
         any_nan $any_nan:expr,
-        prefetch($pre:ident) $prefetch:expr,
         load_first($p:ident, $n:ident) $load_first:block,
         store_first($q:ident, $m:ident) $store_first:block
     ) => {
@@ -171,15 +170,21 @@ macro_rules! word {
                 // SAFETY: as in `splat`.
                 unsafe { $any_nan }
             }
-            #[inline(always)]
-            unsafe fn prefetch($pre: *const $t) {
-                // SAFETY: as in `splat`; a prefetch reads nothing.
-                unsafe { $prefetch };
-            }
         }
     };
 }
 pub(crate) use word;
+
+/// Asks for the cache line at `p`, which need not be readable, before it is needed. Does nothing where there is no such instruction.
+#[inline(always)]
+pub(crate) fn prefetch<T>(p: *const T) {
+    // SAFETY: a prefetch reads nothing; SSE is part of every x86-64.
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    unsafe {
+        core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(p.cast());
+    }
+    let _ = p;
+}
 
 /// How a body that leaves vectorisation to the compiler gets its fused multiply-add.
 pub(crate) trait Fused {

@@ -13,7 +13,6 @@ word!(
     if_negative(yes, no) vbslq_f32(vcltzq_f32(a), yes, no),
     any_le vmaxvq_u32(vcleq_f32(a, b)) != 0,
     any_nan vminvq_u32(vceqq_f32(a, a)) == 0,
-    prefetch(_p) (),
     load_first(p, n) {
         // NEON has no masked moves: the edge goes through a word on the stack.
         let mut word = [0.0; 4];
@@ -42,7 +41,6 @@ word!(
     if_negative(yes, no) vbslq_f64(vcltzq_f64(a), yes, no),
     any_le vmaxvq_u32(vreinterpretq_u32_u64(vcleq_f64(a, b))) != 0,
     any_nan vminvq_u32(vreinterpretq_u32_u64(vceqq_f64(a, a))) == 0,
-    prefetch(_p) (),
     load_first(p, n) {
         // NEON has no masked moves: the edge goes through a word on the stack.
         let mut word = [0.0; 2];

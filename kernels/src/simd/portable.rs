@@ -10,6 +10,7 @@ pub struct Word<T, const N: usize>([T; N]);
 // The methods need no instruction set; `unsafe` is the trait's.
 impl<T: Real, const N: usize> Lanes<T> for Word<T, N> {
     const LEN: usize = N;
+    const EMULATED: bool = true;
 
     #[inline(always)]
     unsafe fn splat(x: T) -> Self {
@@ -95,8 +96,6 @@ impl<T: Real, const N: usize> Lanes<T> for Word<T, N> {
     unsafe fn any_nan(self) -> bool {
         self.0.iter().any(|a| a != a)
     }
-    #[inline(always)]
-    unsafe fn prefetch(_p: *const T) {}
 }
 
 // Low tiles: the emulated multiply-add is what costs here, and it wants the registers for itself.

@@ -1,0 +1,404 @@
+//! Batches and small products equal the naive chain in every bit: all instruction sets, layouts, blocks, thread counts, shares and mixtures of shapes.
+#![allow(missing_docs)]
+
+mod support;
+
+use gaitprop_kernels::{
+    BatchMut, BatchRef, Blocking, Error, Isa, MatMut, MatRef, Packing, Par, Plan, Real, Scratch, Team, gemm, gemm_batched,
+    gemm_batched_scratch, gemm_batched_views, gemm_batched_views_scratch, gemm_scratch, reference,
+};
+use proptest::prelude::*;
+use support::*;
+
+/// `count` matrices in one fenced buffer: between and around them every element is a marked NaN.
+#[derive(Clone, Debug)]
+struct FencedBatch<T> {
+    data: Vec<T>,
+    offset: usize,
+    batch: (usize, isize),
+    shape: (usize, usize),
+    strides: (isize, isize),
+}
+
+/// How the matrices of a batch lie to each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Spacing {
+    /// One after another, with a gap.
+    Apart,
+    /// The same from last to first.
+    Backwards,
+    /// Side by side in each row, as the heads of a layer are.
+    SideBySide,
+    /// One matrix for all: for operands only.
+    Shared,
+}
+
+const SPACINGS: [Spacing; 3] = [Spacing::Apart, Spacing::Backwards, Spacing::SideBySide];
+
+impl<T: Real> FencedBatch<T> {
+    fn new(count: usize, shape: (usize, usize), layout: Layout, spacing: Spacing, mut value: impl FnMut() -> T) -> Self {
+        let one = Fenced::<T>::new(shape, layout, || T::ZERO);
+        let mut batch = (count, 0isize);
+        let mut out = match spacing {
+            Spacing::Shared => Self { data: one.data, offset: one.offset, batch, shape, strides: one.strides },
+            Spacing::SideBySide => {
+                let (rs, width) = ((count.max(1) * (shape.1 + 1)) as isize, shape.1 as isize + 1);
+                batch.1 = width;
+                let data = vec![T::NAN; rs as usize * shape.0 + 10];
+                Self { data, offset: 4, batch, shape, strides: (rs, 1) }
+            }
+            Spacing::Apart | Spacing::Backwards => {
+                let len = one.data.len();
+                let data = vec![T::NAN; len * count.max(1)];
+                let backwards = spacing == Spacing::Backwards && count > 0;
+                batch.1 = if backwards { -(len as isize) } else { len as isize };
+                let offset = one.offset + if backwards { (count - 1) * len } else { 0 };
+                Self { data, offset, batch, shape, strides: one.strides }
+            }
+        };
+        out.data.fill(T::NAN);
+        let distinct = if spacing == Spacing::Shared { count.min(1) } else { count };
+        for p in 0..distinct {
+            for i in 0..shape.0 {
+                for j in 0..shape.1 {
+                    let at = out.at(p, i, j);
+                    out.data[at] = value();
+                }
+            }
+        }
+        out
+    }
+
+    fn at(&self, p: usize, i: usize, j: usize) -> usize {
+        let (rs, cs) = self.strides;
+        (self.offset as isize + p as isize * self.batch.1 + i as isize * rs + j as isize * cs) as usize
+    }
+
+    fn view(&self) -> BatchRef<'_, T> {
+        BatchRef::strided(&self.data, self.offset, self.batch, self.shape, self.strides).unwrap()
+    }
+
+    fn view_mut(&mut self) -> BatchMut<'_, T> {
+        BatchMut::strided(&mut self.data, self.offset, self.batch, self.shape, self.strides).unwrap()
+    }
+
+    /// The first difference in any element of the buffer, inside the matrices or outside.
+    fn difference(&self, got: &Self) -> Option<String> {
+        let differ = |(w, g): (&T, &T)| w.bits() != g.bits();
+        let at = self.data.iter().zip(&got.data).position(differ)?;
+        Some(format!("element {at} of the buffer: want {:e}, got {:e}", self.data[at], got.data[at]))
+    }
+}
+
+/// Threads of every kind.
+struct Crew {
+    pool: rayon::ThreadPool,
+    team: Team,
+}
+
+impl Crew {
+    fn new(threads: usize) -> Self {
+        Self { pool: pool(threads), team: Team::new(threads).unwrap() }
+    }
+
+    fn plans(&self, blocking: Option<Blocking>, packing: Packing, min_work: usize) -> impl Iterator<Item = Plan<'_>> {
+        Isa::available().flat_map(move |isa| {
+            [Par::Seq, Par::Pool(&self.pool), Par::Team(&self.team)].map(move |par| {
+                let mut plan = Plan { blocking, ..Plan::new() }.with_isa(isa).with_par(par);
+                plan.packing = packing;
+                plan.min_work = Some(min_work);
+                plan
+            })
+        })
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Case {
+    alpha: f64,
+    beta: f64,
+    blocking: Option<Blocking>,
+    packing: Packing,
+    threads: usize,
+    min_work: usize,
+    seed: u64,
+}
+
+fn cases() -> impl Strategy<Value = Case> {
+    let scalar = || prop_oneof![Just(0.0), Just(1.0), Just(-1.0), -2.0..2.0];
+    let packing = proptest::sample::select(vec![Packing::Auto, Packing::Always, Packing::Avoid]);
+    // Few multiply-adds a thread, so that there are always several, and enough that some products are split and others are not.
+    let min_work = proptest::sample::select(vec![1usize, 300, 5000]);
+    (scalar(), scalar(), any_blocking(), packing, 1usize..5, min_work, any::<u64>()).prop_map(
+        |(alpha, beta, blocking, packing, threads, min_work, seed)| Case {
+            alpha,
+            beta,
+            blocking,
+            packing,
+            threads,
+            min_work,
+            seed,
+        },
+    )
+}
+
+fn any_spacing() -> impl Strategy<Value = Spacing> {
+    proptest::sample::select(&SPACINGS[..])
+}
+
+fn any_operand_spacing() -> impl Strategy<Value = Spacing> {
+    prop_oneof![3 => any_spacing(), 1 => Just(Spacing::Shared)]
+}
+
+type StridedCase = (Case, usize, (usize, usize, usize), [Layout; 3], [Spacing; 3]);
+
+fn strided_cases() -> impl Strategy<Value = StridedCase> {
+    let count = prop_oneof![4 => 0usize..10, 1 => 10usize..70];
+    let spacings = (any_operand_spacing(), any_operand_spacing(), any_spacing()).prop_map(|(a, b, c)| [a, b, c]);
+    let small = (0usize..24, 0usize..24, 0usize..24);
+    let shape = prop_oneof![3 => small, 1 => (size(), size(), 0usize..40)];
+    (cases(), count, shape, [any_layout(), any_layout(), any_layout()], spacings)
+}
+
+fn check_strided<T: Real>((case, count, (m, n, k), layouts, spacings): &StridedCase) -> Result<(), TestCaseError> {
+    let (count, m, n, k) = (*count, *m, *n, *k);
+    let (alpha, beta) = (T::from_f64(case.alpha), T::from_f64(case.beta));
+    let mut value = reals::<T>(case.seed);
+    let a = FencedBatch::new(count, (m, k), layouts[0], spacings[0], &mut value);
+    let b = FencedBatch::new(count, (k, n), layouts[1], spacings[1], &mut value);
+    let c = FencedBatch::new(count, (m, n), layouts[2], spacings[2], || if beta == T::ZERO { T::NAN } else { value() });
+    let mut want = c.clone();
+    for p in 0..count {
+        reference::gemm(alpha, a.view().get(p), b.view().get(p), beta, want.view_mut().get_mut(p));
+    }
+    let crew = Crew::new(case.threads);
+    for plan in crew.plans(case.blocking, case.packing, case.min_work) {
+        let mut got = c.clone();
+        let mut scratch = Scratch::new();
+        scratch.reserve(gemm_batched_scratch::<T>(m, n, k, count, &plan)).unwrap();
+        let reserved = scratch.capacity();
+        gemm_batched(alpha, a.view(), b.view(), beta, got.view_mut(), &plan, &mut scratch).unwrap();
+        prop_assert_eq!(want.difference(&got), None, "{} {} {:?}", plan.isa, T::NAME, plan.par);
+        prop_assert_eq!(scratch.capacity(), reserved, "gemm_batched_scratch asked for too little");
+    }
+    Ok(())
+}
+
+type Product = ((usize, usize, usize), [Layout; 3]);
+
+/// Mixtures: many small ones, some empty, now and then a large one.
+fn products() -> impl Strategy<Value = Vec<Product>> {
+    let shape = prop_oneof![
+        6 => (0usize..20, 0usize..20, 0usize..20),
+        2 => (1usize..50, 1usize..70, 1usize..40),
+        1 => Just((0, 5, 7)),
+        1 => Just((5, 0, 7)),
+        1 => Just((5, 7, 0)),
+        1 => Just((61, 67, 53)),
+    ];
+    proptest::collection::vec((shape, [any_layout(), any_layout(), any_layout()]), 0..12)
+}
+
+fn check_views<T: Real>(case: &Case, products: &[Product]) -> Result<(), TestCaseError> {
+    let (alpha, beta) = (T::from_f64(case.alpha), T::from_f64(case.beta));
+    let mut value = reals::<T>(case.seed);
+    let (mut operands, mut results) = (Vec::new(), Vec::new());
+    for &((m, n, k), layouts) in products {
+        operands.push((Fenced::new((m, k), layouts[0], &mut value), Fenced::new((k, n), layouts[1], &mut value)));
+        results.push(Fenced::new((m, n), layouts[2], || if beta == T::ZERO { T::NAN } else { value() }));
+    }
+    let views: Vec<_> = operands.iter().map(|(a, b)| (a.view(), b.view())).collect();
+    let mut want = results.clone();
+    for ((a, b), c) in views.iter().zip(&mut want) {
+        reference::gemm(alpha, *a, *b, beta, c.view_mut());
+    }
+    let shapes: Vec<_> = products.iter().map(|p| p.0).collect();
+    let crew = Crew::new(case.threads);
+    for plan in crew.plans(case.blocking, case.packing, case.min_work) {
+        let mut got = results.clone();
+        let mut scratch = Scratch::new();
+        scratch.reserve(gemm_batched_views_scratch::<T>(&shapes, &plan)).unwrap();
+        let reserved = scratch.capacity();
+        let mut c: Vec<_> = got.iter_mut().map(|c| c.view_mut()).collect();
+        gemm_batched_views(alpha, &views, beta, &mut c, &plan, &mut scratch).unwrap();
+        for (p, (want, got)) in want.iter().zip(&got).enumerate() {
+            prop_assert_eq!(first_difference(want.view(), got.view()), None, "{} {} product {}", plan.isa, T::NAME, p);
+            prop_assert!(got.fences_stand(), "{}: wrote outside C of product {p}", plan.isa);
+        }
+        prop_assert_eq!(scratch.capacity(), reserved, "gemm_batched_views_scratch asked for too little");
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(150))]
+
+    #[test]
+    fn strided_batches_equal_the_loop_f32(case in strided_cases()) {
+        check_strided::<f32>(&case)?;
+    }
+
+    #[test]
+    fn strided_batches_equal_the_loop_f64(case in strided_cases()) {
+        check_strided::<f64>(&case)?;
+    }
+
+    #[test]
+    fn mixed_batches_equal_the_loop_f32(case in cases(), products in products()) {
+        check_views::<f32>(&case, &products)?;
+    }
+
+    #[test]
+    fn mixed_batches_equal_the_loop_f64(case in cases(), products in products()) {
+        check_views::<f64>(&case, &products)?;
+    }
+}
+
+/// Small products one by one, with derived blocks, so that none of them meets the blocked loops: every remainder of rows and columns, every layout.
+#[test]
+fn small_products_at_every_edge() {
+    fn all<T: Real>() {
+        for isa in Isa::available() {
+            for packing in [Packing::Auto, Packing::Avoid] {
+                let plan = Plan { packing, ..Plan::new().with_isa(isa) };
+                for (m, k) in [(1, 9), (2, 1), (3, 17), (5, 4), (7, 18), (13, 3), (29, 8)] {
+                    for n in 1..=100 {
+                        let layouts = [LAYOUTS[(m + n) % 7], LAYOUTS[n % 7], LAYOUTS[(n / 7 + m) % 7]];
+                        for alpha in [T::ONE, -T::ONE, T::from_f64(0.3)] {
+                            let mut value = reals::<T>((m * 100 + n) as u64);
+                            let a = Fenced::new((m, k), layouts[0], &mut value);
+                            let b = Fenced::new((k, n), layouts[1], &mut value);
+                            let mut got = Fenced::new((m, n), layouts[2], &mut value);
+                            let mut want = got.clone();
+                            reference::gemm(alpha, a.view(), b.view(), T::ONE, want.view_mut());
+                            let mut scratch = Scratch::new();
+                            scratch.reserve(gemm_scratch::<T>(m, n, k, &plan)).unwrap();
+                            let reserved = scratch.capacity();
+                            gemm(alpha, a.view(), b.view(), T::ONE, got.view_mut(), &plan, &mut scratch).unwrap();
+                            assert_eq!(first_difference(want.view(), got.view()), None, "{isa} {m}x{n}x{k} {layouts:?}");
+                            assert!(got.fences_stand());
+                            assert_eq!(scratch.capacity(), reserved);
+                        }
+                    }
+                }
+            }
+        }
+    }
+    all::<f32>();
+    all::<f64>();
+}
+
+/// A chain of no links beside a product that needs scratch: its empty panels once were cut from the other's room.
+#[test]
+fn empty_chains_beside_long_ones() {
+    let case = Case { alpha: 0.5, beta: -1.0, blocking: None, packing: Packing::Auto, threads: 2, min_work: 1, seed: 1 };
+    let layouts = [Layout::Rows, Layout::Columns, Layout::Rows];
+    let products = [((5, 70, 0), layouts), ((5, 70, 9), layouts), ((0, 0, 0), layouts)];
+    check_views::<f32>(&case, &products).unwrap();
+    check_views::<f64>(&case, &products).unwrap();
+}
+
+/// A B in place is never read past the end of a row, even where it could not be noticed in the result: its last element is the last of its allocation, so
+/// that Miri and sanitisers see a read beyond. Rows at the distance that crowds the cache take another way.
+#[test]
+fn rows_that_end_with_their_memory() {
+    for isa in Isa::available() {
+        let plan = Plan::new().with_isa(isa);
+        for (n, k, rs) in [(7, 5, 7), (16, 5, 16), (17, 3, 17), (31, 20, 256), (32, 20, 256), (60, 20, 256)] {
+            let mut value = reals::<f32>(n as u64);
+            let (a, b): (Vec<f32>, Vec<f32>) =
+                ((0..9 * k).map(|_| value()).collect(), (0..rs * (k - 1) + n).map(|_| value()).collect());
+            let (a, b) = (MatRef::new(&a, 9, k).unwrap(), MatRef::strided(&b, 0, (k, n), (rs as isize, 1)).unwrap());
+            let (mut want, mut got) = (vec![0f32; 9 * n], vec![f32::NAN; 9 * n]);
+            reference::gemm(1.0, a, b, 0.0, MatMut::new(&mut want, 9, n).unwrap());
+            gemm(1.0, a, b, 0.0, MatMut::new(&mut got, 9, n).unwrap(), &plan, &mut Scratch::new()).unwrap();
+            assert!(want.iter().zip(&got).all(|(w, g)| w.to_bits() == g.to_bits()), "{isa} {n} {k} {rs}");
+        }
+    }
+}
+
+/// Single-shot checks miss races: many calls on several threads, each compared; shares are even, uneven, and have a large product among small ones.
+#[test]
+fn threads_never_race() {
+    let crew = Crew::new(4);
+    let mut value = reals::<f32>(11);
+    for sizes in [vec![9; 40], vec![9; 41], [vec![3; 30], vec![64], vec![9; 10]].concat(), vec![40, 1, 2]] {
+        let operands: Vec<_> = sizes
+            .iter()
+            .map(|&s| (Fenced::new((s, s), Layout::Rows, &mut value), Fenced::new((s, s + 1), Layout::PaddedRows, &mut value)))
+            .collect();
+        let views: Vec<_> = operands.iter().map(|(a, b)| (a.view(), b.view())).collect();
+        let blank: Vec<_> = sizes.iter().map(|&s| Fenced::<f32>::new((s, s + 1), Layout::Rows, || f32::NAN)).collect();
+        let mut want = blank.clone();
+        for ((a, b), c) in views.iter().zip(&mut want) {
+            reference::gemm(1.0, *a, *b, 0.0, c.view_mut());
+        }
+        for par in [Par::Team(&crew.team), Par::Pool(&crew.pool)] {
+            let plan = Plan { min_work: Some(100), ..Plan::new() }.with_par(par);
+            let mut scratch = Scratch::new();
+            for round in 0..400 {
+                let mut got = blank.clone();
+                let mut c: Vec<_> = got.iter_mut().map(|c| c.view_mut()).collect();
+                gemm_batched_views(1.0, &views, 0.0, &mut c, &plan, &mut scratch).unwrap();
+                for (want, got) in want.iter().zip(&got) {
+                    assert_eq!(first_difference(want.view(), got.view()), None, "round {round}, {par:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_refused_and_nothing_is_written() {
+    let (plan, mut scratch) = (Plan::new(), Scratch::new());
+    let (x, mut y) = ([1f32; 60], [7f32; 60]);
+    let batch = |count, m, n| BatchRef::strided(&x, 0, (count, 0), (m, n), (n as isize, 1)).unwrap();
+    let mut refused = |a: BatchRef<'_, f32>, b: BatchRef<'_, f32>, count: usize, m: usize, n: usize| {
+        let c = BatchMut::strided(&mut y, 0, (count, (m * n) as isize), (m, n), (n as isize, 1)).unwrap();
+        let error = gemm_batched(1.0, a, b, 0.0, c, &plan, &mut scratch).unwrap_err();
+        assert_eq!(y, [7.0; 60]);
+        error
+    };
+    let count = |what, expected, found| Error::Count { what, expected, found };
+    assert_eq!(refused(batch(4, 2, 3), batch(5, 3, 4), 5, 2, 4), count("A of a batch", 5, 4));
+    assert_eq!(refused(batch(5, 2, 3), batch(6, 3, 4), 5, 2, 4), count("B of a batch", 5, 6));
+    assert!(matches!(refused(batch(5, 2, 3), batch(5, 2, 4), 5, 2, 4), Error::Shape { what: "B of a product", .. }));
+    assert!(matches!(refused(batch(5, 2, 3), batch(5, 3, 4), 5, 4, 2), Error::Shape { what: "C of a product", .. }));
+    let a = MatRef::new(&x[..6], 2, 3).unwrap();
+    let (good, bad) = ((a, a.t()), (a, a));
+    let mut c: Vec<_> = y.chunks_exact_mut(4).take(3).map(|c| MatMut::new(c, 2, 2).unwrap()).collect();
+    let error = gemm_batched_views(1.0, &[good; 2], 0.0, &mut c, &plan, &mut scratch).unwrap_err();
+    assert_eq!(error, count("C of a batch", 2, 3));
+    let error = gemm_batched_views(1.0, &[good, good, bad], 0.0, &mut c, &plan, &mut scratch).unwrap_err();
+    assert!(matches!(&error, Error::Batch { index: 2, error } if matches!(**error, Error::Shape { .. })));
+    assert!(error.to_string().starts_with("matrix 2 of a batch: B of a product should be 3x3"), "{error}");
+    assert_eq!(y, [7.0; 60]);
+}
+
+/// Results that share an element are refused when the batch is made.
+#[test]
+fn overlapping_results_are_refused() {
+    let mut y = [0f64; 64];
+    for (batch, strides) in [((2, 0), (4, 1)), ((2, 11), (4, 1)), ((3, 2), (8, 1)), ((2, 1), (4, 1))] {
+        let error = BatchMut::strided(&mut y, 0, batch, (3, 4), strides).unwrap_err();
+        assert!(matches!(error, Error::BatchOverlap { .. }), "{batch:?}: {error}");
+    }
+    assert!(BatchMut::strided(&mut y, 0, (2, 4), (3, 4), (8, 1)).is_ok());
+}
+
+/// The comparator itself: one wrong bit, one NaN, one wrong zero, and one write outside the matrices must each be seen.
+#[test]
+fn the_oracle_can_fail() {
+    let mut value = reals::<f32>(5);
+    let want = FencedBatch::new(3, (4, 5), Layout::PaddedRows, Spacing::Backwards, &mut value);
+    assert_eq!(want.difference(&want.clone()), None);
+    let at = want.at(2, 1, 3);
+    for wrong in [f32::NAN, 0.0, -want.data[at], f32::from_bits(want.data[at].to_bits() ^ 1)] {
+        let mut got = want.clone();
+        got.data[at] = wrong;
+        assert!(want.difference(&got).is_some(), "{wrong}");
+    }
+    let mut torn = want.clone();
+    torn.data[at + 2] = 1.0;
+    assert!(want.data[at + 2].is_nan() && want.difference(&torn).is_some());
+}
