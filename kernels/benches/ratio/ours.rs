@@ -1,13 +1,13 @@
 //! Our kernels as contenders: one function a kind of work, and nothing else to change when a kernel gets another interface.
 
 use crate::check;
-use crate::rows::{Contender, Element, Kind, Normal, Out, Problem, Work};
+use crate::rows::{BATCH, Contender, Element, Kind, Normal, Out, Problem, Work};
 use gaitprop_kernels::epilogue::bias_activate;
 use gaitprop_kernels::perturb::{Perturbation, Scale, Weighting, perturb};
 use gaitprop_kernels::trsm::{Diag, solve_upper_right};
 use gaitprop_kernels::{
-    Finish, Lhs, MatMut, MatRef, Orientation, PackedRhs, Par, Perturbed, Plan, Scratch, Start, Team, Unit, gemm, gemm_packed,
-    gemm_with, lu,
+    BatchMut, BatchRef, Finish, Lhs, MatMut, MatRef, Orientation, PackedRhs, Par, Perturbed, Plan, Scratch, Start, Team, Unit,
+    gemm, gemm_batched, gemm_packed, gemm_with, lu,
 };
 use std::sync::Arc;
 
@@ -37,7 +37,8 @@ pub fn contenders<'a, T: Element>(p: &'a Problem<T>, plan: Plan<'a>) -> Vec<Cont
         Work::Solve => vec![solve(p, plan)],
         Work::Epilogue => epilogue(p, plan),
         Work::PackedTransform => packed_transform(p, plan),
-        Work::Syrk | Work::Cholesky | Work::Batch => Vec::new(),
+        Work::Batch => vec![batch(p, plan)],
+        Work::Syrk | Work::Cholesky => Vec::new(),
     }
 }
 
@@ -64,6 +65,17 @@ fn prepacked<'a, T: Element>(p: &'a Problem<T>, plan: Plan<'a>) -> Contender<'a,
     ours("prepacked", move |out| {
         let b = packed.plain().expect("packed for this");
         gemm_packed(T::ONE, p.a(), b, T::ZERO, target(p, out), &plan, &mut scratch).expect("shapes fit");
+    })
+}
+
+fn batch<'a, T: Element>(p: &'a Problem<T>, plan: Plan<'a>) -> Contender<'a, T> {
+    let mut scratch = Scratch::new();
+    let (m, n, k) = p.row.shape;
+    ours("batched", move |out| {
+        let a = BatchRef::new(&p.a, BATCH, m, k).expect("sized so");
+        let b = BatchRef::new(&p.b, BATCH, k, n).expect("sized so");
+        let c = BatchMut::new(&mut out.data, BATCH, m, n).expect("sized so");
+        gemm_batched(T::ONE, a, b, T::ZERO, c, &plan, &mut scratch).expect("shapes fit");
     })
 }
 
