@@ -10,7 +10,7 @@
 //! Every formula stands once, as a function of one word ([`Lanes`]). Register tiles apply it to their accumulators ([`Epilogue`], reached through
 //! [`gemm_with`](crate::gemm_with)); the functions over slices here apply it to memory and are the twins that the fused form must equal in every bit.
 
-use crate::simd::{Lanes, shells};
+use crate::simd::{Lanes, prefetch, shells};
 use crate::{Error, Isa, MatMut, MatRef, Real, Unit};
 use core::marker::PhantomData;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -26,6 +26,12 @@ pub unsafe trait Epilogue<T: Real>: Sync {
     const BY_ROWS_EXISTS: bool;
     /// Whether there are tiles with A's elements negated.
     const NEGATED_EXISTS: bool;
+    /// Whether `finish` is so long that a tile keeps one copy of it, in a loop over words that have left the registers, and not one for each word.
+    const LONG: bool = false;
+
+    /// Asks for what `finish` will read beside element (i, j), a tile's time before it does.
+    #[inline(always)]
+    fn fetch(&self, _i: usize, _j: usize) {}
 
     /// Finishes the chains of elements (i, j) to (i, j + n − 1); `c` points to the first of them in C. n is V::LEN if WHOLE.
     ///
@@ -125,22 +131,14 @@ unsafe impl<T: Real> Epilogue<T> for Store {
     }
 }
 
-/// `y = f(acc + b)`, and f′ beside it if wanted.
+/// `y = f(acc + b)`, and f′ beside it if wanted, for units of two straight halves ([`bent`]); for the others `acc + b`.
 #[derive(Clone, Copy, Debug)]
 #[doc(hidden)]
 pub struct Activate<'a, T> {
     bias: &'a [T],
-    unit: Activation<T>,
-    slope: Option<Beside<'a, T>>,
-}
-
-/// A unit as words compute it.
-#[derive(Clone, Copy, Debug)]
-enum Activation<T> {
     /// Slope below 0; 1 is the identity, to the bit.
-    Bent(T),
-    /// Lane by lane, through f64.
-    ByLane(Unit),
+    below: T,
+    slope: Option<Beside<'a, T>>,
 }
 
 impl<'a, T: Real> Activate<'a, T> {
@@ -150,49 +148,16 @@ impl<'a, T: Real> Activate<'a, T> {
             return Err(Error::Shape { what: "the bias", expected: (1, shape.1), found: (1, bias.len()) });
         }
         let slope = slope.map(|s| Beside::write("the slopes", s, shape)).transpose()?;
-        let unit = match unit {
-            Unit::Identity => Activation::Bent(T::ONE),
-            Unit::LeakyRelu { slope } => Activation::Bent(T::from_f64(slope)),
-            other => Activation::ByLane(other),
-        };
-        Ok(Self { bias, unit, slope })
+        Ok(Self { bias, below: bent(unit).unwrap_or(T::ONE), slope })
     }
 }
 
-/// f and f′ of every lane.
-///
-/// # Safety
-/// The instruction set of V is there.
-#[inline(always)]
-unsafe fn activate_word<T: Real, V: Lanes<T>>(unit: Activation<T>, h: V) -> (V, V) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        match unit {
-            Activation::Bent(slope) => {
-                let slope = h.if_negative(V::splat(slope), V::splat(T::ONE));
-                (slope.mul(h), slope)
-            }
-            Activation::ByLane(unit) => by_lane(unit, h),
-        }
-    }
-}
-
-/// Out of line: it is long, and every word of every tile would hold a copy.
-///
-/// # Safety
-/// The instruction set of V is there.
-#[inline(never)]
-unsafe fn by_lane<T: Real, V: Lanes<T>>(unit: Unit, h: V) -> (V, V) {
-    const MOST: usize = 16;
-    assert!(V::LEN <= MOST);
-    let (mut y, mut slope) = ([T::ZERO; MOST], [T::ZERO; MOST]);
-    // SAFETY: the arrays hold at least V::LEN elements, asserted above.
-    unsafe {
-        h.store(y.as_mut_ptr());
-        for (y, slope) in y.iter_mut().zip(&mut slope).take(V::LEN) {
-            (*y, *slope) = unit.apply(*y);
-        }
-        (V::load(y.as_ptr()), V::load(slope.as_ptr()))
+/// The slope below 0 of a unit of two straight halves (the identity has 1); `None` for the others, which go element by element.
+pub(crate) fn bent<T: Real>(unit: Unit) -> Option<T> {
+    match unit {
+        Unit::Identity => Some(T::ONE),
+        Unit::LeakyRelu { slope } => Some(T::from_f64(slope)),
+        _ => None,
     }
 }
 
@@ -207,8 +172,8 @@ unsafe impl<T: Real> Epilogue<T> for Activate<'_, T> {
         // SAFETY: the bias has as many elements as C has columns, checked in `new`; the rest is the caller's promise.
         unsafe {
             let h = acc.add(get::<T, V, WHOLE>(self.bias.as_ptr().add(j), n));
-            let (y, slope) = activate_word(self.unit, h);
-            put::<T, V, WHOLE>(y, c, n);
+            let slope = h.if_negative(V::splat(self.below), V::splat(T::ONE));
+            put::<T, V, WHOLE>(slope.mul(h), c, n);
             if let Some(place) = &self.slope {
                 put::<T, V, WHOLE>(slope, place.at(i, j), n);
             }
@@ -260,12 +225,7 @@ impl<'a, T: Real> SlopeMask<'a, T> {
     pub(crate) fn new(unit: Unit, y: MatRef<'a, T>, slope: Option<MatRef<'a, T>>, shape: (usize, usize)) -> Result<Self, Error> {
         unit.check::<T>()?;
         let kept = crate::perturb::kept_slope(unit, slope, y)?;
-        let bent = match unit {
-            Unit::Identity => Some(T::ONE),
-            Unit::LeakyRelu { slope } => Some(T::from_f64(slope)),
-            _ => None,
-        };
-        Ok(Self { bent, at: Beside::read("the activity", kept, shape)? })
+        Ok(Self { bent: bent(unit), at: Beside::read("the activity", kept, shape)? })
     }
 }
 
@@ -317,6 +277,17 @@ unsafe impl<T: Real, U: UpdateRule<T>> Epilogue<T> for Update<'_, T, U> {
     const C_IS_SCRATCH: bool = false;
     const BY_ROWS_EXISTS: bool = false;
     const NEGATED_EXISTS: bool = false;
+    const LONG: bool = true;
+
+    #[inline(always)]
+    fn fetch(&self, i: usize, j: usize) {
+        if U::MOMENTS > 0 {
+            prefetch(self.m.at(i, j));
+        }
+        if U::MOMENTS > 1 {
+            prefetch(self.v.at(i, j));
+        }
+    }
 
     #[inline(always)]
     unsafe fn finish<V: Lanes<T>, const WHOLE: bool>(&self, i: usize, j: usize, acc: V, c: *mut T, n: usize) {
@@ -389,11 +360,11 @@ pub fn bias_activate<T: Real>(
     unit: Unit,
     mut h: MatMut<'_, T>,
     bias: &[T],
-    mut slope: Option<MatMut<'_, T>>,
+    slope: Option<MatMut<'_, T>>,
     isa: Isa,
 ) -> Result<(), Error> {
     let spread = |m: &MatMut<'_, T>| m.cs() != 1 && m.ncols() > 1;
-    if !spread(&h) && !slope.as_ref().is_some_and(spread) {
+    if bent::<T>(unit).is_some() && !spread(&h) && !slope.as_ref().is_some_and(spread) {
         let finish = Activate::new(unit, bias, slope, h.shape())?;
         activate(isa, &finish, h);
         return Ok(());
@@ -404,14 +375,25 @@ pub fn bias_activate<T: Real>(
     }
     for i in 0..h.nrows() {
         for (j, &b) in bias.iter().enumerate() {
-            let (y, d) = unit.apply(h.get(i, j) + b);
+            let before = h.get(i, j) + b;
+            h.set(i, j, before);
+        }
+    }
+    by_element(unit, h, slope);
+    Ok(())
+}
+
+/// `y ← f(h)` in place and f′ beside it, element by element.
+pub(crate) fn by_element<T: Real>(unit: Unit, mut h: MatMut<'_, T>, mut slope: Option<MatMut<'_, T>>) {
+    for i in 0..h.nrows() {
+        for j in 0..h.ncols() {
+            let (y, d) = unit.apply(h.get(i, j));
             h.set(i, j, y);
             if let Some(slope) = &mut slope {
                 slope.set(i, j, d);
             }
         }
     }
-    Ok(())
 }
 
 shells! { words

@@ -71,6 +71,11 @@ pub enum Error {
         /// Index of the zero on the diagonal.
         index: usize,
     },
+    /// A matrix to be factored by Cholesky's method is not positive definite.
+    NotPositive {
+        /// Index of the first pivot that is not above 0.
+        index: usize,
+    },
     /// A factorisation met an infinity or a NaN.
     NonFinite {
         /// Index on the diagonal at which it was met.
@@ -151,6 +156,7 @@ impl fmt::Display for Error {
                 crate::Backend::available().map(|b| b.name()).collect::<Vec<_>>().join(", ")
             ),
             Self::ZeroPivot { index } => write!(f, "singular matrix: zero pivot at index {index}"),
+            Self::NotPositive { index } => write!(f, "the matrix is not positive definite: pivot {index} is not above 0"),
             Self::NonFinite { index } => {
                 write!(f, "the matrix holds an infinity or NaN (met at pivot {index})")
             }

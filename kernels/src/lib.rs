@@ -19,6 +19,8 @@
 //! established it. An instruction set is reached only through an [`Isa`], which only detection can make.
 
 mod backend;
+pub mod cholesky;
+mod copy;
 pub mod epilogue;
 mod error;
 mod gemm;
@@ -33,6 +35,9 @@ pub mod reduce;
 pub mod reference;
 mod scratch;
 mod simd;
+mod strip;
+pub mod symm;
+pub mod syrk;
 pub mod trsm;
 mod tuning;
 mod unit;

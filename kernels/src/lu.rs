@@ -4,12 +4,15 @@
 //! (Toledo, Locality of Reference in LU Decomposition with Partial Pivoting, 1997), so that nearly all work is products. Each
 //! element is one chain of fused multiply-adds in the order of elimination; L's elements are quotients, rounded once.
 
-use crate::simd::{Fused, shells};
-use crate::trsm::{Diag, solve_upper_right};
-use crate::{Error, MatMut, MatRef, Plan, Real, Scratch, gemm};
+use crate::copy::{copy, zeroed};
+use crate::trsm::{self, Diag, Side, Triangle};
+use crate::tuning::part;
+use crate::{Backend, Error, MatMut, MatRef, Plan, Real, Req, Scratch, gemm, gemm_scratch};
 
-/// Columns up to which the plain loop runs.
-const BASE: usize = 8;
+mod panel;
+
+/// Columns up to which a panel is factored in scratch, column by column.
+const PANEL: usize = 64;
 
 /// Factors `a` (n×n) in place; `pivots[k] ≥ k` is the row that was exchanged with row k in step k.
 ///
@@ -42,108 +45,91 @@ fn columns<T: Real>(
     plan: &Plan<'_>,
     scratch: &mut Scratch,
 ) -> Result<(), Error> {
-    let n = a.ncols();
-    if n <= BASE {
-        return base_case(plan.isa, a, pivots, at);
+    let (m, n) = a.shape();
+    if n <= PANEL {
+        return panel_in_scratch(a, pivots, at, plan, scratch);
     }
-    let first = if n < 32 { n / 2 } else { (n / 2).next_multiple_of(16) };
+    let first = (n / 2).next_multiple_of(16);
     let (first_pivots, other_pivots) = pivots.split_at_mut(first);
     {
         let (mut left, mut right) = a.rb().split_cols(first);
         columns(left.rb(), first_pivots, at, plan, scratch)?;
-        exchange_rows(right.rb(), first_pivots);
+        exchange_rows(right.rb(), first_pivots, plan);
         let (mut top, mut below) = right.split_rows(first);
         let l = left.as_ref();
-        // L11 · X = A12 is Xᵀ · L11ᵀ = A12ᵀ.
         let l11 = l.block(0, 0, first, first);
-        solve_upper_right(l11.t(), Diag::Unit, top.rb().t(), plan, scratch)?;
-        let l21 = l.rows(first, l.nrows() - first);
-        gemm(-T::ONE, l21, top.as_ref(), T::ONE, below.rb(), plan, scratch)?;
+        trsm::forwards(Diag::Unit, T::ONE, l11, top.rb(), plan, scratch)?;
+        let l21 = l.rows(first, m - first);
+        gemm(-T::ONE, l21, top.as_ref(), T::ONE, below.rb(), &plan.with_backend(Backend::Native), scratch)?;
         columns(below, other_pivots, at + first, plan, scratch)?;
     }
     let (left, _) = a.split_cols(first);
     let (_, l21) = left.split_rows(first);
-    exchange_rows(l21, other_pivots);
+    exchange_rows(l21, other_pivots, plan);
     for p in other_pivots {
         *p += first;
     }
     Ok(())
 }
 
-shells! {
-    /// The textbook loop on a few columns.
-    fn base_case = base_case_body(a: MatMut<'_, T>, pivots: &mut [usize], at: usize) -> Result<(), Error>
-}
-
-/// Right-looking: one pass over the rows a column, which also finds the next column's pivot.
-#[inline(always)]
-fn base_case_body<T: Real, M: Fused>(mut a: MatMut<'_, T>, pivots: &mut [usize], at: usize) -> Result<(), Error> {
+/// Factors a few columns (m×n, m ≥ n) in a copy whose columns are neighbours in memory, which is what its vectors run along.
+fn panel_in_scratch<T: Real>(
+    mut a: MatMut<'_, T>,
+    pivots: &mut [usize],
+    at: usize,
+    plan: &Plan<'_>,
+    scratch: &mut Scratch,
+) -> Result<(), Error> {
     let (m, n) = a.shape();
-    let mut best = Best::none();
-    for i in 0..if n > 0 { m } else { 0 } {
-        best.see(i, a.get(i, 0));
+    if a.is_empty() {
+        return Ok(());
     }
-    for (k, pivot_row) in pivots.iter_mut().enumerate().take(n) {
-        if best.size == T::ZERO {
-            return Err(Error::ZeroPivot { index: at + k });
-        }
-        if !best.size.is_finite() {
-            return Err(Error::NonFinite { index: at + k });
-        }
-        *pivot_row = best.row;
-        exchange(&mut a, k, best.row);
-        let pivot = a.get(k, k);
-        let mut upper = [T::ZERO; BASE];
-        for (j, u) in upper[..n].iter_mut().enumerate().skip(k + 1) {
-            *u = a.get(k, j);
-        }
-        let upper = &upper[k + 1..n];
-        best = Best::none();
-        for i in k + 1..m {
-            if let Some(row) = a.row_mut(i) {
-                let l = row[k] / pivot;
-                row[k] = l;
-                for (v, &u) in row[k + 1..].iter_mut().zip(upper) {
-                    *v = M::fma(-l, u, *v);
-                }
-                if let Some(&next) = row.get(k + 1) {
-                    best.see(i, next);
-                }
-            } else {
-                let l = a.get(i, k) / pivot;
-                a.set(i, k, l);
-                for (j, &u) in upper.iter().enumerate() {
-                    let v = M::fma(-l, u, a.get(i, k + 1 + j));
-                    a.set(i, k + 1 + j, v);
-                }
-                if k + 1 < n {
-                    best.see(i, a.get(i, k + 1));
-                }
+    let ld = panel::ld::<T>(m);
+    let columns = zeroed(scratch.slice::<T>(ld.saturating_mul(n))?);
+    copy(plan.isa, a.as_ref(), MatMut::strided(columns, 0, (m, n), (1, ld as isize))?);
+    let outcome = panel::factor(plan, columns, ld, (m, n), pivots, at);
+    copy(plan.isa, MatRef::strided(columns, 0, (m, n), (1, ld as isize))?, a.rb());
+    outcome
+}
+
+/// Scratch that [`factor`] needs for an n×n matrix.
+pub fn factor_scratch<T: Real>(n: usize, plan: &Plan<'_>) -> Req {
+    let panel = Req::of::<T>(panel::ld::<T>(n).saturating_mul(n.min(PANEL)));
+    if n <= PANEL {
+        return panel;
+    }
+    // The first halving has the largest product and the largest solve of all that follow; the left half has taller products, but narrower ones.
+    let (mut need, mut width) = (panel, n);
+    while width > PANEL {
+        let first = (width / 2).next_multiple_of(16);
+        let rest = width - first;
+        need = need.or(gemm_scratch::<T>(n - first, rest, first, plan)).or(trsm::solve_scratch::<T>(first, rest, plan));
+        // Of the two halves the first is never the narrower one, by less than a tile.
+        width = first.max(rest);
+    }
+    need
+}
+
+/// Exchanges row k with row `pivots[k]`, in order.
+fn exchange_rows<T: Real>(a: MatMut<'_, T>, pivots: &[usize], plan: &Plan<'_>) {
+    let n = a.ncols();
+    // An element moved costs as much as some eight multiply-adds.
+    let work = pivots.len().saturating_mul(n).saturating_mul(16);
+    let parts = plan.par.threads().min(work / plan.min_work().max(1)).max(1).min(n.max(1));
+    plan.par.split(parts, |i| {
+        let (first, count) = part(n, parts, i);
+        // SAFETY: parts are disjoint columns, and each runs once.
+        let mut own = unsafe { a.alias() }.cols(first, count);
+        if own.rs() == 1 && count > 0 {
+            for c in 0..count {
+                let mut column = own.rb().cols(c, 1).t();
+                let column = column.row_mut(0).expect("neighbours");
+                pivots.iter().enumerate().for_each(|(k, &p)| column.swap(k, p));
             }
+        } else {
+            pivots.iter().enumerate().for_each(|(k, &p)| exchange(&mut own, k, p));
         }
-    }
-    Ok(())
-}
-
-/// The first of the largest elements of a column.
-struct Best<T> {
-    row: usize,
-    size: T,
-}
-
-impl<T: Real> Best<T> {
-    fn none() -> Self {
-        Self { row: 0, size: T::ZERO }
-    }
-
-    /// `>` keeps the first of equals. A NaN, once seen, stays: nothing is greater.
-    #[inline(always)]
-    fn see(&mut self, row: usize, value: T) {
-        let size = value.abs();
-        if size > self.size || !(size >= T::ZERO) {
-            *self = Self { row, size };
-        }
-    }
+    });
 }
 
 fn exchange<T: Real>(a: &mut MatMut<'_, T>, i: usize, j: usize) {
@@ -161,13 +147,6 @@ fn exchange<T: Real>(a: &mut MatMut<'_, T>, i: usize, j: usize) {
                 below.set(0, c, x);
             }
         }
-    }
-}
-
-/// Exchanges row k with row `pivots[k]`, in order.
-fn exchange_rows<T: Real>(mut a: MatMut<'_, T>, pivots: &[usize]) {
-    for (k, &p) in pivots.iter().enumerate() {
-        exchange(&mut a, k, p);
     }
 }
 
@@ -200,10 +179,8 @@ pub fn solve_right<T: Real>(
 ) -> Result<(), Error> {
     let n = check(&lu, pivots)?;
     b.expect_shape("the right-hand sides", (b.nrows(), n))?;
-    solve_upper_right(lu, Diag::Stored, b.rb(), plan, scratch)?;
-    // Y · L = Z, read backwards in both directions, is a solve with an upper triangle.
-    let l = lu.reverse_rows().reverse_cols();
-    solve_upper_right(l, Diag::Unit, b.rb().reverse_cols(), plan, scratch)?;
+    trsm::solve(Side::Right, Triangle::Upper, Diag::Stored, T::ONE, lu, b.rb(), plan, scratch)?;
+    trsm::solve(Side::Right, Triangle::Lower, Diag::Unit, T::ONE, lu, b.rb(), plan, scratch)?;
     for i in 0..b.nrows() {
         if let Some(row) = b.row_mut(i) {
             for (k, &p) in pivots.iter().enumerate().rev() {
@@ -233,11 +210,10 @@ pub fn solve_left<T: Real>(
 ) -> Result<(), Error> {
     let n = check(&lu, pivots)?;
     b.expect_shape("the right-hand sides", (n, b.ncols()))?;
-    exchange_rows(b.rb(), pivots);
-    solve_upper_right(lu.t(), Diag::Unit, b.rb().t(), plan, scratch)?;
-    // U · X = B: backwards, Uᵀ is upper triangular.
-    let u = lu.t().reverse_rows().reverse_cols();
-    solve_upper_right(u, Diag::Stored, b.t().reverse_cols(), plan, scratch)
+    trsm::pivots_divide(&lu)?;
+    exchange_rows(b.rb(), pivots, plan);
+    trsm::solve(Side::Left, Triangle::Lower, Diag::Unit, T::ONE, lu, b.rb(), plan, scratch)?;
+    trsm::solve(Side::Left, Triangle::Upper, Diag::Stored, T::ONE, lu, b, plan, scratch)
 }
 
 /// An estimate (a lower bound, seldom off by more than 3) of ‖A⁻¹‖₁ from the factors of A, by a handful of solves with one

@@ -9,6 +9,7 @@
 //!   └─────────┘                    └───────┴───────┴──┄┄┄┘
 //! ```
 
+use crate::simd::transpose::transpose;
 use crate::{Error, Isa, MatRef, Real};
 use core::mem::MaybeUninit;
 
@@ -73,7 +74,7 @@ impl<T: Real> Left<'_, T> {
     #[allow(clippy::too_many_arguments)]
     pub(crate) fn pack(&self, first: usize, rows: usize, pc: usize, kb: usize, alpha: T, out: &mut [MaybeUninit<T>], isa: Isa) {
         match self {
-            Self::View(a) => pack_panel(a.block(first, pc, rows, kb), rows, alpha, out),
+            Self::View(a) => pack_panel(a.block(first, pc, rows, kb), rows, alpha, out, isa),
             Self::Made(make) => {
                 assert!(rows <= MADE_ROWS && out.len() == rows * kb);
                 let mut strip = [T::ZERO; MADE_ROWS * MADE_COLS];
@@ -83,7 +84,27 @@ impl<T: Real> Left<'_, T> {
                         make.fill(first + i, pc + k, &mut row[..n], isa);
                     }
                     let strip = MatRef::strided(&strip, 0, (rows, n), (MADE_COLS as isize, 1)).expect("inside the strip");
-                    pack_panel(strip, rows, alpha, &mut out[k * rows..(k + n) * rows]);
+                    pack_panel(strip, rows, alpha, &mut out[k * rows..(k + n) * rows], isa);
+                }
+            }
+        }
+    }
+}
+
+impl<T: Real> Left<'_, T> {
+    /// Makes the same part row by row, kb elements each, not in panels.
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn make(&self, first: usize, rows: usize, pc: usize, kb: usize, alpha: T, out: &mut [MaybeUninit<T>], isa: Isa) {
+        let Self::Made(make) = self else { unreachable!("a view is packed") };
+        assert_eq!(out.len(), rows * kb);
+        out.fill(MaybeUninit::new(T::ZERO));
+        // SAFETY: every element has just been written.
+        let out = unsafe { core::slice::from_raw_parts_mut(out.as_mut_ptr().cast::<T>(), out.len()) };
+        for (i, row) in out.chunks_exact_mut(kb.max(1)).enumerate() {
+            for (c, piece) in row.chunks_mut(MADE_COLS).enumerate() {
+                make.fill(first + i, pc + c * MADE_COLS, piece, isa);
+                if alpha != T::ONE {
+                    piece.iter_mut().for_each(|x| *x = alpha * *x);
                 }
             }
         }
@@ -128,7 +149,7 @@ impl<T: Real> Right<'_, T> {
             let done = if whole > 1 && copy_panels(b.block(pc, j, kb, whole * nr), nr, together) { whole } else { 0 };
             // The same layout as a panel of A once the columns are called rows.
             let one = |p: usize, room: &mut [MaybeUninit<T>]| {
-                pack_panel(b.block(pc, j + p * nr, kb, nr.min(cols - p * nr)).t(), nr, T::ONE, room);
+                pack_panel(b.block(pc, j + p * nr, kb, nr.min(cols - p * nr)).t(), nr, T::ONE, room, isa);
             };
             if done == 0 {
                 together.chunks_exact_mut(len.max(1)).enumerate().for_each(|(p, room)| one(p, room));
@@ -188,10 +209,16 @@ const AHEAD: isize = 6;
 
 /// One panel: out[k · width + i] = alpha · a[i, k] for i below a's rows, 0 for the others up to `width`.
 #[inline(always)]
-fn pack_panel<T: Real>(a: MatRef<'_, T>, width: usize, alpha: T, out: &mut [MaybeUninit<T>]) {
+fn pack_panel<T: Real>(a: MatRef<'_, T>, width: usize, alpha: T, out: &mut [MaybeUninit<T>], isa: Isa) {
     let (rows, kc) = a.shape();
     assert!(rows <= width && out.len() == width * kc);
     if kc == 0 {
+        return;
+    }
+    if rows == width && alpha == T::ONE && a.cs() == 1 && (width * size_of::<T>()).is_multiple_of(32) {
+        // SAFETY: the panel is exactly rows × kc, as the assertion above says, and the view holds the elements read; a block of scratch and a view
+        // share none.
+        unsafe { transpose(isa, a.as_ptr(), a.rs(), out.as_mut_ptr().cast::<T>(), width as isize, (rows, kc)) };
         return;
     }
     if rows == width && alpha == T::ONE {

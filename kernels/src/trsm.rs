@@ -1,10 +1,23 @@
-//! Triangular solves: one routine, since a transpose or a reversal of the views turns each of the four kinds into any other.
+//! Triangular solves: eight kinds, one routine. Transposes and reversals of the views turn each kind into `L·X = B`, forwards.
 //!
-//! Recursive halving: the larger part of the work is a product. Each unknown is one chain of fused multiply-adds in the order of
-//! elimination and one division, whatever the sizes of the halves: the bits are those of the textbook loop.
+//! ```text
+//!            k →                right-hand sides, in panels as wide as a tile:
+//!        ┌╲                     ┌────┬────┬──┄
+//!        │  ╲                   │    │    │       solved
+//!      i ├────╲                 ├────┼────┼──┄
+//!      ↓ │ G  │╲                │    │    │       a group of unknowns: strips of MR; each is one tile C ← C − L·X, then its own triangle
+//!        ├────┴──╲              ├────┼────┼──┄
+//! ```
+//!
+//! Right-hand sides are independent: they are what threads share out. Each thread brings its own into panels (unknown by unknown, right-hand sides
+//! side by side, whatever the strides of B), where the register tiles read the solved unknowns as their B and the triangle, where it lies, as
+//! their A. Each unknown is one chain of fused multiply-adds in the order of elimination and one division: the bits of the textbook loop.
 
+use crate::copy::{copy, zeroed};
 use crate::simd::{Fused, shells};
-use crate::{Error, MatMut, MatRef, Plan, Real, Scratch, gemm};
+use crate::strip::{Coefficients, subtract};
+use crate::tuning::{near_equal, part, parts_of};
+use crate::{Error, Isa, MatMut, MatRef, Packing, Plan, Real, Req, Scratch};
 
 /// Whether a triangular matrix's diagonal is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,25 +28,126 @@ pub enum Diag {
     Unit,
 }
 
-/// Up to this order the plain loop runs: below it a product costs more in packing than it saves.
-const BASE: usize = 24;
+/// Which triangle of a square matrix holds its elements; the other is never read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Triangle {
+    /// On and below the diagonal.
+    Lower,
+    /// On and above the diagonal.
+    Upper,
+}
 
-/// Solves `X · U = B` for X, in place in `b`; U is upper triangular.
+impl Triangle {
+    /// The triangle that the same elements lie in once the matrix is transposed.
+    #[must_use]
+    pub const fn t(self) -> Self {
+        match self {
+            Self::Lower => Self::Upper,
+            Self::Upper => Self::Lower,
+        }
+    }
+}
+
+/// On which side of the unknowns a matrix stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// `A·X = B`.
+    Left,
+    /// `X·A = B`.
+    Right,
+}
+
+/// Unknowns whose coefficients are packed together where they are packed: whole cache lines of a row, so that rows at a distance cost one
+/// look-up of their page a group and not one a strip.
+const GROUP: usize = 48;
+
+/// Length of a chain that is not interrupted: a strip of coefficients (24 KiB of f32) stays in L1 for all panels.
+const CHAIN: usize = 1024;
+
+/// Right-hand sides that a thread works on at a time, at most: X[K] in L2, each element of the triangle fetched once for all of them.
+const LANES: usize = 128;
+
+/// Solves `A·X = α·B` ([`Side::Left`]) or `X·A = α·B` ([`Side::Right`]) for X, in place in `b`; A is triangular.
 ///
-/// Shapes: `u` n×n (strictly lower part never read; diagonal only if [`Diag::Stored`]), `b` batch×n. Strides of any sign: with
-/// [`MatRef::t`] and [`MatRef::reverse_rows`] this is also the solve with a lower triangle and from the left.
-/// Work: batch·n²/2 fused multiply-adds. Same bits on every instruction set and thread count:
-/// `x_j = fma(−x_k, u_kj, …)` for k = 0 .. j, from b_j, then divided by `u_jj`.
-/// Error bound: |X·U − B| ≤ γ(n)·|X|·|U| entrywise.
+/// ```text
+/// x_j = α·b_j;  for k in the order of elimination { x_j = fma(−x_k, a_jk, x_j) };  x_j = x_j / a_jj     (a_kj from the right)
+/// ```
+///
+/// The order of elimination is k = 0 .. j where the triangle says so, else k = n−1 .. j+1, downwards. With [`Diag::Unit`] nothing is divided.
+/// α = 1 changes no bit of B; other α are one rounding.
+///
+/// Shapes: `a` n×n (the other triangle never read, the diagonal only if [`Diag::Stored`]), `b` n×rhs or, from the right, rhs×n. Strides of
+/// any sign; a solve with Aᵀ is one with `a.t()` and [`Triangle::t`]. Work: rhs·n²/2 fused multiply-adds. Same bits on every instruction
+/// set and thread count.
+/// Error bound: |A·X − α·B| ≤ γ(n+1)·|A|·|X| entrywise.
 ///
 /// # Errors
-/// [`Error::Shape`]; [`Error::ZeroPivot`] if a stored diagonal element is 0 ([`Error::NonFinite`] if it is none): nothing has
-/// then been written. [`Error::OutOfMemory`].
+/// [`Error::Shape`]; [`Error::ZeroPivot`] if a stored diagonal element is 0 ([`Error::NonFinite`] if it is none);
+/// [`Error::OutOfMemory`]: nothing has then been written.
 ///
 /// # Panics
 /// Never on caller data.
 ///
-/// Source: Higham, Accuracy and Stability of Numerical Algorithms, ch. 8.
+/// Source: Higham, Accuracy and Stability of Numerical Algorithms, ch. 8; update and solve of a strip together after BLIS gemmtrsm.
+///
+/// ```
+/// use gaitprop_kernels::trsm::{solve, Diag, Side, Triangle};
+/// use gaitprop_kernels::{MatMut, MatRef, Plan, Scratch};
+/// let l = [2.0, f64::NAN, 1.0, 4.0];
+/// let mut b = [2.0, 9.0];
+/// let (a, x) = (MatRef::new(&l, 2, 2)?, MatMut::new(&mut b, 2, 1)?);
+/// solve(Side::Left, Triangle::Lower, Diag::Stored, 1.0, a, x, &Plan::new(), &mut Scratch::new())?;
+/// assert_eq!(b, [1.0, 2.0]);
+/// # Ok::<(), gaitprop_kernels::Error>(())
+/// ```
+#[allow(clippy::too_many_arguments)]
+pub fn solve<T: Real>(
+    side: Side,
+    triangle: Triangle,
+    diag: Diag,
+    alpha: T,
+    a: MatRef<'_, T>,
+    b: MatMut<'_, T>,
+    plan: &Plan<'_>,
+    scratch: &mut Scratch,
+) -> Result<(), Error> {
+    let n = if side == Side::Left { b.nrows() } else { b.ncols() };
+    a.expect_shape("the matrix of a triangular solve", (n, n))?;
+    if diag == Diag::Stored {
+        pivots_divide(&a)?;
+    }
+    // X·A = B is Aᵀ·Xᵀ = Bᵀ; an upper triangle read backwards is a lower one.
+    let (triangle, a, b) = if side == Side::Left { (triangle, a, b) } else { (triangle.t(), a.t(), b.t()) };
+    match triangle {
+        Triangle::Lower => forwards(diag, alpha, a, b, plan, scratch),
+        Triangle::Upper => forwards(diag, alpha, a.reverse_rows().reverse_cols(), b.reverse_rows(), plan, scratch),
+    }
+}
+
+/// Refuses a diagonal that cannot divide.
+pub(crate) fn pivots_divide<T: Real>(a: &MatRef<'_, T>) -> Result<(), Error> {
+    for index in 0..a.nrows() {
+        let pivot = a.get(index, index);
+        if pivot == T::ZERO {
+            return Err(Error::ZeroPivot { index });
+        }
+        if !pivot.is_finite() {
+            return Err(Error::NonFinite { index });
+        }
+    }
+    Ok(())
+}
+
+/// Scratch that [`solve`] needs for n unknowns and `rhs` right-hand sides.
+pub fn solve_scratch<T: Real>(n: usize, rhs: usize, plan: &Plan<'_>) -> Req {
+    let cut = Cut::new::<T>(n, rhs, plan);
+    Req::of::<T>(cut.room_len.saturating_mul(cut.parts))
+}
+
+/// Solves `X · U = B` for X, in place in `b` (batch×n); U is upper triangular: [`solve`] from the right, which says the rest.
+///
+/// # Errors
+/// As [`solve`].
 pub fn solve_upper_right<T: Real>(
     u: MatRef<'_, T>,
     diag: Diag,
@@ -41,99 +155,290 @@ pub fn solve_upper_right<T: Real>(
     plan: &Plan<'_>,
     scratch: &mut Scratch,
 ) -> Result<(), Error> {
-    let n = b.ncols();
-    u.expect_shape("U of a triangular solve", (n, n))?;
-    if diag == Diag::Stored {
-        for index in 0..n {
-            let pivot = u.get(index, index);
-            if pivot == T::ZERO {
-                return Err(Error::ZeroPivot { index });
-            }
-            if !pivot.is_finite() {
-                return Err(Error::NonFinite { index });
-            }
-        }
-    }
-    halves(u, diag, b, plan, scratch)
+    solve(Side::Right, Triangle::Upper, diag, T::ONE, u, b, plan, scratch)
 }
 
-fn halves<T: Real>(
-    u: MatRef<'_, T>,
+/// How the right-hand sides are shared out.
+struct Cut {
+    /// Threads, and pieces of right-hand sides: each thread has a run of these, one after another in the same room.
+    parts: usize,
+    pieces: usize,
+    /// Words of right-hand sides.
+    words: usize,
+    /// Unknowns to a group and to a strip, links to a chunk of the chain.
+    group: usize,
+    mr: usize,
+    chain: usize,
+    /// Elements of a thread's room, and how many of them hold packed coefficients.
+    room_len: usize,
+    packed_len: usize,
+}
+
+impl Cut {
+    fn new<T: Real>(n: usize, rhs: usize, plan: &Plan<'_>) -> Self {
+        let family = T::family(plan.isa);
+        let words = rhs.div_ceil(family.len);
+        let work = n.saturating_mul(n) / 2;
+        let threads = plan.par.threads().min(work.saturating_mul(rhs) / plan.min_work().max(1)).max(1);
+        let parts = threads.min(words).max(1);
+        let at_once = (LANES / family.len).max(family.panel);
+        let pieces = parts * parts_of(words.div_ceil(parts), at_once);
+        let (chain, mr) = (CHAIN, family.tall.min(family.tall_by_rows));
+        let (chain, mr) = plan.blocking.map_or((chain, mr), |b| (b.kc(), b.mr().min(mr)));
+        let group = (GROUP / mr * mr).min(plan.blocking.map_or(GROUP, |b| b.mc())).max(mr);
+        let packed_len = (group * (chain.min(n) + SPILL).max(mr)).next_multiple_of(64);
+        let lanes = words.div_ceil(pieces.max(1)) * family.len;
+        // Rooms start on lines of their own.
+        let room_len = n.saturating_mul(lanes).saturating_add(packed_len).checked_next_multiple_of(64).unwrap_or(usize::MAX);
+        Self { parts, pieces, words, group, mr, chain, room_len, packed_len }
+    }
+}
+
+/// `L·X = α·B` for views that fit and a diagonal that divides.
+pub(crate) fn forwards<T: Real>(
     diag: Diag,
-    mut b: MatMut<'_, T>,
+    alpha: T,
+    l: MatRef<'_, T>,
+    b: MatMut<'_, T>,
     plan: &Plan<'_>,
     scratch: &mut Scratch,
 ) -> Result<(), Error> {
-    let n = b.ncols();
+    let (n, rhs) = b.shape();
     if b.is_empty() {
         return Ok(());
     }
-    if n <= BASE {
-        base_case(plan.isa, u, diag, b.rb());
-        return Ok(());
-    }
-    let first = (n / 2).next_multiple_of(8);
-    let (mut left, mut right) = b.split_cols(first);
-    halves(u.block(0, 0, first, first), diag, left.rb(), plan, scratch)?;
-    let corner = u.block(0, first, first, n - first);
-    gemm(-T::ONE, left.as_ref(), corner, T::ONE, right.rb(), plan, scratch)?;
-    halves(u.block(first, first, n - first, n - first), diag, right, plan, scratch)
-}
-
-shells! {
-    /// The textbook loop, right-looking.
-    fn base_case = base_case_body(u: MatRef<'_, T>, diag: Diag, b: MatMut<'_, T>)
-}
-
-/// Right-hand sides eliminated together, one a lane.
-const LANES: usize = 64;
-
-/// A chain of eliminations has nothing to do in parallel but the right-hand sides. They are laid side by side in a block on the stack
-/// (unknown by unknown, whatever the strides of `b`), eliminated together, and put back.
-#[inline(always)]
-fn base_case_body<T: Real, M: Fused>(u: MatRef<'_, T>, diag: Diag, mut b: MatMut<'_, T>) {
-    let (batch, n) = b.shape();
-    let mut lanes = [[T::ZERO; LANES]; BASE];
-    for first in (0..batch).step_by(LANES) {
-        let count = LANES.min(batch - first);
-        if count < LANES {
-            // Idle lanes are computed too: with zeros, which are quick everywhere.
-            lanes = [[T::ZERO; LANES]; BASE];
-        }
-        let mut block = b.rb().rows(first, count);
-        copy(block.as_ref(), &mut lanes);
-        for k in 0..n {
-            let (done, open) = lanes[..n].split_at_mut(k + 1);
-            let xk = &mut done[k];
-            if diag == Diag::Stored {
-                let pivot = u.get(k, k);
-                xk.iter_mut().for_each(|v| *v = *v / pivot);
+    let cut = Cut::new::<T>(n, rhs, plan);
+    let memory = scratch.slice::<T>(cut.room_len.saturating_mul(cut.parts))?;
+    let rooms = crate::scratch::Shared::new(memory);
+    let len = T::family(plan.isa).len;
+    plan.par.split(cut.parts, |thread| {
+        // SAFETY: each part has a room of its own, and each runs once.
+        let room = unsafe { rooms.part(thread * cut.room_len, cut.room_len) };
+        let (packed, room) = room.split_at_mut(cut.packed_len);
+        let packed = zeroed(packed);
+        let (first, count) = part(cut.pieces, cut.parts, thread);
+        for piece in first..first + count {
+            let (word, words) = part(cut.words, cut.pieces, piece);
+            if words == 0 {
+                continue;
             }
-            for (j, xj) in open.iter_mut().enumerate() {
-                let ukj = u.get(k, k + 1 + j);
-                for (v, &xk) in xj.iter_mut().zip(xk.iter()) {
-                    *v = M::fma(-xk, ukj, *v);
+            let (at, lanes) = (word * len, (words * len).min(rhs - word * len));
+            // SAFETY: pieces are disjoint columns of B, and each belongs to one part.
+            let x = unsafe { b.alias() }.cols(at, lanes);
+            let lanes = zeroed(&mut room[..n * words * len]);
+            Piece { l, diag, cut: &cut, isa: plan.isa, packing: plan.packing, words }.solve(alpha, x, lanes, packed);
+        }
+    });
+    Ok(())
+}
+
+/// Some right-hand sides in a thread's hands.
+struct Piece<'a, T> {
+    l: MatRef<'a, T>,
+    diag: Diag,
+    cut: &'a Cut,
+    isa: Isa,
+    packing: Packing,
+    words: usize,
+}
+
+impl<T: Real> Piece<'_, T> {
+    /// (first lane, lanes) of each panel.
+    fn panels(&self) -> impl Iterator<Item = (usize, usize)> {
+        let family = T::family(self.isa);
+        near_equal(self.words, family.panel).map(|(word, words)| (word * family.len, words * family.len))
+    }
+
+    fn solve(&self, alpha: T, mut x: MatMut<'_, T>, room: &mut [T], packed: &mut [T]) {
+        let (n, rhs) = x.shape();
+        for (first, lanes) in self.panels() {
+            let panel = &mut room[n * first..n * (first + lanes)];
+            let live = lanes.min(rhs - first);
+            let view = MatMut::strided(panel, 0, (n, live), (lanes as isize, 1)).expect("n × lanes elements");
+            copy(self.isa, x.as_ref().cols(first, live), view);
+            if alpha != T::ONE {
+                panel.iter_mut().for_each(|v| *v = alpha * *v);
+            }
+        }
+        for (g0, unknowns) in near_equal(n, self.cut.group) {
+            for (k0, count) in near_equal(g0, self.cut.chain) {
+                let l = self.l.block(g0, k0, unknowns, count);
+                if self.in_place(&l) {
+                    for (at, rows) in near_equal(unknowns, self.cut.mr) {
+                        self.update(g0 + at, k0, Coefficients::of(l.rows(at, rows)), room);
+                    }
+                } else {
+                    self.pack(l, packed);
+                    for (at, rows) in near_equal(unknowns, self.cut.mr) {
+                        self.update(g0 + at, k0, Coefficients::of(self.packed(packed, at, rows, count)), room);
+                    }
+                }
+            }
+            for (at, rows) in near_equal(unknowns, self.cut.mr) {
+                let i = g0 + at;
+                let l = self.l.block(i, g0, rows, at);
+                if at > 0 && Coefficients::readable(&l) {
+                    self.update(i, g0, Coefficients::of(l), room);
+                } else if at > 0 {
+                    let strip = &mut packed[..rows * at];
+                    copy(self.isa, l, MatMut::strided(strip, 0, (rows, at), (1, rows as isize)).expect("rows × at elements"));
+                    let strip = MatRef::strided(packed, 0, (rows, at), (1, rows as isize)).expect("rows × at elements");
+                    self.update(i, g0, Coefficients::of(strip), room);
+                }
+                let own = self.l.block(i, i, rows, rows);
+                for (first, lanes) in self.panels() {
+                    own_triangle(self.isa, own, self.diag, &mut room[n * first + i * lanes..][..rows * lanes], lanes);
                 }
             }
         }
-        for i in 0..count {
-            if let Some(row) = block.row_mut(i) {
-                row.iter_mut().zip(&lanes).for_each(|(v, lane)| *v = lane[i]);
+        for (first, lanes) in self.panels() {
+            let live = lanes.min(rhs - first);
+            let panel = &room[n * first..n * (first + lanes)];
+            let view = MatRef::strided(panel, 0, (n, live), (lanes as isize, 1)).expect("n × lanes elements");
+            copy(self.isa, view, x.rb().cols(first, live));
+        }
+    }
+
+    /// Packs a group's coefficients strip by strip, MR elements a step; see [`Piece::packed`].
+    fn pack(&self, l: MatRef<'_, T>, packed: &mut [T]) {
+        let (unknowns, count) = l.shape();
+        let room = count + SPILL;
+        if l.rs().unsigned_abs() != 1 {
+            for (at, rows) in near_equal(unknowns, self.cut.mr) {
+                let strip = &mut packed[at * room..][..rows * count];
+                let strip = MatMut::strided(strip, 0, (rows, count), (1, rows as isize)).expect("rows × count elements");
+                copy(self.isa, l.rows(at, rows), strip);
+            }
+            return;
+        }
+        // Step by step, all strips of a step: the elements of a step are neighbours, in memory's order here.
+        let backwards = l.rs() == -1;
+        let steps = if backwards { l.reverse_rows().t() } else { l.t() };
+        let mut strips = [(0, 0, 0); GROUP];
+        let number = parts_of(unknowns, self.cut.mr);
+        for (strip, (at, rows)) in strips.iter_mut().zip(near_equal(unknowns, self.cut.mr)) {
+            *strip = (if backwards { unknowns - at - rows } else { at }, at * room, rows);
+        }
+        assert!(steps.cs() == 1 || unknowns == 1);
+        // A few steps at a time, so that all strips find their pages looked up.
+        for first in (0..count).step_by(AHEAD) {
+            let some = AHEAD.min(count - first);
+            for &(from, to, rows) in &strips[..number] {
+                let src = steps.block(first, from, some, rows).as_ptr();
+                let dst = &mut packed[to + first * rows..to + (first + some) * rows + SPILL];
+                let beyond = unknowns - from >= SPILL;
+                // SAFETY: `steps` holds these `some` steps of `rows` neighbours, SPILL neighbours if that many unknowns follow; `dst` holds some · rows + SPILL.
+                unsafe { pack_steps(src, steps.rs(), dst.as_mut_ptr(), rows, some, beyond) };
+            }
+        }
+    }
+
+    /// What [`Piece::pack`] has made of rows at .. at + rows: it starts at element at · (count + SPILL), each step in memory's order.
+    fn packed<'p>(&self, packed: &'p [T], at: usize, rows: usize, count: usize) -> MatRef<'p, T> {
+        let (first, rs) = if self.l.rs() == -1 { (rows - 1, -1) } else { (0, 1) };
+        MatRef::strided(packed, at * (count + SPILL) + first, (rows, count), (rs, rows as isize)).expect("packed by `pack`")
+    }
+
+    /// Tells the unknowns from i on, as many as `a` has rows, of the solved ones from k0 on, as many as `a` has steps.
+    fn update(&self, i: usize, k0: usize, a: Coefficients<T>, room: &mut [T]) {
+        let (n, (rows, count)) = (self.l.nrows(), a.shape());
+        for (first, lanes) in self.panels() {
+            let panel = &mut room[n * first..n * (first + lanes)];
+            // The solved unknowns all lie before, the open ones behind.
+            let (solved, open) = panel.split_at_mut(i * lanes);
+            let (solved, open) = (&solved[k0 * lanes..(k0 + count) * lanes], &mut open[..rows * lanes]);
+            // SAFETY: `a` was made from the triangle, which `self` borrows, or from the packed strip, which the caller does. `solved` has count × lanes
+            // elements, `open` rows × lanes, whole words; they are disjoint slices, and neither is part of `a`.
+            unsafe { subtract(self.isa, a, solved.as_ptr(), lanes as isize, open.as_mut_ptr(), lanes as isize, lanes) };
+        }
+    }
+
+    /// Whether a group is read where it lies.
+    fn in_place(&self, l: &MatRef<'_, T>) -> bool {
+        // Steps at a distance cost a look-up of their page each, every time they are read; along rows the tile reads line after line, unless the rows
+        // share a few sets of the first-level cache.
+        let crowded = (l.rs().unsigned_abs() * size_of::<T>()).is_multiple_of(1024) && l.nrows() > 1;
+        match self.packing {
+            Packing::Always => false,
+            Packing::Avoid => Coefficients::readable(l),
+            Packing::Auto => Coefficients::readable(l) && (self.words <= T::family(self.isa).panel || l.cs() == 1 && !crowded),
+        }
+    }
+}
+
+/// Elements that the packing of a strip may write too many.
+const SPILL: usize = 8;
+
+/// Steps packed for all strips before the next ones, which are fetched meanwhile: fewer than pages are kept looked up.
+const AHEAD: usize = 32;
+
+/// Packs `count` steps of `rows` neighbours each, `s` apart, one behind the other.
+///
+/// # Safety
+/// These elements may be read, and SPILL of each step if `beyond`; count · rows + SPILL elements of `dst` may be written.
+unsafe fn pack_steps<T: Real>(src: *const T, s: isize, dst: *mut T, rows: usize, count: usize, beyond: bool) {
+    // Moves of a fixed length are cheap; what is too much the next step overwrites, or nobody reads.
+    for k in 0..count {
+        // SAFETY: the caller's promise; arrays need no more alignment than their elements. A prefetch reads nothing.
+        unsafe {
+            let (from, to) = (src.offset(k as isize * s), dst.add(k * rows));
+            #[cfg(all(target_arch = "x86_64", not(miri)))]
+            core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(
+                from.wrapping_offset(AHEAD as isize * s).cast(),
+            );
+            if beyond && rows <= SPILL {
+                *to.cast::<[T; SPILL]>() = *from.cast::<[T; SPILL]>();
+            } else if (4..=8).contains(&rows) {
+                let (low, high) = (*from.cast::<[T; 4]>(), *from.add(rows - 4).cast::<[T; 4]>());
+                *to.cast::<[T; 4]>() = low;
+                *to.add(rows - 4).cast::<[T; 4]>() = high;
             } else {
-                (0..n).for_each(|j| block.set(i, j, lanes[j][i]));
+                for i in 0..rows {
+                    *to.add(i) = *from.add(i);
+                }
             }
         }
     }
 }
 
-/// `lanes[j][i] = b[i, j]`.
+shells! {
+    /// The textbook loop, right-looking, on the few unknowns of a strip: x[k · lanes + i] is unknown k of right-hand side i.
+    fn own_triangle = own_triangle_body(l: MatRef<'_, T>, diag: Diag, x: &mut [T], lanes: usize)
+}
+
 #[inline(always)]
-fn copy<T: Real>(b: MatRef<'_, T>, lanes: &mut [[T; LANES]; BASE]) {
-    for i in 0..b.nrows() {
-        if let Some(row) = b.row(i) {
-            row.iter().zip(lanes.iter_mut()).for_each(|(&v, lane)| lane[i] = v);
-        } else {
-            (0..b.ncols()).for_each(|j| lanes[j][i] = b.get(i, j));
+fn own_triangle_body<T: Real, M: Fused>(l: MatRef<'_, T>, diag: Diag, x: &mut [T], lanes: usize) {
+    // Lanes of a panel are whole words: of 2, 4, 8 or 16 elements.
+    if lanes.is_multiple_of(16) {
+        eliminate::<T, M, 16>(l, diag, x, lanes);
+    } else if lanes.is_multiple_of(8) {
+        eliminate::<T, M, 8>(l, diag, x, lanes);
+    } else if lanes.is_multiple_of(4) {
+        eliminate::<T, M, 4>(l, diag, x, lanes);
+    } else {
+        eliminate::<T, M, 1>(l, diag, x, lanes);
+    }
+}
+
+#[inline(always)]
+fn eliminate<T: Real, M: Fused, const N: usize>(l: MatRef<'_, T>, diag: Diag, x: &mut [T], lanes: usize) {
+    let n = l.nrows();
+    for first in (0..lanes).step_by(N) {
+        for k in 0..n {
+            let (done, open) = x.split_at_mut((k + 1) * lanes);
+            let xk = done[k * lanes + first..].first_chunk_mut::<N>().expect("lanes of a row");
+            if diag == Diag::Stored {
+                let pivot = l.get(k, k);
+                xk.iter_mut().for_each(|v| *v = *v / pivot);
+            }
+            let xk = *xk;
+            for (i, row) in open.chunks_exact_mut(lanes).enumerate() {
+                let lik = l.get(k + 1 + i, k);
+                let row = row[first..].first_chunk_mut::<N>().expect("lanes of a row");
+                for (v, xk) in row.iter_mut().zip(xk) {
+                    *v = M::fma(-xk, lik, *v);
+                }
+            }
         }
     }
 }

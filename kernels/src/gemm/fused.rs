@@ -2,10 +2,13 @@
 
 use super::Plan;
 use super::macro_kernel::{self, Begin, Job, Region};
-use crate::epilogue::{Activate, AdamStep, Beside, Descend, Epilogue, Momentum, ScaleAdd, SlopeMask, Store, Update, neighbours};
+use crate::epilogue::{
+    Activate, AdamStep, Beside, Descend, Epilogue, Momentum, ScaleAdd, SlopeMask, Store, Update, bent, by_element, neighbours,
+};
 use crate::pack::{Left, MADE_COLS, Make, Panels, Right};
 use crate::perturb::{Perturbation, kept_slope, perturb_row, weigh_row};
 use crate::simd::HasTile;
+use crate::tuning::part;
 use crate::{Error, Isa, MatMut, MatRef, Real, Req, Scratch, Unit};
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -213,7 +216,25 @@ pub fn gemm_with<'a, T: Real>(
     let broken = AtomicBool::new(false);
     match finish {
         Finish::Store => with.run(&Store, c, scratch)?,
-        Finish::Activate { unit, bias, slope } => with.run(&Activate::new(unit, bias, slope, shape)?, c, scratch)?,
+        Finish::Activate { unit, bias, slope } if bent::<T>(unit).is_some() => {
+            with.run(&Activate::new(unit, bias, slope, shape)?, c, scratch)?;
+        }
+        Finish::Activate { unit, bias, slope } => {
+            // Hundreds of operations an element: it gains nothing from the registers.
+            let sum = Activate::new(unit, bias, None, shape)?;
+            if let Some(slope) = &slope {
+                slope.expect_shape("the slopes", shape)?;
+                neighbours("the slopes", n, slope.cs())?;
+            }
+            with.run(&sum, c.rb(), scratch)?;
+            let parts = plan.par.threads().min(m.saturating_mul(n) / 1024).max(1);
+            plan.par.split(parts, |i| {
+                let (first, rows) = part(m, parts, i);
+                // SAFETY: the rows of different parts have no element in common, and each part runs once.
+                let (c, slope) = unsafe { (c.alias(), slope.as_ref().map(|s| s.alias())) };
+                by_element(unit, c.rows(first, rows), slope.map(|s| s.rows(first, rows)));
+            });
+        }
         Finish::ScaleAdd { scale, weight, add } => with.run(&ScaleAdd::new(scale, weight, add, shape)?, c, scratch)?,
         Finish::SlopeMask { unit, y, slope } => with.run(&SlopeMask::new(unit, y, slope, shape)?, c, scratch)?,
         Finish::Adam { step, m, v } => {

@@ -36,6 +36,10 @@ const OWN_PANELS: usize = 8;
 /// Bytes of B packed at a time: its lines are then read several at a time, and are still in L2 when they are used.
 const GROUP_BYTES: usize = 64 << 10;
 
+/// Rows of tiles in a block if the epilogue has operands of C's shape beside it: going down whole columns of several matrices leaves the pages
+/// that address translation remembers.
+const BESIDE_TILES: usize = 4;
+
 /// Stands for the height of the tile as a stride: no view is as long.
 const PACKED: isize = isize::MIN;
 
@@ -130,6 +134,8 @@ enum Source {
     InPlace,
     /// In panels packed for this product.
     Packed,
+    /// Row by row, as it was made for this product: nothing is gained by turning it into panels.
+    Rows,
     /// In the caller's panels.
     Prepacked,
 }
@@ -140,7 +146,8 @@ impl Cut {
         let family = T::family(plan.isa);
         let nr = family.nr();
         let a = Self::place_a::<T, E>(job, plan);
-        let tallest = if a == Source::InPlace && by_rows(&job.a) { family.tall_by_rows } else { family.tall };
+        let reads_rows = a == Source::Rows || (a == Source::InPlace && by_rows(&job.a));
+        let tallest = if reads_rows { family.tall_by_rows } else { family.tall };
         // Most products of training are one block: they need not be told at the price of a dozen divisions.
         let size = size_of::<T>();
         let one_block = plan.blocking.is_none()
@@ -175,7 +182,11 @@ impl Cut {
             a_rooms: if a == Source::Packed && own { parts } else { 0 },
             kc: if E::C_IS_SCRATCH { kc } else { k.max(1) },
             heights,
-            block_tiles: if one_block { row_tiles } else { mc / mr }.max(1),
+            block_tiles: match one_block {
+                true if E::LONG => BESIDE_TILES,
+                true => row_tiles.max(1),
+                false => (mc / mr).max(1),
+            },
             span,
             parts,
             by_rows,
@@ -209,7 +220,7 @@ impl Cut {
     }
 
     fn place_a<T: Real, E: Epilogue<T>>(job: &Job<'_, T, E>, plan: &Plan<'_>) -> Source {
-        let Left::View(a) = &job.a else { return Source::Packed };
+        let Left::View(a) = &job.a else { return if E::BY_ROWS_EXISTS { Source::Rows } else { Source::Packed } };
         let sign = job.alpha == T::ONE || (job.alpha == -T::ONE && E::NEGATED_EXISTS);
         let lies = (by_rows(&job.a) && E::BY_ROWS_EXISTS) || a.rs() == 1 || a.nrows() == 1;
         if sign && lies && plan.packing.a_in_place(a) { Source::InPlace } else { Source::Packed }
@@ -232,7 +243,7 @@ impl Cut {
         // B starts on a boundary of its own.
         let line = |len: usize| Req::of::<T>(len).bytes() / size_of::<T>();
         let a = match (self.a, self.a_rooms) {
-            (Source::Packed, 0) => self.m.saturating_mul(kb),
+            (Source::Packed, 0) | (Source::Rows, _) => self.m.saturating_mul(kb),
             (Source::Packed, rooms) => self.a_room::<T>(kb).saturating_mul(rooms),
             _ => 0,
         };
@@ -241,7 +252,7 @@ impl Cut {
             Source::Packed => panels.saturating_mul(self.nr).saturating_mul(kb),
             // The last panel, if it ends in part of a word.
             Source::InPlace => self.nr.saturating_mul(kb),
-            Source::Prepacked => 0,
+            Source::Prepacked | Source::Rows => 0,
         };
         (line(a), line(b))
     }
@@ -351,6 +362,24 @@ struct Rooms<'a, T> {
     b: Shared<'a, T>,
 }
 
+/// (start, length) of part `i` of `parts` runs of `len` pieces that differ in weight: nearly equal in sum.
+fn share(len: usize, parts: usize, i: usize, weight: impl Fn(usize) -> usize) -> (usize, usize) {
+    let total: usize = (0..len).map(&weight).sum();
+    // The first piece whose middle lies beyond i parts of the whole.
+    let cut = |i: usize| {
+        let mut sum = 0;
+        (0..len)
+            .find(|&p| {
+                let w = weight(p);
+                sum += w;
+                (2 * sum - w) as u128 * parts as u128 >= 2 * total as u128 * i as u128
+            })
+            .unwrap_or(len)
+    };
+    let (from, to) = (if i == 0 { 0 } else { cut(i) }, if i + 1 == parts { len } else { cut(i + 1) });
+    (from, to - from)
+}
+
 /// One block of columns and of the chain.
 struct Stage<'a, T, E> {
     job: &'a Job<'a, T, E>,
@@ -368,7 +397,8 @@ impl<T: Real, E: Epilogue<T>> Stage<'_, T, E> {
     /// Packs what every thread reads: A, and B if the threads share its columns.
     fn pack_for_all(&self, plan: &Plan<'_>) {
         let cut = self.cut;
-        let a = if cut.a == Source::Packed && cut.a_rooms == 0 { cut.heights.tiles } else { 0 };
+        let for_all = cut.a == Source::Rows || (cut.a == Source::Packed && cut.a_rooms == 0);
+        let a = if for_all { cut.heights.tiles } else { 0 };
         let b = if cut.b != Source::Prepacked && cut.by_rows { self.nb.div_ceil(cut.nr) } else { 0 };
         let parts = if a + b == 0 { 0 } else { cut.parts };
         plan.par.split(parts, |i| {
@@ -387,7 +417,8 @@ impl<T: Real, E: Epilogue<T>> Stage<'_, T, E> {
             // SAFETY: each row of tiles is packed by one thread, in `pack_for_all`, before anybody reads it; or in `compute` into a room that no
             // other part has.
             let room = unsafe { self.rooms.a.part(at + (first - zero) * self.kb, rows * self.kb) };
-            self.job.a.pack(first, rows, self.pc, self.kb, self.job.alpha, room, isa);
+            let pack = if self.cut.a == Source::Rows { Left::make } else { Left::pack };
+            pack(&self.job.a, first, rows, self.pc, self.kb, self.job.alpha, room, isa);
         }
     }
 
@@ -417,10 +448,20 @@ impl<T: Real, E: Epilogue<T>> Stage<'_, T, E> {
     {
         let cut = self.cut;
         let panels = self.nb.div_ceil(cut.nr);
-        let (ts, ps) = match (cut.parts, cut.by_rows) {
-            (1, _) => (0..cut.heights.tiles, 0..panels),
-            (parts, true) => (range(part(cut.heights.tiles, parts, i)), 0..panels),
-            (parts, false) => (0..cut.heights.tiles, range(part(panels, parts, i))),
+        let (rows, columns) = (0..cut.heights.tiles, 0..panels);
+        let (ts, ps) = match (cut.parts, cut.by_rows, self.job.region) {
+            (1, ..) => (rows, columns),
+            (parts, true, Region::Whole) => (range(part(cut.heights.tiles, parts, i)), columns),
+            (parts, false, Region::Whole) => (rows, range(part(panels, parts, i))),
+            // Equal areas: what is wanted of a row of tiles ends at the diagonal, what is wanted of a panel begins there.
+            (parts, true, Region::Lower { .. }) => {
+                let wide = |t: usize| (cut.heights.tile(t).0 + cut.heights.tile(t).1).saturating_sub(self.jc).min(self.nb);
+                (range(share(cut.heights.tiles, parts, i, wide)), columns)
+            }
+            (parts, false, Region::Lower { .. }) => {
+                let high = |p: usize| cut.m.saturating_sub(self.jc + p * cut.nr);
+                (rows, range(share(panels, parts, i, high)))
+            }
         };
         for block in ts.clone().step_by(cut.block_tiles) {
             let block = block..(block + cut.block_tiles).min(ts.end);
@@ -491,7 +532,7 @@ impl<T: Real, E: Epilogue<T>> Stage<'_, T, E> {
             Some((found, tiles)) if found == key => tiles,
             _ => {
                 let kind = TileKind {
-                    by_rows: cut.a == Source::InPlace && by_rows(&self.job.a),
+                    by_rows: cut.a == Source::Rows || (cut.a == Source::InPlace && by_rows(&self.job.a)),
                     negated: cut.a == Source::InPlace && self.job.alpha == -T::ONE,
                 };
                 let of =
@@ -530,13 +571,14 @@ impl<T: Real, E: Epilogue<T>> Stage<'_, T, E> {
             j: self.jc + j,
             next: None,
         };
-        let singly = !neighbours || self.job.region != Region::Whole;
         let mut t = 0;
         while t < heights.tiles {
-            // All tiles of one height at once, unless each has to be looked at.
             let (i, rows) = heights.tile(t);
             let until = if t < heights.higher { heights.higher } else { heights.tiles };
-            tile.count = if singly { 1 } else { until - t };
+            // All tiles of one height at once, unless each has to be looked at: below one that is wanted whole all are.
+            let covered = self.covered(tile.i, rows, tile.j, cols);
+            let directly = neighbours && covered == Covered::All;
+            tile.count = if directly { until - t } else { 1 };
             tile.a_tile = rows as isize * a_row;
             if a_step == PACKED {
                 tile.a_step = rows as isize;
@@ -545,8 +587,7 @@ impl<T: Real, E: Epilogue<T>> Stage<'_, T, E> {
             if t + tile.count == heights.tiles && with.more {
                 tile.next = Some(b.wrapping_offset(span as isize * b_panel));
             }
-            let covered = self.covered(tile.i, rows, tile.j, cols);
-            if neighbours && covered == Covered::All {
+            if directly {
                 // SAFETY: the tile comes from the table of an `Isa`, so the CPU has it. A and B hold what `a_at` and `b_at` say for kb steps; C's
                 // `count` times `rows` rows from there on are in the block taken above, nobody else's, and so are the epilogue's operands: they have C's shape
                 // (checked where it was made).
@@ -610,6 +651,7 @@ impl<T: Real, E: Epilogue<T>> Stage<'_, T, E> {
                 (a.as_ptr(), a.rs(), if by_rows(&self.job.a) { a.rs() } else { a.cs() })
             }
             (_, Source::InPlace) => (self.rooms.a.at(0), 0, 0),
+            (_, Source::Rows) => (self.rooms.a.at(i * self.kb), self.kb as isize, self.kb as isize),
             _ => {
                 let at = if self.cut.a_rooms == 0 { i * self.kb } else { room };
                 (self.rooms.a.at(at), self.kb as isize, PACKED)

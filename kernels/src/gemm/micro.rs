@@ -189,6 +189,7 @@ pub(crate) unsafe fn tile<
             for i in 0..MR {
                 // The end of each row of the tile, long before it is stored; what lies before it came with the panel before.
                 prefetch(c.wrapping_offset(i as isize * t.rs).wrapping_add(t.cols - 1));
+                e.fetch(t.i + index * MR + i, t.j + t.cols - 1);
             }
             if t.beta != T::ZERO {
                 let beta = V::splat(t.beta);
@@ -220,14 +221,26 @@ pub(crate) unsafe fn tile<
             }
             // Read again: kept since the prefetches, the addresses of the rows would be spilled.
             let rs = core::ptr::read_volatile(&raw const t.rs);
-            for (i, row) in acc.iter().enumerate() {
-                let c = c.offset(i as isize * rs);
-                for (v, &word) in row.iter().enumerate() {
-                    let (c, i, j) = (c.add(v * V::LEN), t.i + index * MR + i, t.j + v * V::LEN);
-                    if v + 1 < NV || whole {
-                        e.finish::<V, true>(i, j, word, c, V::LEN);
-                    } else {
-                        e.finish::<V, false>(i, j, word, c, rest);
+            let finish = |i: usize, v: usize, word: V| {
+                let (c, i, j) = (c.offset(i as isize * rs).add(v * V::LEN), t.i + index * MR + i, t.j + v * V::LEN);
+                if v + 1 < NV || whole {
+                    e.finish::<V, true>(i, j, word, c, V::LEN);
+                } else {
+                    e.finish::<V, false>(i, j, word, c, rest);
+                }
+            };
+            if E::LONG {
+                // A copy, so that the accumulators themselves stay in registers: a loop that is not unrolled would index them in memory.
+                let words = acc;
+                for (i, row) in core::hint::black_box(&words).iter().enumerate() {
+                    for (v, &word) in row.iter().enumerate() {
+                        finish(i, v, word);
+                    }
+                }
+            } else {
+                for i in 0..MR {
+                    for v in 0..NV {
+                        finish(i, v, acc[i][v]);
                     }
                 }
             }
