@@ -2,8 +2,10 @@
 
 use crate::check;
 use crate::rows::{BATCH, Contender, Element, Kind, Normal, Out, Problem, Work};
+use gaitprop_kernels::cholesky;
 use gaitprop_kernels::epilogue::bias_activate;
 use gaitprop_kernels::perturb::{Perturbation, Scale, Weighting, perturb};
+use gaitprop_kernels::syrk::{Diagonal, Part, syrk};
 use gaitprop_kernels::trsm::{Diag, solve_upper_right};
 use gaitprop_kernels::{
     BatchMut, BatchRef, Finish, Lhs, MatMut, MatRef, Orientation, PackedRhs, Par, Perturbed, Plan, Scratch, Start, Team, Unit,
@@ -28,7 +30,7 @@ impl Workers {
     }
 }
 
-/// Ours for a row: none for work that has no kernel yet.
+/// Ours for a row.
 pub fn contenders<'a, T: Element>(p: &'a Problem<T>, plan: Plan<'a>) -> Vec<Contender<'a, T>> {
     match p.row.work {
         Work::Product { prepacked: true } => vec![prepacked(p, plan)],
@@ -38,7 +40,8 @@ pub fn contenders<'a, T: Element>(p: &'a Problem<T>, plan: Plan<'a>) -> Vec<Cont
         Work::Epilogue => epilogue(p, plan),
         Work::PackedTransform => packed_transform(p, plan),
         Work::Batch => vec![batch(p, plan)],
-        Work::Syrk | Work::Cholesky => Vec::new(),
+        Work::Syrk => vec![symmetric(p, plan)],
+        Work::Cholesky => vec![cholesky_factor(p, plan)],
     }
 }
 
@@ -77,6 +80,19 @@ fn batch<'a, T: Element>(p: &'a Problem<T>, plan: Plan<'a>) -> Contender<'a, T> 
         let c = BatchMut::new(&mut out.data, BATCH, m, n).expect("sized so");
         gemm_batched(T::ONE, a, b, T::ZERO, c, &plan, &mut scratch).expect("shapes fit");
     })
+}
+
+fn symmetric<'a, T: Element>(p: &'a Problem<T>, plan: Plan<'a>) -> Contender<'a, T> {
+    let mut scratch = Scratch::new();
+    ours("", move |out| {
+        let c = target(p, out);
+        syrk(T::ONE, p.a(), T::ZERO, Part::Lower, Diagonal::Kept, c, &plan, &mut scratch).expect("shapes fit");
+    })
+}
+
+fn cholesky_factor<'a, T: Element>(p: &'a Problem<T>, plan: Plan<'a>) -> Contender<'a, T> {
+    let mut scratch = Scratch::new();
+    ours("", move |out| cholesky::factor(target(p, out), &plan, &mut scratch).expect("positive definite"))
 }
 
 fn factor<'a, T: Element>(p: &'a Problem<T>, plan: Plan<'a>) -> Contender<'a, T> {
