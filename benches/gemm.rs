@@ -2,7 +2,7 @@
 #![allow(missing_docs)]
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use gaitprop::kernels::{Backend, Isa, MatMut, MatRef, Par, Plan, Scratch, gemm};
+use gaitprop::kernels::{Backend, Isa, MatMut, MatRef, Par, Plan, Scratch, Team, gemm};
 use gaitprop::rng::Rng;
 
 /// Random normal operands: zeros would flatter, subnormal numbers slander.
@@ -12,7 +12,7 @@ fn operand(len: usize, rng: &mut Rng) -> Vec<f32> {
 
 fn products(c: &mut Criterion) {
     let mut rng = Rng::new(1, 0);
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().expect("two threads");
+    let team = Team::new(2).expect("two threads");
     // (name, m, n, k, A stored transposed)
     let shapes = [
         ("forward 60x784x784", 60, 784, 784, false),
@@ -28,7 +28,7 @@ fn products(c: &mut Criterion) {
         let mut group = c.benchmark_group(name);
         // Elements are flops here: the report's Gelem/s are GFLOP/s.
         group.throughput(Throughput::Elements(2 * (m * n * k) as u64));
-        for par in [Par::Seq, Par::Pool(&pool)] {
+        for par in [Par::Seq, Par::Team(&team)] {
             let isas = Isa::available().filter(|&isa| isa != Isa::PORTABLE).map(|isa| (isa, Backend::Native));
             let others = Backend::available().filter(|&b| b != Backend::Native).map(|b| (Isa::detect(), b));
             for (isa, backend) in isas.chain(others) {

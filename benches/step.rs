@@ -3,7 +3,7 @@
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use gaitprop::inverse::{Inverse, Lu};
-use gaitprop::kernels::{MatRef, Par, Plan};
+use gaitprop::kernels::{MatRef, Par, Plan, Team};
 use gaitprop::loss::Loss;
 use gaitprop::network::{Architecture, Network};
 use gaitprop::optimizer::{Optimizer, Rule, Settings};
@@ -14,7 +14,7 @@ use gaitprop::step::{Recipe, Workspace};
 use gaitprop::{data, init};
 
 fn steps(c: &mut Criterion) {
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().expect("two threads");
+    let team = Team::new(2).expect("two threads");
     let (batch, labels) = (60, 10);
     for width in [64, 256, 784] {
         let mut rng = Rng::new(1, 0);
@@ -26,7 +26,7 @@ fn steps(c: &mut Criterion) {
         let target = MatRef::new(&target, batch, labels).expect("sized");
         let mut group = c.benchmark_group(format!("step {width} x 5, batch {batch}"));
         group.sample_size(10);
-        for par in [Par::Seq, Par::Pool(&pool)] {
+        for par in [Par::Seq, Par::Team(&team)] {
             let plan = Plan::new().with_par(par);
             for (kind, lambda) in [(Kind::Bp, 0.0), (Kind::Gait, 0.0), (Kind::Gait, 0.1)] {
                 let shape = Architecture::square(width, width, 4, labels).expect("fits");

@@ -7,7 +7,7 @@
 //!                      bias[j ..], m[i, j ..], v[i, j ..], y[i, j ..]        read once, beside the store of C
 //! ```
 //!
-//! Every formula stands once, as a function of one word ([`Lanes`]). Register tiles apply it to their accumulators ([`Epilogue`], reached through
+//! Every formula stands once, as a function of one word (`Lanes`). Register tiles apply it to their accumulators (`Epilogue`, reached through
 //! [`gemm_with`](crate::gemm_with)); the functions over slices here apply it to memory and are the twins that the fused form must equal in every bit.
 
 use crate::simd::{Lanes, prefetch, shells};

@@ -9,8 +9,8 @@
 //! * [`BatchRef`], [`BatchMut`], [`gemm_batched()`]: many products in one call.
 //! * [`gemm()`], [`trsm`], [`lu`], [`perturb`], [`epilogue`], [`reduce`]: the kernels.
 //!
-//! Bias, activation, perturbation and optimiser updates are passes over memory, compiled for every instruction set; the products know
-//! nothing of them.
+//! Bias, activation, perturbation and optimiser updates stand once each: as passes over memory, and fused into products ([`gemm_with`]).
+//! The [`guide`] has a page for each family of kernels, and says how to add to them.
 //!
 //! # House rules for `unsafe`
 //!
@@ -24,6 +24,7 @@ mod copy;
 pub mod epilogue;
 mod error;
 mod gemm;
+pub mod guide;
 mod isa;
 pub mod lu;
 mod mat;

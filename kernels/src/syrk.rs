@@ -36,7 +36,7 @@ const MIRROR: usize = 48;
 /// i < j:  the same number as at (j, i)
 /// ```
 ///
-/// With [`Part::Upper`] β multiplies C[i,j] above the diagonal; with [`Part::Both`] what stood above it is never read.
+/// With [`Part::Upper`] β multiplies `C[i,j]` above the diagonal; with [`Part::Both`] what stood above it is never read.
 /// [`Diagonal::Dropped`] gives the off-diagonal part that the orthogonality gradient is made of.
 ///
 /// Shapes: `a` n×k, `c` n×n; strides of any sign; AᵀA is this with `a.t()`. β = 0 means C is never read. Work: n·(n+1)·k/2 fused multiply-adds, shared out by area.

@@ -64,7 +64,7 @@ const GROUP: usize = 48;
 /// Length of a chain that is not interrupted: a strip of coefficients (24 KiB of f32) stays in L1 for all panels.
 const CHAIN: usize = 1024;
 
-/// Right-hand sides that a thread works on at a time, at most: X[K] in L2, each element of the triangle fetched once for all of them.
+/// Right-hand sides that a thread works on at a time, at most: `X[K]` in L2, each element of the triangle fetched once for all of them.
 const LANES: usize = 128;
 
 /// Solves `A·X = α·B` ([`Side::Left`]) or `X·A = α·B` ([`Side::Right`]) for X, in place in `b`; A is triangular.

@@ -126,8 +126,8 @@ impl<T: Real> Bench<T> {
     }
 
     fn perturbation(case: &Case) -> Perturbation {
-        let weighting = if case.seed % 3 == 0 { Weighting::Plain } else { Weighting::SlopeSquared };
-        let scale = if case.seed % 5 == 0 { Scale::Limit } else { Scale::Finite(case.scale) };
+        let weighting = if case.seed.is_multiple_of(3) { Weighting::Plain } else { Weighting::SlopeSquared };
+        let scale = if case.seed.is_multiple_of(5) { Scale::Limit } else { Scale::Finite(case.scale) };
         Perturbation { unit: UNITS[case.unit], weighting, scale }
     }
 
@@ -221,7 +221,7 @@ impl<T: Real> Bench<T> {
         let other = PackedRhs::new(self.b.view().t(), Orientation::Transposed, plan)?;
         let b = match case.right {
             0 => Rhs::View(self.b.view()),
-            1 if case.seed % 2 == 0 => Rhs::Packed(packed.plain()?),
+            1 if case.seed.is_multiple_of(2) => Rhs::Packed(packed.plain()?),
             1 => Rhs::Packed(other.transposed()?),
             _ => Rhs::Weighed(Weighed { unit, y: self.yb.view(), slope: Some(self.db.view()), e: self.eb.view() }),
         };
@@ -360,7 +360,6 @@ fn packed_operands_that_do_not_fit_are_refused() {
     assert!(matches!(product(&narrow, &plan), Err(Error::Shape { .. })));
     let short = PackedRhs::new(w.rows(0, 2), Orientation::Plain, &plan).unwrap();
     assert!(matches!(product(&short, &plan), Err(Error::Shape { .. })));
-    drop(product);
     assert_eq!(y, [12.0, 15.0, 18.0, 21.0, 12.0, 15.0, 18.0, 21.0]);
 }
 

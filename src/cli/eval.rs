@@ -60,10 +60,10 @@ pub(super) fn run(args: &Args) -> Result<Done, Failure> {
         Some(scale) => data.affine(scale),
         None => notes.inputs,
     };
-    let pool = machine.pool()?;
+    let team = machine.team()?;
     let text = match saved {
-        Saved::F32(net) => report(&net, &data, &inputs, loss, &machine.plan(pool.as_ref()))?,
-        Saved::F64(net) => report(&net, &data, &inputs, loss, &machine.plan(pool.as_ref()))?,
+        Saved::F32(net) => report(&net, &data, &inputs, loss, &machine.plan(team.as_ref()))?,
+        Saved::F64(net) => report(&net, &data, &inputs, loss, &machine.plan(team.as_ref()))?,
     };
     print(&text)?;
     Ok(Done::Well)

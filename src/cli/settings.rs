@@ -236,18 +236,18 @@ impl Machine {
     }
 
     /// The threads, or none if one is enough.
-    pub(super) fn pool(&self) -> Result<Option<rayon::ThreadPool>> {
+    pub(super) fn team(&self) -> Result<Option<gaitprop_kernels::Team>> {
         if self.threads == 1 {
             return Ok(None);
         }
         let threads = self.threads;
-        let built = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+        let built = gaitprop_kernels::Team::new(threads);
         built.map(Some).map_err(|e| Error::Threads { threads, what: e.to_string() })
     }
 
     /// The plan that runs on them.
-    pub(super) fn plan<'p>(&self, pool: Option<&'p rayon::ThreadPool>) -> gaitprop_kernels::Plan<'p> {
-        let par = pool.map_or(gaitprop_kernels::Par::Seq, gaitprop_kernels::Par::Pool);
+    pub(super) fn plan<'p>(&self, team: Option<&'p gaitprop_kernels::Team>) -> gaitprop_kernels::Plan<'p> {
+        let par = team.map_or(gaitprop_kernels::Par::Seq, gaitprop_kernels::Par::Team);
         gaitprop_kernels::Plan::new().with_isa(self.isa).with_backend(self.backend).with_par(par)
     }
 }

@@ -81,8 +81,8 @@ struct Racer<'p, T> {
 }
 
 fn typed<T: Real>(args: &Args, out: Option<&Path>, run: &Run, set: &str, data: &Dataset) -> Result<Done, Failure> {
-    let pool = run.machine.pool()?;
-    let plan = run.machine.plan(pool.as_ref());
+    let team = run.machine.team()?;
+    let plan = run.machine.plan(team.as_ref());
     let inputs = data.affine(run.scale);
     let ready = data.apply::<T>(&inputs);
     let bars =

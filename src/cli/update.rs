@@ -79,8 +79,8 @@ pub(super) fn run(args: &Args) -> Result<Done, Failure> {
     }
     let wanted = |name: &str| name == "x" || name == "onehot" || index_of(name).is_some();
     let arrays = npz::read(&args.input, wanted)?;
-    let pool = machine.pool()?;
-    let plan = machine.plan(pool.as_ref());
+    let team = machine.team()?;
+    let plan = machine.plan(team.as_ref());
     let out = match machine.precision {
         Precision::F32 => update::<f32>(args, &arrays, &plan)?,
         Precision::F64 => update::<f64>(args, &arrays, &plan)?,

@@ -2,14 +2,13 @@
 
 use crate::check;
 use crate::rows::{BATCH, Contender, Element, Kind, Normal, Out, Problem, Work};
-use gaitprop_kernels::cholesky;
 use gaitprop_kernels::epilogue::bias_activate;
 use gaitprop_kernels::perturb::{Perturbation, Scale, Weighting, perturb};
 use gaitprop_kernels::syrk::{Diagonal, Part, syrk};
 use gaitprop_kernels::trsm::{Diag, solve_upper_right};
 use gaitprop_kernels::{
     BatchMut, BatchRef, Finish, Lhs, MatMut, MatRef, Orientation, PackedRhs, Par, Perturbed, Plan, Scratch, Start, Team, Unit,
-    gemm, gemm_batched, gemm_packed, gemm_with, lu,
+    cholesky, gemm, gemm_batched, gemm_packed, gemm_with, lu,
 };
 use std::sync::Arc;
 
@@ -39,9 +38,9 @@ pub fn contenders<'a, T: Element>(p: &'a Problem<T>, plan: Plan<'a>) -> Vec<Cont
         Work::Solve => vec![solve(p, plan)],
         Work::Epilogue => epilogue(p, plan),
         Work::PackedTransform => packed_transform(p, plan),
-        Work::Batch => vec![batch(p, plan)],
         Work::Syrk => vec![symmetric(p, plan)],
-        Work::Cholesky => vec![cholesky_factor(p, plan)],
+        Work::Cholesky => vec![llt(p, plan)],
+        Work::Batch => vec![batch(p, plan)],
     }
 }
 
@@ -71,36 +70,36 @@ fn prepacked<'a, T: Element>(p: &'a Problem<T>, plan: Plan<'a>) -> Contender<'a,
     })
 }
 
-fn batch<'a, T: Element>(p: &'a Problem<T>, plan: Plan<'a>) -> Contender<'a, T> {
-    let mut scratch = Scratch::new();
-    let (m, n, k) = p.row.shape;
-    ours("batched", move |out| {
-        let a = BatchRef::new(&p.a, BATCH, m, k).expect("sized so");
-        let b = BatchRef::new(&p.b, BATCH, k, n).expect("sized so");
-        let c = BatchMut::new(&mut out.data, BATCH, m, n).expect("sized so");
-        gemm_batched(T::ONE, a, b, T::ZERO, c, &plan, &mut scratch).expect("shapes fit");
-    })
-}
-
-fn symmetric<'a, T: Element>(p: &'a Problem<T>, plan: Plan<'a>) -> Contender<'a, T> {
-    let mut scratch = Scratch::new();
-    ours("", move |out| {
-        let c = target(p, out);
-        syrk(T::ONE, p.a(), T::ZERO, Part::Lower, Diagonal::Kept, c, &plan, &mut scratch).expect("shapes fit");
-    })
-}
-
-fn cholesky_factor<'a, T: Element>(p: &'a Problem<T>, plan: Plan<'a>) -> Contender<'a, T> {
-    let mut scratch = Scratch::new();
-    ours("", move |out| cholesky::factor(target(p, out), &plan, &mut scratch).expect("positive definite"))
-}
-
 fn factor<'a, T: Element>(p: &'a Problem<T>, plan: Plan<'a>) -> Contender<'a, T> {
     let mut scratch = Scratch::new();
     let mut exchanges = vec![0; p.row.shape.1];
     ours("", move |out| {
         lu::factor(target(p, out), &mut exchanges, &plan, &mut scratch).expect("random matrices are not singular");
         order_rows(&mut out.order, exchanges.iter().copied());
+    })
+}
+
+/// The lower triangle of A·Aᵀ.
+fn symmetric<'a, T: Element>(p: &'a Problem<T>, plan: Plan<'a>) -> Contender<'a, T> {
+    let mut scratch = Scratch::new();
+    ours("", move |out| {
+        syrk(T::ONE, p.a(), T::ZERO, Part::Lower, Diagonal::Kept, target(p, out), &plan, &mut scratch).expect("shapes fit");
+    })
+}
+
+fn llt<'a, T: Element>(p: &'a Problem<T>, plan: Plan<'a>) -> Contender<'a, T> {
+    let mut scratch = Scratch::new();
+    ours("", move |out| cholesky::factor(target(p, out), &plan, &mut scratch).expect("positive definite"))
+}
+
+fn batch<'a, T: Element>(p: &'a Problem<T>, plan: Plan<'a>) -> Contender<'a, T> {
+    let mut scratch = Scratch::new();
+    let (m, n, k) = p.row.shape;
+    ours("", move |out| {
+        let a = BatchRef::new(&p.a, BATCH, m, k).expect("sized so");
+        let b = BatchRef::new(&p.b, BATCH, k, n).expect("sized so");
+        let c = BatchMut::new(&mut out.data, BATCH, m, n).expect("sized so");
+        gemm_batched(T::ONE, a, b, T::ZERO, c, &plan, &mut scratch).expect("shapes fit");
     })
 }
 

@@ -62,7 +62,7 @@ pub(crate) enum Region {
 }
 
 /// A product but for C.
-pub(crate) struct Job<'a, T, E> {
+pub struct Job<'a, T, E> {
     pub(crate) alpha: T,
     pub(crate) a: Left<'a, T>,
     pub(crate) b: Right<'a, T>,
@@ -284,7 +284,17 @@ pub(crate) fn scratch_for<T: Real>(m: usize, n: usize, k: usize, plan: &Plan<'_>
 /// Computes a product into `c`.
 ///
 /// Shapes fit and, unless E is [`Store`], the columns of C and `begin` are neighbours: checked by the callers in `gemm/mod.rs` and `syrk.rs`.
-pub(crate) fn run<T: Real + HasTile<E>, E: Epilogue<T>>(
+pub(crate) fn run<T: HasTile<E>, E>(
+    job: &Job<'_, T, E>,
+    c: MatMut<'_, T>,
+    plan: &Plan<'_>,
+    scratch: &mut Scratch,
+) -> Result<(), Error> {
+    T::run(job, c, plan, scratch)
+}
+
+/// The body of [`run`], compiled where T and E are known.
+pub(crate) fn run_here<T: Real + HasTile<E>, E: Epilogue<T>>(
     job: &Job<'_, T, E>,
     c: MatMut<'_, T>,
     plan: &Plan<'_>,
@@ -299,8 +309,18 @@ pub(crate) fn run<T: Real + HasTile<E>, E: Epilogue<T>>(
     run_cut(job, &cut, c, plan, scratch.slice::<T>(a_len.saturating_add(b_len))?)
 }
 
-/// [`run`] by the blocked loops in memory that holds as much as [`scratch`] says.
-pub(super) fn run_in<T: Real + HasTile<E>, E: Epilogue<T>>(
+/// [`run`] by the blocked loops in memory that holds as much as [`scratch_for`] says.
+pub(crate) fn run_in<T: HasTile<E>, E>(
+    job: &Job<'_, T, E>,
+    c: MatMut<'_, T>,
+    plan: &Plan<'_>,
+    memory: &mut [MaybeUninit<T>],
+) -> Result<(), Error> {
+    T::run_in(job, c, plan, memory)
+}
+
+/// The body of [`run_in`], compiled where T and E are known.
+pub(crate) fn run_in_here<T: Real + HasTile<E>, E: Epilogue<T>>(
     job: &Job<'_, T, E>,
     c: MatMut<'_, T>,
     plan: &Plan<'_>,
@@ -345,9 +365,12 @@ fn range((start, len): (usize, usize)) -> Range<usize> {
     start..start + len
 }
 
+/// (height, words), and the tiles of this height and of one row less.
+type Kinds<T, F> = ((usize, usize), (TileFn<T, F>, TileFn<T, F>));
+
 /// What the columns of a part have in common; the tiles of the last size asked for are kept.
 struct Column<'s, T, F> {
-    kinds: Option<((usize, usize), (TileFn<T, F>, TileFn<T, F>))>,
+    kinds: Option<Kinds<T, F>>,
     /// Where the thread's own block of A starts.
     a_room: usize,
     /// Whether the part has more panels after this one: nothing else is fetched ahead.

@@ -238,9 +238,9 @@ pub(crate) unsafe fn tile<
                     }
                 }
             } else {
-                for i in 0..MR {
-                    for v in 0..NV {
-                        finish(i, v, acc[i][v]);
+                for (i, row) in acc.iter().enumerate() {
+                    for (v, &word) in row.iter().enumerate() {
+                        finish(i, v, word);
                     }
                 }
             }

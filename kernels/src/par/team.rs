@@ -254,7 +254,7 @@ mod tests {
         let team = Team::new(4).unwrap();
         let mut counts = [0usize; 4];
         for round in 0..3_000u32 {
-            let cells = counts.each_mut().map(|c| Mutex::new(c));
+            let cells = counts.each_mut().map(Mutex::new);
             team.run(&|i| **cells[i].lock().unwrap() += 1);
             if round % 500 == 0 {
                 std::thread::sleep(std::time::Duration::from_millis(5));

@@ -14,8 +14,10 @@ pub(crate) mod portable;
 pub(crate) mod transpose;
 
 use crate::epilogue::{Activate, AdamStep, Descend, Momentum, ScaleAdd, SlopeMask, Store, Update};
+use crate::gemm::macro_kernel::{self, Job};
 use crate::gemm::micro::{Family, TileFn, TileKind};
-use crate::{Isa, Real};
+use crate::{Error, Isa, MatMut, Plan, Real, Scratch};
+use core::mem::MaybeUninit;
 
 /// A vector word of `LEN` elements of type `T`.
 ///
@@ -234,12 +236,29 @@ pub trait HasFamily: Sized {
     fn family(isa: Isa) -> &'static Family;
 }
 
-/// The register tiles of an element type that end in epilogue E. Implemented once for each pair, so that they are compiled in this crate
-/// and not again in every crate that uses it.
+/// The register tiles of an element type that end in epilogue E, and the loops around them. Implemented once for each pair, so that they are
+/// compiled in this crate and not again in every crate that uses it.
 pub trait HasTile<E>: Sized {
     /// The tile of `rows` rows and `words` words: `None` if `isa` has none of this size.
     #[doc(hidden)]
     fn tile(isa: Isa, rows: usize, words: usize, kind: TileKind) -> Option<TileFn<Self, E>>;
+    /// [`macro_kernel::run`](crate::gemm::macro_kernel::run).
+    ///
+    /// # Errors
+    /// As there.
+    #[doc(hidden)]
+    fn run(job: &Job<'_, Self, E>, c: MatMut<'_, Self>, plan: &Plan<'_>, scratch: &mut Scratch) -> Result<(), Error>;
+    /// [`macro_kernel::run_in`](crate::gemm::macro_kernel::run_in).
+    ///
+    /// # Errors
+    /// As there.
+    #[doc(hidden)]
+    fn run_in(
+        job: &Job<'_, Self, E>,
+        c: MatMut<'_, Self>,
+        plan: &Plan<'_>,
+        memory: &mut [MaybeUninit<Self>],
+    ) -> Result<(), Error>;
 }
 
 /// Emits, for a body `fn body<T: Real, M: Fused>(…)` or, after `words`, `fn body<T: Real, V: Lanes<T>>(…)`, the same body compiled for every
@@ -384,6 +403,17 @@ macro_rules! has_kernels {
                     #[cfg(target_arch = "aarch64")]
                     Kind::Neon => neon::$find(rows, words, kind),
                 }
+            }
+            fn run(job: &Job<'_, Self, $e>, c: MatMut<'_, Self>, plan: &Plan<'_>, scratch: &mut Scratch) -> Result<(), Error> {
+                macro_kernel::run_here(job, c, plan, scratch)
+            }
+            fn run_in(
+                job: &Job<'_, Self, $e>,
+                c: MatMut<'_, Self>,
+                plan: &Plan<'_>,
+                memory: &mut [MaybeUninit<Self>],
+            ) -> Result<(), Error> {
+                macro_kernel::run_in_here(job, c, plan, memory)
             }
         })+
     };

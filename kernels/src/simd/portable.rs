@@ -94,7 +94,7 @@ impl<T: Real, const N: usize> Lanes<T> for Word<T, N> {
     }
     #[inline(always)]
     unsafe fn any_nan(self) -> bool {
-        self.0.iter().any(|a| a != a)
+        self.0.iter().any(|a| a.partial_cmp(a).is_none())
     }
 }
 
