@@ -13,7 +13,6 @@ usage: cargo bench --bench ratio -- [flags]
   --threads LIST      numbers of threads (default 1,2, as far as there are processors)
   --type LIST         f32, f64 (default both)
   --isa NAME          holds our kernels and the peak to an instruction set; peers run as they do
-  --pending           also the rows that have no kernel of ours yet: peers alone
   --list              names of the rows
   --test              check every contender once on short sides and time nothing (what happens without --bench)
 
@@ -30,7 +29,6 @@ pub struct Args {
     pub threads: Vec<usize>,
     pub types: Vec<String>,
     pub isa: Isa,
-    pub pending: bool,
     pub list: bool,
     pub help: bool,
     /// Check alone.
@@ -49,7 +47,6 @@ impl Args {
             threads: (1..=processors.min(2)).collect(),
             types: vec!["f32".into(), "f64".into()],
             isa: Isa::detect(),
-            pending: false,
             list: false,
             help: false,
             test: true,
@@ -84,7 +81,6 @@ impl Args {
                 }
                 "--isa" => args.isa = Isa::named(&value()?).map_err(|e| format!("--isa: {e}"))?,
                 _ if inline.is_some() => return Err(format!("{flag}: no flag that takes a value has this name")),
-                "--pending" => args.pending = true,
                 "--list" => args.list = true,
                 "--help" | "-h" => args.help = true,
                 "--part" => args.part = true,
@@ -105,7 +101,6 @@ impl Args {
         let mut words = vec!["--bench".into(), "--part".into(), format!("--threads={threads}"), format!("--isa={}", self.isa)];
         words.extend([format!("--filter={}", self.filter), format!("--type={}", self.types.join(","))]);
         words.extend(self.rounds.map(|n| format!("--rounds={n}")));
-        words.extend(self.pending.then(|| "--pending".into()));
         words
     }
 }

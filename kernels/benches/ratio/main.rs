@@ -19,7 +19,7 @@ use args::{Args, USAGE};
 use blas::{Blas, Vendor};
 use measure::Setup;
 use report::Whole;
-use rows::{PENDING, ROWS, Row};
+use rows::{ROWS, Row};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, ExitCode, Stdio};
@@ -89,8 +89,7 @@ fn main() -> ExitCode {
 
 /// The rows that are asked for.
 fn selected(args: &Args) -> impl Iterator<Item = Row> {
-    let pending = if args.pending { PENDING } else { &[] };
-    ROWS.iter().chain(pending).copied().filter(|row| row.name.contains(&args.filter))
+    ROWS.iter().copied().filter(|row| row.name.contains(&args.filter))
 }
 
 /// Has everything measured, by a process for each number of threads, and collects it.
@@ -106,9 +105,6 @@ fn parent(args: &Args, file: Option<Whole>) -> Result<(), String> {
     say(&format!("instruction set {} of {} · load average {load}\n", args.isa, machine["isas"]));
     if load > 0.5 {
         say("THE MACHINE IS BUSY: others' work is in these figures\n");
-    }
-    if !args.pending {
-        say(&format!("left out, no kernel yet: {}\n", PENDING.iter().map(|row| row.name).collect::<Vec<_>>().join("; ")));
     }
     let program = std::env::current_exe().map_err(|e| format!("the path of this program: {e}"))?;
     let (mut rows, mut peers) = (Vec::new(), Value::Null);

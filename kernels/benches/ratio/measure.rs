@@ -14,11 +14,13 @@ const SAMPLE: f64 = 5e-3;
 /// It is timed in pieces of at least this length, of which the median counts: when the system takes the processor away, it does so in few of
 /// them.
 const PIECE: f64 = 0.25e-3;
-/// Pieces at least, while a call takes less than [`LONG`].
+/// Pieces at least, after a warm-up of one call at least, where a call takes less than [`LONG`]; else one call and no warm-up.
 const PIECES: usize = 3;
-const LONG: f64 = 10e-3;
+const LONG: f64 = 20e-3;
 /// Calls before a sample, to fill caches and to wake threads.
 const WARM: f64 = 0.5e-3;
+/// A sample that takes longer is cut short: on a busy machine threads that wait for each other may take a hundred times their time.
+const LIMIT: Duration = Duration::from_millis(100);
 /// Rounds when nothing is said, and the fewest of them.
 const ROUNDS: (usize, usize) = (15, 5);
 /// Seconds that a row may take when nothing is said.
@@ -40,20 +42,28 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// Calls the contender as often as `how` says, each time with the next of `outs`; seconds of a call, the median over pieces.
-    fn sample<T: Element>(&self, c: &mut Contender<'_, T>, outs: &mut [Out<T>], how: Calls) -> f64 {
+    /// Calls the contender as often as `how` says, each time with the next of `outs`.
+    fn sample<T: Element>(&self, c: &mut Contender<'_, T>, outs: &mut [Out<T>], how: Calls) -> Sample {
         let (in_pool, call, len) = (c.in_pool, &mut c.call, outs.len());
         let mut work = || {
-            let mut next = (0..len).cycle();
-            let mut several = |calls: usize| next.by_ref().take(calls).for_each(|i| call(&mut outs[i]));
-            several(how.warm);
+            let (begin, mut last) = (Instant::now(), len - 1);
+            let mut once = || {
+                last = (last + 1) % len;
+                call(&mut outs[last]);
+            };
+            for _ in 0..how.warm {
+                once();
+                if begin.elapsed() > LIMIT {
+                    break;
+                }
+            }
             let mut seconds = Vec::with_capacity(how.pieces);
-            for _ in 0..how.pieces {
+            while seconds.len() < how.pieces.max(1) && (seconds.is_empty() || begin.elapsed() < LIMIT) {
                 let start = Instant::now();
-                several(how.piece);
+                (0..how.piece).for_each(|_| once());
                 seconds.push(start.elapsed().as_secs_f64() / how.piece as f64);
             }
-            median(&seconds)
+            Sample { seconds: median(&seconds), last }
         };
         match &self.pool {
             Some(pool) if in_pool => pool.install(work),
@@ -90,7 +100,7 @@ impl Setup {
         let mut timing = Vec::new();
         for c in &mut all {
             let mut out = [p.out()];
-            self.sample(c, &mut out, Calls { warm: 0, pieces: 1, piece: 1 });
+            let first = self.sample(c, &mut out, Calls { warm: 0, pieces: 1, piece: 1 }).seconds;
             check::verify(&p, c, &out[0]).map_err(|e| wrong(c, e))?;
             if self.test {
                 let [mut out] = out;
@@ -98,7 +108,7 @@ impl Setup {
                     return Err(format!("the check of {} in {} lets a wrong element pass", c.name, row.name));
                 }
             } else {
-                timing.push(Timing::new(self, c, &p));
+                timing.push(Timing::new(self, c, &p, first));
             }
         }
         if self.test {
@@ -118,7 +128,7 @@ impl Setup {
             peaks.push(before.max(peak::measure(peak_loop, self.threads)));
         }
         for (c, t) in all.iter().zip(&timing) {
-            check::verify(&p, c, t.last()).map_err(|e| wrong(c, format!("after {rounds} rounds: {e}")))?;
+            check::verify(&p, c, &t.outs[t.last]).map_err(|e| wrong(c, format!("after {rounds} rounds: {e}")))?;
         }
         let entries = all.iter().zip(timing).map(|(c, t)| Entry::new(&c.name, c.kind, t.gflops, t.how.timed(), &peaks)).collect();
         Ok(Some(Record::new::<T>(row, self.threads, isa, peak_isa, peaks, entries)))
@@ -141,10 +151,20 @@ impl Calls {
     }
 }
 
+/// What came of it.
+struct Sample {
+    /// Of one call: the median over pieces.
+    seconds: f64,
+    /// Which of the results was written last.
+    last: usize,
+}
+
 /// The samples of one contender.
 struct Timing<T> {
     how: Calls,
     outs: Vec<Out<T>>,
+    /// Which of them holds the result of the last call.
+    last: usize,
     /// GFLOP/s, round by round.
     gflops: Vec<f64>,
     /// What a round of this contender takes, about.
@@ -152,20 +172,23 @@ struct Timing<T> {
 }
 
 impl<T: Element> Timing<T> {
-    fn new(setup: &Setup, c: &mut Contender<'_, T>, p: &Problem<T>) -> Self {
+    /// `first` is what the first call took, in seconds.
+    fn new(setup: &Setup, c: &mut Contender<'_, T>, p: &Problem<T>, first: f64) -> Self {
         let mut outs: Vec<_> = (0..3).map(|_| p.out()).collect();
-        let one = setup.sample(c, &mut outs, Calls { warm: 1, pieces: 2, piece: 1 });
-        let least = if one < LONG { PIECES } else { 1 };
+        // Nothing is warm in a first call: good enough to know a long one by.
+        let long = first > LONG;
+        let one = if long { first } else { setup.sample(c, &mut outs, Calls { warm: 1, pieces: 2, piece: 1 }).seconds };
+        let (least_warm, least) = if long { (0, 1) } else { (1, PIECES) };
         let count = |seconds: f64, least: usize, most: usize| ((seconds / one) as usize).clamp(least, most);
         let how = if p.row.in_place() {
             // Each call needs a copy of the input.
-            Calls { warm: 1, pieces: count(SAMPLE, least, COPIES - 1), piece: 1 }
+            Calls { warm: least_warm, pieces: count(SAMPLE, least, COPIES - 1), piece: 1 }
         } else {
             let piece = count(PIECE, 1, 10_000);
-            Calls { warm: count(WARM, 1, 20_000), pieces: count(SAMPLE / piece as f64, least, 100), piece }
+            Calls { warm: count(WARM, least_warm, 20_000), pieces: count(SAMPLE / piece as f64, least, 100), piece }
         };
         outs.resize_with(if p.row.in_place() { how.warm + how.timed() } else { 1 }, || p.out());
-        Self { how, outs, gflops: Vec::new(), seconds: (how.warm + how.timed()) as f64 * one }
+        Self { how, outs, last: 0, gflops: Vec::new(), seconds: (how.warm + how.timed()) as f64 * one }
     }
 
     fn round(&mut self, setup: &Setup, c: &mut Contender<'_, T>, p: &Problem<T>) {
@@ -175,13 +198,9 @@ impl<T: Element> Timing<T> {
         if setup.threads > 1 {
             std::thread::sleep(SETTLE);
         }
-        let one = setup.sample(c, &mut self.outs, self.how);
-        self.gflops.push(p.row.flops() / one * 1e-9);
-    }
-
-    /// The result of the last call.
-    fn last(&self) -> &Out<T> {
-        &self.outs[(self.how.warm + self.how.timed() - 1) % self.outs.len()]
+        let Sample { seconds, last } = setup.sample(c, &mut self.outs, self.how);
+        self.gflops.push(p.row.flops() / seconds * 1e-9);
+        self.last = last;
     }
 }
 

@@ -196,36 +196,33 @@ fn date() -> String {
 
 /// A file that appears under its name only when it is whole.
 pub struct Whole {
-    file: fs::File,
     temporary: PathBuf,
     path: PathBuf,
 }
 
 impl Whole {
-    /// Opened before anything is measured, so that a bad path costs no measurement.
+    /// Tries the directory before anything is measured, so that a bad path costs no measurement; leaves nothing there.
     pub fn create(path: &Path) -> Result<Self, String> {
-        let name = path.file_name().ok_or_else(|| format!("--json {}: not the name of a file", path.display()))?;
+        let refuse = |why: &dyn std::fmt::Display| format!("--json {}: {why}", path.display());
+        let name = path.file_name().ok_or_else(|| refuse(&"not the name of a file"))?;
         if path.is_dir() {
-            return Err(format!("--json {}: a directory", path.display()));
+            return Err(refuse(&"a directory"));
         }
         let temporary = path.with_file_name(format!(".{}.{}", name.to_string_lossy(), std::process::id()));
-        let file = fs::File::create(&temporary).map_err(|e| format!("--json {}: {e}", path.display()))?;
-        Ok(Self { file, temporary, path: path.to_owned() })
+        fs::write(&temporary, "").and_then(|()| fs::remove_file(&temporary)).map_err(|e| refuse(&e))?;
+        Ok(Self { temporary, path: path.to_owned() })
     }
 
     /// Writes it and returns its name.
-    pub fn write(mut self, value: &Value) -> Result<PathBuf, String> {
-        let text = serde_json::to_string_pretty(value).map_err(|e| e.to_string())?;
-        let done =
-            self.file.write_all(text.as_bytes()).and_then(|()| self.file.write_all(b"\n")).and_then(|()| self.file.sync_all());
-        done.and_then(|()| fs::rename(&self.temporary, &self.path)).map_err(|e| format!("{}: {e}", self.path.display()))?;
-        Ok(self.path.clone())
-    }
-}
-
-impl Drop for Whole {
-    fn drop(&mut self) {
-        // After a rename there is none.
-        let _ = fs::remove_file(&self.temporary);
+    pub fn write(self, value: &Value) -> Result<PathBuf, String> {
+        let text = format!("{}\n", serde_json::to_string_pretty(value).map_err(|e| e.to_string())?);
+        let file = fs::File::create(&self.temporary);
+        let done = file.and_then(|mut f| f.write_all(text.as_bytes()).and_then(|()| f.sync_all()));
+        done.and_then(|()| fs::rename(&self.temporary, &self.path)).map_err(|e| {
+            // Half a file is of no use to anybody.
+            let _ = fs::remove_file(&self.temporary);
+            format!("{}: {e}", self.path.display())
+        })?;
+        Ok(self.path)
     }
 }

@@ -81,17 +81,13 @@ pub const ROWS: &[Row] = &[
     row("square 784", RAW, 784, 784, 784),
     row("square 1024", RAW, 1024, 1024, 1024),
     row("square 2048", RAW, 2048, 2048, 2048),
+    row("SYRK 784", Work::Syrk, 784, 784, 784),
     row("LU 784", Work::Lu, 784, 784, 784),
+    row("Cholesky 784", Work::Cholesky, 784, 784, 784),
     row("triangular solve 784, 60 rhs", Work::Solve, 60, 784, 784),
+    row("batch of 256 products 32x32x32", Work::Batch, 32, 32, 32),
     row("forward 60x784x784 + bias + leaky ReLU", Work::Epilogue, 60, 784, 784),
     row("perturb while packing 60x784x784", Work::PackedTransform, 60, 784, 784),
-];
-
-/// Rows that have no kernel of ours yet: move each up when `ours` has it. `--pending` measures the peers alone.
-pub const PENDING: &[Row] = &[
-    row("SYRK 784", Work::Syrk, 784, 784, 784),
-    row("Cholesky 784", Work::Cholesky, 784, 784, 784),
-    row("batch of 256 products 32x32x32", Work::Batch, 32, 32, 32),
 ];
 
 impl Row {
