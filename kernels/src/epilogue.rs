@@ -26,8 +26,11 @@ pub unsafe trait Epilogue<T: Real>: Sync {
     const BY_ROWS_EXISTS: bool;
     /// Whether there are tiles with A's elements negated.
     const NEGATED_EXISTS: bool;
-    /// Whether `finish` is so long that a tile keeps one copy of it, in a loop over words that have left the registers, and not one for each word.
+    /// Whether so much lies beside C that going down whole columns of it all would cost.
     const LONG: bool = false;
+    /// A tile of up to so many words holds a copy of `finish` for each of them. A larger one has a loop over words that have left the registers: the
+    /// compiler would not unroll it, and index the accumulators in memory all along the chain.
+    const INLINE_WORDS: usize = 12;
 
     /// Asks for what `finish` will read beside element (i, j), a tile's time before it does.
     #[inline(always)]
@@ -123,6 +126,7 @@ unsafe impl<T: Real> Epilogue<T> for Store {
     const C_IS_SCRATCH: bool = true;
     const BY_ROWS_EXISTS: bool = true;
     const NEGATED_EXISTS: bool = true;
+    const INLINE_WORDS: usize = 32;
 
     #[inline(always)]
     unsafe fn finish<V: Lanes<T>, const WHOLE: bool>(&self, _i: usize, _j: usize, acc: V, c: *mut T, n: usize) {
@@ -278,6 +282,7 @@ unsafe impl<T: Real, U: UpdateRule<T>> Epilogue<T> for Update<'_, T, U> {
     const BY_ROWS_EXISTS: bool = false;
     const NEGATED_EXISTS: bool = false;
     const LONG: bool = true;
+    const INLINE_WORDS: usize = 0;
 
     #[inline(always)]
     fn fetch(&self, i: usize, j: usize) {

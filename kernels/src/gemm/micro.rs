@@ -141,8 +141,11 @@ impl Family {
 /// How many tiles share the fetching of the next panel of B.
 const FETCH_SHARES: usize = 4;
 
-/// Steps between checks of the loop counter: what the loop costs besides fits beside the multiply-adds, and a long body takes long to compile.
-const UNROLL: usize = 2;
+/// Steps between checks of the loop counter, for a tile of so many words: two save one prefetch of each kind. The larger tiles of AVX-512 take one: the
+/// compiler would load both steps' words of B at once, for which no registers are left, and keep accumulators in memory.
+const fn unroll(words: usize) -> usize {
+    if words <= 16 { 2 } else { 1 }
+}
 
 /// The body of every tile, compiled inside a shell that enables the features of `V`: MR rows, NV words, PV of them a panel.
 ///
@@ -166,7 +169,8 @@ pub(crate) unsafe fn tile<
     let whole = t.cols == NV * V::LEN;
     let rest = t.cols - (NV - 1) * V::LEN;
     // Emulated multiply-adds make a long body of one step.
-    let pairs = if V::EMULATED { 0 } else { t.kc / UNROLL };
+    let unroll = unroll(MR * NV);
+    let pairs = if V::EMULATED { 0 } else { t.kc / unroll };
     // The last few tiles fetch the next panel, a share each; what the others fetch is there already.
     let fetchers = t.count.min(FETCH_SHARES);
     let share = (t.kc * PV * size_of::<V>()).div_ceil(fetchers);
@@ -202,19 +206,19 @@ pub(crate) unsafe fn tile<
                 }
             }
             for _ in 0..pairs {
-                for line in 0..(UNROLL * PV * size_of::<V>()).div_ceil(LINE * FETCH_SHARES) {
+                for line in 0..(unroll * PV * size_of::<V>()).div_ceil(LINE * FETCH_SHARES) {
                     prefetch(next.wrapping_byte_add(line * LINE));
                 }
-                next = next.wrapping_byte_add((UNROLL * PV * size_of::<V>()).div_ceil(FETCH_SHARES));
+                next = next.wrapping_byte_add((unroll * PV * size_of::<V>()).div_ceil(FETCH_SHARES));
                 prefetch(ahead);
-                ahead = ahead.wrapping_add(UNROLL * MR);
-                for u in 0..UNROLL as isize {
+                ahead = ahead.wrapping_add(unroll * MR);
+                for u in 0..unroll as isize {
                     step::<T, V, MR, NV, PV, BY_ROWS, NEGATED>(t, a, b.offset(u * t.b_step), u, &mut acc);
                 }
-                a = a.wrapping_offset(UNROLL as isize * if BY_ROWS { 1 } else { t.a_step });
-                b = b.wrapping_offset(UNROLL as isize * t.b_step);
+                a = a.wrapping_offset(unroll as isize * if BY_ROWS { 1 } else { t.a_step });
+                b = b.wrapping_offset(unroll as isize * t.b_step);
             }
-            for _ in pairs * UNROLL..t.kc {
+            for _ in pairs * unroll..t.kc {
                 step::<T, V, MR, NV, PV, BY_ROWS, NEGATED>(t, a, b, 0, &mut acc);
                 a = a.wrapping_offset(if BY_ROWS { 1 } else { t.a_step });
                 b = b.wrapping_offset(t.b_step);
@@ -229,7 +233,7 @@ pub(crate) unsafe fn tile<
                     e.finish::<V, false>(i, j, word, c, rest);
                 }
             };
-            if E::LONG {
+            if MR * NV > E::INLINE_WORDS {
                 // A copy, so that the accumulators themselves stay in registers: a loop that is not unrolled would index them in memory.
                 let words = acc;
                 for (i, row) in core::hint::black_box(&words).iter().enumerate() {
@@ -273,16 +277,35 @@ unsafe fn step<
 ) {
     // SAFETY: as in `tile`.
     unsafe {
-        let mut words = [V::splat(T::ZERO); NV];
-        for (v, word) in words.iter_mut().enumerate() {
-            // With NV ≤ PV the compiler sees that there is one panel only.
-            *word = V::load(b.offset((v / PV) as isize * t.b_panel).add(v % PV * V::LEN));
-        }
-        for (i, row) in acc.iter_mut().enumerate() {
+        // With NV ≤ PV the compiler sees that there is one panel only.
+        let b_at = |v: usize| V::load(b.offset((v / PV) as isize * t.b_panel).add(v % PV * V::LEN));
+        let a_at = |i: usize| {
             let i = i as isize;
-            let x = V::splat(*a.offset(if BY_ROWS { i * t.a_step + u } else { i + u * t.a_step }));
-            for (sum, word) in row.iter_mut().zip(words) {
-                *sum = if NEGATED { x.neg_mul_add(word, *sum) } else { x.mul_add(word, *sum) };
+            V::splat(*a.offset(if BY_ROWS { i * t.a_step + u } else { i + u * t.a_step }))
+        };
+        let link = |x: V, word: V, sum: V| if NEGATED { x.neg_mul_add(word, sum) } else { x.mul_add(word, sum) };
+        // Whichever is fewer stays in registers for the step, beside the accumulators: the words of B or the elements of A.
+        if MR < NV {
+            let mut xs = [V::splat(T::ZERO); MR];
+            for (i, x) in xs.iter_mut().enumerate() {
+                *x = a_at(i);
+            }
+            for v in 0..NV {
+                let word = b_at(v);
+                for (row, &x) in acc.iter_mut().zip(&xs) {
+                    row[v] = link(x, word, row[v]);
+                }
+            }
+        } else {
+            let mut words = [V::splat(T::ZERO); NV];
+            for (v, word) in words.iter_mut().enumerate() {
+                *word = b_at(v);
+            }
+            for (i, row) in acc.iter_mut().enumerate() {
+                let x = a_at(i);
+                for (sum, &word) in row.iter_mut().zip(&words) {
+                    *sum = link(x, word, *sum);
+                }
             }
         }
     }
