@@ -7,7 +7,7 @@
 //! * [`Plan`]: how to compute (instruction set, blocks, threads, backend), a value that the caller passes.
 //! * [`Scratch`]: packing memory, the caller's too. After the first use nothing is allocated.
 //! * [`BatchRef`], [`BatchMut`], [`gemm_batched()`]: many products in one call.
-//! * [`gemm()`], [`trsm`], [`lu`], [`perturb`], [`epilogue`], [`reduce`]: the kernels.
+//! * [`gemm()`], [`syrk`], [`symm`], [`trsm`], [`lu`], [`cholesky`], [`perturb`], [`epilogue`], [`reduce`]: the kernels.
 //!
 //! Bias, activation, perturbation and optimiser updates stand once each: as passes over memory, and fused into products ([`gemm_with`]).
 //! The [`guide`] has a page for each family of kernels, and says how to add to them.

@@ -9,6 +9,7 @@ use crate::trsm::{self, Diag, Side, Triangle};
 use crate::tuning::part;
 use crate::{Backend, Error, MatMut, MatRef, Plan, Real, Req, Scratch, gemm, gemm_scratch};
 
+mod ahead;
 mod panel;
 
 /// Columns up to which a panel is factored in scratch, column by column.
@@ -33,6 +34,9 @@ pub fn factor<T: Real>(a: MatMut<'_, T>, pivots: &mut [usize], plan: &Plan<'_>, 
     if pivots.len() != n {
         let (expected, found) = ((1, n), (1, pivots.len()));
         return Err(Error::Shape { what: "the pivots", expected, found });
+    }
+    if ahead::pays(&a, plan) {
+        return ahead::factor(a, pivots, plan, scratch);
     }
     columns(a, pivots, 0, plan, scratch)
 }
@@ -94,7 +98,7 @@ fn panel_in_scratch<T: Real>(
 
 /// Scratch that [`factor`] needs for an n×n matrix.
 pub fn factor_scratch<T: Real>(n: usize, plan: &Plan<'_>) -> Req {
-    let panel = Req::of::<T>(panel::ld::<T>(n).saturating_mul(n.min(PANEL)));
+    let panel = Req::of::<T>(panel::ld::<T>(n).saturating_mul(n.min(PANEL))).or(ahead::scratch::<T>(n, plan));
     if n <= PANEL {
         return panel;
     }

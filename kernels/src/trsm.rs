@@ -15,7 +15,7 @@
 
 use crate::copy::{copy, zeroed};
 use crate::simd::{Fused, shells};
-use crate::strip::{Coefficients, subtract};
+use crate::strip::{Coefficients, fetch, subtract};
 use crate::tuning::{near_equal, part, parts_of};
 use crate::{Error, Isa, MatMut, MatRef, Packing, Plan, Real, Req, Scratch};
 
@@ -379,13 +379,10 @@ const AHEAD: usize = 32;
 unsafe fn pack_steps<T: Real>(src: *const T, s: isize, dst: *mut T, rows: usize, count: usize, beyond: bool) {
     // Moves of a fixed length are cheap; what is too much the next step overwrites, or nobody reads.
     for k in 0..count {
-        // SAFETY: the caller's promise; arrays need no more alignment than their elements. A prefetch reads nothing.
+        // SAFETY: the caller's promise; arrays need no more alignment than their elements.
         unsafe {
             let (from, to) = (src.offset(k as isize * s), dst.add(k * rows));
-            #[cfg(all(target_arch = "x86_64", not(miri)))]
-            core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(
-                from.wrapping_offset(AHEAD as isize * s).cast(),
-            );
+            fetch(from.wrapping_offset(AHEAD as isize * s));
             if beyond && rows <= SPILL {
                 *to.cast::<[T; SPILL]>() = *from.cast::<[T; SPILL]>();
             } else if (4..=8).contains(&rows) {
@@ -403,7 +400,7 @@ unsafe fn pack_steps<T: Real>(src: *const T, s: isize, dst: *mut T, rows: usize,
 
 shells! {
     /// The textbook loop, right-looking, on the few unknowns of a strip: x[k · lanes + i] is unknown k of right-hand side i.
-    fn own_triangle = own_triangle_body(l: MatRef<'_, T>, diag: Diag, x: &mut [T], lanes: usize)
+    pub(crate) fn own_triangle = own_triangle_body(l: MatRef<'_, T>, diag: Diag, x: &mut [T], lanes: usize)
 }
 
 #[inline(always)]
