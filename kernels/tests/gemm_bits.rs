@@ -149,14 +149,18 @@ fn threads_never_race() {
     let b = Fenced::new((k, n), Layout::Rows, &mut value);
     let mut want = Fenced::new((m, n), Layout::Rows, &mut value);
     reference::gemm(1.0, a.view(), b.view(), 0.0, want.view_mut());
-    let pool = pool(4);
-    let plan = Plan { min_work: Some(1), ..Plan::new() }.with_par(Par::Pool(&pool));
+    let (pool, team) = (pool(4), Team::new(4).unwrap());
     let mut scratch = Scratch::new();
     let mut got = want.clone();
-    for round in 0..5000 {
-        got.data.fill(f32::NAN);
-        gemm(1.0, a.view(), b.view(), 0.0, got.view_mut(), &plan, &mut scratch).unwrap();
-        assert_eq!(first_difference(want.view(), got.view()), None, "round {round}");
+    for (par, packing) in
+        [(Par::Pool(&pool), Packing::Auto), (Par::Team(&team), Packing::Auto), (Par::Team(&team), Packing::Always)]
+    {
+        let plan = Plan { min_work: Some(1), packing, ..Plan::new() }.with_par(par);
+        for round in 0..5000 {
+            got.data.fill(f32::NAN);
+            gemm(1.0, a.view(), b.view(), 0.0, got.view_mut(), &plan, &mut scratch).unwrap();
+            assert_eq!(first_difference(want.view(), got.view()), None, "{par:?} {packing:?}, round {round}");
+        }
     }
 }
 
