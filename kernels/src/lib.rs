@@ -14,8 +14,8 @@
 //!
 //! # House rules for `unsafe`
 //!
-//! It lives in `mat` (slices become pointers), `simd` (intrinsics), `gemm` (register tiles), `par` (disjoint pieces for threads),
-//! `scratch` and `backend`. Lengths and shapes are checked once at a safe door; every block says which fact it rests on and who
+//! It lives in `mat` (slices become pointers), `simd` (intrinsics), `gemm` and `strip` (register tiles), `par` (disjoint pieces for threads),
+//! `scratch`, `copy` and `backend`; in `trsm`, `lu` and `syrk` it hands disjoint blocks of a matrix to threads and to tiles. Lengths and shapes are checked once at a safe door; every block says which fact it rests on and who
 //! established it. An instruction set is reached only through an [`Isa`], which only detection can make.
 
 mod backend;

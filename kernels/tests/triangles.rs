@@ -272,7 +272,8 @@ fn training_widths() {
 #[test]
 #[cfg_attr(miri, ignore = "takes hours there")]
 fn threads_never_race() {
-    let n = 100;
+    // Wide enough for LU to factor panels ahead.
+    let n = 140;
     let a = Fenced::new((n, n), Layout::Rows, reals::<f32>(21));
     let spd = triangle::<f32>(n, Layout::Rows, Triangle::Lower, Diag::Stored, 40.0, 22);
     let (mut lu_want, mut pivots) = (a.clone(), vec![0; n]);
