@@ -355,13 +355,14 @@ impl<T: Real> Piece<'_, T> {
 
     /// Whether a group is read where it lies.
     fn in_place(&self, l: &MatRef<'_, T>) -> bool {
-        // Steps at a distance cost a look-up of their page each, every time they are read; along rows the tile reads line after line, unless the rows
-        // share a few sets of the first-level cache.
-        let crowded = (l.rs().unsigned_abs() * size_of::<T>()).is_multiple_of(1024) && l.nrows() > 1;
+        // Packing, which no two threads share, costs more than the stalls it saves, unless rows or steps lie so far apart that they share a few sets of the
+        // first-level cache.
+        let far = l.rs().unsigned_abs().max(l.cs().unsigned_abs()) * size_of::<T>();
+        let crowded = far.is_multiple_of(1024) && l.nrows() > 1;
         match self.packing {
             Packing::Always => false,
             Packing::Avoid => Coefficients::readable(l),
-            Packing::Auto => Coefficients::readable(l) && (self.words <= T::family(self.isa).panel || l.cs() == 1 && !crowded),
+            Packing::Auto => Coefficients::readable(l) && (!crowded || self.words <= T::family(self.isa).panel),
         }
     }
 }
