@@ -21,11 +21,11 @@ use core::sync::atomic::{AtomicBool, Ordering};
 /// An implementation touches element (i, j) of C and of its own operands only, for the lanes it is given.
 pub unsafe trait Epilogue<T: Real>: Sync {
     /// Whether C may hold unfinished chains between blocks of k: C is written, and not read before the last block.
-    const C_IS_SCRATCH: bool;
+    const C_IS_SCRATCH: bool = true;
     /// Whether there are tiles with A read by rows, where it lies.
-    const BY_ROWS_EXISTS: bool;
+    const BY_ROWS_EXISTS: bool = false;
     /// Whether there are tiles with A's elements negated.
-    const NEGATED_EXISTS: bool;
+    const NEGATED_EXISTS: bool = false;
     /// Whether so much lies beside C that going down whole columns of it all would cost.
     const LONG: bool = false;
     /// A tile of up to so many words holds a copy of `finish` for each of them. A larger one has a loop over words that have left the registers: the
@@ -123,7 +123,6 @@ pub struct Store;
 
 // SAFETY: writes C alone.
 unsafe impl<T: Real> Epilogue<T> for Store {
-    const C_IS_SCRATCH: bool = true;
     const BY_ROWS_EXISTS: bool = true;
     const NEGATED_EXISTS: bool = true;
     const INLINE_WORDS: usize = 32;
@@ -167,9 +166,7 @@ pub(crate) fn bent<T: Real>(unit: Unit) -> Option<T> {
 
 // SAFETY: writes C and the slopes at the elements it is given, reads the bias of their columns.
 unsafe impl<T: Real> Epilogue<T> for Activate<'_, T> {
-    const C_IS_SCRATCH: bool = true;
     const BY_ROWS_EXISTS: bool = true;
-    const NEGATED_EXISTS: bool = false;
 
     #[inline(always)]
     unsafe fn finish<V: Lanes<T>, const WHOLE: bool>(&self, i: usize, j: usize, acc: V, c: *mut T, n: usize) {
@@ -202,10 +199,6 @@ impl<'a, T: Real> ScaleAdd<'a, T> {
 
 // SAFETY: writes C and reads Z at the elements it is given.
 unsafe impl<T: Real> Epilogue<T> for ScaleAdd<'_, T> {
-    const C_IS_SCRATCH: bool = true;
-    const BY_ROWS_EXISTS: bool = false;
-    const NEGATED_EXISTS: bool = false;
-
     #[inline(always)]
     unsafe fn finish<V: Lanes<T>, const WHOLE: bool>(&self, i: usize, j: usize, acc: V, c: *mut T, n: usize) {
         // SAFETY: the caller's promise.
@@ -235,10 +228,6 @@ impl<'a, T: Real> SlopeMask<'a, T> {
 
 // SAFETY: writes C and reads the activity at the elements it is given.
 unsafe impl<T: Real> Epilogue<T> for SlopeMask<'_, T> {
-    const C_IS_SCRATCH: bool = true;
-    const BY_ROWS_EXISTS: bool = false;
-    const NEGATED_EXISTS: bool = false;
-
     #[inline(always)]
     unsafe fn finish<V: Lanes<T>, const WHOLE: bool>(&self, i: usize, j: usize, acc: V, c: *mut T, n: usize) {
         // SAFETY: the caller's promise.
@@ -279,8 +268,6 @@ impl<'a, T: Real, U: UpdateRule<T>> Update<'a, T, U> {
 // SAFETY: reads and writes C and the moments at the elements it is given.
 unsafe impl<T: Real, U: UpdateRule<T>> Epilogue<T> for Update<'_, T, U> {
     const C_IS_SCRATCH: bool = false;
-    const BY_ROWS_EXISTS: bool = false;
-    const NEGATED_EXISTS: bool = false;
     const LONG: bool = true;
     const INLINE_WORDS: usize = 0;
 

@@ -119,7 +119,7 @@ fn exchange_rows<T: Real>(a: MatMut<'_, T>, pivots: &[usize], plan: &Plan<'_>) {
     let n = a.ncols();
     // An element moved costs as much as some eight multiply-adds.
     let work = pivots.len().saturating_mul(n).saturating_mul(16);
-    let parts = plan.par.threads().min(work / plan.min_work().max(1)).max(1).min(n.max(1));
+    let parts = plan.threads_for(work).min(n.max(1));
     plan.par.split(parts, |i| {
         let (first, count) = part(n, parts, i);
         // SAFETY: parts are disjoint columns, and each runs once.

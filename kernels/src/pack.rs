@@ -9,6 +9,8 @@
 //!   └─────────┘                    └───────┴───────┴──┄┄┄┘
 //! ```
 
+use crate::copy::zeroed;
+use crate::simd::prefetch;
 use crate::simd::transpose::transpose;
 use crate::{Error, Isa, MatRef, Real};
 use core::mem::MaybeUninit;
@@ -89,18 +91,13 @@ impl<T: Real> Left<'_, T> {
             }
         }
     }
-}
 
-impl<T: Real> Left<'_, T> {
     /// Makes the same part row by row, kb elements each, not in panels.
     #[allow(clippy::too_many_arguments)]
     pub(crate) fn make(&self, first: usize, rows: usize, pc: usize, kb: usize, alpha: T, out: &mut [MaybeUninit<T>], isa: Isa) {
         let Self::Made(make) = self else { unreachable!("a view is packed") };
         assert_eq!(out.len(), rows * kb);
-        out.fill(MaybeUninit::new(T::ZERO));
-        // SAFETY: every element has just been written.
-        let out = unsafe { core::slice::from_raw_parts_mut(out.as_mut_ptr().cast::<T>(), out.len()) };
-        for (i, row) in out.chunks_exact_mut(kb.max(1)).enumerate() {
+        for (i, row) in zeroed(out).chunks_exact_mut(kb.max(1)).enumerate() {
             for (c, piece) in row.chunks_mut(MADE_COLS).enumerate() {
                 make.fill(first + i, pc + c * MADE_COLS, piece, isa);
                 if alpha != T::ONE {
@@ -117,19 +114,11 @@ const MADE_ROWS: usize = 16;
 pub(crate) const MADE_COLS: usize = 128;
 
 impl<T: Real> Right<'_, T> {
-    pub(crate) fn ncols(&self) -> usize {
+    pub(crate) fn shape(&self) -> (usize, usize) {
         match self {
-            Self::View(b) => b.ncols(),
-            Self::Panels(b) => b.shape().1,
-            Self::Made(b) => b.shape().1,
-        }
-    }
-
-    pub(crate) fn nrows(&self) -> usize {
-        match self {
-            Self::View(b) => b.nrows(),
-            Self::Panels(b) => b.shape().0,
-            Self::Made(b) => b.shape().0,
+            Self::View(b) => b.shape(),
+            Self::Panels(b) => b.shape(),
+            Self::Made(b) => b.shape(),
         }
     }
 
@@ -144,18 +133,17 @@ impl<T: Real> Right<'_, T> {
         let len = nr * kb;
         assert_eq!(out.len(), cols.div_ceil(nr) * len);
         if let Self::View(b) = self {
-            let whole = cols / nr;
-            let (together, rest) = out.split_at_mut(whole * len);
-            let done = if whole > 1 && copy_panels(b.block(pc, j, kb, whole * nr), nr, together) { whole } else { 0 };
+            let together = cols / nr * nr;
+            let (whole, rest) = out.split_at_mut(together * kb);
             // The same layout as a panel of A once the columns are called rows.
-            let one = |p: usize, room: &mut [MaybeUninit<T>]| {
-                pack_panel(b.block(pc, j + p * nr, kb, nr.min(cols - p * nr)).t(), nr, T::ONE, room, isa);
+            let one = |at: usize, room: &mut [MaybeUninit<T>]| {
+                pack_panel(b.block(pc, j + at, kb, nr.min(cols - at)).t(), nr, T::ONE, room, isa);
             };
-            if done == 0 {
-                together.chunks_exact_mut(len.max(1)).enumerate().for_each(|(p, room)| one(p, room));
+            if !copy_panels(b.block(pc, j, kb, together), nr, whole) {
+                whole.chunks_exact_mut(len.max(1)).enumerate().for_each(|(p, room)| one(p * nr, room));
             }
-            if whole * nr < cols {
-                one(whole, rest);
+            if together < cols {
+                one(together, rest);
             }
             return;
         }
@@ -175,32 +163,36 @@ impl<T: Real> Right<'_, T> {
     }
 }
 
-/// Several whole panels of B at once, row by row, so that as many lines of a row are read together; `false` if nothing was done.
+/// Whole panels of `nr` columns, row by row, so that as many lines of a row as there are panels are read together; `false`, and nothing done, if
+/// rows have no neighbours or there is no loop for this width.
 fn copy_panels<T: Real>(b: MatRef<'_, T>, nr: usize, out: &mut [MaybeUninit<T>]) -> bool {
+    // The widths of whole panels and tiles: their copies are a few moves each.
     macro_rules! by_width {
         ($($w:literal)+) => {
             match nr {
-                $($w if b.cs() == 1 => {
-                    let (steps, _) = out.as_chunks_mut::<$w>();
-                    let (kb, panels) = (b.nrows(), b.ncols() / $w);
-                    assert!(b.ncols() == panels * $w && steps.len() == panels * kb);
-                    let (first, rs) = (b.as_ptr(), b.rs());
-                    for k in 0..kb {
-                        let row = first.wrapping_offset(k as isize * rs);
-                        for p in 0..panels {
-                            crate::simd::prefetch(row.wrapping_offset(AHEAD * rs).wrapping_add(p * $w));
-                            // SAFETY: elements p·nr to p·nr + nr − 1 of row k are in the view and, with a column stride of 1, side by side (asserted
-                            // above); an array needs no more alignment than its elements.
-                            steps[p * kb + k] = unsafe { row.add(p * $w).cast::<[MaybeUninit<T>; $w]>().read() };
-                        }
-                    }
-                    true
-                })+
-                _ => false,
+                $($w if b.cs() == 1 => copy_panels_of::<T, $w>(b, out),)+
+                _ => return false,
             }
         };
     }
-    by_width!(4 6 8 12 16 24 48)
+    by_width!(4 5 6 7 8 9 12 16 24 48);
+    true
+}
+
+fn copy_panels_of<T: Real, const W: usize>(b: MatRef<'_, T>, out: &mut [MaybeUninit<T>]) {
+    let (steps, rest) = out.as_chunks_mut::<W>();
+    let (kb, panels) = (b.nrows(), b.ncols() / W);
+    assert!(rest.is_empty() && b.ncols() == panels * W && steps.len() == panels * kb && b.cs() == 1);
+    let (first, rs) = (b.as_ptr(), b.rs());
+    for k in 0..kb {
+        let row = first.wrapping_offset(k as isize * rs);
+        for p in 0..panels {
+            prefetch(row.wrapping_offset(AHEAD * rs).wrapping_add(p * W));
+            // SAFETY: elements p·W to p·W + W − 1 of row k are in the view and, with a column stride of 1, side by side (asserted above); an array
+            // needs no more alignment than its elements.
+            steps[p * kb + k] = unsafe { row.add(p * W).cast::<[MaybeUninit<T>; W]>().read() };
+        }
+    }
 }
 
 /// Steps that packing fetches ahead: enough to hide the third-level cache, and no more lines than a set of the first level has ways, which is
@@ -215,24 +207,16 @@ fn pack_panel<T: Real>(a: MatRef<'_, T>, width: usize, alpha: T, out: &mut [Mayb
     if kc == 0 {
         return;
     }
-    if rows == width && alpha == T::ONE && a.cs() == 1 && (width * size_of::<T>()).is_multiple_of(32) {
-        // SAFETY: the panel is exactly rows × kc, as the assertion above says, and the view holds the elements read; a block of scratch and a view
-        // share none.
-        unsafe { transpose(isa, a.as_ptr(), a.rs(), out.as_mut_ptr().cast::<T>(), width as isize, (rows, kc)) };
-        return;
-    }
     if rows == width && alpha == T::ONE {
-        // The widths of whole panels and tiles get loops of their own, whose inner copies are a few moves each.
-        macro_rules! by_width {
-            ($($w:literal)+) => {
-                match width {
-                    $($w if a.rs() == 1 => return copy_steps::<T, $w>(a, out),)+
-                    $($w if a.cs() == 1 => return transpose_steps::<T, $w>(a, out),)+
-                    _ => {}
-                }
-            };
+        if a.rs() == 1 && copy_panels(a.t(), width, out) {
+            return;
         }
-        by_width!(4 5 6 7 8 9 12 16 24 48);
+        if a.cs() == 1 {
+            // SAFETY: the panel is exactly rows × kc, as the assertion above says, and the view holds the elements read; a block of scratch and a view
+            // share none.
+            unsafe { transpose(isa, a.as_ptr(), a.rs(), out.as_mut_ptr().cast::<T>(), width as isize, (rows, kc)) };
+            return;
+        }
     }
     if rows < width {
         for step in out.chunks_exact_mut(width) {
@@ -270,43 +254,6 @@ fn pack_panel<T: Real>(a: MatRef<'_, T>, width: usize, alpha: T, out: &mut [Mayb
             for (i, o) in step.iter_mut().take(rows).enumerate() {
                 o.write(alpha * a.get(i, k));
             }
-        }
-    }
-}
-
-/// A panel of exactly W rows whose k-steps are neighbours in memory.
-fn copy_steps<T: Real, const W: usize>(a: MatRef<'_, T>, out: &mut [MaybeUninit<T>]) {
-    let (steps, rest) = out.as_chunks_mut::<W>();
-    assert!(rest.is_empty() && a.shape() == (W, steps.len()) && a.rs() == 1);
-    let (first, cs) = (a.as_ptr(), a.cs());
-    for (k, step) in steps.iter_mut().enumerate() {
-        crate::simd::prefetch(first.wrapping_offset((k as isize + AHEAD) * cs));
-        // SAFETY: the W elements of column k are in the view and, with a row stride of 1, side by side (asserted above); an array needs no more
-        // alignment than its elements.
-        *step = unsafe { first.offset(k as isize * cs).cast::<[MaybeUninit<T>; W]>().read() };
-    }
-}
-
-/// A panel of exactly W rows, each of which lies along k: a transposition, a few steps at a time, so that lines are read and written whole.
-fn transpose_steps<T: Real, const W: usize>(a: MatRef<'_, T>, out: &mut [MaybeUninit<T>]) {
-    const AT_ONCE: usize = 8;
-    let (steps, rest) = out.as_chunks_mut::<W>();
-    assert!(rest.is_empty() && a.shape() == (W, steps.len()) && a.cs() == 1);
-    let (first, rs) = (a.as_ptr(), a.rs());
-    let (blocks, tail) = steps.as_chunks_mut::<AT_ONCE>();
-    let done = blocks.len() * AT_ONCE;
-    for (b, block) in blocks.iter_mut().enumerate() {
-        for i in 0..W {
-            // SAFETY: elements b·8 to b·8 + 7 of row i are in the view and, with a column stride of 1, side by side (asserted above).
-            let row = unsafe { first.offset(i as isize * rs).add(b * AT_ONCE).cast::<[MaybeUninit<T>; AT_ONCE]>().read() };
-            for (step, x) in block.iter_mut().zip(row) {
-                step[i] = x;
-            }
-        }
-    }
-    for (k, step) in tail.iter_mut().enumerate() {
-        for (i, o) in step.iter_mut().enumerate() {
-            o.write(a.get(i, done + k));
         }
     }
 }

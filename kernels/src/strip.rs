@@ -79,14 +79,3 @@ pub(crate) unsafe fn subtract<T: Real>(
     // SAFETY: the tile is one of `isa`'s, so the CPU has it; the operands are the caller's promise, and `of` has read A's layout off a view.
     unsafe { run(&tile, &Store) };
 }
-
-/// Asks for the cache line at `p` before it is needed; reads nothing, so `p` may be any address.
-#[inline(always)]
-pub(crate) fn fetch<T>(p: *const T) {
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
-    // SAFETY: the instruction is part of every x86-64 CPU, and a prefetch reads nothing.
-    unsafe {
-        core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(p.cast());
-    }
-    let _ = p;
-}

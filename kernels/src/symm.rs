@@ -2,6 +2,7 @@
 
 use crate::epilogue::Store;
 use crate::gemm::macro_kernel::{self, Begin, Job, Region};
+use crate::gemm::turns;
 use crate::pack::{Left, Make, Right};
 use crate::trsm::{Side, Triangle};
 use crate::{Error, Isa, MatMut, MatRef, Plan, Real, Req, Scratch, gemm_scratch};
@@ -80,9 +81,7 @@ pub fn symm<T: Real>(
     }
     let whole = Completed { lower: if triangle == Triangle::Lower { s } else { s.t() } };
     let (begin, finish, region) = (Begin::AtC(beta), &Store, Region::Whole);
-    // Column-major C: the transpose, if α need not be rounded (as in `gemm`).
-    let turned = c.cs() != 1 && c.rs() == 1 && c.ncols() > 1 && (alpha == T::ONE || alpha == -T::ONE);
-    let (side, b, c) = match (turned, side) {
+    let (side, b, c) = match (turns(alpha, &c), side) {
         (false, side) => (side, b, c),
         (true, Side::Left) => (Side::Right, b.t(), c.t()),
         (true, Side::Right) => (Side::Left, b.t(), c.t()),

@@ -99,7 +99,7 @@ fn mirror<T: Real>(c: MatMut<'_, T>, plan: &Plan<'_>) {
     let blocks = n.div_ceil(MIRROR);
     // An element moved costs as much as some eight multiply-adds.
     let work = n.saturating_mul(n).saturating_mul(4);
-    let threads = plan.par.threads().min(work / plan.min_work().max(1)).max(1);
+    let threads = plan.threads_for(work);
     // Rows of blocks grow towards the bottom: dealt out in turn, from both ends, they come to the same area for each.
     let parts = if threads == 1 { 1 } else { threads.min(blocks) };
     plan.par.split(parts, |thread| {

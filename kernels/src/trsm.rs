@@ -14,8 +14,8 @@
 //! their A. Each unknown is one chain of fused multiply-adds in the order of elimination and one division: the bits of the textbook loop.
 
 use crate::copy::{copy, zeroed};
-use crate::simd::{Fused, shells};
-use crate::strip::{Coefficients, fetch, subtract};
+use crate::simd::{Fused, prefetch, shells};
+use crate::strip::{Coefficients, subtract};
 use crate::tuning::{near_equal, part, parts_of};
 use crate::{Error, Isa, MatMut, MatRef, Packing, Plan, Real, Req, Scratch};
 
@@ -179,8 +179,7 @@ impl Cut {
         let family = T::family(plan.isa);
         let words = rhs.div_ceil(family.len);
         let work = n.saturating_mul(n) / 2;
-        let threads = plan.par.threads().min(work.saturating_mul(rhs) / plan.min_work().max(1)).max(1);
-        let parts = threads.min(words).max(1);
+        let parts = plan.threads_for(work.saturating_mul(rhs)).min(words).max(1);
         let at_once = (LANES / family.len).max(family.panel);
         let pieces = parts * parts_of(words.div_ceil(parts), at_once);
         let (chain, mr) = (CHAIN, family.tall.min(family.tall_by_rows));
@@ -383,7 +382,7 @@ unsafe fn pack_steps<T: Real>(src: *const T, s: isize, dst: *mut T, rows: usize,
         // SAFETY: the caller's promise; arrays need no more alignment than their elements.
         unsafe {
             let (from, to) = (src.offset(k as isize * s), dst.add(k * rows));
-            fetch(from.wrapping_offset(AHEAD as isize * s));
+            prefetch(from.wrapping_offset(AHEAD as isize * s));
             if beyond && rows <= SPILL {
                 *to.cast::<[T; SPILL]>() = *from.cast::<[T; SPILL]>();
             } else if (4..=8).contains(&rows) {

@@ -232,7 +232,7 @@ fn run<T: Real>(alpha: T, beta: T, batch: &impl Batch<T>, plan: &Plan<'_>, scrat
             super::gemm(alpha, a, b, beta, c, plan, scratch)
         });
     }
-    let worth = total / plan.min_work().max(1) as f64;
+    let worth = total / plan.min_work() as f64;
     let threads = plan.par.threads().min(worth as usize).clamp(1, MOST_SHARES);
     let room_len = room.bytes() / size_of::<T>();
     if threads == 1 {

@@ -192,10 +192,9 @@ pub fn gemm_with<'a, T: Real>(
 ) -> Result<bool, Error> {
     let (a, b) = (MadeLeft::new(a.into())?, MadeRight::new(b.into())?);
     let (left, right) = (a.left(), b.right());
-    let ((m, k), n) = (left.shape(), right.ncols());
-    if right.nrows() != k {
-        let found = (right.nrows(), n);
-        return Err(Error::Shape { what: "B of a product", expected: (k, n), found });
+    let ((m, k), (rows, n)) = (left.shape(), right.shape());
+    if rows != k {
+        return Err(Error::Shape { what: "B of a product", expected: (k, n), found: (rows, n) });
     }
     if let Right::Panels(panels) = &right {
         panels.check(plan)?;

@@ -95,14 +95,14 @@ struct Cut {
 
 /// Rows cut into tiles of nearly equal height: `higher` of them have one row more than `low`, and come first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Heights {
-    tiles: usize,
-    low: usize,
-    higher: usize,
+pub(super) struct Heights {
+    pub(super) tiles: usize,
+    pub(super) low: usize,
+    pub(super) higher: usize,
 }
 
 impl Heights {
-    fn new(rows: usize, most: usize) -> Self {
+    pub(super) fn new(rows: usize, most: usize) -> Self {
         if rows <= most {
             return Self { tiles: usize::from(rows > 0), low: rows, higher: 0 };
         }
@@ -110,13 +110,13 @@ impl Heights {
         Self { tiles, low: rows / tiles, higher: rows % tiles }
     }
 
-    fn highest(&self) -> usize {
+    pub(super) fn highest(&self) -> usize {
         self.low + usize::from(self.higher > 0)
     }
 
     /// (first row, height) of tile `t`; for the number of tiles, (all rows, _).
     #[inline(always)]
-    fn tile(&self, t: usize) -> (usize, usize) {
+    pub(super) fn tile(&self, t: usize) -> (usize, usize) {
         (t * self.low + t.min(self.higher), self.low + usize::from(t < self.higher))
     }
 
@@ -142,7 +142,7 @@ enum Source {
 
 impl Cut {
     fn new<T: Real, E: Epilogue<T>>(job: &Job<'_, T, E>, plan: &Plan<'_>) -> Self {
-        let ((m, k), n) = (job.a.shape(), job.b.ncols());
+        let ((m, k), n) = (job.a.shape(), job.b.shape().1);
         let family = T::family(plan.isa);
         let nr = family.nr();
         let a = Self::place_a::<T, E>(job, plan);
@@ -170,7 +170,7 @@ impl Cut {
         };
         let (parts, by_rows) = match plan.par.threads() {
             1 => (1, false),
-            threads => Self::split(&heights, b, (m, n, k), nr, threads, size, plan),
+            _ => Self::split(&heights, b, (m, n, k), nr, size, plan),
         };
         // Made operands are made once; with few panels a thread, packing A again for each would cost too much.
         let own = matches!(job.a, Left::View(_)) && (by_rows || n >= parts * nr * OWN_PANELS || parts == 1);
@@ -201,13 +201,12 @@ impl Cut {
         b: Source,
         (m, n, k): (usize, usize, usize),
         nr: usize,
-        threads: usize,
         size: usize,
         plan: &Plan<'_>,
     ) -> (usize, bool) {
         let work = m.saturating_mul(n).saturating_mul(k);
         let panels = n.div_ceil(nr);
-        let threads = threads.min(work / plan.min_work().max(1)).max(1);
+        let threads = plan.threads_for(work);
         // The more even cut; columns where both are: a thread then meets the same panels of B in its cache every time.
         let (by_cols, by_tiles) = (threads.min(panels).max(1), threads.min(heights.tiles).max(1));
         let largest_cols = panels.div_ceil(by_cols).saturating_mul(nr).min(n).saturating_mul(m);
@@ -220,10 +219,11 @@ impl Cut {
     }
 
     fn place_a<T: Real, E: Epilogue<T>>(job: &Job<'_, T, E>, plan: &Plan<'_>) -> Source {
-        let Left::View(a) = &job.a else { return if E::BY_ROWS_EXISTS { Source::Rows } else { Source::Packed } };
-        let sign = job.alpha == T::ONE || (job.alpha == -T::ONE && E::NEGATED_EXISTS);
-        let lies = (by_rows(&job.a) && E::BY_ROWS_EXISTS) || a.rs() == 1 || a.nrows() == 1;
-        if sign && lies && plan.packing.a_in_place(a) { Source::InPlace } else { Source::Packed }
+        match &job.a {
+            Left::Made(_) if E::BY_ROWS_EXISTS => Source::Rows,
+            Left::View(a) if a_readable(job) && plan.packing.a_in_place(a) => Source::InPlace,
+            _ => Source::Packed,
+        }
     }
 
     /// Columns packed at a time by all parts together.
@@ -258,8 +258,15 @@ impl Cut {
     }
 }
 
+/// Whether there are tiles that read A where it lies, with its α.
+pub(super) fn a_readable<T: Real, E: Epilogue<T>>(job: &Job<'_, T, E>) -> bool {
+    let Left::View(a) = &job.a else { return false };
+    let sign = job.alpha == T::ONE || (job.alpha == -T::ONE && E::NEGATED_EXISTS);
+    sign && ((by_rows(&job.a) && E::BY_ROWS_EXISTS) || a.rs() == 1 || a.nrows() == 1)
+}
+
 /// Whether A's neighbours lie along its rows.
-fn by_rows<T: Real>(a: &Left<'_, T>) -> bool {
+pub(super) fn by_rows<T: Real>(a: &Left<'_, T>) -> bool {
     matches!(a, Left::View(a) if a.cs() == 1 && a.nrows() > 1 && a.rs() != 1)
 }
 

@@ -122,7 +122,12 @@ impl<'p> Plan<'p> {
         Plan { backend, isa, caches, blocking, par, min_work, packing }
     }
     pub(crate) fn min_work(&self) -> usize {
-        self.min_work.unwrap_or_else(|| self.par.min_work())
+        self.min_work.unwrap_or_else(|| self.par.min_work()).max(1)
+    }
+
+    /// Threads that `work` multiply-adds are worth, at least the calling one.
+    pub(crate) fn threads_for(&self, work: usize) -> usize {
+        self.par.threads().min(work / self.min_work()).max(1)
     }
 
     /// The blocks that a product of `T` with `m` rows and a chain of `k` is cut into.
@@ -212,6 +217,12 @@ pub fn gemm<T: Real>(
     macro_kernel::run(&job, c, plan, scratch)
 }
 
+/// Whether the transpose of a product is computed instead: C is column-major. The factors of each multiply-add then change places, which changes nothing as
+/// long as α, which goes with the left one, need not be rounded.
+pub(crate) fn turns<T: Real>(alpha: T, c: &MatMut<'_, T>) -> bool {
+    c.cs() != 1 && c.rs() == 1 && c.ncols() > 1 && (alpha == T::ONE || alpha == -T::ONE)
+}
+
 /// [`gemm()`] of views that fit, turned so that C's columns are neighbours if one of its strides allows it.
 #[inline]
 fn oriented<'a, T: Real>(
@@ -229,13 +240,7 @@ fn oriented<'a, T: Real>(
         return oriented(alpha, a.reverse_rows(), b, beta, c.reverse_rows());
     }
     let begin = Begin::AtC(beta);
-    // Column-major C: compute the transpose. The factors of each multiply-add change places, which changes nothing if α stays with A; it does
-    // unless it would have to be rounded.
-    let (a, b, c) = if c.cs() != 1 && c.rs() == 1 && c.ncols() > 1 && (alpha == T::ONE || alpha == -T::ONE) {
-        (b.t(), a.t(), c.t())
-    } else {
-        (a, b, c)
-    };
+    let (a, b, c) = if turns(alpha, &c) { (b.t(), a.t(), c.t()) } else { (a, b, c) };
     (Job { alpha, a: Left::View(a), b: Right::View(b), begin, finish: &Store, region: Region::Whole }, c)
 }
 

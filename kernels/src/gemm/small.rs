@@ -15,8 +15,8 @@
 //! row), a B whose columns are not neighbours, an A that α scales or whose strides are both more than 1. All decisions are taken by
 //! [`Small::new`] from shapes and strides alone, so that a batch of like products takes them once.
 
-use super::macro_kernel::{Begin, Job, Region};
-use super::micro::{Tile, TileFn, TileKind};
+use super::macro_kernel::{Begin, Heights, Job, ONE_CHAIN, Region, a_readable, by_rows};
+use super::micro::{Family, Tile, TileFn, TileKind};
 use super::{Packing, Plan, crowded};
 use crate::epilogue::Epilogue;
 use crate::pack::{Left, Right};
@@ -24,23 +24,15 @@ use crate::simd::HasTile;
 use crate::{Isa, MatMut, MatRef, Real, Req};
 use core::mem::MaybeUninit;
 
-/// The chain at most: blocks derived from caches are never shorter, so that the scratch of the blocked loops is enough here.
-const LONGEST: usize = 1024;
-
 /// How a small product is computed, but for where its operands are.
 pub(crate) struct Small<T, E> {
     shape: (usize, usize, usize),
     /// What this was made for.
     strides: Strides,
-    /// Rows of tiles, how many of them are the higher ones, and rows of the lower ones.
-    row_tiles: usize,
-    high_tiles: usize,
-    low: usize,
+    heights: Heights,
     /// Columns of tiles, from the widest kind to the narrowest.
     columns: [Columns<T, E>; 3],
-    nr: usize,
-    /// Elements of a word: a power of 2.
-    len: usize,
+    family: &'static Family,
     pack_a: bool,
     by_rows: bool,
     b: Source,
@@ -75,16 +67,17 @@ impl<T: Real + HasTile<E>, E: Epilogue<T>> Small<T, E> {
     /// `None` if the blocked loops suit the job better, or the caller asked for them: with blocks of his own, or packing.
     pub(crate) fn new(job: &Job<'_, T, E>, c: &MatMut<'_, T>, plan: &Plan<'_>) -> Option<Self> {
         let Left::View(a) = &job.a else { return None };
-        let ((m, k), n) = (a.shape(), job.b.ncols());
+        let ((m, k), n) = (a.shape(), job.b.shape().1);
         let neighbours = c.cs() == 1 || n == 1;
         if plan.blocking.is_some() || plan.packing == Packing::Always || job.region != Region::Whole || !neighbours || m * n == 0
         {
             return None;
         }
-        if k > LONGEST || m > LONGEST || n > LONGEST {
+        // A longer chain than the blocked loops have at a time would want more scratch than theirs, which is what callers reserve.
+        if k > ONE_CHAIN || m > ONE_CHAIN || n > ONE_CHAIN {
             return None;
         }
-        // No overflow: three numbers of at most 1024.
+        // No overflow: three numbers of at most ONE_CHAIN.
         let bytes = (m * k + k * n + m * n) * size_of::<T>();
         let threads = plan.par.threads();
         if bytes > most_bytes(plan) || threads > 1 && m * n * k / 2 >= plan.min_work() {
@@ -97,30 +90,26 @@ impl<T: Real + HasTile<E>, E: Epilogue<T>> Small<T, E> {
             Right::Panels(_) => (Source::Prepacked, None),
             Right::Made(_) => return None,
             Right::View(b) => {
-                let source = match n & (family.len - 1) {
-                    0 if in_place(b) => Source::InPlace,
+                let source = match family.whole_words(n) {
+                    true if in_place(b) => Source::InPlace,
                     _ if in_place(b) || n <= nr => Source::RaggedLast,
                     _ => Source::Packed,
                 };
                 (source, Some((b.rs(), b.cs())))
             }
         };
-        let sign = job.alpha == T::ONE || job.alpha == -T::ONE && E::NEGATED_EXISTS;
-        let lies_by_rows = a.cs() == 1 && a.rs() != 1 && m > 1;
-        let pack_a = !(sign && (lies_by_rows && E::BY_ROWS_EXISTS || a.rs() == 1 || m == 1));
-        let by_rows = lies_by_rows && !pack_a;
+        let pack_a = !a_readable(job);
+        let by_rows = by_rows(&job.a) && !pack_a;
         let kind = TileKind { by_rows, negated: job.alpha == -T::ONE && !pack_a };
         let tallest = if by_rows { family.tall_by_rows } else { family.tall };
         // Nearly equal heights: no row of tiles is left with a row or two, whose chains could not hide each other's latency.
-        let (row_tiles, _) = divide(m + tallest - 1, tallest);
-        let (low, high_tiles) = divide(m, row_tiles);
-        let high = low + usize::from(high_tiles > 0);
+        let heights = Heights::new(m, tallest);
+        let (low, high) = (heights.low, heights.highest());
         let span = family.panels(low).min(family.panels(high)) * nr;
         let (spans, rest) = if span > nr { divide(n, span) } else { (0, n) };
         let (panels, rest) = divide(rest, nr);
         let columns = |count: usize, cols: usize| {
-            let tile =
-                |rows| T::tile(plan.isa, rows, cols.div_ceil(family.len), kind).expect("a tile for every height and width");
+            let tile = |rows| T::tile(plan.isa, rows, family.words(cols), kind).expect("a tile for every height and width");
             let both = || {
                 let low_tile = tile(low);
                 [if high == low { low_tile } else { tile(high) }, low_tile]
@@ -130,12 +119,9 @@ impl<T: Real + HasTile<E>, E: Epilogue<T>> Small<T, E> {
         Some(Self {
             shape: (m, n, k),
             strides: ((a.rs(), a.cs()), b_strides, (c.rs(), c.cs())),
-            row_tiles,
-            high_tiles,
-            low,
+            heights,
             columns: [columns(spans, span), columns(panels, nr), columns(usize::from(rest > 0), rest)],
-            nr,
-            len: family.len,
+            family,
             pack_a,
             by_rows,
             b,
@@ -148,8 +134,14 @@ impl<T: Real + HasTile<E>, E: Epilogue<T>> Small<T, E> {
         let Left::View(a) = &job.a else { return false };
         let (m, n, k) = self.shape;
         let b_strides = if let Right::View(b) = &job.b { Some((b.rs(), b.cs())) } else { None };
-        let shapes = a.shape() == (m, k) && (job.b.nrows(), job.b.ncols()) == (k, n) && c.shape() == (m, n);
+        let shapes = a.shape() == (m, k) && job.b.shape() == (k, n) && c.shape() == (m, n);
         shapes && ((a.rs(), a.cs()), b_strides, (c.rs(), c.cs())) == self.strides
+    }
+
+    /// Columns of a panel.
+    #[inline(always)]
+    fn nr(&self) -> usize {
+        self.family.nr()
     }
 
     /// Elements of scratch: never more than the blocked loops would take.
@@ -157,8 +149,8 @@ impl<T: Real + HasTile<E>, E: Epilogue<T>> Small<T, E> {
         let (_, n, k) = self.shape;
         let b = match self.b {
             Source::InPlace | Source::Prepacked => 0,
-            Source::RaggedLast => self.nr * k,
-            Source::Packed => n.next_multiple_of(self.nr) * k,
+            Source::RaggedLast => self.nr() * k,
+            Source::Packed => n.next_multiple_of(self.nr()) * k,
         };
         self.a_len() + b
     }
@@ -177,11 +169,8 @@ impl<T: Real + HasTile<E>, E: Epilogue<T>> Small<T, E> {
         assert!(self.fits(job, &c), "made for a product of another shape or layout");
         let (a_room, b_room) = room.split_at_mut(self.a_len());
         let (a_first, a_step) = if self.pack_a {
-            let mut i = 0;
-            for t in 0..self.row_tiles {
-                let rows = self.height(t);
+            for (i, rows) in (0..self.heights.tiles).map(|t| self.heights.tile(t)) {
                 job.a.pack(i, rows, 0, k, job.alpha, &mut a_room[i * k..(i + rows) * k], isa);
-                i += rows;
             }
             (a_room.as_ptr().cast::<T>(), None)
         } else {
@@ -189,19 +178,19 @@ impl<T: Real + HasTile<E>, E: Epilogue<T>> Small<T, E> {
         };
         // From a row of A to the next one.
         let a_row = if self.pack_a { k as isize } else { a.rs() };
-        let panel = self.nr as isize * k as isize;
+        let panel = self.nr() as isize * k as isize;
         let (b_first, b_step, b_panel) = match (&job.b, self.b) {
             (Right::Panels(b), _) => b.at(0, 0),
             (Right::View(b), Source::Packed) => {
                 // Without a chain there are no panels.
-                let panels = b_room[..n.next_multiple_of(self.nr) * k].chunks_exact_mut((self.nr * k).max(1));
+                let panels = b_room[..n.next_multiple_of(self.nr()) * k].chunks_exact_mut((self.nr() * k).max(1));
                 for (p, room) in panels.enumerate() {
-                    let cols = self.nr.min(n - p * self.nr);
-                    self.copy_panel(*b, p * self.nr, cols, room, isa);
+                    let cols = self.nr().min(n - p * self.nr());
+                    self.copy_panel(*b, p * self.nr(), cols, room, isa);
                 }
-                (b_room.as_ptr().cast::<T>(), self.nr as isize, panel)
+                (b_room.as_ptr().cast::<T>(), self.nr() as isize, panel)
             }
-            (Right::View(b), _) => (b.as_ptr(), b.rs(), self.nr as isize),
+            (Right::View(b), _) => (b.as_ptr(), b.rs(), self.nr() as isize),
             (Right::Made(_), _) => unreachable!("made for a view or panels"),
         };
         let (beta, start, start_rs) = match job.begin {
@@ -213,16 +202,16 @@ impl<T: Real + HasTile<E>, E: Epilogue<T>> Small<T, E> {
         for columns in &self.columns {
             let Some([high, low]) = columns.run else { continue };
             for _ in 0..columns.count {
-                let panels = (j / self.nr) as isize;
+                let panels = (j / self.nr()) as isize;
                 let (mut b, mut b_step) = (b_first.wrapping_offset(panels * b_panel), b_step);
                 if self.b == Source::RaggedLast && j + columns.cols == n {
                     let Right::View(whole) = &job.b else { unreachable!("only a view is ragged") };
-                    self.copy_panel(*whole, j, columns.cols, &mut b_room[..self.nr * k], isa);
-                    (b, b_step) = (b_room.as_ptr().cast::<T>(), self.nr as isize);
+                    self.copy_panel(*whole, j, columns.cols, &mut b_room[..self.nr() * k], isa);
+                    (b, b_step) = (b_room.as_ptr().cast::<T>(), self.nr() as isize);
                 }
                 let mut i = 0;
-                let lower = self.row_tiles - self.high_tiles;
-                for (count, rows, run) in [(self.high_tiles, self.low + 1, high), (lower, self.low, low)] {
+                let Heights { tiles, low: rows, higher } = self.heights;
+                for (count, rows, run) in [(higher, rows + 1, high), (tiles - higher, rows, low)] {
                     if count == 0 {
                         continue;
                     }
@@ -258,12 +247,6 @@ impl<T: Real + HasTile<E>, E: Epilogue<T>> Small<T, E> {
             }
         }
     }
-
-    /// Rows of tile `t`.
-    #[inline(always)]
-    fn height(&self, t: usize) -> usize {
-        self.low + usize::from(t < self.high_tiles)
-    }
 }
 
 /// All three matrices together at most: beyond, the few hundred cycles that the blocked loops take to begin are less than 1 % of the product.
@@ -284,10 +267,10 @@ impl<T: Real + HasTile<E>, E: Epilogue<T>> Small<T, E> {
     fn copy_panel(&self, b: MatRef<'_, T>, j: usize, cols: usize, room: &mut [MaybeUninit<T>], isa: Isa) {
         let (_, _, k) = self.shape;
         if b.cs() != 1 || k == 0 {
-            return Right::View(b).pack(0, k, j, cols, self.nr, room, isa);
+            return Right::View(b).pack(0, k, j, cols, self.nr(), room, isa);
         }
         let b = b.cols(j, cols);
-        match (cols, self.len) {
+        match (cols, self.family.len) {
             (8.., _) => self.copy_rows::<8, 4>(b, room),
             (4.., 4..) => self.copy_rows::<4, 4>(b, room),
             (2.., 4..) => self.copy_rows::<2, 4>(b, room),
@@ -302,12 +285,18 @@ impl<T: Real + HasTile<E>, E: Epilogue<T>> Small<T, E> {
     #[inline]
     fn copy_rows<const W: usize, const Z: usize>(&self, b: MatRef<'_, T>, room: &mut [MaybeUninit<T>]) {
         let (rows, cols) = b.shape();
-        let words_end = cols.next_multiple_of(self.len);
+        let words_end = cols.next_multiple_of(self.family.len);
         // In range below: the last word begins at or before the last column, and ends inside the panel.
-        assert!(self.len.is_multiple_of(Z) && W <= cols && words_end <= self.nr && room.len() == self.nr * rows && b.cs() == 1);
+        assert!(
+            self.family.len.is_multiple_of(Z)
+                && W <= cols
+                && words_end <= self.nr()
+                && room.len() == self.nr() * rows
+                && b.cs() == 1
+        );
         let zeros = [MaybeUninit::new(T::ZERO); Z];
-        for (k, out) in room.chunks_exact_mut(self.nr).enumerate() {
-            for at in (words_end - self.len..words_end).step_by(Z) {
+        for (k, out) in room.chunks_exact_mut(self.nr()).enumerate() {
+            for at in (words_end - self.family.len..words_end).step_by(Z) {
                 out[at..at + Z].copy_from_slice(&zeros);
             }
             let row = b.row(k).expect("neighbours");

@@ -15,7 +15,8 @@
 use super::{PANEL, exchange, panel};
 use crate::copy::{copy, zeroed};
 use crate::scratch::Shared;
-use crate::strip::{Coefficients, fetch, subtract};
+use crate::simd::prefetch;
+use crate::strip::{Coefficients, subtract};
 use crate::trsm::{self, Diag};
 use crate::tuning::near_equal;
 use crate::{Error, MatMut, MatRef, Plan, Real, Req, Scratch};
@@ -30,7 +31,7 @@ pub(super) fn pays<T: Real>(a: &MatMut<'_, T>, plan: &Plan<'_>) -> bool {
 }
 
 fn threads(n: usize, plan: &Plan<'_>) -> usize {
-    plan.par.threads().min(n.saturating_mul(n).saturating_mul(n) / 6 / plan.min_work().max(1))
+    plan.threads_for(n.saturating_mul(n).saturating_mul(n) / 6)
 }
 
 /// Columns of a panel.
@@ -195,7 +196,7 @@ impl Step<'_, '_> {
             let line = 64 / size_of::<T>();
             for r in 0..rows {
                 let next = l.as_ptr().wrapping_offset((rows + r) as isize * l.rs());
-                (0..w).step_by(line).for_each(|k| fetch(next.wrapping_add(k)));
+                (0..w).step_by(line).for_each(|k| prefetch(next.wrapping_add(k)));
             }
             let l = Coefficients::of(l);
             for (upper, first) in room.chunks_exact(w * nr).zip((0..cols).step_by(nr)) {
@@ -204,8 +205,8 @@ impl Step<'_, '_> {
                 // The next strip's C, as long ahead as this strip takes.
                 for r in 0..rows {
                     let next = c.as_mut_ptr().wrapping_offset((rows + r) as isize * c.rs());
-                    fetch(next);
-                    fetch(next.wrapping_add(live - 1));
+                    prefetch(next.cast_const());
+                    prefetch(next.wrapping_add(live - 1).cast_const());
                 }
                 // SAFETY: the panel is borrowed; `upper` has w steps of NR elements; C's rows × live elements are `own`'s, whose columns are neighbours.
                 unsafe { subtract(plan.isa, l, upper.as_ptr(), nr as isize, c.as_mut_ptr(), c.rs(), live) };

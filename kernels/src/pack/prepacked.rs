@@ -1,7 +1,6 @@
 //! Operands packed once and used in many products: a layer's weights between two updates.
 
 use super::Right;
-use crate::par::Par;
 use crate::scratch::Shared;
 use crate::tuning::part;
 use crate::{Error, Isa, MatRef, Plan, Real, Scratch};
@@ -102,7 +101,8 @@ impl<T: Real> PackedRhs<T> {
         for (w, room) in [(w, plain), (w.t(), transposed)] {
             let ((k, n), room_len) = (w.shape(), room.len());
             let panels = room_len / (nr * k).max(1);
-            let threads = Self::threads(room_len, &plan.par).min(panels.max(1));
+            // An element moved costs about as much as 16 multiply-adds.
+            let threads = plan.threads_for(room_len.saturating_mul(16)).min(panels.max(1));
             let shared = Shared::new(room);
             plan.par.split(threads, |i| {
                 let (first, count) = part(panels, threads, i);
@@ -115,11 +115,6 @@ impl<T: Real> PackedRhs<T> {
             });
         }
         Ok(())
-    }
-
-    /// An element moved costs about as much as 16 multiply-adds.
-    fn threads(elements: usize, par: &Par<'_>) -> usize {
-        par.threads().min(elements.saturating_mul(16) / par.min_work().max(1)).max(1)
     }
 
     fn check(&self, plan: &Plan<'_>) -> Result<(), Error> {

@@ -21,17 +21,35 @@ pub(crate) unsafe fn transpose<T: Real>(isa: Isa, src: *const T, s: isize, dst: 
     }
 }
 
-/// Rows and columns from … up to.
+/// Rows and columns from … up to, a few columns at a time, so that lines are read and written whole.
 ///
 /// # Safety
 /// As [`transpose`].
 #[inline(always)]
 unsafe fn scalar<T: Copy>(src: *const T, s: isize, dst: *mut T, d: isize, (i0, i1): (usize, usize), (j0, j1): (usize, usize)) {
-    for i in i0 as isize..i1 as isize {
-        for j in j0 as isize..j1 as isize {
-            // SAFETY: the caller's promise.
-            unsafe { *dst.offset(j * d + i) = *src.offset(i * s + j) };
+    const AT_ONCE: usize = 8;
+    let mut j = j0;
+    while j < j1 {
+        let some = AT_ONCE.min(j1 - j);
+        for i in i0 as isize..i1 as isize {
+            // SAFETY: the caller's promise, here and below; an array needs no more alignment than its elements.
+            let from = unsafe { src.offset(i * s).add(j) };
+            let to = dst.wrapping_offset(j as isize * d + i);
+            if some == AT_ONCE {
+                // SAFETY: as above.
+                let row = unsafe { from.cast::<[T; AT_ONCE]>().read() };
+                for (k, x) in row.into_iter().enumerate() {
+                    // SAFETY: as above.
+                    unsafe { *to.offset(k as isize * d) = x };
+                }
+            } else {
+                for k in 0..some {
+                    // SAFETY: as above.
+                    unsafe { *to.offset(k as isize * d) = *from.add(k) };
+                }
+            }
         }
+        j += some;
     }
 }
 
