@@ -13,8 +13,8 @@ pub enum Backend {
     /// The `matrixmultiply` crate, single-threaded on each part.
     #[cfg(feature = "matrixmultiply")]
     MatrixMultiply,
-    /// A system OpenBLAS. Its own threads are its own business (`OPENBLAS_NUM_THREADS`): link the serial build, or set that to 1,
-    /// when [`Par`](crate::Par) is to decide.
+    /// A system OpenBLAS. Its own threads are its own business (`OPENBLAS_NUM_THREADS`): set that to 1, or link the serial build, when
+    /// [`Par`](crate::Par) is to decide. A serial build must not be entered by two threads at once: its calls wait for one another.
     #[cfg(feature = "openblas")]
     OpenBlas,
 }
@@ -70,7 +70,7 @@ pub(crate) fn gemm<T: Real>(
             let _ = scratch;
             let n = c.ncols();
             let work = c.nrows().saturating_mul(n).saturating_mul(a.ncols());
-            let parts = plan.par.threads().min(n).min(work / plan.min_work().max(1)).max(1);
+            let parts = plan.threads_for(work).min(n);
             plan.par.split(parts, |i| {
                 let (first, len) = crate::tuning::part(n, parts, i);
                 // SAFETY: the column blocks of different parts have no element in common, and each part runs once.
@@ -124,8 +124,19 @@ mod openblas {
     // Links the library; nothing of it is named.
     use blas_src as _;
     use cblas_sys::{CBLAS_LAYOUT, CBLAS_TRANSPOSE, cblas_dgemm, cblas_sgemm};
+    use core::ffi::c_int;
     use core::mem::MaybeUninit;
     use openblas_src as _;
+    use std::sync::{Mutex, PoisonError};
+
+    unsafe extern "C" {
+        /// How the library was built: 0 for one thread, else for several.
+        safe fn openblas_get_parallel() -> c_int;
+    }
+
+    /// A library built for one thread keeps its buffers in a table without locks: two threads inside it at once get the same buffer, and
+    /// wrong results. They may come from anywhere in the process, so it is the process that has the lock.
+    static SERIAL: Mutex<()> = Mutex::new(());
 
     /// A matrix as BLAS wants it: one stride 1, the other at least as long as a line.
     #[derive(Clone, Copy)]
@@ -190,10 +201,13 @@ mod openblas {
             }
         }
         let target = if direct { c.as_mut_ptr() } else { copy.as_mut_ptr().cast() };
+        // Nothing is left half-done by a panic: the lock guards no data of ours.
+        let _alone = (openblas_get_parallel() == 0).then(|| SERIAL.lock().unwrap_or_else(PoisonError::into_inner));
         macro_rules! call {
             ($f:path, $t:ty) => {
                 // SAFETY: T is this very type (its size decides: Real is sealed to f32 and f64); dimensions fit i32 (checked
-                // above); `operand` and `row_major` established leading dimensions that cover each line.
+                // above); `operand` and `row_major` established leading dimensions that cover each line. A library that bears one caller
+                // at a time has just this one: the lock above.
                 unsafe {
                     $f(
                         CBLAS_LAYOUT::CblasRowMajor,

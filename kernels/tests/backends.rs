@@ -75,6 +75,37 @@ proptest! {
     }
 }
 
+/// Callers that know nothing of each other: a library built for one thread gives wrong results if they meet inside it.
+#[test]
+fn two_callers_at_once() {
+    let mut value = reals::<f32>(7);
+    let [a, b] = [(); 2].map(|()| Fenced::new((32, 32), Layout::Rows, &mut value));
+    for backend in Backend::available() {
+        let product = |c: &mut Fenced<f32>, scratch: &mut Scratch| {
+            gemm(1.0, a.view(), b.view(), 0.0, c.view_mut(), &Plan::new().with_backend(backend), scratch).unwrap();
+        };
+        let mut alone = Fenced::new((32, 32), Layout::Rows, || f32::NAN);
+        product(&mut alone, &mut Scratch::new());
+        assert_eq!(outside_bound((1.0, 0.0), &a, &b, &alone, &alone), None);
+        std::thread::scope(|threads| {
+            for _ in 0..2 {
+                threads.spawn(|| {
+                    let (mut c, mut scratch) = (alone.clone(), Scratch::new());
+                    for call in 0..20_000 {
+                        product(&mut c, &mut scratch);
+                        // The same numbers at the same places: any backend gives the same bits again.
+                        assert!(
+                            c.data.iter().zip(&alone.data).all(|(x, y)| x.to_bits() == y.to_bits()),
+                            "{}, call {call}",
+                            backend.name()
+                        );
+                    }
+                });
+            }
+        });
+    }
+}
+
 #[test]
 fn backends_by_name() {
     for backend in Backend::available() {

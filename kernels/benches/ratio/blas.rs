@@ -56,6 +56,8 @@ pub struct Blas {
     prefix: &'static str,
     pub version: String,
     pub path: String,
+    /// Built for one thread: it neither starts others nor bears two callers at once.
+    pub serial: bool,
 }
 
 // 32-bit integers throughout (LP64): the interface that both have by these names.
@@ -104,11 +106,12 @@ impl Blas {
         // under this name; it is what it says.
         let library = unsafe { Library::new(path) }.map_err(|e| e.source().map_or(e.to_string(), ToString::to_string))?;
         let library: &'static Library = Box::leak(Box::new(library));
-        let mut found = Self { library, vendor, prefix: "", version: String::new(), path: path.to_owned() };
+        let mut found = Self { library, vendor, prefix: "", version: String::new(), path: path.to_owned(), serial: false };
         let prefixes = ["", "scipy_"];
         let has = |prefix: &&str| found.symbol::<Gemm<f32>>(&format!("{prefix}cblas_sgemm")).is_some();
         found.prefix = prefixes.into_iter().find(has).ok_or("it has no cblas_sgemm")?;
         found.version = found.ask_version().ok_or(format!("it does not say that it is {}", vendor.name()))?;
+        found.serial = found.ask_serial();
         Ok(found)
     }
 
@@ -166,6 +169,12 @@ impl Blas {
                 ask("openblas_get_config")
             }
         }
+    }
+
+    fn ask_serial(&self) -> bool {
+        let parallel = self.symbol::<unsafe extern "C" fn() -> Int>(&format!("{}openblas_get_parallel", self.prefix));
+        // SAFETY: takes nothing and returns how the library was built.
+        parallel.is_some_and(|ask| unsafe { ask() } == 0)
     }
 
     /// Says how many threads every later call uses.

@@ -187,7 +187,9 @@ fn peers(args: &Args) -> Result<Vec<Blas>, String> {
         let version = library.as_ref().map(|b| b.version.as_str());
         lines.push(version.map_or(format!("{} NOT FOUND (benches/peers.md says how to get it)", vendor.name()), |v| {
             let named = if v.starts_with(vendor.name()) { String::new() } else { format!("{} ", vendor.name()) };
-            format!("{named}{v} from {}", library.as_ref().map_or("", |b| &b.path))
+            let note =
+                if library.as_ref().is_some_and(|b| b.serial) { " (built for one thread: not a peer of several)" } else { "" };
+            format!("{named}{v} from {}{note}", library.as_ref().map_or("", |b| &b.path))
         }));
         records.push(json!({ "name": vendor.name(), "version": version, "found": version.is_some() }));
         found.extend(library);

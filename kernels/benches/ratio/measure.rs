@@ -86,7 +86,8 @@ impl Setup {
         let mut all = ours::contenders(&p, plan);
         // Peers cannot be held to an instruction set: a row that forces one is ours against the peak.
         if row.forced_isa.is_none() {
-            for blas in &self.blas {
+            // A library built for one thread would be no peer of two, and must not be called from two.
+            for blas in self.blas.iter().filter(|blas| self.threads == 1 || !blas.serial) {
                 all.extend(blas_peers::contenders(&p, blas, self.threads)?);
             }
             all.extend(peers::contenders(&p, self.threads));
