@@ -9,16 +9,17 @@ use gaitprop_kernels::{Isa, Plan};
 use rayon::ThreadPool;
 use std::time::{Duration, Instant};
 
+/// Before a sample the contender runs for as long: caches fill, threads wake, and the cores reach the clock that they keep under this very load. Some
+/// climb to it in steps of a millisecond, from two thirds of it, after every sleep and every change of load.
+const WARM: Duration = Duration::from_millis(25);
 /// A sample lasts about this long, unless a few calls take longer.
 const SAMPLE: f64 = 5e-3;
 /// It is timed in pieces of at least this length, of which the median counts: when the system takes the processor away, it does so in few of
 /// them.
 const PIECE: f64 = 0.25e-3;
-/// Pieces at least, after a warm-up of one call at least, where a call takes less than [`LONG`]; else one call and no warm-up.
+/// Pieces at least, where a call takes less than [`LONG`]; else one call.
 const PIECES: usize = 3;
 const LONG: f64 = 20e-3;
-/// Calls before a sample, to fill caches and to wake threads.
-const WARM: f64 = 0.5e-3;
 /// A sample that takes longer is cut short: on a busy machine threads that wait for each other may take a hundred times their time.
 const LIMIT: Duration = Duration::from_millis(100);
 /// Rounds when nothing is said, and the fewest of them.
@@ -27,8 +28,6 @@ const ROUNDS: (usize, usize) = (15, 5);
 const PATIENCE: f64 = 20.0;
 /// Between contenders with several threads: until the threads of the last one have stopped looking for work (see `main::QUIET`).
 const SETTLE: Duration = Duration::from_millis(4);
-/// Copies of an input that is overwritten, at most.
-const COPIES: usize = 16;
 
 /// What all rows have in common.
 pub struct Setup {
@@ -42,28 +41,29 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// Calls the contender as often as `how` says, each time with the next of `outs`.
-    fn sample<T: Element>(&self, c: &mut Contender<'_, T>, outs: &mut [Out<T>], how: Calls) -> Sample {
-        let (in_pool, call, len) = (c.in_pool, &mut c.call, outs.len());
+    /// Seconds of one call: the median over pieces.
+    fn sample<T: Element>(&self, c: &mut Contender<'_, T>, p: &Problem<T>, out: &mut Out<T>, how: Calls) -> f64 {
+        let (in_pool, call) = (c.in_pool, &mut c.call);
         let mut work = || {
-            let (begin, mut last) = (Instant::now(), len - 1);
-            let mut once = || {
-                last = (last + 1) % len;
-                call(&mut outs[last]);
-            };
-            for _ in 0..how.warm {
-                once();
-                if begin.elapsed() > LIMIT {
-                    break;
+            // Outside the time taken: the input of work in place is there again.
+            let again = |out: &mut Out<T>| {
+                if p.row.in_place() {
+                    out.data.copy_from_slice(&p.start);
                 }
+            };
+            let begin = Instant::now();
+            while begin.elapsed() < how.warm {
+                again(out);
+                call(out);
             }
-            let mut seconds = Vec::with_capacity(how.pieces);
-            while seconds.len() < how.pieces.max(1) && (seconds.is_empty() || begin.elapsed() < LIMIT) {
+            let (begin, mut seconds) = (Instant::now(), Vec::with_capacity(how.pieces));
+            while seconds.is_empty() || seconds.len() < how.pieces && begin.elapsed() < LIMIT {
+                again(out);
                 let start = Instant::now();
-                (0..how.piece).for_each(|_| once());
+                (0..how.piece).for_each(|_| call(out));
                 seconds.push(start.elapsed().as_secs_f64() / how.piece as f64);
             }
-            Sample { seconds: median(&seconds), last }
+            median(&seconds)
         };
         match &self.pool {
             Some(pool) if in_pool => pool.install(work),
@@ -100,16 +100,15 @@ impl Setup {
         };
         let mut timing = Vec::new();
         for c in &mut all {
-            let mut out = [p.out()];
-            let first = self.sample(c, &mut out, Calls { warm: 0, pieces: 1, piece: 1 }).seconds;
-            check::verify(&p, c, &out[0]).map_err(|e| wrong(c, e))?;
+            let mut out = p.out();
+            let first = self.sample(c, &p, &mut out, Calls { warm: Duration::ZERO, pieces: 1, piece: 1 });
+            check::verify(&p, c, &out).map_err(|e| wrong(c, e))?;
             if self.test {
-                let [mut out] = out;
                 if check::lets_an_error_pass(&p, c, &mut out) {
                     return Err(format!("the check of {} in {} lets a wrong element pass", c.name, row.name));
                 }
             } else {
-                timing.push(Timing::new(self, c, &p, first));
+                timing.push(Timing::new(self, c, &p, out, first));
             }
         }
         if self.test {
@@ -129,9 +128,13 @@ impl Setup {
             peaks.push(before.max(peak::measure(peak_loop, self.threads)));
         }
         for (c, t) in all.iter().zip(&timing) {
-            check::verify(&p, c, &t.outs[t.last]).map_err(|e| wrong(c, format!("after {rounds} rounds: {e}")))?;
+            check::verify(&p, c, &t.out).map_err(|e| wrong(c, format!("after {rounds} rounds: {e}")))?;
         }
-        let entries = all.iter().zip(timing).map(|(c, t)| Entry::new(&c.name, c.kind, t.gflops, t.how.timed(), &peaks)).collect();
+        let entries = all
+            .iter()
+            .zip(timing)
+            .map(|(c, t)| Entry::new(&c.name, c.kind, t.gflops, t.how.pieces * t.how.piece, &peaks))
+            .collect();
         Ok(Some(Record::new::<T>(row, self.threads, isa, peak_isa, peaks, entries)))
     }
 }
@@ -139,33 +142,18 @@ impl Setup {
 /// How often a contender is called for one sample.
 #[derive(Clone, Copy)]
 struct Calls {
-    /// Before the clock runs.
-    warm: usize,
+    /// As often as it takes, before the clock runs.
+    warm: Duration,
     pieces: usize,
     /// Calls in each piece.
     piece: usize,
 }
 
-impl Calls {
-    fn timed(self) -> usize {
-        self.pieces * self.piece
-    }
-}
-
-/// What came of it.
-struct Sample {
-    /// Of one call: the median over pieces.
-    seconds: f64,
-    /// Which of the results was written last.
-    last: usize,
-}
-
 /// The samples of one contender.
 struct Timing<T> {
     how: Calls,
-    outs: Vec<Out<T>>,
-    /// Which of them holds the result of the last call.
-    last: usize,
+    /// Holds the result of the last call.
+    out: Out<T>,
     /// GFLOP/s, round by round.
     gflops: Vec<f64>,
     /// What a round of this contender takes, about.
@@ -174,34 +162,26 @@ struct Timing<T> {
 
 impl<T: Element> Timing<T> {
     /// `first` is what the first call took, in seconds.
-    fn new(setup: &Setup, c: &mut Contender<'_, T>, p: &Problem<T>, first: f64) -> Self {
-        let mut outs: Vec<_> = (0..3).map(|_| p.out()).collect();
+    fn new(setup: &Setup, c: &mut Contender<'_, T>, p: &Problem<T>, mut out: Out<T>, first: f64) -> Self {
         // Nothing is warm in a first call: good enough to know a long one by.
         let long = first > LONG;
-        let one = if long { first } else { setup.sample(c, &mut outs, Calls { warm: 1, pieces: 2, piece: 1 }).seconds };
-        let (least_warm, least) = if long { (0, 1) } else { (1, PIECES) };
+        let short = Calls { warm: Duration::from_secs_f64(first), pieces: 2, piece: 1 };
+        let one = if long { first } else { setup.sample(c, p, &mut out, short) };
         let count = |seconds: f64, least: usize, most: usize| ((seconds / one) as usize).clamp(least, most);
-        let how = if p.row.in_place() {
-            // Each call needs a copy of the input.
-            Calls { warm: least_warm, pieces: count(SAMPLE, least, COPIES - 1), piece: 1 }
-        } else {
-            let piece = count(PIECE, 1, 10_000);
-            Calls { warm: count(WARM, least_warm, 20_000), pieces: count(SAMPLE / piece as f64, least, 100), piece }
-        };
-        outs.resize_with(if p.row.in_place() { how.warm + how.timed() } else { 1 }, || p.out());
-        Self { how, outs, last: 0, gflops: Vec::new(), seconds: (how.warm + how.timed()) as f64 * one }
+        // Work in place needs its input before each call.
+        let piece = if p.row.in_place() { 1 } else { count(PIECE, 1, 10_000) };
+        let pieces = count(SAMPLE / piece as f64, if long { 1 } else { PIECES }, 100);
+        let how = Calls { warm: WARM, pieces, piece };
+        let seconds = WARM.as_secs_f64().max(one) + (pieces * piece) as f64 * one;
+        Self { how, out, gflops: Vec::new(), seconds }
     }
 
     fn round(&mut self, setup: &Setup, c: &mut Contender<'_, T>, p: &Problem<T>) {
-        if p.row.in_place() {
-            self.outs.iter_mut().for_each(|out| out.data.copy_from_slice(&p.start));
-        }
         if setup.threads > 1 {
             std::thread::sleep(SETTLE);
         }
-        let Sample { seconds, last } = setup.sample(c, &mut self.outs, self.how);
+        let seconds = setup.sample(c, p, &mut self.out, self.how);
         self.gflops.push(p.row.flops() / seconds * 1e-9);
-        self.last = last;
     }
 }
 

@@ -7,8 +7,8 @@ use std::hint::{black_box, spin_loop};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// How long one measurement lasts, on every thread.
-const LENGTH: Duration = Duration::from_micros(1500);
+/// How long one measurement lasts, on every thread: a core that has slept for a few milliseconds takes about five to reach its full clock again.
+const LENGTH: Duration = Duration::from_millis(8);
 /// Steps between two looks at the clock: some 40 µs.
 const STEPS: u32 = 20_000;
 
