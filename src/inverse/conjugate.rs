@@ -194,8 +194,8 @@ impl<T: Real> ConjugateGradient<T> {
             row.first = row.rho;
         }
         let (mut products, mut before) = (0.0, 0.0);
-        // What the norm of a residual is to be multiplied by to give a correction.
-        let mut rest_size = size;
+        // The norm of the last residual, and by how much W⁻¹ has made a correction of one larger.
+        let (mut rest_size, mut amplification) = (size, 0.0f64);
         for made in 1..=most {
             w.times_t(T::ONE, MatRef::new(p, all, n)?, Start::Zero, MatMut::new(t, all, n)?, plan, scratch)?;
             products += price;
@@ -221,6 +221,9 @@ impl<T: Real> ConjugateGradient<T> {
             if !correction.is_finite() || !whole.is_finite() {
                 return Ok(Outcome::Slow(products));
             }
+            if rest_size > 0.0 {
+                amplification = amplification.max(correction / rest_size);
+            }
             if made == 2 {
                 scales.ratio = correction / before;
             }
@@ -236,7 +239,6 @@ impl<T: Real> ConjugateGradient<T> {
                 w.times(-T::ONE, noise, start, MatMut::new(heard, NOISE, n)?, plan, scratch)?;
                 let heard = norm(heard, isa)? / norm(&self.right[batch * n..], isa)?;
                 products += self.sketch.price() + NOISE as f64 / batch as f64;
-                let amplification = correction / rest_size;
                 let enough = self.sketch.caution() * amplification * residual * size <= goal;
                 if enough && heard * (n as f64).sqrt() <= HEARD {
                     scatter(&solution[..batch * n], r);
