@@ -95,14 +95,14 @@ struct Cut {
 
 /// Rows cut into tiles of nearly equal height: `higher` of them have one row more than `low`, and come first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Heights {
-    pub(super) tiles: usize,
-    pub(super) low: usize,
-    pub(super) higher: usize,
+pub(crate) struct Heights {
+    pub(crate) tiles: usize,
+    pub(crate) low: usize,
+    pub(crate) higher: usize,
 }
 
 impl Heights {
-    pub(super) fn new(rows: usize, most: usize) -> Self {
+    pub(crate) fn new(rows: usize, most: usize) -> Self {
         if rows <= most {
             return Self { tiles: usize::from(rows > 0), low: rows, higher: 0 };
         }
@@ -110,13 +110,13 @@ impl Heights {
         Self { tiles, low: rows / tiles, higher: rows % tiles }
     }
 
-    pub(super) fn highest(&self) -> usize {
+    pub(crate) fn highest(&self) -> usize {
         self.low + usize::from(self.higher > 0)
     }
 
     /// (first row, height) of tile `t`; for the number of tiles, (all rows, _).
     #[inline(always)]
-    pub(super) fn tile(&self, t: usize) -> (usize, usize) {
+    pub(crate) fn tile(&self, t: usize) -> (usize, usize) {
         (t * self.low + t.min(self.higher), self.low + usize::from(t < self.higher))
     }
 
