@@ -157,7 +157,7 @@ impl Cut {
         let (mr, mc, kc, nc) = if one_block {
             (tallest, m, k.max(1), n)
         } else {
-            let blocking = plan.blocking_of::<T>(m, k);
+            let blocking = plan.blocking_of::<T>(k);
             (blocking.mr().min(tallest), blocking.mc(), blocking.kc(), blocking.nc().next_multiple_of(nr))
         };
         let heights = Heights::new(m, mr);
@@ -274,7 +274,7 @@ pub(super) fn by_rows<T: Real>(a: &Left<'_, T>) -> bool {
 pub(crate) fn scratch_for<T: Real>(m: usize, n: usize, k: usize, plan: &Plan<'_>, kc: usize) -> Req {
     let nr = T::family(plan.isa).nr();
     let one = |m: usize, n: usize| {
-        let blocking = plan.blocking_of::<T>(m, k);
+        let blocking = plan.blocking_of::<T>(k);
         // A product of one block has its whole chain and all its columns in it.
         let kb = k.min(blocking.kc().max(kc).max(ONE_CHAIN));
         let up = |n: usize| n.div_ceil(nr).saturating_mul(nr);

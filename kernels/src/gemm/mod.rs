@@ -130,9 +130,9 @@ impl<'p> Plan<'p> {
         self.par.threads().min(work / self.min_work()).max(1)
     }
 
-    /// The blocks that a product of `T` with `m` rows and a chain of `k` is cut into.
-    pub fn blocking_of<T: Real>(&self, m: usize, k: usize) -> Blocking {
-        self.blocking.unwrap_or_else(|| Blocking::from_caches::<T>(T::family(self.isa), self.caches, m, k))
+    /// The blocks that a product of `T` with a chain of `k` is cut into.
+    pub fn blocking_of<T: Real>(&self, k: usize) -> Blocking {
+        self.blocking.unwrap_or_else(|| Blocking::from_caches::<T>(T::family(self.isa), self.caches, k))
     }
 
     /// Name of the tallest register tile that runs, as in `sgemm_9x48_avx512`.
