@@ -12,7 +12,7 @@ use gaitprop::kernels::syrk::{Diagonal, Part, syrk};
 use gaitprop::kernels::trsm::{self, Diag, Side, Triangle};
 use gaitprop::kernels::{
     Backend, BatchMut, BatchRef, Finish, Isa, Lhs, MatMut, MatRef, Orientation, PackedRhs, Par, Perturbed, Plan, Scratch, Start,
-    Team, Unit, cholesky, gemm, gemm_batched, gemm_packed, gemm_with, lu,
+    Team, Unit, Update, cholesky, gemm, gemm_batched, gemm_packed, gemm_with, lu,
 };
 use gaitprop::rng::Rng;
 
@@ -117,7 +117,8 @@ fn fused(c: &mut Criterion) {
     let step = AdamStep { rate: 1e-4, beta1: (0.9, 0.1), beta2: (0.99, 0.01), epsilon: 1e-8, correction: 1.0 };
     group(c, "fused 784x784x60", 2 * m * n * n, |group, plan| {
         bench(group, "Adam", &plan, |s| {
-            let finish = Finish::Adam { step, m: view_mut(&mut first, n, n), v: view_mut(&mut second, n, n) };
+            let rule = Update::Adam { step, m: view_mut(&mut first, n, n), v: view_mut(&mut second, n, n) };
+            let finish = Finish::Update(rule);
             let (x, theta) = (view(&e, m, n), view_mut(&mut theta, n, n));
             gemm_with(1.0 / m as f32, view(&y, m, n).t(), x, Start::Zero, theta, finish, &plan, s).expect("shapes fit");
         });
