@@ -37,6 +37,17 @@ pub enum Error {
         /// `f32` or `f64`.
         precision: &'static str,
     },
+    /// Wᵀ was to stand for W⁻¹, but the weights are not orthogonal enough for it.
+    #[error(
+        "layer {layer}: the weights are not orthogonal enough for their transpose to be their inverse (residual {residual:.1e}); \
+         use another way through inverses (--inverse auto) or a larger --tolerance"
+    )]
+    NotOrthogonal {
+        /// Index of the layer, from 0.
+        layer: usize,
+        /// ‖r − e W‖ / ‖r‖ that was left.
+        residual: f64,
+    },
     /// A target lies outside the range of a layer's activation.
     #[error(
         "layer {layer}, sample {sample}, unit {unit}: the target lies outside the activation's range, so it has no inverse; use GAIT with a smaller gamma or an unbounded activation"

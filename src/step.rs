@@ -6,7 +6,7 @@
 //! 4. the regulariser's direction is added;
 //! 5. the optimiser moves the parameters, after everything that can fail has not.
 
-use crate::inverse::{Inverse, Solve};
+use crate::inverse::{Inverse, Solves};
 use crate::loss::{self, Loss, Score};
 use crate::network::Trace;
 use crate::optimizer::Optimizer;
@@ -82,8 +82,8 @@ pub struct Recipe<'a, 'p, T> {
 pub struct Report {
     /// Loss and right answers of the batch, before the step.
     pub score: Score,
-    /// The worst residual of all solves, and their total cost.
-    pub solves: Solve,
+    /// The worst residual of all solves, their total cost, and who found them.
+    pub solves: Solves,
 }
 
 /// The memory of a step: everything is allocated here, once.
@@ -158,6 +158,8 @@ impl<T: Real> Workspace<T> {
                 index: l,
                 above: net.layers().len() - 1 - l,
                 layer,
+                packed: None,
+                gram: None,
                 y: self.trace.activity(l),
                 slope: self.trace.slope(l),
                 e: view(error, batch, width),
@@ -165,10 +167,7 @@ impl<T: Real> Workspace<T> {
             let out = Outcome { x: view_mut(&mut self.x, batch, width), below: (l > 0).then(|| whole.cols(0, layer.fed())) };
             let mut means = Means { inverse: &mut *inverse, plan, scratch: &mut self.scratch };
             if let Some(solve) = recipe.rule.send_down(&local, out, &mut means)? {
-                // `max` would hide a NaN.
-                let worse = !(solve.residual <= report.solves.residual);
-                report.solves.residual = if worse { solve.residual } else { report.solves.residual };
-                report.solves.products += solve.products;
+                report.solves.add(solve);
             }
 
             let x = view(&self.x, batch, width);

@@ -2,7 +2,7 @@
 
 use crate::data::{self, Samples};
 use crate::diagnostics::{self, Alignment};
-use crate::inverse::Inverse;
+use crate::inverse::{Inverse, Solves};
 use crate::loss::{self, Loss, Score};
 use crate::network::Trace;
 use crate::optimizer::{Optimizer, Settings};
@@ -52,10 +52,8 @@ pub struct Trainer<'p, T> {
 pub struct Epoch {
     /// Loss and right answers on each batch just before it was learned.
     pub score: Score,
-    /// The worst relative residual of all solves.
-    pub residual: f64,
-    /// Cost of all solves, in forward products, per step.
-    pub products_per_step: f64,
+    /// All solves.
+    pub solves: Solves,
     /// Steps taken.
     pub steps: usize,
     /// Whether the caller ended it early.
@@ -120,8 +118,7 @@ impl<'p, T: Real> Trainer<'p, T> {
                 other => other?,
             };
             epoch.score.add(report.score);
-            epoch.residual = epoch.residual.max(report.solves.residual);
-            epoch.products_per_step += report.solves.products;
+            epoch.solves.merge(&report.solves);
             epoch.steps += 1;
             if watch(&report).is_break() {
                 epoch.stopped = true;
@@ -129,7 +126,6 @@ impl<'p, T: Real> Trainer<'p, T> {
             }
         }
         self.order = order;
-        epoch.products_per_step /= epoch.steps.max(1) as f64;
         Ok(epoch)
     }
 

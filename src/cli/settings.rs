@@ -2,6 +2,7 @@
 
 use crate::data::{Dataset, Scaling};
 use crate::init::Init;
+use crate::inverse::{self, Tuning};
 use crate::loss::Loss;
 use crate::names::names;
 use crate::network::Architecture;
@@ -127,6 +128,14 @@ settings! {
     /// Its side: rows (W Wᵀ, published) or columns (WᵀW) [default: rows]
     #[arg(long, value_name = "SIDE", help_heading = "Rule")]
     ortho_side: String,
+
+    /// How errors go through the inverses of layers: lu (exact), stale (an earlier step's inverse, corrected), cg (conjugate gradients), gram
+    /// (Cholesky of W Wᵀ), transpose (orthogonal layers alone) or auto (what is cheapest) [default: lu]
+    #[arg(long, value_name = "HOW", help_heading = "Rule")]
+    inverse: String,
+    /// Relative error at which stale, cg, gram, transpose and auto stop [default: 0.001]
+    #[arg(long, value_name = "X", help_heading = "Rule", allow_negative_numbers = true)]
+    tolerance: f64,
 
     /// Widths of all layers after the input: the first fully connected, later ones square and fed by the first units below
     #[arg(long, value_name = "N,N,…", help_heading = "Network")]
@@ -261,6 +270,8 @@ pub(super) struct Run {
     pub(super) architecture: Architecture,
     pub(super) init: Init,
     pub(super) loss: Loss,
+    pub(super) inverse: inverse::Kind,
+    tolerance: f64,
     pub(super) batch: usize,
     pub(super) epochs: usize,
     pub(super) seed: u64,
@@ -315,6 +326,8 @@ impl Run {
             architecture,
             init: named(said.init.as_ref(), Init::Orthogonal)?,
             loss,
+            inverse: named(said.inverse.as_ref(), inverse::Kind::default())?,
+            tolerance: said.tolerance.unwrap_or(Tuning::default().tolerance),
             batch: said.batch.unwrap_or(60),
             epochs: said.epochs.unwrap_or(if digits { 300 } else { 10 }),
             seed: said.seed.unwrap_or(1),
@@ -334,6 +347,7 @@ impl Run {
             kind.build::<f32>(run.gamma)?;
             run.optimizer(kind)?;
             run.regularizer(kind)?;
+            run.tuning(kind)?;
         }
         if i64::try_from(run.seed).is_err() {
             return Err(Error::Setting(format!(
@@ -391,6 +405,11 @@ impl Run {
         Ok(Regularizer { form: self.form, side: self.side, ..bare })
     }
 
+    /// What solves of `kind` go by.
+    pub(super) fn tuning(&self, kind: Kind) -> Result<Tuning> {
+        Ok(Tuning { regularized: self.regularizer(kind)?.lambda > 0.0, ..Tuning::new(self.tolerance)? })
+    }
+
     /// Settings that give exactly this run again, with every default spelled out.
     pub(super) fn resolved(&self, kind: Kind, data: &str) -> Result<Settings> {
         let shape = &self.architecture;
@@ -411,6 +430,8 @@ impl Run {
             lambda: Some(self.regularizer(kind)?.lambda),
             ortho_form: Some(self.form.to_string()),
             ortho_side: Some(self.side.to_string()),
+            inverse: Some(self.inverse.to_string()),
+            tolerance: Some(self.tolerance),
             layers: tower.is_none().then(widths),
             width: None,
             hidden: None,

@@ -5,7 +5,7 @@ use super::{Done, Failure, print};
 use crate::checkpoint::{self, Notes};
 use crate::data::{self, Dataset, LoadOptions, Prepared};
 use crate::diagnostics::Alignment;
-use crate::inverse::Lu;
+use crate::inverse;
 use crate::loss::Score;
 use crate::rule::Kind;
 use crate::train::{Epoch, Method, Trainer};
@@ -13,6 +13,7 @@ use crate::{Error, Network, Result, files};
 use gaitprop_kernels::{Plan, Real};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Write as _;
@@ -139,10 +140,11 @@ fn check_memory<T: Real>(run: &Run, samples: usize, rules: usize) -> Result<()> 
     let layers = &run.architecture.layers;
     let units: usize = layers.iter().map(|&(_, width)| 2 * width).sum();
     let (widest, weights) = layers.iter().fold((0usize, 0usize), |(w, n), &(fed, width)| (w.max(fed * width), n + fed * width));
-    // Weights, the epoch's start, two moments, gradients and LU factors; a Gram matrix; activities and errors; one layer drawn in f64.
+    // Weights, the epoch's start, two moments, gradients and what solves keep of each layer; a Gram matrix and what they share; activities and
+    // errors; one layer drawn in f64.
     let bytes = weights
         .saturating_mul(6)
-        .saturating_add(widest)
+        .saturating_add(widest.saturating_mul(4))
         .saturating_add(run.batch.min(samples).saturating_mul(units))
         .saturating_mul(size_of::<T>())
         .saturating_mul(rules)
@@ -154,7 +156,7 @@ fn check_memory<T: Real>(run: &Run, samples: usize, rules: usize) -> Result<()> 
 fn trainer<'p, T: Real>(run: &Run, kind: Kind, samples: usize, plan: Plan<'p>) -> Result<Trainer<'p, T>> {
     let method = Method {
         rule: kind.build(run.gamma)?,
-        inverse: Box::new(Lu::new()),
+        inverse: run.inverse.build(run.tuning(kind)?)?,
         loss: run.loss,
         ortho: run.regularizer(kind)?,
         optimizer: run.optimizer(kind)?,
@@ -200,7 +202,7 @@ fn race<T: Real>(racers: &mut [Racer<'_, T>], run: &Run, ready: &Prepared<T>, in
             racer.epochs_done = epoch;
             if let Some(results) = &mut racer.results {
                 let test = racer.trainer.evaluate(&ready.test)?;
-                results.epoch(racer.kind, epoch, &racer.last, test, racer.trainer.orthogonality()?, seconds)?;
+                results.epoch((racer.kind, run.inverse), epoch, &racer.last, test, racer.trainer.orthogonality()?, seconds)?;
             }
         }
     }
@@ -309,6 +311,9 @@ struct EpochLine<'a> {
     test_loss: f64,
     test_accuracy: f64,
     offdiag: Vec<f64>,
+    inverse: &'static str,
+    /// How many solves each strategy found the solution of; empty for rules without.
+    solved_by: BTreeMap<&'static str, u64>,
     solve_residual: f64,
     solve_products_per_step: f64,
     seconds: f64,
@@ -397,7 +402,15 @@ impl Results {
         self.metrics.write_all(text.as_bytes()).map_err(Error::io("write", path))
     }
 
-    fn epoch(&mut self, kind: Kind, epoch: usize, done: &Epoch, test: Score, offdiag: Vec<f64>, seconds: f64) -> Result<()> {
+    fn epoch(
+        &mut self,
+        (kind, inverse): (Kind, inverse::Kind),
+        epoch: usize,
+        done: &Epoch,
+        test: Score,
+        offdiag: Vec<f64>,
+        seconds: f64,
+    ) -> Result<()> {
         self.line(&EpochLine {
             event: "epoch",
             epoch,
@@ -407,8 +420,10 @@ impl Results {
             test_loss: test.mean_loss(),
             test_accuracy: test.accuracy(),
             offdiag,
-            solve_residual: done.residual,
-            solve_products_per_step: done.products_per_step,
+            inverse: inverse.name(),
+            solved_by: inverse::Kind::ALL.iter().map(|k| (k.name(), done.solves.by(*k))).filter(|(_, n)| *n > 0).collect(),
+            solve_residual: done.solves.residual,
+            solve_products_per_step: done.solves.products / done.steps.max(1) as f64,
             seconds,
             samples_per_second: done.score.samples as f64 / seconds.max(1e-9),
         })

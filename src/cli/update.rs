@@ -3,7 +3,7 @@
 use super::settings::{Machine, Precision};
 use super::{Done, Failure, print};
 use crate::data::npz::{self, Array};
-use crate::inverse::{Inverse, Lu};
+use crate::inverse::{self, Tuning};
 use crate::loss::Loss;
 use crate::optimizer::{self, Optimizer};
 use crate::ortho::Regularizer;
@@ -36,6 +36,12 @@ pub(super) struct Args {
     /// Side of the regulariser: rows or columns
     #[arg(long, value_name = "SIDE", default_value = "rows")]
     ortho_side: String,
+    /// How errors go through the inverses of layers: lu (exact), stale, cg, gram, transpose or auto
+    #[arg(long, value_name = "HOW", default_value = "lu")]
+    inverse: String,
+    /// Relative error at which stale, cg, gram, transpose and auto stop
+    #[arg(long, value_name = "X", default_value_t = 1e-3, allow_negative_numbers = true)]
+    tolerance: f64,
     /// f32 or f64; arrays are written as float64 in either case
     #[arg(long, value_name = "TYPE", default_value = "f32")]
     dtype: String,
@@ -122,9 +128,10 @@ fn update<T: Real>(args: &Args, arrays: &BTreeMap<String, Array>, plan: &Plan<'_
     let (x, onehot) = (MatRef::new(&x, batch, inputs)?, MatRef::new(&onehot, batch, labels)?);
 
     let mut work = Workspace::new(&net, batch);
-    let mut inverse = Lu::<T>::new();
+    let tuning = Tuning { regularized: args.lambda > 0.0, ..Tuning::new(args.tolerance)? };
+    let mut inverse = args.inverse.parse::<inverse::Kind>()?.build::<T>(tuning)?;
     let recipe = Recipe { rule: &*rule, loss, ortho, plan };
-    work.gradients(&net, x, onehot, &recipe, &mut inverse)?;
+    work.gradients(&net, x, onehot, &recipe, &mut *inverse)?;
 
     let mut out = Arrays::new();
     for (l, layer) in net.layers().iter().enumerate() {
@@ -143,7 +150,7 @@ fn update<T: Real>(args: &Args, arrays: &BTreeMap<String, Array>, plan: &Plan<'_
     if let Some((steps, settings)) = steps {
         let mut optimizer = Optimizer::new(settings, &net);
         for _ in 0..steps {
-            work.step(&mut net, x, onehot, &recipe, &mut inverse as &mut dyn Inverse<T>, &mut optimizer)?;
+            work.step(&mut net, x, onehot, &recipe, &mut *inverse, &mut optimizer)?;
         }
         for (l, layer) in net.layers().iter().enumerate() {
             let (w, b) = ([layer.fed(), layer.width()], [layer.width()]);

@@ -4,7 +4,7 @@ use super::{Local, Means, Outcome, Rule};
 use crate::Result;
 use crate::inverse::Solve;
 use gaitprop_kernels::perturb::weigh;
-use gaitprop_kernels::{Real, gemm};
+use gaitprop_kernels::{Real, Start};
 
 /// Backpropagation (Rumelhart, Hinton and Williams, 1986).
 #[derive(Clone, Copy, Debug)]
@@ -18,7 +18,7 @@ impl<T: Real> Rule<T> for Backprop {
     fn send_down(&self, at: &Local<'_, T>, mut out: Outcome<'_, T>, with: &mut Means<'_, '_, T>) -> Result<Option<Solve>> {
         weigh(at.layer.unit, at.y, at.slope, at.e, out.x.rb(), with.plan.isa)?;
         if let Some(below) = out.below {
-            gemm(T::ONE, out.x.as_ref(), at.layer.w.view().t(), T::ZERO, below, with.plan, with.scratch)?;
+            at.weights()?.times_t(T::ONE, out.x.as_ref(), Start::Zero, below, with.plan, with.scratch)?;
         }
         Ok(None)
     }

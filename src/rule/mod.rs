@@ -16,11 +16,11 @@ pub mod backprop;
 pub mod perturbed;
 pub mod target;
 
-use crate::inverse::{Inverse, Solve};
+use crate::inverse::{Inverse, Solve, Weights};
 use crate::names::names;
 use crate::{Error, Layer, Result};
 use gaitprop_kernels::perturb::{Perturbation, perturb};
-use gaitprop_kernels::{Error as KernelError, MatMut, MatRef, Plan, Real, Scratch};
+use gaitprop_kernels::{Error as KernelError, MatMut, MatRef, PackedRhs, Plan, Real, Scratch};
 
 pub use backprop::Backprop;
 pub use perturbed::Perturbed;
@@ -34,12 +34,26 @@ pub struct Local<'a, T> {
     pub above: usize,
     /// Its weights, biases and activation.
     pub layer: &'a Layer<T>,
+    /// The same weights packed for products, if the caller has them so. No bit depends on it.
+    pub packed: Option<&'a PackedRhs<T>>,
+    /// Its W Wᵀ, if the caller has computed it: one triangle and the diagonal are enough.
+    pub gram: Option<MatRef<'a, T>>,
     /// Its activity, batch × width.
     pub y: MatRef<'a, T>,
     /// f′(h) where the activation keeps it.
     pub slope: Option<MatRef<'a, T>>,
     /// Its error, batch × width.
     pub e: MatRef<'a, T>,
+}
+
+impl<'a, T: Real> Local<'a, T> {
+    /// The weights as products and solves take them.
+    ///
+    /// # Errors
+    /// A shape error if what the caller made of the weights does not fit them.
+    pub fn weights(&self) -> Result<Weights<'a, T>> {
+        Weights::from(self.layer.w.view()).with_packed(self.packed)?.with_gram(self.gram)
+    }
 }
 
 /// Where a rule's results go.
@@ -130,7 +144,7 @@ fn perturb_and_invert<T: Real>(
         Err(KernelError::Domain { row, col }) => Err(Error::OutOfRange { layer: at.index, sample: row, unit: col }),
         other => {
             other?;
-            with.inverse.solve(at.index, at.layer.w.view(), below, with.plan, with.scratch).map(Some)
+            with.inverse.solve(at.index, at.weights()?, below, with.plan, with.scratch).map(Some)
         }
     }
 }

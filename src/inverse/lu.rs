@@ -1,39 +1,8 @@
-//! Sending a batch through the inverse of a layer's weights: r W⁻¹, by a strategy that the step takes as a value.
+//! LU factors of the weights: the exact reference route, and the judge of what the others give up on.
 
-use crate::{Error, Matrix, Result};
-use gaitprop_kernels::{Error as KernelError, MatMut, MatRef, Plan, Real, Scratch, gemm, lu, reduce};
-
-/// What a solve reached and what it cost.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Solve {
-    /// ‖r − e W‖ / ‖r‖ (Frobenius over the batch): the relative residual.
-    pub residual: f64,
-    /// Cost in products of the size of the forward pass (2·batch·n² flops).
-    pub products: f64,
-}
-
-/// A way of solving `e W = r` for a batch of rows.
-pub trait Inverse<T: Real>: Send {
-    /// Its name in metrics.
-    fn name(&self) -> &'static str;
-
-    /// Replaces `r` (batch × n) by `r W⁻¹`, where `w` (n×n) is the weights of layer `layer`.
-    ///
-    /// # Errors
-    /// [`Error::Singular`] with the layer and a condition estimate; a shape error; out of memory. The parameters of the network are not
-    /// touched.
-    fn solve(
-        &mut self,
-        layer: usize,
-        w: MatRef<'_, T>,
-        r: MatMut<'_, T>,
-        plan: &Plan<'_>,
-        scratch: &mut Scratch,
-    ) -> Result<Solve>;
-
-    /// Says that the weights of every layer have changed.
-    fn weights_changed(&mut self);
-}
+use super::{Inverse, Kind, Solve, Weights, gather, norm, room};
+use crate::{Error, Result};
+use gaitprop_kernels::{Error as KernelError, MatMut, MatRef, Plan, Real, Scratch, Start, lu};
 
 /// LU factors of each layer's weights, made when first needed after a change: the exact reference route. ⅔n³ flops a layer and
 /// change, 2·batch·n² a solve, as much again for the residual.
@@ -42,15 +11,16 @@ pub trait Inverse<T: Real>: Send {
 /// costs a dozen solves with one right-hand side).
 #[derive(Debug, Default)]
 pub struct Lu<T> {
-    layers: Vec<Option<Factors<T>>>,
+    layers: Vec<Factors<T>>,
     right: Vec<T>,
     residual: Vec<T>,
     work: Vec<T>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Factors<T> {
-    lu: Matrix<T>,
+    n: usize,
+    lu: Vec<T>,
     pivots: Vec<usize>,
     /// Made of the present weights.
     fresh: bool,
@@ -60,12 +30,28 @@ struct Factors<T> {
     norm: f64,
 }
 
+impl<T: Real> Factors<T> {
+    fn view(&self) -> MatRef<'_, T> {
+        MatRef::new(&self.lu[..self.n * self.n], self.n, self.n).expect("n × n elements, made by `factor`")
+    }
+}
+
 /// Beyond this condition number (in units of 1/u) a solution has no more than one correct digit.
 const HOPELESS: f64 = 0.1;
 /// Signs of trouble, in units of 1/u: a spread of pivots, or a growth of the right-hand sides, from which an estimate is worth its cost.
 const SUSPICIOUS: f64 = 1e-4;
 /// A relative residual that factors of the right weights do not leave.
-const FOREIGN: f64 = 1e-3;
+pub(super) const FOREIGN: f64 = 1e-3;
+
+/// Whose factors, and of what.
+#[derive(Clone, Copy)]
+struct At<'w, T> {
+    /// Where they are kept.
+    slot: usize,
+    /// The layer that errors name.
+    layer: usize,
+    w: MatRef<'w, T>,
+}
 
 impl<T: Real> Lu<T> {
     /// No factors yet.
@@ -74,130 +60,166 @@ impl<T: Real> Lu<T> {
     }
 
     /// Makes sure that there are factors of `w`; returns whether they had to be made.
-    fn factor(&mut self, layer: usize, w: MatRef<'_, T>, plan: &Plan<'_>, scratch: &mut Scratch) -> Result<bool> {
-        let n = w.nrows();
-        if self.layers.len() <= layer {
-            self.layers.resize_with(layer + 1, || None);
+    fn factor(&mut self, at: At<'_, T>, plan: &Plan<'_>, scratch: &mut Scratch) -> Result<bool> {
+        let (w, n) = (at.w, at.w.nrows());
+        if self.layers.len() <= at.slot {
+            self.layers.resize_with(at.slot + 1, Factors::default);
         }
-        let slot = &mut self.layers[layer];
-        let new = slot.as_ref().is_none_or(|f| f.lu.rows() != n);
-        if new {
-            let (lu, pivots) = (Matrix::zeros(n, n), vec![0; n]);
-            *slot = Some(Factors { lu, pivots, fresh: false, vetted: false, norm: 0.0 });
-        }
-        let f = slot.as_mut().expect("filled above");
-        if f.fresh {
+        let f = &mut self.layers[at.slot];
+        let new = f.n != n || f.lu.is_empty();
+        if f.fresh && !new {
             return Ok(false);
         }
-        f.vetted = false;
-        for (i, row) in f.lu.data_mut().chunks_exact_mut(n.max(1)).enumerate() {
-            match w.row(i) {
-                Some(whole) => row.copy_from_slice(whole),
-                None => row.iter_mut().enumerate().for_each(|(j, x)| *x = w.get(i, j)),
-            }
-        }
-        f.norm = reduce::dot(f.lu.data(), f.lu.data(), plan.isa)?.sqrt();
-        match lu::factor(f.lu.view_mut(), &mut f.pivots, plan, scratch) {
+        (f.n, f.fresh, f.vetted) = (n, false, false);
+        gather(w, &mut f.lu);
+        f.pivots.resize(n, 0);
+        f.norm = norm(&f.lu, plan.isa)?;
+        match lu::factor(MatMut::new(&mut f.lu, n, n)?, &mut f.pivots, plan, scratch) {
             Err(KernelError::ZeroPivot { .. } | KernelError::NonFinite { .. }) => {
-                return Err(Error::Singular { layer, condition: f64::INFINITY, precision: T::NAME });
+                return Err(Error::Singular { layer: at.layer, condition: f64::INFINITY, precision: T::NAME });
             }
             other => other?,
         }
         f.fresh = true;
-        let pivots = (0..n).map(|i| f.lu.data()[i * n + i].abs().to_f64());
+        let pivots = (0..n).map(|i| f.lu[i * n + i].abs().to_f64());
         let (low, high) = pivots.fold((f64::INFINITY, 0.0f64), |(low, high), p| (low.min(p), high.max(p)));
         if new || high / low * T::UNIT_ROUNDOFF > SUSPICIOUS {
-            self.vet(layer, w, plan, scratch)?;
+            self.vet(at, plan, scratch)?;
         }
         Ok(true)
     }
 
     /// Estimates the condition number in the 1-norm, and refuses a hopeless one.
-    fn vet(&mut self, layer: usize, w: MatRef<'_, T>, plan: &Plan<'_>, scratch: &mut Scratch) -> Result<()> {
-        let n = w.nrows();
-        let f = self.layers[layer].as_mut().expect("factored before");
+    fn vet(&mut self, at: At<'_, T>, plan: &Plan<'_>, scratch: &mut Scratch) -> Result<()> {
+        let (w, n) = (at.w, at.w.nrows());
+        let f = &mut self.layers[at.slot];
         if f.vetted {
             return Ok(());
         }
         // ‖W‖₁: the largest column sum.
         let column = |j| (0..n).map(|i| w.get(i, j).abs().to_f64()).sum::<f64>();
         let norm = (0..n).map(column).fold(0.0, f64::max);
-        self.work.clear();
-        self.work.resize(2 * n, T::ZERO);
-        let condition = norm * lu::inverse_norm1(f.lu.view(), &f.pivots, &mut self.work, plan, scratch)?;
+        let work = room(&mut self.work, 2 * n);
+        let condition = norm * lu::inverse_norm1(f.view(), &f.pivots, work, plan, scratch)?;
         // Written so that NaN is hopeless. Such factors are not used again.
         f.vetted = condition * T::UNIT_ROUNDOFF < HOPELESS;
         f.fresh = f.vetted;
-        if f.vetted { Ok(()) } else { Err(Error::Singular { layer, condition, precision: T::NAME }) }
+        if f.vetted { Ok(()) } else { Err(Error::Singular { layer: at.layer, condition, precision: T::NAME }) }
     }
 
     /// Solves for `self.right` into `r`; returns the relative residual and the norm of the right-hand sides.
     fn substitute(
         &mut self,
-        layer: usize,
-        w: MatRef<'_, T>,
+        slot: usize,
+        w: Weights<'_, T>,
         mut r: MatMut<'_, T>,
         plan: &Plan<'_>,
         scratch: &mut Scratch,
     ) -> Result<(f64, f64)> {
         let (batch, n) = r.shape();
-        let f = self.layers[layer].as_ref().expect("factored before");
-        lu::solve_right(f.lu.view(), &f.pivots, r.rb(), plan, scratch)?;
-        let norm = reduce::dot(&self.right, &self.right, plan.isa)?.sqrt();
-        self.residual.clear();
-        self.residual.extend_from_slice(&self.right);
-        gemm(-T::ONE, r.as_ref(), w, T::ONE, MatMut::new(&mut self.residual, batch, n)?, plan, scratch)?;
-        let rest = reduce::dot(&self.residual, &self.residual, plan.isa)?.sqrt();
-        Ok((if norm == 0.0 { 0.0 } else { rest / norm }, norm))
-    }
-}
-
-impl<T: Real> Inverse<T> for Lu<T> {
-    fn name(&self) -> &'static str {
-        "lu"
+        let f = &self.layers[slot];
+        lu::solve_right(f.view(), &f.pivots, r.rb(), plan, scratch)?;
+        let size = norm(&self.right, plan.isa)?;
+        let start = Start::From(T::ONE, MatRef::new(&self.right, batch, n)?);
+        let rest = room(&mut self.residual, batch * n);
+        w.times(-T::ONE, r.as_ref(), start, MatMut::new(rest, batch, n)?, plan, scratch)?;
+        let rest = norm(rest, plan.isa)?;
+        Ok((if size == 0.0 { 0.0 } else { rest / size }, size))
     }
 
-    fn solve(
+    fn solve_at(
         &mut self,
-        layer: usize,
-        w: MatRef<'_, T>,
+        (slot, layer): (usize, usize),
+        w: Weights<'_, T>,
         mut r: MatMut<'_, T>,
         plan: &Plan<'_>,
         scratch: &mut Scratch,
     ) -> Result<Solve> {
         let (batch, n) = r.shape();
-        w.expect_shape("the weights to be inverted", (n, n))?;
-        self.right.clear();
-        for i in 0..batch {
-            self.right.extend((0..n).map(|j| r.get(i, j)));
-        }
-        let mut made = self.factor(layer, w, plan, scratch)?;
-        let (mut residual, mut norm) = self.substitute(layer, w, r.rb(), plan, scratch)?;
+        w.expect_square(n)?;
+        let at = At { slot, layer, w: w.view() };
+        gather(r.as_ref(), &mut self.right);
+        let mut made = self.factor(at, plan, scratch)?;
+        let (mut residual, mut size) = self.substitute(slot, w, r.rb(), plan, scratch)?;
         if !made && !(residual <= FOREIGN) {
             // Factors of other weights: another network, or one changed without a word.
             self.weights_changed();
-            for i in 0..batch {
-                (0..n).for_each(|j| r.set(i, j, self.right[i * n + j]));
-            }
-            made = self.factor(layer, w, plan, scratch)?;
-            (residual, norm) = self.substitute(layer, w, r.rb(), plan, scratch)?;
+            super::scatter(&self.right, &mut r);
+            made = self.factor(at, plan, scratch)?;
+            (residual, size) = self.substitute(slot, w, r.rb(), plan, scratch)?;
         }
         // ‖e‖‖W‖/‖r‖ is a lower bound of the condition number, and for most right-hand sides not a bad one.
-        self.residual.clear();
-        for i in 0..batch {
-            self.residual.extend((0..n).map(|j| r.get(i, j)));
+        gather(r.as_ref(), &mut self.residual);
+        let growth = norm(&self.residual, plan.isa)? * self.layers[slot].norm / size;
+        if size > 0.0 && size.is_finite() && !(growth * T::UNIT_ROUNDOFF <= SUSPICIOUS) {
+            self.vet(at, plan, scratch)?;
         }
-        let size = reduce::dot(&self.residual, &self.residual, plan.isa)?.sqrt();
-        let growth = size * self.layers[layer].as_ref().map_or(0.0, |f| f.norm) / norm;
-        if norm > 0.0 && norm.is_finite() && !(growth * T::UNIT_ROUNDOFF <= SUSPICIOUS) {
-            self.vet(layer, w, plan, scratch)?;
+        let factoring = if made { super::products(2.0 / 3.0, n, batch) } else { 0.0 };
+        Ok(Solve { residual, sampled: false, products: factoring + 2.0, by: Kind::Lu })
+    }
+
+    /// [`Inverse::solve`] with factors made anew, always vetted, and kept in one place for all layers: for those who seldom need it.
+    pub(super) fn judge(
+        &mut self,
+        layer: usize,
+        w: Weights<'_, T>,
+        r: MatMut<'_, T>,
+        plan: &Plan<'_>,
+        scratch: &mut Scratch,
+    ) -> Result<Solve> {
+        w.expect_square(r.ncols())?;
+        let at = At { slot: 0, layer, w: w.view() };
+        self.weights_changed();
+        self.factor(at, plan, scratch)?;
+        self.vet(at, plan, scratch)?;
+        let solve = self.solve_at((0, layer), w, r, plan, scratch)?;
+        Ok(Solve {
+            products: solve.products + super::products(2.0 / 3.0, w.view().nrows(), self.right.len() / w.view().nrows().max(1)),
+            ..solve
+        })
+    }
+
+    /// Writes W⁻¹ into `m` (n×n), from factors made and vetted as in `judge`. 8/3 n³ flops.
+    pub(super) fn invert(
+        &mut self,
+        layer: usize,
+        w: Weights<'_, T>,
+        mut m: MatMut<'_, T>,
+        plan: &Plan<'_>,
+        scratch: &mut Scratch,
+    ) -> Result<()> {
+        let n = m.nrows();
+        w.expect_square(n)?;
+        let at = At { slot: 0, layer, w: w.view() };
+        self.weights_changed();
+        self.factor(at, plan, scratch)?;
+        self.vet(at, plan, scratch)?;
+        for i in 0..n {
+            (0..n).for_each(|j| m.set(i, j, if i == j { T::ONE } else { T::ZERO }));
         }
-        let factoring = if made { n as f64 / (3.0 * batch.max(1) as f64) } else { 0.0 };
-        Ok(Solve { residual, products: factoring + 2.0 })
+        let f = &self.layers[0];
+        Ok(lu::solve_right(f.view(), &f.pivots, m, plan, scratch)?)
+    }
+}
+
+impl<T: Real> Inverse<T> for Lu<T> {
+    fn name(&self) -> &'static str {
+        Kind::Lu.name()
+    }
+
+    fn solve(
+        &mut self,
+        layer: usize,
+        w: Weights<'_, T>,
+        r: MatMut<'_, T>,
+        plan: &Plan<'_>,
+        scratch: &mut Scratch,
+    ) -> Result<Solve> {
+        self.solve_at((layer, layer), w, r, plan, scratch)
     }
 
     fn weights_changed(&mut self) {
-        for f in self.layers.iter_mut().flatten() {
+        for f in &mut self.layers {
             f.fresh = false;
         }
     }
@@ -206,8 +228,10 @@ impl<T: Real> Inverse<T> for Lu<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Matrix;
     use crate::init::{self, Init};
     use crate::rng::Rng;
+    use gaitprop_kernels::gemm;
 
     #[test]
     fn solves_and_says_how_well() {
@@ -218,16 +242,16 @@ mod tests {
         let mut lu = Lu::<f32>::new();
         let mut x = Matrix::<f32>::from_vec(3, n, (0..3 * n).map(|i| (i as f32).sin()).collect()).unwrap();
         let want = x.clone();
-        let first = lu.solve(0, w.view(), x.view_mut(), &plan, &mut scratch).unwrap();
+        let first = lu.solve(0, w.view().into(), x.view_mut(), &plan, &mut scratch).unwrap();
         assert!(first.residual > 0.0 && first.residual < 1e-4, "{first:?}");
         let mut back = Matrix::<f32>::zeros(3, n);
         gemm(1.0, x.view(), w.view(), 0.0, back.view_mut(), &plan, &mut scratch).unwrap();
         assert!(back.data().iter().zip(want.data()).all(|(a, b)| (a - b).abs() < 1e-3));
         // Fresh factors are used again and cost nothing more.
-        let again = lu.solve(0, w.view(), x.view_mut(), &plan, &mut scratch).unwrap();
+        let again = lu.solve(0, w.view().into(), x.view_mut(), &plan, &mut scratch).unwrap();
         assert!(again.products < first.products);
         lu.weights_changed();
-        let anew = lu.solve(0, w.view(), x.view_mut(), &plan, &mut scratch).unwrap();
+        let anew = lu.solve(0, w.view().into(), x.view_mut(), &plan, &mut scratch).unwrap();
         assert_eq!(anew.products, first.products);
     }
 
@@ -240,7 +264,7 @@ mod tests {
             let mut w = Matrix::<f64>::zeros(5, 5);
             (0..5).for_each(|i| w.data_mut()[6 * i] = factor);
             let mut r = Matrix::from_vec(1, 5, vec![1.0; 5]).unwrap();
-            let solve = lu.solve(0, w.view(), r.view_mut(), &plan, &mut scratch).unwrap();
+            let solve = lu.solve(0, w.view().into(), r.view_mut(), &plan, &mut scratch).unwrap();
             assert_eq!((r.data(), solve.residual), (&[1.0 / factor; 5][..], 0.0));
         }
     }
@@ -258,7 +282,7 @@ mod tests {
         let mut lu = Lu::<f32>::new();
         for _ in 0..2 {
             let mut r = Matrix::from_vec(1, n, vec![1.0; n]).unwrap();
-            let error = lu.solve(3, w.view(), r.view_mut(), &plan, &mut scratch).unwrap_err();
+            let error = lu.solve(3, w.view().into(), r.view_mut(), &plan, &mut scratch).unwrap_err();
             assert!(matches!(error, Error::Singular { layer: 3, condition, .. } if condition > 1e18), "{error}");
         }
     }
@@ -273,7 +297,7 @@ mod tests {
             w.data_mut()[..n].iter_mut().for_each(|x| *x *= small);
             let w = Matrix::from_vec(n, n, w.data().iter().map(|&x| T::from_f64(x)).collect()).unwrap();
             let mut r = Matrix::<T>::from_vec(1, n, vec![T::ONE; n]).unwrap();
-            Lu::new().solve(7, w.view(), r.view_mut(), &plan, &mut Scratch::new())
+            Lu::new().solve(7, w.view().into(), r.view_mut(), &plan, &mut Scratch::new())
         }
         assert!(condition::<f32>(1e-4).is_ok());
         assert!(condition::<f64>(1e-9).is_ok());

@@ -1,0 +1,158 @@
+//! The cheapest of the strategies, found for each layer by what they have cost.
+
+use super::conjugate::{ConjugateGradient, Outcome};
+use super::gram::Gram;
+use super::lu::Lu;
+use super::stale::StaleInverse;
+use super::{Inverse, Kind, Solve, Tuning, Weights};
+use crate::Result;
+use gaitprop_kernels::{MatMut, Plan, Real, Scratch};
+
+/// Chooses for each layer, at each solve, what is expected to cost the fewest products:
+///
+/// * [`ConjugateGradient`] with at most (C_LU + 1)/2 iterations, which is what a solve by LU costs ([`super::Costs::lu_solve`]);
+/// * [`StaleInverse`], unless its contraction exceeds 0.6 within three changes, or its mean cost, refreshes included, that of factors;
+/// * factors each step: [`Lu`], or [`Gram`] where the caller has W Wᵀ and it is cheaper.
+///
+/// Expectations begin with whether a regulariser is on, and follow what is observed. What failed is tried again every 64 solves. Decisions
+/// depend on shapes, on costs in [`Tuning`] and on computed numbers, so a run takes the same ones everywhere.
+#[derive(Debug)]
+pub struct Auto<T> {
+    tuning: Tuning,
+    layers: Vec<Layer>,
+    cg: ConjugateGradient<T>,
+    stale: StaleInverse<T>,
+    gram: Gram<T>,
+    lu: Lu<T>,
+}
+
+/// What is known of a layer.
+#[derive(Clone, Copy, Debug)]
+struct Layer {
+    n: usize,
+    /// Products that a solve is expected to cost; infinite for what has failed.
+    cg: f64,
+    stale: f64,
+    /// Whether Gram has not failed.
+    gram: bool,
+    /// Products and solves of the stale inverse since it was last taken up.
+    spent: (f64, u32),
+    /// Solves until what is not in use is tried again.
+    patience: u32,
+}
+
+/// Solves after which what has failed, or was not in use, is tried again.
+const AGAIN: u32 = 64;
+/// Solves over which a stale inverse is judged by its mean: enough for its first refresh to be spread over.
+const TRIAL: u32 = 16;
+/// Products that conjugate gradients may be expected to cost with a regulariser (condition 1.1), and without (condition 2.5).
+const CG: (f64, f64) = (3.0, 11.0);
+/// Products that a stale inverse may be expected to cost.
+const STALE: f64 = 4.5;
+/// A contraction, three changes after a refresh, at which a stale inverse is hopeless.
+const HOPELESS: f64 = 0.6;
+
+impl<T: Real> Auto<T> {
+    /// # Errors
+    /// [`crate::Error::Setting`] for an impossible tolerance.
+    pub fn new(tuning: Tuning) -> Result<Self> {
+        Ok(Self {
+            layers: Vec::new(),
+            cg: ConjugateGradient::new(tuning)?,
+            stale: StaleInverse::new(tuning)?,
+            gram: Gram::new(tuning)?,
+            lu: Lu::new(),
+            tuning,
+        })
+    }
+
+    /// What a layer of n units begins with.
+    fn prior(&self, n: usize) -> Layer {
+        let cg = if self.tuning.regularized { CG.0 } else { CG.1 };
+        Layer { n, cg, stale: STALE, gram: true, spent: (0.0, 0), patience: AGAIN }
+    }
+}
+
+impl<T: Real> Inverse<T> for Auto<T> {
+    fn name(&self) -> &'static str {
+        Kind::Auto.name()
+    }
+
+    fn solve(
+        &mut self,
+        layer: usize,
+        w: Weights<'_, T>,
+        mut r: MatMut<'_, T>,
+        plan: &Plan<'_>,
+        scratch: &mut Scratch,
+    ) -> Result<Solve> {
+        let (batch, n) = r.shape();
+        w.expect_square(n)?;
+        for l in self.layers.len()..=layer {
+            self.layers.push(Layer { n: 0, ..self.prior(l) });
+        }
+        if self.layers[layer].n != n {
+            self.layers[layer] = self.prior(n);
+        }
+        let costs = self.tuning.costs;
+        let by_lu = costs.lu_solve(n, batch);
+        let by_gram = if w.gram().is_some() && self.layers[layer].gram { costs.gram_solve(n, batch) } else { f64::INFINITY };
+        let direct = by_lu.min(by_gram);
+        let most = ((by_lu + 1.0) / 2.0) as usize;
+        let known = &mut self.layers[layer];
+        known.patience = known.patience.saturating_sub(1);
+        let again = known.patience == 0;
+        if again {
+            known.patience = AGAIN;
+        }
+
+        let mut spent = 0.0;
+        // Whatever else is in use: this costs no more than LU, and seldom all of it.
+        if most >= 2 && (again || known.cg <= known.stale.min(direct)) {
+            match self.cg.attempt(layer, w, &mut r, most, plan, scratch)? {
+                Outcome::Done(solve) => {
+                    known.cg = solve.products;
+                    return Ok(solve);
+                }
+                Outcome::Slow(products) => {
+                    known.cg = f64::INFINITY;
+                    spent += products;
+                }
+            }
+        }
+        if again && known.stale.is_infinite() {
+            (known.stale, known.spent) = (STALE, (0.0, 0));
+        }
+        if known.stale < direct {
+            let solve = self.stale.attempt(layer, w, &mut r, plan, scratch)?;
+            known.spent = (known.spent.0 + solve.products, known.spent.1 + 1);
+            let (products, solves) = known.spent;
+            if solves >= TRIAL {
+                known.stale = products / f64::from(solves);
+                // Later solves count for more: half of the past is forgotten.
+                if solves >= 4 * TRIAL {
+                    known.spent = (products / 2.0, solves / 2);
+                }
+            }
+            if solve.by != Kind::Stale || self.stale.outlook(layer) > HOPELESS || !(known.stale < direct) {
+                known.stale = f64::INFINITY;
+            }
+            return Ok(Solve { products: spent + solve.products, ..solve });
+        }
+        let solve = if by_gram < by_lu {
+            let solve = self.gram.solve(layer, w, r, plan, scratch)?;
+            known.gram = solve.by == Kind::Gram;
+            solve
+        } else {
+            self.lu.solve(layer, w, r, plan, scratch)?
+        };
+        Ok(Solve { products: spent + solve.products, ..solve })
+    }
+
+    fn weights_changed(&mut self) {
+        self.cg.weights_changed();
+        self.stale.weights_changed();
+        self.gram.weights_changed();
+        self.lu.weights_changed();
+    }
+}

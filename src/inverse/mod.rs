@@ -1,0 +1,398 @@
+//! Sending a batch through the inverse of a layer's weights: `e W = r`, by a strategy that the step takes as a value.
+//!
+//! | strategy | keeps | products of the size of the forward pass, n = 784, batch 60 |
+//! |---|---|---|
+//! | [`Lu`] | the factors of W, made anew each step | n/(3·batch) + 2 = 6.4: the exact reference |
+//! | [`StaleInverse`] | M ≈ W⁻¹ from an earlier step | 1 and 2 a correction, and a refresh now and then |
+//! | [`ConjugateGradient`] | nothing of W | 2k − 1 for k iterations: 3 near orthogonality |
+//! | [`Gram`] | the Cholesky factor of W Wᵀ | n/(6·batch) + 3, and n/(2·batch) if nobody has computed W Wᵀ |
+//! | [`Transpose`] | nothing | 2, for orthogonal W alone |
+//! | [`Auto`] | what it chooses | chooses for each layer |
+//!
+//! Lu and Gram are direct. The others stop when the error that is left is small relative to the solution. What they look at is
+//! the next CORRECTION, not the residual: with an ill-conditioned W a small residual r − e W says little about e. All decisions rest on
+//! numbers from kernels that give the same bits everywhere, and on shapes, never on time: the same run takes the same decisions on any machine.
+
+mod auto;
+mod conjugate;
+mod gram;
+mod lu;
+mod sketch;
+mod stale;
+mod transpose;
+
+use crate::names::names;
+use crate::{Error, Result};
+use gaitprop_kernels::{
+    Backend, Error as KernelError, Finish, Isa, MatMut, MatRef, PackedRhs, Panels, Plan, Real, Scratch, Start, gemm, gemm_with,
+    reduce,
+};
+
+pub use auto::Auto;
+pub use conjugate::ConjugateGradient;
+pub use gram::Gram;
+pub use lu::Lu;
+pub use stale::StaleInverse;
+pub use transpose::Transpose;
+
+/// The strategies by name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// [`Lu`].
+    #[default]
+    Lu,
+    /// [`StaleInverse`].
+    Stale,
+    /// [`ConjugateGradient`].
+    Cg,
+    /// [`Gram`].
+    Gram,
+    /// [`Transpose`].
+    Transpose,
+    /// [`Auto`].
+    Auto,
+}
+
+names!(
+    Kind,
+    "way through inverses",
+    Lu = "lu",
+    Stale = "stale",
+    Cg = "cg",
+    Gram = "gram",
+    Transpose = "transpose",
+    Auto = "auto"
+);
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 6] = [Self::Lu, Self::Stale, Self::Cg, Self::Gram, Self::Transpose, Self::Auto];
+
+    /// The strategy itself.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for an impossible tolerance.
+    pub fn build<T: Real>(self, with: Tuning) -> Result<Box<dyn Inverse<T>>> {
+        with.check()?;
+        Ok(match self {
+            Self::Lu => Box::new(Lu::new()),
+            Self::Stale => Box::new(StaleInverse::new(with)?),
+            Self::Cg => Box::new(ConjugateGradient::new(with)?),
+            Self::Gram => Box::new(Gram::new(with)?),
+            Self::Transpose => Box::new(Transpose::new(with)?),
+            Self::Auto => Box::new(Auto::new(with)?),
+        })
+    }
+}
+
+/// What strategies go by, a value that the caller passes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Tuning {
+    /// Error ‖e − r W⁻¹‖ / ‖e‖ at which iterations stop. At 1e-2 learning curves are those of the exact solve to the noise of f32.
+    pub tolerance: f64,
+    /// Whether a regulariser keeps W near orthogonal: what [`Auto`] expects before it has seen anything.
+    pub regularized: bool,
+    /// Combinations of rows on which stopping is decided; 0 looks at all rows, at the price of whole products.
+    pub probes: usize,
+    /// What the work of the strategies costs.
+    pub costs: Costs,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self { tolerance: 1e-3, regularized: true, probes: sketch::PROBES, costs: Costs::default() }
+    }
+}
+
+impl Tuning {
+    /// The default with another tolerance.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] unless the tolerance lies between 0 and 1, both excluded.
+    pub fn new(tolerance: f64) -> Result<Self> {
+        let tuning = Self { tolerance, ..Self::default() };
+        tuning.check().map(|()| tuning)
+    }
+
+    fn check(&self) -> Result<()> {
+        let t = self.tolerance;
+        if t > 0.0 && t < 1.0 {
+            return Ok(());
+        }
+        Err(Error::Setting(format!("tolerance is {t}, but must lie between 0 and 1, both excluded (0.001 is usual)")))
+    }
+}
+
+/// Time of the work behind a strategy, per flop, in units of the time per flop of a product of the size of the forward pass (batch 60).
+///
+/// They decide what [`Auto`] chooses and when [`StaleInverse`] refreshes, never what a solution is; a run keeps its bits only with the same
+/// ones. That is why they are constants from a record and not measured anew: `benches/record/inverse.md`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Costs {
+    /// LU factorisation, ⅔n³ flops.
+    pub lu: f64,
+    /// Cholesky factorisation, ⅓n³ flops.
+    pub cholesky: f64,
+    /// Triangular solves with a batch, 2·batch·n² flops for a pair.
+    pub substitution: f64,
+    /// Products of n×n matrices and triangular solves with n right-hand sides.
+    pub cubic: f64,
+}
+
+impl Default for Costs {
+    fn default() -> Self {
+        Self { lu: 1.6, cholesky: 1.6, substitution: 1.5, cubic: 1.0 }
+    }
+}
+
+impl Costs {
+    /// C_LU: a solve by LU with fresh factors, residual included, in products.
+    pub fn lu_solve(&self, n: usize, batch: usize) -> f64 {
+        self.lu * products(2.0 / 3.0, n, batch) + self.substitution + 1.0
+    }
+    /// A solve by Cholesky of a Gram matrix that is there already, in products.
+    pub fn gram_solve(&self, n: usize, batch: usize) -> f64 {
+        self.cholesky * products(1.0 / 3.0, n, batch) + self.substitution + 2.0
+    }
+    /// A step of Newton and Schulz from M, in products.
+    pub fn newton_schulz(&self, n: usize, batch: usize) -> f64 {
+        self.cubic * products(4.0, n, batch)
+    }
+    /// W⁻¹ by LU, in products.
+    pub fn lu_inverse(&self, n: usize, batch: usize) -> f64 {
+        self.lu * products(2.0 / 3.0, n, batch) + self.cubic * products(2.0, n, batch)
+    }
+}
+
+/// `flops`·n³ in products of the size of the forward pass.
+fn products(flops: f64, n: usize, batch: usize) -> f64 {
+    flops * n as f64 / (2.0 * batch.max(1) as f64)
+}
+
+/// What a solve reached and what it cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Solve {
+    /// ‖r − e W‖ / ‖r‖ (Frobenius over the batch): the relative residual.
+    pub residual: f64,
+    /// Whether `residual` was measured on random combinations of the rows instead of all rows: then it is off by a third, seldom more.
+    pub sampled: bool,
+    /// Cost in products of the size of the forward pass (2·batch·n² flops), all attempts included.
+    pub products: f64,
+    /// Who found the solution; never [`Kind::Auto`].
+    pub by: Kind,
+}
+
+/// Several solves: the worst residual, all of the cost, and who found how many.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Solves {
+    /// The worst ‖r − e W‖ / ‖r‖.
+    pub residual: f64,
+    /// The total cost, in products of the size of the forward pass.
+    pub products: f64,
+    counts: [u64; Kind::ALL.len()],
+}
+
+impl Solves {
+    /// One more.
+    pub fn add(&mut self, solve: Solve) {
+        let one = Self { residual: solve.residual, products: solve.products, ..Self::default() };
+        self.merge(&one);
+        self.counts[solve.by as usize] += 1;
+    }
+
+    /// Those of another step or layer.
+    pub fn merge(&mut self, other: &Self) {
+        // `max` would hide a NaN.
+        if !(other.residual <= self.residual) {
+            self.residual = other.residual;
+        }
+        self.products += other.products;
+        self.counts.iter_mut().zip(other.counts).for_each(|(a, b)| *a += b);
+    }
+
+    /// How many solutions a strategy found.
+    pub fn by(&self, kind: Kind) -> u64 {
+        self.counts[kind as usize]
+    }
+}
+
+/// The weights of a layer (n×n), with what the caller has already made of them.
+#[derive(Clone, Copy)]
+pub struct Weights<'a, T> {
+    w: MatRef<'a, T>,
+    packed: Option<&'a PackedRhs<T>>,
+    gram: Option<MatRef<'a, T>>,
+}
+
+impl<'a, T: Real> From<MatRef<'a, T>> for Weights<'a, T> {
+    fn from(w: MatRef<'a, T>) -> Self {
+        Self { w, packed: None, gram: None }
+    }
+}
+
+impl<'a, T: Real> Weights<'a, T> {
+    /// The same with `packed`, which must hold these weights as they are now: products use whichever orientation is there. Bits do not change.
+    ///
+    /// # Errors
+    /// A shape error if a matrix of another shape was packed.
+    pub fn with_packed(self, packed: Option<&'a PackedRhs<T>>) -> Result<Self> {
+        match packed.map(PackedRhs::shape) {
+            Some(found) if found != self.w.shape() => {
+                Err(KernelError::Shape { what: "the packed weights", expected: self.w.shape(), found }.into())
+            }
+            _ => Ok(Self { packed, ..self }),
+        }
+    }
+
+    /// The same with W Wᵀ, of which the lower triangle and the diagonal will be read.
+    ///
+    /// # Errors
+    /// A shape error.
+    pub fn with_gram(self, gram: Option<MatRef<'a, T>>) -> Result<Self> {
+        if let Some(gram) = gram {
+            gram.expect_shape("W Wᵀ", (self.w.nrows(), self.w.nrows()))?;
+        }
+        Ok(Self { gram, ..self })
+    }
+
+    /// W.
+    pub fn view(&self) -> MatRef<'a, T> {
+        self.w
+    }
+    /// W Wᵀ, if the caller has it.
+    pub fn gram(&self) -> Option<MatRef<'a, T>> {
+        self.gram
+    }
+
+    /// `out ← start + α·x·W`, as [`gemm_with`] has it.
+    ///
+    /// # Errors
+    /// A shape error; [`KernelError::Packed`] if the weights were packed for another instruction set; out of memory.
+    pub fn times(
+        &self,
+        alpha: T,
+        x: MatRef<'_, T>,
+        start: Start<'_, T>,
+        out: MatMut<'_, T>,
+        plan: &Plan<'_>,
+        scratch: &mut Scratch,
+    ) -> Result<()> {
+        let panels = self.packed.and_then(|packed| packed.plain().ok());
+        product(alpha, x, panels, self.w, start, out, plan, scratch)
+    }
+
+    /// `out ← start + α·x·Wᵀ`.
+    ///
+    /// # Errors
+    /// As [`Weights::times`].
+    pub fn times_t(
+        &self,
+        alpha: T,
+        x: MatRef<'_, T>,
+        start: Start<'_, T>,
+        out: MatMut<'_, T>,
+        plan: &Plan<'_>,
+        scratch: &mut Scratch,
+    ) -> Result<()> {
+        let panels = self.packed.and_then(|packed| packed.transposed().ok());
+        product(alpha, x, panels, self.w.t(), start, out, plan, scratch)
+    }
+
+    /// Refuses weights that are not n×n.
+    fn expect_square(&self, n: usize) -> Result<()> {
+        Ok(self.w.expect_shape("the weights to be inverted", (n, n))?)
+    }
+}
+
+/// `out ← start + α·x·B`, with B packed if it is; a plan's other backend gets what it can do.
+#[allow(clippy::too_many_arguments)]
+fn product<T: Real>(
+    alpha: T,
+    x: MatRef<'_, T>,
+    panels: Option<Panels<'_, T>>,
+    b: MatRef<'_, T>,
+    start: Start<'_, T>,
+    mut out: MatMut<'_, T>,
+    plan: &Plan<'_>,
+    scratch: &mut Scratch,
+) -> Result<()> {
+    if let Some(panels) = panels {
+        gemm_with(alpha, x, panels, start, out, Finish::Store, plan, scratch)?;
+        return Ok(());
+    }
+    match (plan.backend, start) {
+        (Backend::Native, _) => gemm_with(alpha, x, b, start, out, Finish::Store, plan, scratch).map(|_| ())?,
+        (_, Start::Zero) => gemm(alpha, x, b, T::ZERO, out, plan, scratch)?,
+        (_, Start::C(beta)) => gemm(alpha, x, b, beta, out, plan, scratch)?,
+        (_, Start::From(beta, from)) => {
+            from.expect_shape("the start of a product", out.shape())?;
+            for i in 0..out.nrows() {
+                (0..out.ncols()).for_each(|j| out.set(i, j, from.get(i, j)));
+            }
+            gemm(alpha, x, b, beta, out, plan, scratch)?;
+        }
+        _ => gemm_with(alpha, x, b, start, out, Finish::Store, plan, scratch).map(|_| ())?,
+    }
+    Ok(())
+}
+
+/// A way of solving `e W = r` for a batch of rows.
+pub trait Inverse<T: Real>: Send {
+    /// Its name in metrics.
+    fn name(&self) -> &'static str;
+
+    /// Replaces `r` (batch × n) by `r W⁻¹`, where `w` (n×n) is the weights of layer `layer`.
+    ///
+    /// After the first call at given shapes nothing is allocated.
+    ///
+    /// # Errors
+    /// [`Error::Singular`] with the layer and a condition estimate; [`Error::NotOrthogonal`] from [`Transpose`]; a shape error; out of
+    /// memory. The parameters of the network are not touched; `r` is then unspecified.
+    fn solve(
+        &mut self,
+        layer: usize,
+        w: Weights<'_, T>,
+        r: MatMut<'_, T>,
+        plan: &Plan<'_>,
+        scratch: &mut Scratch,
+    ) -> Result<Solve>;
+
+    /// Says that the weights of every layer have changed.
+    fn weights_changed(&mut self);
+}
+
+/// Copies rows side by side.
+fn gather<T: Real>(from: MatRef<'_, T>, to: &mut Vec<T>) {
+    let n = from.ncols();
+    to.clear();
+    for i in 0..from.nrows() {
+        match from.row(i) {
+            Some(row) => to.extend_from_slice(row),
+            None => to.extend((0..n).map(|j| from.get(i, j))),
+        }
+    }
+}
+
+/// Copies rows that lie side by side to where they belong.
+fn scatter<T: Real>(from: &[T], to: &mut MatMut<'_, T>) {
+    let n = to.ncols();
+    for (i, row) in from.chunks_exact(n.max(1)).take(to.nrows()).enumerate() {
+        match to.row_mut(i) {
+            Some(to) => to.copy_from_slice(row),
+            None => row.iter().enumerate().for_each(|(j, &v)| to.set(i, j, v)),
+        }
+    }
+}
+
+/// The first `len` elements, of which memory is made if there are fewer; what is in them is unspecified.
+fn room<T: Real>(memory: &mut Vec<T>, len: usize) -> &mut [T] {
+    if memory.len() < len {
+        memory.resize(len, T::ZERO);
+    }
+    &mut memory[..len]
+}
+
+/// The Euclidean norm of all elements.
+fn norm<T: Real>(x: &[T], isa: Isa) -> Result<f64> {
+    Ok(reduce::dot(x, x, isa)?.sqrt())
+}

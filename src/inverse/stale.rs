@@ -1,0 +1,295 @@
+//! An inverse from an earlier step, corrected until the error that is left is small.
+//!
+//! ```text
+//! e = r M;  repeat: ρ = r − e W;  δ = ρ M;  e += δ            error: e* F, e* F², …   with F = I − W M
+//! ```
+//!
+//! The next correction is the error times I − F: where M contracts, `‖δ‖ / (1 − ‖F‖)` bounds the error however ill-conditioned W is, which the residual does
+//! not. Only the last correction, the one that is not made, need not be known of each row: random combinations of rows will do ([`super::sketch`]).
+
+use super::lu::Lu;
+use super::sketch::Sketch;
+use super::{Inverse, Kind, Solve, Tuning, Weights, gather, norm, room, scatter};
+use crate::Result;
+use gaitprop_kernels::{MatMut, MatRef, Plan, Real, Scratch, Start, gemm};
+
+/// A stale inverse of each layer's weights: 1 product, 2 a correction, and a quarter for looking at what is left.
+///
+/// M is refreshed when it no longer contracts, and when what it has cost beyond the price of a young one exceeds the price of a refresh: by a step of
+/// Newton and Schulz, `M ← M + (I − M W) M`, if it is near enough, else by LU. Singular weights are found by LU, to which a solve falls back when nothing
+/// contracts.
+///
+/// Memory: n² a layer, and 3 n² for all together.
+#[derive(Debug)]
+pub struct StaleInverse<T> {
+    tuning: Tuning,
+    layers: Vec<Kept<T>>,
+    judge: Lu<T>,
+    sketch: Sketch<T>,
+    right: Vec<T>,
+    solution: Vec<T>,
+    rest: Vec<T>,
+    step: Vec<T>,
+    /// I − M W, and a copy of M: Newton and Schulz.
+    defect: Vec<T>,
+    copy: Vec<T>,
+    refreshes: [u64; 2],
+}
+
+/// One layer's inverse and what is known of it.
+#[derive(Debug, Default)]
+struct Kept<T> {
+    n: usize,
+    m: Vec<T>,
+    valid: bool,
+    /// Changes of the weights since it was made.
+    age: u32,
+    /// Its contraction when it was made, and what each change since then has added, as last seen.
+    floor: f64,
+    rate: f64,
+    /// What solves have cost since it was made, beyond what the first after a change did.
+    extra: f64,
+    /// Products of a solve with it when it was young.
+    young: f64,
+}
+
+/// A contraction from which iterations are no longer worth while.
+const SLOW: f64 = 0.6;
+/// A contraction at which a step of Newton and Schulz, which squares it, makes M young again.
+const NEAR: f64 = 0.15;
+/// Corrections, at most: 0.6^12 is 2e-3.
+const MOST: usize = 12;
+
+/// How an attempt with an inverse as it is ended.
+enum Outcome {
+    /// And the contraction of the first correction.
+    Done(Solve, f64),
+    /// After so many products.
+    Slow(f64),
+}
+
+impl<T: Real> Kept<T> {
+    fn view(&self) -> MatRef<'_, T> {
+        MatRef::new(&self.m[..self.n * self.n], self.n, self.n).expect("n × n elements, made with the layer")
+    }
+
+    /// The contraction that the next solve may expect: errors of M grow by as much each change.
+    fn expected(&self) -> f64 {
+        self.floor + self.rate * f64::from(self.age)
+    }
+
+    fn learn(&mut self, contraction: f64) {
+        if self.age > 0 {
+            self.rate = (contraction - self.floor).max(0.0) / f64::from(self.age);
+        }
+    }
+}
+
+impl<T: Real> StaleInverse<T> {
+    /// # Errors
+    /// [`crate::Error::Setting`] for an impossible tolerance.
+    pub fn new(tuning: Tuning) -> Result<Self> {
+        tuning.check()?;
+        Ok(Self {
+            tuning,
+            layers: Vec::new(),
+            judge: Lu::new(),
+            sketch: Sketch::default(),
+            right: Vec::new(),
+            solution: Vec::new(),
+            rest: Vec::new(),
+            step: Vec::new(),
+            defect: Vec::new(),
+            copy: Vec::new(),
+            refreshes: [0; 2],
+        })
+    }
+
+    /// How often an inverse was made anew: by LU, and by Newton and Schulz.
+    pub fn refreshes(&self) -> (u64, u64) {
+        (self.refreshes[0], self.refreshes[1])
+    }
+
+    /// The contraction that may be expected of a layer's inverse three changes after a refresh.
+    pub(super) fn outlook(&self, layer: usize) -> f64 {
+        self.layers.get(layer).map_or(0.0, |kept| 3.0 * kept.rate)
+    }
+
+    /// Makes M anew: by Newton and Schulz if `near`. Returns the price.
+    fn refresh(
+        &mut self,
+        layer: usize,
+        near: bool,
+        w: Weights<'_, T>,
+        batch: usize,
+        plan: &Plan<'_>,
+        scratch: &mut Scratch,
+    ) -> Result<f64> {
+        let kept = &mut self.layers[layer];
+        let n = kept.n;
+        let contraction = kept.expected();
+        kept.valid = false;
+        let price = if near {
+            let defect = room(&mut self.defect, n * n);
+            defect.fill(T::ZERO);
+            defect.iter_mut().step_by(n + 1).for_each(|d| *d = T::ONE);
+            w.times(-T::ONE, kept.view(), Start::C(T::ONE), MatMut::new(defect, n, n)?, plan, scratch)?;
+            gather(kept.view(), &mut self.copy);
+            let (defect, copy) = (MatRef::new(defect, n, n)?, MatRef::new(&self.copy, n, n)?);
+            gemm(T::ONE, defect, copy, T::ONE, MatMut::new(&mut kept.m[..n * n], n, n)?, plan, scratch)?;
+            kept.floor = contraction * contraction;
+            self.tuning.costs.newton_schulz(n, batch)
+        } else {
+            self.judge.invert(layer, w, MatMut::new(&mut kept.m[..n * n], n, n)?, plan, scratch)?;
+            kept.floor = 0.0;
+            self.tuning.costs.lu_inverse(n, batch)
+        };
+        self.refreshes[usize::from(near)] += 1;
+        (kept.valid, kept.age, kept.extra, kept.young) = (true, 0, 0.0, 0.0);
+        Ok(price)
+    }
+
+    /// `self.solution` = `self.right` W⁻¹ to the tolerance, with M as it is.
+    fn correct(
+        &mut self,
+        layer: usize,
+        w: Weights<'_, T>,
+        batch: usize,
+        plan: &Plan<'_>,
+        scratch: &mut Scratch,
+    ) -> Result<Outcome> {
+        let (n, isa, tolerance) = (w.view().nrows(), plan.isa, self.tuning.tolerance);
+        let kept = &self.layers[layer];
+        let (m, len) = (MatRef::new(&kept.m[..n * n], n, n)?, batch * n);
+        self.sketch.draw(&self.right, n, self.tuning.probes, plan, scratch)?;
+        let right = MatRef::new(&self.right[..len], batch, n)?;
+        let solution = room(&mut self.solution, len);
+        gemm(T::ONE, right, m, T::ZERO, MatMut::new(solution, batch, n)?, plan, scratch)?;
+        let mut products = 1.0;
+        // The sizes of the last correction (of the solution, before there was one) and, as it is expected, of the next.
+        let mut last = norm(solution, isa)?;
+        let size = last;
+        let mut next = size * kept.expected();
+        let mut first = 0.0;
+        for made in 0.. {
+            // Not looked at where it would be in vain.
+            if self.sketch.caution() * next <= tolerance * size || made == MOST {
+                let (rest, right) = self.sketch.residual(solution, w, plan, scratch)?;
+                let (step, whole) = self.sketch.correction(m, plan, scratch)?;
+                products += 2.0 * self.sketch.price();
+                next = step / whole * size;
+                let contraction = next / last;
+                if !(contraction < SLOW) {
+                    return Ok(Outcome::Slow(products));
+                }
+                first = if made == 0 { contraction } else { first };
+                if self.sketch.caution() * next / (1.0 - contraction) <= tolerance * size {
+                    let residual = rest / right;
+                    let solve = Solve { residual, sampled: !self.sketch.exact(), products, by: Kind::Stale };
+                    return Ok(Outcome::Done(solve, first));
+                }
+            }
+            if made == MOST {
+                break;
+            }
+            let (rest, step) = (room(&mut self.rest, len), room(&mut self.step, len));
+            let e = MatRef::new(solution, batch, n)?;
+            w.times(-T::ONE, e, Start::From(T::ONE, right), MatMut::new(rest, batch, n)?, plan, scratch)?;
+            gemm(T::ONE, MatRef::new(rest, batch, n)?, m, T::ZERO, MatMut::new(step, batch, n)?, plan, scratch)?;
+            products += 2.0;
+            let now = norm(step, isa)?;
+            let contraction = now / last;
+            if !(contraction < SLOW) {
+                return Ok(Outcome::Slow(products));
+            }
+            first = if made == 0 { contraction } else { first };
+            solution.iter_mut().zip(step.iter()).for_each(|(e, d)| *e += *d);
+            (last, next) = (now, now * contraction);
+        }
+        Ok(Outcome::Slow(products))
+    }
+
+    pub(super) fn attempt(
+        &mut self,
+        layer: usize,
+        w: Weights<'_, T>,
+        r: &mut MatMut<'_, T>,
+        plan: &Plan<'_>,
+        scratch: &mut Scratch,
+    ) -> Result<Solve> {
+        let (batch, n) = r.shape();
+        w.expect_square(n)?;
+        gather(r.as_ref(), &mut self.right);
+        let size = norm(&self.right, plan.isa)?;
+        if size == 0.0 {
+            return Ok(Solve { by: Kind::Stale, ..Solve::default() });
+        }
+        if !size.is_finite() {
+            return self.judge.judge(layer, w, r.rb(), plan, scratch);
+        }
+        if self.layers.len() <= layer {
+            self.layers.resize_with(layer + 1, Kept::default);
+        }
+        let kept = &mut self.layers[layer];
+        if kept.n != n {
+            (kept.n, kept.valid, kept.rate) = (n, false, 1.0);
+            room(&mut kept.m, n * n);
+        }
+        let near = kept.expected() <= NEAR;
+        let costs = self.tuning.costs;
+        let price = if near { costs.newton_schulz(n, batch) } else { costs.lu_inverse(n, batch) };
+        let (mut spent, mut renewed) = (0.0, !kept.valid);
+        if renewed {
+            spent += self.refresh(layer, false, w, batch, plan, scratch)?;
+        } else if kept.age > 0 && kept.extra > price {
+            spent += self.refresh(layer, near, w, batch, plan, scratch)?;
+        }
+        loop {
+            match self.correct(layer, w, batch, plan, scratch)? {
+                Outcome::Done(solve, contraction) => {
+                    scatter(&self.solution[..batch * n], r);
+                    let kept = &mut self.layers[layer];
+                    kept.learn(contraction);
+                    if kept.age <= 1 {
+                        kept.young = solve.products;
+                    }
+                    kept.extra += (solve.products - kept.young).max(0.0);
+                    return Ok(Solve { products: spent + solve.products, ..solve });
+                }
+                Outcome::Slow(products) if renewed => {
+                    // An inverse of these very weights that does not contract: LU decides whether they have one at all.
+                    self.layers[layer].valid = false;
+                    let solve = self.judge.judge(layer, w, r.rb(), plan, scratch)?;
+                    return Ok(Solve { products: spent + products + solve.products, ..solve });
+                }
+                Outcome::Slow(products) => {
+                    spent += products + self.refresh(layer, false, w, batch, plan, scratch)?;
+                    renewed = true;
+                }
+            }
+        }
+    }
+}
+
+impl<T: Real> Inverse<T> for StaleInverse<T> {
+    fn name(&self) -> &'static str {
+        Kind::Stale.name()
+    }
+
+    fn solve(
+        &mut self,
+        layer: usize,
+        w: Weights<'_, T>,
+        mut r: MatMut<'_, T>,
+        plan: &Plan<'_>,
+        scratch: &mut Scratch,
+    ) -> Result<Solve> {
+        self.attempt(layer, w, &mut r, plan, scratch)
+    }
+
+    fn weights_changed(&mut self) {
+        for kept in &mut self.layers {
+            kept.age = kept.age.saturating_add(1);
+        }
+    }
+}

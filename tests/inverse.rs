@@ -1,0 +1,673 @@
+//! Every way through an inverse against the exact one: solutions, residuals, refusals, cost, and the same bits everywhere.
+#![allow(missing_docs)]
+
+mod support;
+
+use gaitprop::init::{self, Init};
+use gaitprop::inverse::{Inverse, Kind, Lu, Solve, StaleInverse, Tuning, Weights};
+use gaitprop::kernels::{Error as KernelError, Isa, MatMut, Orientation, PackedRhs, Par, Plan, Real, Scratch, Start, Team, gemm};
+use gaitprop::rng::Rng;
+use gaitprop::{Error, Matrix, Result};
+use proptest::prelude::*;
+use support::*;
+
+/// U diag(σ) Vᵀ with U and V Haar-orthogonal and σ from 1 down to 1/condition, geometrically.
+fn conditioned(n: usize, condition: f64, seed: u64) -> Matrix<f64> {
+    let plan = Plan::new();
+    let [u, v] =
+        [2 * seed, 2 * seed + 1].map(|s| init::weights::<f64>(Init::Orthogonal, n, n, &mut Rng::new(s, 3), &plan).unwrap());
+    let mut left = u;
+    for row in left.data_mut().chunks_exact_mut(n) {
+        row.iter_mut().enumerate().for_each(|(k, x)| *x *= condition.powf(-(k as f64) / (n.max(2) - 1) as f64));
+    }
+    let mut w = Matrix::zeros(n, n);
+    gemm(1.0, left.view(), v.view(), 0.0, w.view_mut(), &plan, &mut Scratch::new()).unwrap();
+    w
+}
+
+fn normal(rows: usize, cols: usize, scale: f64, seed: u64) -> Matrix<f64> {
+    let mut rng = Rng::new(seed, 2);
+    matrix(rows, cols, &(0..rows * cols).map(|_| scale * rng.normal()).collect::<Vec<_>>())
+}
+
+/// Entries N(0, 1/n): condition of a few n.
+fn gaussian(n: usize, seed: u64) -> Matrix<f64> {
+    normal(n, n, (1.0 / n as f64).sqrt(), seed)
+}
+
+fn cast<T: Real>(m: &Matrix<f64>) -> Matrix<T> {
+    matrix(m.rows(), m.cols(), m.data())
+}
+
+fn all<T: Real>(tolerance: f64) -> Vec<Box<dyn Inverse<T>>> {
+    let tuning = Tuning::new(tolerance).unwrap();
+    Kind::ALL.map(|kind| kind.build(tuning).unwrap()).into()
+}
+
+fn solve<T: Real>(inverse: &mut dyn Inverse<T>, w: &Matrix<T>, r: &Matrix<T>, plan: &Plan<'_>) -> Result<(Matrix<T>, Solve)> {
+    let mut e = r.clone();
+    let done = inverse.solve(5, w.view().into(), e.view_mut(), plan, &mut Scratch::new())?;
+    Ok((e, done))
+}
+
+/// ‖r − e W‖/‖r‖ in f64.
+fn residual<T: Real>(w: &Matrix<T>, r: &Matrix<T>, e: &Matrix<T>) -> f64 {
+    let (batch, n) = (r.rows(), r.cols());
+    let back = product(&wide(e.data()), &wide(w.data()), batch, n, n);
+    let rest: Vec<f64> = wide(r.data()).iter().zip(back).map(|(r, b)| r - b).collect();
+    norm(&rest) / norm(&wide(r.data()))
+}
+
+/// ‖e − r W⁻¹‖/‖r W⁻¹‖, with the inverse in f64.
+fn error<T: Real>(inverse: &[f64], r: &Matrix<T>, e: &Matrix<T>) -> f64 {
+    let (batch, n) = (r.rows(), r.cols());
+    let want = product(&wide(r.data()), inverse, batch, n, n);
+    let off: Vec<f64> = wide(e.data()).iter().zip(&want).map(|(e, w)| e - w).collect();
+    norm(&off) / norm(&want)
+}
+
+/// What is reported of a residual is what it is: to rounding, or to what an estimate from a few combinations can do.
+fn honest<T: Real>(w: &Matrix<T>, r: &Matrix<T>, e: &Matrix<T>, done: &Solve) -> bool {
+    let (said, is) = (done.residual, residual(w, r, e));
+    // Rounding of the residual itself: chains of n links of terms of the size of |e||W|.
+    let size = norm(&wide(e.data())) * norm(&wide(w.data())) / norm(&wide(r.data()));
+    let slack = 4.0 * T::UNIT_ROUNDOFF * size;
+    if done.sampled { said <= 3.0 * is + slack && is <= 3.0 * said + slack } else { (said - is).abs() <= slack }
+}
+
+/// Solves with everything that can, at a tolerance, and compares with the exact solution.
+fn agree<T: Real>(name: &str, w: &Matrix<f64>, batch: usize, tolerance: f64, orthogonal: bool) {
+    let plan = Plan::new();
+    let w = cast::<T>(w);
+    let exact = inverse(&wide(w.data()), w.rows());
+    let condition = norm(&wide(w.data())) * norm(&exact);
+    for mut strategy in all::<T>(tolerance) {
+        let name = format!("{name} {} {} batch {batch} tolerance {tolerance:e}", T::NAME, strategy.name());
+        // A second batch meets what the first left behind.
+        for seed in [1, 2] {
+            let r = cast::<T>(&normal(batch, w.rows(), 1.0, seed));
+            match solve(&mut *strategy, &w, &r, &plan) {
+                Err(Error::NotOrthogonal { layer: 5, residual }) if !orthogonal && strategy.name() == "transpose" => {
+                    assert!(residual > tolerance, "{name}");
+                }
+                Err(other) => panic!("{name}: {other}"),
+                Ok((e, done)) => {
+                    let off = error(&exact, &r, &e);
+                    println!(
+                        "{name}: by {}, error {off:.1e}, residual {:.1e}, {:.2} products",
+                        done.by, done.residual, done.products
+                    );
+                    // The tolerance, or what rounding leaves of it.
+                    let floor = 8.0 * T::UNIT_ROUNDOFF * condition;
+                    let within = if done.by == Kind::Lu { floor } else { tolerance + floor };
+                    assert!(off <= within, "{name}: {off:e}");
+                    assert!(honest(&w, &r, &e, &done), "{name}: {done:?}, but it is {:e}", residual(&w, &r, &e));
+                    // The oracle: one wrong element, by as much as would matter.
+                    let mut wrong = e.clone();
+                    let size = norm(&wide(e.data()));
+                    wrong.data_mut()[0] += T::from_f64(4.0 * (within + off) * size);
+                    assert!(!(error(&exact, &r, &wrong) <= within), "{name}: the oracle sleeps");
+                    wrong.data_mut()[0] = T::NAN;
+                    assert!(!(error(&exact, &r, &wrong) <= within) && !honest(&w, &r, &wrong, &done), "{name}: NaN");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn solutions_are_exact_to_the_tolerance() {
+    for n in [1, 2, 7, 64, 150] {
+        for batch in [1, 5, 60] {
+            let orthogonal = conditioned(n, 1.0, 1);
+            let cases = [
+                ("orthogonal", orthogonal.clone(), true),
+                ("condition 1.1", conditioned(n, 1.1, 2), n == 1),
+                ("condition 2.5", conditioned(n, 2.5, 3), n == 1),
+                ("gaussian", gaussian(n, 4), false),
+            ];
+            for (name, w, orthogonal) in cases {
+                for tolerance in [1e-2, 1e-3] {
+                    agree::<f32>(name, &w, batch, tolerance, orthogonal);
+                }
+                for tolerance in [1e-3, 1e-9] {
+                    agree::<f64>(name, &w, batch, tolerance, orthogonal);
+                }
+            }
+        }
+    }
+}
+
+/// Rows of any norms, which the published regulariser leaves free, cost conjugate gradients nothing; columns of any norms beside them little.
+#[test]
+fn scaled_rows_and_columns_cost_conjugate_gradients_little() {
+    let n = 60;
+    for (base, most) in [(1.0, 4.0), (3.0, 12.0)] {
+        let mut w = conditioned(n, 1.0, 1);
+        for (i, row) in w.data_mut().chunks_exact_mut(n).enumerate() {
+            row.iter_mut().enumerate().for_each(|(j, x)| *x *= 10f64.powi(i as i32 % 4) * f64::powi(base, j as i32 % 3));
+        }
+        let (w, r) = (cast::<f32>(&w), cast::<f32>(&normal(60, n, 1.0, 2)));
+        let (e, done) = solve(&mut *Kind::Cg.build(Tuning::default()).unwrap(), &w, &r, &Plan::new()).unwrap();
+        println!("{done:?}");
+        assert_eq!(done.by, Kind::Cg);
+        assert!(error(&inverse(&wide(w.data()), n), &r, &e) <= 1e-3 && done.products < most, "{done:?}");
+    }
+}
+
+/// One direction that W all but annihilates, and of which the batch holds next to nothing, although its solution holds a lot.
+#[test]
+fn a_hidden_direction_is_found() {
+    let n = 64;
+    for small in [1e-3, 1e-4] {
+        let plan = Plan::new();
+        let u = init::weights::<f64>(Init::Orthogonal, n, n, &mut Rng::new(8, 0), &plan).unwrap();
+        let mut w = u.clone();
+        w.data_mut()[..n].iter_mut().for_each(|x| *x *= small);
+        // e = noise + as much of the first unit: of r = e W it is the part `small`.
+        let mut e = normal(60, n, 1.0, 3);
+        e.data_mut().chunks_exact_mut(n).for_each(|row| row[0] = 8.0);
+        let r = matrix::<f64>(60, n, &product(e.data(), w.data(), 60, n, n));
+        let mut turned = Matrix::zeros(n, n);
+        gemm(1.0, u.view(), w.view(), 0.0, turned.view_mut(), &plan, &mut Scratch::new()).unwrap();
+        // W itself can be equilibrated; turned, no scaling of rows and columns helps.
+        for w in [w, turned] {
+            let exact = inverse(w.data(), n);
+            for mut strategy in all::<f64>(1e-2) {
+                match solve(&mut *strategy, &w, &r, &plan) {
+                    Ok((found, done)) => {
+                        let off = error(&exact, &r, &found);
+                        println!("{small:e}: {} by {}: {off:.1e}", strategy.name(), done.by);
+                        assert!(off <= 1e-2, "{}: {off:e}", strategy.name());
+                    }
+                    Err(Error::NotOrthogonal { .. }) => assert_eq!(strategy.name(), "transpose"),
+                    Err(other) => panic!("{other}"),
+                }
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Any side, any batch, views in any layout, packed or not.
+    #[test]
+    fn any_shape(n in 1usize..40, batch in 1usize..30, gap in 0usize..3, condition in 1.0f64..2.0, seed in 0u64..1000) {
+        let w = conditioned(n, condition, seed);
+        let exact = inverse(w.data(), n);
+        let r = normal(batch, n, 1.0, seed);
+        let plan = Plan::new();
+        let packed = PackedRhs::new(w.view(), Orientation::Both, &plan).unwrap();
+        let mut gram = Matrix::zeros(n, n);
+        gemm(1.0, w.view(), w.view().t(), 0.0, gram.view_mut(), &plan, &mut Scratch::new()).unwrap();
+        // What lies above the diagonal is not read.
+        (0..n).for_each(|i| gram.data_mut()[i * n + i + 1..(i + 1) * n].fill(f64::NAN));
+        for kind in Kind::ALL {
+            if kind == Kind::Transpose && condition > 1.0 {
+                continue;
+            }
+            let build = || kind.build::<f64>(Tuning::default()).unwrap();
+            let ld = n + gap;
+            let mut room = vec![f64::NAN; batch * ld + 1];
+            let mut out = MatMut::strided(&mut room, 0, (batch, n), (ld as isize, 1)).unwrap();
+            (0..batch).for_each(|i| (0..n).for_each(|j| out.set(i, j, r.row(i)[j])));
+            let weights = Weights::from(w.view()).with_packed(Some(&packed)).unwrap();
+            build().solve(0, weights, out.rb(), &plan, &mut Scratch::new()).unwrap();
+            let e = matrix::<f64>(batch, n, &out.as_ref().to_vec());
+            prop_assert!(error(&exact, &r, &e) <= 1e-3, "{kind}: {:e}", error(&exact, &r, &e));
+            prop_assert!((0..batch).all(|i| room[i * ld + n..].iter().take(gap).all(|x| x.is_nan())), "wrote outside");
+            // Neither packing nor layout is seen in the result.
+            let plain = solve(&mut *build(), &w, &r, &plan).unwrap().0;
+            prop_assert_eq!(bits(plain.data()), bits(e.data()), "{}", kind);
+            let mut columns = vec![0.0; batch * n];
+            let mut turned = MatMut::strided(&mut columns, 0, (batch, n), (1, batch as isize)).unwrap();
+            (0..batch).for_each(|i| (0..n).for_each(|j| turned.set(i, j, r.row(i)[j])));
+            build().solve(0, w.view().into(), turned.rb(), &plan, &mut Scratch::new()).unwrap();
+            prop_assert_eq!(bits(plain.data()), bits(&turned.as_ref().to_vec()), "{}", kind);
+            // A Gram matrix that is there already is used as well as one's own.
+            let mut e = r.clone();
+            let weights = Weights::from(w.view()).with_gram(Some(gram.view())).unwrap();
+            let done = build().solve(0, weights, e.view_mut(), &plan, &mut Scratch::new()).unwrap();
+            prop_assert!(error(&exact, &r, &e) <= 1e-3, "{kind} with W Wᵀ: {done:?}");
+        }
+    }
+}
+
+#[test]
+fn products_with_packed_weights_have_the_same_bits() {
+    let (w, x, start) = (cast::<f32>(&gaussian(70, 1)), cast::<f32>(&normal(9, 70, 1.0, 2)), cast::<f32>(&normal(9, 70, 1.0, 3)));
+    for isa in Isa::available() {
+        let plan = Plan::new().with_isa(isa);
+        let run = |weights: Weights<'_, f32>| {
+            let mut scratch = Scratch::new();
+            let mut outs = Vec::new();
+            for start in [Start::Zero, Start::C(0.5), Start::From(2.0, start.view())] {
+                let (mut a, mut b) = (x.clone(), x.clone());
+                weights.times(-1.5, x.view(), start, a.view_mut(), &plan, &mut scratch).unwrap();
+                weights.times_t(1.0, x.view(), start, b.view_mut(), &plan, &mut scratch).unwrap();
+                outs.push((bits(a.data()), bits(b.data())));
+            }
+            outs
+        };
+        let bare = Weights::from(w.view());
+        let want = run(bare);
+        for orientation in [Orientation::Plain, Orientation::Transposed, Orientation::Both] {
+            let packed = PackedRhs::new(w.view(), orientation, &plan).unwrap();
+            assert_eq!(run(bare.with_packed(Some(&packed)).unwrap()), want, "{isa} {orientation:?}");
+        }
+    }
+    let other = PackedRhs::new(x.view(), Orientation::Both, &Plan::new()).unwrap();
+    let refused = Weights::from(w.view()).with_packed(Some(&other));
+    assert!(matches!(refused, Err(Error::Kernel(KernelError::Shape { .. }))));
+    assert!(Weights::from(w.view()).with_gram(Some(x.view())).is_err());
+}
+
+/// A zero row, a row twice, a NaN: an error of every strategy, the first time and when it had a good inverse before.
+#[test]
+fn singular_weights_are_refused_by_all() {
+    fn refused<T: Real>() {
+        let n = 40;
+        let plan = Plan::new();
+        let good = conditioned(n, 1.0, 1);
+        let mut bad = [good.clone(), good.clone(), good.clone(), good.clone()];
+        bad[0].data_mut()[3 * n..4 * n].fill(0.0);
+        let row = bad[1].row(7).to_vec();
+        bad[1].data_mut()[20 * n..21 * n].copy_from_slice(&row);
+        bad[2].data_mut()[17] = f64::NAN;
+        (0..n).for_each(|i| bad[3].data_mut()[i * n + 11] = 0.0);
+        let r = cast::<T>(&normal(60, n, 1.0, 2));
+        for (case, w) in bad.iter().enumerate() {
+            let w = cast::<T>(w);
+            for warm in [false, true] {
+                for mut strategy in all::<T>(1e-3) {
+                    let name = format!("{} {} case {case} warm {warm}", strategy.name(), T::NAME);
+                    if warm {
+                        solve(&mut *strategy, &cast::<T>(&good), &r, &plan).unwrap();
+                        strategy.weights_changed();
+                    }
+                    for _ in 0..2 {
+                        match solve(&mut *strategy, &w, &r, &plan) {
+                            Err(Error::Singular { layer: 5, condition, precision }) => {
+                                assert!(condition * T::UNIT_ROUNDOFF >= 0.1 && precision == T::NAME, "{name}: {condition:e}");
+                            }
+                            other => panic!("{name}: {:?}", other.map(|(_, done)| done)),
+                        }
+                    }
+                    // What was refused leaves no trace.
+                    strategy.weights_changed();
+                    let (e, _) = solve(&mut *strategy, &cast::<T>(&good), &r, &plan).unwrap();
+                    assert!(residual(&cast::<T>(&good), &r, &e) <= 2e-3, "{name}");
+                }
+            }
+        }
+    }
+    refused::<f32>();
+    refused::<f64>();
+}
+
+/// Nothing to solve for, and errors that are no numbers.
+#[test]
+fn zero_and_nan_right_hand_sides() {
+    let (n, plan) = (30, Plan::new());
+    let w = cast::<f32>(&conditioned(n, 1.0, 1));
+    for mut strategy in all::<f32>(1e-3) {
+        let name = strategy.name();
+        let (e, done) = solve(&mut *strategy, &w, &Matrix::zeros(60, n), &plan).unwrap();
+        assert!(e.data().iter().all(|&x| x == 0.0) && done.residual == 0.0, "{name}");
+        // Samples without error are left alone.
+        let mut r = cast::<f32>(&normal(60, n, 1.0, 2));
+        r.data_mut()[..20 * n].fill(0.0);
+        let (e, _) = solve(&mut *strategy, &w, &r, &plan).unwrap();
+        assert!(e.data()[..20 * n].iter().all(|&x| x == 0.0), "{name}");
+        assert!(residual(&w, &r, &e) <= 1e-3, "{name}");
+        r.data_mut()[25 * n + 3] = f32::NAN;
+        if let Ok((_, done)) = solve(&mut *strategy, &w, &r, &plan) {
+            assert!(!(done.residual <= 1.0), "{name}: {done:?}");
+        }
+        // And none of it is remembered.
+        let r = cast::<f32>(&normal(60, n, 1.0, 2));
+        let (e, _) = solve(&mut *strategy, &w, &r, &plan).unwrap();
+        assert!(residual(&w, &r, &e) <= 1e-3, "{name}");
+    }
+}
+
+/// Weights that move by about 1 % in spectral norm a step, most of it in the same direction as in the last one, as an optimiser with momentum does.
+struct Drift {
+    w: Matrix<f64>,
+    direction: Matrix<f64>,
+    rng: Rng,
+}
+
+impl Drift {
+    fn new(w: Matrix<f64>, seed: u64) -> Self {
+        let direction = Matrix::zeros(w.rows(), w.cols());
+        Self { w, direction, rng: Rng::new(seed, 4) }
+    }
+    fn step(&mut self) {
+        let n = self.w.rows();
+        // ‖·‖₂ of a matrix of normal deviates of size a is about 2 a √n.
+        let size = 0.01 / (2.0 * (n as f64).sqrt());
+        for (w, d) in self.w.data_mut().iter_mut().zip(self.direction.data_mut()) {
+            *d = 0.9 * *d + (1.0f64 - 0.81).sqrt() * size * self.rng.normal();
+            *w += *d;
+        }
+    }
+    /// What a regulariser does: half-way back to the nearest orthogonal matrix.
+    fn retract(&mut self, by: f64) {
+        let n = self.w.rows();
+        let mut gram = Matrix::zeros(n, n);
+        let (plan, mut scratch) = (Plan::new(), Scratch::new());
+        gemm(1.0, self.w.view(), self.w.view().t(), 0.0, gram.view_mut(), &plan, &mut scratch).unwrap();
+        (0..n).for_each(|i| gram.data_mut()[i * n + i] -= 1.0);
+        let copy = self.w.clone();
+        gemm(-0.5 * by, gram.view(), copy.view(), 1.0, self.w.view_mut(), &plan, &mut scratch).unwrap();
+    }
+}
+
+/// 200 steps: errors within the tolerance, refreshes and cost in the ranges that were studied.
+#[test]
+fn drifting_weights_cost_what_they_should() {
+    let (n, batch, steps) = (200, 60, 200);
+    let plan = Plan::new();
+    println!("{:>20} {:>6} {:>10} {:>9} {:>9} {:>9} {:>9}", "", "tol", "products", "worst", "mean", "by LU", "by NS");
+    for (regularised, by) in [(true, 0.2), (false, 0.0)] {
+        for tolerance in [1e-2, 1e-3] {
+            let tuning = Tuning { regularized: regularised, ..Tuning::new(tolerance).unwrap() };
+            let mut stale = StaleInverse::<f32>::new(tuning).unwrap();
+            let others = [Kind::Cg, Kind::Auto].map(|kind| kind.build::<f32>(tuning).unwrap());
+            let mut drift = Drift::new(conditioned(n, 1.0, 1), 2);
+            let mut sums = [(0.0, 0.0f64, 0.0); 3];
+            let mut others = others;
+            for step in 0..steps {
+                let w = cast::<f32>(&drift.w);
+                let r = cast::<f32>(&normal(batch, n, 1.0, 100 + step));
+                let exact = {
+                    let mut lu = Lu::new();
+                    solve(&mut lu, &cast::<f64>(&drift.w), &cast::<f64>(&matrix(batch, n, &wide(r.data()))), &plan).unwrap().0
+                };
+                let [cg, auto] = &mut others;
+                let strategies: [&mut dyn Inverse<f32>; 3] = [&mut stale, &mut **cg, &mut **auto];
+                for (strategy, sum) in strategies.into_iter().zip(&mut sums) {
+                    let (e, done) = solve(strategy, &w, &r, &plan).unwrap();
+                    let off: Vec<f64> = wide(e.data()).iter().zip(exact.data()).map(|(a, b)| a - b).collect();
+                    let off = norm(&off) / norm(exact.data());
+                    assert!(off <= tolerance, "{} step {step}: {off:e}", strategy.name());
+                    assert!(honest(&w, &r, &e, &done), "{} step {step}: {done:?}", strategy.name());
+                    *sum = (sum.0 + done.products, sum.1.max(off), sum.2 + off);
+                    strategy.weights_changed();
+                }
+                drift.step();
+                drift.retract(by);
+            }
+            let (lu, ns) = stale.refreshes();
+            let label = if regularised { "regularised" } else { "free" };
+            for (name, (products, worst, sum)) in ["stale", "cg", "auto"].iter().zip(sums) {
+                let (products, mean) = (products / f64::from(steps as u32), sum / f64::from(steps as u32));
+                println!("{label:>12} {name:>7} {tolerance:>6.0e} {products:>10.2} {worst:>9.1e} {mean:>9.1e} {lu:>9} {ns:>9}");
+            }
+        }
+    }
+}
+
+/// Threads and instruction sets change nothing: neither a bit of a solution nor a decision.
+#[test]
+fn same_bits_and_decisions_everywhere() {
+    fn run<T: Real>(plan: &Plan<'_>, kind: Kind, regularised: bool) -> Vec<(Vec<u64>, Kind, u64)> {
+        let n = 130;
+        let tuning = Tuning { regularized: regularised, ..Tuning::new(1e-3).unwrap() };
+        let mut strategy = kind.build::<T>(tuning).unwrap();
+        let mut drift = Drift::new(conditioned(n, 1.0, 1), 2);
+        let mut seen = Vec::new();
+        for step in 0..12 {
+            let (w, r) = (cast::<T>(&drift.w), cast::<T>(&normal(17, n, 1.0, step)));
+            match solve(&mut *strategy, &w, &r, plan) {
+                Ok((e, done)) => seen.push((bits(e.data()), done.by, done.products.to_bits())),
+                Err(error) => {
+                    assert!(matches!(error, Error::NotOrthogonal { .. }) && kind == Kind::Transpose, "{kind}: {error}");
+                    seen.push((Vec::new(), kind, 0));
+                }
+            }
+            strategy.weights_changed();
+            drift.step();
+            // Rather more at once now and then: refreshes.
+            (0..step).for_each(|_| drift.step());
+        }
+        seen
+    }
+    fn everywhere<T: Real>() {
+        for kind in Kind::ALL {
+            for regularised in [false, true] {
+                let want = run::<T>(&Plan::new().with_isa(Isa::PORTABLE), kind, regularised);
+                for isa in Isa::available() {
+                    for threads in 1..=4 {
+                        let team = Team::new(threads).unwrap();
+                        let mut plan = Plan::new().with_isa(isa).with_par(Par::Team(&team));
+                        // Every product is shared out, however small.
+                        plan.min_work = Some(1);
+                        assert!(run::<T>(&plan, kind, regularised) == want, "{kind} {isa} {threads} threads");
+                    }
+                }
+                // The oracle sees one bit.
+                let mut other = want.clone();
+                if let Some(bit) = other.last_mut().and_then(|last| last.0.first_mut()) {
+                    *bit ^= 1;
+                    assert!(other != want);
+                }
+            }
+        }
+    }
+    everywhere::<f32>();
+    everywhere::<f64>();
+}
+
+#[test]
+fn tolerances_and_names_are_checked() {
+    for tolerance in [0.0, -1.0, 1.0, f64::NAN, f64::INFINITY] {
+        assert!(Tuning::new(tolerance).is_err(), "{tolerance}");
+        for kind in Kind::ALL {
+            assert!(kind.build::<f32>(Tuning { tolerance, ..Tuning::default() }).is_err(), "{kind} {tolerance}");
+        }
+    }
+    for kind in Kind::ALL {
+        assert_eq!(kind.name().parse::<Kind>().unwrap(), kind);
+        assert_eq!(kind.build::<f64>(Tuning::default()).unwrap().name(), kind.name());
+    }
+    assert!("qr".parse::<Kind>().is_err());
+}
+
+// ---------------------------------------------------------------------------------------------------------------------------
+// For records: cargo test --release --test inverse -- --ignored --nocapture --test-threads 1
+
+/// What [`gaitprop::inverse::Costs`] is made of, on this machine.
+#[test]
+#[ignore = "measures time"]
+fn costs() {
+    use gaitprop::kernels::syrk::{Diagonal, Part, syrk};
+    use gaitprop::kernels::{cholesky, lu};
+    use std::time::Instant;
+
+    fn best(rounds: usize, mut work: impl FnMut()) -> f64 {
+        let times = (0..rounds).map(|_| {
+            let start = Instant::now();
+            work();
+            start.elapsed().as_secs_f64()
+        });
+        let mut times: Vec<f64> = times.collect();
+        times.sort_by(f64::total_cmp);
+        times[rounds / 2]
+    }
+    fn table<T: Real>(plan: &Plan<'_>) {
+        for n in [256, 784, 1024] {
+            let mut scratch = Scratch::new();
+            let w64 = conditioned(n, 1.1, 1);
+            let (w, x) = (cast::<T>(&w64), cast::<T>(&normal(60, n, 1.0, 2)));
+            let mut y = x.clone();
+            let product = best(41, || gemm(T::ONE, x.view(), w.view(), T::ZERO, y.view_mut(), plan, &mut scratch).unwrap());
+            let per_flop = product / (2.0 * 60.0 * (n * n) as f64);
+            let units = |seconds: f64, flops: f64| seconds / flops / per_flop;
+            let cube = (n * n * n) as f64;
+            let mut a = w.clone();
+            let mut pivots = vec![0; n];
+            let factor = best(9, || {
+                a.data_mut().copy_from_slice(w.data());
+                lu::factor(a.view_mut(), &mut pivots, plan, &mut scratch).unwrap();
+            });
+            let substitution = best(21, || {
+                y.data_mut().copy_from_slice(x.data());
+                lu::solve_right(a.view(), &pivots, y.view_mut(), plan, &mut scratch).unwrap();
+            });
+            let mut m = w.clone();
+            let invert = best(5, || {
+                m.data_mut().fill(T::ZERO);
+                (0..n).for_each(|i| m.data_mut()[i * n + i] = T::ONE);
+                lu::solve_right(a.view(), &pivots, m.view_mut(), plan, &mut scratch).unwrap();
+            });
+            let mut c = w.clone();
+            let square = best(5, || gemm(T::ONE, w.view(), m.view(), T::ZERO, c.view_mut(), plan, &mut scratch).unwrap());
+            let mut gram = w.clone();
+            let form = best(5, || {
+                syrk(T::ONE, w.view(), T::ZERO, Part::Lower, Diagonal::Kept, gram.view_mut(), plan, &mut scratch).unwrap();
+            });
+            let mut l = gram.clone();
+            let root = best(9, || {
+                l.data_mut().copy_from_slice(gram.data());
+                cholesky::factor(l.view_mut(), plan, &mut scratch).unwrap();
+            });
+            let back = best(21, || {
+                y.data_mut().copy_from_slice(x.data());
+                cholesky::solve(l.view(), y.view_mut().t(), plan, &mut scratch).unwrap();
+            });
+            let probe = cast::<T>(&normal(8, n, 1.0, 2));
+            let mut z = probe.clone();
+            let look = best(41, || gemm(T::ONE, probe.view(), w.view(), T::ZERO, z.view_mut(), plan, &mut scratch).unwrap());
+            let batch = 2.0 * 60.0 * (n * n) as f64;
+            println!(
+                "{} n {n} {} threads: product {:.0} µs; per flop of it: LU {:.2}, its solve {:.2}, its inverse {:.2}, n×n product {:.2}, SYRK {:.2}, Cholesky {:.2}, its solve {:.2}; 8 rows {:.2} products; C_LU {:.1}, C_Gram {:.1}",
+                T::NAME,
+                plan.par.threads(),
+                1e6 * product,
+                units(factor, 2.0 / 3.0 * cube),
+                units(substitution, batch),
+                units(invert, 2.0 * cube),
+                units(square, 2.0 * cube),
+                units(form, cube),
+                units(root, cube / 3.0),
+                units(back, batch),
+                look / product,
+                (factor + substitution) / product + 1.0,
+                (root + back) / product + 2.0,
+            );
+            for kind in [Kind::Lu, Kind::Cg, Kind::Stale, Kind::Gram] {
+                let mut strategy = kind.build::<T>(Tuning::default()).unwrap();
+                let mut done = Solve::default();
+                let mut work = || {
+                    y.data_mut().copy_from_slice(x.data());
+                    done = strategy.solve(0, w.view().into(), y.view_mut(), plan, &mut scratch).unwrap();
+                    strategy.weights_changed();
+                };
+                (0..3).for_each(|_| work());
+                let time = best(15, work);
+                println!("    {kind}: {:.2} products by its own account, {:.2} by the clock", done.products, time / product);
+            }
+        }
+    }
+    let team = Team::new(2).unwrap();
+    for par in [Par::Seq, Par::Team(&team)] {
+        let plan = Plan::new().with_par(par);
+        table::<f32>(&plan);
+        table::<f64>(&plan);
+    }
+}
+
+/// Products and first-layer updates on MNIST, 784 × 5, GAIT, batch 60: the folder of its files is in GAITPROP_MNIST.
+#[test]
+#[ignore = "takes minutes, and data that is not here"]
+fn mnist() {
+    use gaitprop::Network;
+    use gaitprop::data::{self, LoadOptions, Scaling};
+    use gaitprop::diagnostics::Alignment;
+    use gaitprop::inverse::Solves;
+    use gaitprop::loss::Loss;
+    use gaitprop::network::Architecture;
+    use gaitprop::optimizer::{Optimizer, Rule, Settings};
+    use gaitprop::ortho::Regularizer;
+    use gaitprop::rule::Kind as Learning;
+    use gaitprop::step::{Recipe, Workspace};
+
+    let folder = std::env::var("GAITPROP_MNIST").expect("GAITPROP_MNIST names the folder of MNIST's files");
+    let (batch, steps) = (60, 200);
+    let options = LoadOptions { limit_train: Some(batch * steps), ..LoadOptions::default() };
+    let set = data::load(&folder, &options).unwrap();
+    let samples = set.apply::<f32>(&set.affine(Scaling::Unit)).train;
+    let team = Team::new(2).unwrap();
+    let plan = Plan::new().with_par(Par::Team(&team));
+    let shape = Architecture::square(784, 784, 4, 10).unwrap();
+    let rule = Learning::Gait.build::<f32>(1e-3).unwrap();
+    let settings = Settings::new(Rule::PublishedAdam, 1e-4).unwrap();
+    let data = |step: usize| {
+        let (from, to) = (step * batch, (step + 1) * batch);
+        let mut target = vec![0.0; batch * 10];
+        data::one_hot(&samples.labels[from..to], 10, &mut target);
+        (matrix::<f32>(batch, 784, &wide(&samples.x[from * 784..to * 784])), matrix::<f32>(batch, 10, &wide(&target)))
+    };
+    for lambda in [0.1, 0.0] {
+        let ortho = Regularizer::new(lambda).unwrap();
+        let recipe = Recipe { rule: &*rule, loss: Loss::Squared, ortho, plan: &plan };
+        let bare = Recipe { ortho: Regularizer::new(0.0).unwrap(), ..recipe };
+        let tunings = [1e-2, 1e-3].map(|t| Tuning { regularized: lambda > 0.0, ..Tuning::new(t).unwrap() });
+        let mut runners = Vec::new();
+        for kind in [Kind::Lu, Kind::Stale, Kind::Cg, Kind::Gram, Kind::Auto] {
+            for tuning in tunings {
+                let net = Network::<f32>::random(&shape, Init::Orthogonal, 1, &plan).unwrap();
+                if kind == Kind::Lu && tuning.tolerance != 1e-3 {
+                    continue;
+                }
+                runners.push((kind, tuning, kind.build::<f32>(tuning).unwrap(), Solves::default(), (1.0f64, 0.0, 0.0f64), net));
+            }
+        }
+        let mut net = Network::<f32>::random(&shape, Init::Orthogonal, 1, &plan).unwrap();
+        let (mut own, mut other) = (Workspace::new(&net, batch), Workspace::new(&net, batch));
+        let (mut exact, mut optimizer) = (Lu::new(), Optimizer::new(settings, &net));
+        for step in 0..steps {
+            let (x, t) = data(step);
+            own.gradients(&net, x.view(), t.view(), &bare, &mut exact).unwrap();
+            for (_, _, inverse, solves, worst, _) in &mut runners {
+                let report = other.gradients(&net, x.view(), t.view(), &bare, &mut **inverse).unwrap();
+                solves.merge(&report.solves);
+                let (a, b) = (other.gradients.weights(0).data(), own.gradients.weights(0).data());
+                let cosine = Alignment::of(a, b, &plan).unwrap().cosine;
+                let off: Vec<f64> = a.iter().zip(b).map(|(a, b)| f64::from(a - b)).collect();
+                *worst = (worst.0.min(cosine), worst.1 + cosine / steps as f64, worst.2.max(norm(&off) / norm(&wide(b))));
+                inverse.weights_changed();
+            }
+            own.step(&mut net, x.view(), t.view(), &recipe, &mut exact, &mut optimizer).unwrap();
+        }
+        // Each on its own way, 200 steps from the same start.
+        for (kind, tuning, inverse, solves, worst, net) in &mut runners {
+            let mut inverse_own = kind.build::<f32>(*tuning).unwrap();
+            let mut optimizer = Optimizer::new(settings, net);
+            let mut loss = 0.0;
+            let start = std::time::Instant::now();
+            for step in 0..steps {
+                let (x, t) = data(step);
+                let report = own.step(net, x.view(), t.view(), &recipe, &mut *inverse_own, &mut optimizer).unwrap();
+                loss += if step + 50 >= steps { report.score.mean_loss() / 50.0 } else { 0.0 };
+            }
+            let per = |x: f64| x / (4.0 * steps as f64);
+            let by: Vec<String> =
+                Kind::ALL.iter().filter(|k| solves.by(**k) > 0).map(|k| format!("{k} {}", solves.by(*k))).collect();
+            println!(
+                "λ {lambda} {kind:>6} {:>6.0e}: {:.2} products a solve; update of layer 1: cosine ≥ 1 − {:.1e}, mean 1 − {:.1e}, error ≤ {:.1e}; by {}; loss of the last 50 of 200 steps {loss:.5}, {:.1} s",
+                tuning.tolerance,
+                per(solves.products),
+                1.0 - worst.0,
+                1.0 - worst.1,
+                worst.2,
+                by.join(" "),
+                start.elapsed().as_secs_f64()
+            );
+            let _ = inverse;
+        }
+    }
+}
