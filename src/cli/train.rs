@@ -139,9 +139,10 @@ fn check_memory<T: Real>(run: &Run, samples: usize, rules: usize) -> Result<()> 
     let layers = &run.architecture.layers;
     let units: usize = layers.iter().map(|&(_, width)| 2 * width).sum();
     let (widest, weights) = layers.iter().fold((0usize, 0usize), |(w, n), &(fed, width)| (w.max(fed * width), n + fed * width));
-    // Weights, the epoch's start, two moments, gradients and LU factors; a Gram matrix; activities and errors; one layer drawn in f64.
+    // Weights, the epoch's start, two moments, gradients and LU factors, and the next weights where they are made beside; a Gram matrix; activities and
+    // errors; one layer drawn in f64.
     let bytes = weights
-        .saturating_mul(6)
+        .saturating_mul(if run.orthogonal_name() == "none" { 6 } else { 7 })
         .saturating_add(widest)
         .saturating_add(run.batch.min(samples).saturating_mul(units))
         .saturating_mul(size_of::<T>())
@@ -157,6 +158,7 @@ fn trainer<'p, T: Real>(run: &Run, kind: Kind, samples: usize, plan: Plan<'p>) -
         inverse: Box::new(Lu::new()),
         loss: run.loss,
         ortho: run.regularizer(kind)?,
+        hold: run.hold(kind)?,
         optimizer: run.optimizer(kind)?,
         // Room for more than there are samples would be wasted.
         batch: run.batch.min(samples),
@@ -236,6 +238,8 @@ fn finish<T: Real>(run: &Run, racer: &mut Racer<'_, T>, ready: &Prepared<T>) -> 
             cosine_with_bp: done.alignment.iter().map(|a| a.cosine).collect(),
             ratio_to_bp: done.alignment.iter().map(|a| a.ratio).collect(),
             offdiag: done.offdiag.clone(),
+            regularizer: run.regularizer_name(),
+            orthogonal: run.orthogonal_name(),
             seconds: racer.seconds,
             isa: run.machine.isa.name(),
             backend: run.machine.backend.name(),
@@ -331,6 +335,8 @@ struct EndLine<'a> {
     cosine_with_bp: Vec<f64>,
     ratio_to_bp: Vec<f64>,
     offdiag: Vec<f64>,
+    regularizer: &'static str,
+    orthogonal: &'static str,
     seconds: f64,
     isa: &'static str,
     backend: &'static str,

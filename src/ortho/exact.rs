@@ -76,7 +76,7 @@ impl Regularizer {
     }
 
     /// `offdiag(W Wᵀ)`, or `W Wᵀ − I`, or a triangle of it, into `gram`, for W already oriented.
-    fn residual<T: Real>(
+    pub(super) fn residual<T: Real>(
         &self,
         w: MatRef<'_, T>,
         mut gram: MatMut<'_, T>,
