@@ -120,6 +120,10 @@ impl<T: Real> Optimizer<T> {
         }
     }
 
+    /// Rule and constants.
+    pub fn settings(&self) -> Settings {
+        self.settings
+    }
     /// Steps taken.
     pub fn steps(&self) -> u64 {
         self.steps
@@ -139,11 +143,16 @@ impl<T: Real> Optimizer<T> {
     /// A shape error if they belong to another network; no parameter has then changed. [`Error::Diverged`] if a new parameter is not
     /// finite: the network is then of no more use, and the caller should have kept another.
     pub fn apply(&mut self, net: &mut Network<T>, gradients: &Gradients<T>, isa: Isa) -> Result<()> {
+        self.apply_to(net, gradients, true, isa)
+    }
+
+    /// The same, with or without the weights.
+    pub(crate) fn apply_to(&mut self, net: &mut Network<T>, gradients: &Gradients<T>, weights_too: bool, isa: Isa) -> Result<()> {
         gradients.check_fit(net)?;
         self.settings.check()?;
         self.steps += 1;
         for (l, layer) in net.layers_mut().iter_mut().enumerate() {
-            let weights = self.one(layer.w.data_mut(), gradients.weights(l).data(), l, true, isa)?;
+            let weights = !weights_too || self.one(layer.w.data_mut(), gradients.weights(l).data(), l, true, isa)?;
             let biases = self.one(&mut layer.b, gradients.biases(l), l, false, isa)?;
             if !(weights && biases) {
                 return Err(Error::Diverged { what: if weights { "a bias" } else { "a weight" }, layer: l, step: self.steps });

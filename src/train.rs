@@ -6,7 +6,7 @@ use crate::inverse::{Inverse, Solves};
 use crate::loss::{self, Loss, Score};
 use crate::network::Trace;
 use crate::optimizer::{Optimizer, Settings};
-use crate::ortho::{Form, Regularizer};
+use crate::ortho::{Cayley, Form, Hold, Holder, Regularizer};
 use crate::rng::Rng;
 use crate::rule::Rule;
 use crate::step::{Recipe, Report, Workspace};
@@ -24,6 +24,8 @@ pub struct Method<T> {
     pub loss: Loss,
     /// The regulariser.
     pub ortho: Regularizer,
+    /// What else holds weights near orthogonal.
+    pub hold: Hold,
     /// The optimiser.
     pub optimizer: Settings,
     /// Samples a step.
@@ -39,6 +41,7 @@ pub struct Trainer<'p, T> {
     good: Network<T>,
     method: Method<T>,
     optimizer: Optimizer<T>,
+    holder: Holder<T>,
     workspace: Workspace<T>,
     plan: Plan<'p>,
     shuffle: Option<Rng>,
@@ -62,14 +65,18 @@ pub struct Epoch {
 
 impl<'p, T: Real> Trainer<'p, T> {
     /// # Errors
-    /// [`Error::Setting`] for a batch of 0 samples.
+    /// [`Error::Setting`] for a batch of 0 samples, or for settings out of range or at odds.
     pub fn new(net: Network<T>, method: Method<T>, plan: Plan<'p>) -> Result<Self> {
         if method.batch == 0 {
             return Err(Error::Setting("a batch of 0 samples teaches nothing: use --batch 1 or more".into()));
         }
         method.optimizer.check()?;
+        if method.hold == Hold::Cayley {
+            Cayley::<T>::check(method.optimizer.rule, method.ortho.lambda)?;
+        }
         Ok(Self {
             optimizer: Optimizer::new(method.optimizer, &net),
+            holder: Holder::new(method.hold, &net, method.batch)?,
             workspace: Workspace::new(&net, method.batch),
             shuffle: method.shuffle.map(|seed| Rng::new(seed, 1)),
             order: Vec::new(),
@@ -90,6 +97,16 @@ impl<'p, T: Real> Trainer<'p, T> {
     /// Steps taken so far.
     pub fn steps(&self) -> u64 {
         self.optimizer.steps()
+    }
+
+    /// What holds weights near orthogonal, with its count of steps: part of what a run must remember to go on as if never interrupted.
+    pub fn holder(&self) -> &Holder<T> {
+        &self.holder
+    }
+
+    /// The same, to set the count of steps.
+    pub fn holder_mut(&mut self) -> &mut Holder<T> {
+        &mut self.holder
     }
 
     /// One pass over `samples`; `watch` is called after each step and may end the epoch.
@@ -134,10 +151,17 @@ impl<'p, T: Real> Trainer<'p, T> {
     }
 
     fn step(&mut self, samples: &Samples<T>, batch: &[u32]) -> Result<Report> {
-        let (x, t) = gather(samples, batch, self.net.labels(), &mut self.input, &mut self.target)?;
-        let Method { rule, inverse, loss, ortho, .. } = &mut self.method;
-        let recipe = Recipe { rule: &**rule, loss: *loss, ortho: *ortho, plan: &self.plan };
-        self.workspace.step(&mut self.net, x, t, &recipe, &mut **inverse, &mut self.optimizer)
+        let Self { net, method, optimizer, holder, workspace, plan, input, target, .. } = self;
+        let (x, t) = gather(samples, batch, net.labels(), input, target)?;
+        let Method { rule, inverse, loss, ortho, .. } = method;
+        let recipe = Recipe { rule: &**rule, loss: *loss, ortho: *ortho, plan };
+        if let Holder::Cayley(cayley) = holder {
+            return workspace.step_by_rotations(net, x, t, &recipe, &mut **inverse, optimizer, cayley);
+        }
+        let report = workspace.step(net, x, t, &recipe, &mut **inverse, optimizer)?;
+        // The inverse has been told already that weights change, and has not been asked since.
+        holder.after_step(net, plan, &mut workspace.scratch)?;
+        Ok(report)
     }
 
     /// Loss and accuracy on `samples`.

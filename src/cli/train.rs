@@ -140,10 +140,10 @@ fn check_memory<T: Real>(run: &Run, samples: usize, rules: usize) -> Result<()> 
     let layers = &run.architecture.layers;
     let units: usize = layers.iter().map(|&(_, width)| 2 * width).sum();
     let (widest, weights) = layers.iter().fold((0usize, 0usize), |(w, n), &(fed, width)| (w.max(fed * width), n + fed * width));
-    // Weights, the epoch's start, two moments, gradients and what solves keep of each layer; a Gram matrix and what they share; activities and
-    // errors; one layer drawn in f64.
+    // Weights, the epoch's start, two moments, gradients and what solves keep of each layer, and the next weights where they are made beside; a Gram
+    // matrix and what solves share; activities and errors; one layer drawn in f64.
     let bytes = weights
-        .saturating_mul(6)
+        .saturating_mul(if run.orthogonal_name() == "none" { 6 } else { 7 })
         .saturating_add(widest.saturating_mul(4))
         .saturating_add(run.batch.min(samples).saturating_mul(units))
         .saturating_mul(size_of::<T>())
@@ -159,6 +159,7 @@ fn trainer<'p, T: Real>(run: &Run, kind: Kind, samples: usize, plan: Plan<'p>) -
         inverse: run.inverse.build(run.tuning(kind)?)?,
         loss: run.loss,
         ortho: run.regularizer(kind)?,
+        hold: run.hold(kind)?,
         optimizer: run.optimizer(kind)?,
         // Room for more than there are samples would be wasted.
         batch: run.batch.min(samples),
@@ -238,6 +239,8 @@ fn finish<T: Real>(run: &Run, racer: &mut Racer<'_, T>, ready: &Prepared<T>) -> 
             cosine_with_bp: done.alignment.iter().map(|a| a.cosine).collect(),
             ratio_to_bp: done.alignment.iter().map(|a| a.ratio).collect(),
             offdiag: done.offdiag.clone(),
+            regularizer: run.regularizer_name(),
+            orthogonal: run.orthogonal_name(),
             seconds: racer.seconds,
             isa: run.machine.isa.name(),
             backend: run.machine.backend.name(),
@@ -336,6 +339,8 @@ struct EndLine<'a> {
     cosine_with_bp: Vec<f64>,
     ratio_to_bp: Vec<f64>,
     offdiag: Vec<f64>,
+    regularizer: &'static str,
+    orthogonal: &'static str,
     seconds: f64,
     isa: &'static str,
     backend: &'static str,
