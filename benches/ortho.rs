@@ -55,7 +55,7 @@ fn main() {
                     by_two_products(ortho, w.view(), old.view_mut(), gram.view_mut(), &plan, &mut scratch);
                     times[0].push(begin.elapsed().as_secs_f64());
                     let begin = Instant::now();
-                    ortho.descend(w.view(), new.view_mut(), gram.view_mut(), &plan, &mut scratch).expect("fits");
+                    ortho.descend(w.view(), 1.0, new.view_mut(), gram.view_mut(), &plan, &mut scratch).expect("fits");
                     times[1].push(begin.elapsed().as_secs_f64());
                     // The result is checked where it is timed.
                     assert!(old == new, "the bits differ");

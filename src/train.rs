@@ -9,10 +9,11 @@ use crate::optimizer::{Optimizer, Settings};
 use crate::ortho::{Cayley, Form, Hold, Holder, Regularizer};
 use crate::rng::Rng;
 use crate::rule::Rule;
-use crate::step::{Recipe, Report, Workspace};
+use crate::step::{Fused, Phases, Recipe, Report, Workspace};
 use crate::{Error, Network, Result};
-use gaitprop_kernels::{MatRef, Plan, Real, Scratch};
+use gaitprop_kernels::{Backend, MatRef, Plan, Real, Scratch};
 use std::ops::ControlFlow;
+use std::time::Instant;
 
 /// What a trainer is made of, besides the network.
 pub struct Method<T> {
@@ -42,12 +43,29 @@ pub struct Trainer<'p, T> {
     method: Method<T>,
     optimizer: Optimizer<T>,
     holder: Holder<T>,
-    workspace: Workspace<T>,
+    engine: Engine<T>,
     plan: Plan<'p>,
     shuffle: Option<Rng>,
     order: Vec<u32>,
     input: Vec<T>,
     target: Vec<T>,
+}
+
+/// How steps are taken: with the same results, but for a plan's other backend.
+enum Engine<T> {
+    /// By the fused step.
+    Fused(Box<Fused<T>>),
+    /// Phase by phase: for other people's products, and for rotations, which take the place of gradient and optimiser.
+    Plain(Box<Workspace<T>>),
+}
+
+impl<T: Real> Engine<T> {
+    fn scratch(&mut self) -> &mut Scratch {
+        match self {
+            Self::Fused(fused) => &mut fused.scratch,
+            Self::Plain(plain) => &mut plain.scratch,
+        }
+    }
 }
 
 /// What an epoch came to.
@@ -77,7 +95,11 @@ impl<'p, T: Real> Trainer<'p, T> {
         Ok(Self {
             optimizer: Optimizer::new(method.optimizer, &net),
             holder: Holder::new(method.hold, &net, method.batch)?,
-            workspace: Workspace::new(&net, method.batch),
+            engine: if plan.backend == Backend::Native && method.hold != Hold::Cayley {
+                Engine::Fused(Box::new(Fused::new(&net, method.batch)))
+            } else {
+                Engine::Plain(Box::new(Workspace::new(&net, method.batch)))
+            },
             shuffle: method.shuffle.map(|seed| Rng::new(seed, 1)),
             order: Vec::new(),
             input: vec![T::ZERO; method.batch * net.inputs()],
@@ -151,17 +173,32 @@ impl<'p, T: Real> Trainer<'p, T> {
     }
 
     fn step(&mut self, samples: &Samples<T>, batch: &[u32]) -> Result<Report> {
-        let Self { net, method, optimizer, holder, workspace, plan, input, target, .. } = self;
+        let Self { net, method, optimizer, holder, engine, plan, input, target, .. } = self;
         let (x, t) = gather(samples, batch, net.labels(), input, target)?;
         let Method { rule, inverse, loss, ortho, .. } = method;
         let recipe = Recipe { rule: &**rule, loss: *loss, ortho: *ortho, plan };
-        if let Holder::Cayley(cayley) = holder {
-            return workspace.step_by_rotations(net, x, t, &recipe, &mut **inverse, optimizer, cayley);
-        }
-        let report = workspace.step(net, x, t, &recipe, &mut **inverse, optimizer)?;
+        let report = match engine {
+            Engine::Fused(fused) => fused.step(net, x, t, &recipe, &mut **inverse, optimizer)?,
+            Engine::Plain(plain) => match holder {
+                Holder::Cayley(cayley) => plain.step_by_rotations(net, x, t, &recipe, &mut **inverse, optimizer, cayley)?,
+                _ => plain.step(net, x, t, &recipe, &mut **inverse, optimizer)?,
+            },
+        };
         // The inverse has been told already that weights change, and has not been asked since.
-        holder.after_step(net, plan, &mut workspace.scratch)?;
+        let clock = Instant::now();
+        holder.after_step(net, plan, engine.scratch())?;
+        if let Engine::Fused(fused) = engine {
+            fused.phases.hold += clock.elapsed();
+        }
         Ok(report)
+    }
+
+    /// Where the time of all steps so far went; `None` if they were not fused.
+    pub fn phases(&self) -> Option<Phases> {
+        match &self.engine {
+            Engine::Fused(fused) => Some(fused.phases),
+            Engine::Plain(_) => None,
+        }
     }
 
     /// Loss and accuracy on `samples`.
@@ -182,7 +219,7 @@ impl<'p, T: Real> Trainer<'p, T> {
         let (x, t) = gather(samples, &first, self.net.labels(), &mut self.input, &mut self.target)?;
         let Method { rule, inverse, loss, ortho, .. } = &mut self.method;
         let recipe = Recipe { rule: &**rule, loss: *loss, ortho: *ortho, plan: &self.plan };
-        diagnostics::alignment(&self.net, x, t, &recipe, &mut **inverse, &mut self.workspace)
+        diagnostics::alignment(&self.net, x, t, &recipe, &mut **inverse)
     }
 
     /// ‖offdiag(W Wᵀ)‖ of each layer as it is, whatever form the regulariser has, and on its side.

@@ -51,7 +51,7 @@ fn by_symmetry<T: Real>(r: Regularizer, w: &Matrix<T>, delta: &mut Matrix<T>, pl
     let n = w.rows().min(w.cols());
     // What is not written must not be read.
     let mut gram = Matrix::from_vec(n, n, vec![T::NAN; n * n]).unwrap();
-    r.descend(w.view(), delta.view_mut(), gram.view_mut(), plan, &mut Scratch::new()).unwrap();
+    r.descend(w.view(), T::ONE, delta.view_mut(), gram.view_mut(), plan, &mut Scratch::new()).unwrap();
 }
 
 fn check_exact<T: Real>(rows: usize, cols: usize, lambda: f64, seed: u64, plan: &Plan<'_>) {

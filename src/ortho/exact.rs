@@ -38,12 +38,12 @@ impl Regularizer {
         Ok(Self { lambda, form: Form::OffDiagonal, side: Side::Rows })
     }
 
-    /// Adds the descent direction −∂R/∂W to `delta` (both n_in × n_out). `gram` is work space of the shorter side squared, of which the lower
-    /// triangle is written.
+    /// `Δ ← β·Δ − ∂R/∂W` (all n_in × n_out); nothing if λ is 0. `gram` is work space of the shorter side squared, of which the lower triangle is
+    /// written.
     ///
     /// ```text
     /// G[i,j] = Σ_k W[i,k] W[j,k]            one chain in increasing k; then 0, or G[i,i] − 1, on the diagonal
-    /// Δ[i,j] = Δ[i,j] − Σ_k (4λ G[i,k]) W[k,j]     one chain in increasing k, started from Δ[i,j]
+    /// Δ[i,j] = β Δ[i,j] − Σ_k (4λ G[i,k]) W[k,j]     one chain in increasing k, started from β Δ[i,j], or from 0 if β is
     /// ```
     ///
     /// Work: 3 n³ flops for n × n weights. Same bits on every instruction set and thread count. Always this crate's kernels, whatever the
@@ -54,6 +54,7 @@ impl Regularizer {
     pub fn descend<T: Real>(
         &self,
         w: MatRef<'_, T>,
+        beta: T,
         delta: MatMut<'_, T>,
         mut gram: MatMut<'_, T>,
         plan: &Plan<'_>,
@@ -72,7 +73,7 @@ impl Regularizer {
             scale_lower(alpha, gram.rb());
             alpha = T::ONE;
         }
-        Ok(symm(trsm::Side::Left, Triangle::Lower, alpha, gram.as_ref(), w, T::ONE, delta, plan, scratch)?)
+        Ok(symm(trsm::Side::Left, Triangle::Lower, alpha, gram.as_ref(), w, beta, delta, plan, scratch)?)
     }
 
     /// `offdiag(W Wᵀ)`, or `W Wᵀ − I`, or a triangle of it, into `gram`, for W already oriented.

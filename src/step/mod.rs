@@ -2,9 +2,14 @@
 //!
 //! 1. forward: activities of every layer;
 //! 2. the output's error from the loss;
-//! 3. top down, for each layer: `x = D ∘ e`, the error of the layer below by the rule, and `ΔW = mean(yᵀ x)`, `Δb = mean(x)`;
-//! 4. the regulariser's direction is added;
+//! 3. the regulariser's direction;
+//! 4. top down, for each layer: `x = D ∘ e`, the error of the layer below by the rule, and `ΔW = mean(yᵀ x)`, added to the regulariser's direction,
+//!    and `Δb = mean(x)`;
 //! 5. the optimiser moves the parameters, after everything that can fail has not.
+
+mod fused;
+
+pub use fused::{Fused, Phases};
 
 use crate::inverse::{Inverse, Solves};
 use crate::loss::{self, Loss, Score};
@@ -158,19 +163,26 @@ impl<T: Real> Workspace<T> {
         let top = view_mut(error, batch, net.outputs());
         report.score = loss::score(recipe.loss, self.trace.output(), target, Some(top))?;
 
+        if rotations.is_none() {
+            for (layer, delta) in net.layers().iter().zip(&mut self.gradients.w) {
+                let side = layer.fed().min(layer.width());
+                let gram = view_mut(&mut self.gram, side, side);
+                recipe.ortho.descend(layer.w.view(), T::ZERO, delta.view_mut(), gram, plan, &mut self.scratch)?;
+            }
+        }
+
         let mean = T::from_f64(1.0 / batch.max(1) as f64);
         for (l, layer) in net.layers().iter().enumerate().rev() {
             let width = layer.width();
-            // The units below that do not feed this layer are auxiliary: their target is their own activity.
             let width_below = if l == 0 { 0 } else { net.layers()[l - 1].width() };
             let mut whole = view_mut(below, batch, width_below);
-            for i in 0..batch {
-                whole.row_mut(i).expect("row-major")[layer.fed().min(width_below)..].fill(T::ZERO);
-            }
+            clear_auxiliary(whole.rb(), layer.fed());
+            let above = net.layers().len() - 1 - l;
             let local = Local {
                 index: l,
-                above: net.layers().len() - 1 - l,
+                above,
                 layer,
+                live: if above == 0 { net.labels() } else { width },
                 packed: None,
                 gram: None,
                 y: self.trace.activity(l),
@@ -186,7 +198,10 @@ impl<T: Real> Workspace<T> {
             let x = view(&self.x, batch, width);
             let fed = if l == 0 { input.cols(0, layer.fed()) } else { self.trace.activity(l - 1).cols(0, layer.fed()) };
             match &mut rotations {
-                None => gemm(mean, fed.t(), x, T::ZERO, self.gradients.w[l].view_mut(), plan, &mut self.scratch)?,
+                None => {
+                    let beta = if recipe.ortho.lambda > 0.0 { T::ONE } else { T::ZERO };
+                    gemm(mean, fed.t(), x, beta, self.gradients.w[l].view_mut(), plan, &mut self.scratch)?;
+                }
                 Some((cayley, rate)) => cayley.turn(l, &layer.w, fed, x, *rate, plan, &mut self.scratch)?,
             }
             reduce::column_means(x, &mut self.gradients.b[l], plan.isa)?;
@@ -195,11 +210,6 @@ impl<T: Real> Workspace<T> {
 
         if let Some((cayley, _)) = rotations {
             return finite(report, self.gradients.first_not_finite(cayley.next(), plan.isa)?);
-        }
-        for (layer, delta) in net.layers().iter().zip(&mut self.gradients.w) {
-            let side = layer.fed().min(layer.width());
-            let gram = view_mut(&mut self.gram, side, side);
-            recipe.ortho.descend(layer.w.view(), delta.view_mut(), gram, plan, &mut self.scratch)?;
         }
         finite(report, self.gradients.first_not_finite(&self.gradients.w, plan.isa)?)
     }
@@ -267,6 +277,12 @@ fn in_step(e: Error, step: u64) -> Error {
         Error::Diverged { what, layer, .. } => Error::Diverged { what, layer, step },
         other => other,
     }
+}
+
+/// Units from `fed` on feed nothing above: they are auxiliary, and their target is their own activity.
+fn clear_auxiliary<T: Real>(mut below: gaitprop_kernels::MatMut<'_, T>, fed: usize) {
+    let fed = fed.min(below.ncols());
+    (0..below.nrows()).for_each(|i| below.row_mut(i).expect("row-major")[fed..].fill(T::ZERO));
 }
 
 fn view<T: Real>(data: &[T], rows: usize, cols: usize) -> MatRef<'_, T> {
