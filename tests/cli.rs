@@ -1415,6 +1415,24 @@ fn until(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
+/// Where the time went, phase by phase, adding up to all of it.
+#[test]
+fn a_profile_adds_up() {
+    let dir = TempDir::new().unwrap();
+    let out = run(dir.path(), &format!("train {SMALL} --epochs 1 --profile --beside none")).well();
+    let table: Vec<_> = out.lines().skip_while(|line| !line.contains("ms a step")).skip(1).collect();
+    let ms = |line: &str| line.split_whitespace().rev().nth(1).unwrap().parse::<f64>().unwrap();
+    for phase in ["pack weights", "forward", "errors down", "exact regulariser", "gradient, optimiser", "all of it"] {
+        assert!(table.iter().any(|line| line.starts_with(phase) && ms(line) > 0.0), "no {phase} in {out}");
+    }
+    let (all, parts) = table.split_last().unwrap();
+    let sum: f64 = parts.iter().map(|line| ms(line)).sum();
+    // Each figure is rounded to a microsecond.
+    assert!((sum - ms(all)).abs() < 0.005, "{out}");
+    let other = run(dir.path(), &format!("train {SMALL} --epochs 1 --beside none")).well();
+    assert!(!other.contains("ms a step"));
+}
+
 #[cfg(unix)]
 #[test]
 fn an_interrupt_ends_training_with_everything_saved() {

@@ -39,6 +39,9 @@ pub(super) struct Args {
     /// No progress bar
     #[arg(long)]
     quiet: bool,
+    /// Say at the end where the time of a step went
+    #[arg(long)]
+    profile: bool,
     #[command(flatten)]
     settings: Settings,
 }
@@ -131,7 +134,26 @@ fn typed<T: Real>(args: &Args, out: Option<&Path>, run: &Run, set: &str, data: &
     saved?;
     let finals = racers.iter_mut().map(|racer| finish(run, racer, &ready)).collect::<Result<Vec<_>>>()?;
     print(&summary(run, data, &racers, &finals))?;
+    if args.profile {
+        racers.iter().try_for_each(|racer| print(&profile(racer)))?;
+    }
     if interrupted.load(Ordering::Relaxed) { Ok(Done::Interrupted) } else { Ok(Done::Well) }
+}
+
+/// A table of phases: milliseconds of a step, and their share.
+fn profile<T: Real>(racer: &Racer<'_, T>) -> String {
+    let Some(phases) = racer.trainer.phases().filter(|p| p.steps > 0) else {
+        return format!("\n{}: no profile: its steps are not taken by the fused step\n", racer.kind);
+    };
+    let all = racer.seconds;
+    let mut table = format!("\n{:<22} ms a step      %   ({} steps)\n", racer.kind.to_string(), phases.steps);
+    let rest = ("batches, the rest", (all - phases.total().as_secs_f64()).max(0.0));
+    let each = phases.each().map(|(name, time)| (name, time.as_secs_f64()));
+    for (name, seconds) in each.into_iter().chain([rest, ("all of it", all)]) {
+        let (ms, share) = (1e3 * seconds / phases.steps as f64, 100.0 * seconds / all);
+        let _ = writeln!(table, "{name:<22} {ms:>9.3} {share:>6.1}");
+    }
+    table
 }
 
 /// Asks the system once for about the memory that training will hold, so that a network which it refuses outright is an error and not the
