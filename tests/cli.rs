@@ -377,6 +377,11 @@ fn wrong_settings_of_training_are_named() {
         ("--scale foo", &["unknown scaling \"foo\"", "per-feature"]),
         ("--ortho-form foo", &["`foo`", "published or identity"]),
         ("--ortho-side foo", &["`foo`", "rows or columns"]),
+        ("--inverse foo", &["unknown way through inverses `foo`", "transpose or auto"]),
+        ("--tolerance 0", &["tolerance is 0", "0.001"]),
+        ("--tolerance -1", &["tolerance is -1"]),
+        ("--tolerance 1", &["tolerance is 1,"]),
+        ("--tolerance nan", &["tolerance is NaN"]),
         ("--shuffle=maybe", &["'maybe'", "--shuffle"]),
         ("--threads 0", &["--threads 0"]),
         ("--threads 1000000", &["--threads 1000000"]),
@@ -418,6 +423,34 @@ fn wrong_settings_of_training_are_named() {
     fails(dir.path(), "train --overwrite", &["--out"]);
     fails(dir.path(), "", &["train, eval, update or info"]);
     fails(dir.path(), "trian", &["trian"]);
+}
+
+/// Every way through inverses learns the same, within its tolerance, and says who did it.
+#[test]
+fn ways_through_inverses_agree_and_are_named() {
+    let dir = empty();
+    let mut losses = Vec::new();
+    for way in ["lu", "stale", "cg", "gram", "auto"] {
+        let line = format!("train {SMALL} --epochs 3 --rule gait --seed 3 --inverse {way} --tolerance 0.001 --out {way}");
+        run(dir.path(), &line).well();
+        let folder = dir.path().join(way);
+        assert_eq!(settings(&folder)["inverse"].as_str(), Some(way));
+        assert_eq!(settings(&folder)["tolerance"].as_float(), Some(0.001));
+        for line in &metrics(&folder)[..3] {
+            assert_eq!(line["inverse"], way);
+            // Four steps of two layers that send errors down.
+            let by = line["solved_by"].as_object().unwrap();
+            assert_eq!(by.values().map(|n| n.as_u64().unwrap()).sum::<u64>(), 8, "{line}");
+            assert!(way == "auto" || by.keys().eq([way]), "{line}");
+            assert!(line["solve_residual"].as_f64().unwrap() <= 2e-3, "{line}");
+        }
+        losses.push(metrics(&folder)[3]["train_loss"].as_f64().unwrap());
+    }
+    println!("{losses:?}");
+    assert!(losses.iter().all(|loss| (loss / losses[0] - 1.0).abs() < 1e-3), "{losses:?}");
+    // Nothing keeps weights orthogonal to rounding here: the transpose says so, and the run ends.
+    let line = format!("train {SMALL} --epochs 3 --rule gait --lr 0.01 --inverse transpose");
+    run(dir.path(), &line).error(&["not orthogonal enough", "--inverse auto"]);
 }
 
 /// A name that some machine knows, but not this one.
@@ -787,7 +820,8 @@ fn singular_weights_are_named_by_rules_that_need_their_inverse_alone() {
     for small in [0.0, 5e-7] {
         write_npz(&dir.path().join("in.npz"), &batch_with("W1", rows(small)));
         for rule in ["gait", "itp", "tp"] {
-            for more in ["", "--steps 2 --lr 0.01", "--threads 2"] {
+            let ways = ["", "--inverse stale", "--inverse cg", "--inverse gram", "--inverse transpose", "--inverse auto"];
+            for more in ways.into_iter().chain(["--steps 2 --lr 0.01", "--threads 2"]) {
                 let line = format!("update in.npz out.npz --rule {rule} {more}");
                 fails(dir.path(), &line, &["layer 1", "singular", "condition number", "f32"]);
             }

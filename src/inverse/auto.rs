@@ -111,7 +111,8 @@ impl<T: Real> Inverse<T> for Auto<T> {
         if most >= 2 && (again || known.cg <= known.stale.min(direct)) {
             match self.cg.attempt(layer, w, &mut r, most, plan, scratch)? {
                 Outcome::Done(solve) => {
-                    known.cg = solve.products;
+                    // One hard batch is not yet a trend.
+                    known.cg = if known.cg.is_finite() { 0.75 * known.cg + 0.25 * solve.products } else { solve.products };
                     return Ok(solve);
                 }
                 Outcome::Slow(products) => {

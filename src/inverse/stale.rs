@@ -9,9 +9,9 @@
 
 use super::lu::Lu;
 use super::sketch::Sketch;
-use super::{Inverse, Kind, Solve, Tuning, Weights, gather, norm, room, scatter};
+use super::{Inverse, Kind, Solve, Tuning, Weights, gather, norm, products, room, scatter};
 use crate::Result;
-use gaitprop_kernels::{MatMut, MatRef, Plan, Real, Scratch, Start, gemm};
+use gaitprop_kernels::{MatMut, MatRef, Plan, Real, Scratch, Start, gemm, gemm_with_scratch};
 
 /// A stale inverse of each layer's weights: 1 product, 2 a correction, and a quarter for looking at what is left.
 ///
@@ -49,8 +49,8 @@ struct Kept<T> {
     rate: f64,
     /// What solves have cost since it was made, beyond what the first after a change did.
     extra: f64,
-    /// Products of a solve with it when it was young.
-    young: f64,
+    /// Products of the first solve after a change.
+    young: Option<f64>,
 }
 
 /// A contraction from which iterations are no longer worth while.
@@ -115,7 +115,7 @@ impl<T: Real> StaleInverse<T> {
         self.layers.get(layer).map_or(0.0, |kept| 3.0 * kept.rate)
     }
 
-    /// Makes M anew: by Newton and Schulz if `near`. Returns the price.
+    /// Makes M anew: by Newton and Schulz if `near`. Returns what it took, in products.
     fn refresh(
         &mut self,
         layer: usize,
@@ -134,18 +134,19 @@ impl<T: Real> StaleInverse<T> {
             defect.fill(T::ZERO);
             defect.iter_mut().step_by(n + 1).for_each(|d| *d = T::ONE);
             w.times(-T::ONE, kept.view(), Start::C(T::ONE), MatMut::new(defect, n, n)?, plan, scratch)?;
-            gather(kept.view(), &mut self.copy);
-            let (defect, copy) = (MatRef::new(defect, n, n)?, MatRef::new(&self.copy, n, n)?);
+            let copy = room(&mut self.copy, n * n);
+            copy.copy_from_slice(&kept.m[..n * n]);
+            let (defect, copy) = (MatRef::new(defect, n, n)?, MatRef::new(copy, n, n)?);
             gemm(T::ONE, defect, copy, T::ONE, MatMut::new(&mut kept.m[..n * n], n, n)?, plan, scratch)?;
             kept.floor = contraction * contraction;
-            self.tuning.costs.newton_schulz(n, batch)
+            products(4.0, n, batch)
         } else {
             self.judge.invert(layer, w, MatMut::new(&mut kept.m[..n * n], n, n)?, plan, scratch)?;
             kept.floor = 0.0;
-            self.tuning.costs.lu_inverse(n, batch)
+            products(8.0 / 3.0, n, batch)
         };
         self.refreshes[usize::from(near)] += 1;
-        (kept.valid, kept.age, kept.extra, kept.young) = (true, 0, 0.0, 0.0);
+        (kept.valid, kept.age, kept.extra, kept.young) = (true, 0, 0.0, None);
         Ok(price)
     }
 
@@ -163,7 +164,7 @@ impl<T: Real> StaleInverse<T> {
         let (m, len) = (MatRef::new(&kept.m[..n * n], n, n)?, batch * n);
         self.sketch.draw(&self.right, n, self.tuning.probes, plan, scratch)?;
         let right = MatRef::new(&self.right[..len], batch, n)?;
-        let solution = room(&mut self.solution, len);
+        let (solution, rest, step) = (room(&mut self.solution, len), room(&mut self.rest, len), room(&mut self.step, len));
         gemm(T::ONE, right, m, T::ZERO, MatMut::new(solution, batch, n)?, plan, scratch)?;
         let mut products = 1.0;
         // The sizes of the last correction (of the solution, before there was one) and, as it is expected, of the next.
@@ -174,17 +175,17 @@ impl<T: Real> StaleInverse<T> {
         for made in 0.. {
             // Not looked at where it would be in vain.
             if self.sketch.caution() * next <= tolerance * size || made == MOST {
-                let (rest, right) = self.sketch.residual(solution, w, plan, scratch)?;
-                let (step, whole) = self.sketch.correction(m, plan, scratch)?;
+                let (left, of) = self.sketch.residual(solution, w, plan, scratch)?;
+                let (correction, whole) = self.sketch.correction(m, plan, scratch)?;
                 products += 2.0 * self.sketch.price();
-                next = step / whole * size;
+                next = correction / whole * size;
                 let contraction = next / last;
                 if !(contraction < SLOW) {
                     return Ok(Outcome::Slow(products));
                 }
                 first = if made == 0 { contraction } else { first };
                 if self.sketch.caution() * next / (1.0 - contraction) <= tolerance * size {
-                    let residual = rest / right;
+                    let residual = left / of;
                     let solve = Solve { residual, sampled: !self.sketch.exact(), products, by: Kind::Stale };
                     return Ok(Outcome::Done(solve, first));
                 }
@@ -192,7 +193,6 @@ impl<T: Real> StaleInverse<T> {
             if made == MOST {
                 break;
             }
-            let (rest, step) = (room(&mut self.rest, len), room(&mut self.step, len));
             let e = MatRef::new(solution, batch, n)?;
             w.times(-T::ONE, e, Start::From(T::ONE, right), MatMut::new(rest, batch, n)?, plan, scratch)?;
             gemm(T::ONE, MatRef::new(rest, batch, n)?, m, T::ZERO, MatMut::new(step, batch, n)?, plan, scratch)?;
@@ -233,7 +233,11 @@ impl<T: Real> StaleInverse<T> {
         let kept = &mut self.layers[layer];
         if kept.n != n {
             (kept.n, kept.valid, kept.rate) = (n, false, 1.0);
+            // What a refresh will need, now: later solves allocate nothing.
             room(&mut kept.m, n * n);
+            room(&mut self.defect, n * n);
+            room(&mut self.copy, n * n);
+            scratch.reserve(gemm_with_scratch::<T>(n, n, n, plan))?;
         }
         let near = kept.expected() <= NEAR;
         let costs = self.tuning.costs;
@@ -250,10 +254,9 @@ impl<T: Real> StaleInverse<T> {
                     scatter(&self.solution[..batch * n], r);
                     let kept = &mut self.layers[layer];
                     kept.learn(contraction);
-                    if kept.age <= 1 {
-                        kept.young = solve.products;
+                    if kept.age > 0 {
+                        kept.extra += (solve.products - *kept.young.get_or_insert(solve.products)).max(0.0);
                     }
-                    kept.extra += (solve.products - kept.young).max(0.0);
                     return Ok(Solve { products: spent + solve.products, ..solve });
                 }
                 Outcome::Slow(products) if renewed => {
