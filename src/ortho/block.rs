@@ -33,7 +33,7 @@ impl Block {
     /// |S| where none is given.
     pub const ROWS: usize = 64;
     /// μ where none is given (benches/record/ortho.md).
-    pub const MU: f64 = 0.5;
+    pub const MU: f64 = 1.0;
 
     /// Blocks of [`Block::ROWS`] on the published side.
     ///
