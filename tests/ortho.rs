@@ -170,8 +170,8 @@ fn block_step<T: Real>(block: Block, w: &Matrix<T>, turn: usize, without: Withou
         let mut r = vec![T::ZERO; n];
         for j in 0..n {
             let mut acc = T::ZERO;
-            for p in 0..k {
-                acc = v[i][p].mul_add(v[j][p], acc);
+            for (a, b) in v[i].iter().zip(&v[j]) {
+                acc = a.mul_add(*b, acc);
             }
             let half = if s.contains(&j) && without != Without::Halving { 0.5 } else { 1.0 };
             let square = if without == Without::Norms { 1.0 } else { square(&v[j]) };

@@ -254,7 +254,7 @@ impl<T: Real> Cayley<T> {
     /// Shapes: `y` B × fed, `x` B × width.
     ///
     /// # Errors
-    /// A shape error, also for a batch or a layer that this is not for; out of memory for packing.
+    /// A shape error, also for a batch or a layer that this is not for; [`Error::Diverged`] where the system is not made of finite numbers; out of memory for packing.
     #[allow(clippy::too_many_arguments)]
     pub fn turn(
         &mut self,
