@@ -1,10 +1,11 @@
-//! The exact regulariser by symmetry beside two plain products, interleaved in one process. `cargo bench --bench ortho`
+//! The exact regulariser by symmetry beside two plain products, and the block regulariser beside both, interleaved in one process.
+//! `cargo bench --bench ortho`
 #![allow(missing_docs)]
 
-use gaitprop::Matrix;
-use gaitprop::kernels::{MatMut, MatRef, Par, Plan, Scratch, Team, gemm};
-use gaitprop::ortho::{Form, Regularizer, Side};
+use gaitprop::kernels::{MatMut, MatRef, Par, Plan, Scratch, Team, Unit, gemm};
+use gaitprop::ortho::{Block, Blocks, Form, Regularizer, Side};
 use gaitprop::rng::Rng;
+use gaitprop::{Layer, Matrix, Network};
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -35,7 +36,8 @@ fn main() {
     // `cargo test` runs benches too: once is enough to see that they work.
     let bench = std::env::args().any(|a| a == "--bench");
     let team = Team::new(2).expect("two threads");
-    println!("width side     threads   two products: median min ms   by symmetry: median min ms   ratio of medians");
+    println!("median and least ms of a layer, f32, {}", Plan::new().isa);
+    println!("width side    threads |  two products    |   by symmetry    | of it |  block of 64     | of by symmetry");
     for width in if bench { vec![256, 500, 784, 1024] } else { vec![40] } {
         let mut rng = Rng::new(1, 0);
         let mut random = |scale: f64| -> Vec<f32> { (0..width * width).map(|_| (scale * rng.normal()) as f32).collect() };
@@ -48,7 +50,11 @@ fn main() {
                 let mut scratch = Scratch::new();
                 let mut gram = Matrix::zeros(width, width);
                 let [mut old, mut new] = [(); 2].map(|()| Matrix::from_vec(width, width, start.clone()).expect("sized"));
-                let mut times = [vec![], vec![]];
+                let block = Block { side, ..Block::new(1.0).expect("in range") };
+                let layer = Layer { w: w.clone(), b: vec![0.0; width], unit: Unit::Identity };
+                let mut net = Network::new(width, vec![layer], 1).expect("fits");
+                let mut blocks = Blocks::new(block, &net).expect("in range");
+                let mut times = [vec![], vec![], vec![]];
                 let rounds = if bench { 31 } else { 1 };
                 for _ in 0..rounds {
                     let begin = Instant::now();
@@ -59,10 +65,18 @@ fn main() {
                     times[1].push(begin.elapsed().as_secs_f64());
                     // The result is checked where it is timed.
                     assert!(old == new, "the bits differ");
+                    let begin = Instant::now();
+                    blocks.step(&mut net, &plan, &mut scratch).expect("finite");
+                    times[2].push(begin.elapsed().as_secs_f64());
                     black_box(&new);
                 }
-                let [(a, least_a), (b, least_b)] = times.map(|mut t| median(&mut t));
-                println!("{width:5} {side:8} {:7} {a:22.3} {least_a:8.3} {b:21.3} {least_b:8.3} {:12.3}", par.threads(), b / a);
+                let [(a, least_a), (b, least_b), (c, least_c)] = times.map(|mut t| median(&mut t));
+                println!(
+                    "{width:5} {side:7} {:7} | {a:7.2} {least_a:7.2}  | {b:7.2} {least_b:7.2}  | {:5.2} | {c:7.2} {least_c:7.2}  | {:5.2}",
+                    par.threads(),
+                    b / a,
+                    c / b
+                );
             }
         }
     }

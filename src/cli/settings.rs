@@ -138,7 +138,7 @@ settings! {
     /// Rows that the block regulariser takes after each step, in turns [default: 64]
     #[arg(long, value_name = "N", help_heading = "Rule")]
     block: usize,
-    /// How far the block regulariser pushes them: at least 0, below 2 [default: gait, itp and tp 0.5, bp 0]
+    /// How far the block regulariser pushes them: at least 0, below 2 [default: gait, itp and tp 1, bp 0]
     #[arg(long, value_name = "MU", help_heading = "Rule", allow_negative_numbers = true)]
     mu: f64,
     /// Make weights orthogonal every K steps

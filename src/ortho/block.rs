@@ -33,7 +33,7 @@ impl Block {
     /// |S| where none is given.
     pub const ROWS: usize = 64;
     /// μ where none is given (benches/record/ortho.md).
-    pub const MU: f64 = 0.5;
+    pub const MU: f64 = 1.0;
 
     /// Blocks of [`Block::ROWS`] on the published side.
     ///
@@ -46,7 +46,8 @@ impl Block {
     }
 
     /// # Errors
-    /// [`Error::Setting`] for a μ outside [0, 2), where a push overshoots by more than it mends, or for blocks of no rows.
+    /// [`Error::Setting`] for a μ outside [0, 2), or for blocks of no rows. Beyond 2 a push overshoots small angles by more than it mends; larger angles
+    /// bear less (1.9 does not bear training: benches/record/ortho.md).
     pub fn check(&self) -> Result<()> {
         if !(0.0..2.0).contains(&self.mu) {
             return Err(Error::Setting(format!("mu is {}, but must be at least 0 and below 2", self.mu)));

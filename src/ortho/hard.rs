@@ -5,7 +5,7 @@ use crate::{Error, Matrix, Network, Result, optimizer};
 use gaitprop_kernels::symm::{symm, symm_scratch};
 use gaitprop_kernels::syrk::{Diagonal, Part, syrk, syrk_scratch};
 use gaitprop_kernels::trsm::{self, Triangle};
-use gaitprop_kernels::{MatMut, MatRef, Plan, Real, Scratch, gemm, lu};
+use gaitprop_kernels::{Error as KernelError, Finish, MatMut, MatRef, Plan, Real, Scratch, Start, gemm, gemm_with, lu};
 
 /// Retraction by Newton and Schulz's iteration: settings.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -196,9 +196,11 @@ fn norms<T: Real>(e: MatRef<'_, T>) -> (f64, f64) {
 /// W ← W + 2c Vᵀ Y,     (I − c J V Vᵀ) Y = J (V W)         2B × 2B
 /// ```
 ///
-/// 5.5 products of 2 B n² flops a layer (x Wᵀ one, V W two, Vᵀ Y two, the system the rest), in place of the one of the gradient. The reuse of
-/// y W from the forward pass and of x for x WᵀW would save two of them, and let errors of orthogonality grow with the steps. A layer that is wider than it is
-/// fed is taken transposed.
+/// of which half is at hand: `x Wᵀ W = x`. 4.5 products of 2 B n² flops a layer (x Wᵀ one, y W one, Vᵀ Y two, the system the rest) in place of the gradient's
+/// one. W has to be orthogonal already, to rounding: this is no way to make it so. A layer that is wider than it is fed is taken transposed.
+///
+/// ‖W Wᵀ − I‖ / √n (Frobenius) grows by about 0.5 u √t in t steps (measured over 30,000, 64 wide; 0.6 u √t with the product x Wᵀ W computed, which is why it
+/// is not): 3e-8 √t in f32.
 ///
 /// Source: Wen and Yin, A feasible method for optimization with orthogonality constraints, 2013, lemma 4.
 #[derive(Clone, Debug)]
@@ -252,7 +254,7 @@ impl<T: Real> Cayley<T> {
     /// Shapes: `y` B × fed, `x` B × width.
     ///
     /// # Errors
-    /// A shape error, also for a batch or a layer that this is not for; out of memory for packing.
+    /// A shape error, also for a batch or a layer that this is not for; [`Error::Diverged`] where the system is not made of finite numbers; out of memory for packing.
     #[allow(clippy::too_many_arguments)]
     pub fn turn(
         &mut self,
@@ -276,8 +278,8 @@ impl<T: Real> Cayley<T> {
             let (expected, found) = ((self.pivots.len() / 2, self.next.len()), (batch, layer));
             return Err(gaitprop_kernels::Error::Shape { what: "batch and layer of a rotation", expected, found }.into());
         };
-        next.data_mut().copy_from_slice(w.data());
         if batch == 0 {
+            next.data_mut().copy_from_slice(w.data());
             return Ok(());
         }
         let c = rate / twice as f64;
@@ -290,9 +292,12 @@ impl<T: Real> Cayley<T> {
         gemm(T::ONE, e, m.t(), T::ZERO, v.rb().rows(batch, batch), plan, scratch)?;
         let v = v.as_ref();
 
-        // J (V W): the two halves change places, and the second its sign.
+        // J (V W): the two halves change places, and the first its sign. x Wᵀ W is x.
         let mut z = MatMut::new(&mut self.z[..twice * q], twice, q)?;
-        gemm(T::ONE, v.rows(batch, batch), m, T::ZERO, z.rb().rows(0, batch), plan, scratch)?;
+        for i in 0..batch {
+            let row = z.row_mut(i).expect("row-major");
+            row.iter_mut().enumerate().for_each(|(j, z)| *z = e.get(i, j));
+        }
         gemm(-T::ONE, v.rows(0, batch), m, T::ZERO, z.rb().rows(batch, batch), plan, scratch)?;
 
         let mut gram = MatMut::new(&mut self.gram[..twice * twice], twice, twice)?;
@@ -306,11 +311,21 @@ impl<T: Real> Cayley<T> {
             row[i] = T::ONE + row[i];
         }
         let pivots = &mut self.pivots[..twice];
-        lu::factor(system.rb(), pivots, plan, scratch)?;
+        match lu::factor(system.rb(), pivots, plan, scratch) {
+            // I − J V Vᵀ cannot be singular: there were no finite numbers to begin with.
+            Err(KernelError::ZeroPivot { .. } | KernelError::NonFinite { .. }) => {
+                return Err(Error::Diverged { what: "the rotation", layer, step: 0 });
+            }
+            other => other?,
+        }
         lu::solve_left(system.as_ref(), pivots, z.rb(), plan, scratch)?;
 
-        let turned = if wide { next.view_mut().t() } else { next.view_mut() };
-        Ok(gemm(T::from_f64(2.0 * c), v.t(), z.as_ref(), T::ONE, turned, plan, scratch)?)
+        // From 0 and then added to W: one rounding of W's size an element, where a chain started from W would make 2 B of them. That is most of the
+        // drift.
+        let finish = Finish::ScaleAdd { scale: T::from_f64(2.0 * c), weight: T::ONE, add: w.view() };
+        let (a, b) = if wide { (z.as_ref().t(), v) } else { (v.t(), z.as_ref()) };
+        gemm_with(T::ONE, a, b, Start::Zero, next.view_mut(), finish, plan, scratch)?;
+        Ok(())
     }
 
     /// Gives the network its new weights, layer by layer, and keeps the old ones as memory.
