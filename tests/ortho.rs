@@ -4,8 +4,8 @@
 mod support;
 
 use gaitprop::init::{self, Init};
-use gaitprop::inverse::{Inverse, Lu, Solve};
-use gaitprop::kernels::{Isa, MatMut, MatRef, Par, Plan, Real, Scratch, Team, Unit, gemm, reduce, reference};
+use gaitprop::inverse::{Lu, Transpose, Tuning};
+use gaitprop::kernels::{Isa, Par, Plan, Real, Scratch, Team, Unit, reduce, reference};
 use gaitprop::loss::Loss;
 use gaitprop::optimizer::{Optimizer, Rule as Optimiser, Settings};
 use gaitprop::ortho::{Block, Blocks, Cayley, Form, Regularizer, Retraction, Retractor, Side};
@@ -393,7 +393,7 @@ fn one_iteration_suffices_near_orthogonal_weights() {
     let w_then = w.view();
     let r = Regularizer { form: Form::Identity, ..Regularizer::new(0.125).unwrap() };
     let mut gram = Matrix::zeros(64, 64);
-    r.descend(w_then, once.view_mut(), gram.view_mut(), &Plan::new(), &mut Scratch::new()).unwrap();
+    r.descend(w_then, 1.0, once.view_mut(), gram.view_mut(), &Plan::new(), &mut Scratch::new()).unwrap();
     let q = retracted(&w, Retraction::TOLERANCE, &Plan::new()).unwrap();
     assert_eq!(bits(q.data()), bits(once.data()), "W − ½ (W Wᵀ − I) W");
     assert!(distance(&q) <= Retraction::TOLERANCE);
@@ -413,7 +413,7 @@ fn weights_too_far_from_orthogonal_are_named_and_kept() {
         let mut now = w.clone();
         let mut retractor = Retractor::new(Retraction::new(1).unwrap(), &single(w.clone())).unwrap();
         let error = retractor.retract(3, &mut now, &Plan::new(), &mut Scratch::new()).unwrap_err();
-        assert!(matches!(error, Error::NotOrthogonal { layer: 3, .. }), "{error}");
+        assert!(matches!(error, Error::TooFar { layer: 3, .. }), "{error}");
         assert!(error.to_string().contains("layer 3") && error.to_string().contains("--retract-every"), "{error}");
         assert_eq!(bits(now.data()), bits(w.data()));
     }
@@ -503,29 +503,6 @@ fn the_oracle_of_rotations_can_fail() {
     assert!(distance(&got) < 1e-13 && distance(&plain) > 0.1);
 }
 
-/// W⁻¹ = Wᵀ, as long as W is orthogonal.
-struct Transpose<T>(Vec<T>);
-
-impl<T: Real> Inverse<T> for Transpose<T> {
-    fn name(&self) -> &'static str {
-        "transpose"
-    }
-    fn solve(
-        &mut self,
-        _: usize,
-        w: MatRef<'_, T>,
-        mut r: MatMut<'_, T>,
-        plan: &Plan<'_>,
-        s: &mut Scratch,
-    ) -> gaitprop::Result<Solve> {
-        self.0 = r.to_vec();
-        let right = MatRef::new(&self.0, r.nrows(), r.ncols())?;
-        gemm(T::ONE, right, w.t(), T::ZERO, r.rb(), plan, s)?;
-        Ok(Solve::default())
-    }
-    fn weights_changed(&mut self) {}
-}
-
 /// Trains for `steps` steps on the embedded digits by rotations, and calls `watch` after some of them with the step and the batch that comes next.
 fn rotate<T: Real>(
     layers: &[usize],
@@ -552,7 +529,7 @@ fn rotate<T: Real>(
     };
     for step in 0..steps {
         let b = batch(step);
-        let mut inverse = Transpose(Vec::new());
+        let mut inverse = Transpose::new(Tuning::default()).unwrap();
         work.step_by_rotations(&mut net, b.x.view(), b.target.view(), &recipe, &mut inverse, &mut optimizer, &mut cayley)
             .unwrap();
         if (step + 1).is_power_of_two() || step + 1 == steps {

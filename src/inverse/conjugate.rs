@@ -256,7 +256,7 @@ impl<T: Real> ConjugateGradient<T> {
             for (i, row) in self.rows.iter_mut().enumerate() {
                 let at = i * n..(i + 1) * n;
                 let (v, rest, p) = (&t[at.clone()], &mut rest[at.clone()], &mut p[at]);
-                rest.iter_mut().zip(v).for_each(|(rho, &v)| *rho = *rho - v);
+                rest.iter_mut().zip(v).for_each(|(rho, &v)| *rho -= v);
                 scaled.iter_mut().zip(rest.iter()).zip(h).for_each(|((s, &rho), &h)| *s = rho * h);
                 let rho = reduce::dot(rest, scaled, isa)?;
                 let beta = T::from_f64(if row.rho > 0.0 { rho / row.rho } else { 0.0 });

@@ -204,10 +204,20 @@ impl<T: Real> Fused<T> {
             }
             std::mem::swap(&mut error, &mut below);
         }
-        for (layer, x) in self.x.iter().enumerate().rev() {
-            let x = &x[..batch * net.layers()[layer].width()];
-            if !reduce::dot(x, x, plan.isa)?.is_finite() {
-                return Err(Error::Diverged { what: "the error", layer, step: 0 });
+        // ‖ΔW‖ ≤ ‖y‖·‖x‖ / batch: while its square is a number, and it is one of T, the gradient is.
+        for (l, layer) in net.layers().iter().enumerate().rev() {
+            let y = if l == 0 { input } else { self.trace.activity(l - 1) };
+            let x = &self.x[l][..batch * layer.width()];
+            let mut squares = 0.0;
+            for i in 0..batch {
+                squares += match y.row(i) {
+                    Some(row) => reduce::dot(&row[..layer.fed()], &row[..layer.fed()], plan.isa)?,
+                    None => (0..layer.fed()).map(|j| y.get(i, j).to_f64() * y.get(i, j).to_f64()).sum(),
+                };
+            }
+            let bound = squares.sqrt() * reduce::dot(x, x, plan.isa)?.sqrt() / batch.max(1) as f64;
+            if !((bound * bound).is_finite() && T::from_f64(bound).is_finite()) {
+                return Err(Error::Diverged { what: "the weight update", layer: l, step: 0 });
             }
         }
         self.phases.down += clock.elapsed();
