@@ -17,7 +17,7 @@ pub struct Retraction {
 }
 
 impl Retraction {
-    /// ‖W Wᵀ − I‖ where no other is asked for: what one iteration leaves after ten published steps, 784 wide.
+    /// ‖W Wᵀ − I‖ where no other is asked for: one iteration from what ten published steps leave, 784 wide (0.2), or two (benches/record/ortho.md).
     pub const TOLERANCE: f64 = 1e-2;
 
     /// To within [`Retraction::TOLERANCE`].
