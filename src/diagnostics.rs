@@ -35,7 +35,7 @@ impl Alignment {
 
 /// Compares a rule's updates with backpropagation's on one batch, layer by layer, without any regulariser.
 ///
-/// Shapes as [`Workspace::gradients`]. The network is not touched; the gradients in `own` are overwritten.
+/// Shapes as [`Workspace::gradients`]. The network is not touched.
 ///
 /// # Errors
 /// As [`Workspace::gradients`].
@@ -45,11 +45,10 @@ pub fn alignment<T: Real>(
     target: MatRef<'_, T>,
     recipe: &Recipe<'_, '_, T>,
     inverse: &mut dyn Inverse<T>,
-    own: &mut Workspace<T>,
 ) -> Result<Vec<Alignment>> {
     let bare = Recipe { ortho: Regularizer { lambda: 0.0, ..recipe.ortho }, ..*recipe };
     let backprop: &dyn Rule<T> = &Backprop;
-    let mut other = Workspace::new(net, input.nrows());
+    let [mut own, mut other] = [(); 2].map(|()| Workspace::new(net, input.nrows()));
     own.gradients(net, input, target, &bare, inverse)?;
     other.gradients(net, input, target, &Recipe { rule: backprop, ..bare }, inverse)?;
     let layers = 0..net.layers().len();

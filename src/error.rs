@@ -48,6 +48,17 @@ pub enum Error {
         /// ‖r − e W‖ / ‖r‖ that was left.
         residual: f64,
     },
+    /// Weights cannot be pulled back to orthogonal ones.
+    #[error(
+        "layer {layer}: the weights are too far from orthogonal to be pulled back (|W W\u{1d40} - I| = {distance:.1e}): retract more often \
+         (--retract-every) or learn more slowly (--lr)"
+    )]
+    TooFar {
+        /// Index of the layer, from 0.
+        layer: usize,
+        /// ‖W Wᵀ − I‖ (Frobenius, of the shorter side) where the iteration ended.
+        distance: f64,
+    },
     /// A target lies outside the range of a layer's activation.
     #[error(
         "layer {layer}, sample {sample}, unit {unit}: the target lies outside the activation's range, so it has no inverse; use GAIT with a smaller gamma or an unbounded activation"

@@ -3,7 +3,8 @@
 use crate::init::{self, Init};
 use crate::rng::Rng;
 use crate::{Error, Layer, Matrix, Result};
-use gaitprop_kernels::{Backend, MatRef, Plan, Real, Scratch, Unit, epilogue, gemm};
+use gaitprop_kernels::{Backend, Finish, MatRef, PackedRhs, Plan, Real, Rhs, Scratch, Start, Unit, epilogue, gemm, gemm_with};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The shape of a network before it has weights.
 #[derive(Clone, Debug, PartialEq)]
@@ -109,11 +110,26 @@ const MAX_LAYERS: usize = 10_000;
 const MAX_WEIGHTS: usize = 1 << 31;
 
 /// Layers that fit together.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Network<T> {
     inputs: usize,
     labels: usize,
     layers: Vec<Layer<T>>,
+    stamp: u64,
+}
+
+/// Parameters, not their history.
+impl<T: PartialEq> PartialEq for Network<T> {
+    fn eq(&self, other: &Self) -> bool {
+        (self.inputs, self.labels) == (other.inputs, other.labels) && self.layers == other.layers
+    }
+}
+
+/// A number that no call has returned before.
+fn new_stamp() -> u64 {
+    // All that is shared is that no two are equal.
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    LAST.fetch_add(1, Ordering::Relaxed) + 1
 }
 
 impl<T: Real> Network<T> {
@@ -142,7 +158,7 @@ impl<T: Real> Network<T> {
     /// # Errors
     /// [`Error::Architecture`] if they do not fit together, as [`Architecture::check`].
     pub fn new(inputs: usize, layers: Vec<Layer<T>>, labels: usize) -> Result<Self> {
-        let net = Self { inputs, labels, layers };
+        let net = Self { inputs, labels, layers, stamp: new_stamp() };
         for (layer, l) in net.layers.iter().enumerate() {
             l.unit.check::<T>()?;
             if l.b.len() != l.width() {
@@ -164,11 +180,12 @@ impl<T: Real> Network<T> {
             b: real(&l.b),
             unit: l.unit,
         });
-        Network { inputs: self.inputs, labels: self.labels, layers: layers.collect() }
+        Network { inputs: self.inputs, labels: self.labels, layers: layers.collect(), stamp: new_stamp() }
     }
 
     /// Takes over the parameters of a network of the same shape, without allocating.
     pub(crate) fn copy_from(&mut self, other: &Self) {
+        self.stamp = other.stamp;
         for (own, other) in self.layers.iter_mut().zip(&other.layers) {
             own.w.data_mut().copy_from_slice(other.w.data());
             own.b.copy_from_slice(&other.b);
@@ -181,7 +198,12 @@ impl<T: Real> Network<T> {
     }
     /// The layers, for an optimiser. Sizes must stay.
     pub(crate) fn layers_mut(&mut self) -> &mut [Layer<T>] {
+        self.stamp = new_stamp();
         &mut self.layers
+    }
+    /// Networks with the same stamp have the same parameters: what was made of them is not made again.
+    pub(crate) fn stamp(&self) -> u64 {
+        self.stamp
     }
     /// Width of the input.
     pub fn inputs(&self) -> usize {
@@ -224,6 +246,35 @@ impl<T: Real> Network<T> {
         }
         Ok(())
     }
+
+    /// [`Network::forward`] with bias and activation on the register tile, on packed weights where there are any; of the last layer the label units alone.
+    pub(crate) fn forward_fused(
+        &self,
+        x: MatRef<'_, T>,
+        trace: &mut Trace<T>,
+        packed: &[Option<PackedRhs<T>>],
+        plan: &Plan<'_>,
+        scratch: &mut Scratch,
+    ) -> Result<()> {
+        let (batch, last) = (x.nrows(), self.layers.len() - 1);
+        trace.batch = batch;
+        for (l, layer) in self.layers.iter().enumerate() {
+            let (below, above) = trace.y.split_at_mut(l);
+            let input = match below.last() {
+                Some(y) => y.top_left(batch, layer.fed()),
+                None => x.cols(0, layer.fed()),
+            };
+            let live = if l == last { self.labels } else { layer.width() };
+            let w = match &packed[l] {
+                Some(packed) if l < last => Rhs::Packed(packed.plain()?),
+                _ => Rhs::View(layer.w.view().cols(0, live)),
+            };
+            let slope = trace.slope[l].as_mut().map(|s| s.top_left_mut(batch, live));
+            let finish = Finish::Activate { unit: layer.unit, bias: &layer.b[..live], slope };
+            gemm_with(T::ONE, input, w, Start::Zero, above[0].top_left_mut(batch, live), finish, plan, scratch)?;
+        }
+        Ok(())
+    }
 }
 
 /// What a forward pass leaves: activities, and slopes where an activation's cannot be had from its activity.
@@ -247,7 +298,7 @@ impl<T: Real> Trace<T> {
         }
     }
     /// Refuses a trace that was made for another network.
-    fn check_fit(&self, net: &Network<T>) -> Result<()> {
+    pub(crate) fn check_fit(&self, net: &Network<T>) -> Result<()> {
         let fits = |(l, n): (usize, &Layer<T>)| self.y[l].cols() == n.width() && self.slope[l].is_some() == n.unit.keeps_slope();
         if self.y.len() == net.layers.len() && net.layers.iter().enumerate().all(fits) {
             return Ok(());

@@ -4,7 +4,7 @@ use crate::names::names;
 use crate::step::Gradients;
 use crate::{Error, Network, Result};
 use gaitprop_kernels::epilogue::{self, AdamStep};
-use gaitprop_kernels::{Isa, Real};
+use gaitprop_kernels::{Isa, MatMut, Real, Update};
 
 /// An update rule. Δ is the descent direction (minus the gradient), η the learning rate.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -84,6 +84,8 @@ pub struct Optimizer<T> {
     steps: u64,
     weights: Vec<Moments<T>>,
     biases: Vec<Moments<T>>,
+    /// The last layer's weights to auxiliary units never had a gradient: their moments are 0.
+    auxiliary_rest: bool,
 }
 
 /// First and second moments of one array of parameters; empty where the rule keeps none.
@@ -106,6 +108,7 @@ impl<T: Real> Optimizer<T> {
         Self {
             settings,
             steps: 0,
+            auxiliary_rest: true,
             weights: net.layers().iter().map(|l| moments(l.w.data().len())).collect(),
             biases: net.layers().iter().map(|l| moments(l.b.len())).collect(),
         }
@@ -114,12 +117,17 @@ impl<T: Real> Optimizer<T> {
     /// Forgets all moments, as if no step had been taken.
     pub(crate) fn reset(&mut self) {
         self.steps = 0;
+        self.auxiliary_rest = true;
         for moments in self.weights.iter_mut().chain(&mut self.biases) {
             moments.first.fill(T::ZERO);
             moments.second.fill(T::ZERO);
         }
     }
 
+    /// Rule and constants.
+    pub fn settings(&self) -> Settings {
+        self.settings
+    }
     /// Steps taken.
     pub fn steps(&self) -> u64 {
         self.steps
@@ -139,11 +147,15 @@ impl<T: Real> Optimizer<T> {
     /// A shape error if they belong to another network; no parameter has then changed. [`Error::Diverged`] if a new parameter is not
     /// finite: the network is then of no more use, and the caller should have kept another.
     pub fn apply(&mut self, net: &mut Network<T>, gradients: &Gradients<T>, isa: Isa) -> Result<()> {
+        self.apply_to(net, gradients, true, isa)
+    }
+
+    /// The same, with or without the weights.
+    pub(crate) fn apply_to(&mut self, net: &mut Network<T>, gradients: &Gradients<T>, weights_too: bool, isa: Isa) -> Result<()> {
         gradients.check_fit(net)?;
-        self.settings.check()?;
-        self.steps += 1;
+        self.begin(true)?;
         for (l, layer) in net.layers_mut().iter_mut().enumerate() {
-            let weights = self.one(layer.w.data_mut(), gradients.weights(l).data(), l, true, isa)?;
+            let weights = !weights_too || self.one(layer.w.data_mut(), gradients.weights(l).data(), l, true, isa)?;
             let biases = self.one(&mut layer.b, gradients.biases(l), l, false, isa)?;
             if !(weights && biases) {
                 return Err(Error::Diverged { what: if weights { "a bias" } else { "a weight" }, layer: l, step: self.steps });
@@ -152,26 +164,83 @@ impl<T: Real> Optimizer<T> {
         Ok(())
     }
 
-    fn one(&mut self, theta: &mut [T], delta: &[T], l: usize, weights: bool, isa: Isa) -> Result<bool> {
+    /// Refuses another network's moments.
+    pub(crate) fn check_fit(&self, net: &Network<T>) -> Result<()> {
+        let shapes = |of: &Moments<T>, n: usize| of.first.len() == n || (of.first.is_empty() && self.settings.rule == Rule::Sgd);
+        let fits = |l: usize| {
+            let layer = &net.layers()[l];
+            shapes(&self.weights[l], layer.w.data().len()) && shapes(&self.biases[l], layer.b.len())
+        };
+        if self.weights.len() == net.layers().len() && (0..self.weights.len()).all(fits) {
+            return Ok(());
+        }
+        let (expected, found) = ((net.layers().len(), net.parameters()), (self.weights.len(), 0));
+        Err(gaitprop_kernels::Error::Shape { what: "an optimiser's moments, of another network,", expected, found }.into())
+    }
+
+    /// One step more; `auxiliary`: whether the last layer's weights to auxiliary units may have a gradient in it.
+    pub(crate) fn begin(&mut self, auxiliary: bool) -> Result<()> {
+        self.settings.check()?;
+        self.steps += 1;
+        self.auxiliary_rest &= !auxiliary;
+        Ok(())
+    }
+
+    /// Whether a step need not touch the last layer's weights to auxiliary units.
+    pub(crate) fn auxiliary_rest(&self) -> bool {
+        self.auxiliary_rest
+    }
+
+    /// The step of the first `live` columns of the weights of layer `l`, as the end of a product.
+    pub(crate) fn update(&mut self, l: usize, shape: (usize, usize), live: usize) -> Update<'_, T> {
+        let Settings { rule, learning_rate, beta1, .. } = self.settings;
+        let step = self.adam();
+        let Moments { first, second } = &mut self.weights[l];
+        fn columns<T: Real>(m: &mut [T], (rows, cols): (usize, usize), live: usize) -> MatMut<'_, T> {
+            MatMut::new(m, rows, cols).expect("checked to fit").cols(0, live)
+        }
+        match rule {
+            Rule::Sgd => Update::Descend { rate: T::from_f64(learning_rate) },
+            Rule::Momentum => {
+                let m = columns(first, shape, live);
+                Update::Momentum { rate: T::from_f64(learning_rate), mu: T::from_f64(beta1), m }
+            }
+            Rule::PublishedAdam | Rule::Adam => {
+                Update::Adam { step, m: columns(first, shape, live), v: columns(second, shape, live) }
+            }
+        }
+    }
+
+    /// The step of the biases of layer `l`; returns whether they are finite.
+    pub(crate) fn biases(&mut self, b: &mut [T], delta: &[T], l: usize, isa: Isa) -> Result<bool> {
+        self.one(b, delta, l, false, isa)
+    }
+
+    fn adam(&self) -> AdamStep<T> {
         let Settings { rule, learning_rate, beta1, beta2, epsilon } = self.settings;
+        let real = T::from_f64;
+        // 1 − β^t without cancellation at small t.
+        let correct = |beta: f64| match rule {
+            Rule::Adam => -libm::expm1(self.steps as f64 * libm::log(beta)),
+            _ => 1.0,
+        };
+        AdamStep {
+            rate: real(learning_rate / correct(beta1)),
+            beta1: (real(beta1), real(complement(beta1))),
+            beta2: (real(beta2), real(complement(beta2))),
+            epsilon: real(epsilon),
+            correction: real(1.0 / correct(beta2).sqrt()),
+        }
+    }
+
+    fn one(&mut self, theta: &mut [T], delta: &[T], l: usize, weights: bool, isa: Isa) -> Result<bool> {
+        let (Settings { rule, learning_rate, beta1, .. }, step) = (self.settings, self.adam());
         let moments = if weights { &mut self.weights[l] } else { &mut self.biases[l] };
         let real = T::from_f64;
         match rule {
             Rule::Sgd => Ok(epilogue::descend(real(learning_rate), theta, delta, isa)?),
             Rule::Momentum => Ok(epilogue::momentum(real(learning_rate), real(beta1), theta, &mut moments.first, delta, isa)?),
             Rule::PublishedAdam | Rule::Adam => {
-                // 1 − β^t without cancellation at small t.
-                let correct = |beta: f64| match rule {
-                    Rule::Adam => -libm::expm1(self.steps as f64 * libm::log(beta)),
-                    _ => 1.0,
-                };
-                let step = AdamStep {
-                    rate: real(learning_rate / correct(beta1)),
-                    beta1: (real(beta1), real(complement(beta1))),
-                    beta2: (real(beta2), real(complement(beta2))),
-                    epsilon: real(epsilon),
-                    correction: real(1.0 / correct(beta2).sqrt()),
-                };
                 Ok(epilogue::adam(step, theta, &mut moments.first, &mut moments.second, delta, isa)?)
             }
         }

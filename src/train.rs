@@ -6,13 +6,14 @@ use crate::inverse::{Inverse, Solves};
 use crate::loss::{self, Loss, Score};
 use crate::network::Trace;
 use crate::optimizer::{Optimizer, Settings};
-use crate::ortho::{Form, Regularizer};
+use crate::ortho::{Cayley, Form, Hold, Holder, Regularizer};
 use crate::rng::Rng;
 use crate::rule::Rule;
-use crate::step::{Recipe, Report, Workspace};
+use crate::step::{Fused, Phases, Recipe, Report, Workspace};
 use crate::{Error, Network, Result};
-use gaitprop_kernels::{MatRef, Plan, Real, Scratch};
+use gaitprop_kernels::{Backend, MatRef, Plan, Real, Scratch};
 use std::ops::ControlFlow;
+use std::time::Instant;
 
 /// What a trainer is made of, besides the network.
 pub struct Method<T> {
@@ -24,6 +25,8 @@ pub struct Method<T> {
     pub loss: Loss,
     /// The regulariser.
     pub ortho: Regularizer,
+    /// What else holds weights near orthogonal.
+    pub hold: Hold,
     /// The optimiser.
     pub optimizer: Settings,
     /// Samples a step.
@@ -39,12 +42,30 @@ pub struct Trainer<'p, T> {
     good: Network<T>,
     method: Method<T>,
     optimizer: Optimizer<T>,
-    workspace: Workspace<T>,
+    holder: Holder<T>,
+    engine: Engine<T>,
     plan: Plan<'p>,
     shuffle: Option<Rng>,
     order: Vec<u32>,
     input: Vec<T>,
     target: Vec<T>,
+}
+
+/// How steps are taken: with the same results, but for a plan's other backend.
+enum Engine<T> {
+    /// By the fused step.
+    Fused(Box<Fused<T>>),
+    /// Phase by phase: for other people's products, and for rotations, which take the place of gradient and optimiser.
+    Plain(Box<Workspace<T>>),
+}
+
+impl<T: Real> Engine<T> {
+    fn scratch(&mut self) -> &mut Scratch {
+        match self {
+            Self::Fused(fused) => &mut fused.scratch,
+            Self::Plain(plain) => &mut plain.scratch,
+        }
+    }
 }
 
 /// What an epoch came to.
@@ -62,15 +83,23 @@ pub struct Epoch {
 
 impl<'p, T: Real> Trainer<'p, T> {
     /// # Errors
-    /// [`Error::Setting`] for a batch of 0 samples.
+    /// [`Error::Setting`] for a batch of 0 samples, or for settings out of range or at odds.
     pub fn new(net: Network<T>, method: Method<T>, plan: Plan<'p>) -> Result<Self> {
         if method.batch == 0 {
             return Err(Error::Setting("a batch of 0 samples teaches nothing: use --batch 1 or more".into()));
         }
         method.optimizer.check()?;
+        if method.hold == Hold::Cayley {
+            Cayley::<T>::check(method.optimizer.rule, method.ortho.lambda)?;
+        }
         Ok(Self {
             optimizer: Optimizer::new(method.optimizer, &net),
-            workspace: Workspace::new(&net, method.batch),
+            holder: Holder::new(method.hold, &net, method.batch)?,
+            engine: if plan.backend == Backend::Native && method.hold != Hold::Cayley {
+                Engine::Fused(Box::new(Fused::new(&net, method.batch)))
+            } else {
+                Engine::Plain(Box::new(Workspace::new(&net, method.batch)))
+            },
             shuffle: method.shuffle.map(|seed| Rng::new(seed, 1)),
             order: Vec::new(),
             input: vec![T::ZERO; method.batch * net.inputs()],
@@ -90,6 +119,16 @@ impl<'p, T: Real> Trainer<'p, T> {
     /// Steps taken so far.
     pub fn steps(&self) -> u64 {
         self.optimizer.steps()
+    }
+
+    /// What holds weights near orthogonal, with its count of steps: part of what a run must remember to go on as if never interrupted.
+    pub fn holder(&self) -> &Holder<T> {
+        &self.holder
+    }
+
+    /// The same, to set the count of steps.
+    pub fn holder_mut(&mut self) -> &mut Holder<T> {
+        &mut self.holder
     }
 
     /// One pass over `samples`; `watch` is called after each step and may end the epoch.
@@ -134,10 +173,32 @@ impl<'p, T: Real> Trainer<'p, T> {
     }
 
     fn step(&mut self, samples: &Samples<T>, batch: &[u32]) -> Result<Report> {
-        let (x, t) = gather(samples, batch, self.net.labels(), &mut self.input, &mut self.target)?;
-        let Method { rule, inverse, loss, ortho, .. } = &mut self.method;
-        let recipe = Recipe { rule: &**rule, loss: *loss, ortho: *ortho, plan: &self.plan };
-        self.workspace.step(&mut self.net, x, t, &recipe, &mut **inverse, &mut self.optimizer)
+        let Self { net, method, optimizer, holder, engine, plan, input, target, .. } = self;
+        let (x, t) = gather(samples, batch, net.labels(), input, target)?;
+        let Method { rule, inverse, loss, ortho, .. } = method;
+        let recipe = Recipe { rule: &**rule, loss: *loss, ortho: *ortho, plan };
+        let report = match engine {
+            Engine::Fused(fused) => fused.step(net, x, t, &recipe, &mut **inverse, optimizer)?,
+            Engine::Plain(plain) => match holder {
+                Holder::Cayley(cayley) => plain.step_by_rotations(net, x, t, &recipe, &mut **inverse, optimizer, cayley)?,
+                _ => plain.step(net, x, t, &recipe, &mut **inverse, optimizer)?,
+            },
+        };
+        // The inverse has been told already that weights change, and has not been asked since.
+        let clock = Instant::now();
+        holder.after_step(net, plan, engine.scratch())?;
+        if let Engine::Fused(fused) = engine {
+            fused.phases.hold += clock.elapsed();
+        }
+        Ok(report)
+    }
+
+    /// Where the time of all steps so far went; `None` if they were not fused.
+    pub fn phases(&self) -> Option<Phases> {
+        match &self.engine {
+            Engine::Fused(fused) => Some(fused.phases),
+            Engine::Plain(_) => None,
+        }
     }
 
     /// Loss and accuracy on `samples`.
@@ -158,7 +219,7 @@ impl<'p, T: Real> Trainer<'p, T> {
         let (x, t) = gather(samples, &first, self.net.labels(), &mut self.input, &mut self.target)?;
         let Method { rule, inverse, loss, ortho, .. } = &mut self.method;
         let recipe = Recipe { rule: &**rule, loss: *loss, ortho: *ortho, plan: &self.plan };
-        diagnostics::alignment(&self.net, x, t, &recipe, &mut **inverse, &mut self.workspace)
+        diagnostics::alignment(&self.net, x, t, &recipe, &mut **inverse)
     }
 
     /// ‖offdiag(W Wᵀ)‖ of each layer as it is, whatever form the regulariser has, and on its side.

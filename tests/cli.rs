@@ -394,6 +394,27 @@ fn wrong_settings_of_training_are_named() {
         ("--lr fast", &["'fast'", "--lr"]),
         ("--lambda -1", &["lambda is -1"]),
         ("--lambda nan", &["lambda is NaN"]),
+        ("--regularizer foo", &["unknown regulariser `foo`", "exact, block or none"]),
+        ("--orthogonal foo", &["`foo`", "none or cayley"]),
+        ("--regularizer block --mu 2", &["mu is 2", "below 2"]),
+        ("--regularizer block --mu -0.5", &["mu is -0.5"]),
+        ("--regularizer block --mu nan", &["mu is NaN"]),
+        ("--regularizer block --block 0", &["--block 1"]),
+        ("--regularizer block --lambda 0.1", &["--lambda", "--mu"]),
+        ("--regularizer block --ortho-form identity", &["--ortho-form identity", "--regularizer exact"]),
+        ("--regularizer block --retract-every 5", &["--regularizer block", "--retract-every"]),
+        ("--regularizer none --lambda 0.1", &["--lambda", "--regularizer exact"]),
+        ("--mu 0.5", &["--mu", "--regularizer block"]),
+        ("--block 32", &["--block", "--regularizer block"]),
+        ("--regularizer none --mu 0.5", &["--mu", "--regularizer block"]),
+        ("--retract-every 0", &["--retract-every 1"]),
+        ("--retract-every often", &["'often'", "--retract-every"]),
+        ("--orthogonal cayley", &["--orthogonal cayley", "published-adam", "--optimizer sgd"]),
+        ("--orthogonal cayley --optimizer momentum", &["momentum", "--optimizer sgd"]),
+        ("--orthogonal cayley --optimizer sgd --lambda 0.1", &["lambda is 0.1", "--orthogonal cayley"]),
+        ("--orthogonal cayley --optimizer sgd --regularizer block", &["leave out --regularizer"]),
+        ("--orthogonal cayley --optimizer sgd --retract-every 5", &["leave out --retract-every"]),
+        ("--orthogonal cayley --optimizer sgd --init xavier", &["--init orthogonal"]),
         ("--gamma 1.5", &["gamma is 1.5", "[0, 1]"]),
         ("--gamma -0.1", &["gamma is -0.1", "[0, 1]"]),
         ("--gamma nan", &["gamma is NaN", "[0, 1]"]),
@@ -1068,6 +1089,10 @@ fn saved_settings_give_the_same_run_again() {
         "--rule bp --dtype f64 --shuffle --seed 9223372036854775807",
         "--rule tp --scale standard --limit-test 50",
         "--rule itp --activation tanh --optimizer momentum --loss cross-entropy --init xavier --ortho-form identity",
+        "--rule gait --regularizer block --block 10 --ortho-side columns",
+        "--rule bp --regularizer block",
+        "--rule tp --regularizer none --retract-every 3",
+        "--rule gait --orthogonal cayley --optimizer sgd --lr 0.05",
     ] {
         let dir = empty();
         run(dir.path(), &format!("train {SMALL} --epochs 2 --out first {flags}")).well();
@@ -1222,6 +1247,9 @@ fn weights_do_not_depend_on_threads_or_instruction_sets() {
         format!("{small} --rule itp --activation tanh --gamma 0.01"),
         format!("{small} --rule tp --dtype f64 --init xavier --optimizer momentum"),
         format!("{tower} --rule gait --scale per-feature --ortho-side columns"),
+        format!("{tower} --rule gait --regularizer block --block 9"),
+        format!("{tower} --rule gait --orthogonal cayley --optimizer sgd --lr 0.1"),
+        format!("{tower} --rule itp --retract-every 2"),
         format!("{wide} --rule gait"),
         format!("{wide} --rule gait --dtype f64"),
     ] {
@@ -1449,6 +1477,24 @@ fn until(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
+/// Where the time went, phase by phase, adding up to all of it.
+#[test]
+fn a_profile_adds_up() {
+    let dir = TempDir::new().unwrap();
+    let out = run(dir.path(), &format!("train {SMALL} --epochs 1 --profile --beside none")).well();
+    let table: Vec<_> = out.lines().skip_while(|line| !line.contains("ms a step")).skip(1).collect();
+    let ms = |line: &str| line.split_whitespace().rev().nth(1).unwrap().parse::<f64>().unwrap();
+    for phase in ["pack weights", "forward", "errors down", "exact regulariser", "gradient, optimiser", "all of it"] {
+        assert!(table.iter().any(|line| line.starts_with(phase) && ms(line) > 0.0), "no {phase} in {out}");
+    }
+    let (all, parts) = table.split_last().unwrap();
+    let sum: f64 = parts.iter().map(|line| ms(line)).sum();
+    // Each figure is rounded to a microsecond.
+    assert!((sum - ms(all)).abs() < 0.005, "{out}");
+    let other = run(dir.path(), &format!("train {SMALL} --epochs 1 --beside none")).well();
+    assert!(!other.contains("ms a step"));
+}
+
 #[cfg(unix)]
 #[test]
 fn an_interrupt_ends_training_with_everything_saved() {
@@ -1544,6 +1590,44 @@ fn another_rule_brings_its_own_constants() {
     run(dir.path(), "train --config first/config.toml --rule tp --out second").well();
     let second = settings(&dir.path().join("second"));
     assert_eq!((second["lr"].as_float(), second["lambda"].as_float()), (Some(1e-5), Some(1000.0)));
+}
+
+/// So do regularisers: λ is the exact one's, μ the block one's.
+#[test]
+fn another_regulariser_brings_its_own_constants() {
+    let dir = empty();
+    run(dir.path(), &format!("train {SMALL} --epochs 1 --lambda 0.3 --out first")).well();
+    run(dir.path(), "train --config first/config.toml --regularizer block --out second").well();
+    let second = settings(&dir.path().join("second"));
+    assert_eq!((second["regularizer"].as_str(), second["mu"].as_float()), (Some("block"), Some(1.0)));
+    assert_eq!((second["block"].as_integer(), second.contains_key("lambda")), (Some(64), false));
+    run(dir.path(), "train --config second/config.toml --regularizer exact --out third").well();
+    let third = settings(&dir.path().join("third"));
+    assert_eq!((third["lambda"].as_float(), third.contains_key("mu"), third.contains_key("block")), (Some(0.1), false, false));
+    // Backpropagation beside is left alone unless μ is given, as it is by λ.
+    for (flags, mu) in [("", 0.0), ("--mu 0.7", 0.7)] {
+        run(dir.path(), &format!("train {SMALL} --epochs 1 --regularizer block {flags} --out both --overwrite")).well();
+        assert_eq!(settings(&dir.path().join("both/bp"))["mu"].as_float(), Some(mu));
+    }
+}
+
+/// Each way of holding weights shows in what is left of W Wᵀ, and its name in the metrics.
+#[test]
+fn weights_are_held_as_asked() {
+    let offdiag = |flags: &str, names: [&str; 2]| -> f64 {
+        let dir = empty();
+        run(dir.path(), &format!("train {SMALL} --epochs 12 --rule gait --out run {flags}")).well();
+        let end = metrics(&dir.path().join("run")).pop().unwrap();
+        assert_eq!([&end["regularizer"], &end["orthogonal"]], names);
+        end["offdiag"].as_array().unwrap().iter().fold(0.0, |most, x| x.as_f64().unwrap().max(most))
+    };
+    let free = offdiag("--lr 3e-3 --regularizer none", ["none", "none"]);
+    let block = offdiag("--lr 3e-3 --regularizer block", ["block", "none"]);
+    let exact = offdiag("--lr 3e-3", ["exact", "none"]);
+    let retracted = offdiag("--lr 3e-3 --regularizer none --retract-every 4", ["none", "retraction"]);
+    let rotated = offdiag("--optimizer sgd --lr 0.1 --orthogonal cayley", ["none", "cayley"]);
+    println!("free {free:.3}, exact {exact:.3}, block {block:.3}, retracted {retracted:.1e}, rotated {rotated:.1e}");
+    assert!(block < 0.5 * free && exact < 0.5 * free && retracted < 1e-2 && rotated < 1e-5);
 }
 
 /// Results of a rule that was beside in the run that is replaced do not stay beside the new one.

@@ -150,7 +150,7 @@ fn regularisers_are_gradients_of_their_value() {
                     let mut delta = Matrix::<f64>::zeros(layer.fed(), layer.width());
                     let n = layer.fed().min(layer.width());
                     let mut gram = Matrix::<f64>::zeros(n, n);
-                    ortho.descend(layer.w.view(), delta.view_mut(), gram.view_mut(), &plan, &mut scratch).unwrap();
+                    ortho.descend(layer.w.view(), 1.0, delta.view_mut(), gram.view_mut(), &plan, &mut scratch).unwrap();
                     directions.push([delta.data(), &vec![0.0; layer.width()]].concat());
                 }
                 let value = |net: &Network<f64>| ortho.value(net, &plan, &mut Scratch::new()).unwrap();

@@ -249,7 +249,7 @@ fn regulariser_error<T: Real>(golden: &Golden) -> (f64, f64) {
         let n = layer.width();
         let mut delta = gaitprop::Matrix::<T>::zeros(n, n);
         let mut gram = gaitprop::Matrix::<T>::zeros(n, n);
-        ortho.descend(layer.w.view(), delta.view_mut(), gram.view_mut(), &plan, &mut Scratch::new()).unwrap();
+        ortho.descend(layer.w.view(), T::ONE, delta.view_mut(), gram.view_mut(), &plan, &mut Scratch::new()).unwrap();
         // A gradient, while ours is a direction of descent.
         let want: Vec<f64> = golden.array(&format!("reg{l}")).iter().map(|g| -g).collect();
         let bound = regulariser_bound(golden.array(&format!("W{l}")), n, golden.case.lam, u);

@@ -135,6 +135,7 @@ fn trainer(rate: f64, plan: Plan<'_>) -> Trainer<'_, f64> {
         inverse: Box::new(Lu::new()),
         loss: Loss::Squared,
         ortho: Regularizer::new(0.0).unwrap(),
+        hold: gaitprop::ortho::Hold::Free,
         optimizer: Settings::new(Rule::Momentum, rate).unwrap(),
         batch: 3,
         shuffle: None,

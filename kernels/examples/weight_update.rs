@@ -4,7 +4,7 @@
 
 use gaitprop_kernels::epilogue::{AdamStep, adam};
 use gaitprop_kernels::{
-    Error, Finish, MatMut, MatRef, Plan, Scratch, Start, Unit, Weighed, gemm, gemm_with, gemm_with_scratch, perturb,
+    Error, Finish, MatMut, MatRef, Plan, Scratch, Start, Unit, Update, Weighed, gemm, gemm_with, gemm_with_scratch, perturb,
 };
 
 const BATCH: usize = 60;
@@ -53,7 +53,8 @@ fn main() -> Result<(), Error> {
     for number in 1..=STEPS {
         // One call: D ∘ E is made while it is packed, Δ lives in registers, θ, m and v are read and written once.
         let Weights { theta, m, v } = &mut fused;
-        let finish = Finish::Adam { step, m: MatMut::new(m, N_IN, N_OUT)?, v: MatMut::new(v, N_IN, N_OUT)? };
+        let rule = Update::Adam { step, m: MatMut::new(m, N_IN, N_OUT)?, v: MatMut::new(v, N_IN, N_OUT)? };
+        let finish = Finish::Update(rule);
         let weighed = Weighed { unit, y, slope: None, e };
         let c = MatMut::new(theta, N_IN, N_OUT)?;
         let finite =

@@ -86,7 +86,7 @@ fn halves<T: Real>(mut a: MatMut<'_, T>, at: usize, plan: &Plan<'_>, scratch: &m
     let l21 = l21.as_ref();
     let region = Region::Lower { drop_diagonal: false };
     let (a, b, begin) = (Left::View(l21), Right::View(l21.t()), Begin::AtC(T::ONE));
-    macro_kernel::run(&Job { alpha: -T::ONE, a, b, begin, finish: &Store, region }, a22.rb(), plan, scratch)?;
+    macro_kernel::run(&Job { alpha: -T::ONE, a, b, begin, finish: &Store, region, settle: None }, a22.rb(), plan, scratch)?;
     halves(a22, at + first, plan, scratch)
 }
 

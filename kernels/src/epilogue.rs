@@ -10,31 +10,22 @@
 //! Every formula stands once, as a function of one word (`Lanes`). Register tiles apply it to their accumulators (`Epilogue`, reached through
 //! [`gemm_with`](crate::gemm_with)); the functions over slices here apply it to memory and are the twins that the fused form must equal in every bit.
 
-use crate::simd::{Lanes, prefetch, shells};
+use crate::simd::{Lanes, shells};
 use crate::{Error, Isa, MatMut, MatRef, Real, Unit};
 use core::marker::PhantomData;
-use core::sync::atomic::{AtomicBool, Ordering};
 
 /// What a register tile does with its finished words.
 ///
 /// # Safety
 /// An implementation touches element (i, j) of C and of its own operands only, for the lanes it is given.
 pub unsafe trait Epilogue<T: Real>: Sync {
-    /// Whether C may hold unfinished chains between blocks of k: C is written, and not read before the last block.
-    const C_IS_SCRATCH: bool = true;
     /// Whether there are tiles with A read by rows, where it lies.
     const BY_ROWS_EXISTS: bool = false;
     /// Whether there are tiles with A's elements negated.
     const NEGATED_EXISTS: bool = false;
-    /// Whether so much lies beside C that going down whole columns of it all would cost.
-    const LONG: bool = false;
     /// A tile of up to so many words holds a copy of `finish` for each of them. A larger one has a loop over words that have left the registers: the
     /// compiler would not unroll it, and index the accumulators in memory all along the chain.
     const INLINE_WORDS: usize = 12;
-
-    /// Asks for what `finish` will read beside element (i, j), a tile's time before it does.
-    #[inline(always)]
-    fn fetch(&self, _i: usize, _j: usize) {}
 
     /// Finishes the chains of elements (i, j) to (i, j + n − 1); `c` points to the first of them in C. n is V::LEN if WHOLE.
     ///
@@ -103,7 +94,7 @@ impl<'a, T: Real> Beside<'a, T> {
     /// Where element (i, j) is, if the operand has it.
     #[inline(always)]
     fn at(&self, i: usize, j: usize) -> *mut T {
-        // Wrapping: an operand that a rule does not use has no such element, and nobody reads there.
+        // Wrapping: behind the last row this may point anywhere, and nobody reads there.
         self.first.wrapping_offset(i as isize * self.rs + j as isize)
     }
 }
@@ -235,71 +226,6 @@ unsafe impl<T: Real> Epilogue<T> for SlopeMask<'_, T> {
             let y = get::<T, V, WHOLE>(self.at.at(i, j), n);
             let slope = if let Some(bent) = self.bent { y.if_negative(V::splat(bent), V::splat(T::ONE)) } else { y };
             put::<T, V, WHOLE>(slope.mul(acc), c, n);
-        }
-    }
-}
-
-/// An optimiser's update of C = θ by Δ = acc, with up to two moments.
-#[derive(Clone, Copy, Debug)]
-#[doc(hidden)]
-pub struct Update<'a, T, U> {
-    rule: U,
-    /// Operands that the rule has no use for point at θ.
-    m: Beside<'a, T>,
-    v: Beside<'a, T>,
-    broken: &'a AtomicBool,
-}
-
-impl<'a, T: Real, U: UpdateRule<T>> Update<'a, T, U> {
-    pub(crate) fn new(
-        rule: U,
-        moments: [Option<MatMut<'a, T>>; 2],
-        c: &mut MatMut<'_, T>,
-        broken: &'a AtomicBool,
-    ) -> Result<Self, Error> {
-        let shape = c.shape();
-        let unused = Beside { first: c.as_mut_ptr(), rs: c.rs(), _life: PhantomData };
-        let place = |m: Option<MatMut<'a, T>>| m.map_or(Ok(unused), |m| Beside::write("a moment", m, shape));
-        let [m, v] = moments;
-        Ok(Self { rule, m: place(m)?, v: place(v)?, broken })
-    }
-}
-
-// SAFETY: reads and writes C and the moments at the elements it is given.
-unsafe impl<T: Real, U: UpdateRule<T>> Epilogue<T> for Update<'_, T, U> {
-    const C_IS_SCRATCH: bool = false;
-    const LONG: bool = true;
-    const INLINE_WORDS: usize = 0;
-
-    #[inline(always)]
-    fn fetch(&self, i: usize, j: usize) {
-        if U::MOMENTS > 0 {
-            prefetch(self.m.at(i, j));
-        }
-        if U::MOMENTS > 1 {
-            prefetch(self.v.at(i, j));
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn finish<V: Lanes<T>, const WHOLE: bool>(&self, i: usize, j: usize, acc: V, c: *mut T, n: usize) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let (at_m, at_v) = (self.m.at(i, j), self.v.at(i, j));
-            let theta = get::<T, V, WHOLE>(c, n);
-            let m = if U::MOMENTS > 0 { get::<T, V, WHOLE>(at_m, n) } else { theta };
-            let v = if U::MOMENTS > 1 { get::<T, V, WHOLE>(at_v, n) } else { theta };
-            let new = self.rule.word(theta, m, v, acc);
-            put::<T, V, WHOLE>(new.theta, c, n);
-            if U::MOMENTS > 0 {
-                put::<T, V, WHOLE>(new.m, at_m, n);
-            }
-            if U::MOMENTS > 1 {
-                put::<T, V, WHOLE>(new.v, at_v, n);
-            }
-            if !finite::<T, V, U, WHOLE>(&new, c, at_v, n) {
-                self.broken.store(true, Ordering::Relaxed);
-            }
         }
     }
 }
@@ -442,7 +368,7 @@ pub fn adam<T: Real>(step: AdamStep<T>, theta: &mut [T], m: &mut [T], v: &mut [T
 }
 
 shells! { words
-    fn adam_all = adam_body(step: AdamStep<T>, theta: &mut [T], m: &mut [T], v: &mut [T], delta: &[T]) -> bool
+    pub(crate) fn adam_all = adam_body(step: AdamStep<T>, theta: &mut [T], m: &mut [T], v: &mut [T], delta: &[T]) -> bool
 }
 
 #[inline(always)]
@@ -472,24 +398,51 @@ impl<T: Real> UpdateRule<T> for AdamStep<T> {
 fn over_slices<T: Real, V: Lanes<T>, U: UpdateRule<T>>(rule: U, theta: &mut [T], m: &mut [T], v: &mut [T], delta: &[T]) -> bool {
     let len = theta.len();
     assert!(delta.len() == len && (U::MOMENTS == 0 || m.len() == len) && (U::MOMENTS < 2 || v.len() == len));
-    let [theta, m, v] = [theta, m, v].map(<[T]>::as_mut_ptr);
-    let broken = AtomicBool::new(false);
-    let beside = |first| Beside { first, rs: 0, _life: PhantomData };
-    let update = Update { rule, m: beside(m), v: beside(v), broken: &broken };
+    let mut finite = true;
     for j in (0..len).step_by(V::LEN) {
         let n = V::LEN.min(len - j);
+        let at = |x: *mut T| x.wrapping_add(j);
+        let (theta, m, v) = (at(theta.as_mut_ptr()), at(m.as_mut_ptr()), at(v.as_mut_ptr()));
         // SAFETY: the body runs in the shell of V's instruction set; elements j .. j + n lie in every slice that the rule uses, by the
-        // assertion above.
+        // assertion above, and n is V::LEN in the first case.
         unsafe {
             let delta = delta.as_ptr().add(j);
-            if n == V::LEN {
-                update.finish::<V, true>(0, j, V::load(delta), theta.add(j), n);
+            finite &= if n == V::LEN {
+                one_word::<T, V, U, true>(rule, theta, m, v, delta, n)
             } else {
-                update.finish::<V, false>(0, j, V::load_first(delta, n), theta.add(j), n);
-            }
+                one_word::<T, V, U, false>(rule, theta, m, v, delta, n)
+            };
         }
     }
-    !broken.into_inner()
+    finite
+}
+
+/// # Safety
+/// The instruction set of V is there; n elements are at each place that the rule uses, V::LEN if WHOLE.
+#[inline(always)]
+unsafe fn one_word<T: Real, V: Lanes<T>, U: UpdateRule<T>, const WHOLE: bool>(
+    rule: U,
+    at: *mut T,
+    at_m: *mut T,
+    at_v: *mut T,
+    delta: *const T,
+    n: usize,
+) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let (theta, delta) = (get::<T, V, WHOLE>(at, n), get::<T, V, WHOLE>(delta, n));
+        let m = if U::MOMENTS > 0 { get::<T, V, WHOLE>(at_m, n) } else { theta };
+        let v = if U::MOMENTS > 1 { get::<T, V, WHOLE>(at_v, n) } else { theta };
+        let new = rule.word(theta, m, v, delta);
+        put::<T, V, WHOLE>(new.theta, at, n);
+        if U::MOMENTS > 0 {
+            put::<T, V, WHOLE>(new.m, at_m, n);
+        }
+        if U::MOMENTS > 1 {
+            put::<T, V, WHOLE>(new.v, at_v, n);
+        }
+        finite::<T, V, U, WHOLE>(&new, at, at_v, n)
+    }
 }
 
 /// One step of gradient descent along `delta` with momentum: `m ← μ m + Δ`, `θ ← θ + η m`.
@@ -504,7 +457,7 @@ pub fn momentum<T: Real>(rate: T, mu: T, theta: &mut [T], m: &mut [T], delta: &[
 }
 
 shells! { words
-    fn momentum_all = momentum_body(rate: T, mu: T, theta: &mut [T], m: &mut [T], delta: &[T]) -> bool
+    pub(crate) fn momentum_all = momentum_body(rate: T, mu: T, theta: &mut [T], m: &mut [T], delta: &[T]) -> bool
 }
 
 #[inline(always)]
@@ -512,7 +465,7 @@ fn momentum_body<T: Real, V: Lanes<T>>(rate: T, mu: T, theta: &mut [T], m: &mut 
     over_slices::<T, V, _>(Momentum { rate, mu }, theta, m, &mut [], delta)
 }
 
-/// Gradient descent with momentum, as a rule for tiles.
+/// Gradient descent with momentum, as a rule.
 #[derive(Clone, Copy, Debug)]
 #[doc(hidden)]
 pub struct Momentum<T> {
@@ -546,7 +499,7 @@ pub fn descend<T: Real>(rate: T, theta: &mut [T], delta: &[T], isa: Isa) -> Resu
 }
 
 shells! { words
-    fn descend_all = descend_body(rate: T, theta: &mut [T], delta: &[T]) -> bool
+    pub(crate) fn descend_all = descend_body(rate: T, theta: &mut [T], delta: &[T]) -> bool
 }
 
 #[inline(always)]
@@ -554,7 +507,7 @@ fn descend_body<T: Real, V: Lanes<T>>(rate: T, theta: &mut [T], delta: &[T]) -> 
     over_slices::<T, V, _>(Descend { rate }, theta, &mut [], &mut [], delta)
 }
 
-/// Plain gradient descent, as a rule for tiles.
+/// Plain gradient descent, as a rule.
 #[derive(Clone, Copy, Debug)]
 #[doc(hidden)]
 pub struct Descend<T> {

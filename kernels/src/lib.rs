@@ -47,7 +47,8 @@ pub use backend::Backend;
 pub use error::Error;
 pub use gemm::batched::{gemm_batched, gemm_batched_scratch, gemm_batched_views, gemm_batched_views_scratch};
 pub use gemm::{
-    Finish, Lhs, Packing, Perturbed, Plan, Rhs, Start, Weighed, gemm, gemm_packed, gemm_scratch, gemm_with, gemm_with_scratch,
+    Finish, Lhs, Packing, Perturbed, Plan, Rhs, Start, Update, Weighed, gemm, gemm_packed, gemm_scratch, gemm_with,
+    gemm_with_scratch,
 };
 pub use isa::Isa;
 pub use mat::{BatchMut, BatchRef, MatMut, MatRef};

@@ -1,6 +1,6 @@
 //! The two element types.
 
-use crate::epilogue::{Activate, AdamStep, Descend, Momentum, ScaleAdd, SlopeMask, Store, Update};
+use crate::epilogue::{Activate, ScaleAdd, SlopeMask, Store};
 use crate::simd::HasTile;
 use core::fmt::{Debug, Display, LowerExp};
 use core::iter::Sum;
@@ -39,9 +39,6 @@ pub trait Real:
     + for<'a> HasTile<Activate<'a, Self>>
     + for<'a> HasTile<ScaleAdd<'a, Self>>
     + for<'a> HasTile<SlopeMask<'a, Self>>
-    + for<'a> HasTile<Update<'a, Self, AdamStep<Self>>>
-    + for<'a> HasTile<Update<'a, Self, Momentum<Self>>>
-    + for<'a> HasTile<Update<'a, Self, Descend<Self>>>
 {
     /// 0.
     const ZERO: Self;

@@ -29,6 +29,11 @@ impl<T: Real> Coefficients<T> {
         (self.rows, self.steps)
     }
 
+    /// `rows` elements a step, one step behind the other, from `first` on.
+    pub(crate) fn down(first: *const T, rows: usize, steps: usize) -> Self {
+        Self { first, step: rows as isize, by_rows: false, rows, steps, backwards: false }
+    }
+
     /// `a`, where it lies; see [`Coefficients::readable`].
     pub(crate) fn of(a: MatRef<'_, T>) -> Self {
         let backwards = a.rs() == -1 && a.nrows() > 1;
@@ -53,13 +58,44 @@ pub(crate) unsafe fn subtract<T: Real>(
     rs: isize,
     cols: usize,
 ) {
+    let (c, rs) = if a.backwards { (c.wrapping_offset((a.rows as isize - 1) * rs), -rs) } else { (c, rs) };
+    let column = Column { count: 1, a_tile: 0, next: None };
+    // SAFETY: the caller's promise, for one tile.
+    unsafe { subtract_column(isa, Coefficients { backwards: false, ..a }, column, b, b_step, c, rs, cols) };
+}
+
+/// Tiles of one height, one below the other.
+#[derive(Clone, Copy)]
+pub(crate) struct Column<T> {
+    pub(crate) count: usize,
+    /// From the left operand of one tile to that of the next.
+    pub(crate) a_tile: isize,
+    /// What of B comes after these tiles: fetched meanwhile. Any address.
+    pub(crate) next: Option<*const T>,
+}
+
+/// [`subtract`] on several strips, whose rows of C follow each other.
+///
+/// # Safety
+/// As [`subtract`], for each tile of the column; `a` is the first one's, and its rows do not go backwards.
+#[allow(clippy::too_many_arguments)]
+pub(crate) unsafe fn subtract_column<T: Real>(
+    isa: Isa,
+    a: Coefficients<T>,
+    column: Column<T>,
+    b: *const T,
+    b_step: isize,
+    c: *mut T,
+    rs: isize,
+    cols: usize,
+) {
+    assert!(!a.backwards);
     let words = cols.div_ceil(T::family(isa).len);
     let kind = TileKind { by_rows: a.by_rows, negated: true };
     let run = <T as crate::simd::HasTile<Store>>::tile(isa, a.rows, words, kind).expect("a tile for every height and width");
-    let (c, rs) = if a.backwards { (c.wrapping_offset((a.rows as isize - 1) * rs), -rs) } else { (c, rs) };
     let tile = Tile {
-        count: 1,
-        a_tile: 0,
+        count: column.count,
+        a_tile: column.a_tile,
         kc: a.steps,
         a: a.first,
         a_step: a.step,
@@ -74,7 +110,7 @@ pub(crate) unsafe fn subtract<T: Real>(
         cols,
         i: 0,
         j: 0,
-        next: None,
+        next: column.next,
     };
     // SAFETY: the tile is one of `isa`'s, so the CPU has it; the operands are the caller's promise, and `of` has read A's layout off a view.
     unsafe { run(&tile, &Store) };

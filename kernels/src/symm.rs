@@ -90,7 +90,7 @@ pub fn symm<T: Real>(
         Side::Left => (Left::Made(&whole), Right::View(b)),
         Side::Right => (Left::View(b), Right::Made(&whole)),
     };
-    macro_kernel::run(&Job { alpha, a, b, begin, finish, region }, c, plan, scratch)
+    macro_kernel::run(&Job { alpha, a, b, begin, finish, region, settle: None }, c, plan, scratch)
 }
 
 /// Scratch that [`symm`] needs for S of n×n and m columns (rows, from the right) of B.

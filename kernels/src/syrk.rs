@@ -80,7 +80,8 @@ pub fn syrk<T: Real>(
     // The upper triangle is the lower one of the transpose, element for element.
     let mut c = if part == Part::Upper { c.t() } else { c };
     let region = Region::Lower { drop_diagonal: diagonal == Diagonal::Dropped };
-    let job = Job { alpha, a: Left::View(a), b: Right::View(a.t()), begin: Begin::AtC(beta), finish: &Store, region };
+    let job =
+        Job { alpha, a: Left::View(a), b: Right::View(a.t()), begin: Begin::AtC(beta), finish: &Store, region, settle: None };
     macro_kernel::run(&job, c.rb(), plan, scratch)?;
     if part == Part::Both {
         mirror(c, plan);

@@ -19,6 +19,8 @@ use crate::strip::{Coefficients, subtract};
 use crate::tuning::{near_equal, part, parts_of};
 use crate::{Error, Isa, MatMut, MatRef, Packing, Plan, Real, Req, Scratch};
 
+mod along;
+
 /// Whether a triangular matrix's diagonal is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Diag {
@@ -141,7 +143,7 @@ pub(crate) fn pivots_divide<T: Real>(a: &MatRef<'_, T>) -> Result<(), Error> {
 /// Scratch that [`solve`] needs for n unknowns and `rhs` right-hand sides.
 pub fn solve_scratch<T: Real>(n: usize, rhs: usize, plan: &Plan<'_>) -> Req {
     let cut = Cut::new::<T>(n, rhs, plan);
-    Req::of::<T>(cut.room_len.saturating_mul(cut.parts))
+    Req::of::<T>(cut.room_len.saturating_mul(cut.parts)).or(along::scratch::<T>(n, rhs, plan))
 }
 
 /// Solves `X · U = B` for X, in place in `b` (batch×n); U is upper triangular: [`solve`] from the right, which says the rest.
@@ -205,6 +207,9 @@ pub(crate) fn forwards<T: Real>(
     let (n, rhs) = b.shape();
     if b.is_empty() {
         return Ok(());
+    }
+    if along::suits(&l) {
+        return along::forwards(diag, alpha, l, b, plan, scratch);
     }
     let cut = Cut::new::<T>(n, rhs, plan);
     let memory = scratch.slice::<T>(cut.room_len.saturating_mul(cut.parts))?;
@@ -399,14 +404,17 @@ unsafe fn pack_steps<T: Real>(src: *const T, s: isize, dst: *mut T, rows: usize,
 }
 
 shells! {
-    /// The textbook loop, right-looking, on the few unknowns of a strip: x[k · lanes + i] is unknown k of right-hand side i.
+    /// The textbook loop on the few unknowns of a strip or panel: x[k · lanes + i] is unknown k of right-hand side i.
     pub(crate) fn own_triangle = own_triangle_body(l: MatRef<'_, T>, diag: Diag, x: &mut [T], lanes: usize)
 }
 
 #[inline(always)]
 fn own_triangle_body<T: Real, M: Fused>(l: MatRef<'_, T>, diag: Diag, x: &mut [T], lanes: usize) {
     // Lanes of a panel are whole words: of 2, 4, 8 or 16 elements.
-    if lanes.is_multiple_of(16) {
+    if lanes.is_multiple_of(32) {
+        // Four words of AVX2.
+        if size_of::<T>() == 4 { in_pairs::<T, M, 32>(l, diag, x, lanes) } else { in_pairs::<T, M, 16>(l, diag, x, lanes) }
+    } else if lanes.is_multiple_of(16) {
         eliminate::<T, M, 16>(l, diag, x, lanes);
     } else if lanes.is_multiple_of(8) {
         eliminate::<T, M, 8>(l, diag, x, lanes);
@@ -417,6 +425,7 @@ fn own_triangle_body<T: Real, M: Fused>(l: MatRef<'_, T>, diag: Diag, x: &mut [T
     }
 }
 
+/// Right-looking: for few right-hand sides, whose own chains would not hide a multiply-add's latency.
 #[inline(always)]
 fn eliminate<T: Real, M: Fused, const N: usize>(l: MatRef<'_, T>, diag: Diag, x: &mut [T], lanes: usize) {
     let n = l.nrows();
@@ -436,6 +445,43 @@ fn eliminate<T: Real, M: Fused, const N: usize>(l: MatRef<'_, T>, diag: Diag, x:
                     *v = M::fma(-xk, lik, *v);
                 }
             }
+        }
+    }
+}
+
+/// Left-looking, two unknowns at a time: their chains, in registers, hide each other's latency.
+#[inline(always)]
+fn in_pairs<T: Real, M: Fused, const N: usize>(l: MatRef<'_, T>, diag: Diag, x: &mut [T], lanes: usize) {
+    let n = l.nrows();
+    for first in (0..lanes).step_by(N) {
+        let at = |k: usize| k * lanes + first;
+        let load = |x: &[T], k: usize| *x[at(k)..].first_chunk::<N>().expect("lanes of a row");
+        let less =
+            |open: &mut [T; N], l: T, solved: [T; N]| open.iter_mut().zip(solved).for_each(|(v, s)| *v = M::fma(-s, l, *v));
+        let divide = |open: &mut [T; N], j: usize| {
+            if diag == Diag::Stored {
+                let pivot = l.get(j, j);
+                open.iter_mut().for_each(|v| *v = *v / pivot);
+            }
+        };
+        for j in (0..n - n % 2).step_by(2) {
+            let (mut one, mut other) = (load(x, j), load(x, j + 1));
+            for k in 0..j {
+                let solved = load(x, k);
+                less(&mut one, l.get(j, k), solved);
+                less(&mut other, l.get(j + 1, k), solved);
+            }
+            divide(&mut one, j);
+            less(&mut other, l.get(j + 1, j), one);
+            divide(&mut other, j + 1);
+            x[at(j)..][..N].copy_from_slice(&one);
+            x[at(j + 1)..][..N].copy_from_slice(&other);
+        }
+        if n % 2 == 1 {
+            let mut last = load(x, n - 1);
+            (0..n - 1).for_each(|k| less(&mut last, l.get(n - 1, k), load(x, k)));
+            divide(&mut last, n - 1);
+            x[at(n - 1)..][..N].copy_from_slice(&last);
         }
     }
 }

@@ -4,8 +4,8 @@ use crate::gemm::macro_kernel::ONE_CHAIN;
 use crate::gemm::micro::Family;
 use crate::{Error, Real};
 
-/// Below this a chain reloads C too often.
-const SHORT_CHAIN: usize = 448;
+/// Rows of A in a block of long chains, at least: so many of them a panel of B serves before the next one comes from L3 or memory.
+const ROWS: usize = 128;
 
 /// Sizes of the data caches of one core, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,18 +106,15 @@ impl Blocking {
         Ok(Self { mc, kc, nc, mr })
     }
 
-    /// From the caches: the block of A (mc × kc) in half of L2, the block of B (kc × nc) in a quarter of L3, or in 8 MiB if L3 is larger (it
-    /// is shared); kc such that all `m` rows are one block if that leaves a long enough chain, since B is read once a block of rows.
-    pub(crate) fn from_caches<T: Real>(family: &Family, caches: Caches, m: usize, k: usize) -> Self {
+    /// From the caches: one panel of B (kc × NR) in a quarter of L2, or chains of [`ONE_CHAIN`]; the block of A (mc × kc) in half of L2, but of a longer
+    /// chain no fewer rows than [`ROWS`], which then come from L3, in memory's order; the block of B (kc × nc) in a quarter of L3, or in 8 MiB if L3 is larger (it is shared).
+    pub(crate) fn from_caches<T: Real>(family: &Family, caches: Caches, k: usize) -> Self {
         let size = size_of::<T>();
-        let room = caches.l2 / (2 * size);
-        // 128×4096×4096: 87 % of the peak with 512 × 128, 78 % with 1024 × 64; 256×1024×1024: 94 % with 1024 × 64, 84 % with 256 × 256
-        // (benches/record/blocking.md).
-        let all_rows = room / m.max(1);
-        let kc = if (SHORT_CHAIN..ONE_CHAIN).contains(&all_rows) && k > ONE_CHAIN { all_rows } else { ONE_CHAIN };
+        // 128×4096×4096: 87 % of the peak with chains of 2048, 83 % with 512, and 75 % if 128 rows become two blocks (benches/record/blocking.md).
+        let kc = (caches.l2 / (4 * family.nr() * size)).max(ONE_CHAIN);
         // The blocks of the chain are nearly equal, so that the rows per block can be told.
         let chain = k.div_ceil(k.div_ceil(kc).max(1)).max(1);
-        let mc = (room / chain).max(2 * family.tall);
+        let mc = (caches.l2 / (2 * size * chain)).max(if chain > ONE_CHAIN { ROWS } else { 1 }).next_multiple_of(family.tall);
         let nc = (caches.l3.min(32 << 20) / (4 * kc * size)).max(8 * family.nr());
         Self { mc, kc, nc, mr: family.tall }
     }

@@ -7,7 +7,7 @@ use gaitprop_kernels::epilogue::{self, AdamStep};
 use gaitprop_kernels::perturb::{Perturbation, Scale, Weighting, perturb, weigh};
 use gaitprop_kernels::{
     Blocking, Error, Finish, Isa, Lhs, MatMut, MatRef, Orientation, PackedRhs, Packing, Par, Perturbed, Plan, Real, Rhs, Scratch,
-    Start, Team, Unit, Weighed, gemm_packed, gemm_with, gemm_with_scratch, reference,
+    Start, Team, Unit, Update, Weighed, gemm_packed, gemm_with, gemm_with_scratch, reference,
 };
 use proptest::prelude::*;
 use support::*;
@@ -237,9 +237,9 @@ impl<T: Real> Bench<T> {
             1 => Finish::Activate { unit, bias: &self.bias, slope: Some(m1.view_mut()) },
             2 => Finish::ScaleAdd { scale: T::from_f64(-1.5), weight: half, add: m1.view() },
             3 => Finish::SlopeMask { unit, y: m1.view(), slope: Some(m2.view()) },
-            4 => Finish::Adam { step: adam(), m: m1.view_mut(), v: m2.view_mut() },
-            5 => Finish::Momentum { rate: half, mu: T::from_f64(0.9), m: m1.view_mut() },
-            _ => Finish::Descend { rate: half },
+            4 => Finish::Update(Update::Adam { step: adam(), m: m1.view_mut(), v: m2.view_mut() }),
+            5 => Finish::Update(Update::Momentum { rate: half, mu: T::from_f64(0.9), m: m1.view_mut() }),
+            _ => Finish::Update(Update::Descend { rate: half }),
         };
         let mut scratch = Scratch::new();
         scratch.reserve(gemm_with_scratch::<T>(m, n, k, plan))?;
@@ -393,7 +393,7 @@ fn what_does_not_fit_is_refused() {
     shape(attempt(Start::Zero, tanh, view(2, 4), false));
     let mut m = [0f32; 8];
     let m = MatMut::new(&mut m, 2, 4).unwrap();
-    shape(attempt(Start::Zero, Finish::Momentum { rate: 1.0, mu: 0.9, m }, view(2, 4), false));
+    shape(attempt(Start::Zero, Finish::Update(Update::Momentum { rate: 1.0, mu: 0.9, m }), view(2, 4), false));
 }
 
 /// A parameter that leaves the finite numbers is reported, one in a thousand, in a last word that is not whole.
@@ -409,7 +409,16 @@ fn parameters_beyond_the_finite_are_reported() {
             let (rows, one) = (MatRef::new(&b, 1, 1).unwrap(), MatRef::new(&a, 1, 31).unwrap());
             let c = MatMut::new(&mut theta, 1, 31).unwrap();
             let plan = Plan::new().with_isa(isa);
-            let finite = gemm_with(1.0, rows, one, Start::Zero, c, Finish::Descend { rate: 1.0 }, &plan, &mut Scratch::new());
+            let finite = gemm_with(
+                1.0,
+                rows,
+                one,
+                Start::Zero,
+                c,
+                Finish::Update(Update::Descend { rate: 1.0 }),
+                &plan,
+                &mut Scratch::new(),
+            );
             assert_eq!(finite, Ok(bad.is_none()), "{isa} {bad:?}");
         }
     }

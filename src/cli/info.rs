@@ -46,7 +46,7 @@ fn tile<T: Real>(plan: &gaitprop_kernels::Plan<'_>) -> String {
 }
 
 fn blocking<T: Real>(plan: &gaitprop_kernels::Plan<'_>) -> String {
-    let b = plan.blocking_of::<T>(60, 784);
+    let b = plan.blocking_of::<T>(784);
     format!("MC {}, KC {}, NC {}, MR {}", b.mc(), b.kc(), b.nc(), b.mr())
 }
 

@@ -7,7 +7,7 @@ use crate::loss::Loss;
 use crate::names::names;
 use crate::network::Architecture;
 use crate::optimizer;
-use crate::ortho::{Form, Regularizer, Side};
+use crate::ortho::{Block, Cayley, Form, Hold, Regularizer, Retraction, Side};
 use crate::rule::Kind;
 use crate::{Error, Result, activation};
 use gaitprop_kernels::{Backend, Isa, Unit};
@@ -67,7 +67,11 @@ macro_rules! settings {
                 let mut other = if self.says_shape() { other.without_shape(&self) } else { other };
                 if self.rule.is_some() && other.rule.is_some() && self.rule != other.rule {
                     // They were another rule's.
-                    (other.lr, other.lambda) = (None, None);
+                    (other.lr, other.lambda, other.mu) = (None, None, None);
+                }
+                if self.regularizer.is_some() && self.regularizer != other.regularizer {
+                    // They were another regulariser's.
+                    (other.lambda, other.mu, other.block) = (None, None, None);
                 }
                 Self { $($field: self.$field.or(other.$field),)* }
             }
@@ -119,7 +123,10 @@ settings! {
     /// Size of the perturbation of GAIT and ITP, in [0, 1]; 0 is the linear limit [default: 0.001]
     #[arg(long, value_name = "G", help_heading = "Rule", allow_negative_numbers = true)]
     gamma: f64,
-    /// Weight of the orthogonality regulariser [default: gait and itp 0.1, tp 1000, bp 0]
+    /// What keeps weights near orthogonal: exact (in the gradient), block (some rows after each step, 10 times cheaper) or none [default: exact]
+    #[arg(long, value_name = "HOW", help_heading = "Rule")]
+    regularizer: String,
+    /// Weight of the exact regulariser [default: gait and itp 0.1, tp 1000, bp 0]
     #[arg(long, value_name = "L", help_heading = "Rule", allow_negative_numbers = true)]
     lambda: f64,
     /// Its form: published (off-diagonal of W Wᵀ) or identity (W Wᵀ − I) [default: published]
@@ -128,6 +135,18 @@ settings! {
     /// Its side: rows (W Wᵀ, published) or columns (WᵀW) [default: rows]
     #[arg(long, value_name = "SIDE", help_heading = "Rule")]
     ortho_side: String,
+    /// Rows that the block regulariser takes after each step, in turns [default: 64]
+    #[arg(long, value_name = "N", help_heading = "Rule")]
+    block: usize,
+    /// How far the block regulariser pushes them: at least 0, below 2 [default: gait, itp and tp 1, bp 0]
+    #[arg(long, value_name = "MU", help_heading = "Rule", allow_negative_numbers = true)]
+    mu: f64,
+    /// Make weights orthogonal every K steps
+    #[arg(long, value_name = "K", help_heading = "Rule")]
+    retract_every: u64,
+    /// Learn by rotations, which leave weights exactly orthogonal (cayley; needs --optimizer sgd), or not (none) [default: none]
+    #[arg(long, value_name = "HOW", help_heading = "Rule")]
+    orthogonal: String,
 
     /// How errors go through the inverses of layers: lu (exact), stale (an earlier step's inverse, corrected), cg (conjugate gradients), gram
     /// (Cholesky of W Wᵀ), transpose (orthogonal layers alone) or auto (what is cheapest) [default: auto]
@@ -214,6 +233,25 @@ pub(super) enum Precision {
 
 names!(Precision, "element type", F32 = "f32", F64 = "f64");
 
+/// What keeps weights near orthogonal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Keep {
+    Exact,
+    Block,
+    None,
+}
+
+names!(Keep, "regulariser", Exact = "exact", Block = "block", None = "none");
+
+/// What keeps weights orthogonal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Orthogonal {
+    None,
+    Cayley,
+}
+
+names!(Orthogonal, "way of staying orthogonal", None = "none", Cayley = "cayley");
+
 /// How kernels run.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Machine {
@@ -279,6 +317,8 @@ pub(super) struct Run {
     pub(super) scale: Scaling,
     pub(super) machine: Machine,
     optimizer: optimizer::Rule,
+    keep: Keep,
+    orthogonal: Orthogonal,
     form: Form,
     side: Side,
     lr: Option<f64>,
@@ -318,6 +358,7 @@ impl Run {
         let unit = activation::parse(said.activation.as_deref().unwrap_or("leaky-relu:0.1"))?;
         let mut architecture = Self::shape(&said, data)?;
         (architecture.unit, architecture.output) = (unit, loss.output_unit(unit));
+        let orthogonal = named(said.orthogonal.as_ref(), Orthogonal::None)?;
         let digits = said.data.as_deref().unwrap_or(DEFAULT_DATA) == DEFAULT_DATA;
         let run = Self {
             kind,
@@ -335,6 +376,9 @@ impl Run {
             scale: named(said.scale.as_ref(), Scaling::Unit)?,
             machine: Machine::new(said.dtype.as_deref(), said.threads, said.isa.as_deref(), said.backend.as_deref())?,
             optimizer: named(said.optimizer.as_ref(), optimizer::Rule::PublishedAdam)?,
+            // Rotations leave nothing to regularise.
+            keep: named(said.regularizer.as_ref(), if orthogonal == Orthogonal::Cayley { Keep::None } else { Keep::Exact })?,
+            orthogonal,
             form: named(said.ortho_form.as_ref(), Form::OffDiagonal)?,
             side: named(said.ortho_side.as_ref(), Side::Rows)?,
             lr: said.lr,
@@ -348,7 +392,9 @@ impl Run {
             run.optimizer(kind)?;
             run.regularizer(kind)?;
             run.tuning(kind)?;
+            run.hold(kind)?;
         }
+        run.check_keep()?;
         if i64::try_from(run.seed).is_err() {
             return Err(Error::Setting(format!(
                 "--seed {}: use at most {}, the largest number that a TOML file can hold",
@@ -401,13 +447,80 @@ impl Run {
 
     /// The regulariser of `kind`: the published λ unless one was given.
     pub(super) fn regularizer(&self, kind: Kind) -> Result<Regularizer> {
+        // A weight that was given is looked at even if it is not this regulariser's.
         let bare = Regularizer::new(self.lambda.unwrap_or(kind.published().1))?;
-        Ok(Regularizer { form: self.form, side: self.side, ..bare })
+        let lambda = if self.keep == Keep::Exact { bare.lambda } else { 0.0 };
+        Ok(Regularizer { lambda, form: self.form, side: self.side })
+    }
+
+    /// What else holds the weights of `kind`: the default μ, if none was given, where the published λ is not 0.
+    pub(super) fn hold(&self, kind: Kind) -> Result<Hold> {
+        if self.orthogonal == Orthogonal::Cayley {
+            return Ok(Hold::Cayley);
+        }
+        if let Some(every) = self.said.retract_every {
+            return Ok(Hold::Retract(Retraction::new(every)?));
+        }
+        if self.keep != Keep::Block {
+            return Ok(Hold::Free);
+        }
+        let published = if kind.published().1 > 0.0 { Block::MU } else { 0.0 };
+        let block = Block {
+            rows: self.said.block.unwrap_or(Block::ROWS),
+            side: self.side,
+            ..Block::new(self.said.mu.unwrap_or(published))?
+        };
+        block.check()?;
+        Ok(Hold::Block(block))
+    }
+
+    /// Refuses flags that contradict each other.
+    fn check_keep(&self) -> Result<()> {
+        let refuse = |what: &str| Err(Error::Setting(what.into()));
+        let Settings { lambda, block, mu, retract_every, .. } = &self.said;
+        if self.orthogonal == Orthogonal::Cayley {
+            if self.keep != Keep::None {
+                return refuse("--orthogonal cayley leaves nothing to regularise: leave out --regularizer");
+            }
+            if retract_every.is_some() {
+                return refuse("--orthogonal cayley leaves nothing to retract: leave out --retract-every");
+            }
+            if self.init != Init::Orthogonal {
+                return refuse("--orthogonal cayley keeps weights as orthogonal as they start: use --init orthogonal");
+            }
+            Cayley::<f32>::check(self.optimizer, lambda.unwrap_or(0.0))?;
+        }
+        if self.keep != Keep::Block && (block.is_some() || mu.is_some()) {
+            return refuse("--block and --mu belong to the block regulariser: add --regularizer block");
+        }
+        if self.keep != Keep::Exact && lambda.is_some_and(|lambda| lambda > 0.0) {
+            return refuse(
+                "--lambda is the weight of the exact regulariser: use --regularizer exact (the block regulariser has --mu)",
+            );
+        }
+        if self.keep == Keep::Block && self.form == Form::Identity {
+            return refuse("the block regulariser leaves norms free: --ortho-form identity needs --regularizer exact");
+        }
+        if self.keep == Keep::Block && retract_every.is_some() {
+            return refuse("--regularizer block and --retract-every each make weights orthogonal: use one of them");
+        }
+        Ok(())
+    }
+
+    /// The regulariser's name in metrics.
+    pub(super) fn regularizer_name(&self) -> &'static str {
+        self.keep.name()
+    }
+
+    /// In metrics, the name of what makes weights orthogonal and not just nearly so.
+    pub(super) fn orthogonal_name(&self) -> &'static str {
+        if self.said.retract_every.is_some() { "retraction" } else { self.orthogonal.name() }
     }
 
     /// What solves of `kind` go by.
     pub(super) fn tuning(&self, kind: Kind) -> Result<Tuning> {
-        Ok(Tuning { regularized: self.regularizer(kind)?.lambda > 0.0, ..Tuning::new(self.tolerance)? })
+        let regularized = self.regularizer(kind)?.lambda > 0.0 || self.hold(kind)? != Hold::Free;
+        Ok(Tuning { regularized, ..Tuning::new(self.tolerance)? })
     }
 
     /// Settings that give exactly this run again, with every default spelled out.
@@ -415,6 +528,7 @@ impl Run {
         let shape = &self.architecture;
         let widths = || Sizes(shape.layers.iter().map(|l| l.1).collect());
         let tower = self.said.tower.clone();
+        let block = if let Hold::Block(block) = self.hold(kind)? { Some(block) } else { None };
         Ok(Settings {
             // The place is not part of the run: read again, the file must not overwrite what it lies beside.
             out: None,
@@ -427,11 +541,16 @@ impl Run {
             // The rule beside has a folder of its own, and a file that speaks of itself alone.
             beside: Some(self.beside.filter(|_| kind == self.kind).map_or("none".into(), |b| b.to_string())),
             gamma: Some(self.gamma),
-            lambda: Some(self.regularizer(kind)?.lambda),
+            regularizer: Some(self.keep.to_string()),
+            lambda: (self.keep == Keep::Exact).then_some(self.regularizer(kind)?.lambda),
             ortho_form: Some(self.form.to_string()),
             ortho_side: Some(self.side.to_string()),
             inverse: Some(self.inverse.to_string()),
             tolerance: Some(self.tolerance),
+            block: block.map(|b| b.rows),
+            mu: block.map(|b| b.mu),
+            retract_every: self.said.retract_every,
+            orthogonal: Some(self.orthogonal.to_string()),
             layers: tower.is_none().then(widths),
             width: None,
             hidden: None,

@@ -39,6 +39,9 @@ pub(super) struct Args {
     /// No progress bar
     #[arg(long)]
     quiet: bool,
+    /// Say at the end where the time of a step went
+    #[arg(long)]
+    profile: bool,
     #[command(flatten)]
     settings: Settings,
 }
@@ -131,7 +134,26 @@ fn typed<T: Real>(args: &Args, out: Option<&Path>, run: &Run, set: &str, data: &
     saved?;
     let finals = racers.iter_mut().map(|racer| finish(run, racer, &ready)).collect::<Result<Vec<_>>>()?;
     print(&summary(run, data, &racers, &finals))?;
+    if args.profile {
+        racers.iter().try_for_each(|racer| print(&profile(racer)))?;
+    }
     if interrupted.load(Ordering::Relaxed) { Ok(Done::Interrupted) } else { Ok(Done::Well) }
+}
+
+/// A table of phases: milliseconds of a step, and their share.
+fn profile<T: Real>(racer: &Racer<'_, T>) -> String {
+    let Some(phases) = racer.trainer.phases().filter(|p| p.steps > 0) else {
+        return format!("\n{}: no profile: its steps are not taken by the fused step\n", racer.kind);
+    };
+    let all = racer.seconds;
+    let mut table = format!("\n{:<22} ms a step      %   ({} steps)\n", racer.kind.to_string(), phases.steps);
+    let rest = ("batches, the rest", (all - phases.total().as_secs_f64()).max(0.0));
+    let each = phases.each().map(|(name, time)| (name, time.as_secs_f64()));
+    for (name, seconds) in each.into_iter().chain([rest, ("all of it", all)]) {
+        let (ms, share) = (1e3 * seconds / phases.steps as f64, 100.0 * seconds / all);
+        let _ = writeln!(table, "{name:<22} {ms:>9.3} {share:>6.1}");
+    }
+    table
 }
 
 /// Asks the system once for about the memory that training will hold, so that a network which it refuses outright is an error and not the
@@ -140,10 +162,10 @@ fn check_memory<T: Real>(run: &Run, samples: usize, rules: usize) -> Result<()> 
     let layers = &run.architecture.layers;
     let units: usize = layers.iter().map(|&(_, width)| 2 * width).sum();
     let (widest, weights) = layers.iter().fold((0usize, 0usize), |(w, n), &(fed, width)| (w.max(fed * width), n + fed * width));
-    // Weights, the epoch's start, two moments, gradients and what solves keep of each layer; a Gram matrix and what they share; activities and
-    // errors; one layer drawn in f64.
+    // Weights, the epoch's start, two moments, gradients and what solves keep of each layer, and the next weights where they are made beside; a Gram
+    // matrix and what solves share; activities and errors; one layer drawn in f64.
     let bytes = weights
-        .saturating_mul(6)
+        .saturating_mul(if run.orthogonal_name() == "none" { 6 } else { 7 })
         .saturating_add(widest.saturating_mul(4))
         .saturating_add(run.batch.min(samples).saturating_mul(units))
         .saturating_mul(size_of::<T>())
@@ -159,6 +181,7 @@ fn trainer<'p, T: Real>(run: &Run, kind: Kind, samples: usize, plan: Plan<'p>) -
         inverse: run.inverse.build(run.tuning(kind)?)?,
         loss: run.loss,
         ortho: run.regularizer(kind)?,
+        hold: run.hold(kind)?,
         optimizer: run.optimizer(kind)?,
         // Room for more than there are samples would be wasted.
         batch: run.batch.min(samples),
@@ -238,6 +261,8 @@ fn finish<T: Real>(run: &Run, racer: &mut Racer<'_, T>, ready: &Prepared<T>) -> 
             cosine_with_bp: done.alignment.iter().map(|a| a.cosine).collect(),
             ratio_to_bp: done.alignment.iter().map(|a| a.ratio).collect(),
             offdiag: done.offdiag.clone(),
+            regularizer: run.regularizer_name(),
+            orthogonal: run.orthogonal_name(),
             seconds: racer.seconds,
             isa: run.machine.isa.name(),
             backend: run.machine.backend.name(),
@@ -336,6 +361,8 @@ struct EndLine<'a> {
     cosine_with_bp: Vec<f64>,
     ratio_to_bp: Vec<f64>,
     offdiag: Vec<f64>,
+    regularizer: &'static str,
+    orthogonal: &'static str,
     seconds: f64,
     isa: &'static str,
     backend: &'static str,

@@ -142,7 +142,7 @@ fn update<T: Real>(args: &Args, arrays: &BTreeMap<String, Array>, plan: &Plan<'_
             let mut delta = Matrix::<T>::zeros(layer.fed(), layer.width());
             let side = layer.fed().min(layer.width());
             let mut gram = Matrix::zeros(side, side);
-            ortho.descend(layer.w.view(), delta.view_mut(), gram.view_mut(), plan, &mut work.scratch)?;
+            ortho.descend(layer.w.view(), T::ONE, delta.view_mut(), gram.view_mut(), plan, &mut work.scratch)?;
             delta.data_mut().iter_mut().for_each(|d| *d = -*d);
             out.push((format!("reg{l}"), array(&[layer.fed(), layer.width()], delta.data())));
         }

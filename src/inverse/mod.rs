@@ -258,6 +258,12 @@ impl<'a, T: Real> Weights<'a, T> {
         Ok(Self { gram, ..self })
     }
 
+    /// The first `columns` columns of W, as they are: for errors that are 0 in all others.
+    #[must_use]
+    pub fn first(self, columns: usize) -> Self {
+        if columns == self.w.ncols() { self } else { Self { w: self.w.cols(0, columns), packed: None, gram: None } }
+    }
+
     /// W.
     pub fn view(&self) -> MatRef<'a, T> {
         self.w

@@ -15,10 +15,15 @@ impl<T: Real> Rule<T> for Backprop {
         "bp"
     }
 
+    fn inverts(&self) -> bool {
+        false
+    }
+
     fn send_down(&self, at: &Local<'_, T>, mut out: Outcome<'_, T>, with: &mut Means<'_, '_, T>) -> Result<Option<Solve>> {
         weigh(at.layer.unit, at.y, at.slope, at.e, out.x.rb(), with.plan.isa)?;
         if let Some(below) = out.below {
-            at.weights()?.times_t(T::ONE, out.x.as_ref(), Start::Zero, below, with.plan, with.scratch)?;
+            let (x, w) = (out.x.as_ref().cols(0, at.live), at.weights()?.first(at.live));
+            w.times_t(T::ONE, x, Start::Zero, below, with.plan, with.scratch)?;
         }
         Ok(None)
     }

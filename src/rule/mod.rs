@@ -34,6 +34,8 @@ pub struct Local<'a, T> {
     pub above: usize,
     /// Its weights, biases and activation.
     pub layer: &'a Layer<T>,
+    /// Columns of `e`, from the first on, that may be other than 0: of the last layer the label units.
+    pub live: usize,
     /// The same weights packed for products, if the caller has them so. No bit depends on it.
     pub packed: Option<&'a PackedRhs<T>>,
     /// Its W Wᵀ, if the caller has computed it: one triangle and the diagonal are enough.
@@ -78,6 +80,11 @@ pub struct Means<'a, 'p, T> {
 pub trait Rule<T: Real>: Send + Sync + std::fmt::Debug {
     /// Its name in metrics.
     fn name(&self) -> &'static str;
+
+    /// Whether it sends errors through inverses: then weights are worth packing.
+    fn inverts(&self) -> bool {
+        true
+    }
 
     /// Writes `out.x` and, unless this is the first layer, `out.below`. Returns what the inverse reported, if it was used.
     ///

@@ -2,15 +2,14 @@
 
 use super::Plan;
 use super::macro_kernel::{self, Begin, Job, Region};
-use crate::epilogue::{
-    Activate, AdamStep, Beside, Descend, Epilogue, Momentum, ScaleAdd, SlopeMask, Store, Update, bent, by_element, neighbours,
-};
+use super::update::{Settle, Update, Updating};
+use crate::epilogue::{Activate, Beside, Epilogue, ScaleAdd, SlopeMask, Store, bent, by_element, neighbours};
 use crate::pack::{Left, MADE_COLS, Make, Panels, Right};
 use crate::perturb::{Perturbation, kept_slope, perturb_row, weigh_row};
 use crate::simd::HasTile;
 use crate::tuning::part;
 use crate::{Error, Isa, MatMut, MatRef, Real, Req, Scratch, Unit};
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 /// The left operand of [`gemm_with`].
 #[non_exhaustive]
@@ -121,29 +120,8 @@ pub enum Finish<'a, T> {
         /// f′ itself, where [`Unit::keeps_slope`].
         slope: Option<MatRef<'a, T>>,
     },
-    /// C = θ is moved along Δ = acc: as [`crate::epilogue::adam`].
-    Adam {
-        /// Constants.
-        step: AdamStep<T>,
-        /// First moment.
-        m: MatMut<'a, T>,
-        /// Second moment.
-        v: MatMut<'a, T>,
-    },
-    /// C = θ is moved along Δ = acc: as [`crate::epilogue::momentum`].
-    Momentum {
-        /// Learning rate η.
-        rate: T,
-        /// μ.
-        mu: T,
-        /// The momentum.
-        m: MatMut<'a, T>,
-    },
-    /// C = θ is moved along Δ = acc: as [`crate::epilogue::descend`].
-    Descend {
-        /// Learning rate η.
-        rate: T,
-    },
+    /// C = θ is moved along Δ = acc, which is stored nowhere.
+    Update(Update<'a, T>),
 }
 
 /// `C ← finish(start + α·A·B)`: a product whose operands may be made while they are packed, and whose elements are finished in registers.
@@ -212,7 +190,6 @@ pub fn gemm_with<'a, T: Real>(
         }
     };
     let with = Call { alpha, left, right, begin, plan };
-    let broken = AtomicBool::new(false);
     match finish {
         Finish::Store => with.run(&Store, c, scratch)?,
         Finish::Activate { unit, bias, slope } if bent::<T>(unit).is_some() => {
@@ -236,25 +213,25 @@ pub fn gemm_with<'a, T: Real>(
         }
         Finish::ScaleAdd { scale, weight, add } => with.run(&ScaleAdd::new(scale, weight, add, shape)?, c, scratch)?,
         Finish::SlopeMask { unit, y, slope } => with.run(&SlopeMask::new(unit, y, slope, shape)?, c, scratch)?,
-        Finish::Adam { step, m, v } => {
-            let update = Update::new(step, [Some(m), Some(v)], &mut c, &broken)?;
-            with.run(&update, c, scratch)?;
-        }
-        Finish::Momentum { rate, mu, m } => {
-            let update = Update::new(Momentum { rate, mu }, [Some(m), None], &mut c, &broken)?;
-            with.run(&update, c, scratch)?;
-        }
-        Finish::Descend { rate } => {
-            let update = Update::new(Descend { rate }, [None, None], &mut c, &broken)?;
-            with.run(&update, c, scratch)?;
+        Finish::Update(update) => {
+            // SAFETY: tiles read the alias, where chains start from θ, before the block that they belong to is settled; nobody else reaches it.
+            let theta = unsafe { c.alias() };
+            let begin = match with.begin {
+                Begin::AtC(beta) if beta != T::ZERO => Begin::At(beta, theta.as_ref()),
+                other => other,
+            };
+            // SAFETY: as above.
+            let updating = Updating::new(update, unsafe { c.alias() })?;
+            Call { begin, ..with }.settle(&updating, c, scratch)?;
+            return Ok(updating.finite());
         }
     }
-    Ok(!broken.into_inner())
+    Ok(true)
 }
 
 /// Scratch that [`gemm_with`] needs for a product of these sizes, whatever its operands and its finish.
 pub fn gemm_with_scratch<T: Real>(m: usize, n: usize, k: usize, plan: &Plan<'_>) -> Req {
-    macro_kernel::scratch_for::<T>(m, n, k, plan, usize::MAX)
+    macro_kernel::scratch_for::<T>(m, n, k, plan, usize::MAX).and(macro_kernel::settled_scratch::<T>(n, plan))
 }
 
 /// All of a call but C and its finish.
@@ -276,7 +253,17 @@ impl<T: Real> Call<'_, '_, T> {
             // What is made beside the product is wanted all the same.
             return left.make_all(plan.isa);
         }
-        macro_kernel::run(&Job { alpha, a: left, b: right, begin, finish, region: Region::Whole }, c, plan, scratch)
+        macro_kernel::run(&Job { alpha, a: left, b: right, begin, finish, region: Region::Whole, settle: None }, c, plan, scratch)
+    }
+
+    /// The product goes to `settle`, not to C, whose shape it has.
+    fn settle(&self, settle: &dyn Settle<T>, c: MatMut<'_, T>, scratch: &mut Scratch) -> Result<(), Error> {
+        let Self { alpha, left, right, begin, plan } = *self;
+        if c.is_empty() {
+            return left.make_all(plan.isa);
+        }
+        let (finish, region) = (&Store, Region::Whole);
+        macro_kernel::run(&Job { alpha, a: left, b: right, begin, finish, region, settle: Some(settle) }, c, plan, scratch)
     }
 }
 

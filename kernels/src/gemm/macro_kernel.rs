@@ -15,6 +15,7 @@
 use super::Plan;
 use super::micro::{Family, Tile, TileFn, TileKind};
 use super::small::Small;
+use super::update::Settle;
 use crate::epilogue::{Epilogue, Store};
 use crate::pack::{Left, Right};
 use crate::scratch::Shared;
@@ -35,10 +36,6 @@ const OWN_PANELS: usize = 8;
 
 /// Bytes of B packed at a time: its lines are then read several at a time, and are still in L2 when they are used.
 const GROUP_BYTES: usize = 64 << 10;
-
-/// Rows of tiles in a block if the epilogue has operands of C's shape beside it: going down whole columns of several matrices leaves the pages
-/// that address translation remembers.
-const BESIDE_TILES: usize = 4;
 
 /// Stands for the height of the tile as a stride: no view is as long.
 const PACKED: isize = isize::MIN;
@@ -69,6 +66,8 @@ pub struct Job<'a, T, E> {
     pub(crate) begin: Begin<'a, T>,
     pub(crate) finish: &'a E,
     pub(crate) region: Region,
+    /// Takes the product block by block, which is then not stored in C: of C the shape counts. The chain is not blocked, and does not start from C.
+    pub(crate) settle: Option<&'a dyn Settle<T>>,
 }
 
 /// How the job is cut: everything that can be decided before the first element moves.
@@ -91,18 +90,20 @@ struct Cut {
     /// Threads that pack A block by block for themselves; 0 if all pack all of it for all. What another core has packed comes from its cache,
     /// slowly: 256×1024×1024 on two cores reached 80 % of the peak so, and 94 % otherwise.
     a_rooms: usize,
+    /// Elements of a block on its way to [`Job::settle`], for each part; 0 if there is nobody to settle.
+    delta_room: usize,
 }
 
 /// Rows cut into tiles of nearly equal height: `higher` of them have one row more than `low`, and come first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Heights {
-    pub(super) tiles: usize,
-    pub(super) low: usize,
-    pub(super) higher: usize,
+pub(crate) struct Heights {
+    pub(crate) tiles: usize,
+    pub(crate) low: usize,
+    pub(crate) higher: usize,
 }
 
 impl Heights {
-    pub(super) fn new(rows: usize, most: usize) -> Self {
+    pub(crate) fn new(rows: usize, most: usize) -> Self {
         if rows <= most {
             return Self { tiles: usize::from(rows > 0), low: rows, higher: 0 };
         }
@@ -110,13 +111,13 @@ impl Heights {
         Self { tiles, low: rows / tiles, higher: rows % tiles }
     }
 
-    pub(super) fn highest(&self) -> usize {
+    pub(crate) fn highest(&self) -> usize {
         self.low + usize::from(self.higher > 0)
     }
 
     /// (first row, height) of tile `t`; for the number of tiles, (all rows, _).
     #[inline(always)]
-    pub(super) fn tile(&self, t: usize) -> (usize, usize) {
+    pub(crate) fn tile(&self, t: usize) -> (usize, usize) {
         (t * self.low + t.min(self.higher), self.low + usize::from(t < self.higher))
     }
 
@@ -157,7 +158,7 @@ impl Cut {
         let (mr, mc, kc, nc) = if one_block {
             (tallest, m, k.max(1), n)
         } else {
-            let blocking = plan.blocking_of::<T>(m, k);
+            let blocking = plan.blocking_of::<T>(k);
             (blocking.mr().min(tallest), blocking.mc(), blocking.kc(), blocking.nc().next_multiple_of(nr))
         };
         let heights = Heights::new(m, mr);
@@ -168,30 +169,38 @@ impl Cut {
             Right::View(b) if b.cs() == 1 && plan.packing.b_in_place(b, row_tiles) => Source::InPlace,
             _ => Source::Packed,
         };
+        let settles = job.settle.is_some();
         let (parts, by_rows) = match plan.par.threads() {
             1 => (1, false),
+            // Whole rows: what lies beside them comes from memory in long runs.
+            _ if settles => (plan.threads_for(m.saturating_mul(n).saturating_mul(k)).min(heights.tiles).max(1), true),
             _ => Self::split(&heights, b, (m, n, k), nr, size, plan),
         };
         // Made operands are made once; with few panels a thread, packing A again for each would cost too much.
         let own = matches!(job.a, Left::View(_)) && (by_rows || n >= parts * nr * OWN_PANELS || parts == 1);
+        let (mut block_tiles, mut delta_room) = (if one_block { row_tiles.max(1) } else { (mc / mr).max(1) }, 0);
+        if settles {
+            let panels = n.min(if by_rows { nc } else { nc.saturating_mul(parts) }).div_ceil(nr);
+            let cols = if by_rows { panels } else { panels.div_ceil(parts) }.saturating_mul(nr).max(1);
+            // Half of L2: what lies beside the block is read and written once.
+            block_tiles = block_tiles.min((plan.caches.l2 / (2 * size * cols * heights.highest())).max(1));
+            delta_room = Req::of::<T>((block_tiles * heights.highest()).saturating_mul(cols)).bytes() / size;
+        }
         Self {
             m,
             n,
             nr,
             nc,
             a_rooms: if a == Source::Packed && own { parts } else { 0 },
-            kc: if E::C_IS_SCRATCH { kc } else { k.max(1) },
+            kc: if settles { k.max(1) } else { kc },
             heights,
-            block_tiles: match one_block {
-                true if E::LONG => BESIDE_TILES,
-                true => row_tiles.max(1),
-                false => (mc / mr).max(1),
-            },
+            block_tiles,
             span,
             parts,
             by_rows,
             a,
             b,
+            delta_room,
         }
     }
 
@@ -274,7 +283,7 @@ pub(super) fn by_rows<T: Real>(a: &Left<'_, T>) -> bool {
 pub(crate) fn scratch_for<T: Real>(m: usize, n: usize, k: usize, plan: &Plan<'_>, kc: usize) -> Req {
     let nr = T::family(plan.isa).nr();
     let one = |m: usize, n: usize| {
-        let blocking = plan.blocking_of::<T>(m, k);
+        let blocking = plan.blocking_of::<T>(k);
         // A product of one block has its whole chain and all its columns in it.
         let kb = k.min(blocking.kc().max(kc).max(ONE_CHAIN));
         let up = |n: usize| n.div_ceil(nr).saturating_mul(nr);
@@ -286,6 +295,14 @@ pub(crate) fn scratch_for<T: Real>(m: usize, n: usize, k: usize, plan: &Plan<'_>
         a.and(Req::of::<T>(up(n).min(at_once).saturating_mul(kb)))
     };
     one(m, n).or(one(n, m))
+}
+
+/// Scratch for blocks of `n` columns at most on their way to [`Job::settle`], a tile's height or more of each.
+pub(crate) fn settled_scratch<T: Real>(n: usize, plan: &Plan<'_>) -> Req {
+    let family = T::family(plan.isa);
+    let columns = n.div_ceil(family.nr()).saturating_mul(family.nr());
+    let tallest = family.tall.max(family.tall_by_rows);
+    Req::of::<T>(columns.saturating_mul(tallest).max(plan.caches.l2 / (2 * size_of::<T>()))).times(plan.par.threads())
 }
 
 /// Computes a product into `c`.
@@ -307,13 +324,16 @@ pub(crate) fn run_here<T: Real + HasTile<E>, E: Epilogue<T>>(
     plan: &Plan<'_>,
     scratch: &mut Scratch,
 ) -> Result<(), Error> {
-    if let Some(small) = Small::new(job, &c, plan) {
+    if job.settle.is_none()
+        && let Some(small) = Small::new(job, &c, plan)
+    {
         small.run(job, c, scratch.slice::<T>(small.room_len())?, plan.isa);
         return Ok(());
     }
     let cut = Cut::new(job, plan);
     let (a_len, b_len) = cut.packed_len::<T>(job.a.shape().1);
-    run_cut(job, &cut, c, plan, scratch.slice::<T>(a_len.saturating_add(b_len))?)
+    let delta_len = cut.delta_room.saturating_mul(cut.parts);
+    run_cut(job, &cut, c, plan, scratch.slice::<T>(a_len.saturating_add(b_len).saturating_add(delta_len))?)
 }
 
 /// [`run`] by the blocked loops in memory that holds as much as [`scratch_for`] says.
@@ -345,9 +365,10 @@ fn run_cut<T: Real + HasTile<E>, E: Epilogue<T>>(
 ) -> Result<(), Error> {
     let k = job.a.shape().1;
     let (a_len, b_len) = cut.packed_len::<T>(k);
-    let memory = &mut memory[..a_len + b_len];
-    let (a_room, b_room) = memory.split_at_mut(a_len);
-    let rooms = Rooms { a: Shared::new(a_room), b: Shared::new(b_room) };
+    let (a_room, memory) = memory.split_at_mut(a_len);
+    let (b_room, memory) = memory.split_at_mut(b_len);
+    let delta_room = &mut memory[..cut.delta_room * cut.parts];
+    let rooms = Rooms { a: Shared::new(a_room), b: Shared::new(b_room), delta: Shared::new(delta_room) };
     let family = T::family(plan.isa);
     for (jc, nb) in crate::tuning::near_equal_units(cut.n, cut.columns_at_once(), cut.nr) {
         // k = 0 is one chain of no links: the epilogue still has to run.
@@ -384,12 +405,15 @@ struct Column<'s, T, F> {
     more: bool,
     begin: Begin<'s, T>,
     finish: &'s F,
+    /// Where a block goes that [`Job::settle`] takes, its first column and how many it has.
+    delta: Option<(*mut T, usize, usize)>,
     isa: Isa,
 }
 
 struct Rooms<'a, T> {
     a: Shared<'a, T>,
     b: Shared<'a, T>,
+    delta: Shared<'a, T>,
 }
 
 /// (start, length) of part `i` of `parts` runs of `len` pieces that differ in weight: nearly equal in sum.
@@ -498,7 +522,14 @@ impl<T: Real, E: Epilogue<T>> Stage<'_, T, E> {
             let first = cut.heights.tile(block.start).0;
             let heights = cut.heights.range(&block);
             let (rows, _) = heights.tile(heights.tiles);
-            let mut column = Column { kinds: None, a_room: 0, more: false, begin, finish, isa: plan.isa };
+            let left = ps.start * cut.nr;
+            let right = self.nb.min(ps.end * cut.nr).max(left);
+            let delta = self.job.settle.map(|_| {
+                // SAFETY: each part has a room of its own, and runs once.
+                let room = unsafe { self.rooms.delta.part(i * cut.delta_room, rows * (right - left)) };
+                (room.as_mut_ptr().cast::<T>(), left, right - left)
+            });
+            let mut column = Column { kinds: None, a_room: 0, more: false, begin, finish, delta, isa: plan.isa };
             if cut.a_rooms > 0 {
                 column.a_room = i * cut.a_room::<T>(self.kb);
                 self.pack_a(block.clone(), column.a_room, plan.isa);
@@ -536,6 +567,13 @@ impl<T: Real, E: Epilogue<T>> Stage<'_, T, E> {
                 self.column(&mut column, p, span, first, rows, heights);
                 p += span;
                 done += span;
+            }
+            if let (Some(settle), Some((first_delta, ..))) = (self.job.settle, delta.filter(|_| right > left)) {
+                // SAFETY: the tiles have written every element of the block, and only this part reaches its room.
+                let delta = unsafe { core::slice::from_raw_parts(first_delta, rows * (right - left)) };
+                let delta = MatRef::new(delta, rows, right - left).expect("rows × columns");
+                // SAFETY: blocks cover the product once: parts have rows or panels of their own, and each goes through its blocks once.
+                unsafe { settle.settle(first, self.jc + left, delta, plan.isa) };
             }
         }
     }
@@ -576,10 +614,14 @@ impl<T: Real, E: Epilogue<T>> Stage<'_, T, E> {
         let (b, b_step, b_panel) = self.b_at(p, cols);
         // SAFETY: `compute` gives each part rows of tiles or panels of its own, and each part runs once: nobody else has this block of C.
         let mut c = unsafe { self.c.alias() }.block(first, self.jc + j, rows, cols);
-        let neighbours = c.cs() == 1 || self.c.ncols() == 1;
+        let neighbours = with.delta.is_some() || c.cs() == 1 || self.c.ncols() == 1;
         let (a, a_row, a_step) = self.a_at(first, rows, with.a_room);
+        let (to, rs) = match with.delta {
+            Some((first, left, cols)) => (first.wrapping_add(j - left), cols as isize),
+            None => (c.as_mut_ptr(), c.rs()),
+        };
         let (beta, start, start_rs) = match begin {
-            Begin::AtC(beta) => (beta, c.as_ref().as_ptr(), c.rs()),
+            Begin::AtC(beta) => (beta, to.cast_const(), rs),
             Begin::At(beta, s) => (beta, s.block(first, self.jc + j, rows, cols).as_ptr(), s.rs()),
         };
         let mut tile = Tile {
@@ -594,8 +636,8 @@ impl<T: Real, E: Epilogue<T>> Stage<'_, T, E> {
             start,
             start_rs,
             beta,
-            c: c.as_mut_ptr(),
-            rs: c.rs(),
+            c: to,
+            rs,
             cols,
             i: first,
             j: self.jc + j,
@@ -645,7 +687,7 @@ impl<T: Real, E: Epilogue<T>> Stage<'_, T, E> {
         };
         let wanted = |r: usize, s: usize| !lower || j + s <= i + r;
         let mut copy = [T::ZERO; STACK_TILE];
-        assert!(rows * cols <= STACK_TILE && F::C_IS_SCRATCH);
+        assert!(rows * cols <= STACK_TILE);
         let all = || (0..rows).flat_map(|r| (0..cols).map(move |s| (r, s)));
         if tile.beta != T::ZERO {
             for (r, s) in all().filter(|&(r, s)| wanted(r, s)) {

@@ -193,7 +193,6 @@ pub(crate) unsafe fn tile<
             for i in 0..MR {
                 // The end of each row of the tile, long before it is stored; what lies before it came with the panel before.
                 prefetch(c.wrapping_offset(i as isize * t.rs).wrapping_add(t.cols - 1));
-                e.fetch(t.i + index * MR + i, t.j + t.cols - 1);
             }
             if t.beta != T::ZERO {
                 let beta = V::splat(t.beta);

@@ -5,6 +5,7 @@ mod fused;
 pub(crate) mod macro_kernel;
 pub(crate) mod micro;
 pub(crate) mod small;
+pub(crate) mod update;
 
 use crate::epilogue::Store;
 use crate::pack::{Left, Panels, Right};
@@ -13,6 +14,7 @@ use crate::tuning::{Blocking, Caches};
 use crate::{Backend, Error, Isa, MatMut, MatRef, Real, Req, Scratch};
 pub use fused::{Finish, Lhs, Perturbed, Rhs, Start, Weighed, gemm_with, gemm_with_scratch};
 use macro_kernel::{Begin, Job, Region};
+pub use update::Update;
 
 /// How products are computed: a value that the caller keeps and passes in. Making one asks the CPU what it is; copying is free.
 ///
@@ -130,9 +132,9 @@ impl<'p> Plan<'p> {
         self.par.threads().min(work / self.min_work()).max(1)
     }
 
-    /// The blocks that a product of `T` with `m` rows and a chain of `k` is cut into.
-    pub fn blocking_of<T: Real>(&self, m: usize, k: usize) -> Blocking {
-        self.blocking.unwrap_or_else(|| Blocking::from_caches::<T>(T::family(self.isa), self.caches, m, k))
+    /// The blocks that a product of `T` with a chain of `k` is cut into.
+    pub fn blocking_of<T: Real>(&self, k: usize) -> Blocking {
+        self.blocking.unwrap_or_else(|| Blocking::from_caches::<T>(T::family(self.isa), self.caches, k))
     }
 
     /// Name of the tallest register tile that runs, as in `sgemm_9x48_avx512`.
@@ -241,7 +243,7 @@ fn oriented<'a, T: Real>(
     }
     let begin = Begin::AtC(beta);
     let (a, b, c) = if turns(alpha, &c) { (b.t(), a.t(), c.t()) } else { (a, b, c) };
-    (Job { alpha, a: Left::View(a), b: Right::View(b), begin, finish: &Store, region: Region::Whole }, c)
+    (Job { alpha, a: Left::View(a), b: Right::View(b), begin, finish: &Store, region: Region::Whole, settle: None }, c)
 }
 
 /// [`gemm()`] with a right operand that was packed before: the same bits, without the packing.
@@ -268,7 +270,14 @@ pub fn gemm_packed<T: Real>(
     if c.is_empty() {
         return Ok(());
     }
-    let job =
-        Job { alpha, a: Left::View(a), b: Right::Panels(b), begin: Begin::AtC(beta), finish: &Store, region: Region::Whole };
+    let job = Job {
+        alpha,
+        a: Left::View(a),
+        b: Right::Panels(b),
+        begin: Begin::AtC(beta),
+        finish: &Store,
+        region: Region::Whole,
+        settle: None,
+    };
     macro_kernel::run(&job, c, plan, scratch)
 }

@@ -13,7 +13,7 @@ pub(crate) mod neon;
 pub(crate) mod portable;
 pub(crate) mod transpose;
 
-use crate::epilogue::{Activate, AdamStep, Descend, Momentum, ScaleAdd, SlopeMask, Store, Update};
+use crate::epilogue::{Activate, ScaleAdd, SlopeMask, Store};
 use crate::gemm::macro_kernel::{self, Job};
 use crate::gemm::micro::{Family, TileFn, TileKind};
 use crate::{Error, Isa, MatMut, Plan, Real, Scratch};
@@ -427,9 +427,6 @@ macro_rules! epilogues {
             Activate<'a, $t>,
             ScaleAdd<'a, $t>,
             SlopeMask<'a, $t>,
-            Update<'a, $t, AdamStep<$t>>,
-            Update<'a, $t, Momentum<$t>>,
-            Update<'a, $t, Descend<$t>>,
         ]);
     };
 }

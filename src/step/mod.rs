@@ -2,15 +2,20 @@
 //!
 //! 1. forward: activities of every layer;
 //! 2. the output's error from the loss;
-//! 3. top down, for each layer: `x = D ∘ e`, the error of the layer below by the rule, and `ΔW = mean(yᵀ x)`, `Δb = mean(x)`;
-//! 4. the regulariser's direction is added;
+//! 3. the regulariser's direction;
+//! 4. top down, for each layer: `x = D ∘ e`, the error of the layer below by the rule, and `ΔW = mean(yᵀ x)`, added to the regulariser's direction,
+//!    and `Δb = mean(x)`;
 //! 5. the optimiser moves the parameters, after everything that can fail has not.
+
+mod fused;
+
+pub use fused::{Fused, Phases};
 
 use crate::inverse::{Inverse, Solves};
 use crate::loss::{self, Loss, Score};
 use crate::network::Trace;
-use crate::optimizer::Optimizer;
-use crate::ortho::Regularizer;
+use crate::optimizer::{self, Optimizer};
+use crate::ortho::{Cayley, Regularizer};
 use crate::rule::{Local, Means, Outcome, Rule};
 use crate::{Error, Matrix, Network, Result};
 use gaitprop_kernels::{MatRef, Plan, Real, Scratch, gemm, reduce};
@@ -51,9 +56,9 @@ impl<T: Real> Gradients<T> {
         Err(gaitprop_kernels::Error::Shape { what: "gradients", expected, found }.into())
     }
 
-    /// The first layer with an update that is not finite (or, in f64, whose square is not), and which.
-    fn first_not_finite(&self, isa: gaitprop_kernels::Isa) -> Result<Option<(usize, &'static str)>> {
-        for (l, (w, b)) in self.w.iter().zip(&self.b).enumerate() {
+    /// The first layer with an update that is not finite (or, in f64, whose square is not), and which. `weights`: theirs, or what they become.
+    fn first_not_finite(&self, weights: &[Matrix<T>], isa: gaitprop_kernels::Isa) -> Result<Option<(usize, &'static str)>> {
+        for (l, (w, b)) in weights.iter().zip(&self.b).enumerate() {
             for (what, x) in [("the weight update", w.data()), ("the bias update", b.as_slice())] {
                 if !reduce::dot(x, x, isa)?.is_finite() {
                     return Ok(Some((l, what)));
@@ -132,6 +137,19 @@ impl<T: Real> Workspace<T> {
         recipe: &Recipe<'_, '_, T>,
         inverse: &mut dyn Inverse<T>,
     ) -> Result<Report> {
+        self.pass(net, input, target, recipe, inverse, None)
+    }
+
+    /// [`Workspace::gradients`]; or, with rotations of some length, what they make of the weights instead of the weights' directions.
+    fn pass(
+        &mut self,
+        net: &Network<T>,
+        input: MatRef<'_, T>,
+        target: MatRef<'_, T>,
+        recipe: &Recipe<'_, '_, T>,
+        inverse: &mut dyn Inverse<T>,
+        mut rotations: Option<(&mut Cayley<T>, f64)>,
+    ) -> Result<Report> {
         let plan = recipe.plan;
         let batch = input.nrows();
         self.gradients.check_fit(net)?;
@@ -145,19 +163,26 @@ impl<T: Real> Workspace<T> {
         let top = view_mut(error, batch, net.outputs());
         report.score = loss::score(recipe.loss, self.trace.output(), target, Some(top))?;
 
+        if rotations.is_none() {
+            for (layer, delta) in net.layers().iter().zip(&mut self.gradients.w) {
+                let side = layer.fed().min(layer.width());
+                let gram = view_mut(&mut self.gram, side, side);
+                recipe.ortho.descend(layer.w.view(), T::ZERO, delta.view_mut(), gram, plan, &mut self.scratch)?;
+            }
+        }
+
         let mean = T::from_f64(1.0 / batch.max(1) as f64);
         for (l, layer) in net.layers().iter().enumerate().rev() {
             let width = layer.width();
-            // The units below that do not feed this layer are auxiliary: their target is their own activity.
             let width_below = if l == 0 { 0 } else { net.layers()[l - 1].width() };
             let mut whole = view_mut(below, batch, width_below);
-            for i in 0..batch {
-                whole.row_mut(i).expect("row-major")[layer.fed().min(width_below)..].fill(T::ZERO);
-            }
+            clear_auxiliary(whole.rb(), layer.fed());
+            let above = net.layers().len() - 1 - l;
             let local = Local {
                 index: l,
-                above: net.layers().len() - 1 - l,
+                above,
                 layer,
+                live: if above == 0 { net.labels() } else { width },
                 packed: None,
                 gram: None,
                 y: self.trace.activity(l),
@@ -172,20 +197,21 @@ impl<T: Real> Workspace<T> {
 
             let x = view(&self.x, batch, width);
             let fed = if l == 0 { input.cols(0, layer.fed()) } else { self.trace.activity(l - 1).cols(0, layer.fed()) };
-            gemm(mean, fed.t(), x, T::ZERO, self.gradients.w[l].view_mut(), plan, &mut self.scratch)?;
+            match &mut rotations {
+                None => {
+                    let beta = if recipe.ortho.lambda > 0.0 { T::ONE } else { T::ZERO };
+                    gemm(mean, fed.t(), x, beta, self.gradients.w[l].view_mut(), plan, &mut self.scratch)?;
+                }
+                Some((cayley, rate)) => cayley.turn(l, &layer.w, fed, x, *rate, plan, &mut self.scratch)?,
+            }
             reduce::column_means(x, &mut self.gradients.b[l], plan.isa)?;
             std::mem::swap(&mut error, &mut below);
         }
 
-        for (layer, delta) in net.layers().iter().zip(&mut self.gradients.w) {
-            let side = layer.fed().min(layer.width());
-            let gram = view_mut(&mut self.gram, side, side);
-            recipe.ortho.descend(layer.w.view(), delta.view_mut(), gram, plan, &mut self.scratch)?;
+        if let Some((cayley, _)) = rotations {
+            return finite(report, self.gradients.first_not_finite(cayley.next(), plan.isa)?);
         }
-        match self.gradients.first_not_finite(plan.isa)? {
-            Some((layer, what)) => Err(Error::Diverged { what, layer, step: 0 }),
-            None => Ok(report),
-        }
+        finite(report, self.gradients.first_not_finite(&self.gradients.w, plan.isa)?)
     }
 
     /// A whole step: [`Workspace::gradients`], then the optimiser. If anything fails before the optimiser, no parameter has changed.
@@ -203,15 +229,60 @@ impl<T: Real> Workspace<T> {
         inverse: &mut dyn Inverse<T>,
         optimizer: &mut Optimizer<T>,
     ) -> Result<Report> {
-        let report = self.gradients(net, input, target, recipe, inverse).map_err(|e| match e {
-            Error::Diverged { what, layer, .. } => Error::Diverged { what, layer, step: optimizer.steps() + 1 },
-            other => other,
-        })?;
+        let report = self.gradients(net, input, target, recipe, inverse).map_err(|e| in_step(e, optimizer.steps() + 1))?;
         // Before the change, so that it is said even if the optimiser fails half-way.
         inverse.weights_changed();
         optimizer.apply(net, &self.gradients, recipe.plan.isa)?;
         Ok(report)
     }
+
+    /// A whole step by rotations ([`Cayley`]): weights stay as orthogonal as they are; biases take the optimiser's step, which must be plain gradient
+    /// descent. The gradients in `self` are then those of the biases alone. If anything fails before the optimiser, no parameter has changed.
+    ///
+    /// # Errors
+    /// As [`Workspace::step`]; [`Error::Setting`] for another optimiser, or with a regulariser, whose gradient has no rank that would be small.
+    #[allow(clippy::too_many_arguments)]
+    pub fn step_by_rotations(
+        &mut self,
+        net: &mut Network<T>,
+        input: MatRef<'_, T>,
+        target: MatRef<'_, T>,
+        recipe: &Recipe<'_, '_, T>,
+        inverse: &mut dyn Inverse<T>,
+        optimizer: &mut Optimizer<T>,
+        cayley: &mut Cayley<T>,
+    ) -> Result<Report> {
+        let optimizer::Settings { rule, learning_rate, .. } = optimizer.settings();
+        Cayley::<T>::check(rule, recipe.ortho.lambda)?;
+        let rotations = Some((&mut *cayley, learning_rate));
+        let report = self.pass(net, input, target, recipe, inverse, rotations).map_err(|e| in_step(e, optimizer.steps() + 1))?;
+        inverse.weights_changed();
+        cayley.exchange(net);
+        optimizer.apply_to(net, &self.gradients, false, recipe.plan.isa)?;
+        Ok(report)
+    }
+}
+
+/// The report, unless something is not finite.
+fn finite(report: Report, broken: Option<(usize, &'static str)>) -> Result<Report> {
+    match broken {
+        Some((layer, what)) => Err(Error::Diverged { what, layer, step: 0 }),
+        None => Ok(report),
+    }
+}
+
+/// An error that says in which step it came.
+fn in_step(e: Error, step: u64) -> Error {
+    match e {
+        Error::Diverged { what, layer, .. } => Error::Diverged { what, layer, step },
+        other => other,
+    }
+}
+
+/// Units from `fed` on feed nothing above: they are auxiliary, and their target is their own activity.
+fn clear_auxiliary<T: Real>(mut below: gaitprop_kernels::MatMut<'_, T>, fed: usize) {
+    let fed = fed.min(below.ncols());
+    (0..below.nrows()).for_each(|i| below.row_mut(i).expect("row-major")[fed..].fill(T::ZERO));
 }
 
 fn view<T: Real>(data: &[T], rows: usize, cols: usize) -> MatRef<'_, T> {

@@ -1,0 +1,210 @@
+//! The decoupled block regulariser: after the optimiser's step, and beside its moments, the next few rows are pushed away from all others.
+//!
+//! ```text
+//! S = the next |S| rows, cyclically                     W_S: these rows, as the optimiser left them
+//! R = W_S Wᵀ                                            |S| × n; then, element by element:
+//!     R[i,i] = 0                                        a row is not pushed away from itself: norms are free
+//!     R[i,j] /= ‖w_j‖²                                  the part of w_i along w_j
+//!     R[i,j] /= 2   for j in S                          i pushes j as well
+//! W_S ← W_S − μ R W                                     W: all rows as the optimiser left them
+//! ```
+//!
+//! 4 |S| n² flops for n × n weights, where the exact regulariser takes 3 n³. With μ = 1 and nearly orthogonal rows one step makes W_S orthogonal to all rows, up
+//! to squares of what was left of the angles: μ E becomes (1 − μ) E, and every μ below 2 shrinks it.
+//!
+//! Why decoupled: a block's gradient inside Adam is 0 in most steps and large in a few, which inflates the second moments and slows learning.
+
+use super::Side;
+use crate::{Error, Matrix, Network, Result};
+use gaitprop_kernels::{Finish, MatMut, MatRef, Plan, Real, Scratch, Start, gemm_with, gemm_with_scratch, reduce};
+
+/// Settings of the block regulariser.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Block {
+    /// |S|, at least 1; the last block of a cycle may be shorter.
+    pub rows: usize,
+    /// μ, at least 0 and below 2; 0 is none.
+    pub mu: f64,
+    /// Which vectors are to be orthogonal; a rectangular first layer is always taken by its shorter side.
+    pub side: Side,
+}
+
+impl Block {
+    /// |S| where none is given.
+    pub const ROWS: usize = 64;
+    /// μ where none is given (benches/record/ortho.md).
+    pub const MU: f64 = 1.0;
+
+    /// Blocks of [`Block::ROWS`] on the published side.
+    ///
+    /// # Errors
+    /// [`Error::Setting`], as [`Block::check`].
+    pub fn new(mu: f64) -> Result<Self> {
+        let block = Self { rows: Self::ROWS, mu, side: Side::Rows };
+        block.check()?;
+        Ok(block)
+    }
+
+    /// # Errors
+    /// [`Error::Setting`] for a μ outside [0, 2), or for blocks of no rows. Beyond 2 a push overshoots small angles by more than it mends; larger angles
+    /// bear less (1.9 does not bear training: benches/record/ortho.md).
+    pub fn check(&self) -> Result<()> {
+        if !(0.0..2.0).contains(&self.mu) {
+            return Err(Error::Setting(format!("mu is {}, but must be at least 0 and below 2", self.mu)));
+        }
+        if self.rows == 0 {
+            return Err(Error::Setting("a block of 0 rows regularises nothing: use --block 1 or more".into()));
+        }
+        Ok(())
+    }
+
+    /// The rows of a layer with `n` of them whose turn it is: first and count.
+    fn turn(&self, n: usize, turn: u64) -> (usize, usize) {
+        let blocks = n.div_ceil(self.rows).max(1);
+        let first = (turn % blocks as u64) as usize * self.rows;
+        (first, self.rows.min(n - first))
+    }
+}
+
+/// The block regulariser of one network: its memory, and whose turn it is.
+#[derive(Clone, Debug)]
+pub struct Blocks<T> {
+    settings: Block,
+    turn: u64,
+    r: Vec<T>,
+    pushed: Vec<T>,
+    squares: Vec<f64>,
+    shares: Vec<T>,
+}
+
+impl<T: Real> Blocks<T> {
+    /// Memory for the layers of `net`: all that will be needed, but for packing.
+    ///
+    /// # Errors
+    /// [`Error::Setting`], as [`Block::check`].
+    pub fn new(settings: Block, net: &Network<T>) -> Result<Self> {
+        settings.check()?;
+        let largest = |of: &dyn Fn(usize, usize) -> usize| net.layers().iter().map(|l| of(l.fed(), l.width())).max().unwrap_or(0);
+        let rows = |a: usize, b: usize| settings.rows.min(a.min(b));
+        Ok(Self {
+            settings,
+            turn: 0,
+            r: vec![T::ZERO; largest(&|a, b| rows(a, b) * a.min(b))],
+            pushed: vec![T::ZERO; largest(&|a, b| rows(a, b) * a.max(b))],
+            squares: vec![0.0; largest(&|a, b| a.min(b))],
+            shares: vec![T::ZERO; largest(&|a, b| a.min(b))],
+        })
+    }
+
+    /// Steps taken: all that a step depends on besides the weights.
+    pub fn turn(&self) -> u64 {
+        self.turn
+    }
+
+    /// Goes on as if so many steps had been taken.
+    pub fn set_turn(&mut self, turn: u64) {
+        self.turn = turn;
+    }
+
+    /// Pushes the next block of every layer.
+    ///
+    /// ```text
+    /// R[i,j] = Σ_k W[i,k] W[j,k]                        one chain in increasing k
+    /// R[i,j] = R[i,j] · c_j                             c_j = −μ/‖w_j‖², or half of it for j in S, in f64 and rounded once; R[i,i] = 0
+    /// W[i,k] = W[i,k] + Σ_j R[i,j] W[j,k]               one chain in increasing j, started from W[i,k]; i in S
+    /// ```
+    ///
+    /// ‖w_j‖² is summed in f64, along rows as [`reduce::dot`] does, along columns from the top. A row of norm 0 has no direction and pushes nothing.
+    /// Work: 4 |S| n² flops a layer and one pass over W. Same bits on every instruction set and thread count. Nothing is allocated but
+    /// packing memory, by the first call.
+    ///
+    /// # Errors
+    /// A shape error for a network that this is not for; out of memory for packing: nothing has then changed. [`Error::Diverged`] if a row is no
+    /// longer finite; that layer, and those above, have then not changed.
+    pub fn step(&mut self, net: &mut Network<T>, plan: &Plan<'_>, scratch: &mut Scratch) -> Result<()> {
+        if self.settings.mu == 0.0 {
+            return Ok(());
+        }
+        for layer in net.layers() {
+            let (n, k) = (layer.fed().min(layer.width()), layer.fed().max(layer.width()));
+            let rows = self.settings.rows.min(n);
+            if rows * k > self.pushed.len() || rows * n > self.r.len() || n > self.squares.len() {
+                let (expected, found) = ((rows, self.pushed.len() / rows.max(1)), (rows, k));
+                return Err(gaitprop_kernels::Error::Shape { what: "a layer of the block regulariser", expected, found }.into());
+            }
+            let by = gemm_with_scratch::<T>(rows, k, n, plan).or(gemm_with_scratch::<T>(k, rows, n, plan));
+            scratch.reserve(gemm_with_scratch::<T>(rows, n, k, plan).or(by))?;
+        }
+        for (l, layer) in net.layers_mut().iter_mut().enumerate() {
+            if !self.push(&mut layer.w, plan, scratch)? {
+                return Err(Error::Diverged { what: "a weight pushed by the block regulariser", layer: l, step: self.turn + 1 });
+            }
+        }
+        self.turn += 1;
+        Ok(())
+    }
+
+    /// One layer; false if the result is not finite, and then not kept.
+    fn push(&mut self, w: &mut Matrix<T>, plan: &Plan<'_>, scratch: &mut Scratch) -> Result<bool> {
+        let (v, transposed) = self.settings.side.orient(w.view());
+        let (n, k) = v.shape();
+        let (first, count) = self.settings.turn(n, self.turn);
+        let block = v.rows(first, count);
+
+        // R and the pushed rows are both whole before a weight changes: every product reads old weights.
+        let mut r = MatMut::new(&mut self.r[..count * n], count, n)?;
+        gemm_with(T::ONE, block, v.t(), Start::Zero, r.rb(), Finish::Store, plan, scratch)?;
+        let (squares, shares) = (&mut self.squares[..n], &mut self.shares[..n]);
+        squared_norms(v, squares, plan)?;
+        for (j, (share, &square)) in shares.iter_mut().zip(&*squares).enumerate() {
+            let inside = (first..first + count).contains(&j);
+            let c = T::from_f64(-self.settings.mu / square * if inside { 0.5 } else { 1.0 });
+            *share = if c.is_finite() { c } else { T::ZERO };
+        }
+        for i in 0..count {
+            let row = r.row_mut(i).expect("row-major");
+            row.iter_mut().zip(&*shares).for_each(|(r, &share)| *r *= share);
+            row[first + i] = T::ZERO;
+        }
+
+        let pushed = &mut self.pushed[..count * k];
+        let r = r.as_ref();
+        if transposed {
+            // The same chains, with the factors of each multiply-add the other way round: rows of W stay rows.
+            let (c, from) = (MatMut::new(pushed, k, count)?, Start::From(T::ONE, block.t()));
+            gemm_with(T::ONE, v.t(), r.t(), from, c, Finish::Store, plan, scratch)?;
+        } else {
+            let (c, from) = (MatMut::new(pushed, count, k)?, Start::From(T::ONE, block));
+            gemm_with(T::ONE, r, v, from, c, Finish::Store, plan, scratch)?;
+        }
+        if !reduce::dot(pushed, pushed, plan.isa)?.is_finite() {
+            return Ok(false);
+        }
+        if transposed {
+            for (row, new) in w.data_mut().chunks_exact_mut(n).zip(pushed.chunks_exact(count)) {
+                row[first..first + count].copy_from_slice(new);
+            }
+        } else {
+            w.data_mut()[first * k..(first + count) * k].copy_from_slice(pushed);
+        }
+        Ok(true)
+    }
+}
+
+/// ‖w_j‖² of the rows of `v`, which may be a transposed view, in one pass over memory.
+fn squared_norms<T: Real>(v: MatRef<'_, T>, squares: &mut [f64], plan: &Plan<'_>) -> Result<()> {
+    if v.cs() == 1 {
+        for (j, square) in squares.iter_mut().enumerate() {
+            let row = v.row(j).expect("neighbours");
+            *square = reduce::dot(row, row, plan.isa)?;
+        }
+        return Ok(());
+    }
+    squares.fill(0.0);
+    let across = v.t();
+    for k in 0..across.nrows() {
+        let row = across.row(k).expect("a transposed view: its columns lie in memory as rows");
+        squares.iter_mut().zip(row).for_each(|(sum, w)| *sum += w.to_f64() * w.to_f64());
+    }
+    Ok(())
+}

@@ -1,0 +1,342 @@
+//! Hard orthogonality: weights whose inverse is their transpose, to rounding or to a stated distance. A rectangular first layer has its shorter side orthonormal.
+
+use super::{Form, Regularizer, Side};
+use crate::{Error, Matrix, Network, Result, optimizer};
+use gaitprop_kernels::symm::{symm, symm_scratch};
+use gaitprop_kernels::syrk::{Diagonal, Part, syrk, syrk_scratch};
+use gaitprop_kernels::trsm::{self, Triangle};
+use gaitprop_kernels::{Error as KernelError, Finish, MatMut, MatRef, Plan, Real, Scratch, Start, gemm, gemm_with, lu};
+
+/// Retraction by Newton and Schulz's iteration: settings.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Retraction {
+    /// Steps from one retraction to the next, at least 1.
+    pub every: u64,
+    /// ‖W Wᵀ − I‖ (Frobenius, of the shorter side) that a retraction may leave: greater than 0.
+    pub tolerance: f64,
+}
+
+impl Retraction {
+    /// ‖W Wᵀ − I‖ where no other is asked for: one iteration from what ten published steps leave, 784 wide (0.2), or two (benches/record/ortho.md).
+    pub const TOLERANCE: f64 = 1e-2;
+
+    /// To within [`Retraction::TOLERANCE`].
+    ///
+    /// # Errors
+    /// [`Error::Setting`], as [`Retraction::check`].
+    pub fn new(every: u64) -> Result<Self> {
+        let retraction = Self { every, tolerance: Self::TOLERANCE };
+        retraction.check()?;
+        Ok(retraction)
+    }
+
+    /// # Errors
+    /// [`Error::Setting`] for a retraction every 0 steps, or a tolerance that is not a number greater than 0.
+    pub fn check(&self) -> Result<()> {
+        if self.every == 0 {
+            return Err(Error::Setting("a retraction every 0 steps is none: use --retract-every 1 or more".into()));
+        }
+        if !(self.tolerance > 0.0 && self.tolerance.is_finite()) {
+            let tolerance = self.tolerance;
+            return Err(Error::Setting(format!(
+                "the tolerance of retraction is {tolerance}, but must be greater than 0 and finite"
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// Iterations after which W is given up: singular values down to 1e-4 of the largest have by then come to 1.
+const MAX_ITERATIONS: usize = 32;
+
+/// Retraction of one network: its memory, and the count of steps.
+#[derive(Clone, Debug)]
+pub struct Retractor<T> {
+    settings: Retraction,
+    steps: u64,
+    gram: Vec<T>,
+    /// W and what it becomes, in turns.
+    iterates: [Vec<T>; 2],
+}
+
+impl<T: Real> Retractor<T> {
+    /// Memory for the layers of `net`: all that will be needed, but for packing.
+    ///
+    /// # Errors
+    /// [`Error::Setting`], as [`Retraction::check`].
+    pub fn new(settings: Retraction, net: &Network<T>) -> Result<Self> {
+        settings.check()?;
+        let largest = |of: &dyn Fn(usize, usize) -> usize| net.layers().iter().map(|l| of(l.fed(), l.width())).max().unwrap_or(0);
+        let whole = vec![T::ZERO; largest(&|a, b| a * b)];
+        Ok(Self { settings, steps: 0, gram: vec![T::ZERO; largest(&|a, b| a.min(b).pow(2))], iterates: [whole.clone(), whole] })
+    }
+
+    /// Steps counted: all that a step depends on besides the weights.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// Goes on as if so many steps had been counted.
+    pub fn set_steps(&mut self, steps: u64) {
+        self.steps = steps;
+    }
+
+    /// Counts a step, and retracts every layer if it is time.
+    ///
+    /// # Errors
+    /// As [`Retractor::retract`].
+    pub fn step(&mut self, net: &mut Network<T>, plan: &Plan<'_>, scratch: &mut Scratch) -> Result<()> {
+        self.steps += 1;
+        if !self.steps.is_multiple_of(self.settings.every) {
+            return Ok(());
+        }
+        for (l, layer) in net.layers_mut().iter_mut().enumerate() {
+            self.retract(l, &mut layer.w, plan, scratch)?;
+        }
+        Ok(())
+    }
+
+    /// W becomes the nearest matrix whose shorter side is orthonormal (its polar factor), to within the tolerance; returns ‖W Wᵀ − I‖ as it was before the last
+    /// iteration or as it is, whichever was measured last.
+    ///
+    /// ```text
+    /// E = W Wᵀ − I;   W ← W − ½ E W        until ‖E‖ is small, or was so small that ¾ ‖E‖² + ¼ ‖E‖³ is: that is what an iteration leaves
+    /// ```
+    ///
+    /// Converges from any W whose singular values lie between 0 and √3. A bound of ‖E‖₂ (the Frobenius norm, or the largest sum of a row) tells whether they do;
+    /// where it cannot, W is divided by a bound of ‖W‖₂ first, which moves the factor not at all and costs some iterations.
+    ///
+    /// Work: 3 n³ flops an iteration for n × n weights. Same bits on every instruction set and thread count.
+    ///
+    /// # Errors
+    /// [`Error::TooFar`] with the layer (`layer` is only named) if a singular value is 0, or too small for the iteration; a shape error; out of memory for packing. W
+    /// has then not changed.
+    ///
+    /// Source: Björck and Bowie, An Iterative Algorithm for Computing the Best Estimate of an Orthogonal Matrix, 1971, with one term.
+    pub fn retract(&mut self, layer: usize, w: &mut Matrix<T>, plan: &Plan<'_>, scratch: &mut Scratch) -> Result<f64> {
+        let (n, len) = (w.rows().min(w.cols()), w.data().len());
+        if n * n > self.gram.len() || len > self.iterates[0].len() {
+            let (expected, found) = ((w.rows(), w.cols()), (1, self.iterates[0].len()));
+            return Err(gaitprop_kernels::Error::Shape { what: "a layer of the retraction", expected, found }.into());
+        }
+        scratch.reserve(syrk_scratch::<T>(n, len / n.max(1), plan).or(symm_scratch::<T>(n, len / n.max(1), plan)))?;
+        let identity = Regularizer { form: Form::Identity, side: Side::Rows, ..Regularizer::new(0.0)? };
+        let shape = (w.rows(), w.cols());
+        let [now, next] = &mut self.iterates;
+        let (mut now, mut next) = (&mut now[..len], &mut next[..len]);
+        now.copy_from_slice(w.data());
+        let (mut last, mut scaled) = (f64::INFINITY, false);
+        for iteration in 0..MAX_ITERATIONS {
+            let (v, transposed) = Side::Rows.orient(MatRef::new(now, shape.0, shape.1)?);
+            let mut gram = MatMut::new(&mut self.gram[..n * n], n, n)?;
+            identity.residual(v, gram.rb(), Part::Lower, plan, scratch)?;
+            let (norm, bound) = norms(gram.as_ref());
+            if !norm.is_finite() {
+                return Err(Error::TooFar { layer, distance: norm });
+            }
+            last = norm;
+            if norm <= self.settings.tolerance {
+                break;
+            }
+            if bound >= 1.0 && !scaled {
+                // ‖W‖₂² ≤ 1 + ‖E‖₂. Scaled back W may be far below 1, but never above.
+                let factor = T::from_f64(1.0 / (1.0 + bound).sqrt());
+                now.iter_mut().for_each(|w| *w *= factor);
+                scaled = true;
+                continue;
+            }
+            next.copy_from_slice(now);
+            let c = MatMut::new(next, shape.0, shape.1)?;
+            let c = if transposed { c.t() } else { c };
+            symm(trsm::Side::Left, Triangle::Lower, T::from_f64(-0.5), gram.as_ref(), v, T::ONE, c, plan, scratch)?;
+            std::mem::swap(&mut now, &mut next);
+            if 0.75 * norm.powi(2) + 0.25 * norm.powi(3) <= self.settings.tolerance {
+                break;
+            }
+            if iteration + 1 == MAX_ITERATIONS {
+                return Err(Error::TooFar { layer, distance: norm });
+            }
+        }
+        w.data_mut().copy_from_slice(now);
+        Ok(last)
+    }
+}
+
+/// ‖E‖ (Frobenius) of a symmetric matrix whose lower triangle is given, and a bound of its spectral norm.
+fn norms<T: Real>(e: MatRef<'_, T>) -> (f64, f64) {
+    let (mut sum, mut most) = (0.0, 0.0f64);
+    for i in 0..e.nrows() {
+        let row = &e.row(i).expect("row-major")[..i];
+        let (square, diagonal) = (row.iter().map(|v| v.to_f64().powi(2)).sum::<f64>(), e.get(i, i).to_f64());
+        sum += 2.0 * square + diagonal * diagonal;
+    }
+    let frobenius = f64::sqrt(sum);
+    if frobenius >= 1.0 {
+        // The sums of whole rows, from the triangle.
+        for i in 0..e.nrows() {
+            let row = (0..e.nrows()).map(|j| e.get(i.max(j), i.min(j)).abs().to_f64());
+            most = most.max(row.sum());
+        }
+        return (frobenius, frobenius.min(most));
+    }
+    (frobenius, frobenius)
+}
+
+/// Plain gradient descent by rotations: W stays orthogonal to rounding.
+///
+/// ```text
+/// Δ = yᵀ x / B                         the descent direction, of rank B (y: what feeds the layer, x = D ∘ e)
+/// A = Δ Wᵀ − W Δᵀ                      skew: its Cayley transform is a rotation
+/// W ← (I − η/2 A)⁻¹ (I + η/2 A) W      = W + η (Δ − W Δᵀ W) + O(η²)
+/// ```
+///
+/// A has rank 2 B: with `V = [y; x Wᵀ]` (2B × n), `J = [0 I; −I 0]` and `c = η/2B` it is `A = Vᵀ J V / B`, and Woodbury's formula makes of the above
+///
+/// ```text
+/// W ← W + 2c Vᵀ Y,     (I − c J V Vᵀ) Y = J (V W)         2B × 2B
+/// ```
+///
+/// of which half is at hand: `x Wᵀ W = x`. 4.5 products of 2 B n² flops a layer (x Wᵀ one, y W one, Vᵀ Y two, the system the rest) in place of the gradient's
+/// one. W has to be orthogonal already, to rounding: this is no way to make it so. A layer that is wider than it is fed is taken transposed.
+///
+/// ‖W Wᵀ − I‖ / √n (Frobenius) grows by about 0.5 u √t in t steps (measured over 30,000, 64 wide; 0.6 u √t with the product x Wᵀ W computed, which is why it
+/// is not): 3e-8 √t in f32.
+///
+/// Source: Wen and Yin, A feasible method for optimization with orthogonality constraints, 2013, lemma 4.
+#[derive(Clone, Debug)]
+pub struct Cayley<T> {
+    next: Vec<Matrix<T>>,
+    v: Vec<T>,
+    z: Vec<T>,
+    gram: Vec<T>,
+    system: Vec<T>,
+    pivots: Vec<usize>,
+}
+
+impl<T: Real> Cayley<T> {
+    /// Memory for the layers of `net` and batches of up to `batch` samples.
+    pub fn new(net: &Network<T>, batch: usize) -> Self {
+        let largest = |of: &dyn Fn(usize, usize) -> usize| net.layers().iter().map(|l| of(l.fed(), l.width())).max().unwrap_or(0);
+        let twice = 2 * batch;
+        Self {
+            next: net.layers().iter().map(|l| Matrix::zeros(l.fed(), l.width())).collect(),
+            v: vec![T::ZERO; twice * largest(&usize::max)],
+            z: vec![T::ZERO; twice * largest(&usize::min)],
+            gram: vec![T::ZERO; twice * twice],
+            system: vec![T::ZERO; twice * twice],
+            pivots: vec![0; twice],
+        }
+    }
+
+    /// # Errors
+    /// [`Error::Setting`] for an optimiser that is more than plain gradient descent, or a λ greater than 0: only the rule's own direction has a small rank.
+    pub fn check(optimizer: optimizer::Rule, lambda: f64) -> Result<()> {
+        if optimizer != optimizer::Rule::Sgd {
+            let what = format!(
+                "rotations (--orthogonal cayley) take plain gradient steps, not those of {optimizer}: add --optimizer sgd"
+            );
+            return Err(Error::Setting(what));
+        }
+        if lambda > 0.0 {
+            let what = format!("rotations (--orthogonal cayley) leave nothing to regularise: lambda is {lambda}, but must be 0");
+            return Err(Error::Setting(what));
+        }
+        Ok(())
+    }
+
+    /// What the weights of each layer will be.
+    pub fn next(&self) -> &[Matrix<T>] {
+        &self.next
+    }
+
+    /// Computes what `w`, the weights of layer `layer`, become in a step of length `rate` along `yᵀ x / B`. Nothing else changes.
+    ///
+    /// Shapes: `y` B × fed, `x` B × width.
+    ///
+    /// # Errors
+    /// A shape error, also for a batch or a layer that this is not for; [`Error::Diverged`] where the system is not made of finite numbers; out of memory for packing.
+    #[allow(clippy::too_many_arguments)]
+    pub fn turn(
+        &mut self,
+        layer: usize,
+        w: &Matrix<T>,
+        y: MatRef<'_, T>,
+        x: MatRef<'_, T>,
+        rate: f64,
+        plan: &Plan<'_>,
+        scratch: &mut Scratch,
+    ) -> Result<()> {
+        let batch = y.nrows();
+        y.expect_shape("what feeds the layer", (batch, w.rows()))?;
+        x.expect_shape("the error of the layer", (batch, w.cols()))?;
+        // Tall or square: M is p × q with p ≥ q, and turned from the left.
+        let wide = w.cols() > w.rows();
+        let (m, f, e) = if wide { (w.view().t(), x, y) } else { (w.view(), y, x) };
+        let ((p, q), twice) = (m.shape(), 2 * batch);
+        let next = self.next.get_mut(layer).filter(|n| n.view().shape() == w.view().shape());
+        let (Some(next), true) = (next, twice <= self.pivots.len()) else {
+            let (expected, found) = ((self.pivots.len() / 2, self.next.len()), (batch, layer));
+            return Err(gaitprop_kernels::Error::Shape { what: "batch and layer of a rotation", expected, found }.into());
+        };
+        if batch == 0 {
+            next.data_mut().copy_from_slice(w.data());
+            return Ok(());
+        }
+        let c = rate / twice as f64;
+
+        let mut v = MatMut::new(&mut self.v[..twice * p], twice, p)?;
+        for i in 0..batch {
+            let row = v.row_mut(i).expect("row-major");
+            row.iter_mut().enumerate().for_each(|(j, v)| *v = f.get(i, j));
+        }
+        gemm(T::ONE, e, m.t(), T::ZERO, v.rb().rows(batch, batch), plan, scratch)?;
+        let v = v.as_ref();
+
+        // J (V W): the two halves change places, and the first its sign. x Wᵀ W is x.
+        let mut z = MatMut::new(&mut self.z[..twice * q], twice, q)?;
+        for i in 0..batch {
+            let row = z.row_mut(i).expect("row-major");
+            row.iter_mut().enumerate().for_each(|(j, z)| *z = e.get(i, j));
+        }
+        gemm(-T::ONE, v.rows(0, batch), m, T::ZERO, z.rb().rows(batch, batch), plan, scratch)?;
+
+        let mut gram = MatMut::new(&mut self.gram[..twice * twice], twice, twice)?;
+        syrk(T::ONE, v, T::ZERO, Part::Both, Diagonal::Kept, gram.rb(), plan, scratch)?;
+        let mut system = MatMut::new(&mut self.system[..twice * twice], twice, twice)?;
+        for i in 0..twice {
+            let (from, factor) = if i < batch { (i + batch, -c) } else { (i - batch, c) };
+            let row = system.row_mut(i).expect("row-major");
+            let gram = gram.row_mut(from).expect("row-major");
+            row.iter_mut().zip(gram).for_each(|(s, g)| *s = T::from_f64(factor * g.to_f64()));
+            row[i] = T::ONE + row[i];
+        }
+        let pivots = &mut self.pivots[..twice];
+        match lu::factor(system.rb(), pivots, plan, scratch) {
+            // I − J V Vᵀ cannot be singular: there were no finite numbers to begin with.
+            Err(KernelError::ZeroPivot { .. } | KernelError::NonFinite { .. }) => {
+                return Err(Error::Diverged { what: "the rotation", layer, step: 0 });
+            }
+            other => other?,
+        }
+        lu::solve_left(system.as_ref(), pivots, z.rb(), plan, scratch)?;
+
+        // From 0 and then added to W: one rounding of W's size an element, where a chain started from W would make 2 B of them. That is most of the
+        // drift.
+        let finish = Finish::ScaleAdd { scale: T::from_f64(2.0 * c), weight: T::ONE, add: w.view() };
+        let (a, b) = if wide { (z.as_ref().t(), v) } else { (v.t(), z.as_ref()) };
+        gemm_with(T::ONE, a, b, Start::Zero, next.view_mut(), finish, plan, scratch)?;
+        Ok(())
+    }
+
+    /// Gives the network its new weights, layer by layer, and keeps the old ones as memory.
+    ///
+    /// # Panics
+    /// If the network has other layers than the one that this is for.
+    pub(crate) fn exchange(&mut self, net: &mut Network<T>) {
+        assert_eq!(self.next.len(), net.layers().len(), "another network");
+        for (layer, next) in net.layers_mut().iter_mut().zip(&mut self.next) {
+            assert_eq!(layer.w.view().shape(), next.view().shape(), "another network");
+            std::mem::swap(&mut layer.w, next);
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! The step as training runs it: the same numbers as [`Workspace::step`](super::Workspace::step), to the bit, in fewer passes over memory.
+//!
+//! | phase | un-fused | here |
+//! |---|---|---|
+//! | forward | a product, then bias and activation over its result | bias and activation on the register tile; weights packed once a step |
+//! | last layer | all of its units | the label units: no other has an error, so nothing else of its activity is asked for |
+//! | way down | the same | weights packed in both orientations for the products of solves |
+//! | update | a gradient in memory, the regulariser added, the optimiser over all of it | the product starts from the regulariser's direction and ends in the optimiser, block by block in cache |
+//!
+//! Memory: activities and errors of the batch, two packed copies of the weights that solves multiply with, and with the exact regulariser its
+//! direction and Gram matrix of one layer. Nothing is allocated after the first step.
+
+use super::{Recipe, Report, view, view_mut};
+use crate::inverse::Inverse;
+use crate::loss;
+use crate::network::Trace;
+use crate::optimizer::Optimizer;
+use crate::rule::{Local, Means, Outcome};
+use crate::{Error, Layer, Network, Result};
+use gaitprop_kernels::{Error as KernelError, Finish, MatRef, Orientation, PackedRhs, Real, Scratch, Start, gemm_with, reduce};
+use std::time::{Duration, Instant};
+
+/// Time spent in each phase of steps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Phases {
+    /// Packing of weights.
+    pub pack: Duration,
+    /// Forward pass and loss.
+    pub forward: Duration,
+    /// Perturbations, and errors sent down.
+    pub down: Duration,
+    /// The exact regulariser's direction.
+    pub regularizer: Duration,
+    /// Weight gradients and the optimiser.
+    pub update: Duration,
+    /// What holds weights orthogonal after the optimiser.
+    pub hold: Duration,
+    /// How many steps.
+    pub steps: u64,
+}
+
+impl Phases {
+    /// (name, time) of each phase.
+    pub fn each(&self) -> [(&'static str, Duration); 6] {
+        [
+            ("pack weights", self.pack),
+            ("forward, loss", self.forward),
+            ("errors down", self.down),
+            ("exact regulariser", self.regularizer),
+            ("gradient, optimiser", self.update),
+            ("hold orthogonal", self.hold),
+        ]
+    }
+
+    /// Of all phases.
+    pub fn total(&self) -> Duration {
+        self.each().iter().map(|(_, time)| *time).sum()
+    }
+}
+
+/// The memory of fused steps.
+#[derive(Debug)]
+pub struct Fused<T> {
+    trace: Trace<T>,
+    /// `D ∘ e` of each layer.
+    x: Vec<Vec<T>>,
+    errors: [Vec<T>; 2],
+    bias: Vec<T>,
+    /// The regulariser's direction and Gram matrix, of one layer after another.
+    direction: Vec<T>,
+    gram: Vec<T>,
+    packed: Vec<Option<PackedRhs<T>>>,
+    /// The weights that are packed: [`Network::stamp`].
+    stamp: Option<u64>,
+    /// Packing memory.
+    pub scratch: Scratch,
+    /// Where time went, so far.
+    pub phases: Phases,
+    capacity: usize,
+}
+
+impl<T: Real> Fused<T> {
+    /// Room for batches of up to `batch` samples.
+    pub fn new(net: &Network<T>, batch: usize) -> Self {
+        let widest = net.layers().iter().map(Layer::width).max().unwrap_or(0);
+        let room = || vec![T::ZERO; batch * widest];
+        Self {
+            trace: Trace::new(net, batch),
+            x: net.layers().iter().map(|l| vec![T::ZERO; batch * l.width()]).collect(),
+            errors: [room(), room()],
+            bias: vec![T::ZERO; widest],
+            direction: Vec::new(),
+            gram: Vec::new(),
+            packed: net.layers().iter().map(|_| None).collect(),
+            stamp: None,
+            scratch: Scratch::new(),
+            phases: Phases::default(),
+            capacity: batch,
+        }
+    }
+
+    /// A whole step: [`Workspace::step`](super::Workspace::step), with the same results. Always this crate's kernels, whatever the plan's backend.
+    ///
+    /// Shapes: `input` batch × inputs, `target` batch × labels. If anything fails before the optimiser, no parameter has changed.
+    ///
+    /// # Errors
+    /// [`Error::Singular`], [`Error::OutOfRange`], [`Error::Diverged`] if an error is not finite: nothing has changed. [`Error::Diverged`] as well if
+    /// a parameter is not finite after its update: the network is then of no more use. A shape error; out of memory.
+    pub fn step(
+        &mut self,
+        net: &mut Network<T>,
+        input: MatRef<'_, T>,
+        target: MatRef<'_, T>,
+        recipe: &Recipe<'_, '_, T>,
+        inverse: &mut dyn Inverse<T>,
+        optimizer: &mut Optimizer<T>,
+    ) -> Result<Report> {
+        let batch = input.nrows();
+        self.trace.check_fit(net)?;
+        input.expect_shape("the input batch", (batch.min(self.capacity), net.inputs()))?;
+        target.expect_shape("the targets", (batch, net.labels()))?;
+        optimizer.check_fit(net)?;
+
+        let clock = Instant::now();
+        self.pack(net, recipe)?;
+        let packed = clock.elapsed();
+        let report = self.errors_of(net, input, target, recipe, inverse);
+        let mut report = report.map_err(|e| super::in_step(e, optimizer.steps() + 1))?;
+        self.phases.pack += packed;
+        report.score.samples = batch;
+
+        // From here on parameters change.
+        inverse.weights_changed();
+        self.update(net, input, recipe, optimizer)?;
+        self.phases.steps += 1;
+        Ok(report)
+    }
+
+    /// Packs the weights that are multiplied with more than once or twice: those whose inverse is applied.
+    fn pack(&mut self, net: &Network<T>, recipe: &Recipe<'_, '_, T>) -> Result<()> {
+        if !recipe.rule.inverts() {
+            self.packed.fill_with(|| None);
+            return Ok(());
+        }
+        let fits = |p: &PackedRhs<T>, l: &Layer<T>| p.shape() == l.w.view().shape();
+        let there = |(p, l): (&Option<PackedRhs<T>>, &Layer<T>)| p.as_ref().is_some_and(|p| fits(p, l));
+        if self.stamp == Some(net.stamp()) && self.packed.iter().zip(net.layers()).skip(1).all(there) {
+            return Ok(());
+        }
+        for (packed, layer) in self.packed.iter_mut().zip(net.layers()).skip(1) {
+            let again = packed.as_mut().map(|p| p.repack(layer.w.view(), recipe.plan));
+            match again {
+                Some(Ok(())) => {}
+                // Not yet, or for another instruction set.
+                None | Some(Err(KernelError::Packed { .. } | KernelError::Shape { .. })) => {
+                    *packed = Some(PackedRhs::new(layer.w.view(), Orientation::Both, recipe.plan)?);
+                }
+                Some(other) => other?,
+            }
+        }
+        self.stamp = Some(net.stamp());
+        Ok(())
+    }
+
+    /// Forward pass, loss, and `x = D ∘ e` of each layer; the network is not touched.
+    fn errors_of(
+        &mut self,
+        net: &Network<T>,
+        input: MatRef<'_, T>,
+        target: MatRef<'_, T>,
+        recipe: &Recipe<'_, '_, T>,
+        inverse: &mut dyn Inverse<T>,
+    ) -> Result<Report> {
+        let (plan, batch, last) = (recipe.plan, input.nrows(), net.layers().len() - 1);
+        let clock = Instant::now();
+        net.forward_fused(input, &mut self.trace, &self.packed, plan, &mut self.scratch)?;
+        let [mut error, mut below] = self.errors.each_mut().map(Vec::as_mut_slice);
+        let top = view_mut(error, batch, net.outputs());
+        let mut report = Report { score: loss::score(recipe.loss, self.trace.output(), target, Some(top))?, ..Report::default() };
+        self.phases.forward += clock.elapsed();
+
+        let clock = Instant::now();
+        for (l, layer) in net.layers().iter().enumerate().rev() {
+            let width = layer.width();
+            let width_below = if l == 0 { 0 } else { net.layers()[l - 1].width() };
+            let mut whole = view_mut(below, batch, width_below);
+            super::clear_auxiliary(whole.rb(), layer.fed());
+            let local = Local {
+                index: l,
+                above: last - l,
+                layer,
+                live: if l == last { net.labels() } else { width },
+                packed: self.packed[l].as_ref(),
+                gram: None,
+                y: self.trace.activity(l),
+                slope: self.trace.slope(l),
+                e: view(error, batch, width),
+            };
+            let x = view_mut(&mut self.x[l], batch, width);
+            let out = Outcome { x, below: (l > 0).then(|| whole.cols(0, layer.fed())) };
+            let mut means = Means { inverse: &mut *inverse, plan, scratch: &mut self.scratch };
+            if let Some(solve) = recipe.rule.send_down(&local, out, &mut means)? {
+                report.solves.add(solve);
+            }
+            std::mem::swap(&mut error, &mut below);
+        }
+        // ‖ΔW‖ ≤ ‖y‖·‖x‖ / batch: while its square is a number, and it is one of T, the gradient is.
+        for (l, layer) in net.layers().iter().enumerate().rev() {
+            let y = if l == 0 { input } else { self.trace.activity(l - 1) };
+            let x = &self.x[l][..batch * layer.width()];
+            let mut squares = 0.0;
+            for i in 0..batch {
+                squares += match y.row(i) {
+                    Some(row) => reduce::dot(&row[..layer.fed()], &row[..layer.fed()], plan.isa)?,
+                    None => (0..layer.fed()).map(|j| y.get(i, j).to_f64() * y.get(i, j).to_f64()).sum(),
+                };
+            }
+            let bound = squares.sqrt() * reduce::dot(x, x, plan.isa)?.sqrt() / batch.max(1) as f64;
+            if !((bound * bound).is_finite() && T::from_f64(bound).is_finite()) {
+                return Err(Error::Diverged { what: "the weight update", layer: l, step: 0 });
+            }
+        }
+        self.phases.down += clock.elapsed();
+        Ok(report)
+    }
+
+    /// Weight gradients, regulariser and optimiser, layer by layer.
+    fn update(
+        &mut self,
+        net: &mut Network<T>,
+        input: MatRef<'_, T>,
+        recipe: &Recipe<'_, '_, T>,
+        optimizer: &mut Optimizer<T>,
+    ) -> Result<()> {
+        let (plan, batch, labels, last) = (recipe.plan, input.nrows(), net.labels(), net.layers().len() - 1);
+        let mean = T::from_f64(1.0 / batch.max(1) as f64);
+        let regularized = recipe.ortho.lambda > 0.0;
+        optimizer.begin(regularized)?;
+        for (l, layer) in net.layers_mut().iter_mut().enumerate() {
+            let (fed, width) = (layer.fed(), layer.width());
+            let x = view(&self.x[l], batch, width);
+            let y = if l == 0 { input.cols(0, fed) } else { self.trace.activity(l - 1).cols(0, fed) };
+            if regularized {
+                let clock = Instant::now();
+                let side = fed.min(width);
+                grow(&mut self.direction, fed * width);
+                grow(&mut self.gram, side * side);
+                let (direction, gram) = (view_mut(&mut self.direction, fed, width), view_mut(&mut self.gram, side, side));
+                recipe.ortho.descend(layer.w.view(), T::ZERO, direction, gram, plan, &mut self.scratch)?;
+                self.phases.regularizer += clock.elapsed();
+            }
+            let clock = Instant::now();
+            // Auxiliary output units have no error, and their weights neither gradient nor momentum.
+            let live = if l == last && optimizer.auxiliary_rest() { labels } else { width };
+            let start = if regularized { Start::From(T::ONE, view(&self.direction, fed, width)) } else { Start::Zero };
+            let step = Finish::Update(optimizer.update(l, (fed, width), live));
+            let theta = layer.w.view_mut().cols(0, live);
+            let weights = gemm_with(mean, y.t(), x.cols(0, live), start, theta, step, plan, &mut self.scratch)?;
+            let bias = &mut self.bias[..width];
+            reduce::column_means(x, bias, plan.isa)?;
+            let biases = optimizer.biases(&mut layer.b, bias, l, plan.isa)?;
+            self.phases.update += clock.elapsed();
+            if !(weights && biases) {
+                let what = if weights { "a bias" } else { "a weight" };
+                return Err(Error::Diverged { what, layer: l, step: optimizer.steps() });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Makes room for `len` elements, once.
+fn grow<T: Real>(memory: &mut Vec<T>, len: usize) {
+    if memory.len() < len {
+        memory.resize(len, T::ZERO);
+    }
+}

@@ -1,0 +1,78 @@
+//! After its first steps training allocates nothing: every allocation of the process is counted, of worker threads too.
+#![allow(missing_docs)]
+
+use gaitprop::init::Init;
+use gaitprop::inverse::{Kind as Way, Tuning};
+use gaitprop::kernels::{MatRef, Par, Plan, Team};
+use gaitprop::loss::Loss;
+use gaitprop::network::{Architecture, Network};
+use gaitprop::optimizer::{self, Optimizer, Settings};
+use gaitprop::ortho::{Block, Hold, Holder, Regularizer, Retraction};
+use gaitprop::rng::Rng;
+use gaitprop::rule::Kind;
+use gaitprop::step::{Fused, Recipe};
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use std::alloc::System;
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// Allocations in `steps` steps after the first `warm`.
+fn allocations(kind: Kind, way: Way, lambda: f64, hold: Hold, par: Par<'_>, (warm, steps): (usize, usize)) -> usize {
+    let (n, batch, labels) = (96, 24, 10);
+    let plan = Plan { min_work: Some(1), ..Plan::new().with_par(par) };
+    let shape = Architecture::square(n, n, 3, labels).unwrap();
+    let mut net = Network::<f32>::random(&shape, Init::Orthogonal, 1, &plan).unwrap();
+    let rule = kind.build(1e-3).unwrap();
+    let ortho = Regularizer::new(lambda).unwrap();
+    let recipe = Recipe { rule: &*rule, loss: Loss::Squared, ortho, plan: &plan };
+    let mut optimizer = Optimizer::new(Settings::new(optimizer::Rule::PublishedAdam, 1e-3).unwrap(), &net);
+    let mut inverse = way.build(Tuning { regularized: lambda > 0.0, ..Tuning::default() }).unwrap();
+    let mut holder = Holder::new(hold, &net, batch).unwrap();
+    let mut fused = Fused::new(&net, batch);
+    let mut rng = Rng::new(2, 0);
+    let x: Vec<f32> = (0..batch * n).map(|_| rng.uniform() as f32).collect();
+    let mut t = vec![0f32; batch * labels];
+    (0..batch).for_each(|i| t[i * labels + i % labels] = 1.0);
+    let (x, t) = (MatRef::new(&x, batch, n).unwrap(), MatRef::new(&t, batch, labels).unwrap());
+    let mut step = || {
+        fused.step(&mut net, x, t, &recipe, &mut *inverse, &mut optimizer).unwrap();
+        holder.after_step(&mut net, &plan, &mut fused.scratch).unwrap();
+    };
+    (0..warm).for_each(|_| step());
+    let region = Region::new(ALLOCATOR);
+    (0..steps).for_each(|_| step());
+    let change = region.change();
+    change.allocations + change.reallocations
+}
+
+/// One test, so that nothing else allocates beside it.
+#[test]
+fn steps_allocate_nothing_after_the_first() {
+    let team = Team::new(2).unwrap();
+    for par in [Par::Seq, Par::Team(&team)] {
+        for (kind, way, lambda, hold) in [
+            (Kind::Bp, Way::Lu, 0.0, Hold::Free),
+            (Kind::Bp, Way::Lu, 0.1, Hold::Free),
+            (Kind::Gait, Way::Lu, 0.1, Hold::Free),
+            (Kind::Gait, Way::Cg, 0.1, Hold::Free),
+            (Kind::Gait, Way::Gram, 0.1, Hold::Free),
+            (Kind::Gait, Way::Cg, 0.0, Hold::Block(Block::new(0.5).unwrap())),
+            (Kind::Gait, Way::Cg, 0.0, Hold::Retract(Retraction::new(2).unwrap())),
+            (Kind::Itp, Way::Lu, 0.0, Hold::Free),
+        ] {
+            let count = allocations(kind, way, lambda, hold, par, (2, 10));
+            assert_eq!(count, 0, "{kind}, {way}, λ = {lambda}, {hold:?}, {par:?}");
+        }
+        // These grow once more when they refresh an inverse or change their mind for the first time.
+        for way in [Way::Stale, Way::Auto] {
+            let count = allocations(Kind::Gait, way, 0.1, Hold::Free, par, (90, 90));
+            assert_eq!(count, 0, "{way}, {par:?}");
+        }
+    }
+    // The counter counts.
+    let region = Region::new(ALLOCATOR);
+    let data = std::hint::black_box(vec![1u8; 100]);
+    assert_eq!(region.change().allocations, 1);
+    drop(data);
+}

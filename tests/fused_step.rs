@@ -1,0 +1,242 @@
+//! The fused step is the un-fused one, to the bit: weights, biases, moments and reports, for every rule, optimiser, regulariser and way through
+//! inverses, on any instruction set and number of threads.
+#![allow(missing_docs)]
+
+use gaitprop::inverse::{Kind as Way, Tuning};
+use gaitprop::kernels::{Isa, MatRef, Par, Plan, Real, Team, Unit};
+use gaitprop::loss::Loss;
+use gaitprop::network::{Architecture, Network};
+use gaitprop::optimizer::{self, Optimizer, Settings};
+use gaitprop::ortho::{Form, Regularizer, Side};
+use gaitprop::rng::Rng;
+use gaitprop::rule::Kind;
+use gaitprop::step::{Fused, Recipe, Report, Workspace};
+use gaitprop::{Error, init};
+use proptest::prelude::*;
+
+#[derive(Clone, Debug)]
+struct Case {
+    shape: Architecture,
+    batch: usize,
+    rule: Kind,
+    way: Way,
+    optimizer: optimizer::Rule,
+    ortho: Regularizer,
+    loss: Loss,
+    threads: usize,
+    seed: u64,
+}
+
+fn shapes() -> impl Strategy<Value = Architecture> {
+    let unit = prop_oneof![Just(Unit::LeakyRelu { slope: 0.1 }), Just(Unit::Identity), Just(Unit::Tanh)];
+    let square = (3usize..40, 1usize..4).prop_map(|(n, hidden)| Architecture::square(n, n, hidden, 3.min(n)).unwrap());
+    let wide = (2usize..60, 3usize..40).prop_map(|(inputs, n)| Architecture::widths(inputs, &[n, n], 2).unwrap());
+    let tower = (8usize..40).prop_map(|n| Architecture::tower(&[n, n, n / 2 + 1, n / 4 + 2], 2).unwrap());
+    (prop_oneof![square, wide, tower], unit.clone(), unit).prop_map(|(shape, unit, output)| Architecture {
+        unit,
+        output,
+        ..shape
+    })
+}
+
+fn cases() -> impl Strategy<Value = Case> {
+    let rules = proptest::sample::select(&Kind::ALL[..]);
+    let ways = proptest::sample::select(vec![Way::Lu, Way::Stale, Way::Cg, Way::Gram, Way::Auto]);
+    let optimizers = proptest::sample::select(vec![
+        optimizer::Rule::PublishedAdam,
+        optimizer::Rule::Adam,
+        optimizer::Rule::Sgd,
+        optimizer::Rule::Momentum,
+    ]);
+    let ortho =
+        (prop_oneof![Just(0.0), Just(0.1)], any::<bool>(), any::<bool>()).prop_map(|(lambda, identity, columns)| Regularizer {
+            lambda,
+            form: if identity { Form::Identity } else { Form::OffDiagonal },
+            side: if columns { Side::Columns } else { Side::Rows },
+        });
+    let loss = prop_oneof![Just(Loss::Squared), Just(Loss::CrossEntropy)];
+    (shapes(), 1usize..20, rules, ways, optimizers, ortho, (loss, 1usize..4, any::<u64>())).prop_map(
+        |(shape, batch, rule, way, optimizer, ortho, (loss, threads, seed))| Case {
+            shape,
+            batch,
+            rule,
+            way,
+            optimizer,
+            ortho,
+            loss,
+            threads,
+            seed: seed >> 1,
+        },
+    )
+}
+
+/// Everything that a run of some steps leaves.
+struct Left<T> {
+    net: Network<T>,
+    optimizer: Optimizer<T>,
+    reports: Vec<Report>,
+}
+
+/// Some steps; fused or not, each on samples of its own.
+fn run<T: Real>(case: &Case, fused: bool, plan: &Plan<'_>) -> Result<Left<T>, Error> {
+    let mut net = Network::<T>::random(&case.shape, init::Init::Orthogonal, case.seed, plan)?;
+    let rule = case.rule.build(1e-3)?;
+    let mut inverse = case.way.build(Tuning { regularized: case.ortho.lambda > 0.0, ..Tuning::default() })?;
+    let recipe = Recipe { rule: &*rule, loss: case.loss, ortho: case.ortho, plan };
+    let mut optimizer = Optimizer::new(Settings::new(case.optimizer, 1e-3)?, &net);
+    let (mut plain, mut other) = (Workspace::new(&net, case.batch), Fused::new(&net, case.batch));
+    let mut rng = Rng::new(case.seed, 2);
+    let (inputs, labels) = (case.shape.inputs, case.shape.labels);
+    let mut reports = Vec::new();
+    for step in 0..3 {
+        // A last batch may be short.
+        let batch = if step == 2 { case.batch.div_ceil(2) } else { case.batch };
+        let x: Vec<T> = (0..batch * inputs).map(|_| T::from_f64(rng.uniform())).collect();
+        let mut t = vec![T::ZERO; batch * labels];
+        (0..batch).for_each(|i| t[i * labels + (i + step) % labels] = T::ONE);
+        let (x, t) = (MatRef::new(&x, batch, inputs).unwrap(), MatRef::new(&t, batch, labels).unwrap());
+        reports.push(if fused {
+            other.step(&mut net, x, t, &recipe, &mut *inverse, &mut optimizer)?
+        } else {
+            plain.step(&mut net, x, t, &recipe, &mut *inverse, &mut optimizer)?
+        });
+    }
+    Ok(Left { net, optimizer, reports })
+}
+
+/// The first thing in which two runs differ.
+fn difference<T: Real>(a: &Left<T>, b: &Left<T>) -> Option<String> {
+    let bits =
+        |x: &[T], y: &[T]| x.len() != y.len() || x.iter().zip(y).any(|(x, y)| x.to_f64().to_bits() != y.to_f64().to_bits());
+    for (l, (one, other)) in a.net.layers().iter().zip(b.net.layers()).enumerate() {
+        let moments = |run: &Left<T>| (run.optimizer.weight_moments(l).clone(), run.optimizer.bias_moments(l).clone());
+        let ((aw, ab), (bw, bb)) = (moments(a), moments(b));
+        let pairs = [
+            ("weights", one.w.data(), other.w.data()),
+            ("biases", &one.b, &other.b),
+            ("first moments", &aw.first, &bw.first),
+            ("second moments", &aw.second, &bw.second),
+            ("first moments of biases", &ab.first, &bb.first),
+            ("second moments of biases", &ab.second, &bb.second),
+        ];
+        if let Some((what, ..)) = pairs.iter().find(|(_, x, y)| bits(x, y)) {
+            return Some(format!("{what} of layer {l}"));
+        }
+    }
+    (a.reports != b.reports).then(|| format!("reports: {:?} and {:?}", a.reports, b.reports))
+}
+
+fn check<T: Real>(case: &Case) -> Result<(), TestCaseError> {
+    let want = run::<T>(case, false, &Plan::new());
+    let team = Team::new(case.threads).unwrap();
+    for isa in Isa::available() {
+        for par in [Par::Seq, Par::Team(&team)] {
+            let plan = Plan { min_work: Some(1), ..Plan::new().with_isa(isa).with_par(par) };
+            match (&want, run::<T>(case, true, &plan)) {
+                (Ok(want), Ok(got)) => {
+                    let difference = difference(want, &got);
+                    prop_assert!(difference.is_none(), "{} on {isa}, {par:?}: {}", T::NAME, difference.unwrap());
+                }
+                (Err(want), Err(got)) => prop_assert_eq!(want.to_string(), got.to_string()),
+                (Ok(_), Err(e)) => prop_assert!(false, "only the fused step failed: {e}"),
+                (Err(e), Ok(_)) => prop_assert!(false, "only the un-fused step failed: {e}"),
+            }
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(150))]
+
+    #[test]
+    fn fused_is_unfused_f32(case in cases()) {
+        check::<f32>(&case)?;
+    }
+
+    #[test]
+    fn fused_is_unfused_f64(case in cases()) {
+        check::<f64>(&case)?;
+    }
+}
+
+fn published(rule: Kind, way: Way, lambda: f64) -> Case {
+    Case {
+        shape: Architecture::square(64, 64, 3, 10).unwrap(),
+        batch: 20,
+        rule,
+        way,
+        optimizer: optimizer::Rule::PublishedAdam,
+        ortho: Regularizer::new(lambda).unwrap(),
+        loss: Loss::Squared,
+        threads: 2,
+        seed: 1,
+    }
+}
+
+/// One bit of one weight, of one moment or of one bias is a difference, and so is another rule.
+#[test]
+fn the_comparison_can_fail() {
+    let case = published(Kind::Gait, Way::Cg, 0.1);
+    let plan = Plan::new();
+    let (want, got) = (run::<f32>(&case, false, &plan).unwrap(), run::<f32>(&case, true, &plan).unwrap());
+    assert_eq!(difference(&want, &got), None);
+    let other = run::<f32>(&Case { rule: Kind::Bp, ..case.clone() }, true, &plan).unwrap();
+    assert!(difference(&want, &other).is_some());
+    for which in 0..2 {
+        let layers = got.net.layers().iter().cloned().enumerate().map(|(l, mut layer)| {
+            if l == 2 {
+                let at = if which == 0 { &mut layer.w.data_mut()[64 * 64 - 1] } else { &mut layer.b[63] };
+                *at = f32::from_bits(at.to_bits() ^ 1);
+            }
+            layer
+        });
+        let net = Network::new(64, layers.collect(), 10).unwrap();
+        let wrong = Left { net, optimizer: got.optimizer.clone(), reports: got.reports.clone() };
+        assert!(difference(&want, &wrong).unwrap().contains("layer 2"));
+    }
+}
+
+/// Packed weights follow the network, whoever changes it; another network's are not taken for them.
+#[test]
+fn packed_weights_are_those_of_the_network_at_hand() {
+    let case = published(Kind::Gait, Way::Cg, 0.0);
+    let plan = Plan::new();
+    let rule = case.rule.build::<f32>(1e-3).unwrap();
+    let recipe = Recipe { rule: &*rule, loss: case.loss, ortho: case.ortho, plan: &plan };
+    let nets = [1, 2].map(|seed| Network::<f32>::random(&case.shape, init::Init::Orthogonal, seed, &plan).unwrap());
+    let (x, mut t) = (vec![0.5f32; 20 * 64], vec![0f32; 20 * 10]);
+    (0..20).for_each(|i| t[i * 10 + i % 10] = 1.0);
+    let (x, t) = (MatRef::new(&x, 20, 64).unwrap(), MatRef::new(&t, 20, 10).unwrap());
+    let step = |fused: &mut Fused<f32>, mut net: Network<f32>| {
+        let mut optimizer = Optimizer::new(Settings::new(case.optimizer, 1e-3).unwrap(), &net);
+        let mut inverse = case.way.build(Tuning::default()).unwrap();
+        fused.step(&mut net, x, t, &recipe, &mut *inverse, &mut optimizer).unwrap();
+        net
+    };
+    let mut shared = Fused::new(&nets[0], 20);
+    for net in [&nets[0], &nets[1], &nets[0]] {
+        let alone = step(&mut Fused::new(net, 20), net.clone());
+        assert!(step(&mut shared, net.clone()) == alone);
+    }
+}
+
+/// A batch that leaves the finite numbers changes nothing, and says in which step.
+#[test]
+fn a_broken_batch_changes_nothing() {
+    let plan = Plan::new();
+    for kind in [Kind::Bp, Kind::Gait] {
+        let case = published(kind, Way::Auto, 0.1);
+        let rule = kind.build::<f32>(1e-3).unwrap();
+        let recipe = Recipe { rule: &*rule, loss: case.loss, ortho: case.ortho, plan: &plan };
+        let mut net = Network::<f32>::random(&case.shape, init::Init::Orthogonal, 3, &plan).unwrap();
+        let mut optimizer = Optimizer::new(Settings::new(case.optimizer, 1e-3).unwrap(), &net);
+        let mut inverse = case.way.build(Tuning::default()).unwrap();
+        let before = net.clone();
+        let (mut x, t) = (vec![0.5f32; 20 * 64], vec![0f32; 20 * 10]);
+        x[70] = f32::NAN;
+        let (x, t) = (MatRef::new(&x, 20, 64).unwrap(), MatRef::new(&t, 20, 10).unwrap());
+        let error = Fused::new(&net, 20).step(&mut net, x, t, &recipe, &mut *inverse, &mut optimizer).unwrap_err();
+        assert!(net == before && optimizer.steps() == 0, "{kind}: {error}");
+    }
+}
