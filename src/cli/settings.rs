@@ -149,7 +149,7 @@ settings! {
     orthogonal: String,
 
     /// How errors go through the inverses of layers: lu (exact), stale (an earlier step's inverse, corrected), cg (conjugate gradients), gram
-    /// (Cholesky of W Wᵀ), transpose (orthogonal layers alone) or auto (what is cheapest) [default: lu]
+    /// (Cholesky of W Wᵀ), transpose (orthogonal layers alone) or auto (what is cheapest) [default: auto]
     #[arg(long, value_name = "HOW", help_heading = "Rule")]
     inverse: String,
     /// Relative error at which stale, cg, gram, transpose and auto stop [default: 0.001]
@@ -367,7 +367,7 @@ impl Run {
             architecture,
             init: named(said.init.as_ref(), Init::Orthogonal)?,
             loss,
-            inverse: named(said.inverse.as_ref(), inverse::Kind::default())?,
+            inverse: named(said.inverse.as_ref(), inverse::Kind::Auto)?,
             tolerance: said.tolerance.unwrap_or(Tuning::default().tolerance),
             batch: said.batch.unwrap_or(60),
             epochs: said.epochs.unwrap_or(if digits { 300 } else { 10 }),

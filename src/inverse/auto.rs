@@ -3,7 +3,7 @@
 use super::conjugate::{ConjugateGradient, Outcome};
 use super::gram::Gram;
 use super::lu::Lu;
-use super::stale::StaleInverse;
+use super::stale::{SLOW, StaleInverse};
 use super::{Inverse, Kind, Solve, Tuning, Weights};
 use crate::Result;
 use gaitprop_kernels::{MatMut, Plan, Real, Scratch};
@@ -47,10 +47,8 @@ const AGAIN: u32 = 64;
 const TRIAL: u32 = 16;
 /// Products that conjugate gradients may be expected to cost with a regulariser (condition 1.1), and without (condition 2.5).
 const CG: (f64, f64) = (3.0, 11.0);
-/// Products that a stale inverse may be expected to cost.
-const STALE: f64 = 4.5;
-/// A contraction, three changes after a refresh, at which a stale inverse is hopeless.
-const HOPELESS: f64 = 0.6;
+/// Solves that a refresh of a stale inverse may be expected to last, what it costs meanwhile beyond one correction included.
+const LASTING: f64 = 20.0;
 
 impl<T: Real> Auto<T> {
     /// # Errors
@@ -67,9 +65,15 @@ impl<T: Real> Auto<T> {
     }
 
     /// What a layer of n units begins with.
-    fn prior(&self, n: usize) -> Layer {
+    fn prior(&self, n: usize, batch: usize) -> Layer {
         let cg = if self.tuning.regularized { CG.0 } else { CG.1 };
-        Layer { n, cg, stale: STALE, gram: true, spent: (0.0, 0), patience: AGAIN }
+        Layer { n, cg, stale: self.stale_prior(n, batch), gram: true, spent: (0.0, 0), patience: AGAIN }
+    }
+
+    /// Products that a stale inverse may be expected to cost: one correction, a look at what is left, and refreshes.
+    fn stale_prior(&self, n: usize, batch: usize) -> f64 {
+        let rows = if self.tuning.probes == 0 { batch } else { batch.min(self.tuning.probes) };
+        3.0 + 2.0 * rows as f64 / batch.max(1) as f64 + self.tuning.costs.newton_schulz(n, batch) / LASTING
     }
 }
 
@@ -88,31 +92,33 @@ impl<T: Real> Inverse<T> for Auto<T> {
     ) -> Result<Solve> {
         let (batch, n) = r.shape();
         w.expect_square(n)?;
-        for l in self.layers.len()..=layer {
-            self.layers.push(Layer { n: 0, ..self.prior(l) });
+        let prior = self.prior(n, batch);
+        if self.layers.len() <= layer {
+            self.layers.resize(layer + 1, Layer { n: 0, ..prior });
         }
         if self.layers[layer].n != n {
-            self.layers[layer] = self.prior(n);
+            self.layers[layer] = prior;
         }
         let costs = self.tuning.costs;
         let by_lu = costs.lu_solve(n, batch);
-        let by_gram = if w.gram().is_some() && self.layers[layer].gram { costs.gram_solve(n, batch) } else { f64::INFINITY };
-        let direct = by_lu.min(by_gram);
         let most = ((by_lu + 1.0) / 2.0) as usize;
         let known = &mut self.layers[layer];
         known.patience = known.patience.saturating_sub(1);
         let again = known.patience == 0;
         if again {
-            known.patience = AGAIN;
+            (known.patience, known.gram) = (AGAIN, true);
         }
+        let by_gram = if w.gram().is_some() && known.gram { costs.gram_solve(n, batch) } else { f64::INFINITY };
+        let direct = by_lu.min(by_gram);
 
         let mut spent = 0.0;
         // Whatever else is in use: this costs no more than LU, and seldom all of it.
         if most >= 2 && (again || known.cg <= known.stale.min(direct)) {
             match self.cg.attempt(layer, w, &mut r, most, plan, scratch)? {
                 Outcome::Done(solve) => {
-                    // One hard batch is not yet a trend.
-                    known.cg = if known.cg.is_finite() { 0.75 * known.cg + 0.25 * solve.products } else { solve.products };
+                    // One hard batch is not yet a trend; after a long time it is all there is.
+                    known.cg =
+                        if again || !known.cg.is_finite() { solve.products } else { 0.75 * known.cg + 0.25 * solve.products };
                     return Ok(solve);
                 }
                 Outcome::Slow(products) => {
@@ -122,7 +128,7 @@ impl<T: Real> Inverse<T> for Auto<T> {
             }
         }
         if again && known.stale.is_infinite() {
-            (known.stale, known.spent) = (STALE, (0.0, 0));
+            (known.stale, known.spent) = (prior.stale, (0.0, 0));
         }
         if known.stale < direct {
             let solve = self.stale.attempt(layer, w, &mut r, plan, scratch)?;
@@ -135,7 +141,7 @@ impl<T: Real> Inverse<T> for Auto<T> {
                     known.spent = (products / 2.0, solves / 2);
                 }
             }
-            if solve.by != Kind::Stale || self.stale.outlook(layer) > HOPELESS || !(known.stale < direct) {
+            if solve.by != Kind::Stale || self.stale.outlook(layer) >= SLOW || !(known.stale < direct) {
                 known.stale = f64::INFINITY;
             }
             return Ok(Solve { products: spent + solve.products, ..solve });

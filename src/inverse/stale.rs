@@ -44,9 +44,9 @@ struct Kept<T> {
     valid: bool,
     /// Changes of the weights since it was made.
     age: u32,
-    /// Its contraction when it was made, and what each change since then has added, as last seen.
+    /// Its contraction when it was made, and what each change since then has added, once that has been seen.
     floor: f64,
-    rate: f64,
+    rate: Option<f64>,
     /// What solves have cost since it was made, beyond what the first after a change did.
     extra: f64,
     /// Products of the first solve after a change.
@@ -54,7 +54,7 @@ struct Kept<T> {
 }
 
 /// A contraction from which iterations are no longer worth while.
-const SLOW: f64 = 0.6;
+pub(super) const SLOW: f64 = 0.6;
 /// A contraction at which a step of Newton and Schulz, which squares it, makes M young again.
 const NEAR: f64 = 0.15;
 /// Corrections, at most: 0.6^12 is 2e-3.
@@ -75,12 +75,12 @@ impl<T: Real> Kept<T> {
 
     /// The contraction that the next solve may expect: errors of M grow by as much each change.
     fn expected(&self) -> f64 {
-        self.floor + self.rate * f64::from(self.age)
+        self.floor + self.rate.unwrap_or(1.0) * f64::from(self.age)
     }
 
     fn learn(&mut self, contraction: f64) {
         if self.age > 0 {
-            self.rate = (contraction - self.floor).max(0.0) / f64::from(self.age);
+            self.rate = Some((contraction - self.floor).max(0.0) / f64::from(self.age));
         }
     }
 }
@@ -110,9 +110,9 @@ impl<T: Real> StaleInverse<T> {
         (self.refreshes[0], self.refreshes[1])
     }
 
-    /// The contraction that may be expected of a layer's inverse three changes after a refresh.
+    /// The contraction that may be expected of a layer's inverse three changes after a refresh; 0 before anything was seen.
     pub(super) fn outlook(&self, layer: usize) -> f64 {
-        self.layers.get(layer).map_or(0.0, |kept| 3.0 * kept.rate)
+        3.0 * self.layers.get(layer).and_then(|kept| kept.rate).unwrap_or(0.0)
     }
 
     /// Makes M anew: by Newton and Schulz if `near`. Returns what it took, in products.
@@ -232,7 +232,7 @@ impl<T: Real> StaleInverse<T> {
         }
         let kept = &mut self.layers[layer];
         if kept.n != n {
-            (kept.n, kept.valid, kept.rate) = (n, false, 1.0);
+            (kept.n, kept.valid, kept.rate) = (n, false, None);
             // What a refresh will need, now: later solves allocate nothing.
             room(&mut kept.m, n * n);
             room(&mut self.defect, n * n);
@@ -266,6 +266,7 @@ impl<T: Real> StaleInverse<T> {
                     return Ok(Solve { products: spent + products + solve.products, ..solve });
                 }
                 Outcome::Slow(products) => {
+                    self.layers[layer].learn(SLOW);
                     spent += products + self.refresh(layer, false, w, batch, plan, scratch)?;
                     renewed = true;
                 }
