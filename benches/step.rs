@@ -159,7 +159,6 @@ impl Ours {
         self.ms.push(1e3 * seconds / steps as f64);
         self.product.push(product);
         let (all, own) = (&mut self.phases, &self.fused.phases);
-        all.pack += own.pack;
         all.forward += own.forward;
         all.down += own.down;
         all.regularizer += own.regularizer;
@@ -294,10 +293,7 @@ fn measure(shape: &Architecture, width: usize, batch: usize, threads: usize, arg
 fn report(shape: &Architecture, batch: usize, threads: usize, ours: &[Ours], peers: &[Peer]) -> Value {
     let sizes: Vec<_> = shape.layers.iter().map(|&(fed, width)| format!("{fed}x{width}")).collect();
     println!("\n{} · batch {batch} · {threads} thread{}", sizes.join(" "), if threads > 1 { "s" } else { "" });
-    println!(
-        "{:<24}      ms         quartiles  products  solves    pack forward    down  regul.  update    hold  allocations",
-        ""
-    );
+    println!("{:<24}      ms         quartiles  products  solves forward    down  regul.  update    hold  allocations", "");
     let mut rows = Vec::new();
     for o in ours {
         let (ms, (low, high), steps) = (median(&o.ms), quartiles(&o.ms), o.phases.steps as f64);

@@ -3,8 +3,7 @@
 use crate::init::{self, Init};
 use crate::rng::Rng;
 use crate::{Error, Layer, Matrix, Result};
-use gaitprop_kernels::{Backend, Finish, MatRef, PackedRhs, Plan, Real, Rhs, Scratch, Start, Unit, epilogue, gemm, gemm_with};
-use std::sync::atomic::{AtomicU64, Ordering};
+use gaitprop_kernels::{Backend, Finish, MatRef, Plan, Real, Scratch, Start, Unit, epilogue, gemm, gemm_with};
 
 /// The shape of a network before it has weights.
 #[derive(Clone, Debug, PartialEq)]
@@ -110,26 +109,11 @@ const MAX_LAYERS: usize = 10_000;
 const MAX_WEIGHTS: usize = 1 << 31;
 
 /// Layers that fit together.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Network<T> {
     inputs: usize,
     labels: usize,
     layers: Vec<Layer<T>>,
-    stamp: u64,
-}
-
-/// Parameters, not their history.
-impl<T: PartialEq> PartialEq for Network<T> {
-    fn eq(&self, other: &Self) -> bool {
-        (self.inputs, self.labels) == (other.inputs, other.labels) && self.layers == other.layers
-    }
-}
-
-/// A number that no call has returned before.
-fn new_stamp() -> u64 {
-    // All that is shared is that no two are equal.
-    static LAST: AtomicU64 = AtomicU64::new(0);
-    LAST.fetch_add(1, Ordering::Relaxed) + 1
 }
 
 impl<T: Real> Network<T> {
@@ -158,7 +142,7 @@ impl<T: Real> Network<T> {
     /// # Errors
     /// [`Error::Architecture`] if they do not fit together, as [`Architecture::check`].
     pub fn new(inputs: usize, layers: Vec<Layer<T>>, labels: usize) -> Result<Self> {
-        let net = Self { inputs, labels, layers, stamp: new_stamp() };
+        let net = Self { inputs, labels, layers };
         for (layer, l) in net.layers.iter().enumerate() {
             l.unit.check::<T>()?;
             if l.b.len() != l.width() {
@@ -180,12 +164,11 @@ impl<T: Real> Network<T> {
             b: real(&l.b),
             unit: l.unit,
         });
-        Network { inputs: self.inputs, labels: self.labels, layers: layers.collect(), stamp: new_stamp() }
+        Network { inputs: self.inputs, labels: self.labels, layers: layers.collect() }
     }
 
     /// Takes over the parameters of a network of the same shape, without allocating.
     pub(crate) fn copy_from(&mut self, other: &Self) {
-        self.stamp = other.stamp;
         for (own, other) in self.layers.iter_mut().zip(&other.layers) {
             own.w.data_mut().copy_from_slice(other.w.data());
             own.b.copy_from_slice(&other.b);
@@ -198,12 +181,7 @@ impl<T: Real> Network<T> {
     }
     /// The layers, for an optimiser. Sizes must stay.
     pub(crate) fn layers_mut(&mut self) -> &mut [Layer<T>] {
-        self.stamp = new_stamp();
         &mut self.layers
-    }
-    /// Networks with the same stamp have the same parameters: what was made of them is not made again.
-    pub(crate) fn stamp(&self) -> u64 {
-        self.stamp
     }
     /// Width of the input.
     pub fn inputs(&self) -> usize {
@@ -247,12 +225,11 @@ impl<T: Real> Network<T> {
         Ok(())
     }
 
-    /// [`Network::forward`] with bias and activation on the register tile, on packed weights where there are any; of the last layer the label units alone.
+    /// [`Network::forward`] with bias and activation on the register tile, and of the last layer the label units alone.
     pub(crate) fn forward_fused(
         &self,
         x: MatRef<'_, T>,
         trace: &mut Trace<T>,
-        packed: &[Option<PackedRhs<T>>],
         plan: &Plan<'_>,
         scratch: &mut Scratch,
     ) -> Result<()> {
@@ -265,10 +242,7 @@ impl<T: Real> Network<T> {
                 None => x.cols(0, layer.fed()),
             };
             let live = if l == last { self.labels } else { layer.width() };
-            let w = match &packed[l] {
-                Some(packed) if l < last => Rhs::Packed(packed.plain()?),
-                _ => Rhs::View(layer.w.view().cols(0, live)),
-            };
+            let w = layer.w.view().cols(0, live);
             let slope = trace.slope[l].as_mut().map(|s| s.top_left_mut(batch, live));
             let finish = Finish::Activate { unit: layer.unit, bias: &layer.b[..live], slope };
             gemm_with(T::ONE, input, w, Start::Zero, above[0].top_left_mut(batch, live), finish, plan, scratch)?;

@@ -197,30 +197,6 @@ fn the_comparison_can_fail() {
     }
 }
 
-/// Packed weights follow the network, whoever changes it; another network's are not taken for them.
-#[test]
-fn packed_weights_are_those_of_the_network_at_hand() {
-    let case = published(Kind::Gait, Way::Cg, 0.0);
-    let plan = Plan::new();
-    let rule = case.rule.build::<f32>(1e-3).unwrap();
-    let recipe = Recipe { rule: &*rule, loss: case.loss, ortho: case.ortho, plan: &plan };
-    let nets = [1, 2].map(|seed| Network::<f32>::random(&case.shape, init::Init::Orthogonal, seed, &plan).unwrap());
-    let (x, mut t) = (vec![0.5f32; 20 * 64], vec![0f32; 20 * 10]);
-    (0..20).for_each(|i| t[i * 10 + i % 10] = 1.0);
-    let (x, t) = (MatRef::new(&x, 20, 64).unwrap(), MatRef::new(&t, 20, 10).unwrap());
-    let step = |fused: &mut Fused<f32>, mut net: Network<f32>| {
-        let mut optimizer = Optimizer::new(Settings::new(case.optimizer, 1e-3).unwrap(), &net);
-        let mut inverse = case.way.build(Tuning::default()).unwrap();
-        fused.step(&mut net, x, t, &recipe, &mut *inverse, &mut optimizer).unwrap();
-        net
-    };
-    let mut shared = Fused::new(&nets[0], 20);
-    for net in [&nets[0], &nets[1], &nets[0]] {
-        let alone = step(&mut Fused::new(net, 20), net.clone());
-        assert!(step(&mut shared, net.clone()) == alone);
-    }
-}
-
 /// A batch that leaves the finite numbers changes nothing, and says in which step.
 #[test]
 fn a_broken_batch_changes_nothing() {

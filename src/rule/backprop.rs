@@ -15,10 +15,6 @@ impl<T: Real> Rule<T> for Backprop {
         "bp"
     }
 
-    fn inverts(&self) -> bool {
-        false
-    }
-
     fn send_down(&self, at: &Local<'_, T>, mut out: Outcome<'_, T>, with: &mut Means<'_, '_, T>) -> Result<Option<Solve>> {
         weigh(at.layer.unit, at.y, at.slope, at.e, out.x.rb(), with.plan.isa)?;
         if let Some(below) = out.below {

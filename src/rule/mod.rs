@@ -81,11 +81,6 @@ pub trait Rule<T: Real>: Send + Sync + std::fmt::Debug {
     /// Its name in metrics.
     fn name(&self) -> &'static str;
 
-    /// Whether it sends errors through inverses: then weights are worth packing.
-    fn inverts(&self) -> bool {
-        true
-    }
-
     /// Writes `out.x` and, unless this is the first layer, `out.below`. Returns what the inverse reported, if it was used.
     ///
     /// # Errors

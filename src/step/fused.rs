@@ -2,13 +2,13 @@
 //!
 //! | phase | un-fused | here |
 //! |---|---|---|
-//! | forward | a product, then bias and activation over its result | bias and activation on the register tile; weights packed once a step |
+//! | forward | a product, then bias and activation over its result | bias and activation on the register tile |
 //! | last layer | all of its units | the label units: no other has an error, so nothing else of its activity is asked for |
-//! | way down | the same | weights packed in both orientations for the products of solves |
 //! | update | a gradient in memory, the regulariser added, the optimiser over all of it | the product starts from the regulariser's direction and ends in the optimiser, block by block in cache |
 //!
-//! Memory: activities and errors of the batch, two packed copies of the weights that solves multiply with, and with the exact regulariser its
-//! direction and Gram matrix of one layer. Nothing is allocated after the first step.
+//! Memory: activities and errors of the batch, and with the exact regulariser its direction and Gram matrix of one layer. Nothing is allocated after the
+//! first step. Weights are not packed beforehand: at 784 × 5 and a batch of 60 that took 1.8 to 3.4 ms a step, since all layers' weights and moments do not
+//! fit a cache, and saved half of it (benches/record/step.md).
 
 use super::{Recipe, Report, view, view_mut};
 use crate::inverse::Inverse;
@@ -17,14 +17,12 @@ use crate::network::Trace;
 use crate::optimizer::Optimizer;
 use crate::rule::{Local, Means, Outcome};
 use crate::{Error, Layer, Network, Result};
-use gaitprop_kernels::{Error as KernelError, Finish, MatRef, Orientation, PackedRhs, Real, Scratch, Start, gemm_with, reduce};
+use gaitprop_kernels::{Finish, MatRef, Real, Scratch, Start, gemm_with, reduce};
 use std::time::{Duration, Instant};
 
 /// Time spent in each phase of steps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Phases {
-    /// Packing of weights.
-    pub pack: Duration,
     /// Forward pass and loss.
     pub forward: Duration,
     /// Perturbations, and errors sent down.
@@ -41,9 +39,8 @@ pub struct Phases {
 
 impl Phases {
     /// (name, time) of each phase.
-    pub fn each(&self) -> [(&'static str, Duration); 6] {
+    pub fn each(&self) -> [(&'static str, Duration); 5] {
         [
-            ("pack weights", self.pack),
             ("forward, loss", self.forward),
             ("errors down", self.down),
             ("exact regulariser", self.regularizer),
@@ -69,9 +66,6 @@ pub struct Fused<T> {
     /// The regulariser's direction and Gram matrix, of one layer after another.
     direction: Vec<T>,
     gram: Vec<T>,
-    packed: Vec<Option<PackedRhs<T>>>,
-    /// The weights that are packed: [`Network::stamp`].
-    stamp: Option<u64>,
     /// Packing memory.
     pub scratch: Scratch,
     /// Where time went, so far.
@@ -91,8 +85,6 @@ impl<T: Real> Fused<T> {
             bias: vec![T::ZERO; widest],
             direction: Vec::new(),
             gram: Vec::new(),
-            packed: net.layers().iter().map(|_| None).collect(),
-            stamp: None,
             scratch: Scratch::new(),
             phases: Phases::default(),
             capacity: batch,
@@ -121,45 +113,14 @@ impl<T: Real> Fused<T> {
         target.expect_shape("the targets", (batch, net.labels()))?;
         optimizer.check_fit(net)?;
 
-        let clock = Instant::now();
-        self.pack(net, recipe)?;
-        let packed = clock.elapsed();
         let report = self.errors_of(net, input, target, recipe, inverse);
-        let mut report = report.map_err(|e| super::in_step(e, optimizer.steps() + 1))?;
-        self.phases.pack += packed;
-        report.score.samples = batch;
+        let report = report.map_err(|e| super::in_step(e, optimizer.steps() + 1))?;
 
         // From here on parameters change.
         inverse.weights_changed();
         self.update(net, input, recipe, optimizer)?;
         self.phases.steps += 1;
         Ok(report)
-    }
-
-    /// Packs the weights that are multiplied with more than once or twice: those whose inverse is applied.
-    fn pack(&mut self, net: &Network<T>, recipe: &Recipe<'_, '_, T>) -> Result<()> {
-        if !recipe.rule.inverts() {
-            self.packed.fill_with(|| None);
-            return Ok(());
-        }
-        let fits = |p: &PackedRhs<T>, l: &Layer<T>| p.shape() == l.w.view().shape();
-        let there = |(p, l): (&Option<PackedRhs<T>>, &Layer<T>)| p.as_ref().is_some_and(|p| fits(p, l));
-        if self.stamp == Some(net.stamp()) && self.packed.iter().zip(net.layers()).skip(1).all(there) {
-            return Ok(());
-        }
-        for (packed, layer) in self.packed.iter_mut().zip(net.layers()).skip(1) {
-            let again = packed.as_mut().map(|p| p.repack(layer.w.view(), recipe.plan));
-            match again {
-                Some(Ok(())) => {}
-                // Not yet, or for another instruction set.
-                None | Some(Err(KernelError::Packed { .. } | KernelError::Shape { .. })) => {
-                    *packed = Some(PackedRhs::new(layer.w.view(), Orientation::Both, recipe.plan)?);
-                }
-                Some(other) => other?,
-            }
-        }
-        self.stamp = Some(net.stamp());
-        Ok(())
     }
 
     /// Forward pass, loss, and `x = D ∘ e` of each layer; the network is not touched.
@@ -173,7 +134,7 @@ impl<T: Real> Fused<T> {
     ) -> Result<Report> {
         let (plan, batch, last) = (recipe.plan, input.nrows(), net.layers().len() - 1);
         let clock = Instant::now();
-        net.forward_fused(input, &mut self.trace, &self.packed, plan, &mut self.scratch)?;
+        net.forward_fused(input, &mut self.trace, plan, &mut self.scratch)?;
         let [mut error, mut below] = self.errors.each_mut().map(Vec::as_mut_slice);
         let top = view_mut(error, batch, net.outputs());
         let mut report = Report { score: loss::score(recipe.loss, self.trace.output(), target, Some(top))?, ..Report::default() };
@@ -190,7 +151,7 @@ impl<T: Real> Fused<T> {
                 above: last - l,
                 layer,
                 live: if l == last { net.labels() } else { width },
-                packed: self.packed[l].as_ref(),
+                packed: None,
                 gram: None,
                 y: self.trace.activity(l),
                 slope: self.trace.slope(l),
