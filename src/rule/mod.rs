@@ -38,7 +38,7 @@ pub struct Local<'a, T> {
     pub live: usize,
     /// The same weights packed for products, if the caller has them so. No bit depends on it.
     pub packed: Option<&'a PackedRhs<T>>,
-    /// Its W Wᵀ, if the caller has computed it: one triangle and the diagonal are enough.
+    /// Its W Wᵀ, if the caller has computed it: the lower triangle and the diagonal are enough.
     pub gram: Option<MatRef<'a, T>>,
     /// Its activity, batch × width.
     pub y: MatRef<'a, T>,
