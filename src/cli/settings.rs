@@ -149,7 +149,8 @@ settings! {
     orthogonal: String,
 
     /// How errors go through the inverses of layers: lu (exact), stale (an earlier step's inverse, corrected), cg (conjugate gradients), gram
-    /// (Cholesky of W Wᵀ), transpose (orthogonal layers alone) or auto (what is cheapest) [default: auto]
+    /// (Cholesky of W Wᵀ), transpose (orthogonal layers alone) or auto (what is cheapest) [default: auto; with --orthogonal cayley
+    /// transpose]
     #[arg(long, value_name = "HOW", help_heading = "Rule")]
     inverse: String,
     /// Relative error at which stale, cg, gram, transpose and auto stop [default: 0.001]
@@ -367,7 +368,10 @@ impl Run {
             architecture,
             init: named(said.init.as_ref(), Init::Orthogonal)?,
             loss,
-            inverse: named(said.inverse.as_ref(), inverse::Kind::Auto)?,
+            inverse: named(
+                said.inverse.as_ref(),
+                if orthogonal == Orthogonal::Cayley { inverse::Kind::Transpose } else { inverse::Kind::Auto },
+            )?,
             tolerance: said.tolerance.unwrap_or(Tuning::default().tolerance),
             batch: said.batch.unwrap_or(60),
             epochs: said.epochs.unwrap_or(if digits { 300 } else { 10 }),
