@@ -11,7 +11,8 @@
 //!
 //! Right-hand sides are independent: they are what threads share out. Each thread brings its own into panels (unknown by unknown, right-hand sides
 //! side by side, whatever the strides of B), where the register tiles read the solved unknowns as their B and the triangle, where it lies, as
-//! their A. Each unknown is one chain of fused multiply-adds in the order of elimination and one division: the bits of the textbook loop.
+//! their A. Each unknown is one chain of fused multiply-adds in the order of elimination and one division: the bits of the textbook loop. Where the triangle's
+//! neighbours lie along the unknowns, vectors run along these instead (`along`).
 
 use crate::copy::{copy, zeroed};
 use crate::simd::{Fused, prefetch, shells};
