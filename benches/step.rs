@@ -51,8 +51,8 @@ struct Args {
     inverse: String,
     #[arg(long, default_value_t = 1e-3)]
     tolerance: f64,
-    #[arg(long, default_value_t = 7)]
-    rounds: usize,
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u64).range(1..))]
+    rounds: u64,
     /// Another program's step, as NAME=COMMAND: in the command {alg} (bp, gait), {lam} (0, 0.1), {threads}, {width} and {batch} are filled in, and its last line
     /// of output is JSON with the median milliseconds at ms.median. Run in turn with ours, for rules bp and gait without the block regulariser
     #[arg(long, value_name = "NAME=COMMAND")]
@@ -273,7 +273,7 @@ fn measure(shape: &Architecture, width: usize, batch: usize, threads: usize, arg
             peers.push(Peer { name: name.into(), command: command.into(), alg, lam, ms: Vec::new() });
         }
     }
-    let rounds = if args.test { 1 } else { args.rounds };
+    let rounds = if args.test { 1 } else { args.rounds as usize };
     for round in 0..rounds {
         for turn in 0..ours.len() {
             let who = (turn + round) % ours.len();

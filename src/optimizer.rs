@@ -153,6 +153,7 @@ impl<T: Real> Optimizer<T> {
     /// The same, with or without the weights.
     pub(crate) fn apply_to(&mut self, net: &mut Network<T>, gradients: &Gradients<T>, weights_too: bool, isa: Isa) -> Result<()> {
         gradients.check_fit(net)?;
+        self.check_fit(net)?;
         self.begin(true)?;
         for (l, layer) in net.layers_mut().iter_mut().enumerate() {
             let weights = !weights_too || self.one(layer.w.data_mut(), gradients.weights(l).data(), l, true, isa)?;

@@ -134,8 +134,9 @@ impl<'p, T: Real> Trainer<'p, T> {
     /// One pass over `samples`; `watch` is called after each step and may end the epoch.
     ///
     /// # Errors
-    /// As [`Workspace::step`]. The parameters are then those after the last good step; after [`Error::Diverged`], those at the start of
-    /// the epoch, since the last steps before it are seldom worth keeping, with the optimiser's moments forgotten.
+    /// As [`Workspace::step`]; [`Error::TooFar`] from a retraction. After [`Error::Singular`], [`Error::OutOfRange`] and [`Error::NotOrthogonal`] the parameters
+    /// are those after the last good step; after all others those at the start of the epoch, since steps before a divergence are seldom worth keeping, with
+    /// the optimiser's moments forgotten.
     pub fn epoch(&mut self, samples: &Samples<T>, mut watch: impl FnMut(&Report) -> ControlFlow<()>) -> Result<Epoch> {
         self.check(samples)?;
         self.good.copy_from(&self.net);
@@ -148,7 +149,7 @@ impl<'p, T: Real> Trainer<'p, T> {
         let order = std::mem::take(&mut self.order);
         for batch in order.chunks(self.method.batch) {
             let report = match self.step(samples, batch) {
-                Err(e @ Error::Diverged { .. }) => {
+                Err(e) if !raised_before_changes(&e) => {
                     self.net.copy_from(&self.good);
                     self.optimizer.reset();
                     self.method.inverse.weights_changed();
@@ -230,6 +231,11 @@ impl<'p, T: Real> Trainer<'p, T> {
         let offdiag = Regularizer { form: Form::OffDiagonal, ..self.method.ortho };
         diagnostics::orthogonality(&self.net, &offdiag, &self.plan)
     }
+}
+
+/// Whether an error of a step is raised only while all parameters are as they were.
+fn raised_before_changes(e: &Error) -> bool {
+    matches!(e, Error::Singular { .. } | Error::OutOfRange { .. } | Error::NotOrthogonal { .. })
 }
 
 /// Refuses samples that are not for this network, or that contradict themselves.

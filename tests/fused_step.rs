@@ -1,5 +1,5 @@
 //! The fused step is the un-fused one, to the bit: weights, biases, moments and reports, for every rule, optimiser, regulariser and way through
-//! inverses, on any instruction set and number of threads.
+//! inverses, on any instruction set and number of threads. (The transpose, which refuses most weights, is a plain product: it has no more ways to differ.)
 #![allow(missing_docs)]
 
 use gaitprop::inverse::{Kind as Way, Tuning};

@@ -1,4 +1,4 @@
-//! A weight gradient that is never written: `Δ = mean(Xᵀ·(D ∘ E))` goes from the accumulators into an Adam step.
+//! A weight gradient that is never written: `Δ = mean(Xᵀ·(D ∘ E))` goes, block by block, into an Adam step.
 //!
 //! `cargo run --release --example weight_update -p gaitprop-kernels`
 
@@ -51,7 +51,7 @@ fn main() -> Result<(), Error> {
     scratch.reserve(gemm_with_scratch::<f32>(N_IN, N_OUT, BATCH, &plan))?;
 
     for number in 1..=STEPS {
-        // One call: D ∘ E is made while it is packed, Δ lives in registers, θ, m and v are read and written once.
+        // One call: D ∘ E is made while it is packed, Δ is stored nowhere, θ, m and v are read and written once.
         let Weights { theta, m, v } = &mut fused;
         let rule = Update::Adam { step, m: MatMut::new(m, N_IN, N_OUT)?, v: MatMut::new(v, N_IN, N_OUT)? };
         let finish = Finish::Update(rule);

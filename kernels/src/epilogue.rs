@@ -1,10 +1,10 @@
-//! What happens to a finished element of a product, while it is still in a register: bias and activation, scaling and adding, a mask of slopes,
-//! an optimiser's update.
+//! What happens to a finished element of a product, while it is still in a register: bias and activation, scaling and adding, a mask of slopes. And
+//! optimisers' updates, which take a product block by block (`gemm/update.rs`).
 //!
 //! ```text
 //!   chain done:  acc[i][v]  ──►  finish(i, j, acc)  ──►  C[i, j ..]          never: store acc, load it again, change it, store it
 //!                                    ▲
-//!                      bias[j ..], m[i, j ..], v[i, j ..], y[i, j ..]        read once, beside the store of C
+//!                      bias[j ..], y[i, j ..]                                read once, beside the store of C
 //! ```
 //!
 //! Every formula stands once, as a function of one word (`Lanes`). Register tiles apply it to their accumulators (`Epilogue`, reached through

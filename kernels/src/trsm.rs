@@ -15,7 +15,7 @@
 //! neighbours lie along the unknowns, vectors run along these instead (`along`).
 
 use crate::copy::{copy, zeroed};
-use crate::simd::{Fused, prefetch, shells};
+use crate::simd::{Fused, shells};
 use crate::strip::{Coefficients, subtract};
 use crate::tuning::{near_equal, part, parts_of};
 use crate::{Error, Isa, MatMut, MatRef, Packing, Plan, Real, Req, Scratch};
@@ -188,7 +188,7 @@ impl Cut {
         let (chain, mr) = (CHAIN, family.tall.min(family.tall_by_rows));
         let (chain, mr) = plan.blocking.map_or((chain, mr), |b| (b.kc(), b.mr().min(mr)));
         let group = (GROUP / mr * mr).min(plan.blocking.map_or(GROUP, |b| b.mc())).max(mr);
-        let packed_len = (group * (chain.min(n) + SPILL).max(mr)).next_multiple_of(64);
+        let packed_len = (group * chain.min(n).max(mr)).next_multiple_of(64);
         let lanes = words.div_ceil(pieces.max(1)) * family.len;
         // Rooms start on lines of their own.
         let room_len = n.saturating_mul(lanes).saturating_add(packed_len).checked_next_multiple_of(64).unwrap_or(usize::MAX);
@@ -304,44 +304,19 @@ impl<T: Real> Piece<'_, T> {
         }
     }
 
-    /// Packs a group's coefficients strip by strip, MR elements a step; see [`Piece::packed`].
+    /// Packs a group's coefficients strip by strip, MR elements a step.
     fn pack(&self, l: MatRef<'_, T>, packed: &mut [T]) {
         let (unknowns, count) = l.shape();
-        let room = count + SPILL;
-        if l.rs().unsigned_abs() != 1 {
-            for (at, rows) in near_equal(unknowns, self.cut.mr) {
-                let strip = &mut packed[at * room..][..rows * count];
-                let strip = MatMut::strided(strip, 0, (rows, count), (1, rows as isize)).expect("rows × count elements");
-                copy(self.isa, l.rows(at, rows), strip);
-            }
-            return;
-        }
-        // Step by step, all strips of a step: the elements of a step are neighbours, in memory's order here.
-        let backwards = l.rs() == -1;
-        let steps = if backwards { l.reverse_rows().t() } else { l.t() };
-        let mut strips = [(0, 0, 0); GROUP];
-        let number = parts_of(unknowns, self.cut.mr);
-        for (strip, (at, rows)) in strips.iter_mut().zip(near_equal(unknowns, self.cut.mr)) {
-            *strip = (if backwards { unknowns - at - rows } else { at }, at * room, rows);
-        }
-        assert!(steps.cs() == 1 || unknowns == 1);
-        // A few steps at a time, so that all strips find their pages looked up.
-        for first in (0..count).step_by(AHEAD) {
-            let some = AHEAD.min(count - first);
-            for &(from, to, rows) in &strips[..number] {
-                let src = steps.block(first, from, some, rows).as_ptr();
-                let dst = &mut packed[to + first * rows..to + (first + some) * rows + SPILL];
-                let beyond = unknowns - from >= SPILL;
-                // SAFETY: `steps` holds these `some` steps of `rows` neighbours, SPILL neighbours if that many unknowns follow; `dst` holds some · rows + SPILL.
-                unsafe { pack_steps(src, steps.rs(), dst.as_mut_ptr(), rows, some, beyond) };
-            }
+        for (at, rows) in near_equal(unknowns, self.cut.mr) {
+            let strip = &mut packed[at * count..][..rows * count];
+            let strip = MatMut::strided(strip, 0, (rows, count), (1, rows as isize)).expect("rows × count elements");
+            copy(self.isa, l.rows(at, rows), strip);
         }
     }
 
-    /// What [`Piece::pack`] has made of rows at .. at + rows: it starts at element at · (count + SPILL), each step in memory's order.
+    /// What [`Piece::pack`] has made of rows at .. at + rows.
     fn packed<'p>(&self, packed: &'p [T], at: usize, rows: usize, count: usize) -> MatRef<'p, T> {
-        let (first, rs) = if self.l.rs() == -1 { (rows - 1, -1) } else { (0, 1) };
-        MatRef::strided(packed, at * (count + SPILL) + first, (rows, count), (rs, rows as isize)).expect("packed by `pack`")
+        MatRef::strided(packed, at * count, (rows, count), (1, rows as isize)).expect("packed by `pack`")
     }
 
     /// Tells the unknowns from i on, as many as `a` has rows, of the solved ones from k0 on, as many as `a` has steps.
@@ -368,38 +343,6 @@ impl<T: Real> Piece<'_, T> {
             Packing::Always => false,
             Packing::Avoid => Coefficients::readable(l),
             Packing::Auto => Coefficients::readable(l) && (!crowded || self.words <= T::family(self.isa).panel),
-        }
-    }
-}
-
-/// Elements that the packing of a strip may write too many.
-const SPILL: usize = 8;
-
-/// Steps packed for all strips before the next ones, which are fetched meanwhile: fewer than pages are kept looked up.
-const AHEAD: usize = 32;
-
-/// Packs `count` steps of `rows` neighbours each, `s` apart, one behind the other.
-///
-/// # Safety
-/// These elements may be read, and SPILL of each step if `beyond`; count · rows + SPILL elements of `dst` may be written.
-unsafe fn pack_steps<T: Real>(src: *const T, s: isize, dst: *mut T, rows: usize, count: usize, beyond: bool) {
-    // Moves of a fixed length are cheap; what is too much the next step overwrites, or nobody reads.
-    for k in 0..count {
-        // SAFETY: the caller's promise; arrays need no more alignment than their elements.
-        unsafe {
-            let (from, to) = (src.offset(k as isize * s), dst.add(k * rows));
-            prefetch(from.wrapping_offset(AHEAD as isize * s));
-            if beyond && rows <= SPILL {
-                *to.cast::<[T; SPILL]>() = *from.cast::<[T; SPILL]>();
-            } else if (4..=8).contains(&rows) {
-                let (low, high) = (*from.cast::<[T; 4]>(), *from.add(rows - 4).cast::<[T; 4]>());
-                *to.cast::<[T; 4]>() = low;
-                *to.add(rows - 4).cast::<[T; 4]>() = high;
-            } else {
-                for i in 0..rows {
-                    *to.add(i) = *from.add(i);
-                }
-            }
         }
     }
 }

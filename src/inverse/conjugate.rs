@@ -246,8 +246,10 @@ impl<T: Real> ConjugateGradient<T> {
                 }
             }
             // Whether the iterations that are left can do it, if they go on like this (at their best, superlinear convergence gains a few).
-            let left = (most - made) as i32;
-            if left == 0 || (made >= 2 && !(correction * ratio.min(1.0).powi(2 * left) <= goal)) {
+            let left = most - made;
+            // By repeated multiplication: `powi` may round differently from machine to machine.
+            let at_the_end = (0..2 * left).fold(correction, |c, _| c * ratio.min(1.0));
+            if left == 0 || (made >= 2 && !(at_the_end <= goal)) {
                 return Ok(Outcome::Slow(products));
             }
             w.times(T::ONE, MatRef::new(u, all, n)?, Start::Zero, MatMut::new(t, all, n)?, plan, scratch)?;

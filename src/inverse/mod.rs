@@ -206,7 +206,7 @@ impl Solves {
     /// Those of another step or layer.
     pub fn merge(&mut self, other: &Self) {
         // `max` would hide a NaN.
-        if !(other.residual <= self.residual) {
+        if !self.residual.is_nan() && !(other.residual <= self.residual) {
             self.residual = other.residual;
         }
         self.products += other.products;
@@ -352,7 +352,7 @@ pub trait Inverse<T: Real>: Send {
 
     /// Replaces `r` (batch × n) by `r W⁻¹`, where `w` (n×n) is the weights of layer `layer`.
     ///
-    /// After the first call at given shapes nothing is allocated.
+    /// After the first calls at given shapes nothing is allocated: a strategy that falls back on another makes room for it then.
     ///
     /// # Errors
     /// [`Error::Singular`] with the layer and a condition estimate; [`Error::NotOrthogonal`] from [`Transpose`]; a shape error; out of

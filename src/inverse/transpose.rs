@@ -53,6 +53,10 @@ impl<T: Real> Inverse<T> for Transpose<T> {
         if size == 0.0 {
             return Ok(Solve { by: Kind::Transpose, ..Solve::default() });
         }
+        if !size.is_finite() {
+            // No fault of W's: passed on, for the step to say.
+            return self.judge.judge(layer, w, r.rb(), plan, scratch);
+        }
         self.draws += 1;
         add_noise(&mut self.right, n, size, self.draws);
         let (all, own) = (batch + NOISE, batch * n);

@@ -150,7 +150,7 @@ impl<T: Real> Retractor<T> {
             let c = if transposed { c.t() } else { c };
             symm(trsm::Side::Left, Triangle::Lower, T::from_f64(-0.5), gram.as_ref(), v, T::ONE, c, plan, scratch)?;
             std::mem::swap(&mut now, &mut next);
-            if 0.75 * norm.powi(2) + 0.25 * norm.powi(3) <= self.settings.tolerance {
+            if 0.75 * norm * norm + 0.25 * norm * norm * norm <= self.settings.tolerance {
                 break;
             }
             if iteration + 1 == MAX_ITERATIONS {
@@ -167,7 +167,7 @@ fn norms<T: Real>(e: MatRef<'_, T>) -> (f64, f64) {
     let (mut sum, mut most) = (0.0, 0.0f64);
     for i in 0..e.nrows() {
         let row = &e.row(i).expect("row-major")[..i];
-        let (square, diagonal) = (row.iter().map(|v| v.to_f64().powi(2)).sum::<f64>(), e.get(i, i).to_f64());
+        let (square, diagonal) = (row.iter().map(|v| v.to_f64() * v.to_f64()).sum::<f64>(), e.get(i, i).to_f64());
         sum += 2.0 * square + diagonal * diagonal;
     }
     let frobenius = f64::sqrt(sum);
@@ -326,6 +326,17 @@ impl<T: Real> Cayley<T> {
         let (a, b) = if wide { (z.as_ref().t(), v) } else { (v.t(), z.as_ref()) };
         gemm_with(T::ONE, a, b, Start::Zero, next.view_mut(), finish, plan, scratch)?;
         Ok(())
+    }
+
+    /// Refuses another network's memory.
+    pub(crate) fn check_fit(&self, net: &Network<T>) -> Result<()> {
+        let shapes = |m: &Matrix<T>| m.view().shape();
+        if self.next.len() == net.layers().len() && self.next.iter().zip(net.layers()).all(|(m, l)| shapes(m) == shapes(&l.w)) {
+            return Ok(());
+        }
+        let (expected, found) =
+            ((net.layers().len(), net.outputs()), (self.next.len(), self.next.last().map_or(0, Matrix::cols)));
+        Err(gaitprop_kernels::Error::Shape { what: "rotations, of another network,", expected, found }.into())
     }
 
     /// Gives the network its new weights, layer by layer, and keeps the old ones as memory.

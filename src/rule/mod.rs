@@ -40,7 +40,7 @@ pub struct Local<'a, T> {
     pub packed: Option<&'a PackedRhs<T>>,
     /// Its W Wᵀ, if the caller has computed it: the lower triangle and the diagonal are enough.
     pub gram: Option<MatRef<'a, T>>,
-    /// Its activity, batch × width.
+    /// Its activity, batch × width; of the last layer only the `live` first columns need be there, the others may be anything finite.
     pub y: MatRef<'a, T>,
     /// f′(h) where the activation keeps it.
     pub slope: Option<MatRef<'a, T>>,

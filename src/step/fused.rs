@@ -7,7 +7,7 @@
 //! | update | a gradient in memory, the regulariser added, the optimiser over all of it | the product starts from the regulariser's direction and ends in the optimiser, block by block in cache |
 //!
 //! Memory: activities and errors of the batch, and with the exact regulariser its direction and Gram matrix of one layer. Nothing is allocated after the
-//! first step. Weights are not packed beforehand: at 784 × 5 and a batch of 60 that took 1.8 to 3.4 ms a step, since all layers' weights and moments do not
+//! first step, but by ways through inverses at their first use. Weights are not packed beforehand: at 784 × 5 and a batch of 60 that took 1.8 to 3.4 ms a step, since all layers' weights and moments do not
 //! fit a cache, and saved half of it (benches/record/step.md).
 
 use super::{Recipe, Report, view, view_mut};
@@ -17,7 +17,9 @@ use crate::network::Trace;
 use crate::optimizer::Optimizer;
 use crate::rule::{Local, Means, Outcome};
 use crate::{Error, Layer, Network, Result};
-use gaitprop_kernels::{Finish, MatRef, Real, Scratch, Start, gemm_with, reduce};
+use gaitprop_kernels::symm::symm_scratch;
+use gaitprop_kernels::syrk::syrk_scratch;
+use gaitprop_kernels::{Backend, Finish, MatRef, Real, Scratch, Start, gemm_with, gemm_with_scratch, reduce};
 use std::time::{Duration, Instant};
 
 /// Time spent in each phase of steps.
@@ -96,8 +98,9 @@ impl<T: Real> Fused<T> {
     /// Shapes: `input` batch × inputs, `target` batch × labels. If anything fails before the optimiser, no parameter has changed.
     ///
     /// # Errors
-    /// [`Error::Singular`], [`Error::OutOfRange`], [`Error::Diverged`] if an error is not finite: nothing has changed. [`Error::Diverged`] as well if
-    /// a parameter is not finite after its update: the network is then of no more use. A shape error; out of memory.
+    /// [`Error::Singular`], [`Error::OutOfRange`], a shape error, out of memory, [`Error::Diverged`] if a bound of the loss's gradient is not finite (which it
+    /// may just not be where the gradient is): nothing has changed. [`Error::Diverged`] as well if a parameter is not finite after its update, for
+    /// instance because the regulariser's direction was not: the network is then of no more use. The un-fused step foresees that.
     pub fn step(
         &mut self,
         net: &mut Network<T>,
@@ -107,6 +110,8 @@ impl<T: Real> Fused<T> {
         inverse: &mut dyn Inverse<T>,
         optimizer: &mut Optimizer<T>,
     ) -> Result<Report> {
+        let plan = recipe.plan.with_backend(Backend::Native);
+        let recipe = &Recipe { plan: &plan, ..*recipe };
         let batch = input.nrows();
         self.trace.check_fit(net)?;
         input.expect_shape("the input batch", (batch.min(self.capacity), net.inputs()))?;
@@ -116,6 +121,7 @@ impl<T: Real> Fused<T> {
         let report = self.errors_of(net, input, target, recipe, inverse);
         let report = report.map_err(|e| super::in_step(e, optimizer.steps() + 1))?;
 
+        self.reserve(net, batch, recipe)?;
         // From here on parameters change.
         inverse.weights_changed();
         self.update(net, input, recipe, optimizer)?;
@@ -165,8 +171,8 @@ impl<T: Real> Fused<T> {
             }
             std::mem::swap(&mut error, &mut below);
         }
-        // ‖ΔW‖ ≤ ‖y‖·‖x‖ / batch: while its square is a number, and it is one of T, the gradient is.
-        for (l, layer) in net.layers().iter().enumerate().rev() {
+        // ‖ΔW‖ ≤ ‖y‖·‖x‖ / batch for the loss's part: while the square of that is a number, and it is one of T, the gradient is.
+        for (l, layer) in net.layers().iter().enumerate() {
             let y = if l == 0 { input } else { self.trace.activity(l - 1) };
             let x = &self.x[l][..batch * layer.width()];
             let mut squares = 0.0;
@@ -183,6 +189,23 @@ impl<T: Real> Fused<T> {
         }
         self.phases.down += clock.elapsed();
         Ok(report)
+    }
+
+    /// Makes all the room that updates need: the system must not refuse it half-way.
+    fn reserve(&mut self, net: &Network<T>, batch: usize, recipe: &Recipe<'_, '_, T>) -> Result<()> {
+        let plan = recipe.plan;
+        for layer in net.layers() {
+            let (fed, width) = (layer.fed(), layer.width());
+            let mut need = gemm_with_scratch::<T>(fed, width, batch, plan);
+            if recipe.ortho.lambda > 0.0 {
+                let (short, long) = (fed.min(width), fed.max(width));
+                grow(&mut self.direction, fed * width);
+                grow(&mut self.gram, short * short);
+                need = need.or(syrk_scratch::<T>(short, long, plan)).or(symm_scratch::<T>(short, long, plan));
+            }
+            self.scratch.reserve(need)?;
+        }
+        Ok(())
     }
 
     /// Weight gradients, regulariser and optimiser, layer by layer.
@@ -204,14 +227,12 @@ impl<T: Real> Fused<T> {
             if regularized {
                 let clock = Instant::now();
                 let side = fed.min(width);
-                grow(&mut self.direction, fed * width);
-                grow(&mut self.gram, side * side);
                 let (direction, gram) = (view_mut(&mut self.direction, fed, width), view_mut(&mut self.gram, side, side));
                 recipe.ortho.descend(layer.w.view(), T::ZERO, direction, gram, plan, &mut self.scratch)?;
                 self.phases.regularizer += clock.elapsed();
             }
             let clock = Instant::now();
-            // Auxiliary output units have no error, and their weights neither gradient nor momentum.
+            // Auxiliary output units have no error, and their weights neither gradient nor momentum: a step would add 0 to them.
             let live = if l == last && optimizer.auxiliary_rest() { labels } else { width };
             let start = if regularized { Start::From(T::ONE, view(&self.direction, fed, width)) } else { Start::Zero };
             let step = Finish::Update(optimizer.update(l, (fed, width), live));

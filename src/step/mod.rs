@@ -229,6 +229,8 @@ impl<T: Real> Workspace<T> {
         inverse: &mut dyn Inverse<T>,
         optimizer: &mut Optimizer<T>,
     ) -> Result<Report> {
+        optimizer.check_fit(net)?;
+        optimizer.settings().check()?;
         let report = self.gradients(net, input, target, recipe, inverse).map_err(|e| in_step(e, optimizer.steps() + 1))?;
         // Before the change, so that it is said even if the optimiser fails half-way.
         inverse.weights_changed();
@@ -254,6 +256,9 @@ impl<T: Real> Workspace<T> {
     ) -> Result<Report> {
         let optimizer::Settings { rule, learning_rate, .. } = optimizer.settings();
         Cayley::<T>::check(rule, recipe.ortho.lambda)?;
+        optimizer.check_fit(net)?;
+        optimizer.settings().check()?;
+        cayley.check_fit(net)?;
         let rotations = Some((&mut *cayley, learning_rate));
         let report = self.pass(net, input, target, recipe, inverse, rotations).map_err(|e| in_step(e, optimizer.steps() + 1))?;
         inverse.weights_changed();

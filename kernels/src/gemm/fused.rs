@@ -1,4 +1,4 @@
-//! Products with something done to their operands while they are packed and to their results while they are in registers.
+//! Products with something done to their operands while they are packed and to their results while they are in registers, or in cache.
 
 use super::Plan;
 use super::macro_kernel::{self, Begin, Job, Region};

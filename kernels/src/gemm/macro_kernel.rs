@@ -28,7 +28,7 @@ use core::ops::Range;
 /// The tile that stands in for C where C's columns are not neighbours: room for the largest of any instruction set.
 const STACK_TILE: usize = 9 * 48;
 
-/// A chain up to this long is not interrupted, however small L1 is (benches/record/blocking.md).
+/// A chain up to this long is not interrupted, however small the caches are (benches/record/blocking.md).
 pub(crate) const ONE_CHAIN: usize = 1024;
 
 /// Panels a thread has at least for it to pack A for itself.
@@ -156,7 +156,7 @@ impl Cut {
             && m.saturating_mul(k).saturating_mul(size) <= plan.caches.l2 / 2
             && n.saturating_mul(k).saturating_mul(size) <= plan.caches.l3 / 4;
         let (mr, mc, kc, nc) = if one_block {
-            (tallest, m, k.max(1), n)
+            (tallest, m, k.max(1), n.next_multiple_of(nr))
         } else {
             let blocking = plan.blocking_of::<T>(k);
             (blocking.mr().min(tallest), blocking.mc(), blocking.kc(), blocking.nc().next_multiple_of(nr))

@@ -13,9 +13,9 @@
 //!            └────────────────────────┘       └────┘
 //! ```
 //!
-//! Left-looking: a panel's chains run over all solved unknowns at once, in registers. It is the product of DESIGN's forward pass, with its operands.
+//! Left-looking: a panel's chains run over all solved unknowns at once, in registers. The product is that of a forward pass. Nothing is packed but X, whatever [`Packing`](crate::Packing) says.
 
-use super::{Diag, own_triangle, pack_steps};
+use super::{Diag, own_triangle};
 use crate::copy::{copy, zeroed};
 use crate::gemm::macro_kernel::Heights;
 use crate::strip::{Coefficients, Column, subtract_column};
@@ -162,7 +162,7 @@ impl<T: Real> Piece<'_, T> {
                 let dst = &mut room.solved[n * row + at * rows..][..unknowns * rows];
                 let src = &across[row..];
                 // SAFETY: `src` holds `unknowns` rows of `lanes` elements but for the first `row`, and row + rows ≤ lanes; `dst` holds unknowns × rows.
-                unsafe { pack_steps(src.as_ptr(), lanes as isize, dst.as_mut_ptr().cast(), rows, unknowns, false) };
+                unsafe { pack_steps(src.as_ptr(), lanes as isize, dst.as_mut_ptr().cast(), rows, unknowns) };
             }
         }
     }
@@ -239,6 +239,29 @@ fn scale<T: Real>(alpha: T, mut x: MatMut<'_, T>) {
         for i in 0..x.nrows() {
             for j in 0..x.ncols() {
                 x.set(i, j, alpha * x.get(i, j));
+            }
+        }
+    }
+}
+
+/// Packs `count` steps of `rows` neighbours each, `s` apart, one behind the other.
+///
+/// # Safety
+/// These elements may be read, and count · rows elements of `dst` written.
+unsafe fn pack_steps<T: Real>(src: *const T, s: isize, dst: *mut T, rows: usize, count: usize) {
+    for k in 0..count {
+        // SAFETY: the caller's promise; arrays need no more alignment than their elements.
+        unsafe {
+            let (from, to) = (src.offset(k as isize * s), dst.add(k * rows));
+            if (4..=8).contains(&rows) {
+                // Moves of a fixed length are cheap: two that overlap.
+                let (low, high) = (*from.cast::<[T; 4]>(), *from.add(rows - 4).cast::<[T; 4]>());
+                *to.cast::<[T; 4]>() = low;
+                *to.add(rows - 4).cast::<[T; 4]>() = high;
+            } else {
+                for i in 0..rows {
+                    *to.add(i) = *from.add(i);
+                }
             }
         }
     }
