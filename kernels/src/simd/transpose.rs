@@ -1,5 +1,6 @@
 //! Transposing copies, in square blocks that fit the registers.
 
+#[cfg(target_arch = "x86_64")]
 use crate::isa::Kind;
 use crate::{Isa, Real};
 
