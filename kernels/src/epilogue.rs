@@ -232,7 +232,7 @@ unsafe impl<T: Real> Epilogue<T> for SlopeMask<'_, T> {
 
 /// A word of new parameters and moments.
 #[derive(Clone, Copy)]
-pub struct Updated<V> {
+struct Updated<V> {
     theta: V,
     m: V,
     v: V,
@@ -258,7 +258,7 @@ unsafe fn finite<T: Real, V: Lanes<T>, U: UpdateRule<T>, const WHOLE: bool>(
 }
 
 /// An optimiser's formula, a word at a time.
-pub trait UpdateRule<T: Real>: Copy + Sync {
+trait UpdateRule<T: Real>: Copy + Sync {
     /// How many moments it keeps: 0, 1 (m) or 2 (m and v).
     const MOMENTS: usize;
     /// New parameters and moments; what the rule does not keep comes back as anything.
@@ -467,10 +467,9 @@ fn momentum_body<T: Real, V: Lanes<T>>(rate: T, mu: T, theta: &mut [T], m: &mut 
 
 /// Gradient descent with momentum, as a rule.
 #[derive(Clone, Copy, Debug)]
-#[doc(hidden)]
-pub struct Momentum<T> {
-    pub(crate) rate: T,
-    pub(crate) mu: T,
+struct Momentum<T> {
+    rate: T,
+    mu: T,
 }
 
 impl<T: Real> UpdateRule<T> for Momentum<T> {
@@ -509,9 +508,8 @@ fn descend_body<T: Real, V: Lanes<T>>(rate: T, theta: &mut [T], delta: &[T]) -> 
 
 /// Plain gradient descent, as a rule.
 #[derive(Clone, Copy, Debug)]
-#[doc(hidden)]
-pub struct Descend<T> {
-    pub(crate) rate: T,
+struct Descend<T> {
+    rate: T,
 }
 
 impl<T: Real> UpdateRule<T> for Descend<T> {

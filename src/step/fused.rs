@@ -10,12 +10,11 @@
 //! first step, but by ways through inverses at their first use. Weights are not packed beforehand: at 784 × 5 and a batch of 60 that took 1.8 to 3.4 ms a step, since all layers' weights and moments do not
 //! fit a cache, and saved half of it (benches/record/step.md).
 
-use super::{Recipe, Report, view, view_mut};
+use super::{Down, Recipe, Report, feeding, view, view_mut};
 use crate::inverse::Inverse;
 use crate::loss;
 use crate::network::Trace;
 use crate::optimizer::Optimizer;
-use crate::rule::{Local, Means, Outcome};
 use crate::{Error, Layer, Network, Result};
 use gaitprop_kernels::symm::symm_scratch;
 use gaitprop_kernels::syrk::syrk_scratch;
@@ -138,7 +137,7 @@ impl<T: Real> Fused<T> {
         recipe: &Recipe<'_, '_, T>,
         inverse: &mut dyn Inverse<T>,
     ) -> Result<Report> {
-        let (plan, batch, last) = (recipe.plan, input.nrows(), net.layers().len() - 1);
+        let (plan, batch) = (recipe.plan, input.nrows());
         let clock = Instant::now();
         net.forward_fused(input, &mut self.trace, plan, &mut self.scratch)?;
         let [mut error, mut below] = self.errors.each_mut().map(Vec::as_mut_slice);
@@ -148,37 +147,21 @@ impl<T: Real> Fused<T> {
 
         let clock = Instant::now();
         for (l, layer) in net.layers().iter().enumerate().rev() {
-            let width = layer.width();
-            let width_below = if l == 0 { 0 } else { net.layers()[l - 1].width() };
-            let mut whole = view_mut(below, batch, width_below);
-            super::clear_auxiliary(whole.rb(), layer.fed());
-            let local = Local {
-                index: l,
-                above: last - l,
-                layer,
-                live: if l == last { net.labels() } else { width },
-                packed: None,
-                gram: None,
-                y: self.trace.activity(l),
-                slope: self.trace.slope(l),
-                e: view(error, batch, width),
-            };
-            let x = view_mut(&mut self.x[l], batch, width);
-            let out = Outcome { x, below: (l > 0).then(|| whole.cols(0, layer.fed())) };
-            let mut means = Means { inverse: &mut *inverse, plan, scratch: &mut self.scratch };
-            if let Some(solve) = recipe.rule.send_down(&local, out, &mut means)? {
+            let x = view_mut(&mut self.x[l], batch, layer.width());
+            let down = Down { net, trace: &self.trace, batch, error, below };
+            if let Some(solve) = down.layer(l, x, recipe, &mut *inverse, &mut self.scratch)? {
                 report.solves.add(solve);
             }
             std::mem::swap(&mut error, &mut below);
         }
         // ‖ΔW‖ ≤ ‖y‖·‖x‖ / batch for the loss's part: while the square of that is a number, and it is one of T, the gradient is.
         for (l, layer) in net.layers().iter().enumerate() {
-            let y = if l == 0 { input } else { self.trace.activity(l - 1) };
+            let y = feeding(input, &self.trace, l, layer.fed());
             let x = &self.x[l][..batch * layer.width()];
             let mut squares = 0.0;
             for i in 0..batch {
                 squares += match y.row(i) {
-                    Some(row) => reduce::dot(&row[..layer.fed()], &row[..layer.fed()], plan.isa)?,
+                    Some(row) => reduce::dot(row, row, plan.isa)?,
                     None => (0..layer.fed()).map(|j| y.get(i, j).to_f64() * y.get(i, j).to_f64()).sum(),
                 };
             }
@@ -223,7 +206,7 @@ impl<T: Real> Fused<T> {
         for (l, layer) in net.layers_mut().iter_mut().enumerate() {
             let (fed, width) = (layer.fed(), layer.width());
             let x = view(&self.x[l], batch, width);
-            let y = if l == 0 { input.cols(0, fed) } else { self.trace.activity(l - 1).cols(0, fed) };
+            let y = feeding(input, &self.trace, l, fed);
             if regularized {
                 let clock = Instant::now();
                 let side = fed.min(width);

@@ -11,14 +11,14 @@ mod fused;
 
 pub use fused::{Fused, Phases};
 
-use crate::inverse::{Inverse, Solves};
+use crate::inverse::{Inverse, Solve, Solves};
 use crate::loss::{self, Loss, Score};
 use crate::network::Trace;
 use crate::optimizer::{self, Optimizer};
 use crate::ortho::{Cayley, Regularizer};
 use crate::rule::{Local, Means, Outcome, Rule};
 use crate::{Error, Matrix, Network, Result};
-use gaitprop_kernels::{MatRef, Plan, Real, Scratch, gemm, reduce};
+use gaitprop_kernels::{MatMut, MatRef, Plan, Real, Scratch, gemm, reduce};
 
 /// Descent directions (minus the gradient where there is one), averaged over the batch.
 #[derive(Clone, Debug)]
@@ -174,29 +174,14 @@ impl<T: Real> Workspace<T> {
         let mean = T::from_f64(1.0 / batch.max(1) as f64);
         for (l, layer) in net.layers().iter().enumerate().rev() {
             let width = layer.width();
-            let width_below = if l == 0 { 0 } else { net.layers()[l - 1].width() };
-            let mut whole = view_mut(below, batch, width_below);
-            clear_auxiliary(whole.rb(), layer.fed());
-            let above = net.layers().len() - 1 - l;
-            let local = Local {
-                index: l,
-                above,
-                layer,
-                live: if above == 0 { net.labels() } else { width },
-                packed: None,
-                gram: None,
-                y: self.trace.activity(l),
-                slope: self.trace.slope(l),
-                e: view(error, batch, width),
-            };
-            let out = Outcome { x: view_mut(&mut self.x, batch, width), below: (l > 0).then(|| whole.cols(0, layer.fed())) };
-            let mut means = Means { inverse: &mut *inverse, plan, scratch: &mut self.scratch };
-            if let Some(solve) = recipe.rule.send_down(&local, out, &mut means)? {
+            let x = view_mut(&mut self.x, batch, width);
+            let down = Down { net, trace: &self.trace, batch, error, below };
+            if let Some(solve) = down.layer(l, x, recipe, &mut *inverse, &mut self.scratch)? {
                 report.solves.add(solve);
             }
 
             let x = view(&self.x, batch, width);
-            let fed = if l == 0 { input.cols(0, layer.fed()) } else { self.trace.activity(l - 1).cols(0, layer.fed()) };
+            let fed = feeding(input, &self.trace, l, layer.fed());
             match &mut rotations {
                 None => {
                     let beta = if recipe.ortho.lambda > 0.0 { T::ONE } else { T::ZERO };
@@ -284,16 +269,57 @@ fn in_step(e: Error, step: u64) -> Error {
     }
 }
 
-/// Units from `fed` on feed nothing above: they are auxiliary, and their target is their own activity.
-fn clear_auxiliary<T: Real>(mut below: gaitprop_kernels::MatMut<'_, T>, fed: usize) {
-    let fed = fed.min(below.ncols());
-    (0..below.nrows()).for_each(|i| below.row_mut(i).expect("row-major")[fed..].fill(T::ZERO));
+/// What feeds layer `l`: the first `fed` units of the layer below, or of the input.
+fn feeding<'a, T: Real>(input: MatRef<'a, T>, trace: &'a Trace<T>, l: usize, fed: usize) -> MatRef<'a, T> {
+    if l == 0 { input.cols(0, fed) } else { trace.activity(l - 1).cols(0, fed) }
+}
+
+/// An error on its way down through a network, at some layer.
+struct Down<'a, T> {
+    net: &'a Network<T>,
+    trace: &'a Trace<T>,
+    batch: usize,
+    /// The layer's error, and room for that of the layer below.
+    error: &'a [T],
+    below: &'a mut [T],
+}
+
+impl<T: Real> Down<'_, T> {
+    /// By the recipe's rule: writes `x = D ∘ e` of layer `l`, and the error of the layer below, if there is one.
+    fn layer(
+        self,
+        l: usize,
+        x: MatMut<'_, T>,
+        recipe: &Recipe<'_, '_, T>,
+        inverse: &mut dyn Inverse<T>,
+        scratch: &mut Scratch,
+    ) -> Result<Option<Solve>> {
+        let (layers, batch) = (self.net.layers(), self.batch);
+        let (layer, above) = (&layers[l], layers.len() - 1 - l);
+        let mut whole = view_mut(self.below, batch, if l == 0 { 0 } else { layers[l - 1].width() });
+        // Units that feed nothing above are auxiliary: their target is their own activity.
+        let fed = layer.fed().min(whole.ncols());
+        (0..batch).for_each(|i| whole.row_mut(i).expect("row-major")[fed..].fill(T::ZERO));
+        let local = Local {
+            index: l,
+            above,
+            layer,
+            live: if above == 0 { self.net.labels() } else { layer.width() },
+            packed: None,
+            gram: None,
+            y: self.trace.activity(l),
+            slope: self.trace.slope(l),
+            e: view(self.error, batch, layer.width()),
+        };
+        let out = Outcome { x, below: (l > 0).then(|| whole.cols(0, layer.fed())) };
+        recipe.rule.send_down(&local, out, &mut Means { inverse, plan: recipe.plan, scratch })
+    }
 }
 
 fn view<T: Real>(data: &[T], rows: usize, cols: usize) -> MatRef<'_, T> {
     MatRef::new(&data[..rows * cols], rows, cols).expect("cut to size")
 }
 
-fn view_mut<T: Real>(data: &mut [T], rows: usize, cols: usize) -> gaitprop_kernels::MatMut<'_, T> {
-    gaitprop_kernels::MatMut::new(&mut data[..rows * cols], rows, cols).expect("cut to size")
+fn view_mut<T: Real>(data: &mut [T], rows: usize, cols: usize) -> MatMut<'_, T> {
+    MatMut::new(&mut data[..rows * cols], rows, cols).expect("cut to size")
 }

@@ -180,8 +180,7 @@ impl Cut {
         let own = matches!(job.a, Left::View(_)) && (by_rows || n >= parts * nr * OWN_PANELS || parts == 1);
         let (mut block_tiles, mut delta_room) = (if one_block { row_tiles.max(1) } else { (mc / mr).max(1) }, 0);
         if settles {
-            let panels = n.min(if by_rows { nc } else { nc.saturating_mul(parts) }).div_ceil(nr);
-            let cols = if by_rows { panels } else { panels.div_ceil(parts) }.saturating_mul(nr).max(1);
+            let cols = n.min(nc).div_ceil(nr).saturating_mul(nr).max(1);
             // Half of L2: what lies beside the block is read and written once.
             block_tiles = block_tiles.min((plan.caches.l2 / (2 * size * cols * heights.highest())).max(1));
             delta_room = Req::of::<T>((block_tiles * heights.highest()).saturating_mul(cols)).bytes() / size;
@@ -405,8 +404,8 @@ struct Column<'s, T, F> {
     more: bool,
     begin: Begin<'s, T>,
     finish: &'s F,
-    /// Where a block goes that [`Job::settle`] takes, its first column and how many it has.
-    delta: Option<(*mut T, usize, usize)>,
+    /// Where a block goes that [`Job::settle`] takes: all columns of the stage, row by row.
+    delta: Option<*mut T>,
     isa: Isa,
 }
 
@@ -522,12 +521,9 @@ impl<T: Real, E: Epilogue<T>> Stage<'_, T, E> {
             let first = cut.heights.tile(block.start).0;
             let heights = cut.heights.range(&block);
             let (rows, _) = heights.tile(heights.tiles);
-            let left = ps.start * cut.nr;
-            let right = self.nb.min(ps.end * cut.nr).max(left);
             let delta = self.job.settle.map(|_| {
                 // SAFETY: each part has a room of its own, and runs once.
-                let room = unsafe { self.rooms.delta.part(i * cut.delta_room, rows * (right - left)) };
-                (room.as_mut_ptr().cast::<T>(), left, right - left)
+                unsafe { self.rooms.delta.part(i * cut.delta_room, rows * self.nb) }.as_mut_ptr().cast::<T>()
             });
             let mut column = Column { kinds: None, a_room: 0, more: false, begin, finish, delta, isa: plan.isa };
             if cut.a_rooms > 0 {
@@ -568,12 +564,12 @@ impl<T: Real, E: Epilogue<T>> Stage<'_, T, E> {
                 p += span;
                 done += span;
             }
-            if let (Some(settle), Some((first_delta, ..))) = (self.job.settle, delta.filter(|_| right > left)) {
-                // SAFETY: the tiles have written every element of the block, and only this part reaches its room.
-                let delta = unsafe { core::slice::from_raw_parts(first_delta, rows * (right - left)) };
-                let delta = MatRef::new(delta, rows, right - left).expect("rows × columns");
-                // SAFETY: blocks cover the product once: parts have rows or panels of their own, and each goes through its blocks once.
-                unsafe { settle.settle(first, self.jc + left, delta, plan.isa) };
+            if let (Some(settle), Some(delta)) = (self.job.settle, delta) {
+                // SAFETY: the tiles have written every element of the block, whose part has all columns, and only this part reaches its room.
+                let delta = unsafe { core::slice::from_raw_parts(delta, rows * self.nb) };
+                let delta = MatRef::new(delta, rows, self.nb).expect("rows × columns");
+                // SAFETY: blocks cover the product once: parts have rows of their own, and each goes through its blocks once.
+                unsafe { settle.settle(first, self.jc, delta, plan.isa) };
             }
         }
     }
@@ -617,7 +613,7 @@ impl<T: Real, E: Epilogue<T>> Stage<'_, T, E> {
         let neighbours = with.delta.is_some() || c.cs() == 1 || self.c.ncols() == 1;
         let (a, a_row, a_step) = self.a_at(first, rows, with.a_room);
         let (to, rs) = match with.delta {
-            Some((first, left, cols)) => (first.wrapping_add(j - left), cols as isize),
+            Some(delta) => (delta.wrapping_add(j), self.nb as isize),
             None => (c.as_mut_ptr(), c.rs()),
         };
         let (beta, start, start_rs) = match begin {
