@@ -142,8 +142,10 @@ fn typed<T: Real>(args: &Args, out: Option<&Path>, run: &Run, set: &str, data: &
 
 /// A table of phases: milliseconds of a step, and their share.
 fn profile<T: Real>(racer: &Racer<'_, T>) -> String {
-    let Some(phases) = racer.trainer.phases().filter(|p| p.steps > 0) else {
-        return format!("\n{}: no profile: its steps are not taken by the fused step\n", racer.kind);
+    let phases = match racer.trainer.phases() {
+        Some(phases) if phases.steps > 0 => phases,
+        Some(_) => return format!("\n{}: no profile: no step was taken\n", racer.kind),
+        None => return format!("\n{}: no profile: its steps are not taken by the fused step\n", racer.kind),
     };
     let all = racer.seconds;
     let mut table = format!("\n{:<22} ms a step      %   ({} steps)\n", racer.kind.to_string(), phases.steps);
