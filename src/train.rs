@@ -210,17 +210,19 @@ impl<'p, T: Real> Trainer<'p, T> {
         evaluate(&self.net, samples, self.method.loss, &self.plan)
     }
 
-    /// [`diagnostics::alignment`] with backpropagation on the first batch of `samples`.
+    /// [`diagnostics::alignment`] with backpropagation on the first batch of `samples`, through `inverse`: the run's own would remember having been asked,
+    /// and looking must not change the run.
     ///
     /// # Errors
     /// As [`Workspace::gradients`].
-    pub fn alignment(&mut self, samples: &Samples<T>) -> Result<Vec<Alignment>> {
+    pub fn alignment(&mut self, samples: &Samples<T>, inverse: &mut dyn Inverse<T>) -> Result<Vec<Alignment>> {
         self.check(samples)?;
         let first: Vec<u32> = (0..self.method.batch.min(samples.len) as u32).collect();
         let (x, t) = gather(samples, &first, self.net.labels(), &mut self.input, &mut self.target)?;
-        let Method { rule, inverse, loss, ortho, .. } = &mut self.method;
+        let Method { rule, loss, ortho, .. } = &self.method;
         let recipe = Recipe { rule: &**rule, loss: *loss, ortho: *ortho, plan: &self.plan };
-        diagnostics::alignment(&self.net, x, t, &recipe, &mut **inverse)
+        inverse.weights_changed();
+        diagnostics::alignment(&self.net, x, t, &recipe, inverse)
     }
 
     /// ‖offdiag(W Wᵀ)‖ of each layer as it is, whatever form the regulariser has, and on its side.

@@ -159,7 +159,8 @@ fn a_diverged_epoch_leaves_a_trainer_as_good_as_new() {
     assert!(matches!(error, Error::Diverged { step, .. } if step > 0), "{error}");
     assert_eq!(once.network(), fresh.network());
     let good = samples(1.0);
-    assert_eq!(once.alignment(&good).unwrap(), fresh.alignment(&good).unwrap());
+    let aligned = |trainer: &mut Trainer<'_, f64>| trainer.alignment(&good, &mut Lu::new()).unwrap();
+    assert_eq!(aligned(&mut once), aligned(&mut fresh));
     once.epoch(&good, go).unwrap();
     fresh.epoch(&good, go).unwrap();
     assert_eq!(once.network(), fresh.network());
@@ -180,6 +181,6 @@ fn inconsistent_samples_are_refused() {
         let mut trainer = trainer(1e-2, plan);
         assert!(trainer.epoch(&bad, |_| ControlFlow::Continue(())).is_err());
         assert!(trainer.evaluate(&bad).is_err());
-        assert!(trainer.alignment(&bad).is_err());
+        assert!(trainer.alignment(&bad, &mut Lu::new()).is_err());
     }
 }

@@ -5,7 +5,7 @@ use super::{Done, Failure, print};
 use crate::checkpoint::{self, Notes};
 use crate::data::{self, Dataset, LoadOptions, Prepared};
 use crate::diagnostics::Alignment;
-use crate::inverse;
+use crate::inverse::{self, Inverse};
 use crate::loss::Score;
 use crate::rule::Kind;
 use crate::train::{Epoch, Method, Trainer};
@@ -77,6 +77,8 @@ pub(super) fn run(args: &Args) -> Result<Done, Failure> {
 struct Racer<'p, T> {
     kind: Kind,
     trainer: Trainer<'p, T>,
+    /// What alignment is measured through: of the run's kind, with a memory of its own.
+    meter: Box<dyn Inverse<T>>,
     bar: ProgressBar,
     results: Option<Results>,
     seconds: f64,
@@ -113,6 +115,7 @@ fn typed<T: Real>(args: &Args, out: Option<&Path>, run: &Run, set: &str, data: &
         racers.push(Racer {
             kind,
             trainer: trainer(run, kind, data.train.len(), plan)?,
+            meter: run.inverse.build(run.tuning(kind)?)?,
             bar: bars.add(bar(kind, run.epochs.saturating_mul(data.train.len()))),
             results: results.next(),
             seconds: 0.0,
@@ -227,7 +230,13 @@ fn race<T: Real>(racers: &mut [Racer<'_, T>], run: &Run, ready: &Prepared<T>, in
             racer.epochs_done = epoch;
             if let Some(results) = &mut racer.results {
                 let test = racer.trainer.evaluate(&ready.test)?;
-                results.epoch((racer.kind, run.inverse), epoch, &racer.last, test, racer.trainer.orthogonality()?, seconds)?;
+                let alignment = match racer.trainer.alignment(&ready.train, &mut *racer.meter) {
+                    // What cannot be measured need not end the run: if it must end, its next step will say so.
+                    Err(Error::Singular { .. } | Error::OutOfRange { .. } | Error::NotOrthogonal { .. }) => Vec::new(),
+                    other => other?,
+                };
+                let offdiag = racer.trainer.orthogonality()?;
+                results.epoch((racer.kind, run.inverse), epoch, &racer.last, test, &alignment, offdiag, seconds)?;
             }
         }
     }
@@ -246,7 +255,7 @@ fn finish<T: Real>(run: &Run, racer: &mut Racer<'_, T>, ready: &Prepared<T>) -> 
     let done = Final {
         test: racer.trainer.evaluate(&ready.test)?,
         train: racer.trainer.evaluate(&ready.train)?,
-        alignment: racer.trainer.alignment(&ready.train)?,
+        alignment: racer.trainer.alignment(&ready.train, &mut *racer.meter)?,
         offdiag: racer.trainer.orthogonality()?,
     };
     if let Some(results) = &mut racer.results {
@@ -337,6 +346,9 @@ struct EpochLine<'a> {
     train_accuracy: f64,
     test_loss: f64,
     test_accuracy: f64,
+    /// Empty where it could not be measured.
+    cosine_with_bp: Vec<f64>,
+    ratio_to_bp: Vec<f64>,
     offdiag: Vec<f64>,
     inverse: &'static str,
     /// How many solves each strategy found the solution of; empty for rules without.
@@ -437,6 +449,7 @@ impl Results {
         epoch: usize,
         done: &Epoch,
         test: Score,
+        alignment: &[Alignment],
         offdiag: Vec<f64>,
         seconds: f64,
     ) -> Result<()> {
@@ -448,6 +461,8 @@ impl Results {
             train_accuracy: done.score.accuracy(),
             test_loss: test.mean_loss(),
             test_accuracy: test.accuracy(),
+            cosine_with_bp: alignment.iter().map(|a| a.cosine).collect(),
+            ratio_to_bp: alignment.iter().map(|a| a.ratio).collect(),
             offdiag,
             inverse: inverse.name(),
             solved_by: inverse::Kind::ALL.iter().map(|k| (k.name(), done.solves.by(*k))).filter(|(_, n)| *n > 0).collect(),
