@@ -370,7 +370,7 @@ impl Drift {
 fn drifting_weights_cost_what_they_should() {
     let (n, batch, steps) = (200, 60, 200);
     let plan = Plan::new();
-    println!("{:>20} {:>6} {:>10} {:>9} {:>9} {:>9} {:>9}", "", "tol", "products", "worst", "mean", "by LU", "by NS");
+    println!("{:>20} {:>6} {:>10} {:>9} {:>9} {:>9}", "", "tol", "products", "worst", "mean", "inverses");
     for (regularised, by) in [(true, 0.2), (false, 0.0)] {
         for tolerance in [1e-2, 1e-3] {
             let tuning = Tuning { regularized: regularised, ..Tuning::new(tolerance).unwrap() };
@@ -400,21 +400,95 @@ fn drifting_weights_cost_what_they_should() {
                 drift.step();
                 drift.retract(by);
             }
-            let (lu, ns) = stale.refreshes();
+            let inverses = stale.refreshes();
             let label = if regularised { "regularised" } else { "free" };
             let each = |sum: f64| sum / steps as f64;
             for (name, (products, worst, sum)) in ["stale", "all rows", "cg", "auto"].iter().zip(sums) {
                 let (products, mean) = (each(products), each(sum));
-                println!("{label:>11} {name:>8} {tolerance:>6.0e} {products:>10.2} {worst:>9.1e} {mean:>9.1e} {lu:>9} {ns:>9}");
+                println!("{label:>11} {name:>8} {tolerance:>6.0e} {products:>10.2} {worst:>9.1e} {mean:>9.1e} {inverses:>9}");
             }
-            // A refresh lasts some 30 steps at 1e-2 and 10 at 1e-3; one by LU starts it all, the others are near.
-            let (most, refreshes) = if tolerance > 5e-3 { (4.5, 3..=15) } else { (5.5, 8..=30) };
-            assert!(each(sums[0].0) <= most && lu == 1 && refreshes.contains(&ns), "{label} {tolerance:e}: {lu} {ns}");
+            // Right-hand sides are noise, in which there is the least to learn.
+            let (most, refreshes) = if tolerance > 5e-3 { (4.5, 2..=12) } else { (5.5, 8..=30) };
+            assert!(each(sums[0].0) <= most && refreshes.contains(&inverses), "{label} {tolerance:e}: {inverses}");
             // Looking at combinations of rows saves nearly a whole product, and stops no less safely.
             assert!(each(sums[0].0) < each(sums[1].0) - 0.5 && sums[0].1 <= tolerance);
             assert!(!regularised || each(sums[2].0) <= 4.0, "{:.2} products with conjugate gradients", each(sums[2].0));
         }
     }
+}
+
+/// Of right-hand sides with few columns as few rows go through: as exact, for less; what has no such shape goes as it is.
+#[test]
+fn few_columns_are_few_rows() {
+    let (n, batch, tolerance) = (90, 40, 1e-3);
+    let plan = Plan::new();
+    let w = conditioned(n, 1.1, 7);
+    let inverse = {
+        let mut identity = Matrix::<f64>::zeros(n, n);
+        identity.data_mut().iter_mut().step_by(n + 1).for_each(|d| *d = 1.0);
+        solve(&mut Lu::new(), &w, &identity, &plan).unwrap().0
+    };
+    let dense = normal(batch, n, 1.0, 3);
+    for kind in Kind::ALL {
+        if kind == Kind::Transpose {
+            continue;
+        }
+        let build = || kind.build::<f32>(Tuning::new(tolerance).unwrap()).unwrap();
+        // The second of two: the first may make an inverse, whatever the batch.
+        let cost = |r: &Matrix<f64>| {
+            let mut strategy = build();
+            [(); 2].map(|()| solve(&mut *strategy, &cast(&w), &cast(r), &plan).unwrap().1.products)[1]
+        };
+        for live in [1, 7, 20, 21, 60] {
+            let mut r = dense.clone();
+            // A column that is another one twice over, and one of zeros: fewer directions than columns.
+            for row in r.data_mut().chunks_exact_mut(n) {
+                row[live..].fill(0.0);
+                if live == 7 {
+                    (row[3], row[5]) = (2.0 * row[1], 0.0);
+                }
+            }
+            let mut strategy = build();
+            let (e, done) = solve(&mut *strategy, &cast(&w), &cast(&r), &plan).unwrap();
+            let off = error(inverse.data(), &cast::<f32>(&r), &e);
+            assert!(off <= tolerance, "{kind}, {live} columns: {off:e}");
+            assert!(honest(&cast::<f32>(&w), &cast(&r), &e, &done), "{kind}, {live} columns: {done:?}");
+            if live <= 7 && matches!(kind, Kind::Stale | Kind::Cg) {
+                assert!(cost(&r) < 0.4 * cost(&dense), "{kind}, {live} columns: {} of {}", cost(&r), cost(&dense));
+            }
+        }
+        let mut r = dense.clone();
+        r.data_mut().chunks_exact_mut(n).for_each(|row| row[4..].fill(0.0));
+        r.data_mut()[1] = f64::NAN;
+        let said = solve(&mut *build(), &cast(&w), &cast(&r), &plan);
+        assert!(said.map_or(true, |(e, _)| wide(e.data()).iter().any(|v| v.is_nan())), "{kind}: a NaN was lost");
+    }
+}
+
+/// Where right-hand sides keep to some directions, an inverse that learns them stays young without being made anew, and costs one product and a look.
+#[test]
+fn an_inverse_learns_where_right_hand_sides_have_been() {
+    let (n, batch, steps) = (160, 60, 60);
+    let plan = Plan::new();
+    let run = |directions: usize| {
+        let mut stale = StaleInverse::<f32>::new(Tuning::new(3e-2).unwrap()).unwrap();
+        let mut drift = Drift::new(conditioned(n, 2.0, 1), 2);
+        let basis = normal(directions, n, 1.0, 8);
+        let mut late = 0.0;
+        for step in 0..steps {
+            let coordinates = normal(batch, directions, 1.0, 100 + step);
+            let r = matrix(batch, n, &product(coordinates.data(), basis.data(), batch, directions, n));
+            let done = solve(&mut stale, &cast(&drift.w), &r, &plan).unwrap().1;
+            late += if step >= steps / 2 { done.products } else { 0.0 };
+            stale.weights_changed();
+            drift.step();
+        }
+        (late / (steps / 2) as f64, stale.refreshes())
+    };
+    let (few, many) = (run(4), run(n));
+    println!("4 directions: {few:?}; {n}: {many:?}");
+    assert!(few.1 == 1 && few.0 < 1.6, "{few:?}");
+    assert!(many.0 > few.0 + 1.0, "{many:?}");
 }
 
 /// Near orthogonality conjugate gradients, far from it a stale inverse, with weights that are new each time factors; and where factors are cheap, factors.

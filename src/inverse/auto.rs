@@ -11,7 +11,7 @@ use gaitprop_kernels::{MatMut, Plan, Real, Scratch};
 /// Chooses for each layer, at each solve, what is expected to cost the fewest products:
 ///
 /// * [`ConjugateGradient`] with at most (C_LU + 1)/2 iterations, which is what a solve by LU costs ([`super::Costs::lu_solve`]);
-/// * [`StaleInverse`], unless its contraction exceeds 0.6 within three changes, or its mean cost, refreshes included, that of factors;
+/// * [`StaleInverse`], unless its contraction exceeds 0.6, or its mean cost, refreshes included, that of factors;
 /// * factors each step: [`Lu`], or [`Gram`] where the caller has W Wᵀ and it is cheaper.
 ///
 /// Expectations begin with whether a regulariser is on, and follow what is observed. What failed is tried again every 64 solves. Decisions
@@ -73,7 +73,7 @@ impl<T: Real> Auto<T> {
     /// Products that a stale inverse may be expected to cost: one correction, a look at what is left, and refreshes.
     fn stale_prior(&self, n: usize, batch: usize) -> f64 {
         let rows = if self.tuning.probes == 0 { batch } else { batch.min(self.tuning.probes) };
-        3.0 + 2.0 * rows as f64 / batch.max(1) as f64 + self.tuning.costs.newton_schulz(n, batch) / LASTING
+        3.0 + 2.0 * rows as f64 / batch.max(1) as f64 + self.tuning.costs.lu_inverse(n, batch) / LASTING
     }
 }
 

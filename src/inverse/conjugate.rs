@@ -13,7 +13,7 @@
 
 use super::lu::Lu;
 use super::sketch::{HEARD, NOISE, Sketch, add_noise};
-use super::{Inverse, Kind, Solve, Tuning, Weights, gather, norm, room, scatter};
+use super::{Inverse, Kind, Solve, Tuning, Weights, gather, live_columns, norm, room, scatter};
 use crate::Result;
 use gaitprop_kernels::{MatMut, MatRef, Plan, Real, Scratch, Start, reduce};
 
@@ -174,6 +174,7 @@ impl<T: Real> ConjugateGradient<T> {
         }
         self.sketch.draw(&self.right, n, self.tuning.probes, plan, scratch)?;
         self.draws += 1;
+        let live = live_columns(r.as_ref());
         add_noise(&mut self.right, n, size, self.draws);
 
         let (all, len) = (batch + NOISE, (batch + NOISE) * n);
@@ -197,8 +198,18 @@ impl<T: Real> ConjugateGradient<T> {
         // The norm of the last residual, and by how much W⁻¹ has made a correction of one larger.
         let (mut rest_size, mut amplification) = (size, 0.0f64);
         for made in 1..=most {
-            w.times_t(T::ONE, MatRef::new(p, all, n)?, Start::Zero, MatMut::new(t, all, n)?, plan, scratch)?;
-            products += price;
+            if made == 1 && live < n {
+                // The first direction of the batch has no more columns than the right-hand side; that of the noise has all.
+                let (own, noise) = t.split_at_mut(batch * n);
+                let first = MatRef::new(&p[..batch * n], batch, n)?.cols(0, live);
+                w.first(live).times_t(T::ONE, first, Start::Zero, MatMut::new(own, batch, n)?, plan, scratch)?;
+                let rows = MatRef::new(&p[batch * n..], NOISE, n)?;
+                w.times_t(T::ONE, rows, Start::Zero, MatMut::new(noise, NOISE, n)?, plan, scratch)?;
+                products += live as f64 / n as f64 + NOISE as f64 / batch as f64;
+            } else {
+                w.times_t(T::ONE, MatRef::new(p, all, n)?, Start::Zero, MatMut::new(t, all, n)?, plan, scratch)?;
+                products += price;
+            }
             let mut corrections = 0.0;
             for (i, row) in self.rows.iter().enumerate() {
                 let at = i * n..(i + 1) * n;

@@ -1,7 +1,7 @@
 //! `W⁻¹ = Wᵀ (W Wᵀ)⁻¹`, by Cholesky of the matrix that the regulariser computes as well.
 
 use super::lu::{FOREIGN, Lu};
-use super::{Inverse, Kind, Solve, Tuning, Weights, gather, norm, products, room, scatter};
+use super::{Inverse, Kind, Solve, Tuning, Weights, gather, live_columns, norm, products, room, scatter};
 use crate::Result;
 use gaitprop_kernels::syrk::{Diagonal, Part, syrk};
 use gaitprop_kernels::{Error as KernelError, MatMut, MatRef, Plan, Real, Scratch, Start, cholesky};
@@ -127,9 +127,11 @@ impl<T: Real> Gram<T> {
         let len = batch * n;
         let right = MatRef::new(&self.right, batch, n)?;
         let (solution, rest, step) = (room(&mut self.solution, len), room(&mut self.rest, len), room(&mut self.step, len));
-        w.times_t(T::ONE, right, Start::Zero, MatMut::new(solution, batch, n)?, plan, scratch)?;
+        let live = live_columns(right);
+        let first = right.cols(0, live);
+        w.first(live).times_t(T::ONE, first, Start::Zero, MatMut::new(solution, batch, n)?, plan, scratch)?;
         cholesky::solve(l, MatMut::new(solution, batch, n)?.t(), plan, scratch)?;
-        let mut cost = price + 2.0;
+        let mut cost = price + 1.0 + live as f64 / n as f64;
         let mut last = norm(solution, isa)?;
         // ‖e‖‖W‖/‖r‖ is a lower bound of the condition number √n times over.
         let condition = f.spread.max(last * f.norm / (size * (n as f64).sqrt()));

@@ -17,6 +17,7 @@ mod auto;
 mod conjugate;
 mod gram;
 mod lu;
+mod narrow;
 mod sketch;
 mod stale;
 mod transpose;
@@ -32,6 +33,7 @@ pub use auto::Auto;
 pub use conjugate::ConjugateGradient;
 pub use gram::Gram;
 pub use lu::Lu;
+pub use narrow::Narrow;
 pub use stale::StaleInverse;
 pub use transpose::Transpose;
 
@@ -76,11 +78,11 @@ impl Kind {
         with.check()?;
         Ok(match self {
             Self::Lu => Box::new(Lu::new()),
-            Self::Stale => Box::new(StaleInverse::new(with)?),
-            Self::Cg => Box::new(ConjugateGradient::new(with)?),
-            Self::Gram => Box::new(Gram::new(with)?),
-            Self::Transpose => Box::new(Transpose::new(with)?),
-            Self::Auto => Box::new(Auto::new(with)?),
+            Self::Stale => Box::new(Narrow::new(StaleInverse::new(with)?)),
+            Self::Cg => Box::new(Narrow::new(ConjugateGradient::new(with)?)),
+            Self::Gram => Box::new(Narrow::new(Gram::new(with)?)),
+            Self::Transpose => Box::new(Narrow::new(Transpose::new(with)?)),
+            Self::Auto => Box::new(Narrow::new(Auto::new(with)?)),
         })
     }
 }
@@ -137,14 +139,12 @@ pub struct Costs {
     pub substitution: f64,
     /// Triangular solves with n right-hand sides, 2n³ flops for a pair.
     pub inversion: f64,
-    /// Products of n×n matrices.
-    pub square: f64,
 }
 
 impl Default for Costs {
     /// n = 784, batch 60, f32, AVX2, one thread: there C_LU comes to 9.0, and 8.6 by the clock. `benches/record/inverse.md`, 2026-11-24.
     fn default() -> Self {
-        Self { lu: 1.5, cholesky: 1.6, substitution: 1.5, inversion: 1.45, square: 1.0 }
+        Self { lu: 1.5, cholesky: 1.6, substitution: 1.5, inversion: 1.45 }
     }
 }
 
@@ -156,10 +156,6 @@ impl Costs {
     /// A solve by Cholesky of a Gram matrix that is there already, in products.
     pub fn gram_solve(&self, n: usize, batch: usize) -> f64 {
         self.cholesky * products(1.0 / 3.0, n, batch) + self.substitution + 2.0
-    }
-    /// A step of Newton and Schulz from M, in products.
-    pub fn newton_schulz(&self, n: usize, batch: usize) -> f64 {
-        self.square * products(4.0, n, batch)
     }
     /// W⁻¹ by LU, in products.
     pub fn lu_inverse(&self, n: usize, batch: usize) -> f64 {
@@ -368,6 +364,17 @@ pub trait Inverse<T: Real>: Send {
 
     /// Says that the weights of every layer have changed.
     fn weights_changed(&mut self);
+}
+
+/// How many columns, from the first on, hold all that is not 0: of the last layer's right-hand side those of the label units, and `r M` for it is
+/// a product of as many rows of M.
+fn live_columns<T: Real>(r: MatRef<'_, T>) -> usize {
+    let mut live = 0;
+    for i in 0..r.nrows() {
+        // Backwards, and no further than what is known: dense rows cost one look each.
+        live = (live..r.ncols()).rev().find(|&j| r.get(i, j) != T::ZERO).map_or(live, |j| j + 1);
+    }
+    live
 }
 
 /// Copies rows side by side.

@@ -7,10 +7,11 @@
 use super::{Weights, gather, norm, room};
 use crate::Result;
 use crate::rng::Rng;
-use gaitprop_kernels::{MatMut, MatRef, Plan, Real, Scratch, Start, gemm};
+use gaitprop_kernels::{MatMut, MatRef, Plan, Real, Scratch, Start, gemm, reduce};
 
-/// Combinations: the estimate of a norm is off by a quarter in the worst case (all rows alike), by a tenth when ten directions matter.
-pub(super) const PROBES: usize = 8;
+/// Combinations: the estimate of a norm is off by 0.3 in the worst case (all rows alike), by a tenth when ten directions matter. As many as the rows of
+/// the smallest register tile: 8 cost a third more by the clock, and at 784 wide contract no better (benches/record/inverse.md).
+pub(super) const PROBES: usize = 6;
 
 /// What an estimate from [`PROBES`] combinations is multiplied by before it is trusted.
 pub(super) const CAUTION: f64 = 1.5;
@@ -20,6 +21,9 @@ pub(super) const NOISE: usize = 2;
 
 /// Residual of the noise, in units of 1/√n, up to which W annihilates nothing: a direction that it did would leave 1 of it on the average.
 pub(super) const HEARD: f64 = 0.25;
+
+/// What of a row must be new beside the rows before it, for an inverse to learn from it.
+const NEW: f64 = 0.01;
 
 /// Appends noise to a batch of rows of n elements with this norm, as loud as they are; `draw` says which.
 pub(super) fn add_noise<T: Real>(rows: &mut Vec<T>, n: usize, norm: f64, draw: u64) {
@@ -36,6 +40,7 @@ pub(super) struct Sketch<T> {
     solution: Vec<T>,
     rest: Vec<T>,
     step: Vec<T>,
+    start: Vec<T>,
     batch: usize,
     n: usize,
     probes: usize,
@@ -43,25 +48,20 @@ pub(super) struct Sketch<T> {
 }
 
 impl<T: Real> Sketch<T> {
-    /// Draws signs and combines the right-hand sides (batch × n). Without probes, or with no more rows than probes, every row stands for itself.
+    /// Draws signs and combines the right-hand sides (batch × n). Without probes, or with less than twice as many rows, every row stands for itself.
     pub(super) fn draw(&mut self, right: &[T], n: usize, probes: usize, plan: &Plan<'_>, scratch: &mut Scratch) -> Result<()> {
         let batch = right.len() / n.max(1);
         self.batch = batch;
         self.n = n;
         self.draws += 1;
-        if probes == 0 || batch <= probes {
-            self.probes = batch;
-            gather(MatRef::new(right, batch, n)?, &mut self.right);
-            return Ok(());
+        self.probes = if probes == 0 || batch < 2 * probes { batch } else { probes };
+        if !self.exact() {
+            // Other combinations each time, the same in every run.
+            let mut rng = Rng::new(self.draws, 0);
+            self.signs.clear();
+            self.signs.extend((0..probes * batch).map(|_| if rng.uniform() < 0.5 { T::ONE } else { -T::ONE }));
         }
-        self.probes = probes;
-        // Other combinations each time, the same in every run.
-        let mut rng = Rng::new(self.draws, 0);
-        self.signs.clear();
-        self.signs.extend((0..probes * batch).map(|_| if rng.uniform() < 0.5 { T::ONE } else { -T::ONE }));
-        let g = MatRef::new(&self.signs, probes, batch)?;
-        let to = MatMut::new(room(&mut self.right, probes * n), probes, n)?;
-        Ok(gemm(T::ONE, g, MatRef::new(right, batch, n)?, T::ZERO, to, plan, scratch)?)
+        combine(&self.signs, (self.probes, batch, n), right, &mut self.right, plan, scratch)
     }
 
     /// Whether estimates are what they estimate.
@@ -87,14 +87,8 @@ impl<T: Real> Sketch<T> {
         plan: &Plan<'_>,
         scratch: &mut Scratch,
     ) -> Result<(f64, f64)> {
-        let (k, batch, n) = (self.probes, self.batch, self.n);
-        if self.exact() {
-            gather(MatRef::new(solution, batch, n)?, &mut self.solution);
-        } else {
-            let g = MatRef::new(&self.signs, k, batch)?;
-            let to = MatMut::new(room(&mut self.solution, k * n), k, n)?;
-            gemm(T::ONE, g, MatRef::new(solution, batch, n)?, T::ZERO, to, plan, scratch)?;
-        }
+        let (k, n) = (self.probes, self.n);
+        combine(&self.signs, (k, self.batch, n), solution, &mut self.solution, plan, scratch)?;
         let start = Start::From(T::ONE, MatRef::new(&self.right[..k * n], k, n)?);
         let e = MatRef::new(&self.solution[..k * n], k, n)?;
         let rest = room(&mut self.rest, k * n);
@@ -110,4 +104,64 @@ impl<T: Real> Sketch<T> {
         gemm(T::ONE, rest, m, T::ZERO, MatMut::new(step, k, n)?, plan, scratch)?;
         Ok((norm(step, plan.isa)?, norm(&self.solution[..k * n], plan.isa)?))
     }
+
+    /// After `correction`: the correction itself, of each combination.
+    pub(super) fn step(&self) -> &[T] {
+        &self.step[..self.probes * self.n]
+    }
+
+    /// Keeps the solution (batch × n) as it is now as that to which M led without corrections.
+    pub(super) fn mark(&mut self, solution: &[T], plan: &Plan<'_>, scratch: &mut Scratch) -> Result<()> {
+        combine(&self.signs, (self.probes, self.batch, self.n), solution, &mut self.start, plan, scratch)
+    }
+
+    /// After `correction`: changes M (n × n) as little as makes it right for the solution that was looked at, which was `corrected` since the mark or is
+    /// `r M` itself. What is left of it in memory is of no more use then.
+    ///
+    /// ```text
+    /// Y = G e W = G r − ρ;   D = G e − Y M = δ + G e − G r M;   rows of Y made orthonormal, D through the same steps;   M += Yᵀ D
+    /// ```
+    pub(super) fn teach(&mut self, m: &mut [T], corrected: bool, plan: &Plan<'_>, scratch: &mut Scratch) -> Result<()> {
+        let (k, n, isa) = (self.probes, self.n, plan.isa);
+        let (y, d) = (&mut self.rest[..k * n], &mut self.step[..k * n]);
+        y.iter_mut().zip(&self.right).for_each(|(y, &r)| *y = r - *y);
+        if corrected {
+            d.iter_mut().zip(self.solution.iter().zip(&self.start)).for_each(|(d, (&e, &e0))| *d += e - e0);
+        }
+        for i in 0..k {
+            let (above, row) = y.split_at_mut(i * n);
+            let (d_above, d_row) = d.split_at_mut(i * n);
+            let (row, d_row) = (&mut row[..n], &mut d_row[..n]);
+            let size = norm(row, isa)?;
+            for (q, dq) in above.chunks_exact(n).zip(d_above.chunks_exact(n)) {
+                let along = T::from_f64(-reduce::dot(row, q, isa)?);
+                row.iter_mut().zip(q).for_each(|(y, &q)| *y = along.mul_add(q, *y));
+                d_row.iter_mut().zip(dq).for_each(|(d, &q)| *d = along.mul_add(q, *d));
+            }
+            let left = norm(row, isa)?;
+            // A row that says nothing new would say it with the noise of rounding.
+            let scale = if left > NEW * size { T::from_f64(1.0 / left) } else { T::ZERO };
+            row.iter_mut().chain(d_row).for_each(|v| *v *= scale);
+        }
+        let (y, d) = (MatRef::new(&*y, k, n)?, MatRef::new(&*d, k, n)?);
+        Ok(gemm(T::ONE, y.t(), d, T::ONE, MatMut::new(m, n, n)?, plan, scratch)?)
+    }
+}
+
+/// `to` ← G x (probes × n); G is the identity where every row stands for itself.
+fn combine<T: Real>(
+    signs: &[T],
+    (probes, batch, n): (usize, usize, usize),
+    x: &[T],
+    to: &mut Vec<T>,
+    plan: &Plan<'_>,
+    scratch: &mut Scratch,
+) -> Result<()> {
+    let x = MatRef::new(x, batch, n)?;
+    if probes == batch {
+        gather(x, to);
+        return Ok(());
+    }
+    let g = MatRef::new(&signs[..probes * batch], probes, batch)?;
+    Ok(gemm(T::ONE, g, x, T::ZERO, MatMut::new(room(to, probes * n), probes, n)?, plan, scratch)?)
 }

@@ -1,25 +1,31 @@
-//! An inverse from an earlier step, corrected until the error that is left is small.
+//! An inverse from an earlier step, corrected until the error that is left is small, and kept young by what each solve finds out.
 //!
 //! ```text
-//! e = r M;  repeat: ρ = r − e W;  δ = ρ M;  e += δ            error: e* F, e* F², …   with F = I − W M
+//! e = r M;  repeat: ρ = r − e W;  δ = ρ M;  e += δ            error: e F, e F², …   with F = I − W M
+//! M ← M + Qᵀ D                                                rows of Q: Y = e W = r − ρ made orthonormal; D: e − Y M through the same steps
 //! ```
 //!
 //! The next correction is the error times I − F: where M contracts, `‖δ‖ / (1 − ‖F‖)` bounds the error however ill-conditioned W is, which the residual does
 //! not. Only the last correction, the one that is not made, need not be known of each row: random combinations of rows will do ([`super::sketch`]).
+//!
+//! The same combinations know pairs (e, e W), for which M should have been exact. The least change that makes it so is a projection of its error,
+//! M − W⁻¹ ← (I − QᵀQ)(M − W⁻¹): it can only become smaller, and it vanishes where right-hand sides have been, which is where the next ones will be, since
+//! errors of a network with c classes have few directions that matter.
+//!
+//! Source: Broyden, A Class of Methods for Solving Nonlinear Simultaneous Equations, 1965 (the update of the inverse, for several pairs at once).
 
 use super::lu::Lu;
 use super::sketch::Sketch;
-use super::{Inverse, Kind, Solve, Tuning, Weights, gather, norm, products, room, scatter};
+use super::{Inverse, Kind, Solve, Tuning, Weights, gather, live_columns, norm, products, room, scatter};
 use crate::Result;
-use gaitprop_kernels::{MatMut, MatRef, Plan, Real, Scratch, Start, gemm, gemm_with_scratch};
+use gaitprop_kernels::{MatMut, MatRef, Plan, Real, Scratch, Start, gemm};
 
-/// A stale inverse of each layer's weights: 1 product, 2 a correction, and a quarter for looking at what is left.
+/// A stale inverse of each layer's weights: 1 product, 2 a correction, and a third for looking at what is left and for learning from it.
 ///
-/// M is refreshed when it no longer contracts, and when what it has cost beyond the price of a young one exceeds the price of a refresh: by a step of
-/// Newton and Schulz, `M ← M + (I − M W) M`, if it is near enough, else by LU. Singular weights are found by LU, to which a solve falls back when nothing
-/// contracts.
+/// M is made anew, by LU, when it no longer contracts, and when what solves have cost beyond the price of a young one exceeds the price of that.
+/// Singular weights are found by LU, to which a solve falls back when nothing contracts.
 ///
-/// Memory: n² a layer, and 3 n² for all together.
+/// Memory: n² a layer, and n² for all together.
 #[derive(Debug)]
 pub struct StaleInverse<T> {
     tuning: Tuning,
@@ -30,10 +36,7 @@ pub struct StaleInverse<T> {
     solution: Vec<T>,
     rest: Vec<T>,
     step: Vec<T>,
-    /// I − M W, and a copy of M: Newton and Schulz.
-    defect: Vec<T>,
-    copy: Vec<T>,
-    refreshes: [u64; 2],
+    refreshes: u64,
 }
 
 /// One layer's inverse and what is known of it.
@@ -44,9 +47,8 @@ struct Kept<T> {
     valid: bool,
     /// Changes of the weights since it was made.
     age: u32,
-    /// Its contraction when it was made, and what each change since then has added, once that has been seen.
-    floor: f64,
-    rate: Option<f64>,
+    /// The contraction of the last first correction, once that has been seen.
+    seen: Option<f64>,
     /// What solves have cost since it was made, beyond what the first after a change did.
     extra: f64,
     /// Products of the first solve after a change.
@@ -55,8 +57,8 @@ struct Kept<T> {
 
 /// A contraction from which iterations are no longer worth while.
 pub(super) const SLOW: f64 = 0.6;
-/// A contraction at which a step of Newton and Schulz, which squares it, makes M young again.
-const NEAR: f64 = 0.15;
+/// Nothing is learned from contractions below this share of the tolerance.
+const GOOD: f64 = 0.05;
 /// Corrections, at most: 0.6^12 is 2e-3.
 const MOST: usize = 12;
 
@@ -69,19 +71,9 @@ enum Outcome {
 }
 
 impl<T: Real> Kept<T> {
-    fn view(&self) -> MatRef<'_, T> {
-        MatRef::new(&self.m[..self.n * self.n], self.n, self.n).expect("n × n elements, made with the layer")
-    }
-
-    /// The contraction that the next solve may expect: errors of M grow by as much each change.
+    /// The contraction that the next solve may expect.
     fn expected(&self) -> f64 {
-        self.floor + self.rate.unwrap_or(1.0) * f64::from(self.age)
-    }
-
-    fn learn(&mut self, contraction: f64) {
-        if self.age > 0 {
-            self.rate = Some((contraction - self.floor).max(0.0) / f64::from(self.age));
-        }
+        if self.age == 0 { 0.0 } else { self.seen.unwrap_or(1.0) }
     }
 }
 
@@ -99,55 +91,29 @@ impl<T: Real> StaleInverse<T> {
             solution: Vec::new(),
             rest: Vec::new(),
             step: Vec::new(),
-            defect: Vec::new(),
-            copy: Vec::new(),
-            refreshes: [0; 2],
+            refreshes: 0,
         })
     }
 
-    /// How often an inverse was made anew: by LU, and by Newton and Schulz.
-    pub fn refreshes(&self) -> (u64, u64) {
-        (self.refreshes[0], self.refreshes[1])
+    /// How often an inverse was made anew.
+    pub fn refreshes(&self) -> u64 {
+        self.refreshes
     }
 
-    /// The contraction that may be expected of a layer's inverse three changes after a refresh; 0 before anything was seen.
+    /// The contraction that may be expected of a layer's inverse; 0 before anything was seen.
     pub(super) fn outlook(&self, layer: usize) -> f64 {
-        3.0 * self.layers.get(layer).and_then(|kept| kept.rate).unwrap_or(0.0)
+        self.layers.get(layer).and_then(|kept| kept.seen).unwrap_or(0.0)
     }
 
-    /// Makes M anew: by Newton and Schulz if `near`. Returns what it took, in products.
-    fn refresh(
-        &mut self,
-        layer: usize,
-        near: bool,
-        w: Weights<'_, T>,
-        batch: usize,
-        plan: &Plan<'_>,
-        scratch: &mut Scratch,
-    ) -> Result<f64> {
+    /// Makes M anew. Returns what it took, in products.
+    fn refresh(&mut self, layer: usize, w: Weights<'_, T>, batch: usize, plan: &Plan<'_>, scratch: &mut Scratch) -> Result<f64> {
         let kept = &mut self.layers[layer];
         let n = kept.n;
-        let contraction = kept.expected();
         kept.valid = false;
-        let price = if near {
-            let defect = room(&mut self.defect, n * n);
-            defect.fill(T::ZERO);
-            defect.iter_mut().step_by(n + 1).for_each(|d| *d = T::ONE);
-            w.times(-T::ONE, kept.view(), Start::C(T::ONE), MatMut::new(defect, n, n)?, plan, scratch)?;
-            let copy = room(&mut self.copy, n * n);
-            copy.copy_from_slice(&kept.m[..n * n]);
-            let (defect, copy) = (MatRef::new(defect, n, n)?, MatRef::new(copy, n, n)?);
-            gemm(T::ONE, defect, copy, T::ONE, MatMut::new(&mut kept.m[..n * n], n, n)?, plan, scratch)?;
-            kept.floor = contraction * contraction;
-            products(4.0, n, batch)
-        } else {
-            self.judge.invert(layer, w, MatMut::new(&mut kept.m[..n * n], n, n)?, plan, scratch)?;
-            kept.floor = 0.0;
-            products(8.0 / 3.0, n, batch)
-        };
-        self.refreshes[usize::from(near)] += 1;
+        self.judge.invert(layer, w, MatMut::new(&mut kept.m[..n * n], n, n)?, plan, scratch)?;
+        self.refreshes += 1;
         (kept.valid, kept.age, kept.extra, kept.young) = (true, 0, 0.0, None);
-        Ok(price)
+        Ok(products(8.0 / 3.0, n, batch))
     }
 
     /// `self.solution` = `self.right` W⁻¹ to the tolerance, with M as it is.
@@ -160,21 +126,23 @@ impl<T: Real> StaleInverse<T> {
         scratch: &mut Scratch,
     ) -> Result<Outcome> {
         let (n, isa, tolerance) = (w.view().nrows(), plan.isa, self.tuning.tolerance);
-        let kept = &self.layers[layer];
+        let kept = &mut self.layers[layer];
         let (m, len) = (MatRef::new(&kept.m[..n * n], n, n)?, batch * n);
         self.sketch.draw(&self.right, n, self.tuning.probes, plan, scratch)?;
         let right = MatRef::new(&self.right[..len], batch, n)?;
         let (solution, rest, step) = (room(&mut self.solution, len), room(&mut self.rest, len), room(&mut self.step, len));
-        gemm(T::ONE, right, m, T::ZERO, MatMut::new(solution, batch, n)?, plan, scratch)?;
-        let mut products = 1.0;
+        let live = live_columns(right);
+        gemm(T::ONE, right.cols(0, live), m.rows(0, live), T::ZERO, MatMut::new(solution, batch, n)?, plan, scratch)?;
+        let mut products = live as f64 / n as f64;
         // The sizes of the last correction (of the solution, before there was one) and, as it is expected, of the next.
         let mut last = norm(solution, isa)?;
         let size = last;
         let mut next = size * kept.expected();
         let mut first = 0.0;
         for made in 0.. {
+            let mut known = false;
             // Not looked at where it would be in vain.
-            if self.sketch.caution() * next <= tolerance * size || made == MOST {
+            if self.sketch.exact() || self.sketch.caution() * next <= tolerance * size || made == MOST {
                 let (left, of) = self.sketch.residual(solution, w, plan, scratch)?;
                 let (correction, whole) = self.sketch.correction(m, plan, scratch)?;
                 products += 2.0 * self.sketch.price();
@@ -186,12 +154,26 @@ impl<T: Real> StaleInverse<T> {
                 first = if made == 0 { contraction } else { first };
                 if self.sketch.caution() * next / (1.0 - contraction) <= tolerance * size {
                     let residual = left / of;
+                    if first > GOOD * tolerance {
+                        self.sketch.teach(&mut kept.m[..n * n], made > 0, plan, scratch)?;
+                        products += self.sketch.price();
+                    }
                     let solve = Solve { residual, sampled: !self.sketch.exact(), products, by: Kind::Stale };
                     return Ok(Outcome::Done(solve, first));
                 }
+                known = self.sketch.exact();
             }
             if made == MOST {
                 break;
+            }
+            if made == 0 {
+                self.sketch.mark(solution, plan, scratch)?;
+            }
+            if known {
+                // Of every row: what was looked at is the correction.
+                solution.iter_mut().zip(self.sketch.step()).for_each(|(e, d)| *e += *d);
+                (last, next) = (next, next * next / last);
+                continue;
             }
             let e = MatRef::new(solution, batch, n)?;
             w.times(-T::ONE, e, Start::From(T::ONE, right), MatMut::new(rest, batch, n)?, plan, scratch)?;
@@ -232,29 +214,21 @@ impl<T: Real> StaleInverse<T> {
         }
         let kept = &mut self.layers[layer];
         if kept.n != n {
-            (kept.n, kept.valid, kept.rate) = (n, false, None);
-            // What a refresh will need, now: later solves allocate nothing.
+            (kept.n, kept.valid, kept.seen) = (n, false, None);
             room(&mut kept.m, n * n);
-            room(&mut self.defect, n * n);
-            room(&mut self.copy, n * n);
-            scratch.reserve(gemm_with_scratch::<T>(n, n, n, plan))?;
         }
-        let near = kept.expected() <= NEAR;
-        let costs = self.tuning.costs;
-        let price = if near { costs.newton_schulz(n, batch) } else { costs.lu_inverse(n, batch) };
-        let (mut spent, mut renewed) = (0.0, !kept.valid);
+        let price = self.tuning.costs.lu_inverse(n, batch);
+        let (mut spent, mut renewed) = (0.0, !kept.valid || (kept.age > 0 && kept.extra > price));
         if renewed {
-            spent += self.refresh(layer, false, w, batch, plan, scratch)?;
-        } else if kept.age > 0 && kept.extra > price {
-            spent += self.refresh(layer, near, w, batch, plan, scratch)?;
+            spent += self.refresh(layer, w, batch, plan, scratch)?;
         }
         loop {
             match self.correct(layer, w, batch, plan, scratch)? {
                 Outcome::Done(solve, contraction) => {
                     scatter(&self.solution[..batch * n], r);
                     let kept = &mut self.layers[layer];
-                    kept.learn(contraction);
                     if kept.age > 0 {
+                        kept.seen = Some(contraction);
                         kept.extra += (solve.products - *kept.young.get_or_insert(solve.products)).max(0.0);
                     }
                     return Ok(Solve { products: spent + solve.products, ..solve });
@@ -266,8 +240,8 @@ impl<T: Real> StaleInverse<T> {
                     return Ok(Solve { products: spent + products + solve.products, ..solve });
                 }
                 Outcome::Slow(products) => {
-                    self.layers[layer].learn(SLOW);
-                    spent += products + self.refresh(layer, false, w, batch, plan, scratch)?;
+                    self.layers[layer].seen = Some(SLOW);
+                    spent += products + self.refresh(layer, w, batch, plan, scratch)?;
                     renewed = true;
                 }
             }
