@@ -3,7 +3,9 @@
 //! Everything a user can get wrong ends in one line on standard error that names the cause, and in an exit code other than 0.
 
 mod eval;
+mod folder;
 mod info;
+mod session;
 mod settings;
 mod train;
 mod update;
