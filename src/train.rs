@@ -9,6 +9,7 @@ use crate::optimizer::{Optimizer, Settings};
 use crate::ortho::{Cayley, Form, Hold, Holder, Regularizer};
 use crate::rng::Rng;
 use crate::rule::Rule;
+use crate::state::State;
 use crate::step::{Fused, Phases, Recipe, Report, Workspace};
 use crate::{Error, Network, Result};
 use gaitprop_kernels::{Backend, MatRef, Plan, Real, Scratch};
@@ -49,6 +50,8 @@ pub struct Trainer<'p, T> {
     /// The epoch: whether it has begun and not ended, its order of samples, how many of them are learned, and what that came to.
     under_way: bool,
     order: Vec<u32>,
+    /// What the order was drawn by, as it was before.
+    drawn_by: Option<Rng>,
     learned: usize,
     sofar: Epoch,
     input: Vec<T>,
@@ -85,6 +88,39 @@ pub struct Epoch {
     pub stopped: bool,
 }
 
+impl Epoch {
+    fn save<T: Real>(&self) -> State<T> {
+        let mut state = self.solves.save();
+        state.put_f64("loss", self.score.loss);
+        state.put("correct", self.score.correct as u64);
+        state.put("samples", self.score.samples as u64);
+        state.put("steps", self.steps as u64);
+        state
+    }
+
+    fn restore<T: Real>(state: &State<T>) -> Result<Self> {
+        let score = Score { loss: state.get_f64("loss")?, correct: state.get_as("correct")?, samples: state.get_as("samples")? };
+        Ok(Self { score, solves: Solves::restore(state)?, steps: state.get_as("steps")?, stopped: false })
+    }
+}
+
+/// Puts in weights and biases, under names that begin so.
+fn put_network<T: Real>(state: &mut State<T>, prefix: &str, net: &Network<T>) {
+    for (l, layer) in net.layers().iter().enumerate() {
+        state.put_array(format!("{prefix}W{l}"), &[layer.fed(), layer.width()], layer.w.data());
+        state.put_array(format!("{prefix}b{l}"), &[layer.width()], &layer.b);
+    }
+}
+
+/// The same, back.
+fn take_network<T: Real>(state: &State<T>, prefix: &str, net: &mut Network<T>) -> Result<()> {
+    for (l, layer) in net.layers_mut().iter_mut().enumerate() {
+        state.copy_array(&format!("{prefix}W{l}"), layer.w.data_mut())?;
+        state.copy_array(&format!("{prefix}b{l}"), &mut layer.b)?;
+    }
+    Ok(())
+}
+
 impl<'p, T: Real> Trainer<'p, T> {
     /// # Errors
     /// [`Error::Setting`] for a batch of 0 samples, or for settings out of range or at odds.
@@ -107,6 +143,7 @@ impl<'p, T: Real> Trainer<'p, T> {
             shuffle: method.shuffle.map(|seed| Rng::new(seed, 1)),
             under_way: false,
             order: Vec::new(),
+            drawn_by: None,
             learned: 0,
             sofar: Epoch::default(),
             input: vec![T::ZERO; method.batch * net.inputs()],
@@ -128,14 +165,9 @@ impl<'p, T: Real> Trainer<'p, T> {
         self.optimizer.steps()
     }
 
-    /// What holds weights near orthogonal, with its count of steps: part of what a run must remember to go on as if never interrupted.
+    /// What holds weights near orthogonal.
     pub fn holder(&self) -> &Holder<T> {
         &self.holder
-    }
-
-    /// The same, to set the count of steps.
-    pub fn holder_mut(&mut self) -> &mut Holder<T> {
-        &mut self.holder
     }
 
     /// One pass over `samples`; `watch` is called after each step and may end the epoch early: the next call then goes on with it.
@@ -190,15 +222,77 @@ impl<'p, T: Real> Trainer<'p, T> {
         self.good.copy_from(&self.net);
         self.order.clear();
         self.order.extend(0..samples as u32);
+        self.drawn_by.clone_from(&self.shuffle);
         if let Some(rng) = &mut self.shuffle {
             rng.shuffle(&mut self.order);
         }
         (self.under_way, self.learned, self.sofar) = (true, 0, Epoch::default());
     }
 
+    /// Samples that the epoch under way has learned; 0 if none is.
+    pub fn learned(&self) -> usize {
+        if self.under_way { self.learned } else { 0 }
+    }
+
     /// What the epoch under way has come to so far, or else the last one.
     pub fn sofar(&self) -> &Epoch {
         &self.sofar
+    }
+
+    /// Whether every sample of the epoch under way has been learned, or none is under way.
+    pub fn between_epochs(&self) -> bool {
+        !self.under_way || self.learned == self.order.len()
+    }
+
+    /// All that later steps depend on, between two of them: parameters, moments, the order of samples and the place in it, what weights are held by,
+    /// and what the way through inverses remembers.
+    pub fn save(&self) -> State<T> {
+        let mut state = State::default();
+        put_network(&mut state, "", &self.net);
+        state.put_part("optimizer", self.optimizer.save(&self.net));
+        state.put_part("inverse", self.method.inverse.save());
+        state.put("held", self.holder.steps());
+        // The order of an epoch is drawn at its start, and can be drawn again.
+        if let Some((words, _)) = if self.under_way { &self.drawn_by } else { &self.shuffle }.as_ref().map(Rng::state) {
+            words.iter().enumerate().for_each(|(i, &word)| state.put(format!("shuffle.{i}"), word));
+        }
+        state.put("under-way", self.under_way.into());
+        if self.under_way {
+            // Where a divergence would lead back to.
+            put_network(&mut state, "start.", &self.good);
+            state.put("samples", self.order.len() as u64);
+            state.put("learned", self.learned as u64);
+            state.put_part("sofar", self.sofar.save());
+        }
+        state
+    }
+
+    /// Goes on as the trainer did whose state this is, to the bit. It must have been made in the same way, for a network of the same shape.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for a state of something else; this trainer may then be used no more.
+    pub fn restore(&mut self, mut state: State<T>) -> Result<()> {
+        take_network(&state, "", &mut self.net)?;
+        self.optimizer.restore(&state.take_part("optimizer"))?;
+        self.method.inverse.restore(state.take_part("inverse"))?;
+        self.holder.set_steps(state.get("held")?);
+        if self.shuffle.is_some() {
+            let word = |i: usize| state.get(&format!("shuffle.{i}"));
+            self.shuffle = Rng::from_state([word(0)?, word(1)?, word(2)?, word(3)?], None);
+        }
+        self.under_way = false;
+        if state.get_flag("under-way")? {
+            let samples = state.get_as::<u32>("samples")? as usize;
+            self.begin(samples);
+            take_network(&state, "start.", &mut self.good)?;
+            self.learned = state.get_as::<u32>("learned")? as usize;
+            self.sofar = Epoch::restore(&state.take_part("sofar"))?;
+            if self.learned > samples {
+                let learned = self.learned;
+                return Err(Error::Setting(format!("the state has learned {learned} of {samples} samples")));
+            }
+        }
+        Ok(())
     }
 
     fn check(&self, samples: &Samples<T>) -> Result<()> {

@@ -1,6 +1,8 @@
-//! A folder of results: settings, a line of metrics an epoch, and weights.
+//! A folder of results: settings, a line of metrics an epoch, weights, and what it takes to go on.
 
-use super::settings::Settings;
+use super::checkpoints;
+use super::events::{self, Events};
+use super::settings::{Run, Settings};
 use crate::diagnostics::Alignment;
 use crate::loss::Score;
 use crate::rule::Kind;
@@ -8,20 +10,24 @@ use crate::train::Epoch;
 use crate::{Error, Result, files, inverse};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 /// Names of the files in it.
 pub(super) const WEIGHTS: &str = "weights.safetensors";
 pub(super) const CONFIG: &str = "config.toml";
-pub(super) const METRICS: &str = "metrics.jsonl";
+const METRICS: &str = "metrics.jsonl";
+/// The weights that did best on the validation samples.
+const BEST: &str = "best.safetensors";
 
 /// A folder of results that is being written.
 #[derive(Debug)]
 pub(super) struct Folder {
     dir: PathBuf,
+    /// Locked, so that no other run writes here.
     metrics: File,
+    events: Option<Events>,
 }
 
 impl Folder {
@@ -32,14 +38,14 @@ impl Folder {
             if dir.exists() && !dir.is_dir() {
                 return Err(Error::Setting(format!("{} is a file: results need a folder", dir.display())));
             }
-            for name in [METRICS, WEIGHTS, CONFIG] {
+            for name in [METRICS, WEIGHTS, CONFIG, BEST] {
                 let path = dir.join(name);
                 if path.is_dir() {
                     return Err(Error::Setting(format!("{} is a folder: results cannot be written there", path.display())));
                 }
                 if !overwrite && path.exists() {
                     return Err(Error::Setting(format!(
-                        "{} holds the results of a run ({name}): name another folder, or give --overwrite",
+                        "{} holds the results of a run ({name}): name another folder, go on with --resume, or give --overwrite",
                         dir.display()
                     )));
                 }
@@ -48,37 +54,54 @@ impl Folder {
         for dir in folders {
             std::fs::create_dir_all(dir).map_err(Error::io("create the folder", dir))?;
         }
+        let metrics = folders.iter().map(|dir| open(dir)).collect::<Result<Vec<_>>>()?;
+        // From here to the end the folder is no run's: one that ends in between cannot be resumed as half of another.
+        checkpoints::remove(&folders[0].join(CONFIG))?;
         if overwrite {
             // A rule that was trained beside in the run that is replaced, but is not in this one.
             let stale = Kind::ALL.map(|kind| folders[0].join(kind.name()));
             for dir in stale.iter().filter(|dir| !folders.contains(dir) && dir.join(METRICS).exists()) {
-                for path in [METRICS, WEIGHTS, CONFIG].map(|name| dir.join(name)).iter().filter(|path| path.exists()) {
-                    std::fs::remove_file(path).map_err(Error::io("remove", path))?;
-                }
+                clear(dir)?;
+                checkpoints::remove(&dir.join(METRICS))?;
                 // Unless something else is in it.
                 let _ = std::fs::remove_dir(dir);
             }
         }
-        folders.iter().zip(settings).map(|(dir, settings)| Self::create(dir, settings)).collect()
+        // The run's own settings come last: where they are, everything is.
+        let all = folders.iter().zip(settings).zip(metrics).rev();
+        let mut made = all.map(|((dir, settings), metrics)| Self::create(dir, settings, metrics)).collect::<Result<Vec<_>>>()?;
+        made.reverse();
+        Ok(made)
     }
 
-    fn create(dir: &Path, settings: &Settings) -> Result<Self> {
+    fn create(dir: &Path, settings: &Settings, metrics: File) -> Result<Self> {
         // Weights of another run beside this run's settings would lie.
-        match std::fs::remove_file(dir.join(WEIGHTS)) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::io("remove", dir.join(WEIGHTS))(e)),
-            _ => {}
-        }
-        let text = toml::to_string(settings).map_err(|e| Error::Setting(format!("the settings cannot be written: {e}")))?;
-        let config = dir.join(CONFIG);
-        files::write_atomically(&config, text.as_bytes()).map_err(Error::io("write", config))?;
-        let path = dir.join(METRICS);
-        let metrics = File::create(&path).map_err(Error::io("create", path))?;
-        Ok(Self { dir: dir.to_owned(), metrics })
+        clear(dir)?;
+        metrics.set_len(0).map_err(Error::io("write", dir.join(METRICS)))?;
+        write_settings(dir, settings)?;
+        Self::with(dir, settings, metrics)
+    }
+
+    /// The folder of a run that is to go on.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] if another run is writing there; [`Error::Io`].
+    pub(super) fn open(dir: &Path, settings: &Settings) -> Result<Self> {
+        Self::with(dir, settings, open(dir)?)
+    }
+
+    fn with(dir: &Path, settings: &Settings, metrics: File) -> Result<Self> {
+        let events = settings.tensorboard.unwrap_or(false).then(|| Events::open(dir)).transpose()?;
+        Ok(Self { dir: dir.to_owned(), metrics, events })
     }
 
     /// Where it is.
     pub(super) fn path(&self) -> &Path {
         &self.dir
+    }
+    /// Where the best weights are.
+    pub(super) fn best(&self) -> PathBuf {
+        self.dir.join(BEST)
     }
 
     /// One line of metrics, in one write.
@@ -89,6 +112,80 @@ impl Folder {
         text.push('\n');
         self.metrics.write_all(text.as_bytes()).map_err(Error::io("write", path))
     }
+
+    /// An epoch's line, and its events if they are wanted.
+    pub(super) fn epoch(&mut self, line: &EpochLine<'_>) -> Result<()> {
+        if let Some(events) = &mut self.events {
+            events.scalars(line.epoch as u64, &line.scalars())?;
+        }
+        self.line(line)
+    }
+
+    /// Bytes of metrics and of events, which are then on the disk.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub(super) fn lengths(&self) -> Result<(u64, u64)> {
+        let path = self.dir.join(METRICS);
+        self.metrics.sync_data().map_err(Error::io("write", &path))?;
+        let metrics = self.metrics.metadata().map_err(Error::io("read", path))?.len();
+        Ok((metrics, self.events.as_ref().map_or(Ok(0), Events::len)?))
+    }
+
+    /// Cuts off what was written after these lengths.
+    ///
+    /// # Errors
+    /// [`Error::File`] if the files are shorter; [`Error::Io`].
+    pub(super) fn cut(&mut self, (metrics, events): (u64, u64)) -> Result<()> {
+        let path = self.dir.join(METRICS);
+        let len = self.metrics.metadata().map_err(Error::io("read", &path))?.len();
+        if len < metrics {
+            let what = format!("it has {len} bytes, but had {metrics} at the last checkpoint: it was changed since");
+            return Err(Error::File { path, what });
+        }
+        self.metrics.set_len(metrics).map_err(Error::io("write", path))?;
+        self.events.as_mut().map_or(Ok(()), |e| e.cut(events))
+    }
+
+    /// Whether the run came to its end after so many bytes of metrics: its last line is there, and its weights.
+    pub(super) fn ended(&self, metrics: u64) -> bool {
+        let text = std::fs::read(self.dir.join(METRICS)).unwrap_or_default();
+        let rest = usize::try_from(metrics).ok().and_then(|n| text.get(n..)).and_then(|rest| rest.strip_suffix(b"\n"));
+        let last = rest.and_then(|line| serde_json::from_slice::<serde_json::Value>(line).ok());
+        last.is_some_and(|line| line["event"] == END && line["interrupted"] == false) && self.dir.join(WEIGHTS).exists()
+    }
+}
+
+/// Opens the metrics of a folder for new lines, and keeps others from doing so.
+fn open(dir: &Path) -> Result<File> {
+    let path = dir.join(METRICS);
+    let file = File::options().create(true).append(true).open(&path).map_err(Error::io("open", &path))?;
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => {
+            Err(Error::Setting(format!("{}: a run that has not ended is writing there: name another folder", dir.display())))
+        }
+        // Some file systems know no locks: then there is none.
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(file),
+    }
+}
+
+/// Removes everything of a run but its metrics.
+fn clear(dir: &Path) -> Result<()> {
+    for name in [CONFIG, WEIGHTS, BEST, events::FILE] {
+        checkpoints::remove(&dir.join(name))?;
+    }
+    checkpoints::clear(dir)
+}
+
+/// The settings as they are written to a file.
+pub(super) fn text_of(settings: &Settings) -> Result<String> {
+    toml::to_string(settings).map_err(|e| Error::Setting(format!("the settings cannot be written: {e}")))
+}
+
+/// Writes the settings of a folder.
+pub(super) fn write_settings(dir: &Path, settings: &Settings) -> Result<()> {
+    let config = dir.join(CONFIG);
+    files::write_atomically(&config, text_of(settings)?.as_bytes()).map_err(Error::io("write", config))
 }
 
 /// What a network is like at the end of an epoch, and what the epoch was like.
@@ -129,6 +226,9 @@ impl From<&Measured> for Scores {
         }
     }
 }
+
+/// What marks the last line.
+const END: &str = "end";
 
 /// One line of metrics, at the end of an epoch.
 #[derive(Serialize)]
@@ -176,6 +276,34 @@ impl<'a> EpochLine<'a> {
             samples_per_second: done.score.samples as f64 / seconds.max(1e-9),
         }
     }
+
+    /// What there is to be drawn over epochs, by name.
+    fn scalars(&self) -> Vec<(String, f64)> {
+        let Scores { train_loss, train_accuracy, validation_loss, validation_accuracy, test_loss, test_accuracy } = self.scores;
+        let named = |name: &str, value: f64| (format!("{}/{name}", self.rule), value);
+        let mut all = vec![
+            named("train/loss", train_loss),
+            named("train/accuracy", train_accuracy),
+            named("test/loss", test_loss),
+            named("test/accuracy", test_accuracy),
+        ];
+        all.extend(validation_loss.map(|loss| named("validation/loss", loss)));
+        all.extend(validation_accuracy.map(|accuracy| named("validation/accuracy", accuracy)));
+        for (name, layers) in [("cosine_with_bp", &self.cosine_with_bp[..]), ("offdiag", self.offdiag)] {
+            all.extend(layers.iter().enumerate().map(|(l, &value)| named(&format!("{name}/W{l}"), value)));
+        }
+        all
+    }
+}
+
+/// What validation has decided.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct Stopping {
+    /// Whether the run ended before its last epoch because validation no longer improved.
+    pub(super) stopped_early: bool,
+    /// The epoch with the smallest validation loss, from 1; 0 if none was a number.
+    pub(super) best_epoch: usize,
+    pub(super) best_validation_loss: f64,
 }
 
 /// The last line.
@@ -189,6 +317,9 @@ pub(super) struct EndLine<'a> {
     scores: Scores,
     /// Whether the run was cut short, in the middle of an epoch that no line speaks of.
     interrupted: bool,
+    /// Of validation: whether it has ended the run, and the epoch with the smallest loss.
+    #[serde(flatten)]
+    stopping: Option<Stopping>,
     cosine_with_bp: Vec<f64>,
     ratio_to_bp: Vec<f64>,
     offdiag: &'a [f64],
@@ -201,15 +332,22 @@ pub(super) struct EndLine<'a> {
 }
 
 impl<'a> EndLine<'a> {
-    /// Of a run that has come so far: epochs and steps, and the seconds of training.
-    pub(super) fn new(run: &super::settings::Run, (epochs, steps): (usize, u64), measured: &'a Measured, seconds: f64) -> Self {
+    /// Of a run that has come so far: epochs and steps, whether that is its end, and the seconds of training.
+    pub(super) fn new(
+        run: &Run,
+        (epochs, steps): (usize, u64),
+        (over, stopping): (bool, Option<Stopping>),
+        measured: &'a Measured,
+        seconds: f64,
+    ) -> Self {
         Self {
-            event: "end",
+            event: END,
             epochs,
             steps,
             rule: run.kind.name(),
             scores: measured.into(),
-            interrupted: epochs < run.epochs,
+            interrupted: !over,
+            stopping,
             cosine_with_bp: measured.alignment.iter().map(|a| a.cosine).collect(),
             ratio_to_bp: measured.alignment.iter().map(|a| a.ratio).collect(),
             offdiag: &measured.offdiag,

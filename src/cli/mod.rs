@@ -2,7 +2,9 @@
 //!
 //! Everything a user can get wrong ends in one line on standard error that names the cause, and in an exit code other than 0.
 
+mod checkpoints;
 mod eval;
+mod events;
 mod folder;
 mod info;
 mod session;
@@ -103,6 +105,11 @@ fn complain(what: &str) {
         let _ = write!(line, " {part}");
     }
     let _ = writeln!(io::stderr(), "error:{line}");
+}
+
+/// One line on standard error about what is no error.
+fn note(what: &str) {
+    let _ = writeln!(io::stderr(), "note: {what}");
 }
 
 /// Prints text to standard output.

@@ -1,13 +1,13 @@
 //! `gaitprop train`: the main job.
 
-use super::folder::{Folder, Measured};
+use super::folder::{CONFIG, Folder, Measured, write_settings};
 use super::session::{Progress, Session, check_memory};
 use super::settings::{Precision, Run, Settings};
 use super::{Done, Failure, print};
-use crate::data::Dataset;
+use crate::data::{Affine, Dataset, Prepared};
 use crate::rule::Kind;
 use crate::{Error, Result};
-use gaitprop_kernels::Real;
+use gaitprop_kernels::{Plan, Real};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::fmt::Write as _;
 use std::ops::ControlFlow;
@@ -20,6 +20,10 @@ pub(super) struct Args {
     /// TOML file with settings of the same names; flags win
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Go on with the run in that folder from its last checkpoint, as if it had never stopped (only --epochs, --checkpoint-every, --keep, --threads and
+    /// --isa may be given anew)
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "overwrite", "out"])]
+    resume: Option<PathBuf>,
     /// Replace the results that are already in that folder
     #[arg(long)]
     overwrite: bool,
@@ -34,20 +38,83 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<Done, Failure> {
-    let said = match &args.config {
-        Some(file) => args.settings.clone().or(Settings::read(file)?),
-        None => args.settings.clone(),
+    let job = match &args.resume {
+        Some(dir) => Job::resumed(args, dir)?,
+        None => Job::new(args)?,
     };
-    if args.overwrite && said.out.is_none() {
-        return Err(Error::Setting("--overwrite needs --out: nothing is written without a folder".into()).into());
+    match job.run.machine.precision {
+        Precision::F32 => typed::<f32>(args, &job),
+        Precision::F64 => typed::<f64>(args, &job),
     }
-    let out = said.out.clone();
-    let (set, data) = said.load_data()?;
-    let run = Run::resolve(said, &data)?;
-    match run.machine.precision {
-        Precision::F32 => typed::<f32>(args, out.as_deref(), &run, &set, &data),
-        Precision::F64 => typed::<f64>(args, out.as_deref(), &run, &set, &data),
+}
+
+/// What is to be trained, from what was said or from what a folder says.
+struct Job {
+    data: Dataset,
+    /// As it was asked for.
+    run: Run,
+    /// For each rule its own run, and its folder with the settings that belong there.
+    runs: Vec<Run>,
+    folders: Vec<(PathBuf, Settings)>,
+    resumed: bool,
+}
+
+impl Job {
+    fn new(args: &Args) -> Result<Self> {
+        let said = match &args.config {
+            Some(file) => args.settings.clone().or(Settings::read(file)?),
+            None => args.settings.clone(),
+        };
+        let out = said.out.clone();
+        if out.is_none() {
+            let needs = [
+                ("overwrite", args.overwrite),
+                ("checkpoint-every", said.checkpoint_every.is_some()),
+                ("keep", said.keep.is_some()),
+                ("tensorboard", said.tensorboard == Some(true)),
+            ];
+            if let Some((name, _)) = needs.iter().find(|(_, given)| *given) {
+                return Err(Error::Setting(format!("--{name} needs --out: nothing is written without a folder")));
+            }
+        }
+        let (set, data) = said.load_data()?;
+        let run = Run::resolve(said, &data)?;
+        let kinds = || std::iter::once(run.kind).chain(run.beside);
+        let runs = kinds().map(|kind| run.alone(kind, &set, &data)).collect::<Result<_>>()?;
+        let folder = |dir: &Path, kind| Ok((folder_of(dir, run.kind, kind), run.resolved(kind, &set)?));
+        let folders = out.iter().flat_map(|dir| kinds().map(|kind| folder(dir, kind))).collect::<Result<_>>()?;
+        Ok(Self { data, runs, folders, resumed: false, run })
     }
+
+    /// What is in a folder of results, and may not be contradicted.
+    fn resumed(args: &Args, dir: &Path) -> Result<Self> {
+        let config = dir.join(CONFIG);
+        if !config.exists() {
+            return Err(Error::Setting(format!("{}: no run to resume: there is no {CONFIG} in it", dir.display())));
+        }
+        let (said, file) = (&args.settings, Settings::read(&config)?);
+        file.check_same(said, None)?;
+        let (set, data) = said.clone().or(file.clone()).load_data()?;
+        let run = Run::resolve(said.clone().or(file.clone()), &data)?;
+        let now = run.resolved(run.kind, &set)?;
+        file.check_same(said, Some(&now))?;
+        let mut runs = vec![run.alone(run.kind, &set, &data)?];
+        let mut folders = vec![(dir.to_owned(), now)];
+        if let Some(kind) = run.beside {
+            let beside = folder_of(dir, run.kind, kind);
+            let file = Settings::read(&beside.join(CONFIG))?;
+            let free = said.clone().only_free();
+            let other = Run::resolve(free.or(file), &data)?;
+            folders.push((beside, other.resolved(kind, &set)?));
+            runs.push(other);
+        }
+        Ok(Self { data, run, runs, folders, resumed: true })
+    }
+}
+
+/// Where the results of a rule are: the main one's in the folder itself.
+fn folder_of(dir: &Path, main: Kind, kind: Kind) -> PathBuf {
+    if kind == main { dir.to_owned() } else { dir.join(kind.name()) }
 }
 
 /// One rule in training, and its bar.
@@ -56,43 +123,40 @@ struct Racer<'a, T> {
     bar: ProgressBar,
 }
 
-fn typed<T: Real>(args: &Args, out: Option<&Path>, run: &Run, set: &str, data: &Dataset) -> Result<Done, Failure> {
+fn typed<T: Real>(args: &Args, job: &Job) -> Result<Done, Failure> {
+    let Job { data, run, runs, .. } = job;
     let team = run.machine.team()?;
     let plan = run.machine.plan(team.as_ref());
     let inputs = data.affine(run.scale);
     let ready = data.apply::<T>(&inputs);
-    let bars =
-        MultiProgress::with_draw_target(if args.quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() });
     let interrupted = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&interrupted);
     // The run ends after the step it is in. Without a handler an interrupt merely ends the program, as it does everywhere.
     let _ = ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed));
 
-    let kinds: Vec<Kind> = std::iter::once(run.kind).chain(run.beside).collect();
-    check_memory::<T>(run, data.train.len(), kinds.len())?;
-    let runs = kinds.iter().map(|&kind| run.alone(kind, set, data)).collect::<Result<Vec<_>>>()?;
-    let mut folders = match out {
-        Some(dir) => {
-            let folder = |kind: &Kind| if *kind == run.kind { dir.to_owned() } else { dir.join(kind.name()) };
-            let folders: Vec<_> = kinds.iter().map(folder).collect();
-            let settings = kinds.iter().map(|&kind| run.resolved(kind, set)).collect::<Result<Vec<_>>>()?;
-            Folder::create_all(&folders, &settings, args.overwrite)?
+    check_memory::<T>(run, data.train.len(), runs.len())?;
+    let sessions = if job.resumed {
+        match resume(job, (&ready, &inputs), plan)? {
+            Some(sessions) => sessions,
+            None => return Ok(Done::Well),
         }
-        None => Vec::new(),
-    }
-    .into_iter();
-    let mut racers = Vec::new();
-    for run in &runs {
-        racers.push(Racer {
-            session: Session::new(run, (&ready, &inputs), plan, folders.next())?,
-            bar: bars.add(bar(run.kind, run.epochs.saturating_mul(data.train.len()))),
-        });
-    }
+    } else {
+        let (dirs, settings): (Vec<_>, Vec<_>) = job.folders.iter().cloned().unzip();
+        let folders = if dirs.is_empty() { Vec::new() } else { Folder::create_all(&dirs, &settings, args.overwrite)? };
+        let mut folders = folders.into_iter();
+        runs.iter().map(|run| Session::new(run, (&ready, &inputs), plan, folders.next())).collect::<Result<_>>()?
+    };
+    let bars =
+        MultiProgress::with_draw_target(if args.quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() });
+    let mut racers: Vec<_> = sessions.into_iter().map(|session| Racer { bar: bars.add(bar(&session)), session }).collect();
     let outcome = race(&mut racers, run.epochs, &interrupted);
     // Whatever happened, what was learned is kept, of every rule.
     let mut saved = Ok(());
-    for racer in &racers {
+    for racer in &mut racers {
         racer.bar.finish_and_clear();
+        if outcome.is_ok() {
+            saved = saved.and(racer.session.save());
+        }
         saved = saved.and(racer.session.save_weights());
     }
     outcome?;
@@ -103,6 +167,36 @@ fn typed<T: Real>(args: &Args, out: Option<&Path>, run: &Run, set: &str, data: &
         racers.iter().try_for_each(|racer| print(&profile(&racer.session)))?;
     }
     if interrupted.load(Ordering::Relaxed) { Ok(Done::Interrupted) } else { Ok(Done::Well) }
+}
+
+/// The sessions of a job, each from its last good checkpoint; `None` if nothing is left to do.
+fn resume<'a, T: Real>(
+    job: &'a Job,
+    samples: (&'a Prepared<T>, &'a Affine),
+    plan: Plan<'a>,
+) -> Result<Option<Vec<Session<'a, T>>>, Failure> {
+    let mut sessions = Vec::new();
+    for (run, (dir, settings)) in job.runs.iter().zip(&job.folders) {
+        let (session, said) = Session::resume(run, samples, plan, Folder::open(dir, settings)?)?;
+        said.iter().for_each(|line| super::note(line));
+        sessions.push(session);
+    }
+    if sessions.iter().all(Session::finished) {
+        let first = &sessions[0];
+        let why = if first.epochs() < job.run.epochs { "validation has ended it" } else { "--epochs trains longer" };
+        print(&format!(
+            "{}: finished after {} epochs: nothing is left to do ({why})\n",
+            job.folders[0].0.display(),
+            first.epochs()
+        ))?;
+        return Ok(None);
+    }
+    for (session, (dir, settings)) in sessions.iter_mut().zip(&job.folders) {
+        session.reopen()?;
+        write_settings(dir, settings)?;
+        print(&format!("{}: goes on after step {}, epoch {}\n", dir.display(), session.trainer().steps(), session.epochs()))?;
+    }
+    Ok(Some(sessions))
 }
 
 /// A table of phases: milliseconds of a step, and their share.
@@ -124,9 +218,15 @@ fn profile<T: Real>(session: &Session<'_, T>) -> String {
     table
 }
 
-fn bar(kind: Kind, samples: usize) -> ProgressBar {
+/// Of all samples of all epochs, those that are done before included.
+fn bar<T: Real>(session: &Session<'_, T>) -> ProgressBar {
+    let run = session.run();
+    let each = session.samples();
+    let done = session.epochs().saturating_mul(each) + session.learned();
     let style = "{prefix:>5} {bar:32} {percent:>3} %  {msg}  {per_sec}  {eta} left";
-    let bar = ProgressBar::new(samples as u64).with_prefix(kind.name());
+    let all = run.epochs.saturating_mul(each) as u64;
+    let bar = ProgressBar::new(all).with_prefix(run.kind.name()).with_position(done as u64);
+    bar.reset_eta();
     match ProgressStyle::with_template(style) {
         Ok(style) => bar.with_style(style.with_key("per_sec", |s: &indicatif::ProgressState, w: &mut dyn std::fmt::Write| {
             let _ = write!(w, "{:.0} samples/s", s.per_sec());
@@ -137,8 +237,12 @@ fn bar(kind: Kind, samples: usize) -> ProgressBar {
 
 /// All rules, epoch by epoch, so that they can be watched side by side.
 fn race<T: Real>(racers: &mut [Racer<'_, T>], epochs: usize, interrupted: &AtomicBool) -> Result<()> {
-    for _ in 0..epochs {
+    for epoch in 0..epochs {
         for Racer { session, bar } in racers.iter_mut() {
+            // One that was resumed may be ahead.
+            if session.epochs() > epoch || session.over() {
+                continue;
+            }
             let whole = session.epoch(|Progress { epoch, learned, sofar }| {
                 bar.inc(learned as u64);
                 if !bar.is_hidden() {
@@ -186,7 +290,11 @@ fn summary<T: Real>(run: &Run, data: &Dataset, racers: &[Racer<'_, T>], finals: 
     line("train accuracy", finals.iter().map(|f| percent(f.train.accuracy())).collect());
     line("test loss", finals.iter().map(|f| format!("{:.5}", f.test.mean_loss())).collect());
     line("epochs", racers.iter().map(|r| r.session.epochs().to_string()).collect());
-    if let Some(racer) = racers.iter().find(|r| r.session.epochs() < run.epochs) {
+    if racers.iter().any(|r| r.session.stopping().is_some()) {
+        let best = |r: &Racer<'_, T>| r.session.stopping().map_or(String::new(), |s| s.best_epoch.to_string());
+        line("best validated epoch", racers.iter().map(best).collect());
+    }
+    if let Some(racer) = racers.iter().find(|r| !r.session.over()) {
         line(&format!("interrupted in epoch {} of {}", racer.session.epochs() + 1, run.epochs), vec![]);
     }
     line("time", racers.iter().map(|r| format!("{:.1} s", r.session.seconds())).collect());

@@ -111,3 +111,15 @@ impl<T: Real> Sketch<T> {
         Ok((norm(step, plan.isa)?, norm(&self.solution[..k * n], plan.isa)?))
     }
 }
+
+impl<T> Sketch<T> {
+    /// How often combinations have been drawn: all that the next ones depend on.
+    pub(super) fn draws(&self) -> u64 {
+        self.draws
+    }
+
+    /// Goes on as if so many had been.
+    pub(super) fn set_draws(&mut self, draws: u64) {
+        self.draws = draws;
+    }
+}

@@ -11,6 +11,7 @@ use super::lu::Lu;
 use super::sketch::Sketch;
 use super::{Inverse, Kind, Solve, Tuning, Weights, gather, norm, products, room, scatter};
 use crate::Result;
+use crate::state::State;
 use gaitprop_kernels::{MatMut, MatRef, Plan, Real, Scratch, Start, gemm, gemm_with_scratch};
 
 /// A stale inverse of each layer's weights: 1 product, 2 a correction, and a quarter for looking at what is left.
@@ -295,5 +296,59 @@ impl<T: Real> Inverse<T> for StaleInverse<T> {
         for kept in &mut self.layers {
             kept.age = kept.age.saturating_add(1);
         }
+    }
+
+    fn save(&self) -> State<T> {
+        self.remember()
+    }
+
+    fn restore(&mut self, state: State<T>) -> Result<()> {
+        self.recall(&state)
+    }
+}
+
+impl<T: Real> StaleInverse<T> {
+    fn remember(&self) -> State<T> {
+        let mut state = State::default();
+        state.put("layers", self.layers.len() as u64);
+        for (l, kept) in self.layers.iter().enumerate() {
+            state.put(format!("{l}.n"), kept.n as u64);
+            state.put(format!("{l}.age"), kept.age.into());
+            state.put_f64(format!("{l}.floor"), kept.floor);
+            state.put_f64(format!("{l}.extra"), kept.extra);
+            for (name, value) in [("rate", kept.rate), ("young", kept.young)] {
+                if let Some(value) = value {
+                    state.put_f64(format!("{l}.{name}"), value);
+                }
+            }
+            if kept.valid {
+                state.put_array(format!("{l}.m"), &[kept.n, kept.n], &kept.m[..kept.n * kept.n]);
+            }
+        }
+        state.put("draws", self.sketch.draws());
+        state.put("refreshes.lu", self.refreshes[0]);
+        state.put("refreshes.newton", self.refreshes[1]);
+        state
+    }
+
+    fn recall(&mut self, state: &State<T>) -> Result<()> {
+        self.layers.clear();
+        for (l, n) in super::layers_of(state)? {
+            let name = |what: &str| format!("{l}.{what}");
+            let valid = state.has_array(&name("m"));
+            self.layers.push(Kept {
+                n,
+                m: if valid { state.array(&name("m"), n * n)?.to_vec() } else { vec![T::ZERO; n * n] },
+                valid,
+                age: state.get_as(&name("age"))?,
+                floor: state.get_f64(&name("floor"))?,
+                rate: state.find_f64(&name("rate")),
+                extra: state.get_f64(&name("extra"))?,
+                young: state.find_f64(&name("young")),
+            });
+        }
+        self.sketch.set_draws(state.get("draws")?);
+        self.refreshes = [state.get("refreshes.lu")?, state.get("refreshes.newton")?];
+        Ok(())
     }
 }
