@@ -1,7 +1,7 @@
 //! Checkpoints of a run: one file each, written whole or not at all, the newest few kept.
 
 use crate::state::{self, State};
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 use gaitprop_kernels::Real;
 use serde::{Deserialize, Serialize};
 use std::io::ErrorKind;
@@ -61,7 +61,10 @@ fn steps(dir: &Path) -> Result<Vec<u64>> {
 pub(super) fn write<T: Real>(dir: &Path, step: u64, keep: usize, state: &State<T>, notes: &Notes) -> Result<()> {
     let folder = dir.join(FOLDER);
     std::fs::create_dir_all(&folder).map_err(Error::io("create the folder", &folder))?;
-    state::write(&path(dir, step), state, notes)?;
+    state::write(&path(dir, step), state, notes).inspect_err(|_| {
+        // Unless others are in it.
+        let _ = std::fs::remove_dir(&folder);
+    })?;
     let mut kept = 0;
     for found in steps(dir)? {
         if found <= step && kept < keep {
@@ -95,11 +98,18 @@ pub(super) fn newest<T: Real>(dir: &Path) -> Result<Option<Found<T>>> {
     }
 }
 
+/// Removes what a run that was killed has left half-written in its folders.
+pub(super) fn sweep(dir: &Path) {
+    files::sweep(dir);
+    files::sweep(&dir.join(FOLDER));
+}
+
 /// Removes all of them.
 ///
 /// # Errors
 /// [`Error::Io`].
 pub(super) fn clear(dir: &Path) -> Result<()> {
+    sweep(dir);
     for step in steps(dir)? {
         remove(&path(dir, step))?;
     }

@@ -87,7 +87,9 @@ impl Folder {
     /// # Errors
     /// [`Error::Setting`] if another run is writing there; [`Error::Io`].
     pub(super) fn open(dir: &Path, settings: &Settings) -> Result<Self> {
-        Self::with(dir, settings, open(dir)?)
+        let metrics = open(dir)?;
+        checkpoints::sweep(dir);
+        Self::with(dir, settings, metrics)
     }
 
     fn with(dir: &Path, settings: &Settings, metrics: File) -> Result<Self> {

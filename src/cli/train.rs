@@ -154,10 +154,10 @@ fn typed<T: Real>(args: &Args, job: &Job) -> Result<Done, Failure> {
     let mut saved = Ok(());
     for racer in &mut racers {
         racer.bar.finish_and_clear();
+        saved = saved.and(racer.session.save_weights());
         if outcome.is_ok() {
             saved = saved.and(racer.session.save());
         }
-        saved = saved.and(racer.session.save_weights());
     }
     outcome?;
     saved?;
