@@ -39,12 +39,14 @@ const KEY: &str = "gaitprop";
 const CENTRE: &str = "input_centre";
 const SPREAD: &str = "input_spread";
 
-fn bytes_of<T: Real>(data: &[T]) -> Vec<u8> {
-    let little = |x: &T| match T::NAME {
-        "f32" => (x.to_f64() as f32).to_le_bytes().to_vec(),
-        _ => x.to_f64().to_le_bytes().to_vec(),
-    };
-    data.iter().flat_map(little).collect()
+/// Little-endian, in the precision of T.
+pub(crate) fn bytes_of<T: Real>(data: &[T]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(size_of_val(data));
+    match T::NAME {
+        "f32" => data.iter().for_each(|x| bytes.extend_from_slice(&(x.to_f64() as f32).to_le_bytes())),
+        _ => data.iter().for_each(|x| bytes.extend_from_slice(&x.to_f64().to_le_bytes())),
+    }
+    bytes
 }
 
 /// Writes a network's weights (`W0`, `b0`, …: fed × width, row-major, in T), what its inputs went through (`input_centre`,

@@ -4,6 +4,20 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::Path;
 
+/// How the names of temporary files begin and end.
+const TEMPORARY: (&str, &str) = (".gaitprop-", ".tmp");
+
+/// Removes what [`write_atomically`] left in a folder when the program ended in the middle of it. Best effort: what is left harms nobody. Only for a
+/// folder in which nobody else is writing.
+pub(crate) fn sweep(folder: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        if name.to_str().is_some_and(|name| name.starts_with(TEMPORARY.0) && name.ends_with(TEMPORARY.1)) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// Writes `bytes` to `path`, whole or not at all: to a hidden temporary file beside it, flushed to the disk, then renamed. On any error
 /// that file is removed and `path` is as it was.
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -12,7 +26,7 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
         _ => Path::new("."),
     };
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".gaitprop-").suffix(".tmp");
+    builder.prefix(TEMPORARY.0).suffix(TEMPORARY.1);
     #[cfg(unix)]
     {
         // A temporary file is for its owner alone by default; the finished one should follow the umask like any other.

@@ -20,6 +20,7 @@ pub mod optimizer;
 pub mod ortho;
 pub mod rng;
 pub mod rule;
+pub mod state;
 pub mod step;
 pub mod train;
 

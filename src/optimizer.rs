@@ -1,6 +1,7 @@
 //! Optimisers: from a descent direction to new parameters.
 
 use crate::names::names;
+use crate::state::State;
 use crate::step::Gradients;
 use crate::{Error, Network, Result};
 use gaitprop_kernels::epilogue::{self, AdamStep};
@@ -122,6 +123,43 @@ impl<T: Real> Optimizer<T> {
             moments.first.fill(T::ZERO);
             moments.second.fill(T::ZERO);
         }
+    }
+
+    /// Steps and moments: all that later steps depend on besides the settings.
+    pub fn save(&self, net: &Network<T>) -> State<T> {
+        let mut state = State::default();
+        state.put("steps", self.steps);
+        state.put("auxiliary-rest", self.auxiliary_rest.into());
+        for (l, layer) in net.layers().iter().enumerate() {
+            let (w, b) = ([layer.fed(), layer.width()], [layer.width()]);
+            for (name, shape, of) in [("W", &w[..], &self.weights[l]), ("b", &b[..], &self.biases[l])] {
+                for (letter, moment) in [("m", &of.first), ("v", &of.second)] {
+                    if !moment.is_empty() {
+                        state.put_array(format!("{letter}{name}{l}"), shape, moment);
+                    }
+                }
+            }
+        }
+        state
+    }
+
+    /// Goes on from there.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for the state of another optimiser, or of another network's.
+    pub fn restore(&mut self, state: &State<T>) -> Result<()> {
+        self.steps = state.get("steps")?;
+        self.auxiliary_rest = state.get_flag("auxiliary-rest")?;
+        for (name, all) in [("W", &mut self.weights), ("b", &mut self.biases)] {
+            for (l, of) in all.iter_mut().enumerate() {
+                for (letter, moment) in [("m", &mut of.first), ("v", &mut of.second)] {
+                    if !moment.is_empty() {
+                        state.copy_array(&format!("{letter}{name}{l}"), moment)?;
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Rule and constants.

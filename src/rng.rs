@@ -25,6 +25,22 @@ impl Rng {
         Self { bits, spare: None }
     }
 
+    /// All that the stream will depend on: the four words of xoshiro256++, and the second deviate of the last pair.
+    ///
+    /// # Panics
+    /// Never: the generator's state is four words.
+    pub fn state(&self) -> ([u64; 4], Option<f64>) {
+        // The library shows its words only in this way.
+        let words = serde_json::to_value(&self.bits).ok().and_then(|v| serde_json::from_value(v["s"].clone()).ok());
+        (words.expect("the four words of xoshiro256++"), self.spare)
+    }
+
+    /// The stream that [`Rng::state`] was taken from; `None` if all words are 0, which no stream's are.
+    pub fn from_state(words: [u64; 4], spare: Option<f64>) -> Option<Self> {
+        let bits = (words != [0; 4]).then(|| serde_json::from_value(serde_json::json!({ "s": words })).ok())??;
+        Some(Self { bits, spare })
+    }
+
     /// Uniform in [0, 1), all 53 bits of a double used.
     pub fn uniform(&mut self) -> f64 {
         (self.bits.next_u64() >> 11) as f64 / (1u64 << 53) as f64
@@ -79,6 +95,21 @@ mod tests {
         assert_eq!(draw(1, 0), draw(1, 0));
         assert_ne!(draw(1, 0), draw(1, 1));
         assert_ne!(draw(1, 0), draw(2, 0));
+    }
+
+    #[test]
+    fn a_stream_goes_on_from_its_state() {
+        let mut rng = Rng::new(5, 1);
+        for draws in 0..5 {
+            (0..draws).for_each(|_| assert!(rng.normal().is_finite()));
+            let (words, spare) = rng.state();
+            let mut other = Rng::from_state(words, spare).unwrap();
+            for _ in 0..3 {
+                assert_eq!(rng.normal().to_bits(), other.normal().to_bits());
+                assert_eq!(rng.below(1 << 40), other.below(1 << 40));
+            }
+        }
+        assert!(Rng::from_state([0; 4], None).is_none());
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::optimizer::{Optimizer, Settings};
 use crate::ortho::{Cayley, Form, Hold, Holder, Regularizer};
 use crate::rng::Rng;
 use crate::rule::Rule;
+use crate::state::State;
 use crate::step::{Fused, Phases, Recipe, Report, Workspace};
 use crate::{Error, Network, Result};
 use gaitprop_kernels::{Backend, MatRef, Plan, Real, Scratch};
@@ -46,7 +47,13 @@ pub struct Trainer<'p, T> {
     engine: Engine<T>,
     plan: Plan<'p>,
     shuffle: Option<Rng>,
+    /// The epoch: whether it has begun and not ended, its order of samples, how many of them are learned, and what that came to.
+    under_way: bool,
     order: Vec<u32>,
+    /// What the order was drawn by, as it was before.
+    drawn_by: Option<Rng>,
+    learned: usize,
+    sofar: Epoch,
     input: Vec<T>,
     target: Vec<T>,
 }
@@ -81,6 +88,39 @@ pub struct Epoch {
     pub stopped: bool,
 }
 
+impl Epoch {
+    fn save<T: Real>(&self) -> State<T> {
+        let mut state = self.solves.save();
+        state.put_f64("loss", self.score.loss);
+        state.put("correct", self.score.correct as u64);
+        state.put("samples", self.score.samples as u64);
+        state.put("steps", self.steps as u64);
+        state
+    }
+
+    fn restore<T: Real>(state: &State<T>) -> Result<Self> {
+        let score = Score { loss: state.get_f64("loss")?, correct: state.get_as("correct")?, samples: state.get_as("samples")? };
+        Ok(Self { score, solves: Solves::restore(state)?, steps: state.get_as("steps")?, stopped: false })
+    }
+}
+
+/// Puts in weights and biases, under names that begin so.
+fn put_network<T: Real>(state: &mut State<T>, prefix: &str, net: &Network<T>) {
+    for (l, layer) in net.layers().iter().enumerate() {
+        state.put_array(format!("{prefix}W{l}"), &[layer.fed(), layer.width()], layer.w.data());
+        state.put_array(format!("{prefix}b{l}"), &[layer.width()], &layer.b);
+    }
+}
+
+/// The same, back.
+fn take_network<T: Real>(state: &State<T>, prefix: &str, net: &mut Network<T>) -> Result<()> {
+    for (l, layer) in net.layers_mut().iter_mut().enumerate() {
+        state.copy_array(&format!("{prefix}W{l}"), layer.w.data_mut())?;
+        state.copy_array(&format!("{prefix}b{l}"), &mut layer.b)?;
+    }
+    Ok(())
+}
+
 impl<'p, T: Real> Trainer<'p, T> {
     /// # Errors
     /// [`Error::Setting`] for a batch of 0 samples, or for settings out of range or at odds.
@@ -101,7 +141,11 @@ impl<'p, T: Real> Trainer<'p, T> {
                 Engine::Plain(Box::new(Workspace::new(&net, method.batch)))
             },
             shuffle: method.shuffle.map(|seed| Rng::new(seed, 1)),
+            under_way: false,
             order: Vec::new(),
+            drawn_by: None,
+            learned: 0,
+            sofar: Epoch::default(),
             input: vec![T::ZERO; method.batch * net.inputs()],
             target: vec![T::ZERO; method.batch * net.labels()],
             good: net.clone(),
@@ -121,60 +165,144 @@ impl<'p, T: Real> Trainer<'p, T> {
         self.optimizer.steps()
     }
 
-    /// What holds weights near orthogonal, with its count of steps: part of what a run must remember to go on as if never interrupted.
+    /// What holds weights near orthogonal.
     pub fn holder(&self) -> &Holder<T> {
         &self.holder
     }
 
-    /// The same, to set the count of steps.
-    pub fn holder_mut(&mut self) -> &mut Holder<T> {
-        &mut self.holder
-    }
-
-    /// One pass over `samples`; `watch` is called after each step and may end the epoch.
+    /// One pass over `samples`; `watch` is called after each step and may end the epoch early: the next call then goes on with it.
     ///
     /// # Errors
     /// As [`Workspace::step`]; [`Error::TooFar`] from a retraction. After [`Error::Singular`], [`Error::OutOfRange`] and [`Error::NotOrthogonal`] the parameters
     /// are those after the last good step; after all others those at the start of the epoch, since steps before a divergence are seldom worth keeping, with
     /// the optimiser's moments forgotten.
     pub fn epoch(&mut self, samples: &Samples<T>, mut watch: impl FnMut(&Report) -> ControlFlow<()>) -> Result<Epoch> {
+        self.epoch_with(samples, |_, report| watch(report))
+    }
+
+    /// [`Trainer::epoch`], with a look at the trainer itself after each step.
+    ///
+    /// # Errors
+    /// As [`Trainer::epoch`].
+    pub fn epoch_with(
+        &mut self,
+        samples: &Samples<T>,
+        mut watch: impl FnMut(&Self, &Report) -> ControlFlow<()>,
+    ) -> Result<Epoch> {
         self.check(samples)?;
+        if !self.under_way || self.order.len() != samples.len {
+            self.begin(samples.len);
+        }
+        while self.learned < samples.len {
+            let report = match self.step(samples) {
+                Err(e) => {
+                    self.under_way = false;
+                    if !raised_before_changes(&e) {
+                        self.net.copy_from(&self.good);
+                        self.optimizer.reset();
+                        self.method.inverse.weights_changed();
+                    }
+                    return Err(e);
+                }
+                Ok(report) => report,
+            };
+            self.sofar.score.add(report.score);
+            self.sofar.solves.merge(&report.solves);
+            self.sofar.steps += 1;
+            if watch(self, &report).is_break() {
+                return Ok(Epoch { stopped: true, ..self.sofar });
+            }
+        }
+        self.under_way = false;
+        Ok(self.sofar)
+    }
+
+    /// The start of an epoch.
+    fn begin(&mut self, samples: usize) {
         self.good.copy_from(&self.net);
         self.order.clear();
-        self.order.extend(0..samples.len as u32);
+        self.order.extend(0..samples as u32);
+        self.drawn_by.clone_from(&self.shuffle);
         if let Some(rng) = &mut self.shuffle {
             rng.shuffle(&mut self.order);
         }
-        let mut epoch = Epoch::default();
-        let order = std::mem::take(&mut self.order);
-        for batch in order.chunks(self.method.batch) {
-            let report = match self.step(samples, batch) {
-                Err(e) if !raised_before_changes(&e) => {
-                    self.net.copy_from(&self.good);
-                    self.optimizer.reset();
-                    self.method.inverse.weights_changed();
-                    return Err(e);
-                }
-                other => other?,
-            };
-            epoch.score.add(report.score);
-            epoch.solves.merge(&report.solves);
-            epoch.steps += 1;
-            if watch(&report).is_break() {
-                epoch.stopped = true;
-                break;
+        (self.under_way, self.learned, self.sofar) = (true, 0, Epoch::default());
+    }
+
+    /// Samples that the epoch under way has learned; 0 if none is.
+    pub fn learned(&self) -> usize {
+        if self.under_way { self.learned } else { 0 }
+    }
+
+    /// What the epoch under way has come to so far, or else the last one.
+    pub fn sofar(&self) -> &Epoch {
+        &self.sofar
+    }
+
+    /// Whether every sample of the epoch under way has been learned, or none is under way.
+    pub fn between_epochs(&self) -> bool {
+        !self.under_way || self.learned == self.order.len()
+    }
+
+    /// All that later steps depend on, between two of them: parameters, moments, the order of samples and the place in it, what weights are held by,
+    /// and what the way through inverses remembers.
+    pub fn save(&self) -> State<T> {
+        let mut state = State::default();
+        put_network(&mut state, "", &self.net);
+        state.put_part("optimizer", self.optimizer.save(&self.net));
+        state.put_part("inverse", self.method.inverse.save());
+        state.put("held", self.holder.steps());
+        // The order of an epoch is drawn at its start, and can be drawn again.
+        if let Some((words, _)) = if self.under_way { &self.drawn_by } else { &self.shuffle }.as_ref().map(Rng::state) {
+            words.iter().enumerate().for_each(|(i, &word)| state.put(format!("shuffle.{i}"), word));
+        }
+        state.put("under-way", self.under_way.into());
+        if self.under_way {
+            // Where a divergence would lead back to.
+            put_network(&mut state, "start.", &self.good);
+            state.put("samples", self.order.len() as u64);
+            state.put("learned", self.learned as u64);
+            state.put_part("sofar", self.sofar.save());
+        }
+        state
+    }
+
+    /// Goes on as the trainer did whose state this is, to the bit. It must have been made in the same way, for a network of the same shape.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for a state of something else; this trainer may then be used no more.
+    pub fn restore(&mut self, mut state: State<T>) -> Result<()> {
+        take_network(&state, "", &mut self.net)?;
+        self.optimizer.restore(&state.take_part("optimizer"))?;
+        self.method.inverse.restore(state.take_part("inverse"))?;
+        self.holder.set_steps(state.get("held")?);
+        if self.shuffle.is_some() {
+            let word = |i: usize| state.get(&format!("shuffle.{i}"));
+            self.shuffle = Rng::from_state([word(0)?, word(1)?, word(2)?, word(3)?], None);
+        }
+        self.under_way = false;
+        if state.get_flag("under-way")? {
+            let samples = state.get_as::<u32>("samples")? as usize;
+            self.begin(samples);
+            take_network(&state, "start.", &mut self.good)?;
+            self.learned = state.get_as::<u32>("learned")? as usize;
+            self.sofar = Epoch::restore(&state.take_part("sofar"))?;
+            if self.learned > samples {
+                let learned = self.learned;
+                return Err(Error::Setting(format!("the state has learned {learned} of {samples} samples")));
             }
         }
-        self.order = order;
-        Ok(epoch)
+        Ok(())
     }
 
     fn check(&self, samples: &Samples<T>) -> Result<()> {
         check_samples(samples, &self.net)
     }
 
-    fn step(&mut self, samples: &Samples<T>, batch: &[u32]) -> Result<Report> {
-        let Self { net, method, optimizer, holder, engine, plan, input, target, .. } = self;
+    /// The next batch of the epoch under way.
+    fn step(&mut self, samples: &Samples<T>) -> Result<Report> {
+        let Self { net, method, optimizer, holder, engine, plan, input, target, order, learned, .. } = self;
+        let batch = &order[*learned..order.len().min(*learned + method.batch)];
         let (x, t) = gather(samples, batch, net.labels(), input, target)?;
         let Method { rule, inverse, loss, ortho, .. } = method;
         let recipe = Recipe { rule: &**rule, loss: *loss, ortho: *ortho, plan };
@@ -191,6 +319,7 @@ impl<'p, T: Real> Trainer<'p, T> {
         if let Engine::Fused(fused) = engine {
             fused.phases.hold += clock.elapsed();
         }
+        *learned += batch.len();
         Ok(report)
     }
 

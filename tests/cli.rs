@@ -446,6 +446,25 @@ fn wrong_settings_of_training_are_named() {
     fails(dir.path(), "trian", &["trian"]);
 }
 
+/// What is held out is not learned, is said in every line, and must leave something.
+#[test]
+fn the_last_training_samples_are_held_out() {
+    let dir = empty();
+    let table = run(dir.path(), &format!("train {SMALL} --rule gait --validation 60 --epochs 2 --out held")).well();
+    assert!(table.starts_with("digits: 180 train, 60 validation, 359 test"), "{table}");
+    run(dir.path(), "train --width 32 --hidden 2 --limit-train 180 --threads 1 --rule gait --epochs 2 --out fewer").well();
+    assert!(weights(&dir.path().join("held")) == weights(&dir.path().join("fewer")), "what is held out has been learned");
+    let lines = metrics(&dir.path().join("held"));
+    assert!(lines.iter().all(|l| l["validation_loss"].as_f64().unwrap() > 0.0 && l["validation_accuracy"].is_f64()));
+    assert!(metrics(&dir.path().join("fewer")).iter().all(|l| l.get("validation_loss").is_none()));
+    let said = run(dir.path(), "eval held").well();
+    let expected = format!("{:.2}", 100.0 * lines[2]["validation_accuracy"].as_f64().unwrap());
+    assert!(said.lines().any(|l| l.starts_with("validation") && l.contains(&expected)), "{said}");
+    for (count, causes) in [("0", "at least 1"), ("240", "leave at least 1"), ("1000000", "240"), ("181", "--validation 181")] {
+        fails(dir.path(), &format!("train {SMALL} --validation {count} --out run"), &[causes]);
+    }
+}
+
 /// Every way through inverses learns the same, within its tolerance, and says who did it.
 #[test]
 fn ways_through_inverses_agree_and_are_named() {
@@ -1027,8 +1046,10 @@ fn a_run_leaves_metrics_settings_and_weights() {
         let dir = empty();
         let table = run(dir.path(), &format!("train {SMALL} --epochs 3 --lr 1e-3 --dtype {dtype} --out run")).well();
         let run_of = |rule: &str| dir.path().join(if rule == "gait" { "run" } else { "run/bp" });
-        let expected = ["bp", "bp/config.toml", "bp/metrics.jsonl", "bp/weights.safetensors"];
-        let expected = [&expected[..], &["config.toml", "metrics.jsonl", "weights.safetensors"]].concat();
+        let files =
+            ["checkpoints", "checkpoints/step-00000012.safetensors", "config.toml", "metrics.jsonl", "weights.safetensors"];
+        let beside = files.map(|name| format!("bp/{name}"));
+        let expected = ["bp"].into_iter().chain(beside.iter().map(String::as_str)).chain(files).collect::<Vec<_>>();
         assert_eq!(names(&dir.path().join("run")), expected);
 
         for (column, rule) in ["gait", "bp"].into_iter().enumerate() {
@@ -1637,7 +1658,8 @@ fn replaced_results_take_those_beside_along() {
     run(dir.path(), &format!("train {SMALL} --epochs 1 --rule gait --beside bp --out run")).well();
     assert!(dir.path().join("run/bp/metrics.jsonl").exists());
     run(dir.path(), &format!("train {SMALL} --epochs 1 --rule gait --out run --overwrite")).well();
-    assert_eq!(names(&dir.path().join("run")), ["config.toml", "metrics.jsonl", "weights.safetensors"]);
+    let files = ["checkpoints", "checkpoints/step-00000004.safetensors", "config.toml", "metrics.jsonl", "weights.safetensors"];
+    assert_eq!(names(&dir.path().join("run")), files);
 }
 
 /// Half of the four files is a download that stopped.
@@ -1661,4 +1683,28 @@ fn labels_that_a_network_does_not_tell_apart_are_named() {
     write_npz(&dir.path().join("more.npz"), &arrays);
     let error = run(dir.path(), "eval run --data more.npz");
     error.error(&["label 10", "tells 10 classes apart"]);
+}
+
+// For shells and manuals
+
+#[test]
+fn completions_and_the_manual_know_every_flag() {
+    let dir = empty();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = run(dir.path(), &format!("completions {shell}")).well();
+        assert!(["gaitprop", "train", "lambda", "completions"].iter().all(|word| script.contains(word)), "{shell}: {script}");
+        if shell == "bash" {
+            let file = dir.path().join("script");
+            fs::write(&file, script).unwrap();
+            // A script that bash cannot read is none. Where there is no bash, nobody can tell.
+            let read = Command::new("bash").arg("-n").arg(&file).output();
+            assert!(read.is_err() || read.is_ok_and(|o| o.status.success() && o.stderr.is_empty()));
+        }
+    }
+    run(dir.path(), "completions tcsh").error(&["tcsh", "bash"]);
+    let page = |line: &str| run(dir.path(), line).well();
+    assert!([".TH gaitprop 1", "gaitprop\\-train(1)", "gaitprop\\-man(1)"].iter().all(|word| page("man").contains(word)));
+    let words = [".TH gaitprop-train 1", "\\-\\-lambda", "\\-\\-resume", "\\-\\-checkpoint\\-every"];
+    assert!(words.iter().all(|word| page("man train").contains(word)), "{}", page("man train"));
+    run(dir.path(), "man trian").error(&["trian", "train", "completions"]);
 }

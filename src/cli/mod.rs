@@ -1,9 +1,14 @@
-//! The program: `gaitprop train | eval | update | info`.
+//! The program: `gaitprop train | eval | update | info | completions | man`.
 //!
 //! Everything a user can get wrong ends in one line on standard error that names the cause, and in an exit code other than 0.
 
+mod checkpoints;
 mod eval;
+mod events;
+mod folder;
 mod info;
+mod manual;
+mod session;
 mod settings;
 mod train;
 mod update;
@@ -32,6 +37,10 @@ enum Command {
     Update(Box<update::Args>),
     /// What this machine has, and what would run on it.
     Info(info::Args),
+    /// A script that completes this program's words in a shell: for bash in ~/.local/share/bash-completion/completions/gaitprop.
+    Completions(manual::Args),
+    /// A page of the manual: gaitprop man > gaitprop.1, gaitprop man train > gaitprop-train.1
+    Man(manual::Page),
 }
 
 /// How a command that did not fail ended.
@@ -77,6 +86,8 @@ pub fn main(args: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode {
         Command::Eval(args) => eval::run(&args),
         Command::Update(args) => update::run(&args),
         Command::Info(args) => info::run(&args),
+        Command::Completions(args) => manual::completions(&args),
+        Command::Man(args) => manual::page(&args),
     };
     match result {
         Ok(Done::Well) => ExitCode::SUCCESS,
@@ -101,6 +112,11 @@ fn complain(what: &str) {
         let _ = write!(line, " {part}");
     }
     let _ = writeln!(io::stderr(), "error:{line}");
+}
+
+/// One line on standard error about what is no error.
+fn note(what: &str) {
+    let _ = writeln!(io::stderr(), "note: {what}");
 }
 
 /// Prints text to standard output.

@@ -1,6 +1,6 @@
 //! Settings of a training run: from flags, from a file with the same names, and from published defaults, in this order.
 
-use crate::data::{Dataset, Scaling};
+use crate::data::{self, Dataset, LoadOptions, Scaling};
 use crate::init::Init;
 use crate::inverse::{self, Tuning};
 use crate::loss::Loss;
@@ -94,9 +94,19 @@ impl Settings {
 }
 
 settings! {
-    /// Folder for metrics.jsonl, config.toml and weights.safetensors (of the rule beside: in a folder of its name inside)
+    /// Folder for metrics.jsonl, config.toml, weights.safetensors and checkpoints (of the rule beside: in a folder of its name inside)
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+
+    /// Steps from one checkpoint to the next [default: a checkpoint a minute]; there is one at the end, too
+    #[arg(long, value_name = "N", help_heading = "Results")]
+    checkpoint_every: u64,
+    /// Checkpoints that are kept [default: 2]
+    #[arg(long, value_name = "K", help_heading = "Results")]
+    keep: usize,
+    /// Also write events for TensorBoard
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = "Results")]
+    tensorboard: bool,
 
     /// `digits` (embedded), a folder of IDX files (MNIST, Fashion-MNIST, KMNIST names, plain or .gz), or a .npz with x and y
     #[arg(long, value_name = "SET", help_heading = "Data")]
@@ -110,6 +120,9 @@ settings! {
     /// Use only the first N training samples
     #[arg(long, value_name = "N", help_heading = "Data")]
     limit_train: usize,
+    /// Hold the last N training samples out (of those within --limit-train) and say how well they are told
+    #[arg(long, value_name = "N", help_heading = "Data")]
+    validation: usize,
     /// Use only the first N test samples
     #[arg(long, value_name = "N", help_heading = "Data")]
     limit_test: usize,
@@ -191,6 +204,9 @@ settings! {
     /// Passes over the training set [default: digits 300, other data 10]
     #[arg(long, value_name = "N", help_heading = "Learning")]
     epochs: usize,
+    /// End after P epochs without a smaller validation loss (needs --validation; the best weights are best.safetensors)
+    #[arg(long, value_name = "P", help_heading = "Learning")]
+    patience: usize,
     /// Shuffle the samples anew each epoch (the same way for the same seed) [default: false, as published]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = "Learning")]
     shuffle: bool,
@@ -224,6 +240,70 @@ impl Settings {
         })
     }
 }
+
+impl Settings {
+    /// Of these, those that a run may be resumed with.
+    pub(super) fn only_free(self) -> Self {
+        let Self { epochs, threads, isa, checkpoint_every, keep, .. } = self;
+        Self { epochs, threads, isa, checkpoint_every, keep, ..Self::default() }
+    }
+
+    /// Refuses what was said about a run that is resumed and contradicts its file, which holds these settings. `now` is what all of it would come to;
+    /// without it only what is plain from the words is refused.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] naming the first flag that contradicts; another for settings that cannot be written.
+    pub(super) fn check_same(&self, said: &Self, now: Option<&Self>) -> Result<()> {
+        let table =
+            |of: &Self| toml::Table::try_from(of).map_err(|e| Error::Setting(format!("the settings cannot be compared: {e}")));
+        let (then, said) = (table(self)?, table(said)?);
+        for (name, value) in now.map_or(Ok(said.clone()), table)? {
+            let before = then.get(&name);
+            let same = match (before, now) {
+                (Some(before), Some(_)) => *before == value,
+                // A path may be written in many ways.
+                (Some(before), None) => name == "data" || *before == value,
+                // Another description of the network, or a file from before there was this setting, or a setting that the run did without.
+                (None, Some(_)) => !said.contains_key(&name),
+                (None, None) => true,
+            };
+            if same || MAY_CHANGE.contains(&name.as_str()) {
+                continue;
+            }
+            let before = before.map_or("nothing".into(), ToString::to_string);
+            return Err(Error::Setting(format!(
+                "--{name}: the run was begun with {before}, but now it would be {value}: leave it out (only {} may change)",
+                MAY_CHANGE.map(|name| format!("--{name}")).join(", ")
+            )));
+        }
+        Ok(())
+    }
+
+    /// Loads the data set that is asked for, within its limits; and its name as it is written down: whole, so that it means the same from any
+    /// folder.
+    ///
+    /// # Errors
+    /// As [`data::load`] and [`Dataset::hold_out`].
+    pub(super) fn load_data(&self) -> Result<(String, Dataset)> {
+        let name = match &self.data {
+            Some(path) if path.is_empty() => return Err(Error::Setting("--data is empty: name a data set".into())),
+            Some(path) if path != DEFAULT_DATA => {
+                let whole = std::path::absolute(path).map_err(Error::io("find", path))?;
+                whole.into_os_string().into_string().unwrap_or_else(|_| path.clone())
+            }
+            _ => DEFAULT_DATA.into(),
+        };
+        let options = LoadOptions { classes: self.classes, limit_train: self.limit_train, limit_test: self.limit_test };
+        let mut data = data::load(&name, &options)?;
+        if let Some(count) = self.validation {
+            data.hold_out(count)?;
+        }
+        Ok((name, data))
+    }
+}
+
+/// Settings that a run may be resumed with: no bit of it depends on them, but for how many there are.
+const MAY_CHANGE: [&str; 5] = ["epochs", "threads", "isa", "checkpoint-every", "keep"];
 
 /// Element type of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -399,6 +479,8 @@ impl Run {
             run.hold(kind)?;
         }
         run.check_keep()?;
+        run.check_validation(data)?;
+        run.check_saving(data)?;
         if i64::try_from(run.seed).is_err() {
             return Err(Error::Setting(format!(
                 "--seed {}: use at most {}, the largest number that a TOML file can hold",
@@ -511,6 +593,50 @@ impl Run {
         Ok(())
     }
 
+    /// Steps from one checkpoint to the next, if they are counted.
+    pub(super) fn checkpoint_every(&self) -> Option<u64> {
+        self.said.checkpoint_every
+    }
+    /// Checkpoints that are kept.
+    pub(super) fn keep(&self) -> usize {
+        self.said.keep.unwrap_or(2)
+    }
+    /// Epochs without an improvement after which training ends, if ever.
+    pub(super) fn patience(&self) -> Option<usize> {
+        self.said.patience
+    }
+
+    /// Refuses ways of saving and stopping that cannot be.
+    fn check_saving(&self, data: &Dataset) -> Result<()> {
+        let refuse = |what: &str| Err(Error::Setting(what.into()));
+        let Settings { checkpoint_every, keep, patience, .. } = &self.said;
+        if *checkpoint_every == Some(0) {
+            return refuse("--checkpoint-every 0: use 1 step or more");
+        }
+        if *keep == Some(0) {
+            return refuse("--keep 0: the last checkpoint at least must be kept");
+        }
+        if *patience == Some(0) {
+            return refuse("--patience 0: use 1 epoch or more");
+        }
+        if patience.is_some() && data.validation.is_none() {
+            return refuse("--patience looks at the validation loss: add --validation");
+        }
+        Ok(())
+    }
+
+    /// Refuses a validation set that leaves less than a batch.
+    fn check_validation(&self, data: &Dataset) -> Result<()> {
+        let (left, batch) = (data.train.len(), self.batch);
+        match &data.validation {
+            Some(held) if left < batch => Err(Error::Setting(format!(
+                "--validation {} leaves {left} training samples, less than a batch of {batch}: hold out fewer, or use a smaller --batch",
+                held.len()
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     /// The regulariser's name in metrics.
     pub(super) fn regularizer_name(&self) -> &'static str {
         self.keep.name()
@@ -527,6 +653,26 @@ impl Run {
         Ok(Tuning { regularized, ..Tuning::new(self.tolerance)? })
     }
 
+    /// The settings that decide the bits of a run of one rule, its length aside.
+    ///
+    /// # Errors
+    /// As [`Run::resolved`].
+    pub(super) fn deciding(&self) -> Result<Settings> {
+        let all = self.resolved(self.kind, self.said.data.as_deref().unwrap_or(DEFAULT_DATA))?;
+        Ok(Settings { epochs: None, threads: None, isa: None, checkpoint_every: None, keep: None, ..all })
+    }
+
+    /// This run for one of its rules alone, on this machine: what a file of its settings gives.
+    ///
+    /// # Errors
+    /// None for a rule of a run that was resolved with this data.
+    pub(super) fn alone(&self, kind: Kind, name: &str, data: &Dataset) -> Result<Self> {
+        Ok(Self {
+            machine: self.machine,
+            ..Self::resolve(Settings { beside: Some("none".into()), ..self.resolved(kind, name)? }, data)?
+        })
+    }
+
     /// Settings that give exactly this run again, with every default spelled out.
     pub(super) fn resolved(&self, kind: Kind, data: &str) -> Result<Settings> {
         let shape = &self.architecture;
@@ -536,10 +682,14 @@ impl Run {
         Ok(Settings {
             // The place is not part of the run: read again, the file must not overwrite what it lies beside.
             out: None,
+            checkpoint_every: self.said.checkpoint_every,
+            keep: self.said.keep,
+            tensorboard: self.said.tensorboard,
             data: Some(data.to_owned()),
             scale: Some(self.scale.to_string()),
             classes: Some(shape.labels),
             limit_train: self.said.limit_train,
+            validation: self.said.validation,
             limit_test: self.said.limit_test,
             rule: Some(kind.to_string()),
             // The rule beside has a folder of its own, and a file that speaks of itself alone.
@@ -566,6 +716,7 @@ impl Run {
             lr: Some(self.optimizer(kind)?.learning_rate),
             batch: Some(self.batch),
             epochs: Some(self.epochs),
+            patience: self.said.patience,
             shuffle: Some(self.shuffle),
             seed: Some(self.seed),
             dtype: Some(self.machine.precision.to_string()),

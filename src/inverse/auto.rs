@@ -6,6 +6,7 @@ use super::lu::Lu;
 use super::stale::{SLOW, StaleInverse};
 use super::{Inverse, Kind, Solve, Tuning, Weights};
 use crate::Result;
+use crate::state::State;
 use gaitprop_kernels::{MatMut, Plan, Real, Scratch};
 
 /// Chooses for each layer, at each solve, what is expected to cost the fewest products:
@@ -161,5 +162,44 @@ impl<T: Real> Inverse<T> for Auto<T> {
         self.stale.weights_changed();
         self.gram.weights_changed();
         self.lu.weights_changed();
+    }
+
+    fn save(&self) -> State<T> {
+        let mut state = State::default();
+        state.put("layers", self.layers.len() as u64);
+        for (l, known) in self.layers.iter().enumerate() {
+            state.put(format!("{l}.n"), known.n as u64);
+            state.put(format!("{l}.gram"), known.gram.into());
+            state.put(format!("{l}.solves"), known.spent.1.into());
+            state.put(format!("{l}.patience"), known.patience.into());
+            for (name, value) in [("cg", known.cg), ("stale", known.stale), ("spent", known.spent.0)] {
+                state.put_f64(format!("{l}.{name}"), value);
+            }
+        }
+        state.put_part("by-cg", self.cg.save());
+        state.put_part("by-stale", self.stale.save());
+        state.put_part("by-gram", self.gram.save());
+        state.put_part("by-lu", self.lu.save());
+        state
+    }
+
+    fn restore(&mut self, mut state: State<T>) -> Result<()> {
+        self.cg.restore(state.take_part("by-cg"))?;
+        self.stale.restore(state.take_part("by-stale"))?;
+        self.gram.restore(state.take_part("by-gram"))?;
+        self.lu.restore(state.take_part("by-lu"))?;
+        let layer = |(l, n): (String, usize)| {
+            let name = |what: &str| format!("{l}.{what}");
+            Ok(Layer {
+                n,
+                cg: state.get_f64(&name("cg"))?,
+                stale: state.get_f64(&name("stale"))?,
+                gram: state.get_flag(&name("gram"))?,
+                spent: (state.get_f64(&name("spent"))?, state.get_as(&name("solves"))?),
+                patience: state.get_as(&name("patience"))?,
+            })
+        };
+        self.layers = super::layers_of(&state)?.into_iter().map(layer).collect::<Result<_>>()?;
+        Ok(())
     }
 }

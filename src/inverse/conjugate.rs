@@ -15,6 +15,7 @@ use super::lu::Lu;
 use super::sketch::{HEARD, NOISE, Sketch, add_noise};
 use super::{Inverse, Kind, Solve, Tuning, Weights, gather, live_columns, norm, room, scatter};
 use crate::Result;
+use crate::state::State;
 use gaitprop_kernels::{MatMut, MatRef, Plan, Real, Scratch, Start, reduce};
 
 /// Conjugate gradients on equilibrated weights: k iterations for 2k − 1 products, k = 2 near orthogonality.
@@ -314,5 +315,49 @@ impl<T: Real> Inverse<T> for ConjugateGradient<T> {
         for scales in &mut self.layers {
             scales.age = scales.age.saturating_add(1);
         }
+    }
+
+    fn save(&self) -> State<T> {
+        self.remember()
+    }
+
+    fn restore(&mut self, state: State<T>) -> Result<()> {
+        self.recall(&state)
+    }
+}
+
+impl<T: Real> ConjugateGradient<T> {
+    fn remember(&self) -> State<T> {
+        let mut state = State::default();
+        state.put("layers", self.layers.len() as u64);
+        for (l, scales) in self.layers.iter().enumerate() {
+            state.put(format!("{l}.n"), scales.n as u64);
+            state.put(format!("{l}.age"), scales.age.into());
+            state.put(format!("{l}.usable"), scales.usable.into());
+            state.put_f64(format!("{l}.ratio"), scales.ratio);
+            state.put_array(format!("{l}.g"), &[scales.n], &scales.g);
+            state.put_array(format!("{l}.h"), &[scales.n], &scales.h);
+        }
+        state.put("sketches", self.sketch.draws());
+        state.put("draws", self.draws);
+        state
+    }
+
+    fn recall(&mut self, state: &State<T>) -> Result<()> {
+        self.layers.clear();
+        for (l, n) in super::layers_of(state)? {
+            let name = |what: &str| format!("{l}.{what}");
+            self.layers.push(Scales {
+                n,
+                g: state.array(&name("g"), n)?.to_vec(),
+                h: state.array(&name("h"), n)?.to_vec(),
+                age: state.get_as(&name("age"))?,
+                usable: state.get_flag(&name("usable"))?,
+                ratio: state.get_f64(&name("ratio"))?,
+            });
+        }
+        self.sketch.set_draws(state.get("sketches")?);
+        self.draws = state.get("draws")?;
+        Ok(())
     }
 }

@@ -3,6 +3,7 @@
 use super::lu::{FOREIGN, Lu};
 use super::{Inverse, Kind, Solve, Tuning, Weights, gather, live_columns, norm, products, room, scatter};
 use crate::Result;
+use crate::state::State;
 use gaitprop_kernels::syrk::{Diagonal, Part, syrk};
 use gaitprop_kernels::{Error as KernelError, MatMut, MatRef, Plan, Real, Scratch, Start, cholesky};
 
@@ -201,5 +202,22 @@ impl<T: Real> Inverse<T> for Gram<T> {
         for f in &mut self.layers {
             f.fresh = false;
         }
+    }
+
+    fn save(&self) -> State<T> {
+        let mut state = State::default();
+        state.put("layers", self.layers.len() as u64);
+        for (l, f) in self.layers.iter().enumerate() {
+            state.put(format!("{l}.n"), f.n as u64);
+            state.put(format!("{l}.vetted"), f.vetted.into());
+        }
+        state
+    }
+
+    fn restore(&mut self, state: State<T>) -> Result<()> {
+        let factor =
+            |(l, n): (String, usize)| Ok(Factor { n, vetted: state.get_flag(&format!("{l}.vetted"))?, ..Factor::default() });
+        self.layers = super::layers_of(&state)?.into_iter().map(factor).collect::<Result<_>>()?;
+        Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! LU factors of the weights: the exact reference route, and the judge of what the others give up on.
 
 use super::{Inverse, Kind, Solve, Weights, gather, norm, room};
+use crate::state::State;
 use crate::{Error, Result};
 use gaitprop_kernels::{Error as KernelError, MatMut, MatRef, Plan, Real, Scratch, Start, lu};
 
@@ -222,6 +223,22 @@ impl<T: Real> Inverse<T> for Lu<T> {
         for f in &mut self.layers {
             f.fresh = false;
         }
+    }
+
+    fn save(&self) -> State<T> {
+        let mut state = State::default();
+        state.put("layers", self.layers.len() as u64);
+        for (l, f) in self.layers.iter().enumerate() {
+            // Whether there have been factors: the first of a layer are vetted.
+            state.put(format!("{l}.n"), if f.lu.is_empty() { 0 } else { f.n as u64 });
+        }
+        state
+    }
+
+    fn restore(&mut self, state: State<T>) -> Result<()> {
+        let factors = |(_, n): &(String, usize)| Factors { n: *n, lu: vec![T::ZERO; n * n], ..Factors::default() };
+        self.layers = super::layers_of(&state)?.iter().map(factors).collect();
+        Ok(())
     }
 }
 

@@ -23,6 +23,7 @@ mod stale;
 mod transpose;
 
 use crate::names::names;
+use crate::state::State;
 use crate::{Error, Result};
 use gaitprop_kernels::{
     Backend, Error as KernelError, Finish, Isa, MatMut, MatRef, PackedRhs, Panels, Plan, Real, Scratch, Start, gemm, gemm_with,
@@ -209,6 +210,26 @@ impl Solves {
         self.counts.iter_mut().zip(other.counts).for_each(|(a, b)| *a += b);
     }
 
+    /// All of it, exactly.
+    pub(crate) fn save<T: Real>(&self) -> State<T> {
+        let mut state = State::default();
+        state.put_f64("residual", self.residual);
+        state.put_f64("products", self.products);
+        for kind in Kind::ALL {
+            state.put(format!("by-{kind}"), self.by(kind));
+        }
+        state
+    }
+
+    /// The same, back.
+    pub(crate) fn restore<T: Real>(state: &State<T>) -> Result<Self> {
+        let mut solves = Self { residual: state.get_f64("residual")?, products: state.get_f64("products")?, ..Self::default() };
+        for kind in Kind::ALL {
+            solves.counts[kind as usize] = state.get(&format!("by-{kind}"))?;
+        }
+        Ok(solves)
+    }
+
     /// How many solutions a strategy found.
     pub fn by(&self, kind: Kind) -> u64 {
         self.counts[kind as usize]
@@ -364,6 +385,22 @@ pub trait Inverse<T: Real>: Send {
 
     /// Says that the weights of every layer have changed.
     fn weights_changed(&mut self);
+
+    /// All that later solves depend on besides their arguments, once the weights have changed since the last solve: factors of weights that are no
+    /// more are not among it.
+    fn save(&self) -> State<T>;
+
+    /// Goes on as the strategy did whose state this is: the same solutions and reports, to the bit. It must have been built with the same tuning.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for a state of something else; the strategy may then be used no more.
+    fn restore(&mut self, state: State<T>) -> Result<()>;
+}
+
+/// The layers that a strategy has put into its state (`layers`, and of each its width `l.n`): names and widths.
+fn layers_of<T: Real>(state: &State<T>) -> Result<Vec<(String, usize)>> {
+    let layers: usize = state.get_as("layers")?;
+    (0..layers).map(|l| Ok((l.to_string(), state.get_as(&format!("{l}.n"))?))).collect()
 }
 
 /// How many columns, from the first on, hold all that is not 0: of the last layer's right-hand side those of the label units, and `r M` for it is

@@ -5,6 +5,7 @@
 
 use super::{Inverse, Solve, Weights, live_columns, room};
 use crate::Result;
+use crate::state::State;
 use gaitprop_kernels::{MatMut, MatRef, Plan, Real, Scratch, gemm};
 
 /// A strategy that is shown as many rows as a batch has directions, where its last columns are all 0, and of other batches all rows.
@@ -90,5 +91,13 @@ impl<S: Inverse<T>, T: Real> Inverse<T> for Narrow<S, T> {
 
     fn weights_changed(&mut self) {
         self.strategy.weights_changed();
+    }
+
+    fn save(&self) -> State<T> {
+        self.strategy.save()
+    }
+
+    fn restore(&mut self, state: State<T>) -> Result<()> {
+        self.strategy.restore(state)
     }
 }

@@ -165,3 +165,15 @@ fn combine<T: Real>(
     let g = MatRef::new(&signs[..probes * batch], probes, batch)?;
     Ok(gemm(T::ONE, g, x, T::ZERO, MatMut::new(room(to, probes * n), probes, n)?, plan, scratch)?)
 }
+
+impl<T> Sketch<T> {
+    /// How often combinations have been drawn: all that the next ones depend on.
+    pub(super) fn draws(&self) -> u64 {
+        self.draws
+    }
+
+    /// Goes on as if so many had been.
+    pub(super) fn set_draws(&mut self, draws: u64) {
+        self.draws = draws;
+    }
+}

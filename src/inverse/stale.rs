@@ -18,6 +18,7 @@ use super::lu::Lu;
 use super::sketch::Sketch;
 use super::{Inverse, Kind, Solve, Tuning, Weights, gather, live_columns, norm, products, room, scatter};
 use crate::Result;
+use crate::state::State;
 use gaitprop_kernels::{MatMut, MatRef, Plan, Real, Scratch, Start, gemm};
 
 /// A stale inverse of each layer's weights: 1 product, 2 a correction, and a third for looking at what is left and for learning from it.
@@ -269,5 +270,56 @@ impl<T: Real> Inverse<T> for StaleInverse<T> {
         for kept in &mut self.layers {
             kept.age = kept.age.saturating_add(1);
         }
+    }
+
+    fn save(&self) -> State<T> {
+        self.remember()
+    }
+
+    fn restore(&mut self, state: State<T>) -> Result<()> {
+        self.recall(&state)
+    }
+}
+
+impl<T: Real> StaleInverse<T> {
+    fn remember(&self) -> State<T> {
+        let mut state = State::default();
+        state.put("layers", self.layers.len() as u64);
+        for (l, kept) in self.layers.iter().enumerate() {
+            state.put(format!("{l}.n"), kept.n as u64);
+            state.put(format!("{l}.age"), kept.age.into());
+            state.put_f64(format!("{l}.extra"), kept.extra);
+            for (name, value) in [("seen", kept.seen), ("young", kept.young)] {
+                if let Some(value) = value {
+                    state.put_f64(format!("{l}.{name}"), value);
+                }
+            }
+            if kept.valid {
+                state.put_array(format!("{l}.m"), &[kept.n, kept.n], &kept.m[..kept.n * kept.n]);
+            }
+        }
+        state.put("draws", self.sketch.draws());
+        state.put("refreshes", self.refreshes);
+        state
+    }
+
+    fn recall(&mut self, state: &State<T>) -> Result<()> {
+        self.layers.clear();
+        for (l, n) in super::layers_of(state)? {
+            let name = |what: &str| format!("{l}.{what}");
+            let valid = state.has_array(&name("m"));
+            self.layers.push(Kept {
+                n,
+                m: if valid { state.array(&name("m"), n * n)?.to_vec() } else { vec![T::ZERO; n * n] },
+                valid,
+                age: state.get_as(&name("age"))?,
+                seen: state.find_f64(&name("seen")),
+                extra: state.get_f64(&name("extra"))?,
+                young: state.find_f64(&name("young")),
+            });
+        }
+        self.sketch.set_draws(state.get("draws")?);
+        self.refreshes = state.get("refreshes")?;
+        Ok(())
     }
 }

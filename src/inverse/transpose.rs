@@ -3,6 +3,7 @@
 use super::lu::Lu;
 use super::sketch::{HEARD, NOISE, add_noise};
 use super::{Inverse, Kind, Solve, Tuning, Weights, gather, norm, room, scatter};
+use crate::state::State;
 use crate::{Error, Result};
 use gaitprop_kernels::{MatMut, MatRef, Plan, Real, Scratch, Start};
 
@@ -85,4 +86,15 @@ impl<T: Real> Inverse<T> for Transpose<T> {
     }
 
     fn weights_changed(&mut self) {}
+
+    fn save(&self) -> State<T> {
+        let mut state = State::default();
+        state.put("draws", self.draws);
+        state
+    }
+
+    fn restore(&mut self, state: State<T>) -> Result<()> {
+        self.draws = state.get("draws")?;
+        Ok(())
+    }
 }

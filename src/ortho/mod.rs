@@ -95,6 +95,24 @@ impl<T: Real> Holder<T> {
         })
     }
 
+    /// Steps counted: all that it depends on besides the weights.
+    pub fn steps(&self) -> u64 {
+        match self {
+            Self::Block(blocks) => blocks.turn(),
+            Self::Retract(retractor) => retractor.steps(),
+            Self::Free | Self::Cayley(_) => 0,
+        }
+    }
+
+    /// Goes on as if so many steps had been counted.
+    pub fn set_steps(&mut self, steps: u64) {
+        match self {
+            Self::Block(blocks) => blocks.set_turn(steps),
+            Self::Retract(retractor) => retractor.set_steps(steps),
+            Self::Free | Self::Cayley(_) => {}
+        }
+    }
+
     /// What is to be done after a step of the optimiser.
     ///
     /// # Errors

@@ -1,0 +1,130 @@
+//! Checkpoints of a run: one file each, written whole or not at all, the newest few kept.
+
+use crate::state::{self, State};
+use crate::{Error, Result, files};
+use gaitprop_kernels::Real;
+use serde::{Deserialize, Serialize};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+/// The folder of checkpoints in a folder of results.
+const FOLDER: &str = "checkpoints";
+
+/// What a checkpoint says besides the state of the training.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub(super) struct Notes {
+    /// The settings that decide the run, as they are written to its file.
+    pub(super) config: String,
+    /// A checksum of its training samples.
+    pub(super) data: u32,
+    /// Bytes of its metrics, and of its events if there are any.
+    pub(super) metrics: u64,
+    pub(super) events: u64,
+}
+
+/// A checkpoint that was read.
+pub(super) struct Found<T> {
+    pub(super) path: PathBuf,
+    pub(super) state: State<T>,
+    /// Of the program that wrote it.
+    pub(super) version: String,
+    pub(super) notes: Notes,
+    /// What was wrong with newer ones.
+    pub(super) damaged: Vec<Error>,
+}
+
+fn path(dir: &Path, step: u64) -> PathBuf {
+    dir.join(FOLDER).join(format!("step-{step:08}.safetensors"))
+}
+
+/// Steps of the checkpoints that are there, the newest first.
+fn steps(dir: &Path) -> Result<Vec<u64>> {
+    let folder = dir.join(FOLDER);
+    let entries = match std::fs::read_dir(&folder) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.map_err(Error::io("list", &folder))?,
+    };
+    let mut steps = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(Error::io("list", &folder))?.file_name();
+        let step = name.to_str().and_then(|n| n.strip_prefix("step-")?.strip_suffix(".safetensors")?.parse::<u64>().ok());
+        steps.extend(step);
+    }
+    steps.sort_unstable_by(|a, b| b.cmp(a));
+    Ok(steps)
+}
+
+/// Writes one, then removes all but the newest `keep`, and those of a future that did not come: damaged ones that the run has gone back behind.
+///
+/// # Errors
+/// As [`state::write`]; [`Error::Io`] for the folder.
+pub(super) fn write<T: Real>(dir: &Path, step: u64, keep: usize, state: &State<T>, notes: &Notes) -> Result<()> {
+    let folder = dir.join(FOLDER);
+    std::fs::create_dir_all(&folder).map_err(Error::io("create the folder", &folder))?;
+    state::write(&path(dir, step), state, notes).inspect_err(|_| {
+        // Unless others are in it.
+        let _ = std::fs::remove_dir(&folder);
+    })?;
+    let mut kept = 0;
+    for found in steps(dir)? {
+        if found <= step && kept < keep {
+            kept += 1;
+            continue;
+        }
+        remove(&path(dir, found))?;
+    }
+    Ok(())
+}
+
+/// The newest that can be read; `None` if there is none at all.
+///
+/// # Errors
+/// [`Error::File`] if all of them are damaged.
+pub(super) fn newest<T: Real>(dir: &Path) -> Result<Option<Found<T>>> {
+    let mut damaged = Vec::new();
+    for step in steps(dir)? {
+        let path = path(dir, step);
+        match state::read::<T, Notes>(&path) {
+            Ok((state, version, notes)) => return Ok(Some(Found { path, state, version, notes, damaged })),
+            Err(e) => damaged.push(e),
+        }
+    }
+    match damaged.first() {
+        None => Ok(None),
+        Some(first) => Err(Error::Setting(format!(
+            "{}: no checkpoint can be read ({first}): train again from the start, with --out and --overwrite",
+            dir.display()
+        ))),
+    }
+}
+
+/// Removes what a run that was killed has left half-written in its folders.
+pub(super) fn sweep(dir: &Path) {
+    files::sweep(dir);
+    files::sweep(&dir.join(FOLDER));
+}
+
+/// Removes all of them.
+///
+/// # Errors
+/// [`Error::Io`].
+pub(super) fn clear(dir: &Path) -> Result<()> {
+    sweep(dir);
+    for step in steps(dir)? {
+        remove(&path(dir, step))?;
+    }
+    // Unless something else is in it.
+    let _ = std::fs::remove_dir(dir.join(FOLDER));
+    Ok(())
+}
+
+/// Removes a file, if it is there.
+///
+/// # Errors
+/// [`Error::Io`].
+pub(super) fn remove(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::io("remove", path)(e)),
+        _ => Ok(()),
+    }
+}
