@@ -256,7 +256,7 @@ fn regulariser_error<T: Real>(golden: &Golden) -> (f64, f64) {
         alone = worst(alone, worst_ratio(&wide(delta.data()), &want, &bound));
     }
     for kind in RULES.into_iter().filter(|kind| golden.has(&format!("{kind}_reg_dW0"))) {
-        let rule = kind.build::<T>(golden.case.gamma).unwrap();
+        let rule = built::<T>(kind, &net, golden.case.gamma);
         let recipe = Recipe { rule: &*rule, loss: Loss::Squared, ortho, plan: &plan };
         let got = gradients(&net, &golden.batch(), &recipe).unwrap();
         for l in 0..golden.depth() {
@@ -313,7 +313,7 @@ fn trajectory<T: Real>(golden: &Golden, kind: Kind, optimiser: Optimiser) -> Opt
     let Case { batch: rows, gamma, lam, lr, .. } = golden.case;
     let (mut net, batch) = (golden.network::<T>(), golden.batch::<T>());
     let start = net.clone();
-    let rule = kind.build::<T>(gamma).unwrap();
+    let rule = built::<T>(kind, &net, gamma);
     let plan = Plan::new();
     let recipe = Recipe { rule: &*rule, loss: Loss::Squared, ortho: Regularizer::new(lam).unwrap(), plan: &plan };
     let mut optimizer = Optimizer::new(Settings::new(optimiser, lr).unwrap(), &net);

@@ -182,7 +182,7 @@ fn check_memory<T: Real>(run: &Run, samples: usize, rules: usize) -> Result<()> 
 
 fn trainer<'p, T: Real>(run: &Run, kind: Kind, samples: usize, plan: Plan<'p>) -> Result<Trainer<'p, T>> {
     let method = Method {
-        rule: kind.build(run.gamma)?,
+        rule: kind.build(&run.setup(), &plan)?,
         inverse: run.inverse.build(run.tuning(kind)?)?,
         loss: run.loss,
         ortho: run.regularizer(kind)?,
