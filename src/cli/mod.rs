@@ -1,7 +1,8 @@
-//! The program: `gaitprop train | eval | update | info`.
+//! The program: `gaitprop train | eval | update | align | info`.
 //!
 //! Everything a user can get wrong ends in one line on standard error that names the cause, and in an exit code other than 0.
 
+mod align;
 mod eval;
 mod info;
 mod settings;
@@ -30,6 +31,8 @@ enum Command {
     Eval(eval::Args),
     /// Updates of one batch, from arrays to arrays: for checking against other code.
     Update(Box<update::Args>),
+    /// How far the updates of two rules lie apart, layer by layer: over depth, time, orthogonality, gamma or precision.
+    Align(Box<align::Args>),
     /// What this machine has, and what would run on it.
     Info(info::Args),
 }
@@ -76,6 +79,7 @@ pub fn main(args: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode {
         Command::Train(args) => train::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Update(args) => update::run(&args),
+        Command::Align(args) => align::run(&args),
         Command::Info(args) => info::run(&args),
     };
     match result {
@@ -123,7 +127,7 @@ fn usage_line(e: &clap::Error) -> String {
     }
     if parts.is_empty() {
         // No command at all: clap shows the whole help instead of a message.
-        parts.push("a command is missing: train, eval, update or info".into());
+        parts.push("a command is missing: train, eval, update, align or info".into());
     }
     parts.push("— see --help".into());
     parts.join(" ")

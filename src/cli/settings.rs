@@ -1,5 +1,6 @@
 //! Settings of a training run: from flags, from a file with the same names, and from published defaults, in this order.
 
+pub(super) use crate::align::Precision;
 use crate::data::{Dataset, Scaling};
 use crate::init::Init;
 use crate::inverse::{self, Tuning};
@@ -229,15 +230,6 @@ impl Settings {
     }
 }
 
-/// Element type of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Precision {
-    F32,
-    F64,
-}
-
-names!(Precision, "element type", F32 = "f32", F64 = "f64");
-
 /// What keeps weights near orthogonal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Keep {
@@ -466,7 +458,10 @@ impl Run {
             return Err(Error::Setting(format!("--form absolute is a form of gait, itp and tp: {} sends no targets", self.kind)));
         }
         if self.inverse != inverse::Kind::Lu {
-            let what = format!("--inverse {}: its tolerance is far above the differences of absolute targets; use --inverse lu", self.inverse);
+            let what = format!(
+                "--inverse {}: its tolerance is far above the differences of absolute targets; use --inverse lu",
+                self.inverse
+            );
             return Err(Error::Setting(what));
         }
         Ok(())

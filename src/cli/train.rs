@@ -180,7 +180,7 @@ fn check_memory<T: Real>(run: &Run, samples: usize, rules: usize) -> Result<()> 
     probe.try_reserve_exact(bytes).map_err(|_| gaitprop_kernels::Error::OutOfMemory { bytes }.into())
 }
 
-fn trainer<'p, T: Real>(run: &Run, kind: Kind, samples: usize, plan: Plan<'p>) -> Result<Trainer<'p, T>> {
+pub(super) fn trainer<'p, T: Real>(run: &Run, kind: Kind, samples: usize, plan: Plan<'p>) -> Result<Trainer<'p, T>> {
     let method = Method {
         rule: kind.build(&run.setup(), &plan)?,
         inverse: run.inverse.build(run.tuning(kind)?)?,

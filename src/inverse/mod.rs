@@ -31,7 +31,7 @@ use gaitprop_kernels::{
 pub use auto::Auto;
 pub use conjugate::ConjugateGradient;
 pub use gram::Gram;
-pub use lu::Lu;
+pub use lu::{Lu, condition};
 pub use stale::StaleInverse;
 pub use transpose::Transpose;
 

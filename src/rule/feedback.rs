@@ -21,12 +21,7 @@ use gaitprop_kernels::{Backend, Plan, Real, Start};
 const STREAM: u64 = 2;
 
 /// Draws a matrix of each shape, in this order.
-fn draw<T: Real>(
-    shapes: impl Iterator<Item = (usize, usize)>,
-    init: Init,
-    seed: u64,
-    plan: &Plan<'_>,
-) -> Result<Vec<Matrix<T>>> {
+fn draw<T: Real>(shapes: impl Iterator<Item = (usize, usize)>, init: Init, seed: u64, plan: &Plan<'_>) -> Result<Vec<Matrix<T>>> {
     // Every backend gets the same bits.
     let (mut rng, plan) = (Rng::new(seed, STREAM), plan.with_backend(Backend::Native));
     shapes.map(|(rows, cols)| init::weights(init, rows, cols, &mut rng, &plan)).collect()

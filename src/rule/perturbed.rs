@@ -6,8 +6,8 @@
 use super::{Local, Means, Outcome, Rule, perturb_and_invert};
 use crate::Result;
 use crate::inverse::Solve;
-use gaitprop_kernels::{Real, Unit};
 use gaitprop_kernels::perturb::{Perturbation, Scale, Weighting};
+use gaitprop_kernels::{Real, Unit};
 
 /// GAIT-prop (Ahmad, van Gerven and Ambrogioni, 2020) or its unweighted form ITP.
 #[derive(Clone, Copy, Debug)]

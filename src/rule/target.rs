@@ -3,8 +3,8 @@
 use super::{Local, Means, Outcome, Rule, perturb_and_invert};
 use crate::Result;
 use crate::inverse::Solve;
-use gaitprop_kernels::{Real, Unit};
 use gaitprop_kernels::perturb::{Perturbation, Scale, Weighting};
+use gaitprop_kernels::{Real, Unit};
 
 /// As a perturbation: of the whole way to the target.
 pub(super) fn whole(unit: Unit) -> Perturbation {
