@@ -46,7 +46,11 @@ pub struct Trainer<'p, T> {
     engine: Engine<T>,
     plan: Plan<'p>,
     shuffle: Option<Rng>,
+    /// The epoch: whether it has begun and not ended, its order of samples, how many of them are learned, and what that came to.
+    under_way: bool,
     order: Vec<u32>,
+    learned: usize,
+    sofar: Epoch,
     input: Vec<T>,
     target: Vec<T>,
 }
@@ -104,7 +108,10 @@ impl<'p, T: Real> Trainer<'p, T> {
                 Engine::Plain(Box::new(Workspace::new(&net, method.batch)))
             },
             shuffle: method.shuffle.map(|seed| Rng::new(seed, 1)),
+            under_way: false,
             order: Vec::new(),
+            learned: 0,
+            sofar: Epoch::default(),
             input: vec![T::ZERO; method.batch * net.inputs()],
             target: vec![T::ZERO; method.batch * net.labels()],
             good: net.clone(),
@@ -134,50 +141,77 @@ impl<'p, T: Real> Trainer<'p, T> {
         &mut self.holder
     }
 
-    /// One pass over `samples`; `watch` is called after each step and may end the epoch.
+    /// One pass over `samples`; `watch` is called after each step and may end the epoch early: the next call then goes on with it.
     ///
     /// # Errors
     /// As [`Workspace::step`]; [`Error::TooFar`] from a retraction. After [`Error::Singular`], [`Error::OutOfRange`] and [`Error::NotOrthogonal`] the parameters
     /// are those after the last good step; after all others those at the start of the epoch, since steps before a divergence are seldom worth keeping, with
     /// the optimiser's moments forgotten.
     pub fn epoch(&mut self, samples: &Samples<T>, mut watch: impl FnMut(&Report) -> ControlFlow<()>) -> Result<Epoch> {
+        self.epoch_with(samples, |_, report| watch(report))
+    }
+
+    /// [`Trainer::epoch`], with a look at the trainer itself after each step.
+    ///
+    /// # Errors
+    /// As [`Trainer::epoch`].
+    pub fn epoch_with(
+        &mut self,
+        samples: &Samples<T>,
+        mut watch: impl FnMut(&Self, &Report) -> ControlFlow<()>,
+    ) -> Result<Epoch> {
         self.check(samples)?;
+        if !self.under_way || self.order.len() != samples.len {
+            self.begin(samples.len);
+        }
+        while self.learned < samples.len {
+            let report = match self.step(samples) {
+                Err(e) => {
+                    self.under_way = false;
+                    if !raised_before_changes(&e) {
+                        self.net.copy_from(&self.good);
+                        self.optimizer.reset();
+                        self.method.inverse.weights_changed();
+                    }
+                    return Err(e);
+                }
+                Ok(report) => report,
+            };
+            self.sofar.score.add(report.score);
+            self.sofar.solves.merge(&report.solves);
+            self.sofar.steps += 1;
+            if watch(self, &report).is_break() {
+                return Ok(Epoch { stopped: true, ..self.sofar });
+            }
+        }
+        self.under_way = false;
+        Ok(self.sofar)
+    }
+
+    /// The start of an epoch.
+    fn begin(&mut self, samples: usize) {
         self.good.copy_from(&self.net);
         self.order.clear();
-        self.order.extend(0..samples.len as u32);
+        self.order.extend(0..samples as u32);
         if let Some(rng) = &mut self.shuffle {
             rng.shuffle(&mut self.order);
         }
-        let mut epoch = Epoch::default();
-        let order = std::mem::take(&mut self.order);
-        for batch in order.chunks(self.method.batch) {
-            let report = match self.step(samples, batch) {
-                Err(e) if !raised_before_changes(&e) => {
-                    self.net.copy_from(&self.good);
-                    self.optimizer.reset();
-                    self.method.inverse.weights_changed();
-                    return Err(e);
-                }
-                other => other?,
-            };
-            epoch.score.add(report.score);
-            epoch.solves.merge(&report.solves);
-            epoch.steps += 1;
-            if watch(&report).is_break() {
-                epoch.stopped = true;
-                break;
-            }
-        }
-        self.order = order;
-        Ok(epoch)
+        (self.under_way, self.learned, self.sofar) = (true, 0, Epoch::default());
+    }
+
+    /// What the epoch under way has come to so far, or else the last one.
+    pub fn sofar(&self) -> &Epoch {
+        &self.sofar
     }
 
     fn check(&self, samples: &Samples<T>) -> Result<()> {
         check_samples(samples, &self.net)
     }
 
-    fn step(&mut self, samples: &Samples<T>, batch: &[u32]) -> Result<Report> {
-        let Self { net, method, optimizer, holder, engine, plan, input, target, .. } = self;
+    /// The next batch of the epoch under way.
+    fn step(&mut self, samples: &Samples<T>) -> Result<Report> {
+        let Self { net, method, optimizer, holder, engine, plan, input, target, order, learned, .. } = self;
+        let batch = &order[*learned..order.len().min(*learned + method.batch)];
         let (x, t) = gather(samples, batch, net.labels(), input, target)?;
         let Method { rule, inverse, loss, ortho, .. } = method;
         let recipe = Recipe { rule: &**rule, loss: *loss, ortho: *ortho, plan };
@@ -194,6 +228,7 @@ impl<'p, T: Real> Trainer<'p, T> {
         if let Engine::Fused(fused) = engine {
             fused.phases.hold += clock.elapsed();
         }
+        *learned += batch.len();
         Ok(report)
     }
 

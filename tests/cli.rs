@@ -446,6 +446,25 @@ fn wrong_settings_of_training_are_named() {
     fails(dir.path(), "trian", &["trian"]);
 }
 
+/// What is held out is not learned, is said in every line, and must leave something.
+#[test]
+fn the_last_training_samples_are_held_out() {
+    let dir = empty();
+    let table = run(dir.path(), &format!("train {SMALL} --rule gait --validation 60 --epochs 2 --out held")).well();
+    assert!(table.starts_with("digits: 180 train, 60 validation, 359 test"), "{table}");
+    run(dir.path(), "train --width 32 --hidden 2 --limit-train 180 --threads 1 --rule gait --epochs 2 --out fewer").well();
+    assert!(weights(&dir.path().join("held")) == weights(&dir.path().join("fewer")), "what is held out has been learned");
+    let lines = metrics(&dir.path().join("held"));
+    assert!(lines.iter().all(|l| l["validation_loss"].as_f64().unwrap() > 0.0 && l["validation_accuracy"].is_f64()));
+    assert!(metrics(&dir.path().join("fewer")).iter().all(|l| l.get("validation_loss").is_none()));
+    let said = run(dir.path(), "eval held").well();
+    let expected = format!("{:.2}", 100.0 * lines[2]["validation_accuracy"].as_f64().unwrap());
+    assert!(said.lines().any(|l| l.starts_with("validation") && l.contains(&expected)), "{said}");
+    for (count, causes) in [("0", "at least 1"), ("240", "leave at least 1"), ("1000000", "240"), ("181", "--validation 181")] {
+        fails(dir.path(), &format!("train {SMALL} --validation {count} --out run"), &[causes]);
+    }
+}
+
 /// Every way through inverses learns the same, within its tolerance, and says who did it.
 #[test]
 fn ways_through_inverses_agree_and_are_named() {

@@ -1,9 +1,10 @@
 //! `gaitprop align`: how far the updates of two rules lie apart, layer by layer, over what they depend on.
 
-use super::settings::{DEFAULT_DATA, Precision, Run, Settings};
+use super::session::Session;
+use super::settings::{Precision, Run, Settings};
 use super::{Done, Failure, print};
 use crate::align::{Party, Point, Study};
-use crate::data::{self, Dataset, Features, LoadOptions, Samples, Split};
+use crate::data::{self, Dataset, Features, Samples, Split};
 use crate::diagnostics::Alignment;
 use crate::inverse;
 use crate::names::names;
@@ -209,8 +210,7 @@ fn parties(args: &Args, over: Over, form: Form, dtype: Option<&str>) -> Result<[
 /// The data set, or random samples: ten batches of them.
 fn dataset(args: &Args, said: &Settings) -> Result<Dataset> {
     let Some(features) = args.random else {
-        let options = LoadOptions { classes: said.classes, limit_train: said.limit_train, limit_test: said.limit_test };
-        return Ok(data::load(said.data.as_deref().unwrap_or(DEFAULT_DATA), &options)?);
+        return said.load_data().map(|(_, data)| data);
     };
     let (classes, len) = (said.classes.unwrap_or(10), said.batch.unwrap_or(60).saturating_mul(10));
     let values = len.checked_mul(features).filter(|&n| n <= MAX_VALUES);
@@ -221,7 +221,7 @@ fn dataset(args: &Args, said: &Settings) -> Result<Dataset> {
     let x = (0..values).map(|_| rng.uniform()).collect();
     let split = Split { x: Features::Floats(x), labels: (0..len).map(|_| rng.below(classes as u64) as u32).collect() };
     let name = "random samples".into();
-    Ok(Dataset { name, features, classes, image: None, full_scale: 1.0, train: split.clone(), test: split })
+    Ok(Dataset { name, features, classes, image: None, full_scale: 1.0, train: split.clone(), validation: None, test: split })
 }
 
 /// More random values than this are taken for a mistake.
@@ -291,15 +291,16 @@ fn over_time<T: Real>(
     if !epochs.is_sorted() {
         return Err(Error::Setting("--values: time goes forward; give epochs in ascending order".into()));
     }
-    let train = data.apply::<T>(&data.affine(run.scale)).train;
-    let mut trainer = super::train::trainer::<T>(run, run.kind, train.len, *plan)?;
+    let inputs = data.affine(run.scale);
+    let ready = data.apply::<T>(&inputs);
+    let mut session = Session::new(run, (&ready, &inputs), *plan, None)?;
     let (mut found, mut done) = (Vec::new(), 0);
     for until in epochs {
         for _ in done..until {
-            trainer.epoch(&train, |_| ControlFlow::Continue(()))?;
+            session.epoch(|_| ControlFlow::Continue(()))?;
         }
         done = until;
-        found.push(study.on(&trainer.network().cast(), plan)?);
+        found.push(study.on(&session.trainer().network().cast(), plan)?);
         bar.inc(1);
     }
     Ok(found)

@@ -27,7 +27,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<Done, Failure> {
     let machine = Machine::new(None, args.threads, None, None)?;
-    let file = if args.weights.is_dir() { args.weights.join(super::train::WEIGHTS) } else { args.weights.clone() };
+    let file = if args.weights.is_dir() { args.weights.join(super::folder::WEIGHTS) } else { args.weights.clone() };
     let (saved, notes) = checkpoint::load(&file)?;
     let scale: Option<Scaling> = args.scale.as_deref().map(str::parse).transpose()?;
     let loss: Loss = notes.loss.parse().map_err(|e: Error| Error::File { path: file.clone(), what: e.to_string() })?;
@@ -37,18 +37,20 @@ pub(super) fn run(args: &Args) -> Result<Done, Failure> {
     };
     // The network says how many classes there can be.
     let mut options = LoadOptions { classes: Some(labels), ..LoadOptions::default() };
-    let config = file.with_file_name(super::train::CONFIG);
+    let config = file.with_file_name(super::folder::CONFIG);
+    let mut validation = None;
     let data = match &args.data {
         Some(data) => data.clone(),
         // What the run saw: its data set, within its limits.
         None if config.exists() => {
             let run = Settings::read(&config)?;
             (options.limit_train, options.limit_test) = (run.limit_train, run.limit_test);
+            validation = run.validation;
             run.data.unwrap_or_else(|| DEFAULT_DATA.into())
         }
         None => DEFAULT_DATA.into(),
     };
-    let data = data::load(&data, &options).map_err(|e| match e {
+    let mut data = data::load(&data, &options).map_err(|e| match e {
         // The usual advice, --classes, is of no use to a network that is already there.
         DataError::Label { path, index, label, classes } => Error::Setting(format!(
             "{}: label {label} at index {index}, but the network tells {classes} classes apart",
@@ -56,6 +58,9 @@ pub(super) fn run(args: &Args) -> Result<Done, Failure> {
         )),
         other => other.into(),
     })?;
+    if let Some(count) = validation {
+        data.hold_out(count)?;
+    }
     let inputs = match scale {
         Some(scale) => data.affine(scale),
         None => notes.inputs,
@@ -88,10 +93,11 @@ fn report<T: Real>(
     let ready = data.apply::<T>(inputs);
     let score = |samples: &Samples<T>| train::evaluate(net, samples, loss, plan);
     let mut text = String::new();
+    let width = if ready.validation.is_some() { 10 } else { 6 };
     let mut line = |name: &str, s: Score| {
         let _ = writeln!(
             text,
-            "{name:<6} accuracy {:6.2} %   loss {:.6}   ({} of {})",
+            "{name:<width$} accuracy {:6.2} %   loss {:.6}   ({} of {})",
             100.0 * s.accuracy(),
             s.mean_loss(),
             s.correct,
@@ -99,6 +105,9 @@ fn report<T: Real>(
         );
     };
     line("test", score(&ready.test)?);
+    if let Some(held) = &ready.validation {
+        line("validation", score(held)?);
+    }
     line("train", score(&ready.train)?);
     Ok(text)
 }

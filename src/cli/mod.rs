@@ -4,7 +4,9 @@
 
 mod align;
 mod eval;
+mod folder;
 mod info;
+mod session;
 mod settings;
 mod train;
 mod update;

@@ -1,7 +1,7 @@
 //! Settings of a training run: from flags, from a file with the same names, and from published defaults, in this order.
 
 pub(super) use crate::align::Precision;
-use crate::data::{Dataset, Scaling};
+use crate::data::{self, Dataset, LoadOptions, Scaling};
 use crate::init::Init;
 use crate::inverse::{self, Tuning};
 use crate::loss::Loss;
@@ -111,6 +111,9 @@ settings! {
     /// Use only the first N training samples
     #[arg(long, value_name = "N", help_heading = "Data")]
     limit_train: usize,
+    /// Hold the last N training samples out (of those within --limit-train) and say how well they are told
+    #[arg(long, value_name = "N", help_heading = "Data")]
+    validation: usize,
     /// Use only the first N test samples
     #[arg(long, value_name = "N", help_heading = "Data")]
     limit_test: usize,
@@ -203,6 +206,10 @@ settings! {
     #[arg(long, value_name = "N", help_heading = "Learning", allow_negative_numbers = true)]
     seed: u64,
 
+    /// Report on every layer (condition, kinks, dead units, …) in metrics.jsonl every N epochs; 0 is never [default: 1]
+    #[arg(long, value_name = "N", help_heading = "Learning")]
+    diagnose_every: usize,
+
     /// f32 or f64 [default: f32]
     #[arg(long, value_name = "TYPE", help_heading = "Machine")]
     dtype: String,
@@ -227,6 +234,30 @@ impl Settings {
             let line = text.lines().nth(number - 1).unwrap_or_default().trim();
             Error::File { path: path.to_owned(), what: format!("line {number} (`{line}`): {}", e.message()) }
         })
+    }
+}
+
+impl Settings {
+    /// Loads the data set that is asked for, within its limits; and its name as it is written down: whole, so that it means the same from any
+    /// folder.
+    ///
+    /// # Errors
+    /// As [`data::load`] and [`Dataset::hold_out`].
+    pub(super) fn load_data(&self) -> Result<(String, Dataset)> {
+        let name = match &self.data {
+            Some(path) if path.is_empty() => return Err(Error::Setting("--data is empty: name a data set".into())),
+            Some(path) if path != DEFAULT_DATA => {
+                let whole = std::path::absolute(path).map_err(Error::io("find", path))?;
+                whole.into_os_string().into_string().unwrap_or_else(|_| path.clone())
+            }
+            _ => DEFAULT_DATA.into(),
+        };
+        let options = LoadOptions { classes: self.classes, limit_train: self.limit_train, limit_test: self.limit_test };
+        let mut data = data::load(&name, &options)?;
+        if let Some(count) = self.validation {
+            data.hold_out(count)?;
+        }
+        Ok((name, data))
     }
 }
 
@@ -310,6 +341,8 @@ pub(super) struct Run {
     tolerance: f64,
     pub(super) batch: usize,
     pub(super) epochs: usize,
+    /// Epochs between reports on layers; 0 for none.
+    pub(super) diagnose_every: usize,
     pub(super) seed: u64,
     pub(super) shuffle: bool,
     pub(super) scale: Scaling,
@@ -378,6 +411,7 @@ impl Run {
             tolerance: said.tolerance.unwrap_or(Tuning::default().tolerance),
             batch: said.batch.unwrap_or(60),
             epochs: said.epochs.unwrap_or(if digits { 300 } else { 10 }),
+            diagnose_every: said.diagnose_every.unwrap_or(1),
             seed: said.seed.unwrap_or(1),
             shuffle: said.shuffle.unwrap_or(false),
             scale: named(said.scale.as_ref(), Scaling::Unit)?,
@@ -403,6 +437,7 @@ impl Run {
         }
         run.check_keep()?;
         run.check_form()?;
+        run.check_validation(data)?;
         if i64::try_from(run.seed).is_err() {
             return Err(Error::Setting(format!(
                 "--seed {}: use at most {}, the largest number that a TOML file can hold",
@@ -539,6 +574,18 @@ impl Run {
         Ok(())
     }
 
+    /// Refuses a validation set that leaves less than a batch.
+    fn check_validation(&self, data: &Dataset) -> Result<()> {
+        let (left, batch) = (data.train.len(), self.batch);
+        match &data.validation {
+            Some(held) if left < batch => Err(Error::Setting(format!(
+                "--validation {} leaves {left} training samples, less than a batch of {batch}: hold out fewer, or use a smaller --batch",
+                held.len()
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     /// The regulariser's name in metrics.
     pub(super) fn regularizer_name(&self) -> &'static str {
         self.keep.name()
@@ -555,6 +602,17 @@ impl Run {
         Ok(Tuning { regularized, ..Tuning::new(self.tolerance)? })
     }
 
+    /// This run for one of its rules alone, on this machine: what a file of its settings gives.
+    ///
+    /// # Errors
+    /// None for a rule of a run that was resolved with this data.
+    pub(super) fn alone(&self, kind: Kind, name: &str, data: &Dataset) -> Result<Self> {
+        Ok(Self {
+            machine: self.machine,
+            ..Self::resolve(Settings { beside: Some("none".into()), ..self.resolved(kind, name)? }, data)?
+        })
+    }
+
     /// Settings that give exactly this run again, with every default spelled out.
     pub(super) fn resolved(&self, kind: Kind, data: &str) -> Result<Settings> {
         let shape = &self.architecture;
@@ -568,6 +626,7 @@ impl Run {
             scale: Some(self.scale.to_string()),
             classes: Some(shape.labels),
             limit_train: self.said.limit_train,
+            validation: self.said.validation,
             limit_test: self.said.limit_test,
             rule: Some(kind.to_string()),
             // The rule beside has a folder of its own, and a file that speaks of itself alone.
@@ -596,6 +655,7 @@ impl Run {
             lr: Some(self.optimizer(kind)?.learning_rate),
             batch: Some(self.batch),
             epochs: Some(self.epochs),
+            diagnose_every: Some(self.diagnose_every),
             shuffle: Some(self.shuffle),
             seed: Some(self.seed),
             dtype: Some(self.machine.precision.to_string()),

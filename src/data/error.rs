@@ -331,4 +331,12 @@ pub enum DataError {
         /// `training` or `test`.
         part: &'static str,
     },
+    /// A validation set that is none, or that leaves nothing to learn.
+    #[error("cannot hold {asked} of {samples} training samples out for validation: hold out at least 1, and leave at least 1")]
+    Validation {
+        /// Samples to be held out.
+        asked: usize,
+        /// Samples there are.
+        samples: usize,
+    },
 }

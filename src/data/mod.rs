@@ -96,6 +96,16 @@ impl Split {
         self.labels.is_empty()
     }
 
+    /// Takes away the last `count` samples, of which there are so many.
+    fn split_off(&mut self, count: usize, features: usize) -> Self {
+        let kept = self.len() - count;
+        let x = match &mut self.x {
+            Features::Bytes(v) => Features::Bytes(v.split_off(kept * features)),
+            Features::Floats(v) => Features::Floats(v.split_off(kept * features)),
+        };
+        Self { x, labels: self.labels.split_off(kept) }
+    }
+
     /// Keeps the first `limit` samples, all of them if there are fewer.
     fn limit(&mut self, limit: usize, features: usize) {
         if limit < self.len() {
@@ -121,6 +131,8 @@ pub struct Dataset {
     pub full_scale: f64,
     /// The training set.
     pub train: Split,
+    /// What [`Dataset::hold_out`] has taken from it.
+    pub validation: Option<Split>,
     /// The test set.
     pub test: Split,
 }
@@ -138,11 +150,13 @@ pub struct Samples<T> {
     pub features: usize,
 }
 
-/// Both parts of a data set, scaled alike.
+/// All parts of a data set, scaled alike.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Prepared<T> {
     /// The training set.
     pub train: Samples<T>,
+    /// What is held out of it, if anything is.
+    pub validation: Option<Samples<T>>,
     /// The test set.
     pub test: Samples<T>,
 }
@@ -171,14 +185,27 @@ impl Dataset {
         }
     }
 
-    /// Both parts as matrices of `T`, scaled by [`Dataset::affine`].
+    /// Takes the last `count` training samples for validation: neither learned nor counted by any statistic. What was held out before is let go.
+    ///
+    /// # Errors
+    /// [`DataError::Validation`] unless at least one sample is taken and one is left.
+    pub fn hold_out(&mut self, count: usize) -> Result<(), DataError> {
+        let samples = self.train.len();
+        if count == 0 || count >= samples {
+            return Err(DataError::Validation { asked: count, samples });
+        }
+        self.validation = Some(self.train.split_off(count, self.features));
+        Ok(())
+    }
+
+    /// All parts as matrices of `T`, scaled by [`Dataset::affine`].
     ///
     /// # Panics  as [`Dataset::apply`].
     pub fn prepare<T: Real>(&self, scaling: Scaling) -> Prepared<T> {
         self.apply(&self.affine(scaling))
     }
 
-    /// Both parts as matrices of `T`: `(x − centre) / spread`, computed in f64 and rounded once.
+    /// All parts as matrices of `T`: `(x − centre) / spread`, computed in f64 and rounded once.
     ///
     /// Shapes: `x` len×features. The same bits for the same data on every machine.
     /// # Panics  if `affine` is of another number of features, or if the public fields were changed so that a split's values are
@@ -193,7 +220,7 @@ impl Dataset {
             };
             Samples { x, labels: split.labels.clone(), len: split.len(), features: self.features }
         };
-        Prepared { train: samples(&self.train), test: samples(&self.test) }
+        Prepared { train: samples(&self.train), validation: self.validation.as_ref().map(samples), test: samples(&self.test) }
     }
 }
 
@@ -292,7 +319,7 @@ impl Draft {
             [rows, cols] => Some((rows, cols)),
             _ => None,
         };
-        Ok(Dataset { name: self.name, features, classes, image, full_scale, train, test })
+        Ok(Dataset { name: self.name, features, classes, image, full_scale, train, validation: None, test })
     }
 
     fn classes(&self, options: &LoadOptions) -> Result<usize, DataError> {
@@ -342,7 +369,8 @@ mod tests {
     fn dataset(train: Features, test: Features, features: usize) -> Dataset {
         let split = |x: Features| Split { labels: vec![0; x.len() / features], x };
         let full_scale = largest(&train);
-        Dataset { name: "t".into(), features, classes: 2, image: None, full_scale, train: split(train), test: split(test) }
+        let (train, test) = (split(train), split(test));
+        Dataset { name: "t".into(), features, classes: 2, image: None, full_scale, train, validation: None, test }
     }
 
     #[test]
@@ -375,6 +403,24 @@ mod tests {
         let p = d.prepare::<f64>(Scaling::Standard); // mean 11, variance (100 + 1 + 64 + 361) / 4
         let sd = (526.0f64 / 4.0).sqrt();
         assert_eq!(p.test.x, [-6.0 / sd, 9.0 / sd]);
+    }
+
+    #[test]
+    fn the_last_samples_are_held_out_of_everything() {
+        let mut d = dataset(Features::Floats(vec![1.0, 3.0, 5.0, 90.0]), Features::Floats(vec![2.0]), 1);
+        d.train.labels = vec![0, 1, 0, 1];
+        d.hold_out(1).unwrap();
+        let p = d.prepare::<f64>(Scaling::Standard);
+        let sd = (8.0f64 / 3.0).sqrt();
+        assert_eq!(p.train.x, [-2.0 / sd, 0.0, 2.0 / sd]);
+        let held = p.validation.unwrap();
+        assert_eq!((held.x, held.labels, held.len), (vec![87.0 / sd], vec![1], 1));
+        for count in [0, 3, usize::MAX] {
+            let before = d.clone();
+            let message = d.hold_out(count).unwrap_err().to_string();
+            assert!(message.contains("3 training samples"), "{message}");
+            assert_eq!(d, before);
+        }
     }
 
     #[test]
