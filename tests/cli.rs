@@ -1563,7 +1563,13 @@ fn an_interrupt_ends_training_with_everything_saved() {
 fn fixed_feedback_trains_and_comes_from_the_seed() {
     let dir = empty();
     for rule in ["fa", "dfa"] {
-        let train = |rest: &str| run(dir.path(), &format!("train {SMALL} --rule {rule} --epochs 10 --lr 0.003 {rest}")).well();
+        let train = |rest: &str| {
+            run(
+                dir.path(),
+                &format!("train {SMALL} --rule {rule} --epochs 20 --lr 0.003 --activation tanh --loss cross-entropy {rest}"),
+            )
+            .well()
+        };
         train(&format!("--out {rule}"));
         train(&format!("--config {rule}/config.toml --out {rule}-again"));
         train(&format!("--seed 2 --out {rule}-other"));
