@@ -44,7 +44,7 @@ fn learn(
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Two rings of points, one around the other, with a constant beside them.
     let point = |i: usize| {
-        let (angle, radius) = (i as f32 * 2.4, if i % 2 == 0 { 0.5 } else { 1.0 });
+        let (angle, radius) = (i as f32 * 2.4, if i.is_multiple_of(2) { 0.5 } else { 1.0 });
         [radius * angle.cos(), radius * angle.sin(), 1.0]
     };
     let x: Vec<f32> = (0..1000).flat_map(point).collect();

@@ -199,7 +199,8 @@ impl Kind {
     pub const ALL: [Self; 6] = [Self::Bp, Self::Gait, Self::Itp, Self::Tp, Self::Fa, Self::Dfa];
 
     /// Published learning rate and λ. The paper gives none for ITP: GAIT's. Nor are there any of fixed feedback for these networks: BP's, whose place it
-    /// takes.
+    /// takes. (At them DFA does not hold in five layers of leaky ReLU with the squared loss, where nothing bounds activities: 40 % of the digits after
+    /// 100 epochs; tanh and cross-entropy suit it.)
     pub fn published(self) -> (f64, f64) {
         match self {
             Self::Bp | Self::Fa | Self::Dfa => (1e-4, 0.0),
