@@ -11,7 +11,7 @@ use gaitprop::network::{Architecture, Network};
 use gaitprop::optimizer::{self, Optimizer, Settings};
 use gaitprop::ortho::{Block, Hold, Holder, Regularizer};
 use gaitprop::rng::Rng;
-use gaitprop::rule::{self, Kind};
+use gaitprop::rule::{self, Kind, Setup};
 use gaitprop::step::{Fused, Phases, Recipe};
 use serde_json::{Value, json};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -106,7 +106,7 @@ impl Ours {
         Self {
             kind,
             regularizer: regularizer.into(),
-            rule: kind.build(1e-3).expect("in range"),
+            rule: kind.build(&Setup::new(shape), plan).expect("in range"),
             ortho: Regularizer::new(lambda).expect("in range"),
             inverse: way.build(tuning).expect("in range"),
             optimizer: Optimizer::new(Settings::new(optimizer::Rule::PublishedAdam, rate).expect("in range"), &net),

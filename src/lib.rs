@@ -2,6 +2,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod activation;
+pub mod align;
 pub mod checkpoint;
 #[doc(hidden)]
 pub mod cli;

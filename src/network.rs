@@ -150,9 +150,7 @@ impl<T: Real> Network<T> {
                 return Err(Error::Architecture { layer, what });
             }
         }
-        let unit = Unit::Identity;
-        let layers = net.layers.iter().map(|l| (l.fed(), l.width())).collect();
-        Architecture { inputs, layers, labels, unit, output: unit }.check()?;
+        net.architecture().check()?;
         Ok(net)
     }
 
@@ -195,6 +193,17 @@ impl<T: Real> Network<T> {
     pub fn outputs(&self) -> usize {
         self.layers.last().map_or(0, Layer::width)
     }
+    /// Its shape; its activations as far as a shape can say them: the first layer's for all but the last.
+    pub fn architecture(&self) -> Architecture {
+        let unit = |l: Option<&Layer<T>>| l.map_or(Unit::Identity, |l| l.unit);
+        Architecture {
+            inputs: self.inputs,
+            layers: self.layers.iter().map(|l| (l.fed(), l.width())).collect(),
+            labels: self.labels,
+            unit: unit(self.layers.first()),
+            output: unit(self.layers.last()),
+        }
+    }
     /// Number of weights and biases.
     pub fn parameters(&self) -> usize {
         self.layers.iter().map(|l| l.w.data().len() + l.b.len()).sum()
@@ -225,10 +234,12 @@ impl<T: Real> Network<T> {
         Ok(())
     }
 
-    /// [`Network::forward`] with bias and activation on the register tile, and of the last layer the label units alone.
+    /// [`Network::forward`] with bias and activation on the register tile, and unless the whole output is wanted of the last layer the label
+    /// units alone.
     pub(crate) fn forward_fused(
         &self,
         x: MatRef<'_, T>,
+        whole: bool,
         trace: &mut Trace<T>,
         plan: &Plan<'_>,
         scratch: &mut Scratch,
@@ -241,7 +252,7 @@ impl<T: Real> Network<T> {
                 Some(y) => y.top_left(batch, layer.fed()),
                 None => x.cols(0, layer.fed()),
             };
-            let live = if l == last { self.labels } else { layer.width() };
+            let live = if l == last && !whole { self.labels } else { layer.width() };
             let w = layer.w.view().cols(0, live);
             let slope = trace.slope[l].as_mut().map(|s| s.top_left_mut(batch, live));
             let finish = Finish::Activate { unit: layer.unit, bias: &layer.b[..live], slope };

@@ -1,7 +1,7 @@
 //! Epochs of batches.
 
 use crate::data::{self, Samples};
-use crate::diagnostics::{self, Alignment};
+use crate::diagnostics::{self, Alignment, LayerReport};
 use crate::inverse::{Inverse, Solves};
 use crate::loss::{self, Loss, Score};
 use crate::network::Trace;
@@ -57,6 +57,9 @@ pub struct Trainer<'p, T> {
     input: Vec<T>,
     target: Vec<T>,
 }
+
+/// A look at a network on one batch: `diagnostics`.
+type Look<T, R> = fn(&Network<T>, MatRef<'_, T>, MatRef<'_, T>, &Recipe<'_, '_, T>, &mut dyn Inverse<T>) -> Result<R>;
 
 /// How steps are taken: with the same results, but for a plan's other backend.
 enum Engine<T> {
@@ -345,13 +348,26 @@ impl<'p, T: Real> Trainer<'p, T> {
     /// # Errors
     /// As [`Workspace::gradients`].
     pub fn alignment(&mut self, samples: &Samples<T>, inverse: &mut dyn Inverse<T>) -> Result<Vec<Alignment>> {
+        self.look(samples, inverse, diagnostics::alignment)
+    }
+
+    /// [`diagnostics::examine`] on the first batch of `samples`, through an `inverse` that is not the run's, as for [`Trainer::alignment`].
+    ///
+    /// # Errors
+    /// As [`diagnostics::examine`].
+    pub fn examine(&mut self, samples: &Samples<T>, inverse: &mut dyn Inverse<T>) -> Result<Vec<LayerReport>> {
+        self.look(samples, inverse, diagnostics::examine)
+    }
+
+    /// Shows the network and its first batch to someone who changes nothing.
+    fn look<R>(&mut self, samples: &Samples<T>, inverse: &mut dyn Inverse<T>, at: Look<T, R>) -> Result<R> {
         self.check(samples)?;
         let first: Vec<u32> = (0..self.method.batch.min(samples.len) as u32).collect();
         let (x, t) = gather(samples, &first, self.net.labels(), &mut self.input, &mut self.target)?;
         let Method { rule, loss, ortho, .. } = &self.method;
         let recipe = Recipe { rule: &**rule, loss: *loss, ortho: *ortho, plan: &self.plan };
         inverse.weights_changed();
-        diagnostics::alignment(&self.net, x, t, &recipe, inverse)
+        at(&self.net, x, t, &recipe, inverse)
     }
 
     /// ‖offdiag(W Wᵀ)‖ of each layer as it is, whatever form the regulariser has, and on its side.

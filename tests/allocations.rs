@@ -10,7 +10,7 @@ use gaitprop::network::{Architecture, Network};
 use gaitprop::optimizer::{self, Optimizer, Settings};
 use gaitprop::ortho::{Block, Hold, Holder, Regularizer, Retraction};
 use gaitprop::rng::Rng;
-use gaitprop::rule::Kind;
+use gaitprop::rule::{Kind, Setup};
 use gaitprop::step::{Fused, Recipe};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use std::alloc::System;
@@ -24,7 +24,7 @@ fn allocations(kind: Kind, way: Way, lambda: f64, hold: Hold, par: Par<'_>, (war
     let plan = Plan { min_work: Some(1), ..Plan::new().with_par(par) };
     let shape = Architecture::square(n, n, 3, labels).unwrap();
     let mut net = Network::<f32>::random(&shape, Init::Orthogonal, 1, &plan).unwrap();
-    let rule = kind.build(1e-3).unwrap();
+    let rule = kind.build(&Setup::new(&shape), &plan).unwrap();
     let ortho = Regularizer::new(lambda).unwrap();
     let recipe = Recipe { rule: &*rule, loss: Loss::Squared, ortho, plan: &plan };
     let mut optimizer = Optimizer::new(Settings::new(optimizer::Rule::PublishedAdam, 1e-3).unwrap(), &net);
@@ -83,6 +83,8 @@ fn steps_allocate_nothing_after_the_first() {
             (Kind::Gait, Way::Cg, 0.0, Hold::Block(Block::new(0.5).unwrap())),
             (Kind::Gait, Way::Cg, 0.0, Hold::Retract(Retraction::new(2).unwrap())),
             (Kind::Itp, Way::Lu, 0.0, Hold::Free),
+            (Kind::Fa, Way::Lu, 0.0, Hold::Free),
+            (Kind::Dfa, Way::Lu, 0.0, Hold::Free),
         ] {
             let count = allocations(kind, way, lambda, hold, par, (2, 10));
             assert_eq!(count, 0, "{kind}, {way}, λ = {lambda}, {hold:?}, {par:?}");

@@ -134,8 +134,17 @@ fn weights(folder: &Path) -> Weights {
     (tensors.collect(), header.metadata().clone().unwrap().into_iter().collect())
 }
 
-/// Lines of metrics, every one of them whole.
+/// Lines of metrics about the run, every one of them whole; reports on layers are [`diagnostics`].
 fn metrics(folder: &Path) -> Vec<Value> {
+    lines(folder).into_iter().filter(|line| line["event"] != "diagnostics").collect()
+}
+
+/// Reports on layers.
+fn diagnostics(folder: &Path) -> Vec<Value> {
+    lines(folder).into_iter().filter(|line| line["event"] == "diagnostics").collect()
+}
+
+fn lines(folder: &Path) -> Vec<Value> {
     let text = fs::read_to_string(folder.join("metrics.jsonl")).unwrap();
     assert!(text.is_empty() || text.ends_with('\n'), "the last line is cut: {text}");
     text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect()
@@ -362,7 +371,7 @@ fn wrong_settings_of_training_are_named() {
     let cases: &[(&str, &[&str])] = &[
         ("--bogus", &["--bogus", "--help"]),
         ("extra", &["extra"]),
-        ("--rule foo", &["unknown rule `foo`", "bp, gait, itp or tp"]),
+        ("--rule foo", &["unknown rule `foo`", "bp, gait, itp, tp, fa or dfa"]),
         ("--rule gait --beside foo", &["unknown rule `foo`"]),
         ("--rule gait --beside gait", &["--beside gait"]),
         ("--optimizer foo", &["unknown optimiser `foo`", "published-adam"]),
@@ -442,7 +451,7 @@ fn wrong_settings_of_training_are_named() {
         fails(dir.path(), &format!("train {flags} {out}"), causes);
     }
     fails(dir.path(), "train --overwrite", &["--out"]);
-    fails(dir.path(), "", &["train, eval, update or info"]);
+    fails(dir.path(), "", &["train, eval, update, align or info"]);
     fails(dir.path(), "trian", &["trian"]);
 }
 
@@ -1548,6 +1557,151 @@ fn an_interrupt_ends_training_with_everything_saved() {
     }
     let temporary = snapshot(dir.path()).into_keys().find(|p| p.file_name().unwrap().to_string_lossy().starts_with('.'));
     assert_eq!(temporary, None);
+}
+
+// Rules with fixed feedback, absolute targets, reports on layers, align
+
+#[test]
+fn fixed_feedback_trains_and_comes_from_the_seed() {
+    let dir = empty();
+    for rule in ["fa", "dfa"] {
+        let train = |rest: &str| {
+            run(
+                dir.path(),
+                &format!("train {SMALL} --rule {rule} --epochs 20 --lr 0.003 --activation tanh --loss cross-entropy {rest}"),
+            )
+            .well()
+        };
+        train(&format!("--out {rule}"));
+        train(&format!("--config {rule}/config.toml --out {rule}-again"));
+        train(&format!("--seed 2 --out {rule}-other"));
+        let [first, again, other] = ["", "-again", "-other"].map(|tail| weights(&dir.path().join(format!("{rule}{tail}"))));
+        assert!(first.0 == again.0 && first.0 != other.0, "{rule}");
+        // It learns something: better than a guess among ten.
+        assert!(metrics(&dir.path().join(rule)).pop().unwrap()["train_accuracy"].as_f64().unwrap() > 0.3, "{rule}");
+    }
+    write_npz(&dir.path().join("in.npz"), &batch());
+    let updates = |name: &str, rest: &str| {
+        run(dir.path(), &format!("update in.npz {name} {rest}")).well();
+        npz::read(dir.path().join(name), |_| true).unwrap()["dW0"].data.clone()
+    };
+    let [fa, again, other] =
+        [("a.npz", ""), ("b.npz", "--seed 1"), ("c.npz", "--seed 2")].map(|(n, s)| updates(n, &format!("--rule fa {s}")));
+    assert!(fa == again && fa != other);
+    assert!(updates("d.npz", "--rule gait --form absolute --dtype f64") != updates("e.npz", "--rule gait --dtype f64"));
+}
+
+#[test]
+fn absolute_targets_are_asked_for_and_refused_where_there_are_none() {
+    let dir = empty();
+    let train = format!("train {SMALL} --epochs 1 --form absolute");
+    fails(dir.path(), &format!("{train} --rule bp"), &["--form absolute", "bp sends no targets"]);
+    fails(dir.path(), &format!("{train} --rule gait --inverse auto"), &["--inverse auto", "use --inverse lu"]);
+    fails(dir.path(), &format!("{train} --rule gait --gamma 0"), &["gamma is 0", "difference"]);
+    fails(dir.path(), &format!("train {SMALL} --form relative"), &["form of target rules `relative`", "difference or absolute"]);
+    // With bp beside it, of which the form says nothing; and its file gives the same run.
+    run(dir.path(), &format!("{train} --dtype f64 --gamma 0.1 --out run")).well();
+    run(dir.path(), "train --config run/config.toml --out again").well();
+    run(dir.path(), "train --config run/bp/config.toml --out bp-again").well();
+    let of = |folder: &str| weights(&dir.path().join(folder)).0;
+    assert!(of("run") == of("again") && of("run/bp") == of("bp-again") && of("run") != of("run/bp"));
+}
+
+#[test]
+fn reports_on_layers_come_when_asked_for_and_change_no_bit() {
+    let dir = empty();
+    let train = |rest: &str| run(dir.path(), &format!("train {SMALL} --rule gait --epochs 5 {rest}")).well();
+    train("--diagnose-every 0 --out never");
+    train("--diagnose-every 2 --out some");
+    train("--out all");
+    let epochs = |folder: &str| -> Vec<u64> {
+        diagnostics(&dir.path().join(folder)).iter().map(|line| line["epoch"].as_u64().unwrap()).collect()
+    };
+    assert_eq!((epochs("never"), epochs("some"), epochs("all")), (vec![], vec![2, 4], vec![1, 2, 3, 4, 5]));
+    let of = |folder: &str| weights(&dir.path().join(folder)).0;
+    assert!(of("never") == of("some") && of("some") == of("all"));
+    let line = diagnostics(&dir.path().join("some")).remove(0);
+    assert_eq!((&line["rule"], line["step"].as_u64()), (&"gait".into(), Some(8)));
+    let layers = line["layers"].as_array().unwrap();
+    assert_eq!(layers.len(), 3);
+    for (l, layer) in layers.iter().enumerate() {
+        for name in ["cosine_with_bp", "ratio_to_bp", "offdiag", "distance_from_orthogonal", "update_norm", "dead_units"] {
+            assert!(layer[name].is_number(), "layer {l}: {name} in {layer}");
+        }
+        for name in ["solve_residual", "solve_products", "kink_crossings"] {
+            assert_eq!(layer[name].is_number(), l > 0, "layer {l}: {name} in {layer}");
+        }
+        // The first layer is 64x32.
+        assert_eq!(layer["condition"].is_number(), l > 0, "layer {l}: {layer}");
+    }
+    // The same numbers as those that the epoch's own line has always had.
+    let epoch = &metrics(&dir.path().join("some"))[1];
+    let cosines: Vec<Value> = layers.iter().map(|layer| layer["cosine_with_bp"].clone()).collect();
+    assert_eq!(epoch["cosine_with_bp"], Value::from(cosines));
+}
+
+/// The rows of `align --json`.
+fn aligned(dir: &Path, line: &str) -> Vec<Value> {
+    run(dir, &format!("align {line} --threads 1 --json rows.json")).well();
+    let text = fs::read_to_string(dir.join("rows.json")).unwrap();
+    serde_json::from_str::<Value>(&text).unwrap()["rows"].as_array().unwrap().clone()
+}
+
+#[test]
+fn align_compares_two_rules_over_what_they_depend_on() {
+    let dir = empty();
+    let number = |row: &Value, name: &str| row[name].as_f64().unwrap_or(f64::NAN);
+    // Orthogonal weights and a tiny gamma: GAIT is BP; not so the published formula five layers down, even in f64.
+    let ours = aligned(dir.path(), "--values 1,6 --width 32 --batch 20 --dtype f64 --gamma 1e-6");
+    assert_eq!(ours.len(), 7);
+    assert!(ours.iter().all(|row| number(row, "cosine") > 0.99999 && number(row, "difference") < 1e-3), "{ours:?}");
+    let theirs = aligned(dir.path(), "--rules gait:absolute,gait --values 6 --width 32 --batch 20 --dtype f64");
+    assert!(number(&theirs[0], "cosine") < 0.5 && number(&theirs[5], "difference") < 1e-15, "{theirs:?}");
+    // The same by the flag, and in the table and the CSV.
+    let flag =
+        aligned(dir.path(), "--rules gait,gait --form absolute --values 6 --width 32 --batch 20 --dtype f64 --csv rows.csv");
+    assert_eq!(theirs, flag);
+    let csv = fs::read_to_string(dir.path().join("rows.csv")).unwrap();
+    assert_eq!(csv.lines().count(), 7);
+    assert!(csv.lines().nth(1).unwrap().starts_with("gait:absolute:f64,gait:f64,depth,6,0,6,"), "{csv}");
+
+    let noise = aligned(dir.path(), "--over orthogonality --values 0,0.5 --hidden 1 --width 32 --gamma 0 --dtype f64");
+    assert!(number(&noise[0], "difference") < 1e-12 && number(&noise[2], "difference") > 0.1, "{noise:?}");
+    let norms = aligned(dir.path(), "--over norms --values 0,0.5 --hidden 1 --width 32 --gamma 0 --dtype f64");
+    assert!(number(&norms[0], "difference") < 1e-12 && number(&norms[2], "difference") > 0.1, "{norms:?}");
+    let precision = aligned(dir.path(), "--rules gait,gait --over precision --hidden 1 --width 32");
+    assert!(number(&precision[0], "difference") > 1e-9 && number(&precision[0], "difference") < 1e-5, "{precision:?}");
+    assert_eq!(number(&precision[2], "difference"), 0.0);
+    let gammas = aligned(dir.path(), "--over gamma --values 0,1 --random 12 --hidden 2");
+    assert!(number(&gammas[0], "difference") < 1e-5 && number(&gammas[3], "difference") > 0.01, "{gammas:?}");
+    let time = aligned(dir.path(), &format!("--rules bp,fa --over time --values 0,3 {}", SMALL.replace(" --threads 1", "")));
+    assert!(time.len() == 6 && time[0] != time[3] && number(&time[2], "difference") == 0.0, "{time:?}");
+    assert_eq!(names(dir.path()), ["rows.csv", "rows.json"]);
+}
+
+#[test]
+fn align_says_what_it_cannot_compare() {
+    let dir = empty();
+    for (line, causes) in [
+        ("--rules gait", &["--rules compares two rules", "here are 1"][..]),
+        ("--rules gait,lms", &["unknown rule `lms`", "fa or dfa"]),
+        ("--rules gait:exact,bp", &["rule `gait:exact`", "`exact` is none of"]),
+        ("--rules bp:absolute,gait", &["bp:absolute", "bp sends no targets"]),
+        ("--over phase", &["unknown axis `phase`", "depth, time"]),
+        ("--values 0", &["0 layers"]),
+        ("--values two", &["`two` is not a number of layers"]),
+        ("--values 3 --hidden 2", &["over depth", "--width"]),
+        ("--over gamma --values 2", &["gamma is 2"]),
+        ("--over norms --values -1", &["from orthogonality of -1"]),
+        ("--over time --values 2,1", &["ascending"]),
+        ("--over precision --values f16", &["unknown element type `f16`"]),
+        ("--out run", &["--out", "--csv and --json"]),
+        ("--random 0", &["layer 0", "empty"]),
+        ("--random 99999999999999", &["cannot be held"]),
+        ("--values 1 --csv missing/rows.csv", &["missing/rows.csv", "cannot write"]),
+    ] {
+        fails(dir.path(), &format!("align --width 16 --quiet {line}"), causes);
+    }
 }
 
 // Found once

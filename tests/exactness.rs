@@ -12,7 +12,7 @@ use gaitprop::network::Trace;
 use gaitprop::optimizer::{Optimizer, Rule as Optimiser, Settings};
 use gaitprop::ortho::{Form, Regularizer, Side};
 use gaitprop::rng::Rng;
-use gaitprop::rule::Kind;
+use gaitprop::rule::{Backprop, Kind, TargetProp};
 use gaitprop::step::{Recipe, Workspace};
 use gaitprop::{Error, Layer, Matrix, Network};
 use proptest::prelude::*;
@@ -108,8 +108,7 @@ fn backpropagation_is_the_gradient() {
             for loss in [Loss::Squared, Loss::CrossEntropy] {
                 let net = network(inputs, &sizes, 3, [unit, loss.output_unit(unit)], Init::Xavier, 3);
                 let batch = batch(&net, 5, 4);
-                let rule = Kind::Bp.build::<f64>(0.0).unwrap();
-                let recipe = Recipe { loss, ..recipe(&*rule, &plan, 0.0) };
+                let recipe = Recipe { loss, ..recipe(&Backprop, &plan, 0.0) };
                 let g = gradients(&net, &batch, &recipe).unwrap();
                 // A kink within reach of a step would make the difference meaningless.
                 let (_, seen) = watched(&net, &batch, Kind::Bp, 0.0, loss);
@@ -167,9 +166,8 @@ fn regularisers_are_gradients_of_their_value() {
         }
         // In a step it adds to the rule's direction, and only to weights.
         let batch = batch(&net, 3, 9);
-        let rule = Kind::Bp.build::<f64>(0.0).unwrap();
         let ortho = Regularizer { side: Side::Columns, form: Form::Identity, ..Regularizer::new(0.3).unwrap() };
-        let g = gradients(&net, &batch, &Recipe { ortho, ..recipe(&*rule, &plan, 0.0) }).unwrap();
+        let g = gradients(&net, &batch, &Recipe { ortho, ..recipe(&Backprop, &plan, 0.0) }).unwrap();
         let directions: Vec<Vec<f64>> = (0..sizes.len()).map(|l| [g.weights(l).data(), g.biases(l)].concat()).collect();
         let value =
             |net: &Network<f64>| mean_loss(net, &batch, Loss::Squared) + ortho.value(net, &plan, &mut Scratch::new()).unwrap();
@@ -607,13 +605,13 @@ fn check_singular<T: Real>() {
         let plan = Plan::new();
         for kind in Kind::ALL {
             let mut net = net.cast::<T>();
-            let rule = kind.build::<T>(1e-3).unwrap();
+            let rule = built::<T>(kind, &net, 1e-3);
             let recipe = recipe(&*rule, &plan, 0.1);
             let mut optimizer = Optimizer::new(Settings::new(Optimiser::PublishedAdam, 1e-3).unwrap(), &net);
             let (mut workspace, mut inverse) = (Workspace::new(&net, 4), Lu::new());
             let before = state(&net, &optimizer);
             let result = workspace.step(&mut net, batch.x.view(), batch.target.view(), &recipe, &mut inverse, &mut optimizer);
-            if kind == Kind::Bp || singular == 0 {
+            if !kind.sends_targets() || singular == 0 {
                 // Nothing goes down through the first layer.
                 result.unwrap();
                 assert_ne!(before, state(&net, &optimizer));
@@ -644,8 +642,7 @@ fn a_target_out_of_range_changes_nothing() {
     // A label beyond 1, for one sample alone.
     batch.target.data_mut()[2 * 3 + 1] = 5.0;
     let plan = Plan::new();
-    let rule = Kind::Tp.build::<f64>(0.0).unwrap();
-    let recipe = recipe(&*rule, &plan, 0.0);
+    let recipe = recipe(&TargetProp, &plan, 0.0);
     let mut optimizer = Optimizer::new(Settings::new(Optimiser::PublishedAdam, 1e-3).unwrap(), &net);
     batch.target.data_mut().iter_mut().filter(|t| **t == 1.0).for_each(|t| *t = 0.5);
     let before = state(&net, &optimizer);
@@ -661,7 +658,7 @@ fn a_target_out_of_range_changes_nothing() {
 /// Three steps, and what they left: parameters, moments, activities; or the error, in words.
 fn steps<T: Real>(net: &Network<f64>, batch: &Batch<f64>, kind: Kind, plan: &Plan<'_>) -> (Vec<Vec<u64>>, String) {
     let (mut net, batch) = (net.cast::<T>(), batch.cast::<T>());
-    let rule = kind.build::<T>(1e-3).unwrap();
+    let rule = built::<T>(kind, &net, 1e-3);
     let recipe = recipe(&*rule, plan, 0.1);
     let mut optimizer = Optimizer::new(Settings::new(Optimiser::PublishedAdam, 1e-3).unwrap(), &net);
     let (mut workspace, mut inverse) = (Workspace::new(&net, batch.x.rows()), Lu::new());

@@ -9,7 +9,7 @@ use gaitprop::network::{Architecture, Network};
 use gaitprop::optimizer::{self, Optimizer, Settings};
 use gaitprop::ortho::{Form, Regularizer, Side};
 use gaitprop::rng::Rng;
-use gaitprop::rule::Kind;
+use gaitprop::rule::{Form as TargetForm, Kind, Setup};
 use gaitprop::step::{Fused, Recipe, Report, Workspace};
 use gaitprop::{Error, init};
 use proptest::prelude::*;
@@ -19,6 +19,7 @@ struct Case {
     shape: Architecture,
     batch: usize,
     rule: Kind,
+    form: TargetForm,
     way: Way,
     optimizer: optimizer::Rule,
     ortho: Regularizer,
@@ -40,7 +41,9 @@ fn shapes() -> impl Strategy<Value = Architecture> {
 }
 
 fn cases() -> impl Strategy<Value = Case> {
-    let rules = proptest::sample::select(&Kind::ALL[..]);
+    // Absolute targets read all of the output, which the fused step computes for them alone.
+    let forms = prop_oneof![3 => Just(TargetForm::Difference), 1 => Just(TargetForm::Absolute)];
+    let rules = (proptest::sample::select(&Kind::ALL[..]), forms);
     let ways = proptest::sample::select(vec![Way::Lu, Way::Stale, Way::Cg, Way::Gram, Way::Auto]);
     let optimizers = proptest::sample::select(vec![
         optimizer::Rule::PublishedAdam,
@@ -56,10 +59,11 @@ fn cases() -> impl Strategy<Value = Case> {
         });
     let loss = prop_oneof![Just(Loss::Squared), Just(Loss::CrossEntropy)];
     (shapes(), 1usize..20, rules, ways, optimizers, ortho, (loss, 1usize..4, any::<u64>())).prop_map(
-        |(shape, batch, rule, way, optimizer, ortho, (loss, threads, seed))| Case {
+        |(shape, batch, (rule, form), way, optimizer, ortho, (loss, threads, seed))| Case {
             shape,
             batch,
             rule,
+            form,
             way,
             optimizer,
             ortho,
@@ -80,7 +84,8 @@ struct Left<T> {
 /// Some steps; fused or not, each on samples of its own.
 fn run<T: Real>(case: &Case, fused: bool, plan: &Plan<'_>) -> Result<Left<T>, Error> {
     let mut net = Network::<T>::random(&case.shape, init::Init::Orthogonal, case.seed, plan)?;
-    let rule = case.rule.build(1e-3)?;
+    let setup = Setup { form: case.form, seed: case.seed, ..Setup::new(&case.shape) };
+    let rule = case.rule.build(&setup, plan)?;
     let mut inverse = case.way.build(Tuning { regularized: case.ortho.lambda > 0.0, ..Tuning::default() })?;
     let recipe = Recipe { rule: &*rule, loss: case.loss, ortho: case.ortho, plan };
     let mut optimizer = Optimizer::new(Settings::new(case.optimizer, 1e-3)?, &net);
@@ -165,6 +170,7 @@ fn published(rule: Kind, way: Way, lambda: f64) -> Case {
         shape: Architecture::square(64, 64, 3, 10).unwrap(),
         batch: 20,
         rule,
+        form: TargetForm::Difference,
         way,
         optimizer: optimizer::Rule::PublishedAdam,
         ortho: Regularizer::new(lambda).unwrap(),
@@ -201,9 +207,9 @@ fn the_comparison_can_fail() {
 #[test]
 fn a_broken_batch_changes_nothing() {
     let plan = Plan::new();
-    for kind in [Kind::Bp, Kind::Gait] {
+    for kind in [Kind::Bp, Kind::Gait, Kind::Fa, Kind::Dfa] {
         let case = published(kind, Way::Auto, 0.1);
-        let rule = kind.build::<f32>(1e-3).unwrap();
+        let rule = kind.build::<f32>(&Setup::new(&case.shape), &plan).unwrap();
         let recipe = Recipe { rule: &*rule, loss: case.loss, ortho: case.ortho, plan: &plan };
         let mut net = Network::<f32>::random(&case.shape, init::Init::Orthogonal, 3, &plan).unwrap();
         let mut optimizer = Optimizer::new(Settings::new(case.optimizer, 1e-3).unwrap(), &net);

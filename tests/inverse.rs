@@ -701,7 +701,7 @@ fn mnist() {
     use gaitprop::network::Architecture;
     use gaitprop::optimizer::{Optimizer, Rule, Settings};
     use gaitprop::ortho::Regularizer;
-    use gaitprop::rule::Kind as Learning;
+    use gaitprop::rule::Perturbed;
     use gaitprop::step::{Recipe, Workspace};
 
     let folder = std::env::var("GAITPROP_MNIST").expect("GAITPROP_MNIST names the folder of MNIST's files");
@@ -712,7 +712,7 @@ fn mnist() {
     let team = Team::new(2).unwrap();
     let plan = Plan::new().with_par(Par::Team(&team));
     let shape = Architecture::square(784, 784, 4, 10).unwrap();
-    let rule = Learning::Gait.build::<f32>(1e-3).unwrap();
+    let rule = Perturbed::gait(1e-3).unwrap();
     let settings = Settings::new(Rule::PublishedAdam, 1e-4).unwrap();
     let data = |step: usize| {
         let (from, to) = (step * batch, (step + 1) * batch);
@@ -722,7 +722,7 @@ fn mnist() {
     };
     for lambda in [0.1, 0.0] {
         let ortho = Regularizer::new(lambda).unwrap();
-        let recipe = Recipe { rule: &*rule, loss: Loss::Squared, ortho, plan: &plan };
+        let recipe = Recipe { rule: &rule, loss: Loss::Squared, ortho, plan: &plan };
         let bare = Recipe { ortho: Regularizer::new(0.0).unwrap(), ..recipe };
         let tunings = [1e-2, 1e-3].map(|t| Tuning { regularized: lambda > 0.0, ..Tuning::new(t).unwrap() });
         let mut runners = Vec::new();

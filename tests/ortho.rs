@@ -10,7 +10,7 @@ use gaitprop::loss::Loss;
 use gaitprop::optimizer::{Optimizer, Rule as Optimiser, Settings};
 use gaitprop::ortho::{Block, Blocks, Cayley, Form, Regularizer, Retraction, Retractor, Side};
 use gaitprop::rng::Rng;
-use gaitprop::rule::Kind;
+use gaitprop::rule::{Backprop, Perturbed, Rule};
 use gaitprop::step::{Recipe, Workspace};
 use gaitprop::{Architecture, Error, Layer, Matrix, Network, data};
 use proptest::prelude::*;
@@ -516,8 +516,8 @@ fn rotate<T: Real>(
     let ready = digits.prepare::<T>(data::Scaling::Unit);
     let shape = Architecture::widths(64, layers, 10).unwrap();
     let mut net = Network::<T>::random(&shape, Init::Orthogonal, 1, plan).unwrap();
-    let rule = Kind::Gait.build::<T>(gamma).unwrap();
-    let recipe = Recipe { rule: &*rule, loss: Loss::Squared, ortho: Regularizer::new(0.0).unwrap(), plan };
+    let rule = Perturbed::gait(gamma).unwrap();
+    let recipe = Recipe { rule: &rule, loss: Loss::Squared, ortho: Regularizer::new(0.0).unwrap(), plan };
     let mut optimizer = Optimizer::new(Settings::new(Optimiser::Sgd, rate).unwrap(), &net);
     let (mut work, mut cayley) = (Workspace::new(&net, 20), Cayley::new(&net, 20));
     let batch = |step: usize| {
@@ -542,12 +542,12 @@ fn rotate<T: Real>(
 /// A thousand steps later W is orthogonal to rounding, so that its inverse is its transpose and GAIT-prop is backpropagation.
 fn stays_orthogonal<T: Real>(layers: &[usize], steps: usize) {
     let plan = Plan::new();
-    let (bp, gait) = (Kind::Bp.build::<T>(0.0).unwrap(), Kind::Gait.build::<T>(0.0).unwrap());
+    let (bp, gait): (&dyn Rule<T>, &dyn Rule<T>) = (&Backprop, &Perturbed::gait(0.0).unwrap());
     let mut losses = Vec::new();
     rotate::<T>(layers, steps, 0.1, 0.0, &plan, |step, net, batch| {
         let mut work = [Workspace::new(net, 20), Workspace::new(net, 20)];
-        for (rule, work) in [&bp, &gait].into_iter().zip(&mut work) {
-            let recipe = Recipe { rule: &**rule, loss: Loss::Squared, ortho: Regularizer::new(0.0).unwrap(), plan: &plan };
+        for (rule, work) in [bp, gait].into_iter().zip(&mut work) {
+            let recipe = Recipe { rule, loss: Loss::Squared, ortho: Regularizer::new(0.0).unwrap(), plan: &plan };
             work.gradients(net, batch.x.view(), batch.target.view(), &recipe, &mut Lu::new())
                 .map(|r| losses.push(r.score.mean_loss()))
                 .unwrap();
@@ -590,8 +590,7 @@ fn a_failed_rotation_changes_nothing() {
     let plan = Plan::new();
     let shape = Architecture::square(8, 8, 1, 3).unwrap();
     let start = Network::<f32>::random(&shape, Init::Orthogonal, 1, &plan).unwrap();
-    let rule = Kind::Bp.build::<f32>(0.0).unwrap();
-    let recipe = Recipe { rule: &*rule, loss: Loss::Squared, ortho: Regularizer::new(0.0).unwrap(), plan: &plan };
+    let recipe = Recipe { rule: &Backprop, loss: Loss::Squared, ortho: Regularizer::new(0.0).unwrap(), plan: &plan };
     let mut x = normal::<f32>(4, 8, 1.0, 1);
     let target = Matrix::zeros(4, 3);
     let step = |x: &Matrix<f32>, recipe: &Recipe<'_, '_, f32>, optimiser: Optimiser| {

@@ -9,7 +9,7 @@ use gaitprop::loss::{self, Loss};
 use gaitprop::network::{Architecture, Trace};
 use gaitprop::optimizer::{Rule, Settings};
 use gaitprop::ortho::Regularizer;
-use gaitprop::rule::Kind;
+use gaitprop::rule::Perturbed;
 use gaitprop::train::{Method, Trainer};
 use gaitprop::{Error, Network, init};
 use std::ops::ControlFlow;
@@ -131,7 +131,7 @@ fn trainer(rate: f64, plan: Plan<'_>) -> Trainer<'_, f64> {
     let shape = Architecture::square(6, 6, 1, 3).unwrap();
     let net = Network::random(&shape, init::Init::Xavier, 3, &plan).unwrap();
     let method = Method {
-        rule: Kind::Gait.build(1e-3).unwrap(),
+        rule: Box::new(Perturbed::gait(1e-3).unwrap()),
         inverse: Box::new(Lu::new()),
         loss: Loss::Squared,
         ortho: Regularizer::new(0.0).unwrap(),

@@ -9,7 +9,7 @@ use gaitprop::loss::Loss;
 use gaitprop::optimizer;
 use gaitprop::ortho::{Block, Hold, Regularizer, Retraction};
 use gaitprop::rng::Rng;
-use gaitprop::rule::Kind;
+use gaitprop::rule::{self, Kind};
 use gaitprop::state;
 use gaitprop::train::{Epoch, Method, Trainer};
 use gaitprop::{Architecture, Network};
@@ -42,7 +42,7 @@ impl Case {
         let net = Network::random(&architecture, init, 3, &plan).unwrap();
         let tuning = Tuning { regularized: self.lambda > 0.0, ..Tuning::new(1e-2).unwrap() };
         let method = Method {
-            rule: self.rule.build(1e-3).unwrap(),
+            rule: self.rule.build(&rule::Setup::new(&architecture), &plan).unwrap(),
             inverse: self.inverse.build(tuning).unwrap(),
             loss: Loss::Squared,
             ortho: Regularizer::new(self.lambda).unwrap(),

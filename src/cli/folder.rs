@@ -3,7 +3,7 @@
 use super::checkpoints;
 use super::events::{self, Events};
 use super::settings::{Run, Settings};
-use crate::diagnostics::Alignment;
+use crate::diagnostics::{Alignment, LayerReport};
 use crate::loss::Score;
 use crate::rule::Kind;
 use crate::train::Epoch;
@@ -306,6 +306,23 @@ pub(super) struct Stopping {
     /// The epoch with the smallest validation loss, from 1; 0 if none was a number.
     pub(super) best_epoch: usize,
     pub(super) best_validation_loss: f64,
+}
+
+/// A report on every layer, after an epoch's line.
+#[derive(Serialize)]
+pub(super) struct DiagnosticsLine<'a> {
+    event: &'static str,
+    epoch: usize,
+    step: u64,
+    rule: &'a str,
+    layers: Vec<LayerReport>,
+}
+
+impl DiagnosticsLine<'_> {
+    /// After so many epochs and steps.
+    pub(super) fn new(rule: Kind, (epoch, step): (usize, u64), layers: Vec<LayerReport>) -> Self {
+        Self { event: "diagnostics", epoch, step, rule: rule.name(), layers }
+    }
 }
 
 /// The last line.

@@ -1,7 +1,8 @@
-//! The program: `gaitprop train | eval | update | info | completions | man`.
+//! The program: `gaitprop train | eval | update | align | info | completions | man`.
 //!
 //! Everything a user can get wrong ends in one line on standard error that names the cause, and in an exit code other than 0.
 
+mod align;
 mod checkpoints;
 mod eval;
 mod events;
@@ -35,6 +36,8 @@ enum Command {
     Eval(eval::Args),
     /// Updates of one batch, from arrays to arrays: for checking against other code.
     Update(Box<update::Args>),
+    /// How far the updates of two rules lie apart, layer by layer: over depth, time, orthogonality, gamma or precision.
+    Align(Box<align::Args>),
     /// What this machine has, and what would run on it.
     Info(info::Args),
     /// A script that completes this program's words in a shell: for bash in ~/.local/share/bash-completion/completions/gaitprop.
@@ -85,6 +88,7 @@ pub fn main(args: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode {
         Command::Train(args) => train::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Update(args) => update::run(&args),
+        Command::Align(args) => align::run(&args),
         Command::Info(args) => info::run(&args),
         Command::Completions(args) => manual::completions(&args),
         Command::Man(args) => manual::page(&args),
@@ -139,7 +143,7 @@ fn usage_line(e: &clap::Error) -> String {
     }
     if parts.is_empty() {
         // No command at all: clap shows the whole help instead of a message.
-        parts.push("a command is missing: train, eval, update or info".into());
+        parts.push("a command is missing: train, eval, update, align or info".into());
     }
     parts.push("— see --help".into());
     parts.join(" ")

@@ -1,12 +1,13 @@
 //! One rule's training, with its folder of results if it has one: what `train` and other commands run.
 
 use super::checkpoints::{self, Notes as Saved};
-use super::folder::{EndLine, EpochLine, Folder, Measured, Stopping, WEIGHTS, text_of};
+use super::folder::{DiagnosticsLine, EndLine, EpochLine, Folder, Measured, Stopping, WEIGHTS, text_of};
 use super::settings::Run;
 use crate::checkpoint::{self, Notes};
 use crate::data::{Affine, Prepared, Samples};
 use crate::diagnostics::Alignment;
 use crate::loss::Score;
+use crate::rule::Kind;
 use crate::state::{State, VERSION};
 use crate::train::{Method, Trainer};
 use crate::{Error, Network, Result};
@@ -147,7 +148,7 @@ impl<'a, T: Real> Session<'a, T> {
         folder: Option<Folder>,
     ) -> Result<Self> {
         let method = Method {
-            rule: run.kind.build(run.gamma)?,
+            rule: run.kind.build(&run.setup(), &plan)?,
             inverse: run.inverse.build(run.tuning(run.kind)?)?,
             loss: run.loss,
             ortho: run.regularizer(run.kind)?,
@@ -297,6 +298,7 @@ impl<'a, T: Real> Session<'a, T> {
             if let Some(keeper) = &mut self.keeper {
                 keeper.folder.epoch(&EpochLine::new((self.run.kind, self.run.inverse), epoch, &done, &measured, seconds))?;
             }
+            self.diagnose()?;
         }
         if due {
             self.save()?;
@@ -330,6 +332,16 @@ impl<'a, T: Real> Session<'a, T> {
         let (trainer, data) = (&self.trainer, self.data);
         let validation = data.validation.as_ref().map(|held| trainer.evaluate(held)).transpose()?;
         Ok(Measured { train, validation, test: trainer.evaluate(&data.test)?, alignment, offdiag: trainer.orthogonality()? })
+    }
+
+    /// Writes a line about the layers into the folder, if there is one and it is time for one.
+    fn diagnose(&mut self) -> Result<()> {
+        let every = self.run.diagnose_every;
+        let epochs = self.course.epochs;
+        let Some(keeper) = self.keeper.as_mut().filter(|_| every > 0 && epochs.is_multiple_of(every)) else { return Ok(()) };
+        let mut meter = self.run.inverse.build(self.run.tuning(self.run.kind)?)?;
+        let layers = self.trainer.examine(&self.data.train, &mut *meter)?;
+        keeper.folder.line(&DiagnosticsLine::new(self.run.kind, (epochs, self.trainer.steps()), layers))
     }
 
     /// Through an inverse of the run's kind without a memory, so that it depends on the weights alone.
@@ -379,10 +391,13 @@ pub(super) fn check_memory<T: Real>(run: &Run, samples: usize, rules: usize) -> 
     let layers = &run.architecture.layers;
     let units: usize = layers.iter().map(|&(_, width)| 2 * width).sum();
     let (widest, weights) = layers.iter().fold((0usize, 0usize), |(w, n), &(fed, width)| (w.max(fed * width), n + fed * width));
-    // Weights, the epoch's start, two moments, gradients and what solves keep of each layer, and the next weights where they are made beside; a Gram
-    // matrix and what solves share; activities and errors; one layer drawn in f64.
+    // Weights, the epoch's start, two moments, gradients and what solves keep of each layer, the next weights where they are made beside, and fixed
+    // feedback; a Gram matrix and what solves share; activities and errors; one layer drawn in f64.
     let bytes = weights
-        .saturating_mul(if run.orthogonal_name() == "none" { 6 } else { 7 })
+        .saturating_mul(
+            if run.orthogonal_name() == "none" { 6 } else { 7 }
+                + usize::from(run.kind == Kind::Fa || run.beside == Some(Kind::Fa)),
+        )
         .saturating_add(widest.saturating_mul(4))
         .saturating_add(run.batch.min(samples).saturating_mul(units))
         .saturating_mul(size_of::<T>())

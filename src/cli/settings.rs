@@ -1,5 +1,6 @@
 //! Settings of a training run: from flags, from a file with the same names, and from published defaults, in this order.
 
+pub(super) use crate::align::Precision;
 use crate::data::{self, Dataset, LoadOptions, Scaling};
 use crate::init::Init;
 use crate::inverse::{self, Tuning};
@@ -8,7 +9,7 @@ use crate::names::names;
 use crate::network::Architecture;
 use crate::optimizer;
 use crate::ortho::{Block, Cayley, Form, Hold, Regularizer, Retraction, Side};
-use crate::rule::Kind;
+use crate::rule::{self, Kind, Setup};
 use crate::{Error, Result, activation};
 use gaitprop_kernels::{Backend, Isa, Unit};
 use serde::{Deserialize, Serialize};
@@ -127,7 +128,7 @@ settings! {
     #[arg(long, value_name = "N", help_heading = "Data")]
     limit_test: usize,
 
-    /// Learning rule: gait, bp, itp or tp [default: gait, with bp beside it]
+    /// Learning rule: gait, bp, itp, tp, or fa or dfa (feedback alignment, direct feedback alignment) [default: gait, with bp beside it]
     #[arg(long, value_name = "RULE", help_heading = "Rule")]
     rule: String,
     /// A second rule, trained from the same start on the same batches, or none [default: bp if no --rule is given, else none]
@@ -136,10 +137,14 @@ settings! {
     /// Size of the perturbation of GAIT and ITP, in [0, 1]; 0 is the linear limit [default: 0.001]
     #[arg(long, value_name = "G", help_heading = "Rule", allow_negative_numbers = true)]
     gamma: f64,
+    /// Form of gait, itp and tp: difference (exact at any depth) or absolute (as published: loses all to rounding at depth; needs --inverse
+    /// lu, its default) [default: difference]
+    #[arg(long, value_name = "FORM", help_heading = "Rule")]
+    form: String,
     /// What keeps weights near orthogonal: exact (in the gradient), block (some rows after each step, 10 times cheaper) or none [default: exact]
     #[arg(long, value_name = "HOW", help_heading = "Rule")]
     regularizer: String,
-    /// Weight of the exact regulariser [default: gait and itp 0.1, tp 1000, bp 0]
+    /// Weight of the exact regulariser [default: gait and itp 0.1, tp 1000, bp, fa and dfa 0]
     #[arg(long, value_name = "L", help_heading = "Rule", allow_negative_numbers = true)]
     lambda: f64,
     /// Its form: published (off-diagonal of W Wᵀ) or identity (W Wᵀ − I) [default: published]
@@ -151,7 +156,7 @@ settings! {
     /// Rows that the block regulariser takes after each step, in turns [default: 64]
     #[arg(long, value_name = "N", help_heading = "Rule")]
     block: usize,
-    /// How far the block regulariser pushes them: at least 0, below 2 [default: gait, itp and tp 1, bp 0]
+    /// How far the block regulariser pushes them: at least 0, below 2 [default: gait, itp and tp 1, bp, fa and dfa 0]
     #[arg(long, value_name = "MU", help_heading = "Rule", allow_negative_numbers = true)]
     mu: f64,
     /// Make weights orthogonal every K steps
@@ -210,9 +215,13 @@ settings! {
     /// Shuffle the samples anew each epoch (the same way for the same seed) [default: false, as published]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = "Learning")]
     shuffle: bool,
-    /// Seed of weights and shuffling [default: 1]
+    /// Seed of weights, shuffling and fixed feedback [default: 1]
     #[arg(long, value_name = "N", help_heading = "Learning", allow_negative_numbers = true)]
     seed: u64,
+
+    /// Report on every layer (condition, kinks, dead units, …) in metrics.jsonl every N epochs; 0 is never [default: 1]
+    #[arg(long, value_name = "N", help_heading = "Learning")]
+    diagnose_every: usize,
 
     /// f32 or f64 [default: f32]
     #[arg(long, value_name = "TYPE", help_heading = "Machine")]
@@ -305,15 +314,6 @@ impl Settings {
 /// Settings that a run may be resumed with: no bit of it depends on them, but for how many there are.
 const MAY_CHANGE: [&str; 5] = ["epochs", "threads", "isa", "checkpoint-every", "keep"];
 
-/// Element type of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Precision {
-    F32,
-    F64,
-}
-
-names!(Precision, "element type", F32 = "f32", F64 = "f64");
-
 /// What keeps weights near orthogonal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Keep {
@@ -385,7 +385,8 @@ impl Machine {
 pub(super) struct Run {
     pub(super) kind: Kind,
     pub(super) beside: Option<Kind>,
-    pub(super) gamma: f64,
+    gamma: f64,
+    target_form: rule::Form,
     pub(super) architecture: Architecture,
     pub(super) init: Init,
     pub(super) loss: Loss,
@@ -393,6 +394,8 @@ pub(super) struct Run {
     tolerance: f64,
     pub(super) batch: usize,
     pub(super) epochs: usize,
+    /// Epochs between reports on layers; 0 for none.
+    pub(super) diagnose_every: usize,
     pub(super) seed: u64,
     pub(super) shuffle: bool,
     pub(super) scale: Scaling,
@@ -440,21 +443,28 @@ impl Run {
         let mut architecture = Self::shape(&said, data)?;
         (architecture.unit, architecture.output) = (unit, loss.output_unit(unit));
         let orthogonal = named(said.orthogonal.as_ref(), Orthogonal::None)?;
+        let target_form = named(said.form.as_ref(), rule::Form::Difference)?;
         let digits = said.data.as_deref().unwrap_or(DEFAULT_DATA) == DEFAULT_DATA;
         let run = Self {
             kind,
             beside,
             gamma: said.gamma.unwrap_or(1e-3),
+            target_form,
             architecture,
             init: named(said.init.as_ref(), Init::Orthogonal)?,
             loss,
             inverse: named(
                 said.inverse.as_ref(),
-                if orthogonal == Orthogonal::Cayley { inverse::Kind::Transpose } else { inverse::Kind::Auto },
+                match (target_form, orthogonal) {
+                    (rule::Form::Absolute, _) => inverse::Kind::Lu,
+                    (_, Orthogonal::Cayley) => inverse::Kind::Transpose,
+                    _ => inverse::Kind::Auto,
+                },
             )?,
             tolerance: said.tolerance.unwrap_or(Tuning::default().tolerance),
             batch: said.batch.unwrap_or(60),
             epochs: said.epochs.unwrap_or(if digits { 300 } else { 10 }),
+            diagnose_every: said.diagnose_every.unwrap_or(1),
             seed: said.seed.unwrap_or(1),
             shuffle: said.shuffle.unwrap_or(false),
             scale: named(said.scale.as_ref(), Scaling::Unit)?,
@@ -472,13 +482,14 @@ impl Run {
         };
         // Whatever can be wrong is said before any work.
         for kind in std::iter::once(kind).chain(beside) {
-            kind.build::<f32>(run.gamma)?;
+            kind.check(&run.setup())?;
             run.optimizer(kind)?;
             run.regularizer(kind)?;
             run.tuning(kind)?;
             run.hold(kind)?;
         }
         run.check_keep()?;
+        run.check_form()?;
         run.check_validation(data)?;
         run.check_saving(data)?;
         if i64::try_from(run.seed).is_err() {
@@ -519,6 +530,30 @@ impl Run {
                 Architecture::square(data.features, said.width.unwrap_or(data.features), said.hidden.unwrap_or(4), data.classes)
             }
         }
+    }
+
+    /// What rules are built from.
+    pub(super) fn setup(&self) -> Setup<'_> {
+        let Self { architecture, gamma, target_form, init, seed, .. } = self;
+        Setup { architecture, gamma: *gamma, form: *target_form, init: *init, seed: *seed }
+    }
+
+    /// Refuses absolute targets where there are none, and where they would be lost to more than rounding.
+    fn check_form(&self) -> Result<()> {
+        if self.target_form == rule::Form::Difference {
+            return Ok(());
+        }
+        if !self.kind.sends_targets() {
+            return Err(Error::Setting(format!("--form absolute is a form of gait, itp and tp: {} sends no targets", self.kind)));
+        }
+        if self.inverse != inverse::Kind::Lu {
+            let what = format!(
+                "--inverse {}: its tolerance is far above the differences of absolute targets; use --inverse lu",
+                self.inverse
+            );
+            return Err(Error::Setting(what));
+        }
+        Ok(())
     }
 
     /// Whether columns are to be orthogonal, not rows.
@@ -695,6 +730,8 @@ impl Run {
             // The rule beside has a folder of its own, and a file that speaks of itself alone.
             beside: Some(self.beside.filter(|_| kind == self.kind).map_or("none".into(), |b| b.to_string())),
             gamma: Some(self.gamma),
+            // Of a rule without targets the file would be refused.
+            form: Some(if kind.sends_targets() { self.target_form } else { rule::Form::Difference }.to_string()),
             regularizer: Some(self.keep.to_string()),
             lambda: (self.keep == Keep::Exact).then_some(self.regularizer(kind)?.lambda),
             ortho_form: Some(self.form.to_string()),
@@ -717,6 +754,7 @@ impl Run {
             batch: Some(self.batch),
             epochs: Some(self.epochs),
             patience: self.said.patience,
+            diagnose_every: Some(self.diagnose_every),
             shuffle: Some(self.shuffle),
             seed: Some(self.seed),
             dtype: Some(self.machine.precision.to_string()),

@@ -7,7 +7,7 @@ use crate::inverse::{self, Tuning};
 use crate::loss::Loss;
 use crate::optimizer::{self, Optimizer};
 use crate::ortho::Regularizer;
-use crate::rule::Kind;
+use crate::rule::{Kind, Setup};
 use crate::step::{Recipe, Workspace};
 use crate::{Error, Layer, Matrix, Network, Result, activation};
 use gaitprop_kernels::{MatRef, Plan, Real, Unit};
@@ -21,12 +21,18 @@ pub(super) struct Args {
     /// .npz to write: act1…, dW0…, db0… (descent directions, batch-averaged), reg0… (regulariser's gradients, already subtracted from
     /// dW), and with --steps W0…, b0…, mW0…, vW0…, mb0…, vb0… after them
     output: PathBuf,
-    /// bp, gait, itp or tp
+    /// gait, bp, itp, tp, fa or dfa
     #[arg(long, value_name = "RULE")]
     rule: String,
     /// Size of the perturbation of GAIT and ITP; 0 is the linear limit
     #[arg(long, value_name = "G", default_value_t = 1e-3, allow_negative_numbers = true)]
     gamma: f64,
+    /// Form of gait, itp and tp: difference (exact at any depth) or absolute (as published: loses all to rounding at depth)
+    #[arg(long, value_name = "FORM", default_value = "difference")]
+    form: String,
+    /// Seed of the fixed feedback of fa and dfa, which is orthogonal
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
     /// Weight of the orthogonality regulariser
     #[arg(long, value_name = "L", default_value_t = 0.0, allow_negative_numbers = true)]
     lambda: f64,
@@ -108,7 +114,7 @@ type Arrays = Vec<(String, Array)>;
 
 fn update<T: Real>(args: &Args, arrays: &BTreeMap<String, Array>, plan: &Plan<'_>) -> Result<Arrays> {
     let kind: Kind = args.rule.parse()?;
-    let rule = kind.build::<T>(args.gamma)?;
+    let form = args.form.parse()?;
     let loss: Loss = args.loss.parse()?;
     let unit = if args.linear { Unit::Identity } else { activation::parse(&args.activation)? };
     let bare = Regularizer::new(args.lambda)?;
@@ -127,6 +133,9 @@ fn update<T: Real>(args: &Args, arrays: &BTreeMap<String, Array>, plan: &Plan<'_
     let mut net = network::<T>(&args.input, arrays, inputs, labels, unit, loss)?;
     let (x, onehot) = (MatRef::new(&x, batch, inputs)?, MatRef::new(&onehot, batch, labels)?);
 
+    let architecture = net.architecture();
+    let setup = Setup { gamma: args.gamma, form, seed: args.seed, ..Setup::new(&architecture) };
+    let rule = kind.build::<T>(&setup, plan)?;
     let mut work = Workspace::new(&net, batch);
     let tuning = Tuning { regularized: args.lambda > 0.0, ..Tuning::new(args.tolerance)? };
     let mut inverse = args.inverse.parse::<inverse::Kind>()?.build::<T>(tuning)?;

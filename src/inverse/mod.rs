@@ -33,7 +33,7 @@ use gaitprop_kernels::{
 pub use auto::Auto;
 pub use conjugate::ConjugateGradient;
 pub use gram::Gram;
-pub use lu::Lu;
+pub use lu::{Lu, condition};
 pub use narrow::Narrow;
 pub use stale::StaleInverse;
 pub use transpose::Transpose;

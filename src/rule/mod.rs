@@ -9,20 +9,54 @@
 //! | TP | [`target`] | `[f⁻¹(y_l + e_l) − f⁻¹(y_l)] W_l⁻¹` |
 //! | ITP | [`perturbed`] | `[f⁻¹(y_l + s e_l) − f⁻¹(y_l)]/s W_l⁻¹`, s = γ^(L−l+1) |
 //! | GAIT | [`perturbed`] | `[f⁻¹(y_l + s D_l² ∘ e_l) − f⁻¹(y_l)]/s W_l⁻¹` |
+//! | FA | [`feedback`] | `(D_l ∘ e_l) B_lᵀ`, B_l fixed and random |
+//! | DFA | [`feedback`] | `e_L B_{l−1}`, B_{l−1} fixed and random |
 //!
-//! Targets themselves are never formed: their differences lose everything to rounding a few layers down.
+//! Targets themselves are never formed: their differences lose everything to rounding a few layers down. To see them do so there is the
+//! published formula, word for word, in [`absolute`].
+//!
+//! A rule of one's own is one method; [`Trainer`](crate::train::Trainer) takes it like any of these (`examples/own_rule.rs`):
+//!
+//! ```
+//! use gaitprop::inverse::Solve;
+//! use gaitprop::kernels::{Real, perturb::weigh};
+//! use gaitprop::rule::{Local, Means, Outcome, Rule};
+//!
+//! /// Trains the last layer alone: no error goes further down.
+//! #[derive(Debug)]
+//! struct Readout;
+//!
+//! impl<T: Real> Rule<T> for Readout {
+//!     fn name(&self) -> &'static str {
+//!         "readout"
+//!     }
+//!     fn send_down(&self, at: &Local<'_, T>, out: Outcome<'_, T>, with: &mut Means<'_, '_, T>) -> gaitprop::Result<Option<Solve>> {
+//!         weigh(at.layer.unit, at.y, at.slope, at.e, out.x, with.plan.isa)?;
+//!         if let Some(mut below) = out.below {
+//!             (0..below.nrows()).for_each(|i| below.row_mut(i).expect("row-major").fill(T::ZERO));
+//!         }
+//!         Ok(None)
+//!     }
+//! }
+//! # let _: &dyn Rule<f32> = &Readout;
+//! ```
 
+pub mod absolute;
 pub mod backprop;
+pub mod feedback;
 pub mod perturbed;
 pub mod target;
 
+use crate::init::Init;
 use crate::inverse::{Inverse, Solve, Weights};
 use crate::names::names;
-use crate::{Error, Layer, Result};
+use crate::{Architecture, Error, Layer, Result};
 use gaitprop_kernels::perturb::{Perturbation, perturb};
-use gaitprop_kernels::{Error as KernelError, MatMut, MatRef, PackedRhs, Plan, Real, Scratch};
+use gaitprop_kernels::{Error as KernelError, MatMut, MatRef, PackedRhs, Plan, Real, Scratch, Unit};
 
+pub use absolute::Absolute;
 pub use backprop::Backprop;
+pub use feedback::{DirectFeedback, FeedbackAlignment};
 pub use perturbed::Perturbed;
 pub use target::TargetProp;
 
@@ -40,12 +74,17 @@ pub struct Local<'a, T> {
     pub packed: Option<&'a PackedRhs<T>>,
     /// Its W Wᵀ, if the caller has computed it: the lower triangle and the diagonal are enough.
     pub gram: Option<MatRef<'a, T>>,
-    /// Its activity, batch × width; of the last layer only the `live` first columns need be there, the others may be anything finite.
+    /// What feeds it: the first units of the activity below, or of the input; batch × fed.
+    pub input: MatRef<'a, T>,
+    /// Its activity, batch × width; of the last layer the columns after the first `live` may be anything finite, unless the rule
+    /// [reads them](Rule::reads_whole_output).
     pub y: MatRef<'a, T>,
     /// f′(h) where the activation keeps it.
     pub slope: Option<MatRef<'a, T>>,
     /// Its error, batch × width.
     pub e: MatRef<'a, T>,
+    /// The error of the label units, batch × labels: what the loss says of the output, at every layer the same.
+    pub output_error: MatRef<'a, T>,
 }
 
 impl<'a, T: Real> Local<'a, T> {
@@ -76,12 +115,25 @@ pub struct Means<'a, 'p, T> {
     pub scratch: &'a mut Scratch,
 }
 
-/// A learning rule: how the error of a layer becomes that of the layer below.
+/// A learning rule: how the error of a layer becomes that of the layer below. Called once a layer and batch, from the last layer down.
 pub trait Rule<T: Real>: Send + Sync + std::fmt::Debug {
-    /// Its name in metrics.
+    /// Its name in messages.
     fn name(&self) -> &'static str;
 
-    /// Writes `out.x` and, unless this is the first layer, `out.below`. Returns what the inverse reported, if it was used.
+    /// Whether it looks at the activity of output units beyond the labels, which steps need not compute otherwise.
+    fn reads_whole_output(&self) -> bool {
+        false
+    }
+
+    /// How it perturbs a layer of activation `unit` with `above` layers above it; `None` for rules that perturb nothing. For diagnostics: where such a
+    /// target lies beyond the activation's kink, a rule is not linear.
+    fn perturbation(&self, _unit: Unit, _above: usize) -> Option<Perturbation> {
+        None
+    }
+
+    /// Writes `out.x` and, unless this is the first layer, `out.below`: all of their elements, which hold anything before. Returns what the
+    /// inverse reported, if it was used. A rule that wants [equal bits](crate) on every machine leaves products to `with`, and one that wants no
+    /// allocation in a step brings its memory along.
     ///
     /// # Errors
     /// [`Error::Singular`], [`Error::OutOfRange`], or an error of the kernels; nothing outside `out` has changed.
@@ -100,35 +152,114 @@ pub enum Kind {
     Itp,
     /// Target propagation.
     Tp,
+    /// Feedback alignment.
+    Fa,
+    /// Direct feedback alignment.
+    Dfa,
 }
 
-names!(Kind, "rule", Bp = "bp", Gait = "gait", Itp = "itp", Tp = "tp");
+names!(Kind, "rule", Bp = "bp", Gait = "gait", Itp = "itp", Tp = "tp", Fa = "fa", Dfa = "dfa");
+
+/// How target rules are computed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Form {
+    /// From scaled differences, exact to rounding at any depth.
+    #[default]
+    Difference,
+    /// From targets themselves, as published: at depth all is lost to rounding. To show that, not to train by.
+    Absolute,
+}
+
+names!(Form, "form of target rules", Difference = "difference", Absolute = "absolute");
+
+/// What a rule is built from, besides its name.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup<'a> {
+    /// The network it is for.
+    pub architecture: &'a Architecture,
+    /// γ of GAIT and ITP.
+    pub gamma: f64,
+    /// Form of GAIT, ITP and TP.
+    pub form: Form,
+    /// How fixed feedback is drawn: as initial weights are.
+    pub init: Init,
+    /// The run's seed; feedback is drawn from a stream of its own.
+    pub seed: u64,
+}
+
+impl<'a> Setup<'a> {
+    /// For a network: γ = 0.001, the difference form, orthogonal feedback from seed 1.
+    pub fn new(architecture: &'a Architecture) -> Self {
+        Self { architecture, gamma: 1e-3, form: Form::Difference, init: Init::Orthogonal, seed: 1 }
+    }
+}
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Bp, Self::Gait, Self::Itp, Self::Tp];
+    pub const ALL: [Self; 6] = [Self::Bp, Self::Gait, Self::Itp, Self::Tp, Self::Fa, Self::Dfa];
 
-    /// Published learning rate and λ. The paper gives none for ITP: GAIT's.
+    /// Published learning rate and λ. The paper gives none for ITP: GAIT's. Nor are there any of fixed feedback for these networks: BP's, whose place it
+    /// takes. (At them DFA does not hold in five layers of leaky ReLU with the squared loss, where nothing bounds activities: 40 % of the digits after
+    /// 100 epochs; tanh and cross-entropy suit it.)
     pub fn published(self) -> (f64, f64) {
         match self {
-            Self::Bp => (1e-4, 0.0),
+            Self::Bp | Self::Fa | Self::Dfa => (1e-4, 0.0),
             Self::Gait | Self::Itp => (1e-4, 0.1),
             Self::Tp => (1e-5, 1000.0),
         }
     }
 
-    /// The rule itself; `gamma` counts for GAIT and ITP.
+    /// Whether it sends targets through inverses.
+    pub fn sends_targets(self) -> bool {
+        matches!(self, Self::Gait | Self::Itp | Self::Tp)
+    }
+
+    /// Refuses a setup that [`Kind::build`] would, without drawing anything.
     ///
     /// # Errors
-    /// [`Error::Setting`] for a γ outside [0, 1].
-    pub fn build<T: Real>(self, gamma: f64) -> Result<Box<dyn Rule<T>>> {
-        Ok(match self {
-            Self::Bp => Box::new(Backprop),
-            Self::Tp => Box::new(TargetProp),
-            Self::Gait => Box::new(Perturbed::gait(gamma)?),
-            Self::Itp => Box::new(Perturbed::itp(gamma)?),
+    /// [`Error::Setting`] for a γ outside [0, 1], or of 0 with absolute targets: of GAIT and ITP. Errors of [`Architecture::check`].
+    pub fn check(self, setup: &Setup<'_>) -> Result<()> {
+        setup.architecture.check()?;
+        match (self, setup.form) {
+            (Self::Gait | Self::Itp, Form::Difference) => Perturbed::gait(setup.gamma).map(|_| ()),
+            (Self::Gait | Self::Itp, Form::Absolute) => Absolute::gait(setup.gamma).map(|_| ()),
+            _ => Ok(()),
+        }
+    }
+
+    /// The rule itself. γ counts for GAIT and ITP, the form for them and TP, initialisation and seed for FA and DFA. The plan decides
+    /// how feedback is made orthogonal, and no bit of it.
+    ///
+    /// # Errors
+    /// As [`Kind::check`]; out of memory.
+    pub fn build<T: Real>(self, setup: &Setup<'_>, plan: &Plan<'_>) -> Result<Box<dyn Rule<T>>> {
+        self.check(setup)?;
+        let Setup { architecture, gamma, form, init, seed } = *setup;
+        Ok(match (self, form) {
+            (Self::Bp, _) => Box::new(Backprop),
+            (Self::Gait, Form::Difference) => Box::new(Perturbed::gait(gamma)?),
+            (Self::Gait, Form::Absolute) => Box::new(Absolute::gait(gamma)?),
+            (Self::Itp, Form::Difference) => Box::new(Perturbed::itp(gamma)?),
+            (Self::Itp, Form::Absolute) => Box::new(Absolute::itp(gamma)?),
+            (Self::Tp, Form::Difference) => Box::new(TargetProp),
+            (Self::Tp, Form::Absolute) => Box::new(Absolute::tp()),
+            (Self::Fa, _) => Box::new(FeedbackAlignment::<T>::random(architecture, init, seed, plan)?),
+            (Self::Dfa, _) => Box::new(DirectFeedback::<T>::random(architecture, init, seed, plan)?),
         })
     }
+}
+
+/// Refuses a γ that is none.
+fn check_gamma(gamma: f64) -> Result<()> {
+    if (0.0..=1.0).contains(&gamma) {
+        return Ok(());
+    }
+    Err(Error::Setting(format!("gamma is {gamma}, but must lie in [0, 1] (0 is the linear limit)")))
+}
+
+/// γ^k by repeated multiplication: `powi` may round differently from machine to machine.
+fn power(gamma: f64, k: usize) -> f64 {
+    (0..k).fold(1.0, |s, _| s * gamma)
 }
 
 /// What all target rules do: perturb, and send the result through the inverse.

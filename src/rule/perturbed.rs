@@ -4,10 +4,10 @@
 //! difference `e_l = γ^−(L−l) (t_l − y_l)`, which is of order 1 at any depth.
 
 use super::{Local, Means, Outcome, Rule, perturb_and_invert};
+use crate::Result;
 use crate::inverse::Solve;
-use crate::{Error, Result};
-use gaitprop_kernels::Real;
 use gaitprop_kernels::perturb::{Perturbation, Scale, Weighting};
+use gaitprop_kernels::{Real, Unit};
 
 /// GAIT-prop (Ahmad, van Gerven and Ambrogioni, 2020) or its unweighted form ITP.
 #[derive(Clone, Copy, Debug)]
@@ -20,7 +20,7 @@ impl Perturbed {
     /// GAIT-prop: perturbations weighted by D².
     ///
     /// # Errors
-    /// [`Error::Setting`] for a γ outside [0, 1]; 0 is the linear limit.
+    /// [`Error::Setting`](crate::Error::Setting) for a γ outside [0, 1]; 0 is the linear limit.
     pub fn gait(gamma: f64) -> Result<Self> {
         Self::new(gamma, Weighting::SlopeSquared)
     }
@@ -28,15 +28,13 @@ impl Perturbed {
     /// Incremental target propagation: perturbations not weighted.
     ///
     /// # Errors
-    /// [`Error::Setting`] for a γ outside [0, 1]; 0 is the linear limit.
+    /// [`Error::Setting`](crate::Error::Setting) for a γ outside [0, 1]; 0 is the linear limit.
     pub fn itp(gamma: f64) -> Result<Self> {
         Self::new(gamma, Weighting::Plain)
     }
 
     fn new(gamma: f64, weighting: Weighting) -> Result<Self> {
-        if !(0.0..=1.0).contains(&gamma) {
-            return Err(Error::Setting(format!("gamma is {gamma}, but must lie in [0, 1] (0 is the linear limit)")));
-        }
+        super::check_gamma(gamma)?;
         Ok(Self { gamma, weighting })
     }
 
@@ -46,8 +44,11 @@ impl Perturbed {
         if self.gamma == 0.0 {
             return Scale::Limit;
         }
-        // By repeated multiplication: `powi` may round differently from machine to machine.
-        Scale::Finite((0..=above).fold(1.0, |s, _| s * self.gamma))
+        Scale::Finite(super::power(self.gamma, above + 1))
+    }
+
+    fn at(&self, unit: Unit, above: usize) -> Perturbation {
+        Perturbation { unit, weighting: self.weighting, scale: self.scale(above) }
     }
 }
 
@@ -59,8 +60,11 @@ impl<T: Real> Rule<T> for Perturbed {
         }
     }
 
+    fn perturbation(&self, unit: Unit, above: usize) -> Option<Perturbation> {
+        Some(self.at(unit, above))
+    }
+
     fn send_down(&self, at: &Local<'_, T>, out: Outcome<'_, T>, with: &mut Means<'_, '_, T>) -> Result<Option<Solve>> {
-        let p = Perturbation { unit: at.layer.unit, weighting: self.weighting, scale: self.scale(at.above) };
-        perturb_and_invert(p, at, out, with)
+        perturb_and_invert(self.at(at.layer.unit, at.above), at, out, with)
     }
 }

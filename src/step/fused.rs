@@ -63,6 +63,7 @@ pub struct Fused<T> {
     /// `D ∘ e` of each layer.
     x: Vec<Vec<T>>,
     errors: [Vec<T>; 2],
+    output_error: Vec<T>,
     bias: Vec<T>,
     /// The regulariser's direction and Gram matrix, of one layer after another.
     direction: Vec<T>,
@@ -83,6 +84,7 @@ impl<T: Real> Fused<T> {
             trace: Trace::new(net, batch),
             x: net.layers().iter().map(|l| vec![T::ZERO; batch * l.width()]).collect(),
             errors: [room(), room()],
+            output_error: vec![T::ZERO; batch * net.labels()],
             bias: vec![T::ZERO; widest],
             direction: Vec::new(),
             gram: Vec::new(),
@@ -139,16 +141,17 @@ impl<T: Real> Fused<T> {
     ) -> Result<Report> {
         let (plan, batch) = (recipe.plan, input.nrows());
         let clock = Instant::now();
-        net.forward_fused(input, &mut self.trace, plan, &mut self.scratch)?;
+        net.forward_fused(input, recipe.rule.reads_whole_output(), &mut self.trace, plan, &mut self.scratch)?;
         let [mut error, mut below] = self.errors.each_mut().map(Vec::as_mut_slice);
         let top = view_mut(error, batch, net.outputs());
         let mut report = Report { score: loss::score(recipe.loss, self.trace.output(), target, Some(top))?, ..Report::default() };
+        let output_error = super::keep_labels(error, net, batch, &mut self.output_error);
         self.phases.forward += clock.elapsed();
 
         let clock = Instant::now();
         for (l, layer) in net.layers().iter().enumerate().rev() {
             let x = view_mut(&mut self.x[l], batch, layer.width());
-            let down = Down { net, trace: &self.trace, batch, error, below };
+            let down = Down { net, input, trace: &self.trace, output_error, error, below };
             if let Some(solve) = down.layer(l, x, recipe, &mut *inverse, &mut self.scratch)? {
                 report.solves.add(solve);
             }

@@ -101,6 +101,7 @@ pub struct Workspace<T> {
     /// Packing memory.
     pub scratch: Scratch,
     errors: [Vec<T>; 2],
+    output_error: Vec<T>,
     x: Vec<T>,
     gram: Vec<T>,
     capacity: usize,
@@ -117,6 +118,7 @@ impl<T: Real> Workspace<T> {
             gradients: Gradients::new(net),
             scratch: Scratch::new(),
             errors: [room(), room()],
+            output_error: vec![T::ZERO; batch * net.labels()],
             x: room(),
             gram: vec![T::ZERO; side * side],
             capacity: batch,
@@ -162,6 +164,7 @@ impl<T: Real> Workspace<T> {
         let [mut error, mut below] = self.errors.each_mut().map(Vec::as_mut_slice);
         let top = view_mut(error, batch, net.outputs());
         report.score = loss::score(recipe.loss, self.trace.output(), target, Some(top))?;
+        let output_error = keep_labels(error, net, batch, &mut self.output_error);
 
         if rotations.is_none() {
             for (layer, delta) in net.layers().iter().zip(&mut self.gradients.w) {
@@ -175,7 +178,7 @@ impl<T: Real> Workspace<T> {
         for (l, layer) in net.layers().iter().enumerate().rev() {
             let width = layer.width();
             let x = view_mut(&mut self.x, batch, width);
-            let down = Down { net, trace: &self.trace, batch, error, below };
+            let down = Down { net, input, trace: &self.trace, output_error, error, below };
             if let Some(solve) = down.layer(l, x, recipe, &mut *inverse, &mut self.scratch)? {
                 report.solves.add(solve);
             }
@@ -274,11 +277,22 @@ fn feeding<'a, T: Real>(input: MatRef<'a, T>, trace: &'a Trace<T>, l: usize, fed
     if l == 0 { input.cols(0, fed) } else { trace.activity(l - 1).cols(0, fed) }
 }
 
+/// Copies the label columns of an output error, which is overwritten on the way down, to where they stay.
+fn keep_labels<'k, T: Real>(error: &[T], net: &Network<T>, batch: usize, kept: &'k mut [T]) -> MatRef<'k, T> {
+    let (labels, outputs) = (net.labels(), net.outputs());
+    for (to, from) in kept.chunks_exact_mut(labels).zip(error.chunks_exact(outputs)).take(batch) {
+        to.copy_from_slice(&from[..labels]);
+    }
+    view(kept, batch, labels)
+}
+
 /// An error on its way down through a network, at some layer.
 struct Down<'a, T> {
     net: &'a Network<T>,
+    input: MatRef<'a, T>,
     trace: &'a Trace<T>,
-    batch: usize,
+    /// The label units' own, batch × labels.
+    output_error: MatRef<'a, T>,
     /// The layer's error, and room for that of the layer below.
     error: &'a [T],
     below: &'a mut [T],
@@ -294,7 +308,7 @@ impl<T: Real> Down<'_, T> {
         inverse: &mut dyn Inverse<T>,
         scratch: &mut Scratch,
     ) -> Result<Option<Solve>> {
-        let (layers, batch) = (self.net.layers(), self.batch);
+        let (layers, batch) = (self.net.layers(), self.input.nrows());
         let (layer, above) = (&layers[l], layers.len() - 1 - l);
         let mut whole = view_mut(self.below, batch, if l == 0 { 0 } else { layers[l - 1].width() });
         // Units that feed nothing above are auxiliary: their target is their own activity.
@@ -307,9 +321,11 @@ impl<T: Real> Down<'_, T> {
             live: if above == 0 { self.net.labels() } else { layer.width() },
             packed: None,
             gram: None,
+            input: feeding(self.input, self.trace, l, layer.fed()),
             y: self.trace.activity(l),
             slope: self.trace.slope(l),
             e: view(self.error, batch, layer.width()),
+            output_error: self.output_error,
         };
         let out = Outcome { x, below: (l > 0).then(|| whole.cols(0, layer.fed())) };
         recipe.rule.send_down(&local, out, &mut Means { inverse, plan: recipe.plan, scratch })

@@ -7,7 +7,7 @@ use gaitprop::inverse::{Lu, Solve};
 use gaitprop::kernels::{MatRef, Plan, Real, Unit};
 use gaitprop::loss::Loss;
 use gaitprop::ortho::Regularizer;
-use gaitprop::rule::{Kind, Local, Means, Outcome, Rule};
+use gaitprop::rule::{Kind, Local, Means, Outcome, Rule, Setup};
 use gaitprop::step::{Gradients, Recipe, Workspace};
 use gaitprop::{Matrix, Network, Result};
 use std::sync::Mutex;
@@ -57,6 +57,12 @@ impl<T: Real> Batch<T> {
     }
 }
 
+/// A rule for a network.
+pub fn built<T: Real>(kind: Kind, net: &Network<T>, gamma: f64) -> Box<dyn Rule<T>> {
+    let architecture = net.architecture();
+    kind.build(&Setup { gamma, ..Setup::new(&architecture) }, &Plan::new()).unwrap()
+}
+
 /// Descent directions of one batch, in memory of their own.
 pub fn gradients<T: Real>(net: &Network<T>, batch: &Batch<T>, recipe: &Recipe<'_, '_, T>) -> Result<Gradients<T>> {
     let mut workspace = Workspace::new(net, batch.x.rows());
@@ -66,7 +72,7 @@ pub fn gradients<T: Real>(net: &Network<T>, batch: &Batch<T>, recipe: &Recipe<'_
 
 /// Those of a rule by its name, with the squared loss and without a regulariser.
 pub fn updates<T: Real>(net: &Network<T>, batch: &Batch<T>, kind: Kind, gamma: f64) -> Gradients<T> {
-    let rule = kind.build::<T>(gamma).unwrap();
+    let rule = built::<T>(kind, net, gamma);
     let plan = Plan::new();
     let recipe = Recipe { rule: &*rule, loss: Loss::Squared, ortho: Regularizer::new(0.0).unwrap(), plan: &plan };
     gradients(net, batch, &recipe).unwrap()
@@ -105,7 +111,7 @@ impl<T: Real> Rule<T> for Spy<'_, T> {
 
 /// The descent directions of a rule, and for each layer, from the first, what was sent to it.
 pub fn watched(net: &Network<f64>, batch: &Batch<f64>, kind: Kind, gamma: f64, loss: Loss) -> (Gradients<f64>, Vec<Seen>) {
-    let rule = kind.build::<f64>(gamma).unwrap();
+    let rule = built::<f64>(kind, net, gamma);
     let spy = Spy { rule: &*rule, seen: Mutex::default() };
     let plan = Plan::new();
     let recipe = Recipe { rule: &spy, loss, ortho: Regularizer::new(0.0).unwrap(), plan: &plan };

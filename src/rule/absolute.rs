@@ -1,0 +1,120 @@
+//! Target rules by the published formula, on targets themselves (Ahmad, van Gerven and Ambrogioni, 2020, eq. 8 to 11):
+//!
+//! ```text
+//! t_{l−1} = g_l((1 − γ φ_l) y_l + γ φ_l t_l)      g_l(y) = (f⁻¹(y) − b_l) W_l⁻¹      update from γ^−(L−l) (t_l − y_l)
+//! ```
+//!
+//! The difference of a target, of order γ^k, to the activity, of order 1, has a relative error of u/γ^k: in f64 with γ = 0.001 nothing is left of it five
+//! layers below the output, in f32 two. That is what this form is for: to be seen beside [`Perturbed`](super::Perturbed), which computes the same from
+//! differences alone. All arithmetic is in T, as in the authors' code, but W⁻¹ is applied by the inverse that is given and not formed first: only
+//! [`Lu`](crate::inverse::Lu) is exact enough, since every other way stops at a relative error of the TARGET far above γ^k.
+
+use super::{Local, Means, Outcome, Rule, power};
+use crate::inverse::Solve;
+use crate::{Error, Result};
+use gaitprop_kernels::perturb::{Perturbation, Scale, Weighting, weigh};
+use gaitprop_kernels::{Real, Unit};
+
+/// GAIT-prop, ITP or TP from absolute targets. Not for training: see the [module](self).
+#[derive(Clone, Copy, Debug)]
+pub struct Absolute {
+    name: &'static str,
+    gamma: f64,
+    weighting: Weighting,
+}
+
+impl Absolute {
+    /// GAIT-prop: φ = D².
+    ///
+    /// # Errors
+    /// [`Error::Setting`] unless 0 < γ ≤ 1: at 0 every target is its activity.
+    pub fn gait(gamma: f64) -> Result<Self> {
+        Self::new("gait-absolute", gamma, Weighting::SlopeSquared)
+    }
+
+    /// Incremental target propagation: φ = 1.
+    ///
+    /// # Errors
+    /// As [`Absolute::gait`].
+    pub fn itp(gamma: f64) -> Result<Self> {
+        Self::new("itp-absolute", gamma, Weighting::Plain)
+    }
+
+    /// Target propagation: φ = 1 and γ = 1.
+    pub fn tp() -> Self {
+        Self { name: "tp-absolute", gamma: 1.0, weighting: Weighting::Plain }
+    }
+
+    fn new(name: &'static str, gamma: f64, weighting: Weighting) -> Result<Self> {
+        super::check_gamma(gamma)?;
+        if gamma == 0.0 {
+            let what = "gamma is 0, at which absolute targets are the activities themselves: use more, or the difference form, which has the limit";
+            return Err(Error::Setting(what.into()));
+        }
+        Ok(Self { name, gamma, weighting })
+    }
+}
+
+/// f′(h), from y and what the activation keeps.
+fn slope<T: Real>(unit: Unit, y: T, kept: Option<T>) -> T {
+    match unit {
+        Unit::LeakyRelu { slope } if y < T::ZERO => T::from_f64(slope),
+        _ => kept.unwrap_or(T::ONE),
+    }
+}
+
+/// f⁻¹; `None` outside f's range.
+fn inverse<T: Real>(unit: Unit, y: T) -> Option<T> {
+    match unit {
+        Unit::LeakyRelu { slope } if y < T::ZERO => Some(y / T::from_f64(slope)),
+        Unit::Tanh => (y.abs() < T::ONE).then(|| T::from_f64(libm::atanh(y.to_f64()))),
+        _ => Some(y),
+    }
+}
+
+impl<T: Real> Rule<T> for Absolute {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn reads_whole_output(&self) -> bool {
+        true
+    }
+
+    fn perturbation(&self, unit: Unit, above: usize) -> Option<Perturbation> {
+        Some(Perturbation { unit, weighting: self.weighting, scale: Scale::Finite(power(self.gamma, above + 1)) })
+    }
+
+    fn send_down(&self, at: &Local<'_, T>, out: Outcome<'_, T>, with: &mut Means<'_, '_, T>) -> Result<Option<Solve>> {
+        weigh(at.layer.unit, at.y, at.slope, at.e, out.x, with.plan.isa)?;
+        let Some(mut below) = out.below else { return Ok(None) };
+        // What is handed from layer to layer is (t − y)/γ^k. Where t and y are close their difference is exact, and so this gives t back to the bit.
+        let (here, next) = (power(self.gamma, at.above), power(self.gamma, at.above + 1));
+        let gamma = T::from_f64(self.gamma);
+        for i in 0..at.y.nrows() {
+            for j in 0..at.y.ncols() {
+                let y = at.y.get(i, j);
+                let target = T::from_f64(y.to_f64() + here * at.e.get(i, j).to_f64());
+                let pull = match self.weighting {
+                    Weighting::SlopeSquared => {
+                        let slope = slope(at.layer.unit, y, at.slope.map(|s| s.get(i, j)));
+                        gamma * slope * slope
+                    }
+                    Weighting::Plain => gamma,
+                };
+                let nudged = (T::ONE - pull) * y + pull * target;
+                let outside = Error::OutOfRange { layer: at.index, sample: i, unit: j };
+                let h = inverse(at.layer.unit, nudged).ok_or(outside)?;
+                below.set(i, j, h - at.layer.b[j]);
+            }
+        }
+        let solve = with.inverse.solve(at.index, at.weights()?, below.rb(), with.plan, with.scratch)?;
+        for i in 0..below.nrows() {
+            for j in 0..below.ncols() {
+                let difference = below.as_ref().get(i, j) - at.input.get(i, j);
+                below.set(i, j, T::from_f64(difference.to_f64() / next));
+            }
+        }
+        Ok(Some(solve))
+    }
+}
