@@ -1,9 +1,10 @@
-//! The program: `gaitprop train | eval | update | info`.
+//! The program: `gaitprop train | eval | report | update | info`.
 //!
 //! Everything a user can get wrong ends in one line on standard error that names the cause, and in an exit code other than 0.
 
 mod eval;
 mod info;
+mod report;
 mod settings;
 mod train;
 mod update;
@@ -28,6 +29,8 @@ enum Command {
     Train(Box<train::Args>),
     /// Loss and accuracy of saved weights on a data set.
     Eval(eval::Args),
+    /// A page about runs: one HTML file with curves, tables and examples; each chart also as SVG, its data as CSV.
+    Report(report::Args),
     /// Updates of one batch, from arrays to arrays: for checking against other code.
     Update(Box<update::Args>),
     /// What this machine has, and what would run on it.
@@ -75,6 +78,7 @@ pub fn main(args: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode {
     let result = match cli.command {
         Command::Train(args) => train::run(&args),
         Command::Eval(args) => eval::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Update(args) => update::run(&args),
         Command::Info(args) => info::run(&args),
     };
