@@ -26,7 +26,8 @@ impl Browser {
     fn start(program: &str, profile: &Path) -> Self {
         // The protocol's pipes are descriptors 3 and 4.
         let flags = "--headless=new --no-sandbox --disable-gpu --no-first-run --disable-background-networking --hide-scrollbars";
-        let script = format!("exec \"$0\" {flags} --user-data-dir=\"$1\" --remote-debugging-pipe about:blank 3<&0 4>&1 >/dev/null");
+        let script =
+            format!("exec \"$0\" {flags} --user-data-dir=\"$1\" --remote-debugging-pipe about:blank 3<&0 4>&1 >/dev/null");
         let mut process = Command::new("sh")
             .args(["-c", &script, program])
             .arg(profile)
@@ -239,7 +240,8 @@ const INSPECT: &str = r#"(() => {
 #[ignore = "needs Chromium: run .ci/browser"]
 fn a_report_looks_right() {
     let program = std::env::var("GAITPROP_CHROMIUM").expect("GAITPROP_CHROMIUM names the browser");
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target"), PathBuf::from);
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target"), PathBuf::from);
     let pictures = target.join("screenshots");
     let _ = fs::remove_dir_all(&pictures);
     fs::create_dir_all(&pictures).unwrap();
@@ -254,7 +256,8 @@ fn a_report_looks_right() {
     }
     let page = dir.path().canonicalize().unwrap().join("report.html");
     let assets = page.with_file_name("report_files");
-    let wanted = fs::read_dir(&assets).unwrap().filter(|e| e.as_ref().unwrap().path().extension().is_some_and(|x| x == "svg")).count();
+    let wanted =
+        fs::read_dir(&assets).unwrap().filter(|e| e.as_ref().unwrap().path().extension().is_some_and(|x| x == "svg")).count();
 
     let mut browser = Browser::start(&program, &dir.path().join("profile"));
     for width in [360, 1200] {

@@ -93,7 +93,9 @@ fn check_charts(report: &Report) {
         assert_eq!((root.tag_name().name(), root.tag_name().namespace()), ("svg", Some("http://www.w3.org/2000/svg")));
         let has = |tag: &str| root.descendants().any(|n| n.has_tag_name(("http://www.w3.org/2000/svg", tag)));
         assert!(has("title") && has("desc") && has("path"), "{name}");
-        let stroked = |n: &roxmltree::Node<'_, '_>| n.attribute("fill") == Some("none") && n.attribute("d").is_some_and(|d| d.starts_with('M'));
+        let stroked = |n: &roxmltree::Node<'_, '_>| {
+            n.attribute("fill") == Some("none") && n.attribute("d").is_some_and(|d| d.starts_with('M'))
+        };
         assert!(root.descendants().any(|n| stroked(&n)), "{name} has no line");
         let ids: BTreeSet<_> = root.descendants().filter_map(|n| n.attribute("id")).collect();
         assert!(root.attribute("aria-labelledby").unwrap().split(' ').all(|id| ids.contains(id)), "{name}");
@@ -164,10 +166,14 @@ fn data_files_hold_the_numbers_of_the_metrics() {
     let dir = comparison();
     let report = made(dir.path());
     let runs = report::find(&[dir.path().to_owned()]).unwrap();
-    let said = |key: &str| -> Vec<u64> {
-        runs.iter().flat_map(|run| &run.epochs).map(|line| line.number(key).to_bits()).collect()
-    };
-    for (name, key) in [("test-accuracy", "test_accuracy"), ("test-loss", "test_loss"), ("train-loss", "train_loss"), ("solve-residual", "solve_residual")] {
+    let said =
+        |key: &str| -> Vec<u64> { runs.iter().flat_map(|run| &run.epochs).map(|line| line.number(key).to_bits()).collect() };
+    for (name, key) in [
+        ("test-accuracy", "test_accuracy"),
+        ("test-loss", "test_loss"),
+        ("train-loss", "train_loss"),
+        ("solve-residual", "solve_residual"),
+    ] {
         let table = columns(file(&report, &format!("{name}.csv")));
         assert_eq!(bits(&table[key]), said(key), "{name}");
         assert_eq!(table["epoch"].concat(), "123".repeat(5));
@@ -307,7 +313,8 @@ fn what_files_say_is_never_markup() {
     }
     assert!(html.contains("&lt;script&gt;alert(1)&lt;/script&gt;"), "the text itself is shown");
     // Whatever the page has of elements, it has of its own; and none can run or fetch anything.
-    let tags: BTreeSet<&str> = html.split('<').skip(1).filter_map(|t| t.split(|c: char| !c.is_ascii_alphanumeric()).next()).collect();
+    let tags: BTreeSet<&str> =
+        html.split('<').skip(1).filter_map(|t| t.split(|c: char| !c.is_ascii_alphanumeric()).next()).collect();
     for tag in ["script", "iframe", "object", "embed", "form", "base", "b"] {
         assert!(!tags.contains(tag), "<{tag}>");
     }

@@ -111,20 +111,22 @@ pub(super) fn short(value: f64) -> String {
 }
 
 fn log_ticks(low: f64, high: f64, wanted: usize) -> Vec<(f64, String)> {
-    let (first, last) = (low.ceil() as i64, high.floor() as i64);
-    if last - first >= 1 {
-        // Powers of ten, or every so many of them.
-        let every = ((last - first + 1) as usize).div_ceil(wanted.max(1)).max(1);
-        let powers = (first..=last).rev().step_by(every).collect::<Vec<_>>().into_iter().rev();
-        return powers.map(|p| libm::pow(10.0, p as f64)).map(|v| (v, short(v))).collect();
-    }
     let within = |v: &f64| (low..=high).contains(&libm::log10(*v));
-    let powers = || (low.floor() as i64..=high.ceil() as i64).map(|p| libm::pow(10.0, p as f64));
+    let power = |p: i64| libm::pow(10.0, p as f64);
+    // At most so many powers of ten: of a wider range the ticks below are too many anyway.
+    let powers = || (low.floor() as i64..=high.ceil() as i64).take(10).map(power);
     let ticks: Vec<f64> = powers().flat_map(|unit| [1.0, 2.0, 5.0].map(|f| f * unit)).filter(within).collect();
-    if ticks.len() >= 2 {
+    if high - low < 1.0 && ticks.len() < 3 {
+        return linear_ticks(libm::pow(10.0, low), libm::pow(10.0, high), wanted);
+    }
+    if high - low < 9.0 && ticks.len() <= wanted + 3 {
         return ticks.into_iter().map(|v| (v, short(v))).collect();
     }
-    linear_ticks(libm::pow(10.0, low), libm::pow(10.0, high), wanted)
+    // Powers of ten, or every so many of them.
+    let (first, last) = (low.ceil() as i64, high.floor() as i64);
+    let every = ((last - first + 1).max(1) as usize).div_ceil(wanted.max(1));
+    let powers: Vec<i64> = (first..=last).rev().step_by(every).collect();
+    powers.into_iter().rev().map(power).map(|v| (v, short(v))).collect()
 }
 
 #[cfg(test)]
@@ -146,7 +148,8 @@ mod tests {
         assert_eq!(names(&fit(Scale::Linear, &[-1.0, 1.0])), ["-1.0", "-0.5", "0.0", "0.5", "1.0"]);
         assert_eq!(names(&fit(Scale::Log, &[1e-6, 2e3])), ["1e-5", "0.001", "0.1", "10", "1000"]);
         assert_eq!(names(&fit(Scale::Log, &[0.02, 0.3])), ["0.02", "0.05", "0.1", "0.2"]);
-        assert_eq!(names(&fit(Scale::Log, &[0.31, 0.37])), ["0.32", "0.34", "0.36", "0.38"]);
+        assert_eq!(names(&fit(Scale::Log, &[0.31, 0.37])), ["0.30", "0.32", "0.34", "0.36", "0.38"]);
+        assert_eq!(names(&fit(Scale::Log, &[0.3, 40.0])), ["0.5", "1", "2", "5", "10", "20"]);
     }
 
     #[test]

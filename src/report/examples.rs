@@ -114,7 +114,14 @@ fn answers(run: &Run, kept: &mut Option<(Source, Dataset)>, plan: &Plan<'_>) -> 
         picture: png(rows, cols, &grey(data, index)),
     });
     let probabilities = loss == Loss::CrossEntropy;
-    Ok(Answers { run: run.name(), data: data.name.clone(), wrong: total, samples: judged.len(), probabilities, shown: shown.collect() })
+    Ok(Answers {
+        run: run.name(),
+        data: data.name.clone(),
+        wrong: total,
+        samples: judged.len(),
+        probabilities,
+        shown: shown.collect(),
+    })
 }
 
 /// Label units of every test sample, one row a sample.

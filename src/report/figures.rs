@@ -64,6 +64,8 @@ struct Curve {
     limits: (f64, f64),
     /// From the metrics' unit to the chart's.
     factor: f64,
+    /// Whether a group of zeros alone has nothing to show.
+    positive: bool,
 }
 
 const CURVES: [Curve; 6] = [
@@ -77,8 +79,8 @@ const CURVES: [Curve; 6] = [
 
 const fn curve(key: &'static str, id: &'static str, title: &'static str, accuracy: bool) -> Curve {
     match accuracy {
-        true => Curve { key, id, title, scale: Scale::Linear, limits: PERCENT, factor: 100.0 },
-        false => Curve { key, id, title, scale: Scale::Log, limits: ANYWHERE, factor: 1.0 },
+        true => Curve { key, id, title, scale: Scale::Linear, limits: PERCENT, factor: 100.0, positive: false },
+        false => Curve { key, id, title, scale: Scale::Log, limits: ANYWHERE, factor: 1.0, positive: true },
     }
 }
 
@@ -100,7 +102,8 @@ impl Curve {
     fn figure(&self, groups: &[Group]) -> Option<Figure> {
         let of = |(g, group): (usize, &Group)| {
             let course = Course::of(group, epochs, "epoch", |line| self.factor * line.number(self.key));
-            (!course.is_empty()).then(|| series(group.label.clone(), Paint::Group(g), course, group.runs.len()))
+            let shown = if self.positive { course.mean.iter().any(|v| *v > 0.0) } else { !course.is_empty() };
+            shown.then(|| series(group.label.clone(), Paint::Group(g), course, group.runs.len()))
         };
         let series: Vec<Series> = groups.iter().enumerate().filter_map(of).collect();
         if series.is_empty() {
@@ -117,15 +120,8 @@ impl Curve {
             Scale::Log => format!("{}, logarithmic", self.title),
         };
         let description = describe(&title, "epoch", &series);
-        let chart = Chart {
-            id: self.id.into(),
-            title,
-            description,
-            x_name: "epoch",
-            y_scale: self.scale,
-            y_limits: self.limits,
-            series,
-        };
+        let chart =
+            Chart { id: self.id.into(), title, description, x_name: "epoch", y_scale: self.scale, y_limits: self.limits, series };
         Some(Figure { chart, csv })
     }
 }
@@ -383,6 +379,7 @@ pub(super) fn solves(groups: &[Group]) -> Section {
             scale: Scale::Log,
             limits: ANYWHERE,
             factor: 1.0,
+            positive: true,
         },
         Curve {
             key: "solve_products_per_step",
@@ -391,15 +388,14 @@ pub(super) fn solves(groups: &[Group]) -> Section {
             scale: Scale::Linear,
             limits: (0.0, f64::INFINITY),
             factor: 1.0,
+            positive: true,
         },
     ];
-    // Rules without inverses have none, which is not news.
-    let any = |key: &str| each_run(groups).any(|(_, run)| run.epochs.iter().any(|line| line.number(key) > 0.0));
     Section {
         id: "solves",
         title: "Ways through inverses",
         text: "What it took to send errors through the inverses of layers.",
-        figures: list.iter().filter(|curve| any(curve.key)).filter_map(|curve| curve.figure(groups)).collect(),
+        figures: list.iter().filter_map(|curve| curve.figure(groups)).collect(),
         notes: Vec::new(),
     }
 }

@@ -36,7 +36,8 @@ struct Table {
 
 impl Table {
     fn new(name: &str, head: &[(&str, bool)]) -> Self {
-        let mut html = format!("<div class=\"scroll\" role=\"region\" tabindex=\"0\" aria-label=\"{}\"><table><thead><tr>", escape(name));
+        let mut html =
+            format!("<div class=\"scroll\" role=\"region\" tabindex=\"0\" aria-label=\"{}\"><table><thead><tr>", escape(name));
         for (title, number) in head {
             let class = if *number { " class=\"n\"" } else { "" };
             let _ = write!(html, "<th scope=\"col\"{class}>{}</th>", escape(title));
@@ -77,29 +78,36 @@ fn comparison(groups: &[Group], csv: &str) -> String {
         "<p class=\"muted\">At the end of training, mean ± standard deviation (divisor n − 1) over the runs of a group; the best is over the epochs of each \
          run. Of a run without a last line, the last epoch’s.</p>\n",
     );
-    let mut head = vec![("group", false), ("runs", true), ("seeds", false), ("epochs", true)];
+    let mut head = vec![("group", false)];
     head.extend(COLUMNS.iter().map(|(name, ..)| (*name, true)));
+    head.extend([("epochs", true), ("runs", true), ("seeds", false)]);
     let mut table = Table::new("Comparison of groups", &head);
     for (g, group) in groups.iter().enumerate() {
         let epochs = |run: &super::Run| run.epochs.len();
         let (least, most) = (group.runs.iter().map(epochs).min().unwrap_or(0), group.runs.iter().map(epochs).max().unwrap_or(0));
         let epochs = if least == most { most.to_string() } else { format!("{least} to {most}") };
-        let mut cells = vec![(group.runs.len().to_string(), "n"), (group.seeds(), ""), (epochs, "n")];
+        let mut cells = Vec::new();
         for (_, in_percent, of) in COLUMNS {
             let spread = Spread::of(&group.each(of));
             cells.push((if in_percent { percent(spread) } else { plain(spread) }, "n"));
         }
+        cells.extend([(epochs, "n"), (group.runs.len().to_string(), "n"), (group.seeds(), "")]);
         table.row(&key(g, group), cells);
     }
     html.push_str(&table.end());
-    let _ = writeln!(html, "<p class=\"muted\">One row a run: {}</p></section>", download("comparison.csv", "text/csv", "CSV", csv));
+    let _ =
+        writeln!(html, "<p class=\"muted\">One row a run: {}</p></section>", download("comparison.csv", "text/csv", "CSV", csv));
     html
 }
 
+/// Mean to the second digit of the deviation that counts.
 fn plain(spread: Spread) -> String {
     match spread.deviation {
-        Some(deviation) => format!("{} ± {}", axis::short(spread.mean), axis::short(libm::round(deviation * 1e6) / 1e6)),
-        None => axis::short(spread.mean),
+        Some(deviation) if deviation > 1e-9 && spread.mean.is_finite() => {
+            let decimals = (1.0 - libm::floor(libm::log10(deviation))).clamp(0.0, 9.0) as usize;
+            format!("{:.decimals$} ± {deviation:.decimals$}", spread.mean)
+        }
+        _ => axis::short(spread.mean),
     }
 }
 
@@ -114,7 +122,10 @@ fn configuration(groups: &[Group]) -> String {
         let mut table = Table::new("Settings that differ", &head);
         for (g, group) in groups.iter().enumerate() {
             let settings = group.settings();
-            table.row(&key(g, group), different.iter().map(|name| (settings.get(name.as_str()).cloned().unwrap_or("–".into()), "")));
+            table.row(
+                &key(g, group),
+                different.iter().map(|name| (settings.get(name.as_str()).cloned().unwrap_or("–".into()), "")),
+            );
         }
         html.push_str(&table.end());
     }
@@ -190,11 +201,11 @@ fn examples(groups: &[Group], answers: &[Result<Answers, String>]) -> String {
             };
             let _ = writeln!(
                 html,
-                "<figure{class}><img alt=\"test sample {}, a {}\" src=\"data:image/png;base64,{}\"><figcaption><strong>{verdict}</strong>{}</figcaption></figure>",
+                "<figure{class}><img alt=\"test sample {}, a {}\" src=\"data:image/png;base64,{}\"><figcaption><strong>{verdict}</strong>{:.2}</figcaption></figure>",
                 a.index,
                 a.label,
                 base64(&a.picture),
-                axis::short(libm::round(a.confidence * 1e3) / 1e3),
+                a.confidence,
             );
         }
         html.push_str("</div>\n");
@@ -231,8 +242,8 @@ pub(super) fn page(groups: &[Group], sections: &[Section], answers: &[Result<Ans
     let runs: usize = groups.iter().map(|group| group.runs.len()).sum();
     let data: std::collections::BTreeSet<String> =
         groups.iter().flat_map(|g| &g.runs).filter_map(|run| run.setting("data")).collect();
-    let labels: Vec<&str> = groups.iter().map(|g| g.label.as_str()).collect();
-    let title = escape(&format!("gaitprop: {}", labels.join(", ")));
+    let rules: std::collections::BTreeSet<&str> = groups.iter().map(Group::rule).collect();
+    let title = escape(&format!("gaitprop: {}", rules.into_iter().collect::<Vec<_>>().join(", ")));
     let sections: Vec<&Section> = sections.iter().filter(|s| !s.figures.is_empty() || !s.notes.is_empty()).collect();
     let mut parts = vec![("comparison", "Comparison"), ("configuration", "Configuration")];
     parts.extend(sections.iter().map(|s| (s.id, s.title)));
@@ -271,7 +282,9 @@ mod tests {
     /// The examples of RFC 4648.
     #[test]
     fn base64_by_the_book() {
-        for (plain, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("foobar", "Zm9vYmFy")] {
+        for (plain, text) in
+            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("foobar", "Zm9vYmFy")]
+        {
             assert_eq!(base64(plain.as_bytes()), text);
         }
         assert_eq!(base64(&[0xfb, 0xff, 0xfe]), "+//+");

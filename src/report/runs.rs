@@ -163,7 +163,11 @@ fn read_metrics(path: &Path) -> Result<Vec<Line>> {
 fn without_nan(line: &str) -> String {
     let parts = line.split('"').enumerate().map(|(i, part)| {
         // Texts lie between quotes. One with an escaped quote in it is not read right, and stays the error it was.
-        if i % 2 == 1 { part.into() } else { part.replace("-Infinity", "null").replace("Infinity", "null").replace("NaN", "null") }
+        if i % 2 == 1 {
+            part.into()
+        } else {
+            part.replace("-Infinity", "null").replace("Infinity", "null").replace("NaN", "null")
+        }
     });
     parts.collect::<Vec<_>>().join("\"")
 }
@@ -183,7 +187,10 @@ pub fn find(folders: &[PathBuf]) -> Result<Vec<Run>> {
         let mut found = Vec::new();
         walk(folder, &mut found)?;
         if found.is_empty() {
-            return Err(Error::Setting(format!("{}: no run in it (a folder with {METRICS}): train with --out", folder.display())));
+            return Err(Error::Setting(format!(
+                "{}: no run in it (a folder with {METRICS}): train with --out",
+                folder.display()
+            )));
         }
         for dir in found {
             if seen.insert(fs::canonicalize(&dir).map_err(Error::io("find", &dir))?) {

@@ -2,8 +2,8 @@
 
 use super::groups::Group;
 use super::runs::{Run, WEIGHTS};
-use crate::checkpoint::{self, Saved};
 use crate::Layer;
+use crate::checkpoint::{self, Saved};
 use gaitprop_kernels::Real;
 use nalgebra::{DMatrix, SVD};
 use std::path::Path;

@@ -99,8 +99,8 @@ const WIDTH: f64 = 360.0;
 const PLOT_HEIGHT: f64 = 168.0;
 const RIGHT: f64 = 12.0;
 const FONT: &str = "system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif";
-/// Lines with fewer points are marked at each, with its value for a pointer that rests on it.
-const MARKED: usize = 31;
+/// Points at least so far apart are marked, with their values for a pointer that rests on them.
+const MARKED: f64 = 7.0;
 /// More points than twice this are thinned: as many parts as there are pixels, with the extremes of each.
 const PARTS: usize = 180;
 /// More entries in a legend are told by the first, the middle and the last.
@@ -112,7 +112,7 @@ fn text_width(text: &str, size: f64) -> f64 {
         'i' | 'j' | 'l' | 'I' | '.' | ',' | ':' | ';' | '\'' | '|' | ' ' => 0.36,
         'm' | 'w' | 'M' | 'W' | '%' | '@' => 0.95,
         c if c.is_ascii_uppercase() => 0.7,
-        _ => 0.63,
+        _ => 0.65,
     };
     size * text.chars().map(of).sum::<f64>()
 }
@@ -148,7 +148,10 @@ impl Chart {
     pub(super) fn file(&self) -> String {
         let style = format!("<style>{DARK}</style>");
         let paper = format!("<rect class=\"paper\" width=\"100%\" height=\"100%\" fill=\"{PAPER}\"/>");
-        format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{}\n", self.svg(" xmlns=\"http://www.w3.org/2000/svg\"", &(style + &paper)))
+        format!(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{}\n",
+            self.svg(" xmlns=\"http://www.w3.org/2000/svg\"", &(style + &paper))
+        )
     }
 
     fn axes(&self) -> (Axis, Axis) {
@@ -176,7 +179,7 @@ impl Chart {
                 escape(&line)
             );
         }
-        top = self.legend(&mut body, top + 4.0) + 8.0;
+        top = self.legend(&mut body, top + 4.0) + 11.0;
         let left = 14.0 + y.ticks.iter().map(|(_, name)| text_width(name, 12.0)).fold(18.0, f64::max);
         let area = Area { left, top, width: WIDTH - RIGHT - left, height: PLOT_HEIGHT };
         area.axes(&mut body, &x, &y, self.x_name);
@@ -204,7 +207,8 @@ impl Chart {
         let (mut across, mut row) = (6.0, top + 13.0);
         let last = self.series.len().saturating_sub(1);
         for (index, series) in self.series.iter().enumerate() {
-            if self.series.len() > LEGEND && matches!(series.paint, Paint::Layer { .. }) && ![0, last / 2, last].contains(&index) {
+            if self.series.len() > LEGEND && matches!(series.paint, Paint::Layer { .. }) && ![0, last / 2, last].contains(&index)
+            {
                 continue;
             }
             let width = 30.0 + text_width(&series.label, 12.0);
@@ -266,7 +270,7 @@ impl Area {
                  <text class=\"muted\" x=\"{}\" y=\"{}\" font-size=\"12\" fill=\"{MUTED}\" text-anchor=\"middle\">{name}</text>",
                 coordinate(at),
                 coordinate(bottom),
-                coordinate(at.min(WIDTH - half)),
+                coordinate(at.min(WIDTH - half - 2.0)),
                 coordinate(bottom + 17.0),
             );
         }
@@ -332,7 +336,9 @@ impl Area {
             body,
             "<path class=\"{class}\" d=\"{d}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.75\" stroke-linejoin=\"round\"{dashes}/>"
         );
-        if series.x.len() < MARKED {
+        let ends = series.x.first().zip(series.x.last()).and_then(|(a, b)| Some((x.place(*a)?, x.place(*b)?)));
+        let across = self.width * ends.map_or(0.0, |(a, b)| b - a);
+        if across >= MARKED * (series.x.len() as f64 - 1.0) {
             for (&x_value, &y_value) in series.x.iter().zip(&series.y) {
                 let Some((x, y)) = self.point(x, y, (x_value, y_value)) else { continue };
                 let _ = write!(
