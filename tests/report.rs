@@ -440,6 +440,11 @@ fn nothing_is_replaced_unless_asked() {
     fs::remove_file(dir.path().join("report_files/mine.csv")).unwrap();
     assert!(snapshot(dir.path()) == first);
     fs::write(dir.path().join("report_files/mine.csv"), "1").unwrap();
+    // A folder in the way is found before anything is replaced.
+    fs::remove_file(dir.path().join("report_files/test-loss.csv")).unwrap();
+    fs::create_dir(dir.path().join("report_files/test-loss.csv")).unwrap();
+    fails(dir.path(), "", "report runs --overwrite", &["test-loss.csv is a folder"]);
+    fs::remove_dir(dir.path().join("report_files/test-loss.csv")).unwrap();
     fs::remove_dir_all(dir.path().join("runs/gait")).unwrap();
     assert_eq!(program(dir.path(), "", "report runs --overwrite").code, Some(0));
     assert!(!dir.path().join("report_files/offdiag-2.svg").exists());

@@ -1,6 +1,7 @@
 //! A report on disk: the page and the folder beside it, all of it or nothing.
 
 use super::Report;
+use crate::files::without_path;
 use crate::{Error, Result};
 use std::collections::BTreeSet;
 use std::fs;
@@ -21,18 +22,22 @@ impl Report {
     pub fn write(&self, html: &Path, assets: &Path, overwrite: bool) -> Result<()> {
         check(html, assets, overwrite)?;
         let beside = folder_of(html);
-        let mut page = builder(0o666).tempfile_in(beside).map_err(Error::io("write into", beside))?;
+        let mut page = builder(0o666).tempfile_in(beside).map_err(without_path).map_err(Error::io("write into", beside))?;
         page.write_all(self.html.as_bytes()).and_then(|()| page.as_file().sync_all()).map_err(Error::io("write", html))?;
 
         let there = assets.is_dir();
         let room = if there { assets } else { folder_of(assets) };
-        let stage = builder(0o777).tempdir_in(room).map_err(Error::io("write into", room))?;
+        let stage = builder(0o777).tempdir_in(room).map_err(without_path).map_err(Error::io("write into", room))?;
         let names = || self.files.iter().map(|(name, _)| name.as_str());
         let list: String = names().flat_map(|name| [name, "\n"]).collect();
         for (name, text) in self.files.iter().map(|(name, text)| (name.as_str(), text)).chain([(LIST, &list)]) {
             put(&stage.path().join(name), text).map_err(Error::io("write", assets.join(name)))?;
         }
         if there {
+            if let Some(name) = names().chain([LIST]).find(|name| assets.join(name).is_dir()) {
+                let what = format!("{} is a folder: a file of the report cannot be written there", assets.join(name).display());
+                return Err(Error::Setting(what));
+            }
             let stale = stale(assets, &names().collect());
             for name in names().chain([LIST]) {
                 let place = assets.join(name);
