@@ -85,9 +85,11 @@ pub fn group(runs: Vec<Run>) -> Vec<Group> {
 
 fn labels(groups: &[Group]) -> Vec<String> {
     let label = |(index, group): (usize, &Group)| {
+        // A rule of another program's, which may be called anything.
+        let rule: String = group.rule().chars().take(LONGEST_LABEL - 6).collect();
         let alike: Vec<&Group> = groups.iter().filter(|other| other.rule() == group.rule()).collect();
         if alike.len() == 1 {
-            return group.rule().to_owned();
+            return rule;
         }
         let mut parts = Vec::new();
         for key in differing(&alike) {
@@ -96,9 +98,9 @@ fn labels(groups: &[Group]) -> Vec<String> {
         if group.runs[0].config.is_none() {
             parts = vec![group.runs[0].dir.display().to_string()];
         }
-        let label = format!("{} ({})", group.rule(), parts.join(", "));
+        let label = format!("{rule} ({})", parts.join(", "));
         let number = || 1 + groups[..index].iter().filter(|other| other.rule() == group.rule()).count();
-        if label.chars().count() <= LONGEST_LABEL { label } else { format!("{} #{}", group.rule(), number()) }
+        if label.chars().count() <= LONGEST_LABEL { label } else { format!("{rule} #{}", number()) }
     };
     groups.iter().enumerate().map(label).collect()
 }
