@@ -141,7 +141,7 @@ fn from_base64(text: &str) -> Vec<u8> {
     };
     let text = text.trim_end_matches('=').as_bytes();
     let decode = |four: &[u8]| {
-        let bits = four.iter().enumerate().fold(0u32, |bits, (i, &b)| bits | u32::from(value(b)) << (18 - 6 * i));
+        let bits = four.iter().enumerate().fold(0u32, |bits, (i, &b)| bits | (u32::from(value(b)) << (18 - 6 * i)));
         bits.to_be_bytes()[1..four.len()].to_vec()
     };
     text.chunks(4).flat_map(decode).collect()
