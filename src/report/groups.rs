@@ -63,7 +63,7 @@ pub fn group(runs: Vec<Run>) -> Vec<Group> {
     let mut groups: Vec<(Option<toml::Table>, Group)> = Vec::new();
     for run in runs {
         let key = run.config.clone().map(|mut config| {
-            config.retain(|key, _| !ASIDE.iter().any(|aside| key == *aside));
+            config.retain(|key, _| !ASIDE.contains(&key));
             config
         });
         // Of a run without a configuration nobody knows what it is the same as.
