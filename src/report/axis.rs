@@ -71,7 +71,7 @@ fn linear_ticks(low: f64, high: f64, wanted: usize) -> Vec<(f64, String)> {
     let rough = (high - low) / wanted.max(1) as f64;
     let power = libm::floor(libm::log10(rough));
     let unit = libm::pow(10.0, power);
-    let factor = [1.0, 2.0, 5.0, 10.0].into_iter().find(|f| f * unit >= rough * (1.0 - 1e-9)).unwrap_or(10.0);
+    let factor = [1.0, 2.0, 5.0, 10.0].into_iter().find(|f| f * unit >= 0.8 * rough).unwrap_or(10.0);
     let step = factor * unit;
     let digits = if factor == 10.0 { power + 1.0 } else { power };
     let (first, last) = ((low / step).ceil(), (high / step).floor());

@@ -13,15 +13,15 @@ pub fn sparkline(values: &[f64], width: usize) -> String {
 
 /// [`sparkline`] between given extremes, so that several curves can be compared; values beyond them count as the extreme.
 pub fn sparkline_within(values: &[f64], width: usize, low: f64, high: f64) -> String {
-    let blocks = width.min(values.len());
+    let (blocks, range) = (width.min(values.len()), high - low);
     let block = |b: usize| {
         let share = &values[b * values.len() / blocks..(b + 1) * values.len() / blocks];
         let (sum, n) = share.iter().filter(|v| v.is_finite()).fold((0.0, 0u32), |(sum, n), v| (sum + v, n + 1));
-        let height = (sum / f64::from(n) - low) / (high - low);
+        let height = (sum / f64::from(n) - low) / range;
         match n {
             0 => ' ',
             // The range is empty, or too large to be told.
-            _ if !height.is_finite() => BLOCKS[3],
+            _ if !(range > 0.0 && range.is_finite() && height.is_finite()) => BLOCKS[3],
             // A cast of what is below 0 gives 0.
             _ => BLOCKS[((height * 8.0) as usize).min(7)],
         }

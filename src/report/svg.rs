@@ -418,7 +418,7 @@ mod tests {
 
     #[test]
     fn words_wrap() {
-        assert_eq!(wrap("one two three", 10.0, 45.0), ["one two", "three"]);
+        assert_eq!(wrap("one two three", 10.0, 48.0), ["one two", "three"]);
         assert_eq!(wrap("", 10.0, 45.0), Vec::<String>::new());
     }
 
