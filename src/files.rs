@@ -47,7 +47,7 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// The bare reason: the temporary file's name, which the error carries, would tell a reader nothing.
-fn without_path(e: io::Error) -> io::Error {
+pub(crate) fn without_path(e: io::Error) -> io::Error {
     match e.raw_os_error() {
         Some(_) => e,
         None => match e.kind() {

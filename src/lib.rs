@@ -19,6 +19,7 @@ mod names;
 pub mod network;
 pub mod optimizer;
 pub mod ortho;
+pub mod report;
 pub mod rng;
 pub mod rule;
 pub mod state;

@@ -1,4 +1,4 @@
-//! The program: `gaitprop train | eval | update | align | info | completions | man`.
+//! The program: `gaitprop train | eval | update | align | report | info | completions | man`.
 //!
 //! Everything a user can get wrong ends in one line on standard error that names the cause, and in an exit code other than 0.
 
@@ -9,6 +9,7 @@ mod events;
 mod folder;
 mod info;
 mod manual;
+mod report;
 mod session;
 mod settings;
 mod train;
@@ -34,6 +35,8 @@ enum Command {
     Train(Box<train::Args>),
     /// Loss and accuracy of saved weights on a data set.
     Eval(eval::Args),
+    /// A page about runs: one HTML file with curves, tables and examples; each chart also as SVG, its data as CSV.
+    Report(report::Args),
     /// Updates of one batch, from arrays to arrays: for checking against other code.
     Update(Box<update::Args>),
     /// How far the updates of two rules lie apart, layer by layer: over depth, time, orthogonality, gamma or precision.
@@ -87,6 +90,7 @@ pub fn main(args: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode {
     let result = match cli.command {
         Command::Train(args) => train::run(&args),
         Command::Eval(args) => eval::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Update(args) => update::run(&args),
         Command::Align(args) => align::run(&args),
         Command::Info(args) => info::run(&args),

@@ -1,0 +1,223 @@
+//! What a trained network says of single test samples.
+
+use super::groups::Group;
+use super::runs::{Run, WEIGHTS};
+use crate::checkpoint::{self, Saved};
+use crate::data::{self, Dataset, Features, LoadOptions};
+use crate::loss::Loss;
+use crate::network::Trace;
+use crate::{Error, Network, Result};
+use flate2::Compression;
+use flate2::write::ZlibEncoder;
+use gaitprop_kernels::{MatRef, Plan, Real, Scratch};
+use std::io::Write as _;
+
+/// Samples shown of a group.
+const SHOWN: usize = 20;
+/// Of which at most so many are wrong answers.
+const WRONG: usize = 10;
+/// Samples that go forward together.
+const BATCH: usize = 240;
+
+/// One answer of a network.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Answer {
+    /// Of the sample in the test set.
+    pub(super) index: usize,
+    pub(super) label: u32,
+    pub(super) said: u32,
+    /// Softmax of the label units, or, of the squared error, the output of the unit that won.
+    pub(super) confidence: f64,
+    /// The sample as a PNG.
+    pub(super) picture: Vec<u8>,
+}
+
+/// Answers of one run of a group.
+#[derive(Clone, Debug)]
+pub(super) struct Answers {
+    /// The run, by name.
+    pub(super) run: String,
+    pub(super) data: String,
+    pub(super) wrong: usize,
+    pub(super) samples: usize,
+    /// Whether confidences are probabilities.
+    pub(super) probabilities: bool,
+    /// Wrong ones first, the surest foremost; then the first right ones.
+    pub(super) shown: Vec<Answer>,
+}
+
+/// Of the first run of each group that has weights; or why there are none.
+pub(super) fn of_all(groups: &[Group], plan: &Plan<'_>, done: &mut dyn FnMut(usize, usize)) -> Vec<Result<Answers, String>> {
+    // Read once where several groups have the same.
+    let mut kept: Option<(Source, Dataset)> = None;
+    let mut all = Vec::new();
+    for (g, group) in groups.iter().enumerate() {
+        done(g, groups.len());
+        let run = group.runs.iter().find(|run| run.dir.join(WEIGHTS).exists());
+        all.push(match run {
+            None => Err("no weights are saved".into()),
+            Some(run) => answers(run, &mut kept, plan).map_err(|e| e.to_string()),
+        });
+    }
+    done(groups.len(), groups.len());
+    all
+}
+
+/// A data set, and how much of it.
+#[derive(Clone, Debug, PartialEq)]
+struct Source {
+    set: String,
+    classes: usize,
+    limit_test: Option<usize>,
+}
+
+fn answers(run: &Run, kept: &mut Option<(Source, Dataset)>, plan: &Plan<'_>) -> Result<Answers> {
+    let file = run.dir.join(WEIGHTS);
+    let (saved, notes) = checkpoint::load(&file)?;
+    let loss: Loss = notes.loss.parse()?;
+    let classes = match &saved {
+        Saved::F32(net) => net.labels(),
+        Saved::F64(net) => net.labels(),
+    };
+    let limit = run.config.as_ref().and_then(|config| config.get("limit-test")?.as_integer());
+    let source = Source {
+        set: run.setting("data").ok_or_else(|| Error::Setting("its configuration names no data set".into()))?,
+        classes,
+        limit_test: limit.and_then(|n| usize::try_from(n).ok()),
+    };
+    let data = match kept {
+        Some((other, data)) if *other == source => &*data,
+        _ => {
+            // What inputs go through is saved with the weights: no training sample is needed.
+            let options = LoadOptions { classes: Some(classes), limit_train: Some(1), limit_test: source.limit_test };
+            let data = data::load(&source.set, &options)?;
+            &kept.insert((source, data)).1
+        }
+    };
+    let outputs = match &saved {
+        Saved::F32(net) => forward(net, data, &notes.inputs, plan)?,
+        Saved::F64(net) => forward(net, data, &notes.inputs, plan)?,
+    };
+    let judged: Vec<_> = outputs.chunks_exact(classes).map(|output| judge(output, loss)).collect();
+    let wrong = |i: &usize| judged[*i].0 != data.test.labels[*i];
+    let (mut bad, good): (Vec<usize>, Vec<usize>) = (0..judged.len()).partition(wrong);
+    let total = bad.len();
+    bad.sort_by(|a, b| judged[*b].1.total_cmp(&judged[*a].1).then(a.cmp(b)));
+    bad.truncate(WRONG);
+    let right = good.into_iter().take(SHOWN - bad.len());
+    let (rows, cols) = data.image.ok_or_else(|| Error::Setting(format!("the samples of {} are no pictures", data.name)))?;
+    let shown = bad.iter().copied().chain(right).map(|index| Answer {
+        index,
+        label: data.test.labels[index],
+        said: judged[index].0,
+        confidence: judged[index].1,
+        picture: png(rows, cols, &grey(data, index)),
+    });
+    let probabilities = loss == Loss::CrossEntropy;
+    Ok(Answers {
+        run: run.name(),
+        data: data.name.clone(),
+        wrong: total,
+        samples: judged.len(),
+        probabilities,
+        shown: shown.collect(),
+    })
+}
+
+/// Label units of every test sample, one row a sample.
+fn forward<T: Real>(net: &Network<T>, data: &Dataset, inputs: &data::Affine, plan: &Plan<'_>) -> Result<Vec<f64>> {
+    if data.features != net.inputs() {
+        let what = format!("the network reads {} inputs, but {} has {}", net.inputs(), data.name, data.features);
+        return Err(Error::Setting(what));
+    }
+    let (samples, n) = (data.apply::<T>(inputs).test, data.features);
+    let (mut trace, mut scratch) = (Trace::new(net, BATCH.min(samples.len)), Scratch::new());
+    let mut outputs = Vec::with_capacity(samples.len * net.labels());
+    for batch in samples.x.chunks(BATCH * n) {
+        net.forward(MatRef::new(batch, batch.len() / n, n)?, &mut trace, plan, &mut scratch)?;
+        let y = trace.output();
+        for i in 0..y.nrows() {
+            outputs.extend((0..net.labels()).map(|j| y.get(i, j).to_f64()));
+        }
+    }
+    Ok(outputs)
+}
+
+/// The unit that wins, the first of equals, and how sure it is.
+fn judge(output: &[f64], loss: Loss) -> (u32, f64) {
+    let best = (1..output.len()).fold(0, |best, j| if output[j] > output[best] { j } else { best });
+    let confidence = match loss {
+        Loss::CrossEntropy => 1.0 / output.iter().map(|y| libm::exp(y - output[best])).sum::<f64>(),
+        _ => output[best],
+    };
+    (best as u32, confidence)
+}
+
+/// A test sample's values from 0 to 255, brightest at full scale.
+fn grey(data: &Dataset, index: usize) -> Vec<u8> {
+    let range = index * data.features..(index + 1) * data.features;
+    let level = |v: f64| (255.0 * v / data.full_scale).round().clamp(0.0, 255.0) as u8;
+    match &data.test.x {
+        Features::Bytes(v) => v[range].iter().map(|&b| level(f64::from(b))).collect(),
+        Features::Floats(v) => v[range].iter().map(|&x| level(x)).collect(),
+    }
+}
+
+/// A grey picture of rows × cols bytes as a PNG (ISO/IEC 15948). Stored and not compressed: the pictures are tiny, and the bytes depend on no
+/// compressor's taste.
+fn png(rows: usize, cols: usize, grey: &[u8]) -> Vec<u8> {
+    let mut file = b"\x89PNG\r\n\x1a\n".to_vec();
+    let mut chunk = |kind: &[u8; 4], data: &[u8]| {
+        let mut check = flate2::Crc::new();
+        check.update(kind);
+        check.update(data);
+        file.extend((data.len() as u32).to_be_bytes());
+        file.extend(kind);
+        file.extend(data);
+        file.extend(check.sum().to_be_bytes());
+    };
+    let mut header = [(cols as u32).to_be_bytes(), (rows as u32).to_be_bytes()].concat();
+    // 8 bits, grey, and the only ways of compression, filters and rows that matter here.
+    header.extend([8, 0, 0, 0, 0]);
+    chunk(b"IHDR", &header);
+    let mut pixels = ZlibEncoder::new(Vec::new(), Compression::none());
+    let filled = grey.chunks_exact(cols).try_for_each(|row| pixels.write_all(&[0]).and_then(|()| pixels.write_all(row)));
+    let pixels = filled.and_then(|()| pixels.finish()).expect("memory can be written");
+    chunk(b"IDAT", &pixels);
+    chunk(b"IEND", &[]);
+    file
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read as _;
+
+    /// Read back by hand: signature, sizes, each chunk's sum, and the pixels.
+    #[test]
+    fn a_png_holds_its_pixels() {
+        let file = png(2, 3, &[0, 1, 2, 253, 254, 255]);
+        let mut rest = file.strip_prefix(b"\x89PNG\r\n\x1a\n").unwrap();
+        let mut chunks = Vec::new();
+        while !rest.is_empty() {
+            let length = u32::from_be_bytes(rest[..4].try_into().unwrap()) as usize;
+            let mut check = flate2::Crc::new();
+            check.update(&rest[4..8 + length]);
+            assert_eq!(check.sum().to_be_bytes(), rest[8 + length..12 + length]);
+            chunks.push((&rest[4..8], &rest[8..8 + length]));
+            rest = &rest[12 + length..];
+        }
+        assert_eq!(chunks.iter().map(|c| c.0).collect::<Vec<_>>(), [b"IHDR", b"IDAT", b"IEND"]);
+        assert_eq!(chunks[0].1, [0, 0, 0, 3, 0, 0, 0, 2, 8, 0, 0, 0, 0]);
+        let mut pixels = Vec::new();
+        flate2::read::ZlibDecoder::new(chunks[1].1).read_to_end(&mut pixels).unwrap();
+        assert_eq!(pixels, [0, 0, 1, 2, 0, 253, 254, 255]);
+    }
+
+    #[test]
+    fn confidence_is_softmax_or_the_output() {
+        assert_eq!(judge(&[0.25, 0.75, 0.75], Loss::Squared), (1, 0.75));
+        assert_eq!(judge(&[3.0, 3.0], Loss::CrossEntropy), (0, 0.5));
+        assert_eq!(judge(&[1e9, 0.0], Loss::CrossEntropy), (0, 1.0));
+    }
+}
