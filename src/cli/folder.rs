@@ -28,38 +28,62 @@ impl Folder {
     /// Makes folders and their first files, before any work is done that could be lost. What can be refused is refused before
     /// anything is written. The first is the run's, others lie in it.
     pub(super) fn create_all(folders: &[PathBuf], settings: &[Settings], overwrite: bool) -> Result<Vec<Self>> {
-        for dir in folders {
-            if dir.exists() && !dir.is_dir() {
-                return Err(Error::Setting(format!("{} is a file: results need a folder", dir.display())));
-            }
-            for name in [METRICS, WEIGHTS, CONFIG] {
-                let path = dir.join(name);
-                if path.is_dir() {
-                    return Err(Error::Setting(format!("{} is a folder: results cannot be written there", path.display())));
-                }
-                if !overwrite && path.exists() {
-                    return Err(Error::Setting(format!(
-                        "{} holds the results of a run ({name}): name another folder, or give --overwrite",
-                        dir.display()
-                    )));
-                }
-            }
-        }
+        folders.iter().try_for_each(|dir| Self::check_free(dir, overwrite))?;
         for dir in folders {
             std::fs::create_dir_all(dir).map_err(Error::io("create the folder", dir))?;
         }
         if overwrite {
             // A rule that was trained beside in the run that is replaced, but is not in this one.
             let stale = Kind::ALL.map(|kind| folders[0].join(kind.name()));
-            for dir in stale.iter().filter(|dir| !folders.contains(dir) && dir.join(METRICS).exists()) {
-                for path in [METRICS, WEIGHTS, CONFIG].map(|name| dir.join(name)).iter().filter(|path| path.exists()) {
-                    std::fs::remove_file(path).map_err(Error::io("remove", path))?;
-                }
-                // Unless something else is in it.
-                let _ = std::fs::remove_dir(dir);
-            }
+            stale
+                .iter()
+                .filter(|dir| !folders.contains(dir) && dir.join(METRICS).exists())
+                .try_for_each(|dir| Self::remove(dir))?;
         }
         folders.iter().zip(settings).map(|(dir, settings)| Self::create(dir, settings)).collect()
+    }
+
+    /// Refuses a place where results cannot be written, or, unless they are to be replaced, where there are some.
+    ///
+    /// # Errors
+    /// [`Error::Setting`].
+    pub(super) fn check_free(dir: &Path, overwrite: bool) -> Result<()> {
+        if dir.exists() && !dir.is_dir() {
+            return Err(Error::Setting(format!("{} is a file: results need a folder", dir.display())));
+        }
+        for name in [METRICS, WEIGHTS, CONFIG] {
+            let path = dir.join(name);
+            if path.is_dir() {
+                return Err(Error::Setting(format!("{} is a folder: results cannot be written there", path.display())));
+            }
+            if !overwrite && path.exists() {
+                return Err(Error::Setting(format!(
+                    "{} holds the results of a run ({name}): name another folder, or give --overwrite",
+                    dir.display()
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes a run's results, and the folder unless something else is in it.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub(super) fn remove(dir: &Path) -> Result<()> {
+        for path in [METRICS, WEIGHTS, CONFIG].map(|name| dir.join(name)).iter().filter(|path| path.exists()) {
+            std::fs::remove_file(path).map_err(Error::io("remove", path))?;
+        }
+        let _ = std::fs::remove_dir(dir);
+        Ok(())
+    }
+
+    /// What its file of settings says.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for what a TOML file cannot hold.
+    pub(super) fn config(settings: &Settings) -> Result<String> {
+        toml::to_string(settings).map_err(|e| Error::Setting(format!("the settings cannot be written: {e}")))
     }
 
     fn create(dir: &Path, settings: &Settings) -> Result<Self> {
@@ -68,7 +92,7 @@ impl Folder {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::io("remove", dir.join(WEIGHTS))(e)),
             _ => {}
         }
-        let text = toml::to_string(settings).map_err(|e| Error::Setting(format!("the settings cannot be written: {e}")))?;
+        let text = Self::config(settings)?;
         let config = dir.join(CONFIG);
         files::write_atomically(&config, text.as_bytes()).map_err(Error::io("write", config))?;
         let path = dir.join(METRICS);

@@ -1,12 +1,20 @@
-//! The program: `gaitprop train | eval | update | info`.
+//! The program: `gaitprop train | compare | sweep | eval | update | info`.
 //!
 //! Everything a user can get wrong ends in one line on standard error that names the cause, and in an exit code other than 0.
 
+mod choose;
+mod compare;
 mod eval;
 mod folder;
+mod grid;
+mod history;
 mod info;
+mod many;
 mod session;
 mod settings;
+mod spread;
+mod sweep;
+mod table;
 mod train;
 mod update;
 
@@ -15,6 +23,8 @@ use clap::{Parser, Subcommand};
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// GAIT-prop: backpropagation's updates, from targets sent down through the inverses of the layers.
 #[derive(Parser)]
@@ -28,6 +38,10 @@ struct Cli {
 enum Command {
     /// Train a network and say how it went. Without any flag: GAIT-prop and, beside it, backpropagation on the embedded digits.
     Train(Box<train::Args>),
+    /// Train several rules from the same starts on the same batches, with several seeds and, if asked, settings chosen on held-out samples.
+    Compare(Box<compare::Args>),
+    /// Train a grid of settings with several seeds each, many networks at a time, and list them by accuracy.
+    Sweep(Box<sweep::Args>),
     /// Loss and accuracy of saved weights on a data set.
     Eval(eval::Args),
     /// Updates of one batch, from arrays to arrays: for checking against other code.
@@ -76,6 +90,8 @@ pub fn main(args: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode {
     };
     let result = match cli.command {
         Command::Train(args) => train::run(&args),
+        Command::Compare(args) => compare::run(&args),
+        Command::Sweep(args) => sweep::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Update(args) => update::run(&args),
         Command::Info(args) => info::run(&args),
@@ -105,6 +121,15 @@ fn complain(what: &str) {
     let _ = writeln!(io::stderr(), "error:{line}");
 }
 
+/// Whether the user has asked for the end. Work then ends after the step it is in; without a handler an interrupt merely ends the program, as it does
+/// everywhere.
+fn interrupts() -> Arc<AtomicBool> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&interrupted);
+    let _ = ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed));
+    interrupted
+}
+
 /// Prints text to standard output.
 fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
@@ -125,7 +150,7 @@ fn usage_line(e: &clap::Error) -> String {
     }
     if parts.is_empty() {
         // No command at all: clap shows the whole help instead of a message.
-        parts.push("a command is missing: train, eval, update or info".into());
+        parts.push("a command is missing: train, compare, sweep, eval, update or info".into());
     }
     parts.push("— see --help".into());
     parts.join(" ")

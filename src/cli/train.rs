@@ -3,16 +3,16 @@
 use super::folder::{Folder, Measured};
 use super::session::{Progress, Session, check_memory};
 use super::settings::{Precision, Run, Settings};
+use super::spread::bar;
 use super::{Done, Failure, print};
 use crate::data::Dataset;
 use crate::rule::Kind;
 use crate::{Error, Result};
 use gaitprop_kernels::Real;
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget};
 use std::fmt::Write as _;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 #[derive(clap::Args)]
@@ -63,10 +63,7 @@ fn typed<T: Real>(args: &Args, out: Option<&Path>, run: &Run, set: &str, data: &
     let ready = data.apply::<T>(&inputs);
     let bars =
         MultiProgress::with_draw_target(if args.quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() });
-    let interrupted = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&interrupted);
-    // The run ends after the step it is in. Without a handler an interrupt merely ends the program, as it does everywhere.
-    let _ = ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed));
+    let interrupted = super::interrupts();
 
     let kinds: Vec<Kind> = std::iter::once(run.kind).chain(run.beside).collect();
     check_memory::<T>(run, data.train.len(), kinds.len())?;
@@ -85,7 +82,7 @@ fn typed<T: Real>(args: &Args, out: Option<&Path>, run: &Run, set: &str, data: &
     for run in &runs {
         racers.push(Racer {
             session: Session::new(run, (&ready, &inputs), plan, folders.next())?,
-            bar: bars.add(bar(run.kind, run.epochs.saturating_mul(data.train.len()))),
+            bar: bars.add(bar(run.kind.to_string(), run.epochs.saturating_mul(data.train.len()) as u64)),
         });
     }
     let outcome = race(&mut racers, run.epochs, &interrupted);
@@ -124,17 +121,6 @@ fn profile<T: Real>(session: &Session<'_, T>) -> String {
     table
 }
 
-fn bar(kind: Kind, samples: usize) -> ProgressBar {
-    let style = "{prefix:>5} {bar:32} {percent:>3} %  {msg}  {per_sec}  {eta} left";
-    let bar = ProgressBar::new(samples as u64).with_prefix(kind.name());
-    match ProgressStyle::with_template(style) {
-        Ok(style) => bar.with_style(style.with_key("per_sec", |s: &indicatif::ProgressState, w: &mut dyn std::fmt::Write| {
-            let _ = write!(w, "{:.0} samples/s", s.per_sec());
-        })),
-        Err(_) => bar,
-    }
-}
-
 /// All rules, epoch by epoch, so that they can be watched side by side.
 fn race<T: Real>(racers: &mut [Racer<'_, T>], epochs: usize, interrupted: &AtomicBool) -> Result<()> {
     for _ in 0..epochs {
@@ -165,18 +151,7 @@ fn summary<T: Real>(run: &Run, data: &Dataset, racers: &[Racer<'_, T>], finals: 
         }
         text.push('\n');
     };
-    line(
-        &format!(
-            "{}: {} train, {}{} test; layers {}; seed {}",
-            data.name,
-            data.train.len(),
-            data.validation.as_ref().map_or(String::new(), |held| format!("{} validation, ", held.len())),
-            data.test.len(),
-            shape.join(" "),
-            run.seed
-        ),
-        vec![],
-    );
+    line(&format!("{}; seed {}", run.describe(data), run.seed), vec![]);
     line("", racers.iter().map(|r| r.session.run().kind.to_string()).collect());
     let percent = |x: f64| format!("{:.2} %", 100.0 * x);
     line("test accuracy", finals.iter().map(|f| percent(f.test.accuracy())).collect());
