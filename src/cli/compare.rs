@@ -124,7 +124,8 @@ impl Comparison<'_> {
         if let Some(dir) = out {
             print(&format!("pictures: gaitprop report {dir} -o {dir}/report.html\n", dir = dir.display()))?;
         }
-        finish(&table, &interrupted)
+        // A rule without a figure is a comparison that has failed.
+        finish(&table, 1, &interrupted)
     }
 
     /// What there is to choose from.

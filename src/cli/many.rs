@@ -14,6 +14,7 @@ use crate::rule::Kind;
 use crate::{Error, Result, files};
 use gaitprop_kernels::Real;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -137,18 +138,23 @@ impl Planned {
 
     /// What is known of it from an earlier time.
     fn known(&self) -> Result<Option<History>> {
-        let Some(dir) = &self.dir else { return Ok(None) };
-        let path = dir.join(CONFIG);
-        let text = match std::fs::read_to_string(&path) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            other => other.map_err(Error::io("read", &path))?,
-        };
-        if text != Folder::config(&self.settings)? {
-            let what = "the run there has other settings than it would have now: use those it began with, or replace all with --overwrite";
-            return Err(Error::File { path, what: what.into() });
+        match &self.dir {
+            Some(dir) if check_config(dir, &[self])? && dir.join(WEIGHTS).exists() => History::read(dir),
+            _ => Ok(None),
         }
-        if dir.join(WEIGHTS).exists() { History::read(dir) } else { Ok(None) }
     }
+}
+
+/// Whether there are settings in this folder, refusing those that are of none of these runs.
+fn check_config(dir: &Path, runs: &[&Planned]) -> Result<bool> {
+    let path = dir.join(CONFIG);
+    let text = match std::fs::read_to_string(&path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        other => other.map_err(Error::io("read", &path))?,
+    };
+    let known = runs.iter().map(|run| Folder::config(&run.settings)).collect::<Result<Vec<_>>>()?.contains(&text);
+    let what = "the run there has other settings than it would have now: use those it began with, remove its folder, or replace all (--overwrite)";
+    if known { Ok(true) } else { Err(Error::File { path, what: what.into() }) }
 }
 
 /// What became of a run.
@@ -298,15 +304,19 @@ pub(super) fn span(seeds: &[u64]) -> String {
     if first == last { format!("seed {first}") } else { format!("seeds {first} to {last}") }
 }
 
-/// How a command ends whose table has been shown: badly if there is a row without a single run to show.
-pub(super) fn finish(table: &Table, interrupted: &AtomicBool) -> Result<Done, Failure> {
+/// How a command ends whose table has been shown: badly if at least `enough` rows have not a single run to show.
+pub(super) fn finish(table: &Table, enough: usize, interrupted: &AtomicBool) -> Result<Done, Failure> {
     if interrupted.load(Ordering::Relaxed) {
         return Ok(Done::Interrupted);
     }
     let failed: Vec<_> = table.groups.iter().filter_map(|group| Some((group, group.all_failed()?))).collect();
-    let [(group, why), ..] = &failed[..] else { return Ok(Done::Well) };
-    let more = if failed.len() > 1 { format!(" (and of {} more rows of the table)", failed.len() - 1) } else { String::new() };
-    Err(Error::Setting(format!("every run of {}{more} failed: {why}", group.names.join(" "))).into())
+    match &failed[..] {
+        [(group, why), rest @ ..] if failed.len() >= enough => {
+            let more = if rest.is_empty() { String::new() } else { format!(", and of {} more rows of the table,", rest.len()) };
+            Err(Error::Setting(format!("every run of {}{more} failed: {why}", group.names.join(" "))).into())
+        }
+        _ => Ok(Done::Well),
+    }
 }
 
 /// The folder of all runs of a command.
@@ -347,6 +357,14 @@ impl Store {
         }
         let folders: Vec<_> = runs.iter().filter_map(|run| run.dir.as_deref()).collect();
         folders.iter().try_for_each(|dir| Folder::check_free(dir, common.overwrite || common.resume))?;
+        if common.resume {
+            // A folder has one run of several there may be, as long as nothing is chosen.
+            let mut all = BTreeMap::<_, Vec<&Planned>>::new();
+            runs.iter()
+                .filter_map(|run| Some((run.dir.as_deref()?, run)))
+                .for_each(|(dir, run)| all.entry(dir).or_default().push(run));
+            all.into_iter().try_for_each(|(dir, runs)| check_config(dir, &runs).map(|_| ()))?;
+        }
         std::fs::create_dir_all(dir).map_err(Error::io("create the folder", dir))?;
         if ours && common.overwrite {
             store.clear()?;

@@ -126,7 +126,8 @@ impl Sweep<'_> {
         };
         store.map_or(Ok(()), |store| store.write_tables(&text, &table.csv(), &summary))?;
         print(&text)?;
-        finish(&table, &interrupted)
+        // Settings that cannot be trained are part of what a sweep finds out.
+        finish(&table, table.groups.len(), &interrupted)
     }
 
     /// All runs, point by point and seed by seed.

@@ -152,7 +152,7 @@ struct RunSummary {
 /// A setting's value, for readers.
 pub(super) fn shown(value: &toml::Value) -> String {
     match value {
-        toml::Value::Float(x) if *x != 0.0 && x.abs() < 1e-3 => format!("{x:e}"),
+        toml::Value::Float(x) if *x != 0.0 && !(1e-3..1e6).contains(&x.abs()) => format!("{x:e}"),
         toml::Value::Float(x) => x.to_string(),
         toml::Value::String(text) => text.clone(),
         other => other.to_string(),
