@@ -451,7 +451,7 @@ fn wrong_settings_of_training_are_named() {
         fails(dir.path(), &format!("train {flags} {out}"), causes);
     }
     fails(dir.path(), "train --overwrite", &["--out"]);
-    fails(dir.path(), "", &["train, eval, update, align or info"]);
+    fails(dir.path(), "", &["train, compare, sweep, eval, report, update, align or info"]);
     fails(dir.path(), "trian", &["trian"]);
 }
 

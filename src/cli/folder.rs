@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 /// Names of the files in it.
 pub(super) const WEIGHTS: &str = "weights.safetensors";
 pub(super) const CONFIG: &str = "config.toml";
-const METRICS: &str = "metrics.jsonl";
+pub(super) const METRICS: &str = "metrics.jsonl";
 /// The weights that did best on the validation samples.
 const BEST: &str = "best.safetensors";
 
@@ -34,23 +34,7 @@ impl Folder {
     /// Makes folders and their first files, before any work is done that could be lost. What can be refused is refused before
     /// anything is written. The first is the run's, others lie in it.
     pub(super) fn create_all(folders: &[PathBuf], settings: &[Settings], overwrite: bool) -> Result<Vec<Self>> {
-        for dir in folders {
-            if dir.exists() && !dir.is_dir() {
-                return Err(Error::Setting(format!("{} is a file: results need a folder", dir.display())));
-            }
-            for name in [METRICS, WEIGHTS, CONFIG, BEST] {
-                let path = dir.join(name);
-                if path.is_dir() {
-                    return Err(Error::Setting(format!("{} is a folder: results cannot be written there", path.display())));
-                }
-                if !overwrite && path.exists() {
-                    return Err(Error::Setting(format!(
-                        "{} holds the results of a run ({name}): name another folder, go on with --resume, or give --overwrite",
-                        dir.display()
-                    )));
-                }
-            }
-        }
+        folders.iter().try_for_each(|dir| Self::check_free(dir, overwrite))?;
         for dir in folders {
             std::fs::create_dir_all(dir).map_err(Error::io("create the folder", dir))?;
         }
@@ -60,18 +44,50 @@ impl Folder {
         if overwrite {
             // A rule that was trained beside in the run that is replaced, but is not in this one.
             let stale = Kind::ALL.map(|kind| folders[0].join(kind.name()));
-            for dir in stale.iter().filter(|dir| !folders.contains(dir) && dir.join(METRICS).exists()) {
-                clear(dir)?;
-                checkpoints::remove(&dir.join(METRICS))?;
-                // Unless something else is in it.
-                let _ = std::fs::remove_dir(dir);
-            }
+            stale
+                .iter()
+                .filter(|dir| !folders.contains(dir) && dir.join(METRICS).exists())
+                .try_for_each(|dir| Self::remove(dir))?;
         }
         // The run's own settings come last: where they are, everything is.
         let all = folders.iter().zip(settings).zip(metrics).rev();
         let mut made = all.map(|((dir, settings), metrics)| Self::create(dir, settings, metrics)).collect::<Result<Vec<_>>>()?;
         made.reverse();
         Ok(made)
+    }
+
+    /// Refuses a place where results cannot be written, or, unless they are to be replaced, where there are some.
+    ///
+    /// # Errors
+    /// [`Error::Setting`].
+    pub(super) fn check_free(dir: &Path, overwrite: bool) -> Result<()> {
+        if dir.exists() && !dir.is_dir() {
+            return Err(Error::Setting(format!("{} is a file: results need a folder", dir.display())));
+        }
+        for name in [METRICS, WEIGHTS, CONFIG, BEST] {
+            let path = dir.join(name);
+            if path.is_dir() {
+                return Err(Error::Setting(format!("{} is a folder: results cannot be written there", path.display())));
+            }
+            if !overwrite && path.exists() {
+                return Err(Error::Setting(format!(
+                    "{} holds the results of a run ({name}): name another folder, go on with --resume, or give --overwrite",
+                    dir.display()
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes a run's results, and the folder unless something else is in it.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub(super) fn remove(dir: &Path) -> Result<()> {
+        clear(dir)?;
+        checkpoints::remove(&dir.join(METRICS))?;
+        let _ = std::fs::remove_dir(dir);
+        Ok(())
     }
 
     fn create(dir: &Path, settings: &Settings, metrics: File) -> Result<Self> {

@@ -1,17 +1,25 @@
-//! The program: `gaitprop train | eval | update | align | report | info | completions | man`.
+//! The program: `gaitprop train | compare | sweep | eval | report | update | align | info | completions | man`.
 //!
 //! Everything a user can get wrong ends in one line on standard error that names the cause, and in an exit code other than 0.
 
 mod align;
 mod checkpoints;
+mod choose;
+mod compare;
 mod eval;
 mod events;
 mod folder;
+mod grid;
+mod history;
 mod info;
 mod manual;
+mod many;
 mod report;
 mod session;
 mod settings;
+mod spread;
+mod sweep;
+mod table;
 mod train;
 mod update;
 
@@ -20,6 +28,8 @@ use clap::{Parser, Subcommand};
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// GAIT-prop: backpropagation's updates, from targets sent down through the inverses of the layers.
 #[derive(Parser)]
@@ -33,6 +43,10 @@ struct Cli {
 enum Command {
     /// Train a network and say how it went. Without any flag: GAIT-prop and, beside it, backpropagation on the embedded digits.
     Train(Box<train::Args>),
+    /// Train several rules from the same starts on the same batches, with several seeds and, if asked, settings chosen on held-out samples.
+    Compare(Box<compare::Args>),
+    /// Train a grid of settings with several seeds each, many networks at a time, and list them by accuracy.
+    Sweep(Box<sweep::Args>),
     /// Loss and accuracy of saved weights on a data set.
     Eval(eval::Args),
     /// A page about runs: one HTML file with curves, tables and examples; each chart also as SVG, its data as CSV.
@@ -89,6 +103,8 @@ pub fn main(args: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode {
     };
     let result = match cli.command {
         Command::Train(args) => train::run(&args),
+        Command::Compare(args) => compare::run(&args),
+        Command::Sweep(args) => sweep::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Update(args) => update::run(&args),
@@ -127,6 +143,15 @@ fn note(what: &str) {
     let _ = writeln!(io::stderr(), "note: {what}");
 }
 
+/// Whether the user has asked for the end. Work then ends after the step it is in; without a handler an interrupt merely ends the program, as it does
+/// everywhere.
+fn interrupts() -> Arc<AtomicBool> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&interrupted);
+    let _ = ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed));
+    interrupted
+}
+
 /// Prints text to standard output.
 fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
@@ -147,7 +172,7 @@ fn usage_line(e: &clap::Error) -> String {
     }
     if parts.is_empty() {
         // No command at all: clap shows the whole help instead of a message.
-        parts.push("a command is missing: train, eval, update, align or info".into());
+        parts.push("a command is missing: train, compare, sweep, eval, report, update, align or info".into());
     }
     parts.push("— see --help".into());
     parts.join(" ")

@@ -2,10 +2,10 @@
 
 use super::settings::Machine;
 use super::{Done, Failure, print};
-use crate::Error;
 use crate::report::{self, Report, Work};
+use crate::{Error, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -31,19 +31,32 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<Done, Failure> {
     let machine = Machine::new(None, args.threads, None, None)?;
-    let assets = match (&args.assets, args.output.file_stem()) {
-        (Some(dir), _) => dir.clone(),
+    let text = page(&args.folders, (&args.output, args.assets.as_deref()), &machine, args.overwrite, args.quiet)?;
+    print(&text)?;
+    Ok(Done::Well)
+}
+
+/// Writes the page about the runs in some folders, and its charts into `assets` or the usual place; what there is to say of it.
+pub(super) fn page(
+    folders: &[PathBuf],
+    (output, assets): (&Path, Option<&Path>),
+    machine: &Machine,
+    overwrite: bool,
+    quiet: bool,
+) -> Result<String> {
+    let assets = match (assets, output.file_stem()) {
+        (Some(dir), _) => dir.to_owned(),
         (None, Some(stem)) => {
             let mut name = stem.to_owned();
             name.push("_files");
-            args.output.with_file_name(name)
+            output.with_file_name(name)
         }
-        (None, None) => return Err(Error::Setting(format!("-o {}: name a file", args.output.display())).into()),
+        (None, None) => return Err(Error::Setting(format!("-o {}: name a file", output.display()))),
     };
-    report::check(&args.output, &assets, args.overwrite)?;
-    let groups = report::group(report::find(&args.folders)?);
+    report::check(output, &assets, overwrite)?;
+    let groups = report::group(report::find(folders)?);
     let team = machine.team()?;
-    let bar = bar(args.quiet);
+    let bar = bar(quiet);
     let made = Report::new(&groups, &machine.plan(team.as_ref()), machine.threads, &mut |work, done, all| {
         bar.set_message(match work {
             Work::SingularValues => "singular values",
@@ -53,12 +66,10 @@ pub(super) fn run(args: &Args) -> Result<Done, Failure> {
         bar.set_position(done as u64);
     });
     bar.finish_and_clear();
-    made.write(&args.output, &assets, args.overwrite)?;
-    let mut text = report::summary(&groups);
-    let (page, size) = (args.output.display(), made.html.len().div_ceil(1024));
-    text += &format!("\n{page} ({size} KiB) and {} files in {}\n", made.files.len(), assets.display());
-    print(&text)?;
-    Ok(Done::Well)
+    made.write(output, &assets, overwrite)?;
+    let (page, size) = (output.display(), made.html.len().div_ceil(1024));
+    let files = format!("\n{page} ({size} KiB) and {} files in {}\n", made.files.len(), assets.display());
+    Ok(report::summary(&groups) + &files)
 }
 
 fn bar(quiet: bool) -> ProgressBar {

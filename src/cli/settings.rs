@@ -288,6 +288,22 @@ impl Settings {
         Ok(())
     }
 
+    /// As a file would hold them.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for what a TOML file cannot hold.
+    pub(super) fn table(&self) -> Result<toml::Table> {
+        toml::Table::try_from(self).map_err(|e| Error::Setting(format!("the settings cannot be written: {e}")))
+    }
+
+    /// From what [`Settings::table`] gave.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for what is no setting.
+    pub(super) fn from_table(table: toml::Table) -> Result<Self> {
+        table.try_into().map_err(|e| Error::Setting(format!("the settings cannot be read: {}", e.message())))
+    }
+
     /// Loads the data set that is asked for, within its limits; and its name as it is written down: whole, so that it means the same from any
     /// folder.
     ///
@@ -554,6 +570,14 @@ impl Run {
             return Err(Error::Setting(what));
         }
         Ok(())
+    }
+
+    /// Data and network in a line.
+    pub(super) fn describe(&self, data: &Dataset) -> String {
+        let shape: Vec<String> = self.architecture.layers.iter().map(|(fed, width)| format!("{fed}x{width}")).collect();
+        let validation = data.validation.as_ref().map_or(String::new(), |held| format!("{} validation, ", held.len()));
+        let (train, test) = (data.train.len(), data.test.len());
+        format!("{}: {train} train, {validation}{test} test; layers {}", data.name, shape.join(" "))
     }
 
     /// Whether columns are to be orthogonal, not rows.

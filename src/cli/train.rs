@@ -3,16 +3,17 @@
 use super::folder::{CONFIG, Folder, Measured, write_settings};
 use super::session::{Progress, Session, check_memory};
 use super::settings::{Precision, Run, Settings};
+use super::spread::bar;
 use super::{Done, Failure, print};
 use crate::data::{Affine, Dataset, Prepared};
+use crate::report::sparkline;
 use crate::rule::Kind;
 use crate::{Error, Result};
 use gaitprop_kernels::{Plan, Real};
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget};
 use std::fmt::Write as _;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 #[derive(clap::Args)]
@@ -121,6 +122,8 @@ fn folder_of(dir: &Path, main: Kind, kind: Kind) -> PathBuf {
 struct Racer<'a, T> {
     session: Session<'a, T>,
     bar: ProgressBar,
+    /// Loss of the training samples, epoch by epoch, each as it was just before it was learned.
+    losses: Vec<f64>,
 }
 
 fn typed<T: Real>(args: &Args, job: &Job) -> Result<Done, Failure> {
@@ -129,10 +132,7 @@ fn typed<T: Real>(args: &Args, job: &Job) -> Result<Done, Failure> {
     let plan = run.machine.plan(team.as_ref());
     let inputs = data.affine(run.scale);
     let ready = data.apply::<T>(&inputs);
-    let interrupted = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&interrupted);
-    // The run ends after the step it is in. Without a handler an interrupt merely ends the program, as it does everywhere.
-    let _ = ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed));
+    let interrupted = super::interrupts();
 
     check_memory::<T>(run, data.train.len(), runs.len())?;
     let sessions = if job.resumed {
@@ -148,7 +148,8 @@ fn typed<T: Real>(args: &Args, job: &Job) -> Result<Done, Failure> {
     };
     let bars =
         MultiProgress::with_draw_target(if args.quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() });
-    let mut racers: Vec<_> = sessions.into_iter().map(|session| Racer { bar: bars.add(bar(&session)), session }).collect();
+    let mut racers: Vec<_> =
+        sessions.into_iter().map(|session| Racer { bar: bars.add(bar_of(&session)), session, losses: Vec::new() }).collect();
     let outcome = race(&mut racers, run.epochs, &interrupted);
     // Whatever happened, what was learned is kept, of every rule.
     let mut saved = Ok(());
@@ -219,34 +220,28 @@ fn profile<T: Real>(session: &Session<'_, T>) -> String {
 }
 
 /// Of all samples of all epochs, those that are done before included.
-fn bar<T: Real>(session: &Session<'_, T>) -> ProgressBar {
-    let run = session.run();
-    let each = session.samples();
+fn bar_of<T: Real>(session: &Session<'_, T>) -> ProgressBar {
+    let (run, each) = (session.run(), session.samples());
     let done = session.epochs().saturating_mul(each) + session.learned();
-    let style = "{prefix:>5} {bar:32} {percent:>3} %  {msg}  {per_sec}  {eta} left";
-    let all = run.epochs.saturating_mul(each) as u64;
-    let bar = ProgressBar::new(all).with_prefix(run.kind.name()).with_position(done as u64);
+    let bar = bar(run.kind.to_string(), run.epochs.saturating_mul(each) as u64).with_position(done as u64);
     bar.reset_eta();
-    match ProgressStyle::with_template(style) {
-        Ok(style) => bar.with_style(style.with_key("per_sec", |s: &indicatif::ProgressState, w: &mut dyn std::fmt::Write| {
-            let _ = write!(w, "{:.0} samples/s", s.per_sec());
-        })),
-        Err(_) => bar,
-    }
+    bar
 }
 
 /// All rules, epoch by epoch, so that they can be watched side by side.
 fn race<T: Real>(racers: &mut [Racer<'_, T>], epochs: usize, interrupted: &AtomicBool) -> Result<()> {
     for epoch in 0..epochs {
-        for Racer { session, bar } in racers.iter_mut() {
+        for Racer { session, bar, losses } in racers.iter_mut() {
             // One that was resumed may be ahead.
             if session.epochs() > epoch || session.over() {
                 continue;
             }
+            let mut loss = f64::NAN;
             let whole = session.epoch(|Progress { epoch, learned, sofar }| {
+                loss = sofar.mean_loss();
                 bar.inc(learned as u64);
                 if !bar.is_hidden() {
-                    let (loss, accuracy) = (sofar.mean_loss(), 100.0 * sofar.accuracy());
+                    let accuracy = 100.0 * sofar.accuracy();
                     bar.set_message(format!("epoch {epoch}  loss {loss:.4}  accuracy {accuracy:.2} %"));
                 }
                 if interrupted.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -254,6 +249,7 @@ fn race<T: Real>(racers: &mut [Racer<'_, T>], epochs: usize, interrupted: &Atomi
             if !whole {
                 return Ok(());
             }
+            losses.push(loss);
         }
     }
     Ok(())
@@ -269,18 +265,7 @@ fn summary<T: Real>(run: &Run, data: &Dataset, racers: &[Racer<'_, T>], finals: 
         }
         text.push('\n');
     };
-    line(
-        &format!(
-            "{}: {} train, {}{} test; layers {}; seed {}",
-            data.name,
-            data.train.len(),
-            data.validation.as_ref().map_or(String::new(), |held| format!("{} validation, ", held.len())),
-            data.test.len(),
-            shape.join(" "),
-            run.seed
-        ),
-        vec![],
-    );
+    line(&format!("{}; seed {}", run.describe(data), run.seed), vec![]);
     line("", racers.iter().map(|r| r.session.run().kind.to_string()).collect());
     let percent = |x: f64| format!("{:.2} %", 100.0 * x);
     line("test accuracy", finals.iter().map(|f| percent(f.test.accuracy())).collect());
@@ -289,6 +274,9 @@ fn summary<T: Real>(run: &Run, data: &Dataset, racers: &[Racer<'_, T>], finals: 
     }
     line("train accuracy", finals.iter().map(|f| percent(f.train.accuracy())).collect());
     line("test loss", finals.iter().map(|f| format!("{:.5}", f.test.mean_loss())).collect());
+    if racers.iter().all(|r| r.losses.len() > 1) {
+        line("train loss, by epoch", racers.iter().map(|r| sparkline(&r.losses, 12)).collect());
+    }
     line("epochs", racers.iter().map(|r| r.session.epochs().to_string()).collect());
     if racers.iter().any(|r| r.session.stopping().is_some()) {
         let best = |r: &Racer<'_, T>| r.session.stopping().map_or(String::new(), |s| s.best_epoch.to_string());

@@ -1,0 +1,239 @@
+//! `gaitprop compare`: rules from the same starts, on the same batches, with the same optimiser and budget.
+
+use super::choose::{Candidates, Choice, Trials};
+use super::grid::{Allowed, Grid, Point};
+use super::many::{Common, Crew, Fate, Look, Planned, Store, finish, seeds, span, train_all, unfinished};
+use super::settings::{Machine, Precision, Run, Settings};
+use super::table::{Group, Table, shown};
+use super::{Done, Failure, print};
+use crate::data::Dataset;
+use crate::names::either;
+use crate::rule::Kind;
+use crate::{Error, Result};
+use gaitprop_kernels::Real;
+use serde::Serialize;
+use std::fmt::Write as _;
+use std::path::Path;
+
+#[derive(clap::Args)]
+#[command(mut_arg("rule", |arg| arg.hide(true)), mut_arg("beside", |arg| arg.hide(true)))]
+#[command(mut_arg("out", |arg| arg.help(
+    "Folder for table.txt, table.csv, compare.json, grid.csv, and a folder as `train` leaves it for each run: RULE/seed-N; without it the \
+     table is printed and nothing kept"
+)))]
+#[command(mut_arg("threads", |arg| arg.help("Runs at once, each on one thread; the results do not depend on it [default: all cores]")))]
+#[command(mut_arg("validation", |arg| arg.help(
+    "Hold the last N training samples out of all runs [default: a sixth, out of the runs of a grid alone]"
+)))]
+pub(super) struct Args {
+    /// The rules [default: all]
+    #[arg(long, value_name = "RULE,…", value_delimiter = ',')]
+    rules: Vec<String>,
+    /// Values to choose from for each rule: lr=1e-5,1e-4,lambda=0,0.1 (lr, lambda, mu, block and gamma; again for more). For one rule:
+    /// gait.lr=1e-4,1e-3; a single value is just set. What tells the validation samples best at the end is taken, by all seeds
+    #[arg(long, value_name = "KEY=V,V,…")]
+    grid: Vec<String>,
+    /// Seeds that each choice of a grid is tried with, from --seed on [default: 1]
+    #[arg(long, value_name = "N")]
+    grid_seeds: Option<u64>,
+    /// Epochs that it is tried for [default: --epochs]
+    #[arg(long, value_name = "N")]
+    grid_epochs: Option<usize>,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// What rules may differ in: all else is the comparison's.
+const OF_RULES: Allowed = Allowed::Only(&["lr", "lambda", "mu", "block", "gamma"]);
+
+pub(super) fn run(args: &Args) -> Result<Done, Failure> {
+    let said = args.common.said(true)?;
+    let rules = rules(&args.rules)?;
+    let grid = Grid::parse(&args.grid, OF_RULES)?;
+    grid.check_rules(&rules)?;
+    grid.check_flags(&Settings { out: None, ..args.common.settings.clone() })?;
+    let seeds = args.common.seeds(said.seed)?;
+    let (set, data) = said.load_data()?;
+    let machine = Machine::new(said.dtype.as_deref(), said.threads, said.isa.as_deref(), said.backend.as_deref())?;
+    let comparison = Comparison { args, said, rules, grid, seeds, set, data, machine };
+    match machine.precision {
+        Precision::F32 => comparison.run::<f32>(),
+        Precision::F64 => comparison.run::<f64>(),
+    }
+}
+
+/// Rules by name: all of them if none is named.
+fn rules(names: &[String]) -> Result<Vec<Kind>> {
+    if names.is_empty() {
+        return Ok(Kind::ALL.to_vec());
+    }
+    let mut rules = Vec::new();
+    for name in names {
+        let known = Kind::ALL.map(Kind::name);
+        let kind =
+            name.trim().parse().map_err(|_| Error::Setting(format!("--rules: unknown rule `{name}`: use {}", either(&known))))?;
+        if rules.contains(&kind) {
+            return Err(Error::Setting(format!("--rules: {kind} is there twice")));
+        }
+        rules.push(kind);
+    }
+    Ok(rules)
+}
+
+/// All that a comparison is.
+struct Comparison<'a> {
+    args: &'a Args,
+    said: Settings,
+    rules: Vec<Kind>,
+    grid: Grid,
+    seeds: Vec<u64>,
+    set: String,
+    data: Dataset,
+    machine: Machine,
+}
+
+impl Comparison<'_> {
+    fn run<T: Real>(&self) -> Result<Done, Failure> {
+        let candidates = self.candidates()?;
+        let trials = self.trials(&candidates)?;
+        let out = self.said.out.as_deref();
+        // Whatever can be wrong with any of the runs is said before any work.
+        let all = candidates.iter().flat_map(|c| c.points.iter().map(|point| self.all_seeds(c.rule, point, out)));
+        let all = all.collect::<Result<Vec<_>>>()?.concat();
+        let store = out.map(|dir| Store::open(dir, COMMAND, &self.args.common, &all)).transpose()?;
+
+        let interrupted = super::interrupts();
+        let crew = Crew { threads: self.machine.threads, interrupted: &interrupted, quiet: self.args.common.quiet };
+        let judges = trials.judges();
+        let Some(choices) = trials.choose::<T>(&candidates, &self.grid, store.as_ref(), &crew)? else {
+            let rest = if out.is_some() { "; --resume goes on from there" } else { "" };
+            print(&format!("interrupted while settings were chosen{rest}\n"))?;
+            return Ok(Done::Interrupted);
+        };
+        let table = self.train::<T>(&choices, &crew)?;
+        let text = self.text(&table, &choices, judges, &all[0].run);
+        let summary = Summary {
+            command: COMMAND,
+            version: env!("CARGO_PKG_VERSION"),
+            data: &self.set,
+            seeds: &self.seeds,
+            rules: table.summary(),
+        };
+        store.map_or(Ok(()), |store| store.write_tables(&text, &table.csv(), &summary))?;
+        print(&text)?;
+        if let Some(dir) = out {
+            let output = dir.join("report.html");
+            super::report::page(&[dir.to_owned()], (&output, None), &self.machine, true, self.args.common.quiet)?;
+            print(&format!("pictures: {}\n", output.display()))?;
+        }
+        // A rule without a figure is a comparison that has failed.
+        finish(&table, 1, &interrupted)
+    }
+
+    /// What there is to choose from.
+    fn candidates(&self) -> Result<Vec<Candidates>> {
+        self.rules.iter().map(|&rule| Ok(Candidates { rule, points: self.grid.points(Some(rule))? })).collect()
+    }
+
+    /// All seeds of a rule at a point.
+    fn all_seeds(&self, rule: Kind, point: &Point, out: Option<&Path>) -> Result<Vec<Planned>> {
+        let planned = |&seed: &u64| {
+            let dir = out.map(|out| out.join(rule.name()).join(format!("seed-{seed}")));
+            Planned::new(&self.said, point, (Some(rule), seed), (&self.set, &self.data), dir)
+        };
+        self.seeds.iter().map(planned).collect()
+    }
+
+    /// How the choices are tried: without the validation samples, which are a sixth of the training samples unless something else was said.
+    fn trials(&self, candidates: &[Candidates]) -> Result<Trials> {
+        let Args { grid_seeds, grid_epochs, .. } = self.args;
+        if !candidates.iter().any(Candidates::several) {
+            return match (grid_seeds, grid_epochs) {
+                (None, None) => Trials::plan(&[], &self.said, &[], &self.set, self.data.clone()),
+                _ => Err(Error::Setting("--grid-seeds and --grid-epochs are for a --grid that leaves a choice".into())),
+            };
+        }
+        let mut data = self.data.clone();
+        let count = match &data.validation {
+            Some(held) => held.len(),
+            None => {
+                let sixth = (data.train.len() / 6).max(1);
+                data.hold_out(sixth)?;
+                sixth
+            }
+        };
+        let said = Settings { validation: Some(count), epochs: grid_epochs.or(self.said.epochs), ..self.said.clone() };
+        let seeds = seeds("--grid-seeds", grid_seeds.unwrap_or(1), self.said.seed)?;
+        Trials::plan(candidates, &said, &seeds, &self.set, data)
+    }
+
+    /// All seeds of all rules that have settings, seed by seed, so that what an interrupt leaves is a comparison of fewer seeds.
+    fn train<T: Real>(&self, choices: &[Choice], crew: &Crew<'_>) -> Result<Table> {
+        let out = self.said.out.as_deref();
+        let (mut groups, mut runs) = (Vec::new(), Vec::new());
+        for (c, Choice { rule, point }) in choices.iter().enumerate() {
+            let bare = Point::default();
+            let planned = self.all_seeds(*rule, point.as_ref().unwrap_or(&bare), out)?;
+            let settings = planned[0].settings.clone();
+            let failed = |why: &String| self.seeds.iter().map(|&seed| (seed, Fate::Failed(why.clone()))).collect();
+            groups.push(Group {
+                names: vec![rule.to_string()],
+                settings,
+                fates: point.as_ref().map_or_else(failed, |_| Vec::new()),
+            });
+            if point.is_ok() {
+                runs.extend(self.seeds.iter().zip(planned).map(|(&seed, planned)| ((seed, c), planned)));
+            }
+        }
+        runs.sort_by_key(|&(place, _)| place);
+        let (places, runs): (Vec<_>, Vec<_>) = runs.into_iter().unzip();
+        let (fates, _) = train_all::<T>(&runs, &self.data, Look::All, crew)?;
+        for ((seed, c), fate) in places.into_iter().zip(fates) {
+            groups[c].fates.push((seed, fate));
+        }
+        self.table(choices, groups)
+    }
+
+    /// Rules with the settings that were theirs alone.
+    fn table(&self, choices: &[Choice], mut groups: Vec<Group>) -> Result<Table> {
+        let mut keys = vec!["lr", "lambda", "mu"];
+        keys.extend(self.grid.keys().into_iter().filter(|key| !["lr", "lambda", "mu"].contains(key)));
+        let tables = groups.iter().map(|group| group.settings.table()).collect::<Result<Vec<_>>>()?;
+        keys.retain(|&key| tables.iter().any(|table| table.contains_key(key)));
+        for ((group, table), choice) in groups.iter_mut().zip(&tables).zip(choices) {
+            let cell = |&key: &&str| table.get(key).filter(|_| choice.point.is_ok()).map_or("-".into(), shown);
+            group.names.extend(keys.iter().map(cell));
+        }
+        Ok(Table { titles: ["rule"].into_iter().chain(keys).map(str::to_owned).collect(), groups })
+    }
+
+    /// The table with what there is to say of it.
+    fn text(&self, table: &Table, choices: &[Choice], judges: Option<usize>, run: &Run) -> String {
+        let seeds = span(&self.seeds);
+        let mut text = format!("{}; {seeds}; {} epochs; mean ± s.d.\n", run.describe(&self.data), run.epochs);
+        text += &table.text();
+        if let Some(judges) = judges {
+            let _ = writeln!(text, "settings chosen on {judges} validation samples, by accuracy at the end");
+        }
+        for Choice { rule, point } in choices {
+            let edge = point.as_ref().map_or(Vec::new(), |point| self.grid.at_the_edge(*rule, point));
+            if !edge.is_empty() {
+                let _ = writeln!(text, "{rule}: {} lies at the edge of the grid; the best may lie beyond", edge.join(" and "));
+            }
+        }
+        text + &unfinished(table)
+    }
+}
+
+/// The name of the command, and of what it leaves.
+const COMMAND: &str = "compare";
+
+/// What compare.json holds.
+#[derive(Serialize)]
+struct Summary<'a, R> {
+    command: &'static str,
+    version: &'static str,
+    data: &'a str,
+    seeds: &'a [u64],
+    rules: R,
+}

@@ -1,0 +1,473 @@
+//! `gaitprop compare` and `gaitprop sweep` from outside: each of their runs is `train`'s, choices never see the test set, and tables say what metrics say.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use gaitprop::data::{self, Features, LoadOptions, npz};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Networks and a share of the digits that train in a few milliseconds.
+const SMALL: &str = "--width 32 --hidden 1 --limit-train 240 --epochs 2";
+/// The same for as many epochs as are said.
+const BARE: &str = "--width 32 --hidden 1 --limit-train 240";
+
+fn program(dir: &Path, line: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gaitprop"));
+    command.current_dir(dir).args(line.split_whitespace()).env_remove("RUST_BACKTRACE").stdin(Stdio::null());
+    command
+}
+
+fn run(dir: &Path, line: &str) -> Output {
+    program(dir, line).output().expect("the program starts")
+}
+
+/// Standard output of a run that goes well: no byte on standard error.
+#[track_caller]
+fn well(dir: &Path, line: &str) -> String {
+    let out = run(dir, line);
+    let err = String::from_utf8(out.stderr).unwrap();
+    assert!(out.status.code() == Some(0) && err.is_empty(), "`{line}` exits with {:?}: {err}", out.status.code());
+    String::from_utf8(out.stdout).unwrap()
+}
+
+/// Everything in a folder: its files with their bytes, its folders with none.
+fn snapshot(dir: &Path) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
+    let mut all = BTreeMap::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            all.extend(snapshot(&path));
+            all.insert(path, None);
+        } else {
+            let bytes = fs::read(&path).unwrap();
+            all.insert(path, Some(bytes));
+        }
+    }
+    all
+}
+
+/// A run that fails with one line holding all `causes`, prints nothing and leaves `dir` as it was.
+#[track_caller]
+fn fails(dir: &Path, line: &str, causes: &[&str]) {
+    let before = snapshot(dir);
+    let out = run(dir, line);
+    let err = String::from_utf8(out.stderr).unwrap();
+    assert!(matches!(out.status.code(), Some(1 | 2)), "`{line}` exits with {:?}: {err}", out.status.code());
+    assert!(err.starts_with("error: ") && err.lines().count() == 1 && !err.contains("panicked"), "`{line}` says {err:?}");
+    assert!(out.stdout.is_empty(), "`{line}` prints, though it fails");
+    for cause in causes {
+        assert!(err.contains(cause), "`{line}` does not say {cause:?}: {err}");
+    }
+    assert!(snapshot(dir) == before, "`{line}` fails, but changes files");
+}
+
+fn metrics(run: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Metrics without what a clock or a machine says.
+fn timeless(run: &Path) -> Vec<Value> {
+    let mut lines = metrics(run);
+    for line in lines.iter_mut().map(|line| line.as_object_mut().unwrap()) {
+        for key in ["seconds", "samples_per_second", "threads"] {
+            line.remove(key);
+        }
+    }
+    lines
+}
+
+/// Rows of a CSV file by their first cells, as cells by heading. (No cell of these tests holds a comma, but errors, which come last.)
+fn csv(path: &Path) -> Vec<BTreeMap<String, String>> {
+    let text = fs::read_to_string(path).unwrap();
+    let mut lines = text.lines();
+    let head: Vec<_> = lines.next().unwrap().split(',').collect();
+    let row = |line: &str| head.iter().map(|&h| h.to_owned()).zip(line.splitn(head.len(), ',').map(str::to_owned)).collect();
+    lines.map(row).collect()
+}
+
+fn weights(run: &Path) -> Vec<u8> {
+    fs::read(run.join("weights.safetensors")).unwrap()
+}
+
+fn json(path: &Path) -> Value {
+    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+}
+
+/// Every run is what `train` makes of the same settings, whatever else runs at the same time; and all rules start alike.
+#[test]
+fn runs_are_those_of_train() {
+    let dir = TempDir::new().unwrap();
+    let at = |path: &str| dir.path().join(path);
+    well(
+        dir.path(),
+        &format!("compare --rules gait,bp,tp --seeds 2 --seed 4 {SMALL} --shuffle --grid bp.lr=0.002 --threads 3 --out all"),
+    );
+    for (rule, more) in [("gait", ""), ("bp", "--lr 0.002"), ("tp", "")] {
+        for seed in [4, 5] {
+            well(dir.path(), &format!("train {SMALL} --shuffle --rule {rule} {more} --seed {seed} --out {rule}{seed}"));
+            let (ours, theirs) = (at(&format!("all/{rule}/seed-{seed}")), at(&format!("{rule}{seed}")));
+            assert_eq!(weights(&ours), weights(&theirs), "{rule}, seed {seed}");
+            assert_eq!(timeless(&ours), timeless(&theirs), "{rule}, seed {seed}");
+            let config = |run: &Path| fs::read_to_string(run.join("config.toml")).unwrap();
+            assert_eq!(config(&ours), config(&theirs), "{rule}, seed {seed}");
+        }
+    }
+    assert_ne!(weights(&at("all/bp/seed-4")), weights(&at("all/bp/seed-5")));
+
+    // Untrained, all rules have the same weights: those of the seed. (Only the notes beside them name the rule.)
+    well(dir.path(), &format!("compare {BARE} --epochs 0 --seeds 1 --out start"));
+    let tensors = |run: &Path| {
+        let bytes = weights(run);
+        let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let mut all: Vec<_> = tensors.iter().map(|(name, t)| (name.to_owned(), t.data().to_vec())).collect();
+        all.sort();
+        all
+    };
+    let rules: Vec<_> = fs::read_dir(at("start")).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_dir()).collect();
+    assert!(rules.len() >= 4);
+    for rule in &rules {
+        assert_eq!(tensors(&rule.join("seed-1")), tensors(&at("start/bp/seed-1")), "{}", rule.display());
+    }
+}
+
+/// The table's figures, computed again from metrics: to the last bit.
+#[test]
+fn the_table_says_what_metrics_say() {
+    let dir = TempDir::new().unwrap();
+    let line = format!("compare --rules gait,bp --seeds 3 {BARE} --epochs 3 --limit-test 97");
+    let printed = well(dir.path(), &format!("{line} --out all"));
+    let at = |path: &str| dir.path().join("all").join(path);
+    let text = fs::read_to_string(at("table.txt")).unwrap();
+    assert!(printed.starts_with(&text) && printed.contains("gaitprop report all"), "{printed}");
+
+    let rows = csv(&at("table.csv"));
+    let summary = json(&at("compare.json"));
+    for (row, rule) in rows.iter().zip(["gait", "bp"]) {
+        let runs: Vec<_> = (1..=3).map(|seed| metrics(&at(&format!("{rule}/seed-{seed}")))).collect();
+        let number = |value: &Value| value.as_f64().unwrap();
+        let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+        let of = |name: &str| -> Vec<f64> {
+            let one = |run: &Vec<Value>| {
+                let (end, epochs) = run.split_last().unwrap();
+                assert!(end["event"] == "end" && epochs.len() == 3);
+                let tests: Vec<_> = epochs.iter().map(|e| number(&e["test_accuracy"])).collect();
+                let peak = tests.iter().copied().fold(0.0, f64::max);
+                match name {
+                    "peak_test_accuracy" => peak,
+                    "peak_epoch" => 1.0 + tests.iter().position(|&x| x == peak).unwrap() as f64,
+                    "final_test_accuracy" => number(&end["test_accuracy"]),
+                    "final_train_accuracy" => number(&end["train_accuracy"]),
+                    "seconds_per_epoch" => mean(&epochs.iter().map(|e| number(&e["seconds"])).collect::<Vec<_>>()),
+                    "cosine_with_bp_first_layer" => {
+                        mean(&epochs.iter().map(|e| number(&e["cosine_with_bp"][0])).collect::<Vec<_>>())
+                    }
+                    "offdiag" => mean(&end["offdiag"].as_array().unwrap().iter().map(number).collect::<Vec<_>>()),
+                    other => panic!("{other}?"),
+                }
+            };
+            runs.iter().map(one).collect()
+        };
+        assert_eq!((row["rule"].as_str(), row["runs"].as_str(), row["failed"].as_str()), (rule, "3", "0"));
+        let names = [
+            "peak_test_accuracy",
+            "peak_epoch",
+            "final_test_accuracy",
+            "final_train_accuracy",
+            "seconds_per_epoch",
+            "cosine_with_bp_first_layer",
+            "offdiag",
+        ];
+        for name in names {
+            let values = of(name);
+            let average = mean(&values);
+            let sd = (values.iter().map(|x| (x - average) * (x - average)).sum::<f64>() / 2.0).sqrt();
+            let got = ["mean", "sd"].map(|what| row[&format!("{name}_{what}")].parse::<f64>().unwrap());
+            assert_eq!(got, [average, sd], "{rule}: {name} of {values:?}");
+            let shown = format!("{:.2} ± {:.2}", 100.0 * average, 100.0 * sd);
+            assert!(!name.ends_with("accuracy") || text.contains(&shown), "{shown} is not in {text}");
+        }
+        assert_eq!(row["final_validation_accuracy_mean"], "");
+        let group = summary["rules"].as_array().unwrap().iter().find(|g| g["name"]["rule"] == rule).unwrap();
+        let finals: Vec<_> = group["runs"].as_array().unwrap().iter().map(|r| number(&r["final_test_accuracy"])).collect();
+        assert_eq!(finals, of("final_test_accuracy"));
+    }
+
+    // Without a folder the same is printed, but for the clock.
+    let bare = well(dir.path(), &line);
+    let cells = |text: &str| -> Vec<Vec<String>> {
+        let lines = text.lines().filter(|line| !line.starts_with("pictures"));
+        let cells = lines.map(|l| l.split("   ").map(str::trim).filter(|c| !c.is_empty()).map(str::to_owned).collect::<Vec<_>>());
+        let clock = |row: &Vec<String>| row.len() > 9;
+        cells.map(|row| if clock(&row) { [&row[..8], &row[9..]].concat() } else { row }).collect()
+    };
+    assert_eq!(cells(&bare), cells(&printed));
+}
+
+/// The digits, with other test labels if asked.
+fn digits(path: &Path, change: impl Fn(usize, u32) -> u32) {
+    let digits = data::load("digits", &LoadOptions::default()).unwrap();
+    let values = |x: &Features| -> Vec<f64> { (0..x.len()).map(|i| x.get(i)).collect() };
+    let labels = |labels: &[u32]| -> Vec<f64> { labels.iter().map(|&l| f64::from(l)).collect() };
+    let test: Vec<u32> = digits.test.labels.iter().enumerate().map(|(i, &l)| change(i, l)).collect();
+    let (x, x_test) = (values(&digits.train.x), values(&digits.test.x));
+    let (y, y_test) = (labels(&digits.train.labels), labels(&test));
+    let n = digits.features;
+    npz::write(
+        path,
+        &[
+            ("x", &[y.len(), n][..], &x[..]),
+            ("y", &[y.len()], &y),
+            ("x_test", &[y_test.len(), n], &x_test),
+            ("y_test", &[y_test.len()], &y_test),
+        ],
+    )
+    .unwrap();
+}
+
+/// What is chosen is best on held-out training samples, each try judged as a run of `train` that holds them out; test samples have no say.
+#[test]
+fn settings_are_chosen_by_validation_samples_alone() {
+    let dir = TempDir::new().unwrap();
+    let at = |path: &str| dir.path().join(path);
+    digits(&at("true.npz"), |_, label| label);
+    digits(&at("false.npz"), |i, _| (i % 10) as u32);
+    let line = format!(
+        "compare --rules bp,gait --seeds 2 {SMALL} --grid lr=1e-6,1e-3,gait.lambda=0.1,0 --grid-seeds 2 --grid-epochs 3 --data"
+    );
+    let table = well(dir.path(), &format!("{line} true.npz --out true"));
+    well(dir.path(), &format!("{line} false.npz --out false"));
+    let grid = |set: &str| fs::read_to_string(at(set).join("grid.csv")).unwrap();
+    assert_eq!(grid("true"), grid("false"));
+    assert_eq!(weights(&at("true/gait/seed-2")), weights(&at("false/gait/seed-2")));
+    assert!(json(&at("true/compare.json")) != json(&at("false/compare.json")));
+    // 240 training samples: a sixth judges, and all are learned at last.
+    assert!(table.contains("240 train, 359 test") && table.contains("40 validation samples"), "{table}");
+
+    let rows = csv(&at("true/grid.csv"));
+    assert_eq!(rows.len(), 2 + 4);
+    for rule in ["bp", "gait"] {
+        let points: Vec<_> = rows.iter().filter(|row| row["rule"] == rule).collect();
+        let mut best: Option<((f64, f64), String, String)> = None;
+        for row in &points {
+            let lambda = if row["lambda"].is_empty() { String::new() } else { format!("--lambda {}", row["lambda"]) };
+            let (mut accuracy, mut loss) = (0.0, 0.0);
+            for seed in [1, 2] {
+                let train =
+                    format!("train --rule {rule} {BARE} --epochs 3 --validation 40 --lr {} {lambda} --seed {seed}", row["lr"]);
+                well(dir.path(), &format!("{train} --data true.npz --overwrite --out try"));
+                let end = metrics(&at("try")).pop().unwrap();
+                accuracy += end["validation_accuracy"].as_f64().unwrap() / 2.0;
+                loss += end["validation_loss"].as_f64().unwrap() / 2.0;
+            }
+            assert_eq!(
+                [&row["validation_accuracy"], &row["validation_loss"]].map(|x| x.parse::<f64>().unwrap()),
+                [accuracy, loss]
+            );
+            if best.as_ref().is_none_or(|(key, ..)| (accuracy, -loss) > *key) {
+                best = Some(((accuracy, -loss), row["lr"].clone(), row["lambda"].clone()));
+            }
+        }
+        let (_, lr, lambda) = best.unwrap();
+        let chosen: Vec<_> = points.iter().filter(|row| row["chosen"] == "yes").collect();
+        assert_eq!(chosen.len(), 1);
+        assert_eq!((&chosen[0]["lr"], &chosen[0]["lambda"]), (&lr, &lambda), "{rule}");
+        let config: toml::Table = fs::read_to_string(at("true").join(rule).join("seed-2/config.toml")).unwrap().parse().unwrap();
+        assert_eq!(config["lr"].as_float().unwrap(), lr.parse::<f64>().unwrap());
+        assert!(!config.contains_key("validation") && config["epochs"].as_integer() == Some(2), "{config}");
+    }
+
+    // Held out of all runs if that is said, and then of the final ones too.
+    let table = well(dir.path(), &format!("compare --rules bp --seeds 1 {SMALL} --grid lr=1e-4,1e-3 --validation 60 --out held"));
+    assert!(table.contains("180 train, 60 validation, 359 test") && table.contains("final valid. %"), "{table}");
+    well(dir.path(), &format!("train --rule bp {SMALL} --lr 1e-3 --validation 60 --out held-train"));
+    assert_eq!(weights(&at("held/bp/seed-1")), weights(&at("held-train")));
+}
+
+/// What has come to its end is read, what has not begins anew, and the result is that of a comparison that was never stopped.
+#[test]
+fn a_comparison_goes_on_where_it_stopped() {
+    let dir = TempDir::new().unwrap();
+    let at = |path: &str| dir.path().join("all").join(path);
+    let line = format!("compare --rules bp,gait {SMALL} --grid lr=1e-4,1e-3 --out all");
+    well(dir.path(), &format!("{line} --seeds 2"));
+    let seconds = |path: &str| metrics(&at(path)).last().unwrap()["seconds"].as_f64().unwrap();
+    let (kept, whole) = (seconds("gait/seed-1"), weights(&at("gait/seed-2")));
+    let (grid, tried) = (fs::read(at("grid.csv")).unwrap(), fs::read_to_string(at("grid.jsonl")).unwrap());
+    let final_test = |row: usize| csv(&at("table.csv"))[row]["final_test_accuracy_mean"].clone();
+    let finals = [final_test(0), final_test(1)];
+
+    // One run has no last line, one is gone, one was interrupted, and the last try of the grid was cut in the middle of its line.
+    let path = at("gait/seed-2/metrics.jsonl");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.lines().take(2).map(|l| format!("{l}\n")).collect::<String>()).unwrap();
+    fs::write(at("gait/seed-2/weights.safetensors"), "half").unwrap();
+    fs::remove_dir_all(at("bp/seed-1")).unwrap();
+    let path = at("bp/seed-2/metrics.jsonl");
+    let text = fs::read_to_string(&path).unwrap().replace("\"interrupted\":false", "\"interrupted\":true");
+    fs::write(&path, text).unwrap();
+    fs::write(at("grid.jsonl"), &tried[..tried.len() - 9]).unwrap();
+    fs::remove_file(at("grid.csv")).unwrap();
+    well(dir.path(), &format!("{line} --seeds 2 --resume"));
+    assert_eq!(seconds("gait/seed-1"), kept, "a run that was there is not trained again");
+    assert_eq!(weights(&at("gait/seed-2")), whole);
+    assert_eq!([final_test(0), final_test(1)], finals);
+    assert!(fs::read(at("grid.csv")).unwrap() == grid);
+    let mut lines =
+        [tried, fs::read_to_string(at("grid.jsonl")).unwrap()].map(|t| t.lines().map(str::to_owned).collect::<Vec<_>>());
+    lines.iter_mut().for_each(|lines| lines.sort());
+    assert_eq!(lines[0], lines[1]);
+
+    // More seeds and another rule join; what is there stays.
+    well(dir.path(), &format!("{} --seeds 3 --resume", line.replace("bp,gait", "bp,gait,tp")));
+    assert_eq!(seconds("gait/seed-1"), kept);
+    assert_eq!(csv(&at("table.csv")).len(), 3);
+    assert!(at("tp/seed-3/weights.safetensors").exists());
+    let file = "holds the results of `compare`";
+    fails(dir.path(), &format!("{line} --seeds 2"), &[file, "--resume", "--overwrite"]);
+    let other = "compare --rules bp,gait --width 32 --hidden 1 --limit-train 240 --epochs 3 --grid lr=1e-4,1e-3";
+    fails(dir.path(), &format!("{other} --grid-epochs 2 --seeds 2 --out all --resume"), &["config.toml", "other settings"]);
+
+    // Replaced, nothing of the old one is left.
+    well(dir.path(), &format!("compare --rules bp --seeds 1 {SMALL} --out all --overwrite"));
+    let mut left: Vec<_> = snapshot(&at("")).into_keys().map(|p| p.strip_prefix(at("")).unwrap().display().to_string()).collect();
+    left.retain(|p| !p.starts_with("bp/seed-1/"));
+    assert_eq!(left, ["bp", "bp/seed-1", "compare.json", "table.csv", "table.txt"]);
+}
+
+/// A rule that cannot be trained is a row that says why; the others are as without it.
+#[test]
+fn a_run_that_fails_ends_no_other() {
+    let dir = TempDir::new().unwrap();
+    let line = format!(
+        "compare --rules gait,bp --seeds 2 {SMALL} --grid gait.lr=1e30 --grid gait.lambda=0 --optimizer sgd --lr 0.01 --out all"
+    );
+    let out = run(dir.path(), &line);
+    let (text, err) = (String::from_utf8(out.stdout).unwrap(), String::from_utf8(out.stderr).unwrap());
+    assert_eq!(out.status.code(), Some(1), "{text}");
+    assert!(err.starts_with("error: every run of gait") && err.lines().count() == 1, "{err}");
+    assert!(
+        text.contains("0/2") && text.contains("2/2") && text.contains("failed") && text.contains("gait 1e30 0, seed 2: "),
+        "{text}"
+    );
+    let rows = csv(&dir.path().join("all/table.csv"));
+    assert_eq!((rows[0]["failed"].as_str(), rows[0]["final_test_accuracy_mean"].as_str()), ("2", ""));
+    assert!(!rows[0]["error"].is_empty() && rows[1]["error"].is_empty(), "{rows:?}");
+    well(dir.path(), &format!("train --rule bp {SMALL} --optimizer sgd --lr 0.01 --out bp"));
+    assert_eq!(weights(&dir.path().join("all/bp/seed-1")), weights(&dir.path().join("bp")));
+    // A choice that cannot be trained is not chosen.
+    well(dir.path(), &format!("compare --rules bp --seeds 1 {SMALL} --grid lr=1e30,1e-3 --optimizer sgd --out chosen"));
+    let grid = csv(&dir.path().join("chosen/grid.csv"));
+    assert_eq!((grid[0]["chosen"].as_str(), grid[1]["chosen"].as_str()), ("no", "yes"));
+    assert!(grid[0]["error"].contains("diverged"), "{grid:?}");
+}
+
+#[test]
+fn what_makes_no_sense_is_refused() {
+    let dir = TempDir::new().unwrap();
+    well(dir.path(), &format!("train {SMALL} --rule bp --out single"));
+    well(dir.path(), &format!("sweep {SMALL} --seeds 1 --rule bp --out swept"));
+    fs::write(dir.path().join("file"), "").unwrap();
+    for (line, causes) in [
+        ("compare --rules bp,gait,bp", &["bp is there twice"][..]),
+        ("compare --rules bp,magic", &["magic", "gait"]),
+        ("compare --rule bp", &["--rules"]),
+        ("compare --beside bp", &["--beside"]),
+        ("compare --seeds 0", &["--seeds 0"]),
+        ("compare --seed 9223372036854775807 --seeds 2", &["largest number"]),
+        ("compare --overwrite", &["--overwrite", "--out"]),
+        ("compare --resume", &["--resume", "--out"]),
+        ("compare --resume --overwrite --out x", &["--resume", "--overwrite"]),
+        ("compare --resume --out x", &["no results of `compare`"]),
+        ("compare --grid", &["--grid"]),
+        ("compare --grid lr=1e-3,fast", &["fast", "--lr"]),
+        ("compare --grid width=3,4", &["`width`", "lr, lambda"]),
+        ("compare --grid lr=1e-3,1e-4 --lr 1e-3", &["--lr and --grid lr"]),
+        ("compare --rules bp --grid gait.lr=1e-3", &["gait is not among the rules"]),
+        ("compare --rules bp --grid lr=1e-3,0.001", &["the same for bp"]),
+        ("compare --rules bp --grid lr=1e-3,-1", &["bp lr=-1", "learning rate"]),
+        ("compare --grid-epochs 3", &["--grid-epochs", "choice"]),
+        ("compare --rules bp --grid lr=1e-3,1e-4 --grid-seeds 0", &["--grid-seeds 0"]),
+        ("compare --rules bp --grid lr=1e-3,1e-4 --limit-train 60", &["--validation 10", "batch"]),
+        ("compare --threads 0", &["--threads 0"]),
+        ("compare --data nowhere", &["nowhere"]),
+        ("compare --out single", &["single", "single run"]),
+        ("compare --out swept", &["results of `sweep`"]),
+        ("compare --out file", &["is a file"]),
+        ("sweep --grid seed=1,2", &["`seed`"]),
+        ("sweep --grid speed=1,2", &["speed"]),
+        ("sweep --grid bp.lr=1,2", &["bp is not among the rules"]),
+        ("sweep --grid width=8,16 --layers 9-10", &["--layers", "--width"]),
+        ("sweep --out swept", &["--resume", "--overwrite"]),
+    ] {
+        fails(dir.path(), line, causes);
+    }
+}
+
+/// An interrupt ends all runs after their steps; what has come to its end is in the table.
+#[cfg(unix)]
+#[test]
+fn an_interrupt_leaves_a_table_and_can_be_gone_on_from() {
+    let dir = TempDir::new().unwrap();
+    let line = "compare --rules bp,gait --seeds 40 --width 32 --hidden 1 --epochs 20 --threads 2 --out all";
+    let mut child = program(dir.path(), line).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let ended = |run: &str| fs::read_to_string(dir.path().join(run).join("metrics.jsonl")).is_ok_and(|t| t.contains("\"end\""));
+    let start = Instant::now();
+    while !ended("all/gait/seed-1") && start.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let interrupt = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(interrupt.success());
+    let code = child.wait().unwrap().code();
+    let out = child.wait_with_output().unwrap();
+    let text = String::from_utf8(out.stdout).unwrap();
+    assert!(code == Some(130) && out.stderr.is_empty(), "{code:?}: {text}");
+    assert!(text.contains("runs are not finished"), "{text}");
+    let rows = csv(&dir.path().join("all/table.csv"));
+    assert!(rows.iter().all(|row| row["runs"] != "0" && row["unfinished"] != "0"), "{rows:?}");
+}
+
+/// Every network of a sweep is `train`'s, on one thread or more; the table is sorted and says what metrics say.
+#[test]
+fn a_sweep_is_many_trainings() {
+    let dir = TempDir::new().unwrap();
+    let at = |path: &str| dir.path().join(path);
+    let line = "sweep --rule gait --limit-train 240 --epochs 2 --validation 40 --seeds 2 --grid lr=1e-4,1e-3 --grid layers=32-16,16-16-16";
+    let text = well(dir.path(), &format!("{line} --threads 3 --out all"));
+    assert!(text.contains("networks x samples/s"), "{text}");
+    let mut finals = BTreeMap::new();
+    for lr in ["1e-4", "1e-3"] {
+        for layers in ["32-16", "16-16-16"] {
+            let mut sum = 0.0;
+            for seed in [1, 2] {
+                let ours = at(&format!("all/lr={lr},layers={layers}/seed-{seed}"));
+                let train = format!(
+                    "train --rule gait --limit-train 240 --epochs 2 --validation 40 --lr {lr} --layers {layers} --seed {seed}"
+                );
+                well(dir.path(), &format!("{train} --overwrite --out one"));
+                assert_eq!(weights(&ours), weights(&at("one")));
+                assert_eq!(timeless(&ours), timeless(&at("one")));
+                sum += metrics(&ours).pop().unwrap()["validation_accuracy"].as_f64().unwrap();
+            }
+            finals.insert((lr.to_owned(), layers.to_owned()), sum / 2.0);
+        }
+    }
+    let rows = csv(&at("all/table.csv"));
+    let column: Vec<f64> = rows.iter().map(|row| row["final_validation_accuracy_mean"].parse().unwrap()).collect();
+    assert!(rows.len() == 4 && column.is_sorted_by(|a, b| a >= b), "{column:?}");
+    for (row, accuracy) in rows.iter().zip(column) {
+        assert_eq!(finals[&(row["lr"].clone(), row["layers"].clone())], accuracy);
+    }
+    // Read back whole, the same table; without a folder the same accuracies.
+    let table = fs::read(at("all/table.csv")).unwrap();
+    well(dir.path(), &format!("{line} --out all --resume"));
+    assert!(fs::read(at("all/table.csv")).unwrap() == table);
+    let bare = well(dir.path(), line);
+    for part in text.lines().skip(2).take(4).flat_map(|l| l.split("   ").filter(|c| c.contains('±')).take(4)) {
+        assert!(bare.contains(part.trim()), "{part} is not in {bare}");
+    }
+}
