@@ -61,6 +61,10 @@ impl<T: Real> Sketch<T> {
             self.signs.clear();
             self.signs.extend((0..probes * batch).map(|_| if rng.uniform() < 0.5 { T::ONE } else { -T::ONE }));
         }
+        // All that looking and learning may need, now: later solves allocate nothing.
+        for memory in [&mut self.solution, &mut self.rest, &mut self.step, &mut self.start] {
+            room(memory, self.probes * n);
+        }
         combine(&self.signs, (self.probes, batch, n), right, &mut self.right, plan, scratch)
     }
 

@@ -19,7 +19,7 @@ use super::sketch::Sketch;
 use super::{Inverse, Kind, Solve, Tuning, Weights, gather, live_columns, norm, products, room, scatter};
 use crate::Result;
 use crate::state::State;
-use gaitprop_kernels::{MatMut, MatRef, Plan, Real, Scratch, Start, gemm};
+use gaitprop_kernels::{MatMut, MatRef, Plan, Real, Scratch, Start, gemm, gemm_with_scratch};
 
 /// A stale inverse of each layer's weights: 1 product, 2 a correction, and a third for looking at what is left and for learning from it.
 ///
@@ -216,7 +216,9 @@ impl<T: Real> StaleInverse<T> {
         let kept = &mut self.layers[layer];
         if kept.n != n {
             (kept.n, kept.valid, kept.seen) = (n, false, None);
+            // What learning will need, now: later solves allocate nothing.
             room(&mut kept.m, n * n);
+            scratch.reserve(gemm_with_scratch::<T>(n, n, batch, plan))?;
         }
         let price = self.tuning.costs.lu_inverse(n, batch);
         let (mut spent, mut renewed) = (0.0, !kept.valid || (kept.age > 0 && kept.extra > price));
