@@ -177,7 +177,7 @@ fn digits(bytes: &[u8]) -> Option<usize> {
     (at + 8 <= bytes.len()).then_some(at)
 }
 
-/// Reads what [`write`] wrote: the state, the version that wrote it, and the notes.
+/// Reads what [`write()`] wrote: the state, the version that wrote it, and the notes.
 ///
 /// # Errors
 /// [`Error::Io`]; [`Error::File`] for a file that is cut short, damaged in any byte, or of another kind, format or precision.

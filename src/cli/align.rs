@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// The rule whose updates are compared and the one they are compared with, each RULE[:absolute][:f32|f64] with RULE gait, bp, itp, tp, fa or dfa
+    /// The rule whose updates are compared and the one they are compared with, each RULE, RULE:absolute or RULE:f64 (or f32, or both), with RULE gait, bp, itp, tp, fa or dfa
     #[arg(long, value_name = "A,B", value_delimiter = ',', default_value = "gait,bp")]
     rules: Vec<String>,
     /// Over depth (layers), time (epochs of training by --rule, else by A), orthogonality (noise added to W, relative to it), norms (spread of the rows' norms), gamma or

@@ -72,7 +72,7 @@ macro_rules! settings {
                 }
                 if self.regularizer.is_some() && self.regularizer != other.regularizer {
                     // They were another regulariser's.
-                    (other.lambda, other.mu, other.block) = (None, None, None);
+                    (other.lambda, other.mu, other.block, other.ortho_side) = (None, None, None, None);
                 }
                 Self { $($field: self.$field.or(other.$field),)* }
             }
@@ -150,7 +150,7 @@ settings! {
     /// Its form: published (off-diagonal of W Wᵀ) or identity (W Wᵀ − I) [default: published]
     #[arg(long, value_name = "FORM", help_heading = "Rule")]
     ortho_form: String,
-    /// Its side: rows (W Wᵀ, published) or columns (WᵀW) [default: rows]
+    /// Its side: rows (W Wᵀ, published) or columns (WᵀW) [default: rows, of the block regulariser columns]
     #[arg(long, value_name = "SIDE", help_heading = "Rule")]
     ortho_side: String,
     /// Rows that the block regulariser takes after each step, in turns [default: 64]
@@ -459,6 +459,8 @@ impl Run {
         let mut architecture = Self::shape(&said, data)?;
         (architecture.unit, architecture.output) = (unit, loss.output_unit(unit));
         let orthogonal = named(said.orthogonal.as_ref(), Orthogonal::None)?;
+        // Rotations leave nothing to regularise.
+        let keep = named(said.regularizer.as_ref(), if orthogonal == Orthogonal::Cayley { Keep::None } else { Keep::Exact })?;
         let target_form = named(said.form.as_ref(), rule::Form::Difference)?;
         let digits = said.data.as_deref().unwrap_or(DEFAULT_DATA) == DEFAULT_DATA;
         let run = Self {
@@ -486,11 +488,10 @@ impl Run {
             scale: named(said.scale.as_ref(), Scaling::Unit)?,
             machine: Machine::new(said.dtype.as_deref(), said.threads, said.isa.as_deref(), said.backend.as_deref())?,
             optimizer: named(said.optimizer.as_ref(), optimizer::Rule::PublishedAdam)?,
-            // Rotations leave nothing to regularise.
-            keep: named(said.regularizer.as_ref(), if orthogonal == Orthogonal::Cayley { Keep::None } else { Keep::Exact })?,
+            keep,
             orthogonal,
             form: named(said.ortho_form.as_ref(), Form::OffDiagonal)?,
-            side: named(said.ortho_side.as_ref(), Side::Rows)?,
+            side: named(said.ortho_side.as_ref(), if keep == Keep::Block { Side::Columns } else { Side::Rows })?,
             lr: said.lr,
             lambda: said.lambda,
             unit,
