@@ -140,6 +140,8 @@ pub(super) fn run(args: &Args) -> Result<Done, Failure> {
         given => given.iter().map(|v| v.trim().to_owned()).collect(),
     };
 
+    args.csv.iter().chain(&args.json).try_for_each(|path| check_place(path))?;
+
     let team = run.machine.team()?;
     let plan = run.machine.plan(team.as_ref());
     let study = study(&run, &data, parties)?;
@@ -153,6 +155,8 @@ pub(super) fn run(args: &Args) -> Result<Done, Failure> {
     let found = found?;
 
     let rows: Vec<Row<'_>> = values.iter().zip(&found).flat_map(|(value, layers)| rows(value, layers)).collect();
+    // First, so that a file which cannot be written loses nothing.
+    print(&table(over, &study, &data, &values, &found))?;
     if let Some(path) = &args.csv {
         write(path, &csv(over, &study, &rows))?;
     }
@@ -172,7 +176,6 @@ pub(super) fn run(args: &Args) -> Result<Done, Failure> {
             .map_err(|e| Error::File { path: path.clone(), what: format!("cannot be written: {e}") })?;
         write(path, &(text + "\n"))?;
     }
-    print(&table(over, &study, &data, &values, &found))?;
     Ok(Done::Well)
 }
 
@@ -325,6 +328,18 @@ fn csv(over: Over, study: &Study, rows: &[Row<'_>]) -> String {
         let _ = writeln!(text, "{a},{b},{over},{value},{layer},{layers},{cosine},{difference},{ratio}");
     }
     text
+}
+
+/// Refuses, before any work, a file for which there is no place.
+fn check_place(path: &Path) -> Result<()> {
+    let refuse = |what: &str| Err(Error::Setting(format!("{}: cannot write: {what}", path.display())));
+    if path.is_dir() {
+        return refuse("it is a folder");
+    }
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => refuse("there is no such folder"),
+        _ => Ok(()),
+    }
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {

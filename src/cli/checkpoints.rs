@@ -79,13 +79,15 @@ pub(super) fn write<T: Real>(dir: &Path, step: u64, keep: usize, state: &State<T
 /// The newest that can be read; `None` if there is none at all.
 ///
 /// # Errors
-/// [`Error::File`] if all of them are damaged.
+/// [`Error::File`] if all of them are damaged; [`Error::Io`] for one that cannot be read.
 pub(super) fn newest<T: Real>(dir: &Path) -> Result<Option<Found<T>>> {
     let mut damaged = Vec::new();
     for step in steps(dir)? {
         let path = path(dir, step);
         match state::read::<T, Notes>(&path) {
             Ok((state, version, notes)) => return Ok(Some(Found { path, state, version, notes, damaged })),
+            // What cannot be read now may be readable later: it is not damaged.
+            Err(e @ Error::Io { .. }) => return Err(e),
             Err(e) => damaged.push(e),
         }
     }

@@ -121,7 +121,8 @@ impl Comparison<'_> {
         };
         store.map_or(Ok(()), |store| store.write_tables(&text, &table.csv(), &summary))?;
         print(&text)?;
-        if let Some(dir) = out {
+        // Unless there is nothing to be seen.
+        if let Some(dir) = out.filter(|_| table.groups.iter().any(Group::any_done)) {
             let output = dir.join("report.html");
             super::report::page(&[dir.to_owned()], (&output, None), &self.machine, true, self.args.common.quiet)?;
             print(&format!("pictures: {}\n", output.display()))?;

@@ -199,6 +199,11 @@ impl<'a, T: Real> Session<'a, T> {
         keeper.last.1 = Some((session.trainer.steps(), session.course.epochs));
         keeper.resumed_at = (found.notes.metrics, found.notes.events);
         session.finished = keeper.folder.ended(found.notes.metrics) && session.over();
+        let (done, begun) = (session.course.epochs, session.trainer.learned() > 0);
+        if !session.finished && (done > run.epochs || (done == run.epochs && begun)) {
+            let what = format!("--epochs {}: the run has come further than that; leave it out, or say more", run.epochs);
+            return Err(Error::Setting(what));
+        }
         Ok((session, said))
     }
 
@@ -325,10 +330,6 @@ impl<'a, T: Real> Session<'a, T> {
             Err(Error::Singular { .. } | Error::OutOfRange { .. } | Error::NotOrthogonal { .. }) => Vec::new(),
             other => other?,
         };
-        self.measured(train, alignment)
-    }
-
-    fn measured(&self, train: Score, alignment: Vec<Alignment>) -> Result<Measured> {
         let (trainer, data) = (&self.trainer, self.data);
         let validation = data.validation.as_ref().map(|held| trainer.evaluate(held)).transpose()?;
         Ok(Measured { train, validation, test: trainer.evaluate(&data.test)?, alignment, offdiag: trainer.orthogonality()? })
@@ -370,10 +371,9 @@ impl<'a, T: Real> Session<'a, T> {
     /// Measures the network as it is at the end, on all training samples, and writes the last line of metrics.
     ///
     /// # Errors
-    /// As [`Trainer::evaluate`] and [`Trainer::alignment`]; [`Error::Io`] for a line that cannot be written.
+    /// As [`Session::measure`]; [`Error::Io`] for a line that cannot be written.
     pub(super) fn finish(&mut self) -> Result<Measured> {
-        let alignment = self.alignment()?;
-        let measured = self.measured(self.trainer.evaluate(&self.data.train)?, alignment)?;
+        let measured = self.measure(self.trainer.evaluate(&self.data.train)?)?;
         let (so_far, ending) = ((self.course.epochs, self.trainer.steps()), (self.over(), self.stopping()));
         if let Some(keeper) = &mut self.keeper {
             keeper.folder.line(&EndLine::new(self.run, so_far, ending, &measured, self.course.seconds))?;

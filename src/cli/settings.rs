@@ -70,7 +70,7 @@ macro_rules! settings {
                     // They were another rule's.
                     (other.lr, other.lambda, other.mu) = (None, None, None);
                 }
-                if self.regularizer.is_some() && self.regularizer != other.regularizer {
+                if self.regularizer.as_deref().is_some_and(|own| own != other.regularizer.as_deref().unwrap_or("exact")) {
                     // They were another regulariser's.
                     (other.lambda, other.mu, other.block, other.ortho_side) = (None, None, None, None);
                 }
@@ -141,7 +141,7 @@ settings! {
     /// lu, its default) [default: difference]
     #[arg(long, value_name = "FORM", help_heading = "Rule")]
     form: String,
-    /// What keeps weights near orthogonal: exact (in the gradient), block (some rows after each step, 10 times cheaper) or none [default: exact]
+    /// What keeps weights near orthogonal: exact (in the gradient), block (some columns after each step, 10 times cheaper) or none [default: exact]
     #[arg(long, value_name = "HOW", help_heading = "Rule")]
     regularizer: String,
     /// Weight of the exact regulariser [default: gait and itp 0.1, tp 1000, bp, fa and dfa 0]
@@ -153,7 +153,7 @@ settings! {
     /// Its side: rows (W Wᵀ, published) or columns (WᵀW) [default: rows, of the block regulariser columns]
     #[arg(long, value_name = "SIDE", help_heading = "Rule")]
     ortho_side: String,
-    /// Rows that the block regulariser takes after each step, in turns [default: 64]
+    /// Columns (or rows, by --ortho-side) that the block regulariser takes after each step, in turns [default: 64]
     #[arg(long, value_name = "N", help_heading = "Rule")]
     block: usize,
     /// How far the block regulariser pushes them: at least 0, below 2 [default: gait, itp and tp 1, bp, fa and dfa 0]
@@ -516,6 +516,8 @@ impl Run {
                 i64::MAX
             )));
         }
+        // As its file will hold it, or not.
+        run.resolved(kind, "")?.table()?;
         if run.epochs > MAX_EPOCHS {
             return Err(Error::Setting(format!("--epochs {}: more than {MAX_EPOCHS} are taken for a mistake", run.epochs)));
         }

@@ -21,6 +21,11 @@ impl Group {
         self.fates.iter().filter_map(|(_, fate)| if let Fate::Done(figures) = fate { Some(*figures) } else { None }).collect()
     }
 
+    /// Whether there are any.
+    pub(super) fn any_done(&self) -> bool {
+        self.fates.iter().any(|(_, fate)| matches!(fate, Fate::Done(_)))
+    }
+
     /// Each figure over those runs.
     pub(super) fn statistics(&self) -> Figures<Option<MeanSd>> {
         Figures::statistics(&self.figures())

@@ -290,7 +290,9 @@ fn summary<T: Real>(run: &Run, data: &Dataset, racers: &[Racer<'_, T>], finals: 
     for (title, cell) in [
         (
             "cos(update, bp update), first batch, without regulariser",
-            (|f: &Measured, l: usize| format!("{:.4}", f.alignment[l].cosine)) as fn(&Measured, usize) -> String,
+            // Empty where it could not be measured.
+            (|f: &Measured, l: usize| f.alignment.get(l).map_or("–".into(), |a| format!("{:.4}", a.cosine)))
+                as fn(&Measured, usize) -> String,
         ),
         (heading, |f, l| format!("{:.4}", f.offdiag[l])),
     ] {

@@ -130,6 +130,8 @@ impl<T: Real> Inverse<T> for Auto<T> {
         }
         if again && known.stale.is_infinite() {
             (known.stale, known.spent) = (prior.stale, (0.0, 0));
+            // What made it fail was another time's: it begins with an inverse of today's weights.
+            self.stale.forget(layer);
         }
         if known.stale < direct {
             let solve = self.stale.attempt(layer, w, &mut r, plan, scratch)?;

@@ -3,7 +3,7 @@
 //! | strategy | keeps | products of the size of the forward pass, n = 784, batch 60 |
 //! |---|---|---|
 //! | [`Lu`] | the factors of W, made anew each step | n/(3·batch) + 2 = 6.4, and 9 by the clock: the exact reference |
-//! | [`StaleInverse`] | M ≈ W⁻¹ from an earlier step | 1 and 2 a correction, and a refresh now and then |
+//! | [`StaleInverse`] | M ≈ W⁻¹ from an earlier step | 1 and 2 a correction; it learns from each solve, and is seldom made anew |
 //! | [`ConjugateGradient`] | nothing of W | 2k − 1 for k iterations: 3 near orthogonality |
 //! | [`Gram`] | the Cholesky factor of W Wᵀ | n/(6·batch) + 3, and n/(2·batch) if nobody has computed W Wᵀ |
 //! | [`Transpose`] | nothing | 2, for orthogonal W alone |

@@ -106,6 +106,13 @@ impl<T: Real> StaleInverse<T> {
         self.layers.get(layer).and_then(|kept| kept.seen).unwrap_or(0.0)
     }
 
+    /// Begins a layer anew, as if nothing were known of it.
+    pub(super) fn forget(&mut self, layer: usize) {
+        if let Some(kept) = self.layers.get_mut(layer) {
+            (kept.valid, kept.seen) = (false, None);
+        }
+    }
+
     /// Makes M anew. Returns what it took, in products.
     fn refresh(&mut self, layer: usize, w: Weights<'_, T>, batch: usize, plan: &Plan<'_>, scratch: &mut Scratch) -> Result<f64> {
         let kept = &mut self.layers[layer];
