@@ -4,6 +4,10 @@
 //! with every file as it was before. What goes well leaves standard error empty where nobody watches a progress bar, and files
 //! that do not depend on threads, instruction sets or the time of day.
 
+#[path = "support/folder.rs"]
+mod folder;
+
+use folder::snapshot;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
@@ -69,22 +73,6 @@ impl Ran {
 
 fn run(dir: &Path, line: &str) -> Ran {
     Ran::new(line, program(dir, line).output().expect("the program starts"))
-}
-
-/// Everything in a folder: its files with their bytes, its folders with none.
-fn snapshot(dir: &Path) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
-    let mut all = BTreeMap::new();
-    for entry in fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            all.extend(snapshot(&path));
-            all.insert(path, None);
-        } else {
-            let bytes = fs::read(&path).unwrap();
-            all.insert(path, Some(bytes));
-        }
-    }
-    all
 }
 
 /// Says which files differ, rather than printing all their bytes.

@@ -1,8 +1,12 @@
 //! `gaitprop compare` and `gaitprop sweep` from outside: each of their runs is `train`'s, choices never see the test set, and tables say what metrics say.
 
+#[path = "support/folder.rs"]
+mod folder;
+
+use folder::snapshot;
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -32,22 +36,6 @@ fn well(dir: &Path, line: &str) -> String {
     let err = String::from_utf8(out.stderr).unwrap();
     assert!(out.status.code() == Some(0) && err.is_empty(), "`{line}` exits with {:?}: {err}", out.status.code());
     String::from_utf8(out.stdout).unwrap()
-}
-
-/// Everything in a folder: its files with their bytes, its folders with none.
-fn snapshot(dir: &Path) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
-    let mut all = BTreeMap::new();
-    for entry in fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            all.extend(snapshot(&path));
-            all.insert(path, None);
-        } else {
-            let bytes = fs::read(&path).unwrap();
-            all.insert(path, Some(bytes));
-        }
-    }
-    all
 }
 
 /// A run that fails with one line holding all `causes`, prints nothing and leaves `dir` as it was.
