@@ -173,7 +173,7 @@ impl<T: Real> ConjugateGradient<T> {
         if !size.is_finite() || !self.layers[layer].usable {
             return Ok(Outcome::Slow(0.0));
         }
-        self.sketch.draw(&self.right, n, self.tuning.probes, plan, scratch)?;
+        self.sketch.draw(batch, n, self.tuning.probes);
         self.draws += 1;
         let live = live_columns(r.as_ref());
         add_noise(&mut self.right, n, size, self.draws);
@@ -243,7 +243,7 @@ impl<T: Real> ConjugateGradient<T> {
             let goal = self.tuning.tolerance * whole;
             if ratio * correction <= goal {
                 // The corrections say that it is enough: do the residuals, and the noise, agree?
-                let (left, of) = self.sketch.residual(&solution[..batch * n], w, plan, scratch)?;
+                let (left, of) = self.sketch.residual(&self.right[..batch * n], &solution[..batch * n], w, plan, scratch)?;
                 let residual = left / of;
                 let noise = MatRef::new(&solution[batch * n..], NOISE, n)?;
                 let start = Start::From(T::ONE, MatRef::new(&self.right[batch * n..], NOISE, n)?);

@@ -40,7 +40,6 @@ pub(super) struct Sketch<T> {
     solution: Vec<T>,
     rest: Vec<T>,
     step: Vec<T>,
-    start: Vec<T>,
     batch: usize,
     n: usize,
     probes: usize,
@@ -48,9 +47,8 @@ pub(super) struct Sketch<T> {
 }
 
 impl<T: Real> Sketch<T> {
-    /// Draws signs and combines the right-hand sides (batch × n). Without probes, or with less than twice as many rows, every row stands for itself.
-    pub(super) fn draw(&mut self, right: &[T], n: usize, probes: usize, plan: &Plan<'_>, scratch: &mut Scratch) -> Result<()> {
-        let batch = right.len() / n.max(1);
+    /// Draws signs for a batch of rows of n. Without probes, or with less than twice as many rows, every row stands for itself.
+    pub(super) fn draw(&mut self, batch: usize, n: usize, probes: usize) {
         self.batch = batch;
         self.n = n;
         self.draws += 1;
@@ -62,10 +60,9 @@ impl<T: Real> Sketch<T> {
             self.signs.extend((0..probes * batch).map(|_| if rng.uniform() < 0.5 { T::ONE } else { -T::ONE }));
         }
         // All that looking and learning may need, now: later solves allocate nothing.
-        for memory in [&mut self.solution, &mut self.rest, &mut self.step, &mut self.start] {
+        for memory in [&mut self.right, &mut self.solution, &mut self.rest, &mut self.step] {
             room(memory, self.probes * n);
         }
-        combine(&self.signs, (self.probes, batch, n), right, &mut self.right, plan, scratch)
     }
 
     /// Whether estimates are what they estimate.
@@ -83,15 +80,17 @@ impl<T: Real> Sketch<T> {
         self.probes as f64 / self.batch.max(1) as f64
     }
 
-    /// Forms the residual of the solution (batch × n); returns its norm and that of the right-hand sides.
+    /// Forms the residual of the solution (batch × n); returns its norm and that of the right-hand sides (batch × n).
     pub(super) fn residual(
         &mut self,
+        right: &[T],
         solution: &[T],
         w: Weights<'_, T>,
         plan: &Plan<'_>,
         scratch: &mut Scratch,
     ) -> Result<(f64, f64)> {
         let (k, n) = (self.probes, self.n);
+        combine(&self.signs, (k, self.batch, n), right, &mut self.right, plan, scratch)?;
         combine(&self.signs, (k, self.batch, n), solution, &mut self.solution, plan, scratch)?;
         let start = Start::From(T::ONE, MatRef::new(&self.right[..k * n], k, n)?);
         let e = MatRef::new(&self.solution[..k * n], k, n)?;
@@ -114,42 +113,49 @@ impl<T: Real> Sketch<T> {
         &self.step[..self.probes * self.n]
     }
 
-    /// Keeps the solution (batch × n) as it is now as that to which M led without corrections.
-    pub(super) fn mark(&mut self, solution: &[T], plan: &Plan<'_>, scratch: &mut Scratch) -> Result<()> {
-        combine(&self.signs, (self.probes, self.batch, self.n), solution, &mut self.start, plan, scratch)
+    /// After `correction`, of the solution r M: changes M (n × n) as little as makes it right for the combinations. What is left of them in memory is of
+    /// no more use then.
+    pub(super) fn teach(&mut self, m: &mut [T], plan: &Plan<'_>, scratch: &mut Scratch) -> Result<()> {
+        let len = self.probes * self.n;
+        self.rest[..len].iter_mut().zip(&self.right).for_each(|(y, &r)| *y = r - *y);
+        learn(&mut self.rest[..len], &mut self.step[..len], self.n, m, plan, scratch)
     }
 
-    /// After `correction`: changes M (n × n) as little as makes it right for the solution that was looked at, which was `corrected` since the mark or is
-    /// `r M` itself. What is left of it in memory is of no more use then.
-    ///
-    /// ```text
-    /// Y = G e W = G r − ρ;   D = G e − Y M = δ + G e − G r M;   rows of Y made orthonormal, D through the same steps;   M += Yᵀ D
-    /// ```
-    pub(super) fn teach(&mut self, m: &mut [T], corrected: bool, plan: &Plan<'_>, scratch: &mut Scratch) -> Result<()> {
-        let (k, n, isa) = (self.probes, self.n, plan.isa);
-        let (y, d) = (&mut self.rest[..k * n], &mut self.step[..k * n]);
-        y.iter_mut().zip(&self.right).for_each(|(y, &r)| *y = r - *y);
-        if corrected {
-            d.iter_mut().zip(self.solution.iter().zip(&self.start)).for_each(|(d, (&e, &e0))| *d += e - e0);
-        }
-        for i in 0..k {
-            let (above, row) = y.split_at_mut(i * n);
-            let (d_above, d_row) = d.split_at_mut(i * n);
-            let (row, d_row) = (&mut row[..n], &mut d_row[..n]);
-            let size = norm(row, isa)?;
-            for (q, dq) in above.chunks_exact(n).zip(d_above.chunks_exact(n)) {
-                let along = T::from_f64(-reduce::dot(row, q, isa)?);
-                row.iter_mut().zip(q).for_each(|(y, &q)| *y = along.mul_add(q, *y));
-                d_row.iter_mut().zip(dq).for_each(|(d, &q)| *d = along.mul_add(q, *d));
-            }
-            let left = norm(row, isa)?;
-            // A row that says nothing new would say it with the noise of rounding.
-            let scale = if left > NEW * size { T::from_f64(1.0 / left) } else { T::ZERO };
-            row.iter_mut().chain(d_row).for_each(|v| *v *= scale);
-        }
-        let (y, d) = (MatRef::new(&*y, k, n)?, MatRef::new(&*d, k, n)?);
-        Ok(gemm(T::ONE, y.t(), d, T::ONE, MatMut::new(m, n, n)?, plan, scratch)?)
+    /// The same for combinations of some rows of the batch: `y` their r − ρ, `d` their δ.
+    pub(super) fn teach_rows(&mut self, y: &[T], d: &[T], m: &mut [T], plan: &Plan<'_>, scratch: &mut Scratch) -> Result<()> {
+        let n = self.n;
+        let rows = y.len() / n;
+        let k = self.probes.min(rows);
+        combine(&self.signs, (k, rows, n), y, &mut self.rest, plan, scratch)?;
+        combine(&self.signs, (k, rows, n), d, &mut self.step, plan, scratch)?;
+        learn(&mut self.rest[..k * n], &mut self.step[..k * n], n, m, plan, scratch)
     }
+}
+
+/// Makes M (n × n) right for what is known: it should lead from rows `y` where it does, and `d` further.
+///
+/// ```text
+/// Y = G (r − ρ);   D = G δ;   rows of Y made orthonormal, D through the same steps;   M += Yᵀ D
+/// ```
+fn learn<T: Real>(y: &mut [T], d: &mut [T], n: usize, m: &mut [T], plan: &Plan<'_>, scratch: &mut Scratch) -> Result<()> {
+    let (k, isa) = (y.len() / n, plan.isa);
+    for i in 0..k {
+        let (above, row) = y.split_at_mut(i * n);
+        let (d_above, d_row) = d.split_at_mut(i * n);
+        let (row, d_row) = (&mut row[..n], &mut d_row[..n]);
+        let size = norm(row, isa)?;
+        for (q, dq) in above.chunks_exact(n).zip(d_above.chunks_exact(n)) {
+            let along = T::from_f64(-reduce::dot(row, q, isa)?);
+            row.iter_mut().zip(q).for_each(|(y, &q)| *y = along.mul_add(q, *y));
+            d_row.iter_mut().zip(dq).for_each(|(d, &q)| *d = along.mul_add(q, *d));
+        }
+        let left = norm(row, isa)?;
+        // A row that says nothing new would say it with the noise of rounding.
+        let scale = if left > NEW * size { T::from_f64(1.0 / left) } else { T::ZERO };
+        row.iter_mut().chain(d_row).for_each(|v| *v *= scale);
+    }
+    let (y, d) = (MatRef::new(&*y, k, n)?, MatRef::new(&*d, k, n)?);
+    Ok(gemm(T::ONE, y.t(), d, T::ONE, MatMut::new(m, n, n)?, plan, scratch)?)
 }
 
 /// `to` ← G x (probes × n); G is the identity where every row stands for itself.

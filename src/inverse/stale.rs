@@ -2,13 +2,15 @@
 //!
 //! ```text
 //! e = r M;  repeat: ρ = r − e W;  δ = ρ M;  e += δ            error: e F, e F², …   with F = I − W M
-//! M ← M + Qᵀ D                                                rows of Q: Y = e W = r − ρ made orthonormal; D: e − Y M through the same steps
+//! M ← M + Qᵀ D                                                rows of Q: Y = r M W = r − ρ made orthonormal; D: r M − Y M = δ through the same steps
 //! ```
 //!
 //! The next correction is the error times I − F: where M contracts, `‖δ‖ / (1 − ‖F‖)` bounds the error however ill-conditioned W is, which the residual does
-//! not. Only the last correction, the one that is not made, need not be known of each row: random combinations of rows will do ([`super::sketch`]).
+//! not. A correction takes two products, but not every row needs one: errors of the samples that a network has learned are small, and so is what M leaves of
+//! them. The rows with the largest errors are corrected, as many as it takes. The contraction that is measured on them says what the next correction
+//! would be; at every fourth solve that is looked at, in random combinations of all rows ([`super::sketch`]).
 //!
-//! The same combinations know pairs (e, e W), for which M should have been exact. The least change that makes it so is a projection of its error,
+//! Rows that are corrected, or looked at, know pairs (e, e W), for which M should have been exact. The least change that makes it so is a projection of its error,
 //! M − W⁻¹ ← (I − QᵀQ)(M − W⁻¹): it can only become smaller, and it vanishes where right-hand sides have been, which is where the next ones will be, since
 //! errors of a network with c classes have few directions that matter.
 //!
@@ -19,9 +21,9 @@ use super::sketch::Sketch;
 use super::{Inverse, Kind, Solve, Tuning, Weights, gather, live_columns, norm, products, room, scatter};
 use crate::Result;
 use crate::state::State;
-use gaitprop_kernels::{MatMut, MatRef, Plan, Real, Scratch, Start, gemm, gemm_with_scratch};
+use gaitprop_kernels::{Isa, MatMut, MatRef, Plan, Real, Scratch, Start, gemm, gemm_with_scratch, reduce};
 
-/// A stale inverse of each layer's weights: 1 product, 2 a correction, and a third for looking at what is left and for learning from it.
+/// A stale inverse of each layer's weights: 1 product, up to 2 for a correction, and a tenth for learning from it.
 ///
 /// M is made anew, by LU, when it no longer contracts, and when what solves have cost beyond the price of a young one exceeds the price of that.
 /// Singular weights are found by LU, to which a solve falls back when nothing contracts.
@@ -35,8 +37,11 @@ pub struct StaleInverse<T> {
     sketch: Sketch<T>,
     right: Vec<T>,
     solution: Vec<T>,
+    /// The rows that are being corrected, what is left of them, and their corrections.
+    some: Vec<T>,
     rest: Vec<T>,
     step: Vec<T>,
+    rows: Rows,
     refreshes: u64,
 }
 
@@ -54,6 +59,54 @@ struct Kept<T> {
     extra: f64,
     /// Products of the first solve after a change.
     young: Option<f64>,
+    /// Solves since the last look at what is left.
+    unseen: u32,
+    /// Relative residual over relative error, when both were last known.
+    echo: f64,
+}
+
+/// Squares of the rows of the last correction (of the solution, before there was one), and which rows they are.
+#[derive(Debug, Default)]
+struct Rows(Vec<(f64, usize)>);
+
+impl Rows {
+    /// Begins with a batch in its own order.
+    fn begin(&mut self, batch: usize) {
+        self.0.clear();
+        self.0.extend((0..batch).map(|i| (0.0, i)));
+    }
+
+    /// The first rows are now those of `x`.
+    fn measure<T: Real>(&mut self, x: &[T], n: usize, isa: Isa) -> Result<()> {
+        for ((square, _), row) in self.0.iter_mut().zip(x.chunks_exact(n)) {
+            *square = reduce::dot(row, row, isa)?;
+        }
+        Ok(())
+    }
+
+    /// The norm of the first k.
+    fn norm(&self, k: usize) -> f64 {
+        self.0[..k].iter().map(|row| row.0).sum::<f64>().sqrt()
+    }
+
+    /// Which the first k are.
+    fn first(&self, k: usize) -> impl Iterator<Item = usize> {
+        self.0[..k].iter().map(|row| row.1)
+    }
+
+    /// Puts those first that are to be corrected: the fewest with which the error comes below the goal, or, if one correction cannot do that, without
+    /// which it could not. Returns how many.
+    fn choose(&mut self, contraction: f64, goal: f64) -> usize {
+        self.0.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        let (once, goal) = (contraction * contraction, goal * goal);
+        let all: f64 = self.0.iter().map(|row| row.0).sum();
+        let (mut k, mut top) = (0, 0.0);
+        while k < self.0.len() && !(once * (all - top) <= (SLACK * goal - once * once * top).max(0.5 * SLACK * goal)) {
+            top += self.0[k].0;
+            k += 1;
+        }
+        k.max(1).next_multiple_of(TILE).min(self.0.len())
+    }
 }
 
 /// A contraction from which iterations are no longer worth while.
@@ -62,11 +115,19 @@ pub(super) const SLOW: f64 = 0.6;
 const GOOD: f64 = 0.05;
 /// Corrections, at most: 0.6^12 is 2e-3.
 const MOST: usize = 12;
+/// Solves in a row whose error is known by extrapolation alone, at most.
+const UNSEEN: u32 = 3;
+/// How many times smaller than wanted the error must be expected for a solve without any correction not to be looked at.
+const SURE: f64 = 4.0;
+/// Rows are corrected by whole tiles, of so many.
+const TILE: usize = 6;
+/// Of the square of the error that is wanted, what the choice of rows may use up: with all of it every third solve needed a second correction, of a few rows.
+const SLACK: f64 = 0.7;
 
 /// How an attempt with an inverse as it is ended.
 enum Outcome {
-    /// And the contraction of the first correction.
-    Done(Solve, f64),
+    /// And the contraction of the first correction, where one was made or looked at.
+    Done(Solve, Option<f64>),
     /// After so many products.
     Slow(f64),
 }
@@ -75,6 +136,11 @@ impl<T: Real> Kept<T> {
     /// The contraction that the next solve may expect.
     fn expected(&self) -> f64 {
         if self.age == 0 { 0.0 } else { self.seen.unwrap_or(1.0) }
+    }
+
+    /// M.
+    fn inverse(&self) -> Result<MatRef<'_, T>> {
+        Ok(MatRef::new(&self.m[..self.n * self.n], self.n, self.n)?)
     }
 }
 
@@ -90,8 +156,10 @@ impl<T: Real> StaleInverse<T> {
             sketch: Sketch::default(),
             right: Vec::new(),
             solution: Vec::new(),
+            some: Vec::new(),
             rest: Vec::new(),
             step: Vec::new(),
+            rows: Rows::default(),
             refreshes: 0,
         })
     }
@@ -120,11 +188,11 @@ impl<T: Real> StaleInverse<T> {
         kept.valid = false;
         self.judge.invert(layer, w, MatMut::new(&mut kept.m[..n * n], n, n)?, plan, scratch)?;
         self.refreshes += 1;
-        (kept.valid, kept.age, kept.extra, kept.young) = (true, 0, 0.0, None);
+        (kept.valid, kept.age, kept.extra, kept.young, kept.unseen) = (true, 0, 0.0, None, UNSEEN);
         Ok(products(8.0 / 3.0, n, batch))
     }
 
-    /// `self.solution` = `self.right` W⁻¹ to the tolerance, with M as it is.
+    /// `self.solution` = `self.right` W⁻¹ to the tolerance, with M as it is and as it becomes.
     fn correct(
         &mut self,
         layer: usize,
@@ -133,68 +201,99 @@ impl<T: Real> StaleInverse<T> {
         plan: &Plan<'_>,
         scratch: &mut Scratch,
     ) -> Result<Outcome> {
-        let (n, isa, tolerance) = (w.view().nrows(), plan.isa, self.tuning.tolerance);
+        let (n, tolerance) = (w.view().nrows(), self.tuning.tolerance);
         let kept = &mut self.layers[layer];
-        let (m, len) = (MatRef::new(&kept.m[..n * n], n, n)?, batch * n);
-        self.sketch.draw(&self.right, n, self.tuning.probes, plan, scratch)?;
-        let right = MatRef::new(&self.right[..len], batch, n)?;
-        let (solution, rest, step) = (room(&mut self.solution, len), room(&mut self.rest, len), room(&mut self.step, len));
-        let live = live_columns(right);
-        gemm(T::ONE, right.cols(0, live), m.rows(0, live), T::ZERO, MatMut::new(solution, batch, n)?, plan, scratch)?;
+        let len = batch * n;
+        self.sketch.draw(batch, n, self.tuning.probes);
+        let (exact, caution) = (self.sketch.exact(), self.sketch.caution());
+        for memory in [&mut self.solution, &mut self.some, &mut self.rest, &mut self.step] {
+            room(memory, len);
+        }
+        let (right, solution) = (&self.right[..len], &mut self.solution[..len]);
+        let r = MatRef::new(right, batch, n)?;
+        let live = live_columns(r);
+        let m = kept.inverse()?.rows(0, live);
+        gemm(T::ONE, r.cols(0, live), m, T::ZERO, MatMut::new(solution, batch, n)?, plan, scratch)?;
         let mut products = live as f64 / n as f64;
-        // The sizes of the last correction (of the solution, before there was one) and, as it is expected, of the next.
-        let mut last = norm(solution, isa)?;
-        let size = last;
-        let mut next = size * kept.expected();
-        let mut first = 0.0;
-        for made in 0.. {
-            let mut known = false;
+        self.rows.begin(batch);
+        self.rows.measure(solution, n, plan.isa)?;
+        let size = self.rows.norm(batch);
+        let mut contraction = kept.expected();
+        let mut first = None;
+        for made in 0..=MOST {
+            let next = contraction * self.rows.norm(batch);
+            let goal = tolerance * size * (1.0 - contraction) / caution;
             // Not looked at where it would be in vain.
-            if self.sketch.exact() || self.sketch.caution() * next <= tolerance * size || made == MOST {
-                let (left, of) = self.sketch.residual(solution, w, plan, scratch)?;
-                let (correction, whole) = self.sketch.correction(m, plan, scratch)?;
+            if exact || next <= goal || made == MOST {
+                // What was measured on the rows that were corrected holds for the others; what was expected must hold by far.
+                let sure = size > 0.0 && next <= goal && (made > 0 || SURE * next <= goal);
+                if self.tuning.probes > 0 && sure && kept.unseen < UNSEEN {
+                    kept.unseen += 1;
+                    let solve = Solve { residual: kept.echo * next / size, sampled: true, products, by: Kind::Stale };
+                    return Ok(Outcome::Done(solve, first));
+                }
+                let (left, of) = self.sketch.residual(right, solution, w, plan, scratch)?;
+                let (correction, whole) = self.sketch.correction(kept.inverse()?, plan, scratch)?;
                 products += 2.0 * self.sketch.price();
-                next = correction / whole * size;
-                let contraction = next / last;
+                let next = correction / whole * size;
+                contraction = next / self.rows.norm(batch);
                 if !(contraction < SLOW) {
                     return Ok(Outcome::Slow(products));
                 }
-                first = if made == 0 { contraction } else { first };
-                if self.sketch.caution() * next / (1.0 - contraction) <= tolerance * size {
-                    let residual = left / of;
-                    if first > GOOD * tolerance {
-                        self.sketch.teach(&mut kept.m[..n * n], made > 0, plan, scratch)?;
+                kept.echo = if correction > 0.0 { left / of * whole / correction } else { 0.0 };
+                let enough = next <= tolerance * size * (1.0 - contraction) / caution;
+                if exact && !enough {
+                    // Of every row: what was looked at is the correction.
+                    let step = self.sketch.step();
+                    solution.iter_mut().zip(step).for_each(|(e, d)| *e += *d);
+                    self.rows.measure(step, n, plan.isa)?;
+                }
+                if made == 0 {
+                    first = Some(contraction);
+                    if contraction > GOOD * tolerance {
+                        self.sketch.teach(&mut kept.m[..n * n], plan, scratch)?;
                         products += self.sketch.price();
                     }
-                    let solve = Solve { residual, sampled: !self.sketch.exact(), products, by: Kind::Stale };
+                }
+                if enough {
+                    kept.unseen = 0;
+                    let solve = Solve { residual: left / of, sampled: !exact, products, by: Kind::Stale };
                     return Ok(Outcome::Done(solve, first));
                 }
-                known = self.sketch.exact();
+                if exact {
+                    continue;
+                }
             }
-            if made == MOST {
-                break;
+            let k = self.rows.choose(contraction, goal);
+            let before = self.rows.norm(k);
+            let (some, rest, step) = (&mut self.some[..k * n], &mut self.rest[..k * n], &mut self.step[..k * n]);
+            for ((i, e), r) in self.rows.first(k).zip(some.chunks_exact_mut(n)).zip(rest.chunks_exact_mut(n)) {
+                e.copy_from_slice(&solution[i * n..][..n]);
+                r.copy_from_slice(&right[i * n..][..n]);
             }
-            if made == 0 {
-                self.sketch.mark(solution, plan, scratch)?;
-            }
-            if known {
-                // Of every row: what was looked at is the correction.
-                solution.iter_mut().zip(self.sketch.step()).for_each(|(e, d)| *e += *d);
-                (last, next) = (next, next * next / last);
-                continue;
-            }
-            let e = MatRef::new(solution, batch, n)?;
-            w.times(-T::ONE, e, Start::From(T::ONE, right), MatMut::new(rest, batch, n)?, plan, scratch)?;
-            gemm(T::ONE, MatRef::new(rest, batch, n)?, m, T::ZERO, MatMut::new(step, batch, n)?, plan, scratch)?;
-            products += 2.0;
-            let now = norm(step, isa)?;
-            let contraction = now / last;
+            let of = norm(rest, plan.isa)?;
+            w.times(-T::ONE, MatRef::new(some, k, n)?, Start::C(T::ONE), MatMut::new(rest, k, n)?, plan, scratch)?;
+            gemm(T::ONE, MatRef::new(rest, k, n)?, kept.inverse()?, T::ZERO, MatMut::new(step, k, n)?, plan, scratch)?;
+            products += 2.0 * k as f64 / batch as f64;
+            self.rows.measure(step, n, plan.isa)?;
+            contraction = self.rows.norm(k) / before;
             if !(contraction < SLOW) {
                 return Ok(Outcome::Slow(products));
             }
-            first = if made == 0 { contraction } else { first };
-            solution.iter_mut().zip(step.iter()).for_each(|(e, d)| *e += *d);
-            (last, next) = (now, now * contraction);
+            for (i, d) in self.rows.first(k).zip(step.chunks_exact(n)) {
+                solution[i * n..][..n].iter_mut().zip(d).for_each(|(e, d)| *e += *d);
+            }
+            if made == 0 {
+                first = Some(contraction);
+                kept.echo = if contraction > 0.0 { norm(rest, plan.isa)? / (of * contraction) } else { 0.0 };
+                if contraction > GOOD * tolerance {
+                    for (i, y) in self.rows.first(k).zip(rest.chunks_exact_mut(n)) {
+                        y.iter_mut().zip(&right[i * n..][..n]).for_each(|(y, &r)| *y = r - *y);
+                    }
+                    self.sketch.teach_rows(rest, step, &mut kept.m[..n * n], plan, scratch)?;
+                    products += self.sketch.price();
+                }
+            }
         }
         Ok(Outcome::Slow(products))
     }
@@ -238,7 +337,7 @@ impl<T: Real> StaleInverse<T> {
                     scatter(&self.solution[..batch * n], r);
                     let kept = &mut self.layers[layer];
                     if kept.age > 0 {
-                        kept.seen = Some(contraction);
+                        kept.seen = contraction.or(kept.seen);
                         kept.extra += (solve.products - *kept.young.get_or_insert(solve.products)).max(0.0);
                     }
                     return Ok(Solve { products: spent + solve.products, ..solve });
@@ -297,7 +396,9 @@ impl<T: Real> StaleInverse<T> {
         for (l, kept) in self.layers.iter().enumerate() {
             state.put(format!("{l}.n"), kept.n as u64);
             state.put(format!("{l}.age"), kept.age.into());
+            state.put(format!("{l}.unseen"), kept.unseen.into());
             state.put_f64(format!("{l}.extra"), kept.extra);
+            state.put_f64(format!("{l}.echo"), kept.echo);
             for (name, value) in [("seen", kept.seen), ("young", kept.young)] {
                 if let Some(value) = value {
                     state.put_f64(format!("{l}.{name}"), value);
@@ -325,6 +426,8 @@ impl<T: Real> StaleInverse<T> {
                 seen: state.find_f64(&name("seen")),
                 extra: state.get_f64(&name("extra"))?,
                 young: state.find_f64(&name("young")),
+                unseen: state.get_as(&name("unseen"))?,
+                echo: state.get_f64(&name("echo"))?,
             });
         }
         self.sketch.set_draws(state.get("draws")?);

@@ -173,7 +173,17 @@ pub(crate) unsafe fn tile<
     let pairs = if V::EMULATED { 0 } else { t.kc / unroll };
     // The last few tiles fetch the next panel, a share each; what the others fetch is there already.
     let fetchers = t.count.min(FETCH_SHARES);
-    let share = (t.kc * PV * size_of::<V>()).div_ceil(fetchers);
+    let packed = t.b_step == (PV * V::LEN) as isize;
+    // Packed, a panel is one run of bytes. Where it lies it is a line or more of each row: each fetcher takes one of them from a part of the rows, or, where
+    // there are too few fetchers, the last one takes all.
+    let lines = FETCH_SHARES / unroll;
+    let alone = !packed && fetchers < FETCH_SHARES;
+    let (share, line, hop) = if packed {
+        ((t.kc * PV * size_of::<V>()).div_ceil(fetchers) as isize, 0, (unroll * PV * size_of::<V>()).div_ceil(FETCH_SHARES) as isize)
+    } else {
+        let row = t.b_step * size_of::<T>() as isize;
+        (pairs as isize * row, LINE as isize, if alone { row * unroll as isize } else { row })
+    };
     for index in 0..t.count {
         let rows = (index * MR) as isize;
         let (c, start) = (t.c.wrapping_offset(rows * t.rs), t.start.wrapping_offset(rows * t.start_rs));
@@ -183,7 +193,17 @@ pub(crate) unsafe fn tile<
         let mut ahead = t.a.wrapping_offset(if index + 1 == t.count { 0 } else { index as isize + 1 } * t.a_tile);
         let mut b = t.b;
         let mut next = match t.next {
-            Some(next) if t.count - index <= fetchers => next.wrapping_byte_add((fetchers + index - t.count) * share),
+            Some(next) if alone => {
+                if index + 1 == t.count { next } else { b }
+            }
+            Some(next) if t.count - index <= fetchers => {
+                let part = (fetchers + index - t.count) as isize;
+                if packed {
+                    next.wrapping_byte_offset(part * share)
+                } else {
+                    next.wrapping_byte_offset(part / lines as isize * share + part % lines as isize * line)
+                }
+            }
             _ => b,
         };
         // SAFETY: pointers stay in A, B, C and `start` by the contract above: k stays below kc, rows below MR · count, and columns below `cols`,
@@ -208,7 +228,15 @@ pub(crate) unsafe fn tile<
                 for line in 0..(unroll * PV * size_of::<V>()).div_ceil(LINE * FETCH_SHARES) {
                     prefetch(next.wrapping_byte_add(line * LINE));
                 }
-                next = next.wrapping_byte_add((unroll * PV * size_of::<V>()).div_ceil(FETCH_SHARES));
+                if alone {
+                    prefetch(next.wrapping_byte_add(LINE));
+                    if unroll == 2 {
+                        let row = next.wrapping_byte_offset(hop / 2);
+                        prefetch(row);
+                        prefetch(row.wrapping_byte_add(LINE));
+                    }
+                }
+                next = next.wrapping_byte_offset(hop);
                 prefetch(ahead);
                 ahead = ahead.wrapping_add(unroll * MR);
                 for u in 0..unroll as isize {
