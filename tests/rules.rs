@@ -93,6 +93,9 @@ fn by_hand<T: Real>(net: &Network<T>, batch: &Batch<T>, feedback: &[Matrix<T>], 
     let mut e = vec![T::ZERO; rows * net.outputs()];
     (0..rows * labels).for_each(|k| e[k / labels * net.outputs() + k % labels] = output_error[k]);
     let mean = T::from_f64(1.0 / rows as f64);
+    let sent_error: Vec<T> = (0..rows * labels)
+        .map(|k| slopes[net.layers().len() - 1][k / labels * net.outputs() + k % labels] * output_error[k])
+        .collect();
     let mut updates = Vec::new();
     for (l, layer) in net.layers().iter().enumerate().rev() {
         let (fed, width) = (layer.fed(), layer.width());
@@ -105,7 +108,7 @@ fn by_hand<T: Real>(net: &Network<T>, batch: &Batch<T>, feedback: &[Matrix<T>], 
         if l > 0 {
             let b = &feedback[l - 1];
             let sent = if direct {
-                chain(&output_error, b.data(), (rows, labels, fed))
+                chain(&sent_error, b.data(), (rows, labels, fed))
             } else {
                 chain(&x, &transposed(b.data(), fed, width), (rows, width, fed))
             };

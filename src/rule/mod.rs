@@ -83,7 +83,7 @@ pub struct Local<'a, T> {
     pub slope: Option<MatRef<'a, T>>,
     /// Its error, batch × width.
     pub e: MatRef<'a, T>,
-    /// The error of the label units, batch × labels: what the loss says of the output, at every layer the same.
+    /// D ∘ e of the label units, batch × labels, at every layer the same: what the loss says of the output before its activation, −∂loss/∂h.
     pub output_error: MatRef<'a, T>,
 }
 

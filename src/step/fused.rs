@@ -145,7 +145,7 @@ impl<T: Real> Fused<T> {
         let [mut error, mut below] = self.errors.each_mut().map(Vec::as_mut_slice);
         let top = view_mut(error, batch, net.outputs());
         let mut report = Report { score: loss::score(recipe.loss, self.trace.output(), target, Some(top))?, ..Report::default() };
-        let output_error = super::keep_labels(error, net, batch, &mut self.output_error);
+        let output_error = super::label_error(error, net, &self.trace, batch, &mut self.output_error, plan)?;
         self.phases.forward += clock.elapsed();
 
         let clock = Instant::now();

@@ -18,6 +18,7 @@ use crate::optimizer::{self, Optimizer};
 use crate::ortho::{Cayley, Regularizer};
 use crate::rule::{Local, Means, Outcome, Rule};
 use crate::{Error, Matrix, Network, Result};
+use gaitprop_kernels::perturb::weigh;
 use gaitprop_kernels::{MatMut, MatRef, Plan, Real, Scratch, gemm, reduce};
 
 /// Descent directions (minus the gradient where there is one), averaged over the batch.
@@ -164,7 +165,7 @@ impl<T: Real> Workspace<T> {
         let [mut error, mut below] = self.errors.each_mut().map(Vec::as_mut_slice);
         let top = view_mut(error, batch, net.outputs());
         report.score = loss::score(recipe.loss, self.trace.output(), target, Some(top))?;
-        let output_error = keep_labels(error, net, batch, &mut self.output_error);
+        let output_error = label_error(error, net, &self.trace, batch, &mut self.output_error, plan)?;
 
         if rotations.is_none() {
             for (layer, delta) in net.layers().iter().zip(&mut self.gradients.w) {
@@ -277,13 +278,20 @@ fn feeding<'a, T: Real>(input: MatRef<'a, T>, trace: &'a Trace<T>, l: usize, fed
     if l == 0 { input.cols(0, fed) } else { trace.activity(l - 1).cols(0, fed) }
 }
 
-/// Copies the label columns of an output error, which is overwritten on the way down, to where they stay.
-fn keep_labels<'k, T: Real>(error: &[T], net: &Network<T>, batch: usize, kept: &'k mut [T]) -> MatRef<'k, T> {
-    let (labels, outputs) = (net.labels(), net.outputs());
-    for (to, from) in kept.chunks_exact_mut(labels).zip(error.chunks_exact(outputs)).take(batch) {
-        to.copy_from_slice(&from[..labels]);
-    }
-    view(kept, batch, labels)
+/// The error of the label units before their activation, D ∘ e, kept where the way down does not overwrite it.
+fn label_error<'k, T: Real>(
+    error: &[T],
+    net: &Network<T>,
+    trace: &Trace<T>,
+    batch: usize,
+    kept: &'k mut [T],
+    plan: &Plan<'_>,
+) -> Result<MatRef<'k, T>> {
+    let (labels, top) = (net.labels(), net.layers().len() - 1);
+    let e = view(error, batch, net.outputs()).cols(0, labels);
+    let (y, slope) = (trace.activity(top).cols(0, labels), trace.slope(top).map(|slope| slope.cols(0, labels)));
+    weigh(net.layers()[top].unit, y, slope, e, view_mut(kept, batch, labels), plan.isa)?;
+    Ok(view(kept, batch, labels))
 }
 
 /// An error on its way down through a network, at some layer.
