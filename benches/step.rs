@@ -2,7 +2,7 @@
 #![allow(missing_docs)]
 
 use clap::Parser;
-use gaitprop::data;
+use gaitprop::data::{self, LoadOptions, Scaling};
 use gaitprop::init::Init;
 use gaitprop::inverse::{Inverse, Kind as Way, Tuning};
 use gaitprop::kernels::{MatMut, MatRef, Orientation, PackedRhs, Par, Plan, Scratch, Team, gemm_packed};
@@ -27,6 +27,8 @@ const WARM: Duration = Duration::from_millis(25);
 /// A sample has at least so many steps, and lasts about as long.
 const STEPS: u64 = 3;
 const SAMPLE: Duration = Duration::from_millis(60);
+/// Batches of a data set that are gone through in turns: more steps than most runs take.
+const BATCHES: usize = 500;
 
 #[derive(Parser)]
 #[command(about = "Milliseconds of a training step", disable_version_flag = true)]
@@ -46,6 +48,9 @@ struct Args {
     /// none, exact and block
     #[arg(long, value_delimiter = ',', default_value = "none,exact,block")]
     regularizers: Vec<String>,
+    /// Samples of a data set, as `train --data` has them, instead of synthetic ones; widths and tower must begin with their features
+    #[arg(long, value_name = "SET")]
+    data: Option<String>,
     /// The way through inverses
     #[arg(long, default_value = "auto")]
     inverse: String,
@@ -81,6 +86,8 @@ struct Ours {
     optimizer: Optimizer<f32>,
     holder: Holder<f32>,
     fused: Fused<f32>,
+    /// The next batch.
+    at: usize,
     /// Milliseconds a step, sample by sample, and of one product of the forward pass just before.
     ms: Vec<f64>,
     product: Vec<f64>,
@@ -101,8 +108,8 @@ impl Ours {
         };
         let tuning = Tuning { regularized: regularizer != "none", ..Tuning::new(args.tolerance).expect("in range") };
         let way: Way = args.inverse.parse().expect("a way through inverses");
-        // Rates at which hundreds of steps on random labels stay where training is.
-        let rate = if kind == Kind::Tp { 1e-6 } else { 1e-5 };
+        // As published: weights move as they do in training.
+        let rate = if kind == Kind::Tp { 1e-5 } else { 1e-4 };
         Self {
             kind,
             regularizer: regularizer.into(),
@@ -113,6 +120,7 @@ impl Ours {
             holder: Holder::new(hold, &net, batch).expect("in range"),
             fused: Fused::new(&net, batch),
             net,
+            at: 0,
             ms: Vec::new(),
             product: Vec::new(),
             phases: Phases::default(),
@@ -138,19 +146,20 @@ impl Ours {
             (MatRef::new(x, batch, shape.inputs).expect("sized"), MatRef::new(t, batch, shape.labels).expect("sized"))
         };
         let begin = Instant::now();
-        let mut at = 0;
-        while at == 0 || begin.elapsed() < WARM {
-            let (x, t) = views(at);
+        let mut warm = false;
+        while !warm {
+            let (x, t) = views(self.at);
             self.step(x, t, plan);
-            at += 1;
+            self.at += 1;
+            warm = begin.elapsed() >= WARM;
         }
         self.fused.phases = Phases::default();
         let region = Region::new(ALLOCATOR);
         let (begin, mut steps) = (Instant::now(), 0);
         while steps < STEPS || begin.elapsed() < SAMPLE {
-            let (x, t) = views(at);
+            let (x, t) = views(self.at);
             self.solve_products += self.step(x, t, plan);
-            at += 1;
+            self.at += 1;
             steps += 1;
         }
         let seconds = begin.elapsed().as_secs_f64();
@@ -241,24 +250,42 @@ fn quartiles(x: &[f64]) -> (f64, f64) {
     (x[(x.len() - 1) / 4], x[(3 * (x.len() - 1)).div_ceil(4)])
 }
 
-/// Some batches of random samples and labels.
-fn samples(shape: &Architecture, batch: usize) -> Vec<(Vec<f32>, Vec<f32>)> {
-    let mut rng = Rng::new(2, 0);
-    let one = |_| {
-        let x = (0..batch * shape.inputs).map(|_| rng.uniform() as f32).collect();
-        let classes: Vec<u32> = (0..batch).map(|_| (rng.uniform() * shape.labels as f64) as u32).collect();
-        let mut t = vec![0f32; batch * shape.labels];
-        data::one_hot(&classes, shape.labels, &mut t);
-        (x, t)
+/// Some batches of samples with labels that can be learned: of a data set, in its order, or a pattern for each class with as much noise.
+fn samples(shape: &Architecture, batch: usize, data: Option<&data::Samples<f32>>) -> Result<Vec<(Vec<f32>, Vec<f32>)>, String> {
+    let one_hot = |classes: &[u32]| {
+        let mut t = vec![0f32; classes.len() * shape.labels];
+        data::one_hot(classes, shape.labels, &mut t);
+        t
     };
-    (0..4).map(one).collect()
+    if let Some(data) = data {
+        if data.features != shape.inputs {
+            return Err(format!("samples have {} features, but the network {} inputs", data.features, shape.inputs));
+        }
+        let each = data.x.chunks_exact(batch * data.features).zip(data.labels.chunks_exact(batch));
+        return Ok(each.take(BATCHES).map(|(x, classes)| (x.to_vec(), one_hot(classes))).collect());
+    }
+    let mut rng = Rng::new(2, 0);
+    let patterns: Vec<f32> = (0..shape.labels * shape.inputs).map(|_| rng.uniform() as f32).collect();
+    let one = |_| {
+        let classes: Vec<u32> = (0..batch).map(|_| (rng.uniform() * shape.labels as f64) as u32).collect();
+        let pattern = classes.iter().flat_map(|&c| &patterns[c as usize * shape.inputs..][..shape.inputs]);
+        let x = pattern.map(|p| 0.5 * (p + rng.uniform() as f32)).collect();
+        (x, one_hot(&classes))
+    };
+    Ok((0..BATCHES.min(32)).map(one).collect())
 }
 
 /// All contenders at one size.
-fn measure(shape: &Architecture, width: usize, batch: usize, threads: usize, args: &Args) -> Result<Value, String> {
+fn measure(
+    (shape, width): (&Architecture, usize),
+    batch: usize,
+    threads: usize,
+    args: &Args,
+    data: Option<&data::Samples<f32>>,
+) -> Result<Value, String> {
     let team = (threads > 1).then(|| Team::new(threads)).transpose().map_err(|e| e.to_string())?;
     let plan = Plan::new().with_par(team.as_ref().map_or(Par::Seq, Par::Team));
-    let batches = samples(shape, batch);
+    let batches = samples(shape, batch, data)?;
     let rules = args.rules.iter().map(|r| r.parse::<Kind>().map_err(|e| e.to_string())).collect::<Result<Vec<_>, _>>()?;
     let pairs = rules.iter().flat_map(|&kind| args.regularizers.iter().map(move |r| (kind, r)));
     let mut ours: Vec<_> = pairs.map(|(kind, r)| Ours::new(kind, r, shape, batch, args, &plan)).collect();
@@ -344,17 +371,19 @@ fn all(args: &Args) -> Result<(), String> {
             sizes.push((width, Architecture::square(width, width, 4, 10).map_err(|e| e.to_string())?));
         }
     }
+    let load = |spec: &String| data::load(spec, &LoadOptions::default()).map(|set| set.prepare(Scaling::Unit).train);
+    let data = args.data.as_ref().map(load).transpose().map_err(|e| e.to_string())?;
     let mut rows = Vec::new();
     for (width, shape) in &sizes {
         for &batch in if args.test { &[12][..] } else { &args.batches } {
             for &threads in &args.threads {
-                rows.push(measure(shape, *width, batch, threads, args)?);
+                rows.push(measure((shape, *width), batch, threads, args, data.as_ref())?);
             }
         }
     }
     if let Some(path) = &args.json {
         let all = json!({
-            "isa": gaitprop::kernels::Isa::detect().name(), "inverse": args.inverse, "tolerance": args.tolerance, "rounds": args.rounds, "rows": rows,
+            "isa": gaitprop::kernels::Isa::detect().name(), "inverse": args.inverse, "data": args.data, "tolerance": args.tolerance, "rounds": args.rounds, "rows": rows,
         });
         let text = serde_json::to_string_pretty(&all).map_err(|e| e.to_string())?;
         std::fs::write(path, text + "\n").map_err(|e| format!("{}: {e}", path.display()))?;
