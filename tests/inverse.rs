@@ -417,6 +417,40 @@ fn drifting_weights_cost_what_they_should() {
     }
 }
 
+/// Rows with small errors are not corrected, and the error stays within the tolerance all the same: also after a jump of the weights, which no earlier
+/// solve could foresee, and at solves whose end is not looked at.
+#[test]
+fn rows_with_small_errors_are_left_as_they_are() {
+    let (n, batch, steps, tolerance) = (200, 60, 80, 1e-2);
+    let plan = Plan::new();
+    let run = |spread: f64| {
+        let mut stale = StaleInverse::<f32>::new(Tuning::new(tolerance).unwrap()).unwrap();
+        let mut drift = Drift::new(conditioned(n, 1.5, 1), 2);
+        let (mut late, mut rng) = (0.0, Rng::new(5, 0));
+        for step in 0..steps {
+            let mut r = normal(batch, n, 1.0, 100 + step);
+            r.data_mut().chunks_exact_mut(n).for_each(|row| {
+                let size = (spread * rng.normal()).exp();
+                row.iter_mut().for_each(|v| *v *= size);
+            });
+            let exact = solve(&mut Lu::new(), &drift.w, &r, &plan).unwrap().0;
+            let (w, r) = (cast::<f32>(&drift.w), cast::<f32>(&r));
+            let (e, done) = solve(&mut stale, &w, &r, &plan).unwrap();
+            let off: Vec<f64> = wide(e.data()).iter().zip(exact.data()).map(|(a, b)| a - b).collect();
+            let off = norm(&off) / norm(exact.data());
+            assert!(off <= tolerance, "spread {spread}, step {step}: {off:e}");
+            assert!(honest(&w, &r, &e, &done), "spread {spread}, step {step}: {done:?}");
+            late += if (20..60).contains(&step) { done.products } else { 0.0 };
+            stale.weights_changed();
+            (0..if step > 60 && step % 5 == 0 { 15 } else { 1 }).for_each(|_| drift.step());
+        }
+        late / 40.0
+    };
+    let (even, uneven) = (run(0.0), run(1.5));
+    println!("products a solve: rows alike {even:.2}, rows that differ {uneven:.2}");
+    assert!(uneven < even - 0.4, "{uneven} and {even}");
+}
+
 /// Of right-hand sides with few columns as few rows go through: as exact, for less; what has no such shape goes as it is.
 #[test]
 fn few_columns_are_few_rows() {

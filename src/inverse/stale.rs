@@ -117,8 +117,6 @@ const GOOD: f64 = 0.05;
 const MOST: usize = 12;
 /// Solves in a row whose error is known by extrapolation alone, at most.
 const UNSEEN: u32 = 3;
-/// How many times smaller than wanted the error must be expected for a solve without any correction not to be looked at.
-const SURE: f64 = 4.0;
 /// Rows are corrected by whole tiles, of so many.
 const TILE: usize = 6;
 /// Of the square of the error that is wanted, what the choice of rows may use up: with all of it every third solve needed a second correction, of a few rows.
@@ -225,9 +223,8 @@ impl<T: Real> StaleInverse<T> {
             let goal = tolerance * size * (1.0 - contraction) / caution;
             // Not looked at where it would be in vain.
             if exact || next <= goal || made == MOST {
-                // What was measured on the rows that were corrected holds for the others; what was expected must hold by far.
-                let sure = size > 0.0 && next <= goal && (made > 0 || SURE * next <= goal);
-                if self.tuning.probes > 0 && sure && kept.unseen < UNSEEN {
+                // What this very solve has measured on the rows that were corrected holds for the others.
+                if !exact && made > 0 && next <= goal && kept.unseen < UNSEEN {
                     kept.unseen += 1;
                     let solve = Solve { residual: kept.echo * next / size, sampled: true, products, by: Kind::Stale };
                     return Ok(Outcome::Done(solve, first));
