@@ -139,7 +139,7 @@ impl Ours {
         report.solves.products
     }
 
-    fn sample(&mut self, batches: &[(Vec<f32>, Vec<f32>)], shape: &Architecture, plan: &Plan<'_>, product: f64) {
+    fn sample(&mut self, batches: &[Batch], shape: &Architecture, plan: &Plan<'_>, product: f64) {
         let batch = batches[0].0.len() / shape.inputs;
         let views = |i: usize| {
             let (x, t) = &batches[i % batches.len()];
@@ -250,8 +250,11 @@ fn quartiles(x: &[f64]) -> (f64, f64) {
     (x[(x.len() - 1) / 4], x[(3 * (x.len() - 1)).div_ceil(4)])
 }
 
+/// Samples and their targets, row by row.
+type Batch = (Vec<f32>, Vec<f32>);
+
 /// Some batches of samples with labels that can be learned: of a data set, in its order, or a pattern for each class with as much noise.
-fn samples(shape: &Architecture, batch: usize, data: Option<&data::Samples<f32>>) -> Result<Vec<(Vec<f32>, Vec<f32>)>, String> {
+fn samples(shape: &Architecture, batch: usize, data: Option<&data::Samples<f32>>) -> Result<Vec<Batch>, String> {
     let one_hot = |classes: &[u32]| {
         let mut t = vec![0f32; classes.len() * shape.labels];
         data::one_hot(classes, shape.labels, &mut t);

@@ -398,6 +398,27 @@ fn what_makes_no_sense_is_refused() {
     }
 }
 
+/// Results of other samples, be it one label in the test set, are not mixed with those of a folder.
+#[test]
+fn changed_data_is_not_gone_on_with() {
+    let dir = TempDir::new().unwrap();
+    let data = dir.path().join("data.npz");
+    digits(&data, |_, label| label);
+    for command in ["compare --rules bp", "sweep --rule bp --grid lr=1e-3,1e-4"] {
+        let line = format!("{command} --seeds 1 {SMALL} --data data.npz --out all");
+        well(dir.path(), &line);
+        // The data as they were.
+        well(dir.path(), &format!("{line} --resume"));
+        for changed in [0, 250] {
+            digits(&data, |i, label| if i == changed { (label + 1) % 10 } else { label });
+            fails(dir.path(), &format!("{line} --resume"), &["all", "data set was changed"]);
+        }
+        digits(&data, |_, label| label);
+        well(dir.path(), &format!("{line} --resume"));
+        fs::remove_dir_all(dir.path().join("all")).unwrap();
+    }
+}
+
 /// An interrupt ends all runs after their steps; what has come to its end is in the table.
 #[cfg(unix)]
 #[test]

@@ -100,7 +100,7 @@ impl Comparison<'_> {
         // Whatever can be wrong with any of the runs is said before any work.
         let all = candidates.iter().flat_map(|c| c.points.iter().map(|point| self.all_seeds(c.rule, point, out)));
         let all = all.collect::<Result<Vec<_>>>()?.concat();
-        let store = out.map(|dir| Store::open(dir, COMMAND, &self.args.common, &all)).transpose()?;
+        let store = out.map(|dir| Store::open(dir, COMMAND, &self.args.common, &all, &self.data)).transpose()?;
 
         let interrupted = super::interrupts();
         let crew = Crew { threads: self.machine.threads, interrupted: &interrupted, quiet: self.args.common.quiet };

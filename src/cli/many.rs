@@ -324,7 +324,12 @@ pub(super) struct Store {
     dir: PathBuf,
     /// Name of the command, and of its files.
     name: &'static str,
+    /// Checksum of the data set.
+    data: u32,
 }
+
+/// Where the summary has the checksum of the data set.
+const CHECKSUM: &str = "data-checksum";
 
 /// Commands that leave folders of many runs.
 const COMMANDS: [&str; 2] = ["compare", "sweep"];
@@ -333,10 +338,10 @@ impl Store {
     /// Makes it, or takes it as it is. What can be refused is refused before anything is written or removed.
     ///
     /// # Errors
-    /// [`Error::Setting`] for a folder that holds something else; [`Error::Io`].
-    pub(super) fn open(dir: &Path, name: &'static str, common: &Common, runs: &[Planned]) -> Result<Self> {
+    /// [`Error::Setting`] for a folder that holds something else, or results of other data to go on with; [`Error::Io`].
+    pub(super) fn open(dir: &Path, name: &'static str, common: &Common, runs: &[Planned], data: &Dataset) -> Result<Self> {
         let refuse = |what: String| Err(Error::Setting(format!("{}: {what}", dir.display())));
-        let store = Self { dir: dir.to_owned(), name };
+        let store = Self { dir: dir.to_owned(), name, data: data.checksum() };
         if dir.exists() && !dir.is_dir() {
             return refuse("is a file: results need a folder".into());
         }
@@ -364,13 +369,16 @@ impl Store {
                 .filter_map(|run| Some((run.dir.as_deref()?, run)))
                 .for_each(|(dir, run)| all.entry(dir).or_default().push(run));
             all.into_iter().try_for_each(|(dir, runs)| check_config(dir, &runs).map(|_| ()))?;
+            if store.learned()?.is_some_and(|data| data != store.data) {
+                return refuse("its runs have learned other samples than there are now: the data set was changed since".into());
+            }
         }
         std::fs::create_dir_all(dir).map_err(Error::io("create the folder", dir))?;
         if ours && common.overwrite {
             store.clear()?;
         }
         if !ours || common.overwrite {
-            store.write(&store.summary(), b"{}\n")?;
+            store.summarise(serde_json::Map::new().into())?;
         }
         Ok(store)
     }
@@ -414,6 +422,21 @@ impl Store {
         self.dir.join(format!("{}.json", self.name))
     }
 
+    /// Of the data set that its runs have learned, if it says so.
+    fn learned(&self) -> Result<Option<u32>> {
+        let path = self.summary();
+        let text = std::fs::read_to_string(&path).map_err(Error::io("read", &path))?;
+        let summary: serde_json::Value =
+            serde_json::from_str(&text).map_err(|e| Error::File { path, what: format!("is no summary of runs: {e}") })?;
+        Ok(summary[CHECKSUM].as_u64().and_then(|data| data.try_into().ok()))
+    }
+
+    /// Writes the summary, an object, and the checksum of the data set into it.
+    fn summarise(&self, mut summary: serde_json::Value) -> Result<()> {
+        summary[CHECKSUM] = self.data.into();
+        self.write(&self.summary(), format!("{summary:#}\n").as_bytes())
+    }
+
     /// Writes a file, whole or not at all.
     ///
     /// # Errors
@@ -428,11 +451,10 @@ impl Store {
     /// [`Error::Io`].
     pub(super) fn write_tables(&self, text: &str, csv: &str, summary: &impl Serialize) -> Result<()> {
         let path = self.summary();
-        let json = serde_json::to_string_pretty(summary)
-            .map_err(|e| Error::File { path: path.clone(), what: format!("cannot be written: {e}") })?;
+        let json = serde_json::to_value(summary).map_err(|e| Error::File { path, what: format!("cannot be written: {e}") })?;
         self.write(&self.path(TABLE_TEXT), text.as_bytes())?;
         self.write(&self.path(TABLE_CSV), csv.as_bytes())?;
-        self.write(&path, (json + "\n").as_bytes())
+        self.summarise(json)
     }
 }
 

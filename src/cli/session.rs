@@ -86,7 +86,7 @@ struct Keeper {
 const MINUTE: Duration = Duration::from_secs(60);
 
 impl Keeper {
-    fn new<T: Real>(run: &Run, data: &Samples<T>, folder: Folder) -> Result<Self> {
+    fn new<T: Real>(run: &Run, data: &Prepared<T>, folder: Folder) -> Result<Self> {
         let config = text_of(&run.deciding()?)?;
         let (every, keep, data) = (run.checkpoint_every(), run.keep(), fingerprint(data));
         Ok(Self { folder, every, keep, config, data, last: (Instant::now(), None), resumed_at: (0, 0) })
@@ -115,9 +115,12 @@ impl Keeper {
     }
 }
 
-/// A checksum of samples: other ones would make another run.
-fn fingerprint<T: Real>(samples: &Samples<T>) -> u32 {
-    let mut sum = 0;
+/// A checksum of the samples that decide a run, those held out included: other ones would make another.
+fn fingerprint<T: Real>(data: &Prepared<T>) -> u32 {
+    data.validation.iter().fold(checksum(0, &data.train), checksum)
+}
+
+fn checksum<T: Real>(mut sum: u32, samples: &Samples<T>) -> u32 {
     for some in samples.x.chunks(1 << 12) {
         sum = crc32c::crc32c_append(sum, &checkpoint::bytes_of(some));
     }
@@ -159,7 +162,7 @@ impl<'a, T: Real> Session<'a, T> {
             shuffle: run.shuffle.then_some(run.seed),
         };
         let trainer = Trainer::new(Network::random(&run.architecture, run.init, run.seed, &plan)?, method, plan)?;
-        let keeper = folder.map(|folder| Keeper::new(run, &data.train, folder)).transpose()?;
+        let keeper = folder.map(|folder| Keeper::new(run, data, folder)).transpose()?;
         Ok(Self { run, data, inputs, trainer, keeper, course: Course::default(), finished: false })
     }
 
@@ -183,7 +186,7 @@ impl<'a, T: Real> Session<'a, T> {
             return wrong("its settings are not those of the folder's config.toml, which was changed since".into());
         }
         if found.notes.data != keeper.data {
-            return wrong("it has learned other training samples than there are now: the data set was changed since".into());
+            return wrong("it has learned or held out other samples than there are now: the data set was changed since".into());
         }
         let mut said: Vec<String> =
             found.damaged.iter().map(|e| format!("{e}; going back to {}", found.path.display())).collect();

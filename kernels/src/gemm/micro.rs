@@ -174,15 +174,22 @@ pub(crate) unsafe fn tile<
     // The last few tiles fetch the next panel, a share each; what the others fetch is there already.
     let fetchers = t.count.min(FETCH_SHARES);
     let packed = t.b_step == (PV * V::LEN) as isize;
-    // Packed, a panel is one run of bytes. Where it lies it is a line or more of each row: each fetcher takes one of them from a part of the rows, or, where
-    // there are too few fetchers, the last one takes all.
-    let lines = FETCH_SHARES / unroll;
+    // A packed panel is one run of bytes, of which each fetches a part. Where B lies in place, a panel is a line or more of each row: each fetches one line of some
+    // rows, or, where too few could share, the last one all. `hop` bytes lie between what is fetched at one step and at the next.
+    let lines = (FETCH_SHARES / unroll) as isize;
     let alone = !packed && fetchers < FETCH_SHARES;
-    let (share, line, hop) = if packed {
-        ((t.kc * PV * size_of::<V>()).div_ceil(fetchers) as isize, 0, (unroll * PV * size_of::<V>()).div_ceil(FETCH_SHARES) as isize)
-    } else {
-        let row = t.b_step * size_of::<T>() as isize;
-        (pairs as isize * row, LINE as isize, if alone { row * unroll as isize } else { row })
+    let row = t.b_step * size_of::<T>() as isize;
+    let bytes = unroll * PV * size_of::<V>();
+    let hop = match (packed, alone) {
+        (true, _) => bytes.div_ceil(FETCH_SHARES) as isize,
+        (false, false) => row,
+        (false, true) => row * unroll as isize,
+    };
+    let share = (t.kc * PV * size_of::<V>()).div_ceil(fetchers) as isize;
+    let part = |part: isize| match (packed, alone) {
+        (true, _) => part * share,
+        (false, false) => part / lines * pairs as isize * row + part % lines * LINE as isize,
+        (false, true) => 0,
     };
     for index in 0..t.count {
         let rows = (index * MR) as isize;
@@ -193,16 +200,8 @@ pub(crate) unsafe fn tile<
         let mut ahead = t.a.wrapping_offset(if index + 1 == t.count { 0 } else { index as isize + 1 } * t.a_tile);
         let mut b = t.b;
         let mut next = match t.next {
-            Some(next) if alone => {
-                if index + 1 == t.count { next } else { b }
-            }
-            Some(next) if t.count - index <= fetchers => {
-                let part = (fetchers + index - t.count) as isize;
-                if packed {
-                    next.wrapping_byte_offset(part * share)
-                } else {
-                    next.wrapping_byte_offset(part / lines as isize * share + part % lines as isize * line)
-                }
+            Some(next) if t.count - index <= if alone { 1 } else { fetchers } => {
+                next.wrapping_byte_offset(part((fetchers + index - t.count) as isize))
             }
             _ => b,
         };
@@ -225,7 +224,7 @@ pub(crate) unsafe fn tile<
                 }
             }
             for _ in 0..pairs {
-                for line in 0..(unroll * PV * size_of::<V>()).div_ceil(LINE * FETCH_SHARES) {
+                for line in 0..bytes.div_ceil(LINE * FETCH_SHARES) {
                     prefetch(next.wrapping_byte_add(line * LINE));
                 }
                 if alone {
