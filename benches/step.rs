@@ -264,6 +264,9 @@ fn samples(shape: &Architecture, batch: usize, data: Option<&data::Samples<f32>>
         if data.features != shape.inputs {
             return Err(format!("samples have {} features, but the network {} inputs", data.features, shape.inputs));
         }
+        if data.len < batch || data.labels.iter().any(|&label| label as usize >= shape.labels) {
+            return Err(format!("the data set must have {batch} samples or more and {} classes or fewer", shape.labels));
+        }
         let each = data.x.chunks_exact(batch * data.features).zip(data.labels.chunks_exact(batch));
         return Ok(each.take(BATCHES).map(|(x, classes)| (x.to_vec(), one_hot(classes))).collect());
     }
@@ -275,7 +278,7 @@ fn samples(shape: &Architecture, batch: usize, data: Option<&data::Samples<f32>>
         let x = pattern.map(|p| 0.5 * (p + rng.uniform() as f32)).collect();
         (x, one_hot(&classes))
     };
-    Ok((0..BATCHES.min(32)).map(one).collect())
+    Ok((0..32).map(one).collect())
 }
 
 /// All contenders at one size.

@@ -15,7 +15,7 @@ const FOLDER: &str = "checkpoints";
 pub(super) struct Notes {
     /// The settings that decide the run, as they are written to its file.
     pub(super) config: String,
-    /// A checksum of its training samples.
+    /// A checksum of its training samples, and of those held out.
     pub(super) data: u32,
     /// Bytes of its metrics, and of its events if there are any.
     pub(super) metrics: u64,

@@ -324,8 +324,8 @@ pub(super) struct Store {
     dir: PathBuf,
     /// Name of the command, and of its files.
     name: &'static str,
-    /// Checksum of the data set.
-    data: u32,
+    /// Checksum of the data set; none where the folder's runs are of a version that kept none.
+    data: Option<u32>,
 }
 
 /// Where the summary has the checksum of the data set.
@@ -341,7 +341,7 @@ impl Store {
     /// [`Error::Setting`] for a folder that holds something else, or results of other data to go on with; [`Error::Io`].
     pub(super) fn open(dir: &Path, name: &'static str, common: &Common, runs: &[Planned], data: &Dataset) -> Result<Self> {
         let refuse = |what: String| Err(Error::Setting(format!("{}: {what}", dir.display())));
-        let store = Self { dir: dir.to_owned(), name, data: data.checksum() };
+        let mut store = Self { dir: dir.to_owned(), name, data: Some(data.checksum()) };
         if dir.exists() && !dir.is_dir() {
             return refuse("is a file: results need a folder".into());
         }
@@ -369,9 +369,11 @@ impl Store {
                 .filter_map(|run| Some((run.dir.as_deref()?, run)))
                 .for_each(|(dir, run)| all.entry(dir).or_default().push(run));
             all.into_iter().try_for_each(|(dir, runs)| check_config(dir, &runs).map(|_| ()))?;
-            if store.learned()?.is_some_and(|data| data != store.data) {
+            let learned = store.learned()?;
+            if learned.is_some() && learned != store.data {
                 return refuse("its runs have learned other samples than there are now: the data set was changed since".into());
             }
+            store.data = learned;
         }
         std::fs::create_dir_all(dir).map_err(Error::io("create the folder", dir))?;
         if ours && common.overwrite {
@@ -433,7 +435,9 @@ impl Store {
 
     /// Writes the summary, an object, and the checksum of the data set into it.
     fn summarise(&self, mut summary: serde_json::Value) -> Result<()> {
-        summary[CHECKSUM] = self.data.into();
+        if let Some(data) = self.data {
+            summary[CHECKSUM] = data.into();
+        }
         self.write(&self.summary(), format!("{summary:#}\n").as_bytes())
     }
 

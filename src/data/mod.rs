@@ -187,14 +187,14 @@ impl Dataset {
 
     /// A checksum of all samples and labels, in their order: other ones would make other results.
     pub(crate) fn checksum(&self) -> u32 {
-        let parts = [Some(&self.train), self.validation.as_ref(), Some(&self.test)];
-        parts.into_iter().flatten().fold(0, |sum, split| {
-            let sum = match &split.x {
-                Features::Bytes(v) => crc32c::crc32c_append(sum, v),
-                Features::Floats(v) => v.iter().fold(sum, |sum, x| crc32c::crc32c_append(sum, &x.to_le_bytes())),
-            };
-            split.labels.iter().fold(sum, |sum, label| crc32c::crc32c_append(sum, &label.to_le_bytes()))
-        })
+        // All features, then all labels: wherever held-out samples are split off.
+        let parts = || [Some(&self.train), self.validation.as_ref(), Some(&self.test)].into_iter().flatten();
+        let sum = parts().fold(0, |sum, split| match &split.x {
+            Features::Bytes(v) => crc32c::crc32c_append(sum, v),
+            Features::Floats(v) => v.iter().fold(sum, |sum, x| crc32c::crc32c_append(sum, &x.to_le_bytes())),
+        });
+        let labels = parts().flat_map(|split| &split.labels);
+        labels.fold(sum, |sum, label| crc32c::crc32c_append(sum, &label.to_le_bytes()))
     }
 
     /// Takes the last `count` training samples for validation: neither learned nor counted by any statistic. What was held out before is let go.

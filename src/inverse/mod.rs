@@ -95,7 +95,7 @@ pub struct Tuning {
     pub tolerance: f64,
     /// Whether a regulariser keeps W near orthogonal: what [`Auto`] expects before it has seen anything.
     pub regularized: bool,
-    /// Combinations of rows on which stopping is decided; 0 looks at all rows, at the price of whole products.
+    /// Combinations of rows that are looked at to decide on stopping; 0 looks at all rows of every solve, at the price of whole products.
     pub probes: usize,
     /// What the work of the strategies costs.
     pub costs: Costs,
@@ -174,7 +174,8 @@ fn products(flops: f64, n: usize, batch: usize) -> f64 {
 pub struct Solve {
     /// ‖r − e W‖ / ‖r‖ (Frobenius over the batch): the relative residual.
     pub residual: f64,
-    /// Whether `residual` was measured on random combinations of the rows instead of all rows: then it is off by a third, seldom more.
+    /// Whether `residual` was measured on random combinations of the rows, or extrapolated from those that were corrected, instead of measured on all: then
+    /// it is off by a third, seldom more.
     pub sampled: bool,
     /// Cost in products of the size of the forward pass (2·batch·n² flops), all attempts included.
     pub products: f64,
@@ -369,7 +370,7 @@ pub trait Inverse<T: Real>: Send {
 
     /// Replaces `r` (batch × n) by `r W⁻¹`, where `w` (n×n) is the weights of layer `layer`.
     ///
-    /// After the first calls at given shapes nothing is allocated: a strategy that falls back on another makes room for it then.
+    /// After the first calls at given shapes nothing is allocated, but for a strategy that falls back on another: it makes room for that when it first does.
     ///
     /// # Errors
     /// [`Error::Singular`] with the layer and a condition estimate; [`Error::NotOrthogonal`] from [`Transpose`]; a shape error; out of

@@ -8,7 +8,7 @@
 //! The next correction is the error times I − F: where M contracts, `‖δ‖ / (1 − ‖F‖)` bounds the error however ill-conditioned W is, which the residual does
 //! not. A correction takes two products, but not every row needs one: errors of the samples that a network has learned are small, and so is what M leaves of
 //! them. The rows with the largest errors are corrected, as many as it takes. The contraction that is measured on them says what the next correction
-//! would be; at every fourth solve that is looked at, in random combinations of all rows ([`super::sketch`]).
+//! would be; that is looked at, in random combinations of all rows ([`super::sketch`]), at every fourth solve, after a surprise, and where nothing was corrected.
 //!
 //! Rows that are corrected, or looked at, know pairs (e, e W), for which M should have been exact. The least change that makes it so is a projection of its error,
 //! M − W⁻¹ ← (I − QᵀQ)(M − W⁻¹): it can only become smaller, and it vanishes where right-hand sides have been, which is where the next ones will be, since
@@ -61,8 +61,6 @@ struct Kept<T> {
     young: Option<f64>,
     /// Solves since the last look at what is left.
     unseen: u32,
-    /// Relative residual over relative error, when both were last known.
-    echo: f64,
 }
 
 /// Squares of the rows of the last correction (of the solution, before there was one), and which rows they are.
@@ -124,8 +122,8 @@ const SLACK: f64 = 0.7;
 
 /// How an attempt with an inverse as it is ended.
 enum Outcome {
-    /// And the contraction of the first correction, where one was made or looked at.
-    Done(Solve, Option<f64>),
+    /// And the contraction of the first correction.
+    Done(Solve, f64),
     /// After so many products.
     Slow(f64),
 }
@@ -217,16 +215,18 @@ impl<T: Real> StaleInverse<T> {
         self.rows.measure(solution, n, plan.isa)?;
         let size = self.rows.norm(batch);
         let mut contraction = kept.expected();
-        let mut first = None;
+        // The contraction of the first correction, and relative residual over relative error as they were then.
+        let (mut first, mut echo) = (0.0, 0.0);
+        let mut surprised = false;
+        let goal = |contraction: f64| tolerance * size * (1.0 - contraction) / caution;
         for made in 0..=MOST {
             let next = contraction * self.rows.norm(batch);
-            let goal = tolerance * size * (1.0 - contraction) / caution;
             // Not looked at where it would be in vain.
-            if exact || next <= goal || made == MOST {
+            if exact || next <= goal(contraction) || made == MOST {
                 // What this very solve has measured on the rows that were corrected holds for the others.
-                if !exact && made > 0 && next <= goal && kept.unseen < UNSEEN {
+                if !exact && made > 0 && next <= goal(contraction) && kept.unseen < UNSEEN {
                     kept.unseen += 1;
-                    let solve = Solve { residual: kept.echo * next / size, sampled: true, products, by: Kind::Stale };
+                    let solve = Solve { residual: echo * next / size, sampled: true, products, by: Kind::Stale };
                     return Ok(Outcome::Done(solve, first));
                 }
                 let (left, of) = self.sketch.residual(right, solution, w, plan, scratch)?;
@@ -237,31 +237,36 @@ impl<T: Real> StaleInverse<T> {
                 if !(contraction < SLOW) {
                     return Ok(Outcome::Slow(products));
                 }
-                kept.echo = if correction > 0.0 { left / of * whole / correction } else { 0.0 };
-                let enough = next <= tolerance * size * (1.0 - contraction) / caution;
+                let enough = next <= goal(contraction);
                 if exact && !enough {
                     // Of every row: what was looked at is the correction.
                     let step = self.sketch.step();
                     solution.iter_mut().zip(step).for_each(|(e, d)| *e += *d);
                     self.rows.measure(step, n, plan.isa)?;
                 }
-                if made == 0 {
-                    first = Some(contraction);
+                // Once a solve, and from pairs of one and the same M: where rows are still to be corrected, they teach it.
+                if made == 0 && (enough || exact) {
+                    first = contraction;
                     if contraction > GOOD * tolerance {
                         self.sketch.teach(&mut kept.m[..n * n], plan, scratch)?;
                         products += self.sketch.price();
                     }
                 }
                 if enough {
-                    kept.unseen = 0;
+                    // An extrapolation that was wrong is not trusted the next time.
+                    kept.unseen = if surprised { UNSEEN } else { 0 };
                     let solve = Solve { residual: left / of, sampled: !exact, products, by: Kind::Stale };
                     return Ok(Outcome::Done(solve, first));
+                }
+                if made == MOST {
+                    break;
                 }
                 if exact {
                     continue;
                 }
+                surprised = true;
             }
-            let k = self.rows.choose(contraction, goal);
+            let k = self.rows.choose(contraction, goal(contraction));
             let before = self.rows.norm(k);
             let (some, rest, step) = (&mut self.some[..k * n], &mut self.rest[..k * n], &mut self.step[..k * n]);
             for ((i, e), r) in self.rows.first(k).zip(some.chunks_exact_mut(n)).zip(rest.chunks_exact_mut(n)) {
@@ -281,8 +286,8 @@ impl<T: Real> StaleInverse<T> {
                 solution[i * n..][..n].iter_mut().zip(d).for_each(|(e, d)| *e += *d);
             }
             if made == 0 {
-                first = Some(contraction);
-                kept.echo = if contraction > 0.0 { norm(rest, plan.isa)? / (of * contraction) } else { 0.0 };
+                first = contraction;
+                echo = if contraction > 0.0 { norm(rest, plan.isa)? / (of * contraction) } else { 0.0 };
                 if contraction > GOOD * tolerance {
                     for (i, y) in self.rows.first(k).zip(rest.chunks_exact_mut(n)) {
                         y.iter_mut().zip(&right[i * n..][..n]).for_each(|(y, &r)| *y = r - *y);
@@ -334,8 +339,9 @@ impl<T: Real> StaleInverse<T> {
                     scatter(&self.solution[..batch * n], r);
                     let kept = &mut self.layers[layer];
                     if kept.age > 0 {
-                        kept.seen = contraction.or(kept.seen);
-                        kept.extra += (solve.products - *kept.young.get_or_insert(solve.products)).max(0.0);
+                        kept.seen = Some(contraction);
+                        // What one batch costs more than another evens out; what age costs adds up.
+                        kept.extra = (kept.extra + solve.products - *kept.young.get_or_insert(solve.products)).max(0.0);
                     }
                     return Ok(Solve { products: spent + solve.products, ..solve });
                 }
@@ -395,7 +401,6 @@ impl<T: Real> StaleInverse<T> {
             state.put(format!("{l}.age"), kept.age.into());
             state.put(format!("{l}.unseen"), kept.unseen.into());
             state.put_f64(format!("{l}.extra"), kept.extra);
-            state.put_f64(format!("{l}.echo"), kept.echo);
             for (name, value) in [("seen", kept.seen), ("young", kept.young)] {
                 if let Some(value) = value {
                     state.put_f64(format!("{l}.{name}"), value);
@@ -424,7 +429,6 @@ impl<T: Real> StaleInverse<T> {
                 extra: state.get_f64(&name("extra"))?,
                 young: state.find_f64(&name("young")),
                 unseen: state.get_as(&name("unseen"))?,
-                echo: state.get_f64(&name("echo"))?,
             });
         }
         self.sketch.set_draws(state.get("draws")?);

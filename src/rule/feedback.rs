@@ -5,7 +5,7 @@
 //! direct feedback alignment    e_{l−1} = (D_L ∘ e_L) B_{l−1}   B_{l−1} labels × units, e_L the error of the label units
 //! ```
 //!
-//! What is sent is the error before the output's activation, ∂loss/∂h: with cross-entropy target − prediction, as in the literature, and in general what a
+//! What is sent is the error before the output's activation, −∂loss/∂h: with cross-entropy target − prediction, as in the literature, and in general what a
 //! layer above would have sent. Without D_L a unit on its shallow side calls for changes that its own weights make a tenth of, and training diverges.
 //!
 //! Feedback is drawn as initial weights are, by the run's own initialisation: an error then reaches a layer in the size in which backpropagation

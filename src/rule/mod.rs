@@ -10,7 +10,7 @@
 //! | ITP | [`perturbed`] | `[f⁻¹(y_l + s e_l) − f⁻¹(y_l)]/s W_l⁻¹`, s = γ^(L−l+1) |
 //! | GAIT | [`perturbed`] | `[f⁻¹(y_l + s D_l² ∘ e_l) − f⁻¹(y_l)]/s W_l⁻¹` |
 //! | FA | [`feedback`] | `(D_l ∘ e_l) B_lᵀ`, B_l fixed and random |
-//! | DFA | [`feedback`] | `e_L B_{l−1}`, B_{l−1} fixed and random |
+//! | DFA | [`feedback`] | `(D_L ∘ e_L) B_{l−1}`, B_{l−1} fixed and random |
 //!
 //! Targets themselves are never formed: their differences lose everything to rounding a few layers down. To see them do so there is the
 //! published formula, word for word, in [`absolute`].
@@ -199,8 +199,7 @@ impl Kind {
     pub const ALL: [Self; 6] = [Self::Bp, Self::Gait, Self::Itp, Self::Tp, Self::Fa, Self::Dfa];
 
     /// Published learning rate and λ. The paper gives none for ITP: GAIT's. Nor are there any of fixed feedback for these networks: BP's, whose place it
-    /// takes. (At them DFA does not hold in five layers of leaky ReLU with the squared loss, where nothing bounds activities: 40 % of the digits after
-    /// 100 epochs; tanh and cross-entropy suit it.)
+    /// takes. (Both rules want more on the digits: at 1e-3 they tell 96 to 97 % after 60 epochs, at 1e-4 some 80 %.)
     pub fn published(self) -> (f64, f64) {
         match self {
             Self::Bp | Self::Fa | Self::Dfa => (1e-4, 0.0),

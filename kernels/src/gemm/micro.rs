@@ -177,18 +177,19 @@ pub(crate) unsafe fn tile<
     // A packed panel is one run of bytes, of which each fetches a part. Where B lies in place, a panel is a line or more of each row: each fetches one line of some
     // rows, or, where too few could share, the last one all. `hop` bytes lie between what is fetched at one step and at the next.
     let lines = (FETCH_SHARES / unroll) as isize;
-    let alone = !packed && fetchers < FETCH_SHARES;
-    let row = t.b_step * size_of::<T>() as isize;
+    let alone = t.next.is_some() && !packed && fetchers < FETCH_SHARES;
+    // Wrapping: the row stride of a B of one row may be anything.
+    let row = t.b_step.wrapping_mul(size_of::<T>() as isize);
     let bytes = unroll * PV * size_of::<V>();
     let hop = match (packed, alone) {
         (true, _) => bytes.div_ceil(FETCH_SHARES) as isize,
         (false, false) => row,
-        (false, true) => row * unroll as isize,
+        (false, true) => row.wrapping_mul(unroll as isize),
     };
     let share = (t.kc * PV * size_of::<V>()).div_ceil(fetchers) as isize;
     let part = |part: isize| match (packed, alone) {
         (true, _) => part * share,
-        (false, false) => part / lines * pairs as isize * row + part % lines * LINE as isize,
+        (false, false) => row.wrapping_mul(part / lines * pairs as isize).wrapping_add(part % lines * LINE as isize),
         (false, true) => 0,
     };
     for index in 0..t.count {
@@ -228,11 +229,9 @@ pub(crate) unsafe fn tile<
                     prefetch(next.wrapping_byte_add(line * LINE));
                 }
                 if alone {
-                    prefetch(next.wrapping_byte_add(LINE));
-                    if unroll == 2 {
-                        let row = next.wrapping_byte_offset(hop / 2);
-                        prefetch(row);
-                        prefetch(row.wrapping_byte_add(LINE));
+                    for u in 0..unroll as isize {
+                        let line = next.wrapping_byte_offset(row.wrapping_mul(u));
+                        (0..(PV * size_of::<V>()).div_ceil(LINE)).for_each(|i| prefetch(line.wrapping_byte_add(i * LINE)));
                     }
                 }
                 next = next.wrapping_byte_offset(hop);
