@@ -3,10 +3,10 @@
 //! With c such columns the batch has no more than c directions: `r = Q S` with Q (batch × c) orthonormal and S (c × n) as empty as r, so that
 //! `r W⁻¹ = Q (S W⁻¹)`: c rows go through the inverse and not the whole batch, and Q keeps norms, so that errors and residuals are what they were.
 
-use super::{Inverse, Solve, Weights, live_columns, room};
+use super::{Inverse, Solve, Weights, live_columns, norm, room};
 use crate::Result;
 use crate::state::State;
-use gaitprop_kernels::{MatMut, MatRef, Plan, Real, Scratch, gemm};
+use gaitprop_kernels::{Isa, MatMut, MatRef, Plan, Real, Scratch, gemm, reduce};
 
 /// A strategy that is shown as many rows as a batch has directions, where its last columns are all 0, and of other batches all rows.
 #[derive(Debug)]
@@ -30,37 +30,36 @@ impl<S, T: Real> Narrow<S, T> {
     }
 
     /// Splits r, of which the first `live` columns count, into Q and S; false if it is not finite. Gram's and Schmidt's way, twice over, in f64.
-    fn split(&mut self, r: MatRef<'_, T>, live: usize) -> bool {
+    fn split(&mut self, r: MatRef<'_, T>, live: usize, isa: Isa) -> Result<bool> {
         let (batch, n) = r.shape();
         let q = &mut self.q;
         q.clear();
         q.extend((0..live).flat_map(|j| (0..batch).map(move |i| r.get(i, j).to_f64())));
         let rows = room(&mut self.rows, live * n);
         rows.fill(T::ZERO);
-        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
         for j in 0..live {
             let (before, column) = q.split_at_mut(j * batch);
             let column = &mut column[..batch];
-            let size = dot(column, column).sqrt();
+            let size = norm(column, isa)?;
             if !size.is_finite() {
-                return false;
+                return Ok(false);
             }
             for _ in 0..2 {
                 for (i, q) in before.chunks_exact(batch).enumerate() {
-                    let along = dot(column, q);
+                    let along = reduce::dot(column, q, isa)?;
                     column.iter_mut().zip(q).for_each(|(v, q)| *v -= along * q);
                     let share = &mut rows[i * n + j];
                     *share = T::from_f64(share.to_f64() + along);
                 }
             }
-            let left = dot(column, column).sqrt();
+            let left = norm(column, isa)?;
             let new = left > NEW * size;
             rows[j * n + j] = T::from_f64(if new { left } else { 0.0 });
             column.iter_mut().for_each(|v| *v = if new { *v / left } else { 0.0 });
         }
         self.directions.clear();
         self.directions.extend(q.iter().map(|&v| T::from_f64(v)));
-        true
+        Ok(true)
     }
 }
 
@@ -79,7 +78,7 @@ impl<S: Inverse<T>, T: Real> Inverse<T> for Narrow<S, T> {
     ) -> Result<Solve> {
         let (batch, n) = r.shape();
         let live = live_columns(r.as_ref());
-        if live == 0 || 2 * live > batch || 2 * live > n || !self.split(r.as_ref(), live) {
+        if live == 0 || 2 * live > batch || 2 * live > n || !self.split(r.as_ref(), live, plan.isa)? {
             return self.strategy.solve(layer, w, r, plan, scratch);
         }
         let rows = &mut self.rows[..live * n];

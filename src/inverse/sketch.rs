@@ -7,7 +7,7 @@
 use super::{Weights, gather, norm, room};
 use crate::Result;
 use crate::rng::Rng;
-use gaitprop_kernels::{MatMut, MatRef, Plan, Real, Scratch, Start, gemm, reduce};
+use gaitprop_kernels::{MatMut, MatRef, Par, Plan, Real, Scratch, Start, gemm, reduce};
 
 /// Combinations: the estimate of a norm is off by 0.3 in the worst case (all rows alike), by a tenth when ten directions matter. As many as the rows of
 /// the smallest register tile: 8 cost a third more by the clock, and at 784 wide contract no better (benches/record/inverse.md).
@@ -40,10 +40,18 @@ pub(super) struct Sketch<T> {
     solution: Vec<T>,
     rest: Vec<T>,
     step: Vec<T>,
+    orthogonal: Orthogonal<T>,
     batch: usize,
     n: usize,
     probes: usize,
     draws: u64,
+}
+
+/// Memory for making rows orthonormal: their norms, and how much of one is in those that follow.
+#[derive(Debug, Default)]
+struct Orthogonal<T> {
+    sizes: Vec<f64>,
+    along: Vec<T>,
 }
 
 impl<T: Real> Sketch<T> {
@@ -63,6 +71,8 @@ impl<T: Real> Sketch<T> {
         for memory in [&mut self.right, &mut self.solution, &mut self.rest, &mut self.step] {
             room(memory, self.probes * n);
         }
+        room(&mut self.orthogonal.along, self.probes);
+        self.orthogonal.sizes.reserve(self.probes);
     }
 
     /// Whether estimates are what they estimate.
@@ -118,7 +128,7 @@ impl<T: Real> Sketch<T> {
     pub(super) fn teach(&mut self, m: &mut [T], plan: &Plan<'_>, scratch: &mut Scratch) -> Result<()> {
         let len = self.probes * self.n;
         self.rest[..len].iter_mut().zip(&self.right).for_each(|(y, &r)| *y = r - *y);
-        learn(&mut self.rest[..len], &mut self.step[..len], self.n, m, plan, scratch)
+        learn(&mut self.rest[..len], &mut self.step[..len], self.n, m, &mut self.orthogonal, plan, scratch)
     }
 
     /// The same for combinations of some rows of the batch: `y` their r − ρ, `d` their δ.
@@ -128,7 +138,7 @@ impl<T: Real> Sketch<T> {
         let k = self.probes.min(rows);
         combine(&self.signs, (k, rows, n), y, &mut self.rest, plan, scratch)?;
         combine(&self.signs, (k, rows, n), d, &mut self.step, plan, scratch)?;
-        learn(&mut self.rest[..k * n], &mut self.step[..k * n], n, m, plan, scratch)
+        learn(&mut self.rest[..k * n], &mut self.step[..k * n], n, m, &mut self.orthogonal, plan, scratch)
     }
 }
 
@@ -137,22 +147,39 @@ impl<T: Real> Sketch<T> {
 /// ```text
 /// Y = G (r − ρ);   D = G δ;   rows of Y made orthonormal, D through the same steps;   M += Yᵀ D
 /// ```
-fn learn<T: Real>(y: &mut [T], d: &mut [T], n: usize, m: &mut [T], plan: &Plan<'_>, scratch: &mut Scratch) -> Result<()> {
+fn learn<T: Real>(
+    y: &mut [T],
+    d: &mut [T],
+    n: usize,
+    m: &mut [T],
+    memory: &mut Orthogonal<T>,
+    plan: &Plan<'_>,
+    scratch: &mut Scratch,
+) -> Result<()> {
     let (k, isa) = (y.len() / n, plan.isa);
+    let own = &plan.with_par(Par::Seq);
+    let Orthogonal { sizes, along } = memory;
+    sizes.clear();
+    for row in y.chunks_exact(n) {
+        sizes.push(norm(row, isa)?);
+    }
+    let along = room(along, k);
+    // Each row, once made orthonormal, is taken out of all that follow.
     for i in 0..k {
-        let (above, row) = y.split_at_mut(i * n);
-        let (d_above, d_row) = d.split_at_mut(i * n);
-        let (row, d_row) = (&mut row[..n], &mut d_row[..n]);
-        let size = norm(row, isa)?;
-        for (q, dq) in above.chunks_exact(n).zip(d_above.chunks_exact(n)) {
-            let along = T::from_f64(-reduce::dot(row, q, isa)?);
-            row.iter_mut().zip(q).for_each(|(y, &q)| *y = along.mul_add(q, *y));
-            d_row.iter_mut().zip(dq).for_each(|(d, &q)| *d = along.mul_add(q, *d));
-        }
-        let left = norm(row, isa)?;
+        let (q, below) = y[i * n..].split_at_mut(n);
+        let (dq, d_below) = d[i * n..].split_at_mut(n);
+        let left = norm(q, isa)?;
         // A row that says nothing new would say it with the noise of rounding.
-        let scale = if left > NEW * size { T::from_f64(1.0 / left) } else { T::ZERO };
-        row.iter_mut().chain(d_row).for_each(|v| *v *= scale);
+        let scale = if left > NEW * sizes[i] { T::from_f64(1.0 / left) } else { T::ZERO };
+        q.iter_mut().chain(&mut *dq).for_each(|v| *v *= scale);
+        let rest = k - i - 1;
+        for (along, row) in along.iter_mut().zip(below.chunks_exact(n)) {
+            *along = T::from_f64(-reduce::dot(row, q, isa)?);
+        }
+        for (one, others) in [(q, below), (dq, d_below)] {
+            let along = MatRef::new(&along[..rest], rest, 1)?;
+            gemm(T::ONE, along, MatRef::new(one, 1, n)?, T::ONE, MatMut::new(others, rest, n)?, own, scratch)?;
+        }
     }
     let (y, d) = (MatRef::new(&*y, k, n)?, MatRef::new(&*d, k, n)?);
     Ok(gemm(T::ONE, y.t(), d, T::ONE, MatMut::new(m, n, n)?, plan, scratch)?)
