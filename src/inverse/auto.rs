@@ -99,6 +99,10 @@ impl<T: Real> Inverse<T> for Auto<T> {
         }
         if self.layers[layer].n != n {
             self.layers[layer] = prior;
+            // Any of them may be taken up at any later step.
+            self.cg.reserve(layer, n, batch);
+            self.stale.reserve(layer, n, batch, plan, scratch)?;
+            self.lu.reserve(layer, n, batch, plan, scratch)?;
         }
         let costs = self.tuning.costs;
         let by_lu = costs.lu_solve(n, batch);

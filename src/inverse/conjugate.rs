@@ -151,6 +151,22 @@ impl<T: Real> ConjugateGradient<T> {
         Ok(())
     }
 
+    /// Makes the room that solves of a layer need.
+    pub(super) fn reserve(&mut self, layer: usize, n: usize, batch: usize) {
+        if self.layers.len() <= layer {
+            self.layers.resize_with(layer + 1, Scales::default);
+        }
+        let Scales { g, h, .. } = &mut self.layers[layer];
+        let all = batch + NOISE;
+        let of_batch = [&mut self.solution, &mut self.rest, &mut self.p, &mut self.t, &mut self.u, &mut self.right];
+        for (memory, len) in of_batch.into_iter().map(|v| (v, all * n)).chain([(g, n), (h, n), (&mut self.scaled, n)]) {
+            memory.reserve(len.saturating_sub(memory.len()));
+        }
+        self.norms.reserve(n.saturating_sub(self.norms.len()));
+        self.rows.reserve(all.saturating_sub(self.rows.len()));
+        self.sketch.reserve(batch, n, self.tuning.probes);
+    }
+
     /// `r W⁻¹` into `r` within `most` iterations. `r` is not touched unless it is done.
     pub(super) fn attempt(
         &mut self,
@@ -173,6 +189,7 @@ impl<T: Real> ConjugateGradient<T> {
         if !size.is_finite() || !self.layers[layer].usable {
             return Ok(Outcome::Slow(0.0));
         }
+        self.reserve(layer, n, batch);
         self.sketch.draw(batch, n, self.tuning.probes);
         self.draws += 1;
         let live = live_columns(r.as_ref());

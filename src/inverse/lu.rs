@@ -3,7 +3,8 @@
 use super::{Inverse, Kind, Solve, Weights, gather, norm, room};
 use crate::state::State;
 use crate::{Error, Result};
-use gaitprop_kernels::{Error as KernelError, MatMut, MatRef, Plan, Real, Scratch, Start, lu};
+use gaitprop_kernels::trsm::solve_scratch;
+use gaitprop_kernels::{Error as KernelError, MatMut, MatRef, Plan, Real, Req, Scratch, Start, lu};
 
 /// LU factors of each layer's weights, made when first needed after a change: the exact reference route. ⅔n³ flops a layer and
 /// change, 2·batch·n² a solve, as much again for the residual.
@@ -80,6 +81,22 @@ impl<T: Real> Lu<T> {
     /// No factors yet.
     pub fn new() -> Self {
         Self { layers: Vec::new(), right: Vec::new(), residual: Vec::new(), work: Vec::new() }
+    }
+
+    /// Makes the room that solves of a layer need; [`Lu::judge`] and [`Lu::invert`] take that of layer 0. Memory that is not used yet is only promised by
+    /// the system.
+    pub(super) fn reserve(&mut self, layer: usize, n: usize, batch: usize, plan: &Plan<'_>, scratch: &mut Scratch) -> Result<()> {
+        if self.layers.len() <= layer {
+            self.layers.resize_with(layer + 1, Factors::default);
+        }
+        let f = &mut self.layers[layer];
+        f.lu.reserve((n * n).saturating_sub(f.lu.len()));
+        f.pivots.reserve(n.saturating_sub(f.pivots.len()));
+        room(&mut self.work, 2 * n);
+        room(&mut self.residual, batch * n);
+        self.right.reserve((batch * n).saturating_sub(self.right.len()));
+        let solves = [1, batch, n].map(|rhs| solve_scratch::<T>(n, rhs, plan));
+        Ok(scratch.reserve(solves.into_iter().fold(lu::factor_scratch::<T>(n, plan), Req::or))?)
     }
 
     /// Makes sure that there are factors of `w`; returns whether they had to be made.

@@ -47,6 +47,11 @@ pub(super) struct Sketch<T> {
     draws: u64,
 }
 
+/// How many rows stand for a batch.
+fn combinations(batch: usize, probes: usize) -> usize {
+    if probes == 0 || batch < 2 * probes { batch } else { probes }
+}
+
 /// Memory for making rows orthonormal: their norms, and how much of one is in those that follow.
 #[derive(Debug, Default)]
 struct Orthogonal<T> {
@@ -60,19 +65,25 @@ impl<T: Real> Sketch<T> {
         self.batch = batch;
         self.n = n;
         self.draws += 1;
-        self.probes = if probes == 0 || batch < 2 * probes { batch } else { probes };
+        self.probes = combinations(batch, probes);
         if !self.exact() {
             // Other combinations each time, the same in every run.
             let mut rng = Rng::new(self.draws, 0);
             self.signs.clear();
             self.signs.extend((0..probes * batch).map(|_| if rng.uniform() < 0.5 { T::ONE } else { -T::ONE }));
         }
-        // All that looking and learning may need, now: later solves allocate nothing.
+    }
+
+    /// Makes all the room that looking and learning may need for batches of rows of n.
+    pub(super) fn reserve(&mut self, batch: usize, n: usize, probes: usize) {
+        let rows = combinations(batch, probes);
         for memory in [&mut self.right, &mut self.solution, &mut self.rest, &mut self.step] {
-            room(memory, self.probes * n);
+            room(memory, rows * n);
         }
-        room(&mut self.orthogonal.along, self.probes);
-        self.orthogonal.sizes.reserve(self.probes);
+        self.signs.reserve((rows * batch).saturating_sub(self.signs.len()));
+        let Orthogonal { sizes, along } = &mut self.orthogonal;
+        room(along, rows);
+        sizes.reserve(rows.saturating_sub(sizes.len()));
     }
 
     /// Whether estimates are what they estimate.

@@ -21,7 +21,7 @@ use super::sketch::Sketch;
 use super::{Inverse, Kind, Solve, Tuning, Weights, gather, live_columns, norm, products, room, scatter};
 use crate::Result;
 use crate::state::State;
-use gaitprop_kernels::{Isa, MatMut, MatRef, Plan, Real, Scratch, Start, gemm, gemm_with_scratch, reduce};
+use gaitprop_kernels::{Isa, MatMut, MatRef, Plan, Real, Scratch, Start, gemm, gemm_scratch, gemm_with_scratch, reduce};
 
 /// A stale inverse of each layer's weights: 1 product, up to 2 for a correction, and a tenth for learning from it.
 ///
@@ -177,6 +177,30 @@ impl<T: Real> StaleInverse<T> {
         }
     }
 
+    /// Makes all the room that solves of a layer may need: later ones allocate nothing. Memory that is not used yet is only promised by the system.
+    pub(super) fn reserve(&mut self, layer: usize, n: usize, batch: usize, plan: &Plan<'_>, scratch: &mut Scratch) -> Result<()> {
+        if self.layers.len() <= layer {
+            self.layers.resize_with(layer + 1, Kept::default);
+        }
+        let kept = &mut self.layers[layer];
+        if kept.n != n {
+            (kept.n, kept.valid, kept.seen) = (n, false, None);
+            if kept.m.len() < n * n {
+                kept.m = vec![T::ZERO; n * n];
+            }
+            self.judge.reserve(0, n, batch, plan, scratch)?;
+            scratch.reserve(gemm_scratch::<T>(batch, n, n, plan).or(gemm_with_scratch::<T>(n, n, batch, plan)))?;
+        }
+        self.sketch.reserve(batch, n, self.tuning.probes);
+        let len = batch * n;
+        for memory in [&mut self.solution, &mut self.some, &mut self.rest, &mut self.step] {
+            room(memory, len);
+        }
+        self.right.reserve(len.saturating_sub(self.right.len()));
+        self.rows.0.reserve(batch.saturating_sub(self.rows.0.len()));
+        Ok(())
+    }
+
     /// Makes M anew. Returns what it took, in products.
     fn refresh(&mut self, layer: usize, w: Weights<'_, T>, batch: usize, plan: &Plan<'_>, scratch: &mut Scratch) -> Result<f64> {
         let kept = &mut self.layers[layer];
@@ -202,9 +226,6 @@ impl<T: Real> StaleInverse<T> {
         let len = batch * n;
         self.sketch.draw(batch, n, self.tuning.probes);
         let (exact, caution) = (self.sketch.exact(), self.sketch.caution());
-        for memory in [&mut self.solution, &mut self.some, &mut self.rest, &mut self.step] {
-            room(memory, len);
-        }
         let (right, solution) = (&self.right[..len], &mut self.solution[..len]);
         let r = MatRef::new(right, batch, n)?;
         let live = live_columns(r);
@@ -318,16 +339,8 @@ impl<T: Real> StaleInverse<T> {
         if !size.is_finite() {
             return self.judge.judge(layer, w, r.rb(), plan, scratch);
         }
-        if self.layers.len() <= layer {
-            self.layers.resize_with(layer + 1, Kept::default);
-        }
-        let kept = &mut self.layers[layer];
-        if kept.n != n {
-            (kept.n, kept.valid, kept.seen) = (n, false, None);
-            // What learning will need, now: later solves allocate nothing.
-            room(&mut kept.m, n * n);
-            scratch.reserve(gemm_with_scratch::<T>(n, n, batch, plan))?;
-        }
+        self.reserve(layer, n, batch, plan, scratch)?;
+        let kept = &self.layers[layer];
         let price = self.tuning.costs.lu_inverse(n, batch);
         let (mut spent, mut renewed) = (0.0, !kept.valid || (kept.age > 0 && kept.extra > price));
         if renewed {
