@@ -16,6 +16,17 @@ pub enum Error {
     /// A setting that is out of range or contradicts another.
     #[error("{0}")]
     Setting(String),
+    /// Kernels that give other bits on this machine than they should.
+    #[error(
+        "{checks} of the checks found wrong bits, the first: {first}; do not trust results of this machine by that instruction set \
+         (--isa chooses another) and please report it"
+    )]
+    WrongBits {
+        /// How many checks did.
+        checks: usize,
+        /// What the first one says.
+        first: String,
+    },
     /// A network whose layers do not fit together.
     #[error("layer {layer}: {what}")]
     Architecture {

@@ -109,6 +109,19 @@ fn info(what: &str) -> Vec<String> {
     line.split(',').map(|name| name.trim().to_owned()).collect()
 }
 
+#[test]
+fn selftest_checks_every_instruction_set_of_this_machine() {
+    let dir = empty();
+    for line in ["selftest --threads 1", "selftest --threads 2"] {
+        let text = run(dir.path(), line).well();
+        assert!(text.contains("every bit right") && !text.contains("WRONG"), "{text}");
+        for isa in info("instruction sets") {
+            assert!(text.contains(&format!("{isa} f32")) && text.contains(&format!("{isa} f64")), "{text}");
+        }
+    }
+    fails(dir.path(), "selftest --threads 0", &["--threads 0", "1 or more"]);
+}
+
 // Reading what it wrote
 
 /// Tensors of a file of weights: type, shape and bytes by name. Metadata by key.
@@ -439,7 +452,7 @@ fn wrong_settings_of_training_are_named() {
         fails(dir.path(), &format!("train {flags} {out}"), causes);
     }
     fails(dir.path(), "train --overwrite", &["--out"]);
-    fails(dir.path(), "", &["train, compare, sweep, eval, report, update, align or info"]);
+    fails(dir.path(), "", &["train, compare, sweep, eval, report, update, align, info or selftest"]);
     fails(dir.path(), "trian", &["trian"]);
 }
 

@@ -9,6 +9,8 @@
 //! * [`BatchRef`], [`BatchMut`], [`gemm_batched()`]: many products in one call.
 //! * [`gemm()`], [`syrk`], [`symm`], [`trsm`], [`lu`], [`cholesky`], [`perturb`], [`epilogue`], [`reduce`]: the kernels.
 //!
+//! * [`selftest`]: whether this machine gives these bits.
+//!
 //! Bias, activation, perturbation and optimiser updates stand once each: as passes over memory, and fused into products ([`gemm_with`]).
 //! The [`guide`] has a page for each family of kernels, and says how to add to them.
 //!
@@ -35,6 +37,7 @@ mod real;
 pub mod reduce;
 pub mod reference;
 mod scratch;
+pub mod selftest;
 mod simd;
 mod strip;
 pub mod symm;

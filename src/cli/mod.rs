@@ -1,4 +1,4 @@
-//! The program: `gaitprop train | compare | sweep | eval | report | update | align | info | completions | man`.
+//! The program: `gaitprop train | compare | sweep | eval | report | update | align | info | selftest | completions | man`.
 //!
 //! Everything a user can get wrong ends in one line on standard error that names the cause, and in an exit code other than 0.
 
@@ -15,6 +15,7 @@ mod info;
 mod manual;
 mod many;
 mod report;
+mod selftest;
 mod session;
 mod settings;
 mod spread;
@@ -57,6 +58,8 @@ enum Command {
     Align(Box<align::Args>),
     /// What this machine has, and what would run on it.
     Info(info::Args),
+    /// Check that every kernel of this machine gives the bits that it should, on every instruction set that it has.
+    Selftest(selftest::Args),
     /// A script that completes this program's words in a shell: for bash in ~/.local/share/bash-completion/completions/gaitprop.
     Completions(manual::Args),
     /// A page of the manual: gaitprop man > gaitprop.1, gaitprop man train > gaitprop-train.1
@@ -110,6 +113,7 @@ pub fn main(args: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode {
         Command::Update(args) => update::run(&args),
         Command::Align(args) => align::run(&args),
         Command::Info(args) => info::run(&args),
+        Command::Selftest(args) => selftest::run(&args),
         Command::Completions(args) => manual::completions(&args),
         Command::Man(args) => manual::page(&args),
     };
@@ -172,7 +176,7 @@ fn usage_line(e: &clap::Error) -> String {
     }
     if parts.is_empty() {
         // No command at all: clap shows the whole help instead of a message.
-        parts.push("a command is missing: train, compare, sweep, eval, report, update, align or info".into());
+        parts.push("a command is missing: train, compare, sweep, eval, report, update, align, info or selftest".into());
     }
     parts.push("— see --help".into());
     parts.join(" ")

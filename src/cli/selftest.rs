@@ -1,0 +1,77 @@
+//! `gaitprop selftest`: whether every kernel that this machine has gives the bits that it should.
+
+use super::settings::Machine;
+use super::{Done, Failure, print};
+use crate::Error;
+use gaitprop_kernels::selftest::{self, Check};
+use gaitprop_kernels::{Isa, Par};
+use std::fmt::Write as _;
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// Threads that share each call [default: all cores]
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+}
+
+pub(super) fn run(args: &Args) -> Result<Done, Failure> {
+    let machine = Machine::new(None, args.threads, None, None)?;
+    let team = machine.team()?;
+    let checks = selftest::run(team.as_ref().map_or(Par::Seq, Par::Team))?;
+    print(&table(&checks, machine.threads))?;
+    let wrong: Vec<_> = checks.iter().filter(|check| check.wrong.is_some()).collect();
+    match wrong.first() {
+        None => Ok(Done::Well),
+        Some(first) => Err(Error::WrongBits { checks: wrong.len(), first: first.to_string() }.into()),
+    }
+}
+
+/// A line a kernel, a column an instruction set and precision: calls whose every bit is right.
+fn table(checks: &[Check], threads: usize) -> String {
+    let mut text = format!("{:<18}", "calls compared");
+    let columns: Vec<_> = Isa::available().flat_map(|isa| ["f32", "f64"].map(|element| (isa, element))).collect();
+    for (isa, element) in &columns {
+        let _ = write!(text, "{:>14}", format!("{isa} {element}"));
+    }
+    let mut kernels: Vec<&str> = Vec::new();
+    for check in checks {
+        if !kernels.contains(&check.kernel) {
+            kernels.push(check.kernel);
+        }
+    }
+    for kernel in kernels {
+        let _ = write!(text, "\n{kernel:<18}");
+        for &(isa, element) in &columns {
+            let check = checks.iter().find(|c| c.kernel == kernel && c.isa == isa && c.element == element);
+            let cell =
+                check.map_or(String::new(), |c| if c.wrong.is_some() { "WRONG".into() } else { format!("{} ok", c.calls) });
+            let _ = write!(text, "{cell:>14}");
+        }
+        text.truncate(text.trim_end().len());
+    }
+    let elements: usize = checks.iter().map(|check| check.elements).sum();
+    let wrong = checks.iter().filter(|check| check.wrong.is_some()).count();
+    let end = if wrong == 0 { "every bit right" } else { "bits are WRONG" };
+    let _ = write!(text, "\n{elements} elements with {threads} thread{}: {end}\n", if threads == 1 { "" } else { "s" });
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_shows_what_is_wrong() {
+        let mut checks = selftest::run(Par::Seq).unwrap();
+        let right = table(&checks, 2);
+        assert!(right.ends_with("with 2 threads: every bit right\n") && !right.contains("WRONG"), "{right}");
+        assert_eq!(right.lines().count(), 13, "{right}");
+        let last = checks.len() - 3;
+        let mut broken = checks.last().unwrap().clone();
+        broken.wrong.get_or_insert_with(|| selftest::Wrong::new(1, 2, 3, 4));
+        checks[last].wrong = broken.wrong;
+        let wrong = table(&checks, 1);
+        assert_eq!(wrong.matches("WRONG").count(), 2, "{wrong}");
+        assert!(wrong.ends_with("with 1 thread: bits are WRONG\n"), "{wrong}");
+    }
+}
