@@ -99,11 +99,11 @@ impl<T: Real> Inverse<T> for Auto<T> {
         }
         if self.layers[layer].n != n {
             self.layers[layer] = prior;
-            // Any of them may be taken up at any later step.
-            self.cg.reserve(layer, n, batch);
-            self.stale.reserve(layer, n, batch, plan, scratch)?;
-            self.lu.reserve(layer, n, batch, plan, scratch)?;
         }
+        // Any of them may be taken up at any later step.
+        self.cg.reserve(layer, n, batch);
+        self.stale.reserve(layer, n, batch, plan, scratch)?;
+        self.lu.reserve(layer, n, batch, plan, scratch)?;
         let costs = self.tuning.costs;
         let by_lu = costs.lu_solve(n, batch);
         let most = ((by_lu + 1.0) / 2.0) as usize;

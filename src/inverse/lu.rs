@@ -30,6 +30,8 @@ struct Factors<T> {
     vetted: bool,
     /// ‖W‖ (Frobenius).
     norm: f64,
+    /// Orders and batches that there is room for.
+    room: (usize, usize),
 }
 
 impl<T: Real> Factors<T> {
@@ -90,6 +92,11 @@ impl<T: Real> Lu<T> {
             self.layers.resize_with(layer + 1, Factors::default);
         }
         let f = &mut self.layers[layer];
+        if f.room.0 >= n && f.room.1 >= batch {
+            return Ok(());
+        }
+        f.room = (f.room.0.max(n), f.room.1.max(batch));
+        let (n, batch) = f.room;
         f.lu.reserve((n * n).saturating_sub(f.lu.len()));
         f.pivots.reserve(n.saturating_sub(f.pivots.len()));
         room(&mut self.work, 2 * n);

@@ -370,7 +370,8 @@ pub trait Inverse<T: Real>: Send {
 
     /// Replaces `r` (batch × n) by `r W⁻¹`, where `w` (n×n) is the weights of layer `layer`.
     ///
-    /// After the first calls at given shapes nothing is allocated, but for Gram, which falls back on LU: it makes room for that when it first does.
+    /// After the first calls at given shapes nothing is allocated, but where CG, Gram or the transpose falls back on LU, or [`Auto`] takes W Wᵀ from the caller: room
+    /// for that is made when it first happens.
     ///
     /// # Errors
     /// [`Error::Singular`] with the layer and a condition estimate; [`Error::NotOrthogonal`] from [`Transpose`]; a shape error; out of

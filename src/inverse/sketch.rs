@@ -80,7 +80,9 @@ impl<T: Real> Sketch<T> {
         for memory in [&mut self.right, &mut self.solution, &mut self.rest, &mut self.step] {
             room(memory, rows * n);
         }
-        self.signs.reserve((rows * batch).saturating_sub(self.signs.len()));
+        if rows < batch {
+            self.signs.reserve((rows * batch).saturating_sub(self.signs.len()));
+        }
         let Orthogonal { sizes, along } = &mut self.orthogonal;
         room(along, rows);
         sizes.reserve(rows.saturating_sub(sizes.len()));

@@ -188,9 +188,9 @@ impl<T: Real> StaleInverse<T> {
             if kept.m.len() < n * n {
                 kept.m = vec![T::ZERO; n * n];
             }
-            self.judge.reserve(0, n, batch, plan, scratch)?;
-            scratch.reserve(gemm_scratch::<T>(batch, n, n, plan).or(gemm_with_scratch::<T>(n, n, batch, plan)))?;
         }
+        self.judge.reserve(0, n, batch, plan, scratch)?;
+        scratch.reserve(gemm_scratch::<T>(batch, n, n, plan).or(gemm_with_scratch::<T>(n, n, batch, plan)))?;
         self.sketch.reserve(batch, n, self.tuning.probes);
         let len = batch * n;
         for memory in [&mut self.solution, &mut self.some, &mut self.rest, &mut self.step] {
