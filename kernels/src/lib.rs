@@ -8,7 +8,6 @@
 //! * [`Scratch`]: packing memory, the caller's too. After the first use nothing is allocated.
 //! * [`BatchRef`], [`BatchMut`], [`gemm_batched()`]: many products in one call.
 //! * [`gemm()`], [`syrk`], [`symm`], [`trsm`], [`lu`], [`cholesky`], [`perturb`], [`epilogue`], [`reduce`]: the kernels.
-//!
 //! * [`selftest`]: whether this machine gives these bits.
 //!
 //! Bias, activation, perturbation and optimiser updates stand once each: as passes over memory, and fused into products ([`gemm_with`]).

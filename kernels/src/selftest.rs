@@ -42,7 +42,6 @@ pub struct Check {
 
 /// An element that is not what it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct Wrong {
     /// Which call, from 0.
     pub call: usize,
@@ -52,13 +51,6 @@ pub struct Wrong {
     pub found: u64,
     /// What they should be.
     pub expected: u64,
-}
-
-impl Wrong {
-    /// For whoever compares results of their own.
-    pub fn new(call: usize, index: usize, found: u64, expected: u64) -> Self {
-        Self { call, index, found, expected }
-    }
 }
 
 impl fmt::Display for Check {

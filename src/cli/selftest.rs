@@ -67,9 +67,7 @@ mod tests {
         assert!(right.ends_with("with 2 threads: every bit right\n") && !right.contains("WRONG"), "{right}");
         assert_eq!(right.lines().count(), 13, "{right}");
         let last = checks.len() - 3;
-        let mut broken = checks.last().unwrap().clone();
-        broken.wrong.get_or_insert_with(|| selftest::Wrong::new(1, 2, 3, 4));
-        checks[last].wrong = broken.wrong;
+        checks[last].wrong = Some(selftest::Wrong { call: 1, index: 2, found: 3, expected: 4 });
         let wrong = table(&checks, 1);
         assert_eq!(wrong.matches("WRONG").count(), 2, "{wrong}");
         assert!(wrong.ends_with("with 1 thread: bits are WRONG\n"), "{wrong}");

@@ -40,6 +40,8 @@ struct Layer {
     spent: (f64, u32),
     /// Solves until what is not in use is tried again.
     patience: u32,
+    /// The largest batch that there is room for, since it was begun or restored.
+    room: usize,
 }
 
 /// Solves after which what has failed, or was not in use, is tried again.
@@ -68,7 +70,7 @@ impl<T: Real> Auto<T> {
     /// What a layer of n units begins with.
     fn prior(&self, n: usize, batch: usize) -> Layer {
         let cg = if self.tuning.regularized { CG.0 } else { CG.1 };
-        Layer { n, cg, stale: self.stale_prior(n, batch), gram: true, spent: (0.0, 0), patience: AGAIN }
+        Layer { n, cg, stale: self.stale_prior(n, batch), gram: true, spent: (0.0, 0), patience: AGAIN, room: 0 }
     }
 
     /// Products that a stale inverse may be expected to cost: one correction, a look at what is left, and refreshes.
@@ -100,10 +102,13 @@ impl<T: Real> Inverse<T> for Auto<T> {
         if self.layers[layer].n != n {
             self.layers[layer] = prior;
         }
-        // Any of them may be taken up at any later step.
-        self.cg.reserve(layer, n, batch);
-        self.stale.reserve(layer, n, batch, plan, scratch)?;
-        self.lu.reserve(layer, n, batch, plan, scratch)?;
+        if self.layers[layer].room < batch {
+            // Any of them may be taken up at any later step.
+            self.cg.reserve(layer, n, batch);
+            self.stale.reserve(layer, n, batch, plan, scratch)?;
+            self.lu.reserve(layer, n, batch, plan, scratch)?;
+            self.layers[layer].room = batch;
+        }
         let costs = self.tuning.costs;
         let by_lu = costs.lu_solve(n, batch);
         let most = ((by_lu + 1.0) / 2.0) as usize;
@@ -203,6 +208,7 @@ impl<T: Real> Inverse<T> for Auto<T> {
                 gram: state.get_flag(&name("gram"))?,
                 spent: (state.get_f64(&name("spent"))?, state.get_as(&name("solves"))?),
                 patience: state.get_as(&name("patience"))?,
+                room: 0,
             })
         };
         self.layers = super::layers_of(&state)?.into_iter().map(layer).collect::<Result<_>>()?;

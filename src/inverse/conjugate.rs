@@ -13,7 +13,7 @@
 
 use super::lu::Lu;
 use super::sketch::{HEARD, NOISE, Sketch, add_noise};
-use super::{Inverse, Kind, Solve, Tuning, Weights, gather, live_columns, norm, room, scatter};
+use super::{Inverse, Kind, Solve, Tuning, Weights, gather, live_columns, norm, promise, room, scatter};
 use crate::Result;
 use crate::state::State;
 use gaitprop_kernels::{MatMut, MatRef, Plan, Real, Scratch, Start, reduce};
@@ -110,9 +110,6 @@ impl<T: Real> ConjugateGradient<T> {
     /// Takes the norms of W's rows and columns: rows first, then columns of the scaled matrix.
     fn equilibrate(&mut self, layer: usize, w: MatRef<'_, T>, plan: &Plan<'_>) -> Result<()> {
         let n = w.nrows();
-        if self.layers.len() <= layer {
-            self.layers.resize_with(layer + 1, Scales::default);
-        }
         let scales = &mut self.layers[layer];
         if scales.usable && scales.n == n && scales.age < LASTING {
             return Ok(());
@@ -160,10 +157,10 @@ impl<T: Real> ConjugateGradient<T> {
         let all = batch + NOISE;
         let of_batch = [&mut self.solution, &mut self.rest, &mut self.p, &mut self.t, &mut self.u, &mut self.right];
         for (memory, len) in of_batch.into_iter().map(|v| (v, all * n)).chain([(g, n), (h, n), (&mut self.scaled, n)]) {
-            memory.reserve(len.saturating_sub(memory.len()));
+            promise(memory, len);
         }
-        self.norms.reserve(n.saturating_sub(self.norms.len()));
-        self.rows.reserve(all.saturating_sub(self.rows.len()));
+        promise(&mut self.norms, n);
+        promise(&mut self.rows, all);
         self.sketch.reserve(batch, n, self.tuning.probes);
     }
 
@@ -180,6 +177,7 @@ impl<T: Real> ConjugateGradient<T> {
         let (batch, n) = r.shape();
         let isa = plan.isa;
         w.expect_square(n)?;
+        self.reserve(layer, n, batch);
         gather(r.as_ref(), &mut self.right);
         let size = norm(&self.right, isa)?;
         if size == 0.0 {
@@ -189,7 +187,6 @@ impl<T: Real> ConjugateGradient<T> {
         if !size.is_finite() || !self.layers[layer].usable {
             return Ok(Outcome::Slow(0.0));
         }
-        self.reserve(layer, n, batch);
         self.sketch.draw(batch, n, self.tuning.probes);
         self.draws += 1;
         let live = live_columns(r.as_ref());

@@ -1,6 +1,6 @@
 //! LU factors of the weights: the exact reference route, and the judge of what the others give up on.
 
-use super::{Inverse, Kind, Solve, Weights, gather, norm, room};
+use super::{Inverse, Kind, Solve, Weights, gather, norm, promise, room};
 use crate::state::State;
 use crate::{Error, Result};
 use gaitprop_kernels::trsm::solve_scratch;
@@ -30,8 +30,6 @@ struct Factors<T> {
     vetted: bool,
     /// ‖W‖ (Frobenius).
     norm: f64,
-    /// Orders and batches that there is room for.
-    room: (usize, usize),
 }
 
 impl<T: Real> Factors<T> {
@@ -85,23 +83,17 @@ impl<T: Real> Lu<T> {
         Self { layers: Vec::new(), right: Vec::new(), residual: Vec::new(), work: Vec::new() }
     }
 
-    /// Makes the room that solves of a layer need; [`Lu::judge`] and [`Lu::invert`] take that of layer 0. Memory that is not used yet is only promised by
-    /// the system.
+    /// Makes the room that solves of a layer need; [`Lu::judge`] and [`Lu::invert`] take that of layer 0.
     pub(super) fn reserve(&mut self, layer: usize, n: usize, batch: usize, plan: &Plan<'_>, scratch: &mut Scratch) -> Result<()> {
         if self.layers.len() <= layer {
             self.layers.resize_with(layer + 1, Factors::default);
         }
         let f = &mut self.layers[layer];
-        if f.room.0 >= n && f.room.1 >= batch {
-            return Ok(());
-        }
-        f.room = (f.room.0.max(n), f.room.1.max(batch));
-        let (n, batch) = f.room;
-        f.lu.reserve((n * n).saturating_sub(f.lu.len()));
-        f.pivots.reserve(n.saturating_sub(f.pivots.len()));
+        promise(&mut f.lu, n * n);
+        promise(&mut f.pivots, n);
         room(&mut self.work, 2 * n);
         room(&mut self.residual, batch * n);
-        self.right.reserve((batch * n).saturating_sub(self.right.len()));
+        promise(&mut self.right, batch * n);
         let solves = [1, batch, n].map(|rhs| solve_scratch::<T>(n, rhs, plan));
         Ok(scratch.reserve(solves.into_iter().fold(lu::factor_scratch::<T>(n, plan), Req::or))?)
     }

@@ -447,6 +447,11 @@ fn room<T: Real>(memory: &mut Vec<T>, len: usize) -> &mut [T] {
     &mut memory[..len]
 }
 
+/// Capacity for `len` elements, none of which is made yet: memory that is not used is only promised by the system.
+fn promise<T>(memory: &mut Vec<T>, len: usize) {
+    memory.reserve(len.saturating_sub(memory.len()));
+}
+
 /// The Euclidean norm of all elements.
 fn norm<T: Real>(x: &[T], isa: Isa) -> Result<f64> {
     Ok(reduce::dot(x, x, isa)?.sqrt())

@@ -4,7 +4,7 @@
 //! it would be in a sample of rows, and one bad row counts in every combination (Johnson and Lindenstrauss, 1984; with signs: Achlioptas, 2003). A solve
 //! commutes with G: `G r − (G e) W = G (r − e W)`.
 
-use super::{Weights, gather, norm, room};
+use super::{Weights, gather, norm, promise, room};
 use crate::Result;
 use crate::rng::Rng;
 use gaitprop_kernels::{MatMut, MatRef, Par, Plan, Real, Scratch, Start, gemm, reduce};
@@ -81,11 +81,11 @@ impl<T: Real> Sketch<T> {
             room(memory, rows * n);
         }
         if rows < batch {
-            self.signs.reserve((rows * batch).saturating_sub(self.signs.len()));
+            promise(&mut self.signs, rows * batch);
         }
         let Orthogonal { sizes, along } = &mut self.orthogonal;
         room(along, rows);
-        sizes.reserve(rows.saturating_sub(sizes.len()));
+        promise(sizes, rows);
     }
 
     /// Whether estimates are what they estimate.

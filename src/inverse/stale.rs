@@ -18,7 +18,7 @@
 
 use super::lu::Lu;
 use super::sketch::Sketch;
-use super::{Inverse, Kind, Solve, Tuning, Weights, gather, live_columns, norm, products, room, scatter};
+use super::{Inverse, Kind, Solve, Tuning, Weights, gather, live_columns, norm, products, promise, room, scatter};
 use crate::Result;
 use crate::state::State;
 use gaitprop_kernels::{Isa, MatMut, MatRef, Plan, Real, Scratch, Start, gemm, gemm_scratch, gemm_with_scratch, reduce};
@@ -61,6 +61,8 @@ struct Kept<T> {
     young: Option<f64>,
     /// Solves since the last look at what is left.
     unseen: u32,
+    /// The largest batch that there is room for, since it was begun or restored.
+    room: usize,
 }
 
 /// Squares of the rows of the last correction (of the solution, before there was one), and which rows they are.
@@ -183,8 +185,11 @@ impl<T: Real> StaleInverse<T> {
             self.layers.resize_with(layer + 1, Kept::default);
         }
         let kept = &mut self.layers[layer];
+        if kept.n == n && kept.room >= batch {
+            return Ok(());
+        }
         if kept.n != n {
-            (kept.n, kept.valid, kept.seen) = (n, false, None);
+            (kept.n, kept.valid, kept.seen, kept.room) = (n, false, None, 0);
             if kept.m.len() < n * n {
                 kept.m = vec![T::ZERO; n * n];
             }
@@ -196,8 +201,9 @@ impl<T: Real> StaleInverse<T> {
         for memory in [&mut self.solution, &mut self.some, &mut self.rest, &mut self.step] {
             room(memory, len);
         }
-        self.right.reserve(len.saturating_sub(self.right.len()));
-        self.rows.0.reserve(batch.saturating_sub(self.rows.0.len()));
+        promise(&mut self.right, len);
+        promise(&mut self.rows.0, batch);
+        self.layers[layer].room = batch;
         Ok(())
     }
 
@@ -442,6 +448,7 @@ impl<T: Real> StaleInverse<T> {
                 extra: state.get_f64(&name("extra"))?,
                 young: state.find_f64(&name("young")),
                 unseen: state.get_as(&name("unseen"))?,
+                room: 0,
             });
         }
         self.sketch.set_draws(state.get("draws")?);
