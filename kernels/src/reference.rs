@@ -33,10 +33,13 @@ pub fn solve_upper_right<T: Real>(u: MatRef<'_, T>, unit_diagonal: bool, mut b: 
 /// [`crate::lu::factor`], column by column: equal in every bit.
 ///
 /// # Errors
-/// [`Error::ZeroPivot`].
+/// [`Error::ZeroPivot`]; [`Error::NonFinite`] with the first column in which a pivot is looked for among infinities or NaN.
 pub fn lu<T: Real>(mut a: MatMut<'_, T>, pivots: &mut [usize]) -> Result<(), Error> {
     let n = a.nrows();
     for (k, pivot) in pivots.iter_mut().enumerate().take(n) {
+        if (k..n).any(|i| !a.get(i, k).is_finite()) {
+            return Err(Error::NonFinite { index: k });
+        }
         let mut p = k;
         for i in k + 1..n {
             if a.get(i, k).abs() > a.get(p, k).abs() {
@@ -123,7 +126,7 @@ pub fn symm<T: Real>(side: Side, triangle: Triangle, alpha: T, s: MatRef<'_, T>,
 /// [`crate::cholesky::factor`], column by column: equal in every bit.
 ///
 /// # Errors
-/// [`Error::NotPositive`].
+/// [`Error::NotPositive`]; [`Error::NonFinite`] for a pivot that is infinite or NaN.
 pub fn cholesky<T: Real>(mut a: MatMut<'_, T>) -> Result<(), Error> {
     let n = a.nrows();
     for j in 0..n {
@@ -135,6 +138,9 @@ pub fn cholesky<T: Real>(mut a: MatMut<'_, T>) -> Result<(), Error> {
             a.set(i, j, x);
         }
         let pivot = a.get(j, j);
+        if !pivot.is_finite() {
+            return Err(Error::NonFinite { index: j });
+        }
         if !(pivot > T::ZERO) {
             return Err(Error::NotPositive { index: j });
         }

@@ -4,142 +4,15 @@
 mod support;
 
 use gaitprop_kernels::{
-    BatchMut, BatchRef, Blocking, Error, Isa, MatMut, MatRef, Packing, Par, Plan, Real, Scratch, Team, gemm, gemm_batched,
-    gemm_batched_scratch, gemm_batched_views, gemm_batched_views_scratch, gemm_scratch, reference,
+    BatchMut, BatchRef, Error, Isa, MatMut, MatRef, Packing, Par, Plan, Real, Scratch, gemm, gemm_batched, gemm_batched_views,
+    gemm_scratch, reference,
 };
 use proptest::prelude::*;
+use support::batch::*;
 use support::*;
 
-/// `count` matrices in one fenced buffer: between and around them every element is a marked NaN.
-#[derive(Clone, Debug)]
-struct FencedBatch<T> {
-    data: Vec<T>,
-    offset: usize,
-    batch: (usize, isize),
-    shape: (usize, usize),
-    strides: (isize, isize),
-}
-
-/// How the matrices of a batch lie to each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Spacing {
-    /// One after another, with a gap.
-    Apart,
-    /// The same from last to first.
-    Backwards,
-    /// Side by side in each row, as the heads of a layer are.
-    SideBySide,
-    /// One matrix for all: for operands only.
-    Shared,
-}
-
-const SPACINGS: [Spacing; 3] = [Spacing::Apart, Spacing::Backwards, Spacing::SideBySide];
-
-impl<T: Real> FencedBatch<T> {
-    fn new(count: usize, shape: (usize, usize), layout: Layout, spacing: Spacing, mut value: impl FnMut() -> T) -> Self {
-        let one = Fenced::<T>::new(shape, layout, || T::ZERO);
-        let mut batch = (count, 0isize);
-        let mut out = match spacing {
-            Spacing::Shared => Self { data: one.data, offset: one.offset, batch, shape, strides: one.strides },
-            Spacing::SideBySide => {
-                let (rs, width) = ((count.max(1) * (shape.1 + 1)) as isize, shape.1 as isize + 1);
-                batch.1 = width;
-                let data = vec![T::NAN; rs as usize * shape.0 + 10];
-                Self { data, offset: 4, batch, shape, strides: (rs, 1) }
-            }
-            Spacing::Apart | Spacing::Backwards => {
-                let len = one.data.len();
-                let data = vec![T::NAN; len * count.max(1)];
-                let backwards = spacing == Spacing::Backwards && count > 0;
-                batch.1 = if backwards { -(len as isize) } else { len as isize };
-                let offset = one.offset + if backwards { (count - 1) * len } else { 0 };
-                Self { data, offset, batch, shape, strides: one.strides }
-            }
-        };
-        out.data.fill(T::NAN);
-        let distinct = if spacing == Spacing::Shared { count.min(1) } else { count };
-        for p in 0..distinct {
-            for i in 0..shape.0 {
-                for j in 0..shape.1 {
-                    let at = out.at(p, i, j);
-                    out.data[at] = value();
-                }
-            }
-        }
-        out
-    }
-
-    fn at(&self, p: usize, i: usize, j: usize) -> usize {
-        let (rs, cs) = self.strides;
-        (self.offset as isize + p as isize * self.batch.1 + i as isize * rs + j as isize * cs) as usize
-    }
-
-    fn view(&self) -> BatchRef<'_, T> {
-        BatchRef::strided(&self.data, self.offset, self.batch, self.shape, self.strides).unwrap()
-    }
-
-    fn view_mut(&mut self) -> BatchMut<'_, T> {
-        BatchMut::strided(&mut self.data, self.offset, self.batch, self.shape, self.strides).unwrap()
-    }
-
-    /// The first difference in any element of the buffer, inside the matrices or outside.
-    fn difference(&self, got: &Self) -> Option<String> {
-        let differ = |(w, g): (&T, &T)| w.bits() != g.bits();
-        let at = self.data.iter().zip(&got.data).position(differ)?;
-        Some(format!("element {at} of the buffer: want {:e}, got {:e}", self.data[at], got.data[at]))
-    }
-}
-
-/// Threads of every kind.
-struct Crew {
-    pool: rayon::ThreadPool,
-    team: Team,
-}
-
-impl Crew {
-    fn new(threads: usize) -> Self {
-        Self { pool: pool(threads), team: Team::new(threads).unwrap() }
-    }
-
-    fn plans(&self, blocking: Option<Blocking>, packing: Packing, min_work: usize) -> impl Iterator<Item = Plan<'_>> {
-        Isa::available().flat_map(move |isa| {
-            [Par::Seq, Par::Pool(&self.pool), Par::Team(&self.team)].map(move |par| {
-                let mut plan = Plan { blocking, ..Plan::new() }.with_isa(isa).with_par(par);
-                plan.packing = packing;
-                plan.min_work = Some(min_work);
-                plan
-            })
-        })
-    }
-}
-
-#[derive(Clone, Debug)]
-struct Case {
-    alpha: f64,
-    beta: f64,
-    blocking: Option<Blocking>,
-    packing: Packing,
-    threads: usize,
-    min_work: usize,
-    seed: u64,
-}
-
 fn cases() -> impl Strategy<Value = Case> {
-    let scalar = || prop_oneof![Just(0.0), Just(1.0), Just(-1.0), -2.0..2.0];
-    let packing = proptest::sample::select(vec![Packing::Auto, Packing::Always, Packing::Avoid]);
-    // Few multiply-adds a thread, so that there are always several, and enough that some products are split and others are not.
-    let min_work = proptest::sample::select(vec![1usize, 300, 5000]);
-    (scalar(), scalar(), any_blocking(), packing, 1usize..5, min_work, any::<u64>()).prop_map(
-        |(alpha, beta, blocking, packing, threads, min_work, seed)| Case {
-            alpha,
-            beta,
-            blocking,
-            packing,
-            threads,
-            min_work,
-            seed,
-        },
-    )
+    (any_scalar(), any_scalar(), any::<u64>()).prop_map(|(alpha, beta, seed)| Case { alpha, beta, seed })
 }
 
 fn any_spacing() -> impl Strategy<Value = Spacing> {
@@ -150,8 +23,6 @@ fn any_operand_spacing() -> impl Strategy<Value = Spacing> {
     prop_oneof![3 => any_spacing(), 1 => Just(Spacing::Shared)]
 }
 
-type StridedCase = (Case, usize, (usize, usize, usize), [Layout; 3], [Spacing; 3]);
-
 fn strided_cases() -> impl Strategy<Value = StridedCase> {
     let count = prop_oneof![4 => 0usize..10, 1 => 10usize..70];
     let spacings = (any_operand_spacing(), any_operand_spacing(), any_spacing()).prop_map(|(a, b, c)| [a, b, c]);
@@ -159,32 +30,6 @@ fn strided_cases() -> impl Strategy<Value = StridedCase> {
     let shape = prop_oneof![3 => small, 1 => (size(), size(), 0usize..40)];
     (cases(), count, shape, [any_layout(), any_layout(), any_layout()], spacings)
 }
-
-fn check_strided<T: Real>((case, count, (m, n, k), layouts, spacings): &StridedCase) -> Result<(), TestCaseError> {
-    let (count, m, n, k) = (*count, *m, *n, *k);
-    let (alpha, beta) = (T::from_f64(case.alpha), T::from_f64(case.beta));
-    let mut value = reals::<T>(case.seed);
-    let a = FencedBatch::new(count, (m, k), layouts[0], spacings[0], &mut value);
-    let b = FencedBatch::new(count, (k, n), layouts[1], spacings[1], &mut value);
-    let c = FencedBatch::new(count, (m, n), layouts[2], spacings[2], || if beta == T::ZERO { T::NAN } else { value() });
-    let mut want = c.clone();
-    for p in 0..count {
-        reference::gemm(alpha, a.view().get(p), b.view().get(p), beta, want.view_mut().get_mut(p));
-    }
-    let crew = Crew::new(case.threads);
-    for plan in crew.plans(case.blocking, case.packing, case.min_work) {
-        let mut got = c.clone();
-        let mut scratch = Scratch::new();
-        scratch.reserve(gemm_batched_scratch::<T>(m, n, k, count, &plan)).unwrap();
-        let reserved = scratch.capacity();
-        gemm_batched(alpha, a.view(), b.view(), beta, got.view_mut(), &plan, &mut scratch).unwrap();
-        prop_assert_eq!(want.difference(&got), None, "{} {} {:?}", plan.isa, T::NAME, plan.par);
-        prop_assert_eq!(scratch.capacity(), reserved, "gemm_batched_scratch asked for too little");
-    }
-    Ok(())
-}
-
-type Product = ((usize, usize, usize), [Layout; 3]);
 
 /// Mixtures: many small ones, some empty, now and then a large one.
 fn products() -> impl Strategy<Value = Vec<Product>> {
@@ -199,58 +44,27 @@ fn products() -> impl Strategy<Value = Vec<Product>> {
     proptest::collection::vec((shape, [any_layout(), any_layout(), any_layout()]), 0..12)
 }
 
-fn check_views<T: Real>(case: &Case, products: &[Product]) -> Result<(), TestCaseError> {
-    let (alpha, beta) = (T::from_f64(case.alpha), T::from_f64(case.beta));
-    let mut value = reals::<T>(case.seed);
-    let (mut operands, mut results) = (Vec::new(), Vec::new());
-    for &((m, n, k), layouts) in products {
-        operands.push((Fenced::new((m, k), layouts[0], &mut value), Fenced::new((k, n), layouts[1], &mut value)));
-        results.push(Fenced::new((m, n), layouts[2], || if beta == T::ZERO { T::NAN } else { value() }));
-    }
-    let views: Vec<_> = operands.iter().map(|(a, b)| (a.view(), b.view())).collect();
-    let mut want = results.clone();
-    for ((a, b), c) in views.iter().zip(&mut want) {
-        reference::gemm(alpha, *a, *b, beta, c.view_mut());
-    }
-    let shapes: Vec<_> = products.iter().map(|p| p.0).collect();
-    let crew = Crew::new(case.threads);
-    for plan in crew.plans(case.blocking, case.packing, case.min_work) {
-        let mut got = results.clone();
-        let mut scratch = Scratch::new();
-        scratch.reserve(gemm_batched_views_scratch::<T>(&shapes, &plan)).unwrap();
-        let reserved = scratch.capacity();
-        let mut c: Vec<_> = got.iter_mut().map(|c| c.view_mut()).collect();
-        gemm_batched_views(alpha, &views, beta, &mut c, &plan, &mut scratch).unwrap();
-        for (p, (want, got)) in want.iter().zip(&got).enumerate() {
-            prop_assert_eq!(first_difference(want.view(), got.view()), None, "{} {} product {}", plan.isa, T::NAME, p);
-            prop_assert!(got.fences_stand(), "{}: wrote outside C of product {p}", plan.isa);
-        }
-        prop_assert_eq!(scratch.capacity(), reserved, "gemm_batched_views_scratch asked for too little");
-    }
-    Ok(())
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(150))]
 
     #[test]
-    fn strided_batches_equal_the_loop_f32(case in strided_cases()) {
-        check_strided::<f32>(&case)?;
+    fn strided_batches_equal_the_loop_f32(case in strided_cases(), ways in any_ways()) {
+        ways.all(|plans| check_strided::<f32>(&case, plans))?;
     }
 
     #[test]
-    fn strided_batches_equal_the_loop_f64(case in strided_cases()) {
-        check_strided::<f64>(&case)?;
+    fn strided_batches_equal_the_loop_f64(case in strided_cases(), ways in any_ways()) {
+        ways.all(|plans| check_strided::<f64>(&case, plans))?;
     }
 
     #[test]
-    fn mixed_batches_equal_the_loop_f32(case in cases(), products in products()) {
-        check_views::<f32>(&case, &products)?;
+    fn mixed_batches_equal_the_loop_f32(case in cases(), products in products(), ways in any_ways()) {
+        ways.all(|plans| check_views::<f32>(&case, &products, plans))?;
     }
 
     #[test]
-    fn mixed_batches_equal_the_loop_f64(case in cases(), products in products()) {
-        check_views::<f64>(&case, &products)?;
+    fn mixed_batches_equal_the_loop_f64(case in cases(), products in products(), ways in any_ways()) {
+        ways.all(|plans| check_views::<f64>(&case, &products, plans))?;
     }
 }
 
@@ -291,11 +105,11 @@ fn small_products_at_every_edge() {
 /// A chain of no links beside a product that needs scratch: its empty panels once were cut from the other's room.
 #[test]
 fn empty_chains_beside_long_ones() {
-    let case = Case { alpha: 0.5, beta: -1.0, blocking: None, packing: Packing::Auto, threads: 2, min_work: 1, seed: 1 };
+    let case = Case { alpha: 0.5, beta: -1.0, seed: 1 };
     let layouts = [Layout::Rows, Layout::Columns, Layout::Rows];
     let products = [((5, 70, 0), layouts), ((5, 70, 9), layouts), ((0, 0, 0), layouts)];
-    check_views::<f32>(&case, &products).unwrap();
-    check_views::<f64>(&case, &products).unwrap();
+    Ways::usual(2).all(|plans| check_views::<f32>(&case, &products, plans)).unwrap();
+    Ways::usual(2).all(|plans| check_views::<f64>(&case, &products, plans)).unwrap();
 }
 
 /// A B in place is never read past the end of a row, even where it could not be noticed in the result: its last element is the last of its allocation, so

@@ -3,9 +3,7 @@
 
 mod support;
 
-use gaitprop_kernels::{
-    Blocking, Error, Isa, MatMut, MatRef, Packing, Par, Plan, Real, Scratch, Team, gemm, gemm_scratch, reference,
-};
+use gaitprop_kernels::{Error, Isa, MatMut, MatRef, Packing, Par, Plan, Real, Scratch, gemm, gemm_scratch, reference};
 use proptest::prelude::*;
 use support::*;
 
@@ -17,38 +15,17 @@ struct Case {
     layouts: [Layout; 3],
     alpha: f64,
     beta: f64,
-    blocking: Option<Blocking>,
-    packing: Packing,
-    threads: usize,
     seed: u64,
 }
 
 fn cases() -> impl Strategy<Value = Case> {
-    let scalar = || prop_oneof![Just(0.0), Just(1.0), Just(-1.0), -2.0..2.0];
-    (
-        (size(), size(), size()),
-        [any_layout(), any_layout(), any_layout()],
-        (scalar(), scalar()),
-        (any_blocking(), any_packing()),
-        1usize..5,
-        any::<u64>(),
-    )
-        .prop_map(|((m, n, k), layouts, (alpha, beta), (blocking, packing), threads, seed)| Case {
-            m,
-            n,
-            k,
-            layouts,
-            alpha,
-            beta,
-            blocking,
-            packing,
-            threads,
-            seed,
-        })
+    let sizes = (size(), size(), size());
+    (sizes, [any_layout(), any_layout(), any_layout()], (any_scalar(), any_scalar()), any::<u64>())
+        .prop_map(|((m, n, k), layouts, (alpha, beta), seed)| Case { m, n, k, layouts, alpha, beta, seed })
 }
 
-fn check<T: Real>(case: &Case) -> Result<(), TestCaseError> {
-    let Case { m, n, k, layouts, blocking, packing, threads, seed, .. } = *case;
+fn check<T: Real>(case: &Case, plans: &[Plan<'_>]) -> Checked {
+    let Case { m, n, k, layouts, seed, .. } = *case;
     let (alpha, beta) = (T::from_f64(case.alpha), T::from_f64(case.beta));
     let mut value = reals::<T>(seed);
     let a = Fenced::new((m, k), layouts[0], &mut value);
@@ -56,20 +33,16 @@ fn check<T: Real>(case: &Case) -> Result<(), TestCaseError> {
     let c = Fenced::new((m, n), layouts[2], || if beta == T::ZERO { T::NAN } else { value() });
     let mut want = c.clone();
     reference::gemm(alpha, a.view(), b.view(), beta, want.view_mut());
-    let (pool, team) = (pool(threads), Team::new(threads).unwrap());
-    let with_team =
-        Isa::available().map(|isa| Plan { blocking, min_work: Some(1), ..Plan::new() }.with_isa(isa).with_par(Par::Team(&team)));
-    for plan in plans(&pool, blocking).chain(with_team) {
-        let plan = Plan { packing, ..plan };
+    for plan in plans {
         let mut got = c.clone();
         let mut scratch = Scratch::new();
-        scratch.reserve(gemm_scratch::<T>(m, n, k, &plan)).unwrap();
+        scratch.reserve(gemm_scratch::<T>(m, n, k, plan)).unwrap();
         let reserved = scratch.capacity();
-        gemm(alpha, a.view(), b.view(), beta, got.view_mut(), &plan, &mut scratch).unwrap();
+        gemm(alpha, a.view(), b.view(), beta, got.view_mut(), plan, &mut scratch).unwrap();
         let difference = first_difference(want.view(), got.view());
-        prop_assert!(difference.is_none(), "{} {}: {}", plan.isa, T::NAME, difference.unwrap());
-        prop_assert!(got.fences_stand(), "{}: wrote outside C", plan.isa);
-        prop_assert_eq!(scratch.capacity(), reserved, "gemm_scratch asked for too little");
+        ensure!(difference.is_none(), "{} {}: {difference:?}", plan.isa, T::NAME);
+        ensure!(got.fences_stand(), "{}: wrote outside C", plan.isa);
+        ensure!(scratch.capacity() == reserved, "gemm_scratch asked for too little");
     }
     Ok(())
 }
@@ -78,13 +51,13 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn equals_the_chain_f32(case in cases()) {
-        check::<f32>(&case)?;
+    fn equals_the_chain_f32(case in cases(), ways in any_ways()) {
+        ways.all(|plans| check::<f32>(&case, plans))?;
     }
 
     #[test]
-    fn equals_the_chain_f64(case in cases()) {
-        check::<f64>(&case)?;
+    fn equals_the_chain_f64(case in cases(), ways in any_ways()) {
+        ways.all(|plans| check::<f64>(&case, plans))?;
     }
 }
 
@@ -92,8 +65,8 @@ proptest! {
 #[test]
 fn every_edge_of_the_register_tile() {
     fn all<T: Real>() {
-        let pool = pool(1);
-        for plan in plans(&pool, None) {
+        let crew = Crew::new(1);
+        for plan in crew.plans(None, Packing::Auto, 1) {
             for m in 0..=30 {
                 for n in [0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 23, 24, 25, 31, 32, 33, 47, 48, 49, 64, 65] {
                     let mut value = reals::<T>((m * 100 + n) as u64);
@@ -123,8 +96,8 @@ fn training_shapes() {
         let mut want = Fenced::new((m, n), layouts[2], &mut value);
         let c = want.clone();
         reference::gemm(T::from_f64(-0.3), a.view(), b.view(), T::ONE, want.view_mut());
-        let pool = pool(2);
-        for plan in plans(&pool, None) {
+        let crew = Crew::new(2);
+        for plan in crew.plans(None, Packing::Auto, 1) {
             let mut got = c.clone();
             gemm(T::from_f64(-0.3), a.view(), b.view(), T::ONE, got.view_mut(), &plan, &mut Scratch::new()).unwrap();
             assert_eq!(first_difference(want.view(), got.view()), None, "{} {m}x{n}x{k}", plan.isa);
@@ -149,11 +122,11 @@ fn threads_never_race() {
     let b = Fenced::new((k, n), Layout::Rows, &mut value);
     let mut want = Fenced::new((m, n), Layout::Rows, &mut value);
     reference::gemm(1.0, a.view(), b.view(), 0.0, want.view_mut());
-    let (pool, team) = (pool(4), Team::new(4).unwrap());
+    let crew = Crew::new(4);
     let mut scratch = Scratch::new();
     let mut got = want.clone();
     for (par, packing) in
-        [(Par::Pool(&pool), Packing::Auto), (Par::Team(&team), Packing::Auto), (Par::Team(&team), Packing::Always)]
+        [(Par::Pool(&crew.pool), Packing::Auto), (Par::Team(&crew.team), Packing::Auto), (Par::Team(&crew.team), Packing::Always)]
     {
         let plan = Plan { min_work: Some(1), packing, ..Plan::new() }.with_par(par);
         for round in 0..5000 {

@@ -1,162 +1,22 @@
-//! Matrices with fences for tests: every element outside a view is a marked NaN, checked afterwards.
+//! What the kernels' tests share: operands and comparisons, and how to draw them at random.
 #![allow(dead_code, unreachable_pub, missing_docs)]
 
-use gaitprop_kernels::{Blocking, Isa, MatMut, MatRef, Packing, Par, Plan, Real};
+pub mod batch;
+pub mod fenced;
+pub mod fused;
+pub mod triangular;
+
+use gaitprop_kernels::{Blocking, Packing, Plan};
 use proptest::prelude::*;
 
-/// How a matrix lies in its buffer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Layout {
-    Rows,
-    Columns,
-    /// Row-major with a gap behind each row.
-    PaddedRows,
-    PaddedColumns,
-    /// Rows stored last to first.
-    NegativeRows,
-    NegativeColumns,
-    /// No stride is 1.
-    Spread,
-}
-
-pub const LAYOUTS: [Layout; 7] = [
-    Layout::Rows,
-    Layout::Columns,
-    Layout::PaddedRows,
-    Layout::PaddedColumns,
-    Layout::NegativeRows,
-    Layout::NegativeColumns,
-    Layout::Spread,
-];
+pub use fenced::*;
 
 pub fn any_layout() -> impl Strategy<Value = Layout> {
     proptest::sample::select(&LAYOUTS[..])
 }
 
-/// A matrix in a larger buffer.
-#[derive(Clone, Debug)]
-pub struct Fenced<T> {
-    pub data: Vec<T>,
-    pub offset: usize,
-    pub shape: (usize, usize),
-    pub strides: (isize, isize),
-}
-
-impl<T: Real> Fenced<T> {
-    pub fn new(shape: (usize, usize), layout: Layout, mut value: impl FnMut() -> T) -> Self {
-        let (m, n) = (shape.0 as isize, shape.1 as isize);
-        let (rs, cs) = match layout {
-            Layout::Rows => (n, 1),
-            Layout::Columns => (1, m),
-            Layout::PaddedRows => (n + 3, 1),
-            Layout::PaddedColumns => (1, m + 2),
-            Layout::NegativeRows => (-(n + 1), 1),
-            Layout::NegativeColumns => (n, -1),
-            Layout::Spread => (2 * n + 5, 2),
-        };
-        // A stride of 0 is possible for empty matrices only.
-        let (rs, cs) = (if rs == 0 { 1 } else { rs }, if cs == 0 { 1 } else { cs });
-        let reach = |n: isize, s: isize| (n - 1).max(0) * s;
-        let low = reach(m, rs).min(0) + reach(n, cs).min(0);
-        let high = reach(m, rs).max(0) + reach(n, cs).max(0);
-        let fence = 5;
-        let mut out = Self {
-            data: vec![T::NAN; (high - low) as usize + 1 + 2 * fence],
-            offset: fence + (-low) as usize,
-            shape,
-            strides: (rs, cs),
-        };
-        for i in 0..shape.0 {
-            for j in 0..shape.1 {
-                let v = value();
-                out.view_mut().set(i, j, v);
-            }
-        }
-        out
-    }
-
-    pub fn view(&self) -> MatRef<'_, T> {
-        MatRef::strided(&self.data, self.offset, self.shape, self.strides).unwrap()
-    }
-
-    pub fn view_mut(&mut self) -> MatMut<'_, T> {
-        MatMut::strided(&mut self.data, self.offset, self.shape, self.strides).unwrap()
-    }
-
-    /// Whether everything outside the view is still the NaN it was.
-    pub fn fences_stand(&self) -> bool {
-        let mut outside = self.data.clone();
-        if let Ok(mut v) = MatMut::strided(&mut outside, self.offset, self.shape, self.strides) {
-            for i in 0..self.shape.0 {
-                for j in 0..self.shape.1 {
-                    v.set(i, j, T::NAN);
-                }
-            }
-        }
-        outside.iter().all(|x| x.bits() == T::NAN.bits())
-    }
-}
-
-/// A cheap generator of normal-looking reals in (−1, 1), never subnormal.
-pub fn reals<T: Real>(seed: u64) -> impl FnMut() -> T {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    move || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        T::from_f64((state >> 11) as f64 / (1u64 << 52) as f64 - 1.0)
-    }
-}
-
-/// Where two matrices first differ in a bit.
-pub fn first_difference<T: Real>(want: MatRef<'_, T>, got: MatRef<'_, T>) -> Option<String> {
-    if want.shape() != got.shape() {
-        return Some(format!("shapes {:?} and {:?}", want.shape(), got.shape()));
-    }
-    for i in 0..want.nrows() {
-        for j in 0..want.ncols() {
-            let (w, g) = (want.get(i, j), got.get(i, j));
-            if w.bits() != g.bits() {
-                return Some(format!("({i}, {j}): want {w:e}, got {g:e}"));
-            }
-        }
-    }
-    None
-}
-
-pub fn pool(threads: usize) -> rayon::ThreadPool {
-    rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap()
-}
-
 pub fn any_packing() -> impl Strategy<Value = Packing> {
     proptest::sample::select(&[Packing::Auto, Packing::Always, Packing::Avoid][..])
-}
-
-/// Element by element, whatever the strides.
-pub trait Copy<T> {
-    fn copy(self, from: MatRef<'_, T>);
-}
-
-impl<T: Real> Copy<T> for MatMut<'_, T> {
-    fn copy(mut self, from: MatRef<'_, T>) {
-        for i in 0..from.nrows() {
-            for j in 0..from.ncols() {
-                self.set(i, j, from.get(i, j));
-            }
-        }
-    }
-}
-
-/// Every instruction set of this CPU, alone and with a pool, in the given blocks.
-pub fn plans<'p>(pool: &'p rayon::ThreadPool, blocking: Option<Blocking>) -> impl Iterator<Item = Plan<'p>> {
-    Isa::available().flat_map(move |isa| {
-        [Par::Seq, Par::Pool(pool)].map(move |par| {
-            let mut plan = Plan { blocking, ..Plan::new() }.with_isa(isa).with_par(par);
-            // Threads even for tiny matrices.
-            plan.min_work = Some(1);
-            plan
-        })
-    })
 }
 
 /// Sizes around every edge: nothing, one, a tile ± 1, several.
@@ -172,4 +32,41 @@ pub fn any_blocking() -> impl Strategy<Value = Option<Blocking>> {
         0.7,
         (1usize..30, 1usize..20, 1usize..50, 1usize..16).prop_map(|(mc, kc, nc, mr)| Blocking::new(mc, kc, nc, mr).unwrap()),
     )
+}
+
+/// How to compute.
+#[derive(Clone, Copy, Debug)]
+pub struct Ways {
+    pub blocking: Option<Blocking>,
+    pub packing: Packing,
+    pub threads: usize,
+    /// Few multiply-adds a thread, so that there are always several, and enough that some products are split and others are not.
+    pub min_work: usize,
+}
+
+impl Ways {
+    /// As a caller computes who says nothing, but for the threads.
+    pub fn usual(threads: usize) -> Self {
+        Self { blocking: None, packing: Packing::Auto, threads, min_work: 1 }
+    }
+
+    /// Checks with every plan of these ways.
+    pub fn all(&self, check: impl FnOnce(&[Plan<'_>]) -> Checked) -> Result<(), TestCaseError> {
+        let crew = Crew::new(self.threads);
+        check(&crew.plans(self.blocking, self.packing, self.min_work)).map_err(TestCaseError::fail)
+    }
+}
+
+pub fn any_ways() -> impl Strategy<Value = Ways> {
+    let min_work = prop_oneof![3 => Just(1), 1 => Just(300usize), 1 => Just(5000)];
+    (any_blocking(), any_packing(), 1usize..5, min_work).prop_map(|(blocking, packing, threads, min_work)| Ways {
+        blocking,
+        packing,
+        threads,
+        min_work,
+    })
+}
+
+pub fn any_scalar() -> impl Strategy<Value = f64> {
+    prop_oneof![Just(0.0), Just(1.0), Just(-1.0), -2.0..2.0]
 }
