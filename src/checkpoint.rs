@@ -55,6 +55,15 @@ pub(crate) fn bytes_of<T: Real>(data: &[T]) -> Vec<u8> {
 /// # Errors
 /// [`Error::Io`]; an existing file is then untouched.
 pub fn save<T: Real>(path: &Path, net: &Network<T>, notes: &Notes) -> Result<()> {
+    let bytes = to_bytes(net, notes).map_err(|what| Error::File { path: path.to_owned(), what: what.to_string() })?;
+    files::write_atomically(path, &bytes).map_err(Error::io("write", path))
+}
+
+/// The bytes that [`save`] writes.
+///
+/// # Errors
+/// [`Error::Setting`] for what cannot be laid out as safetensors.
+pub fn to_bytes<T: Real>(net: &Network<T>, notes: &Notes) -> Result<Vec<u8>> {
     let dtype = if T::NAME == "f32" { Dtype::F32 } else { Dtype::F64 };
     let mut arrays = Vec::new();
     for (l, layer) in net.layers().iter().enumerate() {
@@ -64,7 +73,7 @@ pub fn save<T: Real>(path: &Path, net: &Network<T>, notes: &Notes) -> Result<()>
     for (name, data) in [(CENTRE, &notes.inputs.centre), (SPREAD, &notes.inputs.spread)] {
         arrays.push((name.into(), Dtype::F64, vec![data.len()], bytes_of(data)));
     }
-    let wrong = |e| Error::File { path: path.to_owned(), what: format!("cannot be laid out: {e}") };
+    let wrong = |e| Error::Setting(format!("the weights cannot be laid out: {e}"));
     let views = arrays
         .iter()
         .map(|(name, dtype, shape, bytes)| Ok((name.as_str(), TensorView::new(*dtype, shape.clone(), bytes).map_err(wrong)?)))
@@ -77,11 +86,9 @@ pub fn save<T: Real>(path: &Path, net: &Network<T>, notes: &Notes) -> Result<()>
         loss: notes.loss.clone(),
         rule: notes.rule.clone(),
     };
-    let header = serde_json::to_string(&header)
-        .map_err(|e| Error::File { path: path.to_owned(), what: format!("its header cannot be written: {e}") })?;
+    let header = serde_json::to_string(&header).map_err(|e| Error::Setting(format!("the header cannot be written: {e}")))?;
     let metadata = HashMap::from([(KEY.to_owned(), header)]);
-    let bytes = safetensors::serialize(views, Some(metadata)).map_err(wrong)?;
-    files::write_atomically(path, &bytes).map_err(Error::io("write", path))
+    safetensors::serialize(views, Some(metadata)).map_err(wrong)
 }
 
 /// A network of either precision, as it was saved.
@@ -98,11 +105,18 @@ pub enum Saved {
 /// # Errors
 /// [`Error::Io`]; [`Error::File`] saying what is wrong with the file.
 pub fn load(path: &Path) -> Result<(Saved, Notes)> {
-    let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+    from_bytes(&std::fs::read(path).map_err(Error::io("read", path))?, path)
+}
+
+/// [`load`] of a file's bytes; `path` is the name that errors give it.
+///
+/// # Errors
+/// As [`load`], but for [`Error::Io`].
+pub fn from_bytes(bytes: &[u8], path: &Path) -> Result<(Saved, Notes)> {
     let wrong = |what: String| Error::File { path: path.to_owned(), what };
     let broken = |e| wrong(format!("not a readable safetensors file: {e}"));
-    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(broken)?;
-    let tensors = SafeTensors::deserialize(&bytes).map_err(broken)?;
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(broken)?;
+    let tensors = SafeTensors::deserialize(bytes).map_err(broken)?;
     let header = header
         .metadata()
         .as_ref()

@@ -182,7 +182,14 @@ fn digits(bytes: &[u8]) -> Option<usize> {
 /// # Errors
 /// [`Error::Io`]; [`Error::File`] for a file that is cut short, damaged in any byte, or of another kind, format or precision.
 pub fn read<T: Real, N: for<'de> Deserialize<'de>>(path: &Path) -> Result<(State<T>, String, N)> {
-    let mut bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+    from_bytes(std::fs::read(path).map_err(Error::io("read", path))?, path)
+}
+
+/// [`read`] of a file's bytes; `path` is the name that errors give it.
+///
+/// # Errors
+/// As [`read`], but for [`Error::Io`].
+pub fn from_bytes<T: Real, N: for<'de> Deserialize<'de>>(mut bytes: Vec<u8>, path: &Path) -> Result<(State<T>, String, N)> {
     let wrong = |what: String| Error::File { path: path.to_owned(), what };
     let at = digits(&bytes).ok_or_else(|| wrong("not a checkpoint of this program, or cut short".into()))?;
     let said: Vec<u8> = bytes[at..at + 8].to_vec();

@@ -49,6 +49,9 @@ pub struct Trainer<'p, T> {
     shuffle: Option<Rng>,
     /// The epoch: whether it has begun and not ended, its order of samples, how many of them are learned, and what that came to.
     under_way: bool,
+    /// How many samples it has.
+    of: usize,
+    /// Empty until it is drawn.
     order: Vec<u32>,
     /// What the order was drawn by, as it was before.
     drawn_by: Option<Rng>,
@@ -145,6 +148,7 @@ impl<'p, T: Real> Trainer<'p, T> {
             },
             shuffle: method.shuffle.map(|seed| Rng::new(seed, 1)),
             under_way: false,
+            of: 0,
             order: Vec::new(),
             drawn_by: None,
             learned: 0,
@@ -193,8 +197,12 @@ impl<'p, T: Real> Trainer<'p, T> {
         mut watch: impl FnMut(&Self, &Report) -> ControlFlow<()>,
     ) -> Result<Epoch> {
         self.check(samples)?;
-        if !self.under_way || self.order.len() != samples.len {
+        if !self.under_way || self.of != samples.len {
             self.begin(samples.len);
+        }
+        if self.order.is_empty() {
+            // The next epoch, or one that was restored.
+            self.draw();
         }
         while self.learned < samples.len {
             let report = match self.step(samples) {
@@ -224,12 +232,16 @@ impl<'p, T: Real> Trainer<'p, T> {
     fn begin(&mut self, samples: usize) {
         self.good.copy_from(&self.net);
         self.order.clear();
-        self.order.extend(0..samples as u32);
+        (self.under_way, self.of, self.learned, self.sofar) = (true, samples, 0, Epoch::default());
+    }
+
+    /// The order of the samples of the epoch under way.
+    fn draw(&mut self) {
+        self.order.extend(0..self.of as u32);
         self.drawn_by.clone_from(&self.shuffle);
         if let Some(rng) = &mut self.shuffle {
             rng.shuffle(&mut self.order);
         }
-        (self.under_way, self.learned, self.sofar) = (true, 0, Epoch::default());
     }
 
     /// Samples that the epoch under way has learned; 0 if none is.
@@ -244,7 +256,7 @@ impl<'p, T: Real> Trainer<'p, T> {
 
     /// Whether every sample of the epoch under way has been learned, or none is under way.
     pub fn between_epochs(&self) -> bool {
-        !self.under_way || self.learned == self.order.len()
+        !self.under_way || self.learned == self.of
     }
 
     /// All that later steps depend on, between two of them: parameters, moments, the order of samples and the place in it, what weights are held by,
@@ -263,7 +275,7 @@ impl<'p, T: Real> Trainer<'p, T> {
         if self.under_way {
             // Where a divergence would lead back to.
             put_network(&mut state, "start.", &self.good);
-            state.put("samples", self.order.len() as u64);
+            state.put("samples", self.of as u64);
             state.put("learned", self.learned as u64);
             state.put_part("sofar", self.sofar.save());
         }
@@ -286,7 +298,9 @@ impl<'p, T: Real> Trainer<'p, T> {
         self.under_way = false;
         if state.get_flag("under-way")? {
             let samples = state.get_as::<u32>("samples")? as usize;
+            // Its order is not drawn before there are so many samples: a damaged state may claim billions.
             self.begin(samples);
+            self.drawn_by.clone_from(&self.shuffle);
             take_network(&state, "start.", &mut self.good)?;
             self.learned = state.get_as::<u32>("learned")? as usize;
             self.sofar = Epoch::restore(&state.take_part("sofar"))?;

@@ -2,31 +2,19 @@
 //! inverses, on any instruction set and number of threads. (The transpose, which refuses most weights, is a plain product: it has no more ways to differ.)
 #![allow(missing_docs)]
 
+mod support;
+
+use gaitprop::init;
 use gaitprop::inverse::{Kind as Way, Tuning};
 use gaitprop::kernels::{Isa, MatRef, Par, Plan, Real, Team, Unit};
 use gaitprop::loss::Loss;
 use gaitprop::network::{Architecture, Network};
 use gaitprop::optimizer::{self, Optimizer, Settings};
 use gaitprop::ortho::{Form, Regularizer, Side};
-use gaitprop::rng::Rng;
 use gaitprop::rule::{Form as TargetForm, Kind, Setup};
-use gaitprop::step::{Fused, Recipe, Report, Workspace};
-use gaitprop::{Error, init};
+use gaitprop::step::{Fused, Recipe};
 use proptest::prelude::*;
-
-#[derive(Clone, Debug)]
-struct Case {
-    shape: Architecture,
-    batch: usize,
-    rule: Kind,
-    form: TargetForm,
-    way: Way,
-    optimizer: optimizer::Rule,
-    ortho: Regularizer,
-    loss: Loss,
-    threads: usize,
-    seed: u64,
-}
+use support::steps::*;
 
 fn shapes() -> impl Strategy<Value = Architecture> {
     let unit = prop_oneof![Just(Unit::LeakyRelu { slope: 0.1 }), Just(Unit::Identity), Just(Unit::Tanh)];
@@ -40,7 +28,7 @@ fn shapes() -> impl Strategy<Value = Architecture> {
     })
 }
 
-fn cases() -> impl Strategy<Value = Case> {
+fn cases() -> impl Strategy<Value = (Case, usize)> {
     // Absolute targets read all of the output, which the fused step computes for them alone.
     let forms = prop_oneof![3 => Just(TargetForm::Difference), 1 => Just(TargetForm::Absolute)];
     let rules = (proptest::sample::select(&Kind::ALL[..]), forms);
@@ -59,96 +47,19 @@ fn cases() -> impl Strategy<Value = Case> {
         });
     let loss = prop_oneof![Just(Loss::Squared), Just(Loss::CrossEntropy)];
     (shapes(), 1usize..20, rules, ways, optimizers, ortho, (loss, 1usize..4, any::<u64>())).prop_map(
-        |(shape, batch, (rule, form), way, optimizer, ortho, (loss, threads, seed))| Case {
-            shape,
-            batch,
-            rule,
-            form,
-            way,
-            optimizer,
-            ortho,
-            loss,
-            threads,
-            seed: seed >> 1,
+        |(shape, batch, (rule, form), way, optimizer, ortho, (loss, threads, seed))| {
+            let case = Case { shape, batch, rule, form, way, optimizer, ortho, loss, seed: seed >> 1 };
+            (case, threads)
         },
     )
 }
 
-/// Everything that a run of some steps leaves.
-struct Left<T> {
-    net: Network<T>,
-    optimizer: Optimizer<T>,
-    reports: Vec<Report>,
-}
-
-/// Some steps; fused or not, each on samples of its own.
-fn run<T: Real>(case: &Case, fused: bool, plan: &Plan<'_>) -> Result<Left<T>, Error> {
-    let mut net = Network::<T>::random(&case.shape, init::Init::Orthogonal, case.seed, plan)?;
-    let setup = Setup { form: case.form, seed: case.seed, ..Setup::new(&case.shape) };
-    let rule = case.rule.build(&setup, plan)?;
-    let mut inverse = case.way.build(Tuning { regularized: case.ortho.lambda > 0.0, ..Tuning::default() })?;
-    let recipe = Recipe { rule: &*rule, loss: case.loss, ortho: case.ortho, plan };
-    let mut optimizer = Optimizer::new(Settings::new(case.optimizer, 1e-3)?, &net);
-    let (mut plain, mut other) = (Workspace::new(&net, case.batch), Fused::new(&net, case.batch));
-    let mut rng = Rng::new(case.seed, 2);
-    let (inputs, labels) = (case.shape.inputs, case.shape.labels);
-    let mut reports = Vec::new();
-    for step in 0..3 {
-        // A last batch may be short.
-        let batch = if step == 2 { case.batch.div_ceil(2) } else { case.batch };
-        let x: Vec<T> = (0..batch * inputs).map(|_| T::from_f64(rng.uniform())).collect();
-        let mut t = vec![T::ZERO; batch * labels];
-        (0..batch).for_each(|i| t[i * labels + (i + step) % labels] = T::ONE);
-        let (x, t) = (MatRef::new(&x, batch, inputs).unwrap(), MatRef::new(&t, batch, labels).unwrap());
-        reports.push(if fused {
-            other.step(&mut net, x, t, &recipe, &mut *inverse, &mut optimizer)?
-        } else {
-            plain.step(&mut net, x, t, &recipe, &mut *inverse, &mut optimizer)?
-        });
-    }
-    Ok(Left { net, optimizer, reports })
-}
-
-/// The first thing in which two runs differ.
-fn difference<T: Real>(a: &Left<T>, b: &Left<T>) -> Option<String> {
-    let bits =
-        |x: &[T], y: &[T]| x.len() != y.len() || x.iter().zip(y).any(|(x, y)| x.to_f64().to_bits() != y.to_f64().to_bits());
-    for (l, (one, other)) in a.net.layers().iter().zip(b.net.layers()).enumerate() {
-        let moments = |run: &Left<T>| (run.optimizer.weight_moments(l).clone(), run.optimizer.bias_moments(l).clone());
-        let ((aw, ab), (bw, bb)) = (moments(a), moments(b));
-        let pairs = [
-            ("weights", one.w.data(), other.w.data()),
-            ("biases", &one.b, &other.b),
-            ("first moments", &aw.first, &bw.first),
-            ("second moments", &aw.second, &bw.second),
-            ("first moments of biases", &ab.first, &bb.first),
-            ("second moments of biases", &ab.second, &bb.second),
-        ];
-        if let Some((what, ..)) = pairs.iter().find(|(_, x, y)| bits(x, y)) {
-            return Some(format!("{what} of layer {l}"));
-        }
-    }
-    (a.reports != b.reports).then(|| format!("reports: {:?} and {:?}", a.reports, b.reports))
-}
-
-fn check<T: Real>(case: &Case) -> Result<(), TestCaseError> {
-    let want = run::<T>(case, false, &Plan::new());
-    let team = Team::new(case.threads).unwrap();
-    for isa in Isa::available() {
-        for par in [Par::Seq, Par::Team(&team)] {
-            let plan = Plan { min_work: Some(1), ..Plan::new().with_isa(isa).with_par(par) };
-            match (&want, run::<T>(case, true, &plan)) {
-                (Ok(want), Ok(got)) => {
-                    let difference = difference(want, &got);
-                    prop_assert!(difference.is_none(), "{} on {isa}, {par:?}: {}", T::NAME, difference.unwrap());
-                }
-                (Err(want), Err(got)) => prop_assert_eq!(want.to_string(), got.to_string()),
-                (Ok(_), Err(e)) => prop_assert!(false, "only the fused step failed: {e}"),
-                (Err(e), Ok(_)) => prop_assert!(false, "only the un-fused step failed: {e}"),
-            }
-        }
-    }
-    Ok(())
+/// On every instruction set, alone and with so many threads.
+fn check_all<T: Real>((case, threads): &(Case, usize)) -> Result<(), TestCaseError> {
+    let team = Team::new(*threads).unwrap();
+    let plan = |isa, par| Plan { min_work: Some(1), ..Plan::new().with_isa(isa).with_par(par) };
+    let plans: Vec<_> = Isa::available().flat_map(|isa| [Par::Seq, Par::Team(&team)].map(|par| plan(isa, par))).collect();
+    check::<T>(case, &plans).map_err(TestCaseError::fail)
 }
 
 proptest! {
@@ -156,12 +67,12 @@ proptest! {
 
     #[test]
     fn fused_is_unfused_f32(case in cases()) {
-        check::<f32>(&case)?;
+        check_all::<f32>(&case)?;
     }
 
     #[test]
     fn fused_is_unfused_f64(case in cases()) {
-        check::<f64>(&case)?;
+        check_all::<f64>(&case)?;
     }
 }
 
@@ -175,7 +86,6 @@ fn published(rule: Kind, way: Way, lambda: f64) -> Case {
         optimizer: optimizer::Rule::PublishedAdam,
         ortho: Regularizer::new(lambda).unwrap(),
         loss: Loss::Squared,
-        threads: 2,
         seed: 1,
     }
 }

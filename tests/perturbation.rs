@@ -11,106 +11,13 @@ mod support;
 use gaitprop::kernels::perturb::{Perturbation, Scale, Weighting, perturb};
 use gaitprop::kernels::{Error, Isa, MatMut, MatRef, Real, Unit};
 use gaitprop::rng::Rng;
-use support::big::{Big, Bits, Function, f64_of, relative_to};
+use support::big::relative_to;
+use support::perturbed::*;
 use support::*;
-
-const BITS: Bits = Bits(480);
-
-/// What is promised of r, relative to itself.
-fn promised<T: Real>() -> f64 {
-    if T::NAME == "f32" { 4e-7 } else { 1e-15 }
-}
-
-const WEIGHTINGS: [Weighting; 2] = [Weighting::SlopeSquared, Weighting::Plain];
 
 fn scales() -> Vec<Scale> {
     let finite = [1.0, 0.1, 1e-2, 1e-3, 1e-6, 1e-9, 1e-12, 1e-15, 1e-18, 1e-24, 1e-30, 1e-36, 1e-45, 1e-60];
     finite.map(Scale::Finite).into_iter().chain([Scale::Limit]).collect()
-}
-
-/// One unit: what the kernel is given, and where the oracle starts.
-#[derive(Clone, Copy, Debug)]
-struct Given<T> {
-    y: T,
-    slope: T,
-    e: T,
-    /// h, for tanh.
-    h: T,
-}
-
-impl<T: Real> Given<T> {
-    fn at(y: f64, e: f64) -> Self {
-        Self { y: T::from_f64(y), slope: T::NAN, e: T::from_f64(e), h: T::NAN }
-    }
-    fn tanh(h: f64, e: f64) -> Self {
-        let h = T::from_f64(h);
-        let (y, slope) = Unit::Tanh.apply(h);
-        Self { y, slope, e: T::from_f64(e), h }
-    }
-}
-
-fn run<T: Real>(p: Perturbation, given: &[Given<T>]) -> Result<(Vec<T>, Vec<T>), Error> {
-    let n = given.len();
-    let column = |f: fn(&Given<T>) -> T| given.iter().map(f).collect::<Vec<T>>();
-    let (y, slope, e) = (column(|g| g.y), column(|g| g.slope), column(|g| g.e));
-    let (mut r, mut x) = (vec![T::NAN; n], vec![T::NAN; n]);
-    let view = |data| MatRef::new(data, 1, n).unwrap();
-    let slope = p.unit.keeps_slope().then(|| view(&slope));
-    let (r_view, x_view) = (MatMut::new(&mut r, 1, n)?, MatMut::new(&mut x, 1, n)?);
-    perturb(p, view(&y), slope, view(&e), r_view, x_view, Isa::detect())?;
-    Ok((r, x))
-}
-
-/// r and x by the definition; `None` outside the range.
-fn oracle<T: Real>(p: Perturbation, given: &Given<T>) -> Option<(Big, Big)> {
-    let (f, y, d) = match p.unit {
-        Unit::LeakyRelu { slope } => {
-            let (a, y) = (BITS.of(slope), BITS.of(given.y.to_f64()));
-            let d = if given.y < T::ZERO { a.clone() } else { BITS.one() };
-            (Function::Leaky(a), y, d)
-        }
-        Unit::Tanh => {
-            let (y, d) = Function::Tanh.apply(&BITS.of(given.h.to_f64()), BITS);
-            (Function::Tanh, y, d)
-        }
-        _ => (Function::Identity, BITS.of(given.y.to_f64()), BITS.one()),
-    };
-    let e = BITS.of(given.e.to_f64());
-    let phi = match p.weighting {
-        Weighting::SlopeSquared => &d * &d * &e,
-        Weighting::Plain => e.clone(),
-    };
-    let x = &d * &e;
-    let r = match p.scale {
-        Scale::Limit => phi / &d,
-        Scale::Finite(s) => {
-            let s = BITS.of(s);
-            (f.invert(&(&y + &s * phi), BITS)? - f.invert(&y, BITS)?) / s
-        }
-    };
-    Some((r, x))
-}
-
-/// Worst relative error of r and of x, the first with the case that made it. Where x or r lies below T's normal numbers relative
-/// errors mean nothing: not counted.
-fn errors<T: Real>(p: Perturbation, given: &[Given<T>]) -> (f64, String, f64) {
-    let (r, x) = run(p, given).unwrap_or_else(|e| panic!("{p:?}: {e}"));
-    let (mut worst_r, mut worst_x, mut at) = (0.0, 0.0, String::new());
-    for ((given, r), x) in given.iter().zip(r).zip(x) {
-        let (want_r, want_x) = oracle(p, given).expect("inside the range");
-        let smallest = if T::NAME == "f32" { 1e-37 } else { 1e-300 };
-        if f64_of(&want_r).abs() < smallest || f64_of(&want_x).abs() < smallest {
-            // Zero stays zero.
-            assert!(f64_of(&want_r) != 0.0 || r == T::ZERO, "{p:?} {given:?}: r = {r:e}");
-            continue;
-        }
-        let (error_r, error_x) = (relative_to(r.to_f64(), &want_r, BITS), relative_to(x.to_f64(), &want_x, BITS));
-        if !(error_r <= worst_r) {
-            (worst_r, at) = (error_r, format!("{p:?} {given:?}: r = {r:e}, not {:e}", f64_of(&want_r)));
-        }
-        worst_x = worst(worst_x, error_x);
-    }
-    (worst_r, at, worst_x)
 }
 
 /// Errors of any size with both signs, against activities of any size with both signs, and for each scale and weighting
@@ -225,7 +132,7 @@ fn tanh_in_f64() {
 fn the_oracle_fails_what_it_should() {
     let p = Perturbation { unit: leaky(0.1), weighting: Weighting::SlopeSquared, scale: Scale::Finite(1e-9) };
     let given = [Given::<f64>::at(0.7, 0.3), Given::at(-0.7, 0.3), Given::at(1e-10, -0.3)];
-    let (right, _) = run(p, &given).unwrap();
+    let (right, _) = run(p, &given, Isa::detect()).unwrap();
     let invert = |y: f64| if y < 0.0 { y / 0.1 } else { y };
     for (given, right) in given.iter().zip(right) {
         let d: f64 = if given.y < 0.0 { 0.1 } else { 1.0 };
@@ -239,7 +146,7 @@ fn the_oracle_fails_what_it_should() {
     // A unit that crosses is not one that stays: another scale gives another r.
     let other = Perturbation { scale: Scale::Limit, ..p };
     let (want, _) = oracle(other, &given[2]).unwrap();
-    assert!(relative_to(run(p, &given[2..]).unwrap().0[0], &want, BITS) > 0.1);
+    assert!(relative_to(run(p, &given[2..], Isa::detect()).unwrap().0[0], &want, BITS) > 0.1);
 }
 
 /// Scales that f64 can no longer hold, and those that it barely can: finite, of the size that the error allows, and the limit's value where
@@ -252,10 +159,10 @@ fn vanishing_scales() {
                 for e in [1.0, -1.0, 0.3, -1e10, 1e-10] {
                     let p = Perturbation { unit: leaky(0.1), weighting, scale: Scale::Finite(s) };
                     let given = [Given::<f64>::at(y, e)];
-                    let (r, x) = run(p, &given).unwrap();
+                    let (r, x) = run(p, &given, Isa::detect()).unwrap();
                     let most = 10.0 * e.abs() * (1.0 + 1e-15);
                     assert!(r[0].is_finite() && r[0].abs() <= most && r[0] * e > 0.0, "{p:?} {y:e} {e:e}: {:e}", r[0]);
-                    let limit = run(Perturbation { scale: Scale::Limit, ..p }, &given).unwrap();
+                    let limit = run(Perturbation { scale: Scale::Limit, ..p }, &given, Isa::detect()).unwrap();
                     assert_eq!(x, limit.1);
                     let stays = y.abs() >= 1e-300 && s * e.abs() < 0.9e-300;
                     assert!(!stays || r == limit.0, "{p:?} {y:e} {e:e}");
@@ -265,8 +172,10 @@ fn vanishing_scales() {
                     }
                     let p = Perturbation { unit: Unit::Tanh, ..p };
                     let given = [Given::<f64>::tanh(y, e.clamp(-1.0, 1.0))];
-                    let (r, limit) =
-                        (run(p, &given).unwrap().0, run(Perturbation { scale: Scale::Limit, ..p }, &given).unwrap().0);
+                    let (r, limit) = (
+                        run(p, &given, Isa::detect()).unwrap().0,
+                        run(Perturbation { scale: Scale::Limit, ..p }, &given, Isa::detect()).unwrap().0,
+                    );
                     assert!((r[0] / limit[0] - 1.0).abs() <= 1e-14, "{p:?} {y:e} {e:e}: {:e} and {:e}", r[0], limit[0]);
                 }
             }
@@ -323,12 +232,12 @@ fn check_nan<T: Real>() {
                 let clean = vec![Given::<T>::tanh(0.25, 0.125); 40];
                 let mut given = clean.clone();
                 given[17].e = T::NAN;
-                let ((r, x), (r0, x0)) = (run(p, &given).unwrap(), run(p, &clean).unwrap());
+                let ((r, x), (r0, x0)) = (run(p, &given, Isa::detect()).unwrap(), run(p, &clean, Isa::detect()).unwrap());
                 assert!(r[17].to_f64().is_nan() && x[17].to_f64().is_nan(), "{p:?}");
                 let others = |v: &[T]| [bits(&v[..17]), bits(&v[18..])];
                 assert_eq!((others(&r), others(&x)), (others(&r0), others(&x0)));
                 given[17] = Given { y: T::NAN, slope: T::NAN, ..clean[0] };
-                assert!(run(p, &given).is_ok(), "{p:?}");
+                assert!(run(p, &given, Isa::detect()).is_ok(), "{p:?}");
             }
         }
     }
@@ -345,10 +254,10 @@ fn wrong_parameters_are_refused() {
     let given = [Given::<f32>::at(0.5, 0.5)];
     for s in [-1.0, f64::NAN, f64::INFINITY] {
         let p = Perturbation { unit: Unit::Identity, weighting: Weighting::Plain, scale: Scale::Finite(s) };
-        assert!(matches!(run(p, &given), Err(Error::Parameter { .. })), "{s}");
+        assert!(matches!(run(p, &given, Isa::detect()), Err(Error::Parameter { .. })), "{s}");
     }
     for slope in [0.0, -0.1, f64::NAN, f64::INFINITY] {
         let p = Perturbation { unit: leaky(slope), weighting: Weighting::Plain, scale: Scale::Limit };
-        assert!(matches!(run(p, &given), Err(Error::Parameter { .. })), "{slope}");
+        assert!(matches!(run(p, &given, Isa::detect()), Err(Error::Parameter { .. })), "{slope}");
     }
 }

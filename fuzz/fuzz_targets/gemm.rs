@@ -1,56 +1,82 @@
-//! Any shapes, strides, scalars and blocks: the bits of the naive chain, or an error; never a write outside C.
+//! Any shapes, strides, scalars, blocks, epilogues and made operands: the bits of the naive steps, or an error; never a write outside C.
 #![no_main]
 
 use arbitrary::Arbitrary;
-use gaitprop_kernels::{Blocking, Isa, MatMut, MatRef, Packing, Plan, Scratch, gemm, reference};
+use gaitprop_fuzz::operands::fenced::reals;
+use gaitprop_fuzz::operands::fused;
+use gaitprop_fuzz::{How, hold, layout, scalar, size};
+use gaitprop_kernels::{MatMut, MatRef, Real, Scratch, gemm, reference};
 use libfuzzer_sys::fuzz_target;
 
 #[derive(Arbitrary, Debug)]
 struct Input {
-    shape: (u8, u8, u8),
-    strides: [(i8, i8); 3],
-    offsets: [u16; 3],
-    scalars: (i8, i8),
-    blocks: (u8, u8, u8, u8),
-    isa: u8,
-    packing: u8,
+    how: How,
     seed: u64,
+    shape: (u8, u8, u8),
+    double: bool,
+    kind: Kind,
 }
 
-/// Normal-looking numbers; no NaN, whose bits no rule fixes.
-fn fill(seed: &mut u64, len: usize) -> Vec<f32> {
-    (0..len)
-        .map(|_| {
-            *seed ^= *seed << 13;
-            *seed ^= *seed >> 7;
-            *seed ^= *seed << 17;
-            (*seed >> 40) as f32 / 8_388_608.0 - 1.0
-        })
-        .collect()
+#[derive(Arbitrary, Debug)]
+enum Kind {
+    /// Views of any strides at all, overlapping where they may.
+    Views { strides: [(i8, i8); 3], offsets: [u16; 3], scalars: (i8, i8), odd: Vec<(u16, u8)> },
+    /// Operands made while they are packed, and finishes in registers.
+    Fused { layouts: (u8, u8), parts: [u8; 5], padded: bool, alpha: i8, scale: u8 },
 }
 
-fuzz_target!(|input: Input| {
-    let (m, n, k) = (input.shape.0 as usize % 40, input.shape.1 as usize % 70, input.shape.2 as usize % 40);
-    let mut seed = input.seed | 1;
-    let len = 4096;
-    let (a, b, mut c) = (fill(&mut seed, len), fill(&mut seed, len), fill(&mut seed, len));
-    let strides = input.strides.map(|(rs, cs)| (rs as isize, cs as isize));
-    let [oa, ob, oc] = input.offsets.map(|o| o as usize % len);
-    let Ok(a) = MatRef::strided(&a, oa, (m, k), strides[0]) else { return };
-    let Ok(b) = MatRef::strided(&b, ob, (k, n), strides[1]) else { return };
+/// Numbers that are no normal numbers.
+const ODD: [f64; 8] = [0.0, -0.0, f64::INFINITY, f64::NEG_INFINITY, f64::NAN, 1e-310, -1e-42, 3e38];
+
+fn views<T: Real>(input: &Input, strides: [(i8, i8); 3], offsets: [u16; 3], scalars: (i8, i8), odd: &[(u16, u8)]) {
+    let (m, n, k) = (size(input.shape.0), size(input.shape.1), size(input.shape.2));
+    let len = 1 << 14;
+    let mut value = reals::<T>(input.seed);
+    let [mut a, mut b, mut c] = [(); 3].map(|()| (0..len).map(|_| value()).collect::<Vec<T>>());
+    for (i, &(at, which)) in odd.iter().enumerate() {
+        [&mut a, &mut b, &mut c][i % 3][usize::from(at) % len] = T::from_f64(ODD[usize::from(which) % ODD.len()]);
+    }
+    let strides = strides.map(|(rs, cs)| (rs as isize, cs as isize));
+    let [oa, ob, oc] = offsets.map(|o| usize::from(o) % len);
+    let (Ok(a), Ok(b)) = (MatRef::strided(&a, oa, (m, k), strides[0]), MatRef::strided(&b, ob, (k, n), strides[1])) else {
+        return;
+    };
     let mut want = c.clone();
     let Ok(out) = MatMut::strided(&mut want, oc, (m, n), strides[2]) else { return };
-    let (alpha, beta) = (f32::from(input.scalars.0) / 16.0, f32::from(input.scalars.1) / 16.0);
+    let (alpha, beta) = (T::from_f64(scalar(scalars.0)), T::from_f64(scalar(scalars.1)));
     reference::gemm(alpha, a, b, beta, out);
-    let isas: Vec<Isa> = Isa::available().collect();
-    let (mc, kc, nc, mr) = input.blocks;
-    let mut plan = Plan::new().with_isa(isas[input.isa as usize % isas.len()]);
-    plan.packing = [Packing::Auto, Packing::Always, Packing::Avoid][input.packing as usize % 3];
-    plan.blocking = Blocking::new(mc as usize, kc as usize, nc as usize, mr as usize).ok();
     let out = MatMut::strided(&mut c, oc, (m, n), strides[2]).expect("accepted above");
-    gemm(alpha, a, b, beta, out, &plan, &mut Scratch::new()).expect("shapes fit");
-    // The whole buffer: what lies between the elements of C as well.
+    gemm(alpha, a, b, beta, out, &input.how.plan(), &mut Scratch::new()).expect("shapes fit");
+    // The whole buffer: what lies between the elements of C as well. Which NaN it is no rule fixes.
     for (i, (w, g)) in want.iter().zip(&c).enumerate() {
-        assert_eq!(w.to_bits(), g.to_bits(), "element {i}: {w:e} and {g:e}");
+        let both_nan = w.to_f64().is_nan() && g.to_f64().is_nan();
+        assert!(w.bits() == g.bits() || both_nan, "element {i}: want {w:e}, got {g:e}");
     }
-});
+}
+
+fn check<T: Real>(input: &Input) {
+    match &input.kind {
+        Kind::Views { strides, offsets, scalars, odd } => views::<T>(input, *strides, *offsets, *scalars, odd),
+        Kind::Fused { layouts, parts, padded, alpha, scale } => {
+            let [unit, left, right, start, finish] = parts.map(usize::from);
+            let case = fused::Case {
+                shape: (size(input.shape.0), size(input.shape.1), size(input.shape.2)),
+                a: layout(layouts.0),
+                b: layout(layouts.1),
+                padded: *padded,
+                unit: unit % 4,
+                left: left % 4,
+                right: right % 3,
+                start: start % 3,
+                finish: finish % 7,
+                // An α of 0 would leave nothing to compare.
+                alpha: Some(scalar(*alpha)).filter(|&a| a != 0.0).unwrap_or(1.0),
+                scale: [1.0, 1e-3, 1e-30, 0.0, 1e-60][usize::from(*scale) % 5],
+                seed: input.seed >> 1,
+            };
+            hold(fused::check::<T>(&case, &[input.how.plan()]));
+        }
+    }
+}
+
+fuzz_target!(|input: Input| if input.double { check::<f64>(&input) } else { check::<f32>(&input) });

@@ -32,6 +32,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+pub use settings::resolve_text;
+
 /// GAIT-prop: backpropagation's updates, from targets sent down through the inverses of the layers.
 #[derive(Parser)]
 #[command(name = "gaitprop", version, about, max_term_width = 100)]

@@ -241,7 +241,12 @@ impl Settings {
     /// From a TOML file.
     pub(super) fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
-        toml::from_str(&text).map_err(|e| {
+        Self::parse(&text, path)
+    }
+
+    /// From the text of a TOML file; `path` is the name that errors give it.
+    fn parse(text: &str, path: &Path) -> Result<Self> {
+        toml::from_str(text).map_err(|e| {
             let start = e.span().map_or(0, |span| span.start.min(text.len()));
             let number = 1 + text[..start].matches('\n').count();
             let line = text.lines().nth(number - 1).unwrap_or_default().trim();
@@ -325,6 +330,20 @@ impl Settings {
         }
         Ok((name, data))
     }
+}
+
+/// What the settings in a file's text come to for a run on the embedded data: the text that such a run writes of itself.
+///
+/// # Errors
+/// As `train --config` with this file, but before any file is read and any memory is asked for.
+pub fn resolve_text(text: &str) -> Result<String> {
+    let said = Settings::parse(text, Path::new("config.toml"))?;
+    if said.data.as_deref().is_some_and(|name| name != DEFAULT_DATA) {
+        return Err(Error::Setting("--data: only the embedded set can be resolved without files".into()));
+    }
+    let (name, data) = said.load_data()?;
+    let run = Run::resolve(said, &data)?;
+    super::folder::text_of(&run.resolved(run.kind, &name)?)
 }
 
 /// Settings that a run may be resumed with: no bit of it depends on them, but for how many there are.

@@ -2,6 +2,8 @@
 #![allow(dead_code, unreachable_pub, missing_docs)]
 
 pub mod big;
+pub mod perturbed;
+pub mod steps;
 
 use gaitprop::inverse::{Lu, Solve};
 use gaitprop::kernels::{MatRef, Plan, Real, Unit};

@@ -1,0 +1,75 @@
+//! Steps of training, fused against un-fused: any network, rule, way through inverses, optimiser and regulariser leaves the same bits or gives the
+//! same error.
+#![no_main]
+
+use arbitrary::Arbitrary;
+use gaitprop::inverse::Kind as Way;
+use gaitprop::kernels::{Real, Unit};
+use gaitprop::loss::Loss;
+use gaitprop::network::Architecture;
+use gaitprop::optimizer;
+use gaitprop::ortho::{Form, Regularizer, Side};
+use gaitprop::rule::{Form as TargetForm, Kind};
+use gaitprop_fuzz::rules::steps::{Case, check};
+use gaitprop_fuzz::{How, hold};
+use libfuzzer_sys::fuzz_target;
+
+#[derive(Arbitrary, Debug)]
+struct Input {
+    how: How,
+    seed: u64,
+    network: Network,
+    batch: u8,
+    /// Activation, that of the output, rule, way, optimiser, and the rest bit by bit.
+    choices: [u8; 6],
+    double: bool,
+}
+
+#[derive(Arbitrary, Clone, Copy, Debug)]
+enum Network {
+    Square(u8, u8),
+    Wide(u8, u8),
+    Tower(u8),
+}
+
+fn one_of<T: Copy>(of: &[T], byte: u8) -> T {
+    of[usize::from(byte) % of.len()]
+}
+
+fn run<T: Real>(input: &Input) {
+    let between = |byte: u8, low: usize, high: usize| low + usize::from(byte) % (high - low);
+    let shape = match input.network {
+        Network::Square(n, hidden) => {
+            let n = between(n, 3, 30);
+            Architecture::square(n, n, between(hidden, 1, 4), 3)
+        }
+        Network::Wide(inputs, n) => Architecture::widths(between(inputs, 2, 60), &[between(n, 3, 30); 2], 2),
+        Network::Tower(n) => {
+            let n = between(n, 8, 30);
+            Architecture::tower(&[n, n, n / 2 + 1, n / 4 + 2], 2)
+        }
+    }
+    .expect("widths that fit");
+    let [unit, output, rule, way, optimizer, bits] = input.choices;
+    let units = [Unit::LeakyRelu { slope: 0.1 }, Unit::Identity, Unit::Tanh];
+    let flag = |bit: u8| bits >> bit & 1 == 1;
+    let optimizers = [optimizer::Rule::PublishedAdam, optimizer::Rule::Adam, optimizer::Rule::Sgd, optimizer::Rule::Momentum];
+    let case = Case {
+        shape: Architecture { unit: one_of(&units, unit), output: one_of(&units, output), ..shape },
+        batch: between(input.batch, 1, 20),
+        rule: one_of(&Kind::ALL, rule),
+        form: if flag(0) && flag(1) { TargetForm::Absolute } else { TargetForm::Difference },
+        way: one_of(&[Way::Lu, Way::Stale, Way::Cg, Way::Gram, Way::Auto], way),
+        optimizer: one_of(&optimizers, optimizer),
+        ortho: Regularizer {
+            lambda: if flag(2) { 0.1 } else { 0.0 },
+            form: if flag(3) { Form::Identity } else { Form::OffDiagonal },
+            side: if flag(4) { Side::Columns } else { Side::Rows },
+        },
+        loss: if flag(5) { Loss::CrossEntropy } else { Loss::Squared },
+        seed: input.seed >> 1,
+    };
+    hold(check::<T>(&case, &[input.how.plan()]));
+}
+
+fuzz_target!(|input: Input| if input.double { run::<f64>(&input) } else { run::<f32>(&input) });

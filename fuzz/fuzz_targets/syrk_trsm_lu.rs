@@ -1,0 +1,68 @@
+//! SYRK, SYMM, triangular solves, LU and Cholesky, of sound matrices and of broken ones: the bits and the errors of the textbook's loops, and
+//! small residuals.
+#![no_main]
+
+use arbitrary::Arbitrary;
+use gaitprop_fuzz::operands::triangular::*;
+use gaitprop_fuzz::{How as Way, hold, layout, scalar, size};
+use gaitprop_kernels::Real;
+use libfuzzer_sys::fuzz_target;
+
+#[derive(Arbitrary, Debug)]
+struct Input {
+    way: Way,
+    seed: u64,
+    layouts: [u8; 3],
+    sizes: (u8, u8),
+    scalars: (i8, i8),
+    /// Side, triangle, kind of diagonal, part.
+    which: [u8; 3],
+    double: bool,
+    operation: Operation,
+}
+
+#[derive(Arbitrary, Debug)]
+enum Operation {
+    Syrk,
+    Symm,
+    Solve,
+    Lu(Broken),
+    Cholesky(Broken),
+}
+
+#[derive(Arbitrary, Clone, Copy, Debug)]
+enum Broken {
+    No,
+    ZeroColumn(u8),
+    TwinRows(u8, u8),
+    Element(u8, u8, u8),
+}
+
+impl Broken {
+    fn flaw(self) -> Flaw {
+        const VALUES: [f64; 8] = [0.0, -1.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e-300, 1e30, -1e30];
+        match self {
+            Self::No => Flaw::None,
+            Self::ZeroColumn(col) => Flaw::ZeroColumn(col.into()),
+            Self::TwinRows(one, other) => Flaw::TwinRows(one.into(), other.into()),
+            Self::Element(row, col, value) => Flaw::Element(row.into(), col.into(), VALUES[usize::from(value) % VALUES.len()]),
+        }
+    }
+}
+
+fn check<T: Real>(input: &Input) {
+    let how = How { layouts: input.layouts.map(layout), seed: input.seed };
+    let plans = [input.way.plan()];
+    let (n, m) = (size(input.sizes.0), size(input.sizes.1));
+    let (alpha, beta) = (scalar(input.scalars.0), scalar(input.scalars.1));
+    let [side, which, other] = input.which.map(usize::from);
+    hold(match &input.operation {
+        Operation::Syrk => check_syrk::<T>(n, m, alpha, beta, PARTS[side % 3], DIAGONALS[which % 2], &how, &plans),
+        Operation::Symm => check_symm::<T>(n, m, SIDES[side % 2], TRIANGLES[which % 2], alpha, beta, &how, &plans),
+        Operation::Solve => check_solve::<T>(n, m, SIDES[side % 2], TRIANGLES[which % 2], DIAGS[other % 2], alpha, &how, &plans),
+        Operation::Lu(broken) => check_lu::<T>(n, broken.flaw(), &how, &plans),
+        Operation::Cholesky(broken) => check_cholesky::<T>(n, broken.flaw(), &how, &plans),
+    });
+}
+
+fuzz_target!(|input: Input| if input.double { check::<f64>(&input) } else { check::<f32>(&input) });

@@ -1,0 +1,98 @@
+//! The fused step against the un-fused one, in every bit that they leave.
+
+use gaitprop::inverse::{Kind as Way, Tuning};
+use gaitprop::kernels::{MatRef, Plan, Real};
+use gaitprop::loss::Loss;
+use gaitprop::network::{Architecture, Network};
+use gaitprop::optimizer::{self, Optimizer, Settings};
+use gaitprop::ortho::Regularizer;
+use gaitprop::rng::Rng;
+use gaitprop::rule::{Form as TargetForm, Kind, Setup};
+use gaitprop::step::{Fused, Recipe, Report, Workspace};
+use gaitprop::{Error, init};
+
+#[derive(Clone, Debug)]
+pub struct Case {
+    pub shape: Architecture,
+    pub batch: usize,
+    pub rule: Kind,
+    pub form: TargetForm,
+    pub way: Way,
+    pub optimizer: optimizer::Rule,
+    pub ortho: Regularizer,
+    pub loss: Loss,
+    pub seed: u64,
+}
+
+/// Everything that a run of some steps leaves.
+pub struct Left<T> {
+    pub net: Network<T>,
+    pub optimizer: Optimizer<T>,
+    pub reports: Vec<Report>,
+}
+
+/// Some steps; fused or not, each on samples of its own.
+pub fn run<T: Real>(case: &Case, fused: bool, plan: &Plan<'_>) -> Result<Left<T>, Error> {
+    let mut net = Network::<T>::random(&case.shape, init::Init::Orthogonal, case.seed, plan)?;
+    let setup = Setup { form: case.form, seed: case.seed, ..Setup::new(&case.shape) };
+    let rule = case.rule.build(&setup, plan)?;
+    let mut inverse = case.way.build(Tuning { regularized: case.ortho.lambda > 0.0, ..Tuning::default() })?;
+    let recipe = Recipe { rule: &*rule, loss: case.loss, ortho: case.ortho, plan };
+    let mut optimizer = Optimizer::new(Settings::new(case.optimizer, 1e-3)?, &net);
+    let (mut plain, mut other) = (Workspace::new(&net, case.batch), Fused::new(&net, case.batch));
+    let mut rng = Rng::new(case.seed, 2);
+    let (inputs, labels) = (case.shape.inputs, case.shape.labels);
+    let mut reports = Vec::new();
+    for step in 0..3 {
+        // A last batch may be short.
+        let batch = if step == 2 { case.batch.div_ceil(2) } else { case.batch };
+        let x: Vec<T> = (0..batch * inputs).map(|_| T::from_f64(rng.uniform())).collect();
+        let mut t = vec![T::ZERO; batch * labels];
+        (0..batch).for_each(|i| t[i * labels + (i + step) % labels] = T::ONE);
+        let (x, t) = (MatRef::new(&x, batch, inputs).unwrap(), MatRef::new(&t, batch, labels).unwrap());
+        reports.push(if fused {
+            other.step(&mut net, x, t, &recipe, &mut *inverse, &mut optimizer)?
+        } else {
+            plain.step(&mut net, x, t, &recipe, &mut *inverse, &mut optimizer)?
+        });
+    }
+    Ok(Left { net, optimizer, reports })
+}
+
+/// The first thing in which two runs differ.
+pub fn difference<T: Real>(a: &Left<T>, b: &Left<T>) -> Option<String> {
+    let bits =
+        |x: &[T], y: &[T]| x.len() != y.len() || x.iter().zip(y).any(|(x, y)| x.to_f64().to_bits() != y.to_f64().to_bits());
+    for (l, (one, other)) in a.net.layers().iter().zip(b.net.layers()).enumerate() {
+        let moments = |run: &Left<T>| (run.optimizer.weight_moments(l).clone(), run.optimizer.bias_moments(l).clone());
+        let ((aw, ab), (bw, bb)) = (moments(a), moments(b));
+        let pairs = [
+            ("weights", one.w.data(), other.w.data()),
+            ("biases", &one.b, &other.b),
+            ("first moments", &aw.first, &bw.first),
+            ("second moments", &aw.second, &bw.second),
+            ("first moments of biases", &ab.first, &bb.first),
+            ("second moments of biases", &ab.second, &bb.second),
+        ];
+        if let Some((what, ..)) = pairs.iter().find(|(_, x, y)| bits(x, y)) {
+            return Some(format!("{what} of layer {l}"));
+        }
+    }
+    (a.reports != b.reports).then(|| format!("reports: {:?} and {:?}", a.reports, b.reports))
+}
+
+/// The fused step with each plan leaves what the un-fused one leaves without threads, or gives the same error.
+pub fn check<T: Real>(case: &Case, plans: &[Plan<'_>]) -> Result<(), String> {
+    let want = run::<T>(case, false, &Plan::new());
+    for plan in plans {
+        let how = format!("{} on {}, {:?}", T::NAME, plan.isa, plan.par);
+        match (&want, run::<T>(case, true, plan)) {
+            (Ok(want), Ok(got)) => difference(want, &got).map_or(Ok(()), |difference| Err(format!("{how}: {difference}")))?,
+            (Err(want), Err(got)) if want.to_string() == got.to_string() => {}
+            (Err(want), Err(got)) => return Err(format!("{how}: {got}, not {want}")),
+            (Ok(_), Err(e)) => return Err(format!("{how}: only the fused step failed: {e}")),
+            (Err(e), Ok(_)) => return Err(format!("{how}: only the un-fused step failed: {e}")),
+        }
+    }
+    Ok(())
+}
