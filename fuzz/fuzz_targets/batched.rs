@@ -3,7 +3,7 @@
 
 use arbitrary::Arbitrary;
 use gaitprop_fuzz::operands::batch::{Case, Product, SPACINGS, Spacing, check_strided, check_views};
-use gaitprop_fuzz::{How, hold, layout, scalar, size};
+use gaitprop_fuzz::{How, hold, layout, scalar, shape as product};
 use gaitprop_kernels::Real;
 use libfuzzer_sys::fuzz_target;
 
@@ -28,8 +28,8 @@ fn check<T: Real>(input: &Input) {
     match &input.kind {
         Kind::Strided { count, shape, layouts, spacings } => {
             // Several large ones would take the fuzzer's time.
-            let small = |byte| if *count < 4 { size(byte) } else { usize::from(byte) % 24 };
-            let shape = (small(shape.0), small(shape.1), small(shape.2));
+            let small = |byte| usize::from(byte) % 24;
+            let shape = if *count < 4 { product(*shape) } else { (small(shape.0), small(shape.1), small(shape.2)) };
             let mut spacings = spacings.map(|s| if s < 64 { Spacing::Shared } else { SPACINGS[usize::from(s) % SPACINGS.len()] });
             if spacings[2] == Spacing::Shared {
                 spacings[2] = Spacing::Apart;
@@ -38,8 +38,9 @@ fn check<T: Real>(input: &Input) {
         }
         Kind::Views(products) => {
             let products = products.iter().take(12).enumerate().map(|(i, &((m, n, k), layouts))| {
-                let small = |byte| if i == 0 { size(byte) } else { usize::from(byte) % 24 };
-                ((small(m), small(n), small(k)), layouts.map(layout))
+                let small = |byte| usize::from(byte) % 24;
+                let shape = if i == 0 { product((m, n, k)) } else { (small(m), small(n), small(k)) };
+                (shape, layouts.map(layout))
             });
             hold(check_views::<T>(&case, &products.collect::<Vec<Product>>(), &plans));
         }

@@ -4,7 +4,7 @@
 use arbitrary::Arbitrary;
 use gaitprop_fuzz::operands::fenced::reals;
 use gaitprop_fuzz::operands::fused;
-use gaitprop_fuzz::{How, hold, layout, scalar, size};
+use gaitprop_fuzz::{How, hold, layout, scalar, shape};
 use gaitprop_kernels::{MatMut, MatRef, Real, Scratch, gemm, reference};
 use libfuzzer_sys::fuzz_target;
 
@@ -29,8 +29,8 @@ enum Kind {
 const ODD: [f64; 8] = [0.0, -0.0, f64::INFINITY, f64::NEG_INFINITY, f64::NAN, 1e-310, -1e-42, 3e38];
 
 fn views<T: Real>(input: &Input, strides: [(i8, i8); 3], offsets: [u16; 3], scalars: (i8, i8), odd: &[(u16, u8)]) {
-    let (m, n, k) = (size(input.shape.0), size(input.shape.1), size(input.shape.2));
-    let len = 1 << 14;
+    let (m, n, k) = shape(input.shape);
+    let len = 1 << 13;
     let mut value = reals::<T>(input.seed);
     let [mut a, mut b, mut c] = [(); 3].map(|()| (0..len).map(|_| value()).collect::<Vec<T>>());
     for (i, &(at, which)) in odd.iter().enumerate() {
@@ -60,7 +60,7 @@ fn check<T: Real>(input: &Input) {
         Kind::Fused { layouts, parts, padded, alpha, scale } => {
             let [unit, left, right, start, finish] = parts.map(usize::from);
             let case = fused::Case {
-                shape: (size(input.shape.0), size(input.shape.1), size(input.shape.2)),
+                shape: shape(input.shape),
                 a: layout(layouts.0),
                 b: layout(layouts.1),
                 padded: *padded,

@@ -3,7 +3,7 @@
 
 use arbitrary::Arbitrary;
 use gaitprop_fuzz::operands::fenced::{Fenced, first_difference, reals};
-use gaitprop_fuzz::{How, layout, scalar, size};
+use gaitprop_fuzz::{How, layout, scalar, shape, size};
 use gaitprop_kernels::{Error, Orientation, PackedRhs, Real, Scratch, gemm_packed, reference};
 use libfuzzer_sys::fuzz_target;
 
@@ -26,7 +26,7 @@ struct Input {
 }
 
 fn check<T: Real>(input: &Input) {
-    let (m, rows, cols) = (size(input.shape.0), size(input.shape.1), size(input.shape.2));
+    let (m, rows, cols) = shape(input.shape);
     let orientation = [Orientation::Plain, Orientation::Transposed, Orientation::Both][usize::from(input.orientation) % 3];
     let (packing, using) = (input.packed_by.plan(), input.used_by.plan());
     let mut value = reals::<T>(input.seed);

@@ -3,15 +3,9 @@
 #![no_main]
 
 use gaitprop::checkpoint::{self, Saved};
-use gaitprop::data::Samples;
-use gaitprop::inverse::{Kind as Way, Tuning};
-use gaitprop::kernels::Plan;
-use gaitprop::loss::Loss;
-use gaitprop::ortho::{Hold, Regularizer};
-use gaitprop::rule::{Kind, Setup};
+use gaitprop::inverse::Kind as Way;
 use gaitprop::state;
-use gaitprop::train::{Method, Trainer};
-use gaitprop::{Architecture, Network, init, optimizer};
+use gaitprop_fuzz::{samples, trainer};
 use libfuzzer_sys::fuzz_target;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -30,23 +24,6 @@ fn sealed(bytes: &[u8]) -> Vec<u8> {
         bytes[at..at + 8].copy_from_slice(sum.as_bytes());
     }
     bytes
-}
-
-/// A training that a checkpoint may be of: the seeds of the corpus are.
-fn trainer(way: Way) -> Trainer<'static, f32> {
-    let (plan, shape) = (Plan::new(), Architecture::square(4, 4, 1, 2).expect("widths that fit"));
-    let net = Network::random(&shape, init::Init::Orthogonal, 1, &plan).expect("a small network");
-    let method = Method {
-        rule: Kind::Gait.build(&Setup::new(&shape), &plan).expect("the usual settings"),
-        inverse: way.build(Tuning::default()).expect("the usual settings"),
-        loss: Loss::Squared,
-        ortho: Regularizer::new(0.1).expect("in range"),
-        hold: Hold::Free,
-        optimizer: optimizer::Settings::new(optimizer::Rule::PublishedAdam, 1e-3).expect("in range"),
-        batch: 2,
-        shuffle: Some(1),
-    };
-    Trainer::new(net, method, plan).expect("settings that fit")
 }
 
 fuzz_target!(|bytes: &[u8]| {
@@ -69,10 +46,8 @@ fuzz_target!(|bytes: &[u8]| {
         let Ok((state, _, _)) = state::from_bytes::<f32, serde_json::Value>(sealed(bytes), path) else { return };
         let mut trainer = trainer(way);
         if trainer.restore(state).is_ok() {
-            let x: Vec<f32> = (0..24u8).map(|i| f32::from(i) / 24.0).collect();
-            let samples = Samples { x, labels: vec![0, 1, 0, 1, 1, 0], len: 6, features: 4 };
             // Weights may be anything at all: an error is as good as an end.
-            let _ = trainer.epoch(&samples, |_| ControlFlow::Continue(()));
+            let _ = trainer.epoch(&samples(), |_| ControlFlow::Continue(()));
         }
     }
 });

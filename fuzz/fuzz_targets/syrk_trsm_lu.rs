@@ -4,7 +4,7 @@
 
 use arbitrary::Arbitrary;
 use gaitprop_fuzz::operands::triangular::*;
-use gaitprop_fuzz::{How as Way, hold, layout, scalar, size};
+use gaitprop_fuzz::{How as Way, hold, layout, scalar, shape};
 use gaitprop_kernels::Real;
 use libfuzzer_sys::fuzz_target;
 
@@ -53,7 +53,7 @@ impl Broken {
 fn check<T: Real>(input: &Input) {
     let how = How { layouts: input.layouts.map(layout), seed: input.seed };
     let plans = [input.way.plan()];
-    let (n, m) = (size(input.sizes.0), size(input.sizes.1));
+    let (n, m, _) = shape((input.sizes.0, input.sizes.1, input.sizes.0));
     let (alpha, beta) = (scalar(input.scalars.0), scalar(input.scalars.1));
     let [side, which, other] = input.which.map(usize::from);
     hold(match &input.operation {

@@ -4,6 +4,13 @@
 //! with 480-bit arithmetic, with what the same file says when it is read again.
 
 use arbitrary::Arbitrary;
+use gaitprop::data::Samples;
+use gaitprop::inverse::{Kind as Way, Tuning};
+use gaitprop::loss::Loss;
+use gaitprop::ortho::{Hold, Regularizer};
+use gaitprop::rule::{Kind, Setup};
+use gaitprop::train::{Method, Trainer};
+use gaitprop::{Architecture, Network, init, optimizer};
 use gaitprop_kernels::{Blocking, Packing, Plan};
 use std::sync::LazyLock;
 
@@ -58,6 +65,17 @@ pub fn size(byte: u8) -> usize {
     }
 }
 
+/// Sizes of a product: a large one beside small ones, so that the naive twin does not take the fuzzer's time.
+pub fn shape((m, n, k): (u8, u8, u8)) -> (usize, usize, usize) {
+    let mut sizes = [size(m), size(n), size(k)];
+    while sizes.iter().product::<usize>() > 60_000 {
+        let largest = sizes.iter_mut().max().expect("three");
+        *largest /= 2;
+    }
+    let [m, n, k] = sizes;
+    (m, n, k)
+}
+
 /// A way of lying in memory.
 pub fn layout(byte: u8) -> Layout {
     LAYOUTS[usize::from(byte) % LAYOUTS.len()]
@@ -78,4 +96,27 @@ pub fn hold(checked: Result<(), String>) {
     if let Err(what) = checked {
         panic!("{what}");
     }
+}
+
+/// A training that a checkpoint may be of: the seeds of the corpus are.
+pub fn trainer(way: Way) -> Trainer<'static, f32> {
+    let (plan, shape) = (Plan::new(), Architecture::square(4, 4, 1, 2).expect("widths that fit"));
+    let net = Network::random(&shape, init::Init::Orthogonal, 1, &plan).expect("a small network");
+    let method = Method {
+        rule: Kind::Gait.build(&Setup::new(&shape), &plan).expect("the usual settings"),
+        inverse: way.build(Tuning::default()).expect("the usual settings"),
+        loss: Loss::Squared,
+        ortho: Regularizer::new(0.1).expect("in range"),
+        hold: Hold::Free,
+        optimizer: optimizer::Settings::new(optimizer::Rule::PublishedAdam, 1e-3).expect("in range"),
+        batch: 2,
+        shuffle: Some(1),
+    };
+    Trainer::new(net, method, plan).expect("settings that fit")
+}
+
+/// What it is trained on.
+pub fn samples() -> Samples<f32> {
+    let x = (0..24u8).map(|i| f32::from(i * 7 % 24) / 24.0).collect();
+    Samples { x, labels: vec![0, 1, 0, 1, 1, 0], len: 6, features: 4 }
 }

@@ -1,0 +1,32 @@
+//! Writes the seeds of the target `safetensors_checkpoint`: weights in both precisions, and checkpoints in the middle of an epoch and at its end.
+//!
+//! `cargo run --example seeds`, in the folder `fuzz`.
+
+use gaitprop::checkpoint::{self, Notes};
+use gaitprop::data::Affine;
+use gaitprop::inverse::Kind as Way;
+use gaitprop::state;
+use gaitprop_fuzz::{samples, trainer};
+use std::ops::ControlFlow;
+use std::path::Path;
+
+fn main() -> gaitprop::Result<()> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds/safetensors_checkpoint");
+    for (name, way) in [("lu", Way::Lu), ("stale", Way::Stale), ("auto", Way::Auto)] {
+        let mut trainer = trainer(way);
+        trainer.epoch(&samples(), |_| ControlFlow::Continue(()))?;
+        state::write(&dir.join(format!("{name}-end")), &trainer.save(), &())?;
+        trainer.epoch(&samples(), |_| ControlFlow::Break(()))?;
+        state::write(&dir.join(format!("{name}-middle")), &trainer.save(), &())?;
+        if way == Way::Lu {
+            let notes = Notes {
+                loss: "squared".into(),
+                rule: "gait".into(),
+                inputs: Affine { centre: vec![0.0; 4], spread: vec![1.0; 4] },
+            };
+            checkpoint::save(&dir.join("weights-f32"), trainer.network(), &notes)?;
+            checkpoint::save(&dir.join("weights-f64"), &trainer.network().cast::<f64>(), &notes)?;
+        }
+    }
+    Ok(())
+}
