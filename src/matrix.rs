@@ -47,15 +47,24 @@ impl<T: Real> Matrix<T> {
         &mut self.data
     }
     /// Row `i`.
+    ///
+    /// # Panics
+    /// If there is none.
     pub fn row(&self, i: usize) -> &[T] {
         &self.data[i * self.cols..(i + 1) * self.cols]
     }
 
     /// A view of everything.
+    ///
+    /// # Panics
+    /// Never.
     pub fn view(&self) -> MatRef<'_, T> {
         MatRef::new(&self.data, self.rows, self.cols).expect("rows · cols elements, by construction")
     }
     /// A mutable view of everything.
+    ///
+    /// # Panics
+    /// Never.
     pub fn view_mut(&mut self) -> MatMut<'_, T> {
         MatMut::new(&mut self.data, self.rows, self.cols).expect("rows · cols elements, by construction")
     }

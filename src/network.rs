@@ -155,6 +155,9 @@ impl<T: Real> Network<T> {
     }
 
     /// The same network with every weight rounded to `U`.
+    ///
+    /// # Panics
+    /// Never.
     pub fn cast<U: Real>(&self) -> Network<U> {
         let real = |x: &[T]| x.iter().map(|v| U::from_f64(v.to_f64())).collect::<Vec<U>>();
         let layers = self.layers.iter().map(|l| Layer {

@@ -3,6 +3,7 @@
 use crate::Error;
 #[cfg(any(feature = "matrixmultiply", feature = "openblas"))]
 use crate::{MatMut, MatRef, Plan, Real, Scratch};
+use alloc::string::String;
 
 /// Whose GEMM computes the products.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +38,7 @@ impl Backend {
     /// # Errors
     /// [`Error::BackendUnavailable`] if it is not in this build.
     pub fn named(name: &str) -> Result<Self, Error> {
-        Self::available().find(|b| b.name() == name).ok_or_else(|| Error::BackendUnavailable { name: name.to_owned() })
+        Self::available().find(|b| b.name() == name).ok_or_else(|| Error::BackendUnavailable { name: String::from(name) })
     }
 
     /// The name that [`Backend::named`] takes.

@@ -1,5 +1,8 @@
 //! What callers' data can get wrong. Mistakes of this crate's own are panics, never these.
 
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt;
 
 /// Everything a public function of this crate can refuse.

@@ -1,17 +1,36 @@
 //! Which instruction set a kernel runs on.
 
 use crate::Error;
+use alloc::string::String;
 use core::fmt;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Portable,
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
     Avx2,
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
     Avx512,
     #[cfg(target_arch = "aarch64")]
     Neon,
+}
+
+#[cfg(all(feature = "std", target_arch = "aarch64"))]
+use std::arch::is_aarch64_feature_detected as detected;
+// Whether a feature that a set needs is here: asked of the CPU, and of the system whether it keeps the registers. Without `std` nobody can be
+// asked, and only what the target has for certain (`-C target-feature`) is there.
+#[cfg(all(feature = "std", target_arch = "x86_64", target_feature = "sse2"))]
+use std::arch::is_x86_feature_detected as detected;
+#[cfg(all(not(feature = "std"), any(all(target_arch = "x86_64", target_feature = "sse2"), target_arch = "aarch64")))]
+macro_rules! detected {
+    ($feature:literal) => {
+        cfg!(target_feature = $feature)
+    };
+}
+
+#[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
+fn all<const N: usize>(detected: [bool; N]) -> bool {
+    detected == [true; N]
 }
 
 /// An instruction set that THIS CPU has: a value of this type is the proof, since only detection can make one.
@@ -27,16 +46,11 @@ impl Isa {
     /// Every instruction set that can run here, the widest first; the last is always the portable one.
     pub fn available() -> impl Iterator<Item = Self> {
         let mut found = [None; 3];
-        #[cfg(target_arch = "x86_64")]
+        #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
         {
             // Exactly the features that `shells!` and the shells in `simd` enable.
-            let fma = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
-            if fma
-                && is_x86_feature_detected!("avx512f")
-                && is_x86_feature_detected!("avx512dq")
-                && is_x86_feature_detected!("avx512vl")
-                && is_x86_feature_detected!("avx512bw")
-            {
+            let fma = all([detected!("avx2"), detected!("fma")]);
+            if fma && all([detected!("avx512f"), detected!("avx512dq"), detected!("avx512vl"), detected!("avx512bw")]) {
                 found[0] = Some(Self(Kind::Avx512));
             }
             if fma {
@@ -44,7 +58,7 @@ impl Isa {
             }
         }
         #[cfg(target_arch = "aarch64")]
-        if std::arch::is_aarch64_feature_detected!("neon") {
+        if detected!("neon") {
             found[0] = Some(Self(Kind::Neon));
         }
         found[2] = Some(Self::PORTABLE);
@@ -64,16 +78,16 @@ impl Isa {
         if name == "auto" {
             return Ok(Self::detect());
         }
-        Self::available().find(|isa| isa.name() == name).ok_or_else(|| Error::IsaUnavailable { name: name.to_owned() })
+        Self::available().find(|isa| isa.name() == name).ok_or_else(|| Error::IsaUnavailable { name: String::from(name) })
     }
 
     /// The name that [`Isa::named`] takes.
     pub const fn name(self) -> &'static str {
         match self.0 {
             Kind::Portable => "portable",
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
             Kind::Avx2 => "avx2",
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
             Kind::Avx512 => "avx512",
             #[cfg(target_arch = "aarch64")]
             Kind::Neon => "neon",

@@ -19,6 +19,10 @@
 //! `scratch`, `copy` and `backend`; in `trsm`, `lu` and `syrk` it hands disjoint blocks of a matrix to threads and to tiles. Lengths and shapes are checked once at a safe door; every block says which fact it rests on and who
 //! established it. An instruction set is reached only through an [`Isa`], which only detection can make.
 
+#![cfg_attr(not(any(feature = "std", test)), no_std)]
+
+extern crate alloc;
+
 mod backend;
 pub mod cholesky;
 mod copy;

@@ -9,6 +9,7 @@ use crate::trsm::{self, Diag, Side, Triangle};
 use crate::tuning::part;
 use crate::{Backend, Error, MatMut, MatRef, Plan, Real, Req, Scratch, gemm, gemm_scratch};
 
+#[cfg(feature = "std")]
 mod ahead;
 mod panel;
 
@@ -35,6 +36,7 @@ pub fn factor<T: Real>(a: MatMut<'_, T>, pivots: &mut [usize], plan: &Plan<'_>, 
         let (expected, found) = ((1, n), (1, pivots.len()));
         return Err(Error::Shape { what: "the pivots", expected, found });
     }
+    #[cfg(feature = "std")]
     if ahead::pays(&a, plan) {
         return ahead::factor(a, pivots, plan, scratch);
     }
@@ -98,7 +100,10 @@ fn panel_in_scratch<T: Real>(
 
 /// Scratch that [`factor`] needs for an n×n matrix.
 pub fn factor_scratch<T: Real>(n: usize, plan: &Plan<'_>) -> Req {
-    let panel = Req::of::<T>(panel::ld::<T>(n).saturating_mul(n.min(PANEL))).or(ahead::scratch::<T>(n, plan));
+    let panel = Req::of::<T>(panel::ld::<T>(n).saturating_mul(n.min(PANEL)));
+    // Its hand-over of the next panel is a lock: without `std` threads share only the products and solves.
+    #[cfg(feature = "std")]
+    let panel = panel.or(ahead::scratch::<T>(n, plan));
     if n <= PANEL {
         return panel;
     }
@@ -225,6 +230,9 @@ pub fn solve_left<T: Real>(
 ///
 /// # Errors
 /// As [`solve_right`]; [`Error::Shape`] if `work` is not 2n long.
+///
+/// # Panics
+/// Never on caller data.
 ///
 /// Source: Hager, Condition Estimates, 1984; Higham, Accuracy and Stability of Numerical Algorithms, algorithm 15.1.
 pub fn inverse_norm1<T: Real>(

@@ -1,6 +1,7 @@
 //! Strided views: the only place where slices become pointers.
 
 use crate::Error;
+use alloc::vec::Vec;
 use core::fmt;
 use core::marker::PhantomData;
 

@@ -2,7 +2,7 @@
 //! belongs to whoever made it.
 
 use core::fmt;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 #[cfg(feature = "threads")]
 mod team;
@@ -102,9 +102,9 @@ impl Par<'_> {
 /// Lets threads claim parts until none is left.
 fn claimed(threads: &(impl Threads + ?Sized), parts: usize, part: &(impl Fn(usize) + Sync)) {
     // One bit a claim; where there are more parts than bits, a bit stands for a run of them.
-    let run = parts.div_ceil(64);
+    let run = parts.div_ceil(usize::BITS as usize);
     let runs = parts.div_ceil(run);
-    let taken = AtomicU64::new(0);
+    let taken = AtomicUsize::new(0);
     let job = |thread: usize| {
         for i in 0..runs {
             let i = (i + thread) % runs;
@@ -132,7 +132,7 @@ fn halves(from: usize, to: usize, part: &(impl Fn(usize) + Sync)) {
 #[cfg(all(test, feature = "threads"))]
 mod tests {
     use super::*;
-    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+    use core::sync::atomic::Ordering::Relaxed;
 
     /// Runs everything twice, on a thread of its own and here: parts must be claimed, not trusted.
     struct Overzealous;

@@ -99,7 +99,7 @@ fn fma_f32_in_f64(a: f32, b: f32, c: f32) -> f32 {
 }
 
 macro_rules! real {
-    ($t:ident, $u:expr, $portable:expr) => {
+    ($t:ident, $u:expr, $fma:expr, $portable:expr, $sqrt:expr) => {
         impl Real for $t {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
@@ -119,7 +119,7 @@ macro_rules! real {
             }
             #[inline(always)]
             fn mul_add(self, b: Self, c: Self) -> Self {
-                $t::mul_add(self, b, c)
+                $fma(self, b, c)
             }
             #[inline(always)]
             fn fma_portable(self, b: Self, c: Self) -> Self {
@@ -131,7 +131,7 @@ macro_rules! real {
             }
             #[inline(always)]
             fn sqrt(self) -> Self {
-                $t::sqrt(self)
+                $sqrt(self)
             }
             #[inline(always)]
             fn is_finite(self) -> bool {
@@ -145,16 +145,54 @@ macro_rules! real {
     };
 }
 
+// What `core` does not have comes from `std`, as an instruction where the target has it for certain, or without `std` from `libm`, a call. Both round
+// correctly, so the bits are the same.
+#[cfg(feature = "std")]
+macro_rules! std_or_libm {
+    ($std:path, $libm:path) => {
+        $std
+    };
+}
+#[cfg(not(feature = "std"))]
+macro_rules! std_or_libm {
+    ($std:path, $libm:path) => {
+        $libm
+    };
+}
+
 // Where the target always has the instruction there is nothing to emulate.
 #[cfg(any(target_feature = "fma", target_arch = "aarch64"))]
-real!(f32, f32::EPSILON as f64 / 2.0, f32::mul_add);
+use std_or_libm as portable_f32;
 #[cfg(not(any(target_feature = "fma", target_arch = "aarch64")))]
-real!(f32, f32::EPSILON as f64 / 2.0, fma_f32_in_f64);
+macro_rules! portable_f32 {
+    ($std:path, $libm:path) => {
+        fma_f32_in_f64
+    };
+}
 // f64 has no wider type to compute in. The C library's `fma` uses the instruction where it can; Windows' has not always been exact.
 #[cfg(not(windows))]
-real!(f64, f64::EPSILON / 2.0, f64::mul_add);
+use std_or_libm as portable_f64;
 #[cfg(windows)]
-real!(f64, f64::EPSILON / 2.0, libm::fma);
+macro_rules! portable_f64 {
+    ($std:path, $libm:path) => {
+        $libm
+    };
+}
+
+real!(
+    f32,
+    f32::EPSILON as f64 / 2.0,
+    std_or_libm!(f32::mul_add, libm::fmaf),
+    portable_f32!(f32::mul_add, libm::fmaf),
+    std_or_libm!(f32::sqrt, libm::sqrtf)
+);
+real!(
+    f64,
+    f64::EPSILON / 2.0,
+    std_or_libm!(f64::mul_add, libm::fma),
+    portable_f64!(f64::mul_add, libm::fma),
+    std_or_libm!(f64::sqrt, libm::sqrt)
+);
 
 #[cfg(test)]
 mod tests {

@@ -1,10 +1,16 @@
 //! The naive twins: what every kernel must equal, written to be read. Slow, and used by tests everywhere.
+//!
+//! They check nothing: of shapes that do not fit, an element outside is a panic. Their twins say so in an `Error` instead.
 
 use crate::syrk::{Diagonal, Part};
 use crate::trsm::{Diag, Side, Triangle};
 use crate::{Error, MatMut, MatRef, Real};
+use alloc::vec;
 
 /// [`crate::gemm()`], element by element: equal in every bit.
+///
+/// # Panics
+/// If the shapes do not fit together.
 pub fn gemm<T: Real>(alpha: T, a: MatRef<'_, T>, b: MatRef<'_, T>, beta: T, mut c: MatMut<'_, T>) {
     for i in 0..c.nrows() {
         for j in 0..c.ncols() {
@@ -18,6 +24,9 @@ pub fn gemm<T: Real>(alpha: T, a: MatRef<'_, T>, b: MatRef<'_, T>, beta: T, mut 
 }
 
 /// [`crate::trsm::solve_upper_right`], unknown by unknown: equal in every bit.
+///
+/// # Panics
+/// If the shapes do not fit together.
 pub fn solve_upper_right<T: Real>(u: MatRef<'_, T>, unit_diagonal: bool, mut b: MatMut<'_, T>) {
     for i in 0..b.nrows() {
         for j in 0..b.ncols() {
@@ -34,6 +43,9 @@ pub fn solve_upper_right<T: Real>(u: MatRef<'_, T>, unit_diagonal: bool, mut b: 
 ///
 /// # Errors
 /// [`Error::ZeroPivot`]; [`Error::NonFinite`] with the first column in which a pivot is looked for among infinities or NaN.
+///
+/// # Panics
+/// If the shapes do not fit together.
 pub fn lu<T: Real>(mut a: MatMut<'_, T>, pivots: &mut [usize]) -> Result<(), Error> {
     let n = a.nrows();
     for (k, pivot) in pivots.iter_mut().enumerate().take(n) {
@@ -68,6 +80,9 @@ pub fn lu<T: Real>(mut a: MatMut<'_, T>, pivots: &mut [usize]) -> Result<(), Err
 }
 
 /// [`crate::trsm::solve`], unknown by unknown: equal in every bit.
+///
+/// # Panics
+/// If the shapes do not fit together.
 pub fn solve<T: Real>(side: Side, triangle: Triangle, diag: Diag, alpha: T, a: MatRef<'_, T>, mut b: MatMut<'_, T>) {
     if side == Side::Right {
         return solve(Side::Left, triangle.t(), diag, alpha, a.t(), b.t());
@@ -87,6 +102,9 @@ pub fn solve<T: Real>(side: Side, triangle: Triangle, diag: Diag, alpha: T, a: M
 }
 
 /// [`crate::syrk::syrk`], element by element: equal in every bit.
+///
+/// # Panics
+/// If the shapes do not fit together.
 pub fn syrk<T: Real>(alpha: T, a: MatRef<'_, T>, beta: T, part: Part, diagonal: Diagonal, mut c: MatMut<'_, T>) {
     for i in 0..c.nrows() {
         for j in 0..=i {
@@ -106,6 +124,9 @@ pub fn syrk<T: Real>(alpha: T, a: MatRef<'_, T>, beta: T, part: Part, diagonal: 
 }
 
 /// [`crate::symm::symm`], element by element: equal in every bit.
+///
+/// # Panics
+/// If the shapes do not fit together.
 #[allow(clippy::too_many_arguments)]
 pub fn symm<T: Real>(side: Side, triangle: Triangle, alpha: T, s: MatRef<'_, T>, b: MatRef<'_, T>, beta: T, c: MatMut<'_, T>) {
     let n = s.nrows();
@@ -127,6 +148,9 @@ pub fn symm<T: Real>(side: Side, triangle: Triangle, alpha: T, s: MatRef<'_, T>,
 ///
 /// # Errors
 /// [`Error::NotPositive`]; [`Error::NonFinite`] for a pivot that is infinite or NaN.
+///
+/// # Panics
+/// If the shapes do not fit together.
 pub fn cholesky<T: Real>(mut a: MatMut<'_, T>) -> Result<(), Error> {
     let n = a.nrows();
     for j in 0..n {

@@ -1,10 +1,10 @@
 //! Aligned memory that the caller owns and lends again and again.
 
 use crate::{Error, Real};
+use alloc::alloc::{Layout, alloc, dealloc};
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
-use std::alloc::{Layout, alloc, dealloc};
 
 /// Two cache lines: what adjacent-line prefetchers fetch together, and more than the widest vector.
 const ALIGN: usize = 128;

@@ -20,6 +20,8 @@ use crate::{
     Error, Finish, Isa, MatMut, MatRef, Orientation, PackedRhs, Par, Plan, Real, Scratch, Start, Unit, cholesky, gemm,
     gemm_packed, gemm_with, lu, reduce, reference, symm, syrk, trsm,
 };
+use alloc::vec;
+use alloc::vec::Vec;
 use core::fmt;
 
 /// What one kernel on one instruction set did.

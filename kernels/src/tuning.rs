@@ -28,31 +28,44 @@ impl Default for Caches {
 impl Caches {
     /// What this CPU says of itself; the defaults where it says nothing. Asked once a process: under a hypervisor the question takes
     /// microseconds, and the answer does not change.
+    #[cfg(feature = "std")]
     pub fn detect() -> Self {
         static ANSWER: std::sync::OnceLock<Caches> = std::sync::OnceLock::new();
-        *ANSWER.get_or_init(|| {
-            #[cfg(all(target_arch = "x86_64", not(miri)))]
-            if let Some(caches) = Self::from_cpuid() {
-                return caches;
-            }
-            Self::default()
-        })
+        *ANSWER.get_or_init(Self::ask)
+    }
+
+    /// The defaults: without the feature `std` there is nowhere to keep an answer that is asked for once.
+    #[cfg(not(feature = "std"))]
+    pub fn detect() -> Self {
+        Self::default()
+    }
+
+    #[cfg(feature = "std")]
+    fn ask() -> Self {
+        #[cfg(all(target_arch = "x86_64", not(miri)))]
+        if let Some(caches) = Self::from_cpuid() {
+            return caches;
+        }
+        Self::default()
     }
 
     /// Deterministic cache parameters: leaf 4 (Intel) or 0x8000001D (AMD), one sub-leaf a cache.
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    #[cfg(all(feature = "std", target_arch = "x86_64", not(miri)))]
     fn from_cpuid() -> Option<Self> {
-        use core::arch::x86_64::{__cpuid, __cpuid_count};
-        let leaf = if __cpuid(0x8000_0000).eax >= 0x8000_001D && __cpuid_count(0x8000_001D, 0).eax & 31 != 0 {
+        use core::arch::x86_64::__cpuid_count;
+        // SAFETY: every x86-64 has the instruction. Rust 1.89 has to be told, later versions find nothing unsafe in it.
+        #[allow(unused_unsafe)]
+        let cpuid = |leaf, sub| unsafe { __cpuid_count(leaf, sub) };
+        let leaf = if cpuid(0x8000_0000, 0).eax >= 0x8000_001D && cpuid(0x8000_001D, 0).eax & 31 != 0 {
             0x8000_001D
-        } else if __cpuid(0).eax >= 4 {
+        } else if cpuid(0, 0).eax >= 4 {
             4
         } else {
             return None;
         };
         let mut sizes = [0usize; 4];
         for sub in 0..16 {
-            let r = __cpuid_count(leaf, sub);
+            let r = cpuid(leaf, sub);
             let (kind, level) = (r.eax & 31, (r.eax >> 5) & 7);
             match kind {
                 0 => break,

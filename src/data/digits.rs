@@ -20,7 +20,8 @@ const FULL_SCALE: f64 = 16.0;
 
 /// The digits, split, limited and checked as `options` say. Classes default to 10.
 ///
-/// # Errors  `Classes`, `Label` and `ZeroLimit` from the options; the embedded bytes themselves are checked by a test.
+/// # Errors
+/// `Classes`, `Label` and `ZeroLimit` from the options; the embedded bytes themselves are checked by a test.
 pub fn load(options: &LoadOptions) -> Result<Dataset, DataError> {
     let path = |part: &str| PathBuf::from(format!("embedded digits ({part})"));
     let train = idx::read_pair((IMAGES, &path("images")), (LABELS, &path("labels")))?;

@@ -38,7 +38,8 @@ pub struct Images {
 
 /// Reads an image file, plain or gzipped; `path` is only for messages.
 ///
-/// # Errors  every `Idx…` case of one file, `Gzip`, `Empty`, `Io`.
+/// # Errors
+/// Every `Idx…` case of one file, `Gzip`, `Empty`, `Io`.
 pub fn read_images(input: impl BufRead, path: &Path) -> Result<Images, DataError> {
     let ([count, rows, cols], pixels) = read::<3>(input, path)?;
     Ok(Images { count, rows, cols, pixels })
@@ -46,7 +47,8 @@ pub fn read_images(input: impl BufRead, path: &Path) -> Result<Images, DataError
 
 /// Reads a label file, plain or gzipped; `path` is only for messages.
 ///
-/// # Errors  as [`read_images`].
+/// # Errors
+/// As [`read_images`].
 pub fn read_labels(input: impl BufRead, path: &Path) -> Result<Vec<u8>, DataError> {
     read::<1>(input, path).map(|(_, labels)| labels)
 }
@@ -193,7 +195,8 @@ fn parse_name(name: &str) -> Option<(&str, bool, u8)> {
 ///
 /// With the prefixes `train` and `t10k` all four files must be there, and other files are left alone. With one pair
 /// only, of another prefix, every fifth sample becomes the test set. Classes default to 10.
-/// # Errors  `IdxNone`, `IdxMissing`, `IdxAmbiguous`, and those of each file.
+/// # Errors
+/// `IdxNone`, `IdxMissing`, `IdxAmbiguous`, and those of each file.
 pub(super) fn load_folder(dir: &Path, options: &LoadOptions) -> Result<Dataset, DataError> {
     let failed = |cause| DataError::Io { path: dir.to_owned(), action: "list", cause };
     let mut pairs: BTreeMap<String, Pair> = BTreeMap::new();

@@ -212,7 +212,8 @@ impl Dataset {
 
     /// All parts as matrices of `T`, scaled by [`Dataset::affine`].
     ///
-    /// # Panics  as [`Dataset::apply`].
+    /// # Panics
+    /// As [`Dataset::apply`].
     pub fn prepare<T: Real>(&self, scaling: Scaling) -> Prepared<T> {
         self.apply(&self.affine(scaling))
     }
@@ -220,7 +221,8 @@ impl Dataset {
     /// All parts as matrices of `T`: `(x − centre) / spread`, computed in f64 and rounded once.
     ///
     /// Shapes: `x` len×features. The same bits for the same data on every machine.
-    /// # Panics  if `affine` is of another number of features, or if the public fields were changed so that a split's values are
+    /// # Panics
+    /// If `affine` is of another number of features, or if the public fields were changed so that a split's values are
     /// not len×features.
     pub fn apply<T: Real>(&self, affine: &Affine) -> Prepared<T> {
         assert!(affine.centre.len() == self.features && affine.spread.len() == self.features, "one centre and spread a feature");
@@ -239,7 +241,8 @@ impl Dataset {
 /// Writes labels as rows with a single 1: `out[i, labels[i]] = 1`, all else 0.
 ///
 /// Shapes: `out` row-major labels.len()×classes.
-/// # Panics  if `out` has another length or a label is not below `classes`.
+/// # Panics
+/// If `out` has another length or a label is not below `classes`.
 pub fn one_hot<T: Real>(labels: &[u32], classes: usize, out: &mut [T]) {
     assert_eq!(Some(out.len()), labels.len().checked_mul(classes), "one_hot: `out` must be labels × classes");
     out.fill(T::from_f64(0.0));
@@ -255,8 +258,10 @@ pub fn one_hot<T: Real>(labels: &[u32], classes: usize, out: &mut [T]) {
 ///
 /// `digits` is the embedded set (a folder of that name is `./digits`); a folder is read as IDX files; a file whose name
 /// ends in `.npz` as numpy arrays. Without a test set of its own, every fifth sample is set aside (index % 5 = 4).
-/// # Errors  any [`DataError`] of reading; the message names the file and what is wrong with it.
-/// # Panics  never on what the files hold.
+/// # Errors
+/// Any [`DataError`] of reading; the message names the file and what is wrong with it.
+/// # Panics
+/// Never on what the files hold.
 pub fn load(spec: &str, options: &LoadOptions) -> Result<Dataset, DataError> {
     if spec == "digits" {
         return digits::load(options);

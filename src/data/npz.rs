@@ -43,7 +43,8 @@ pub struct Array {
 /// Reads those arrays of an npz file whose names `want` accepts; members that are not `.npy` are passed over.
 ///
 /// Types: bool, signed and unsigned integers, float32, float64, of either byte order; C or Fortran order.
-/// # Errors  `Io`, `Zip`, `Member`, `NpyHeader`, `NpyType`, `NpySize`.
+/// # Errors
+/// `Io`, `Zip`, `Member`, `NpyHeader`, `NpyType`, `NpySize`.
 pub fn read(path: impl AsRef<Path>, want: impl Fn(&str) -> bool) -> Result<BTreeMap<String, Array>, DataError> {
     let path = path.as_ref();
     read_from(open(path)?, path, want)
@@ -51,7 +52,8 @@ pub fn read(path: impl AsRef<Path>, want: impl Fn(&str) -> bool) -> Result<BTree
 
 /// [`read`] from anything that can seek; `path` is only for messages.
 ///
-/// # Errors  as [`read`].
+/// # Errors
+/// As [`read`].
 pub fn read_from(
     input: impl Read + Seek,
     path: &Path,
@@ -71,7 +73,8 @@ pub fn read_from(
 /// Writes arrays as `<f8`, C order, stored without compression, each as `(name, shape, values)`.
 ///
 /// All or nothing: on any error `path` is as it was. Same arrays → same bytes.
-/// # Errors  `WriteShape` when a shape's product is not the number of values; `Io`; `Zip` (a name given twice).
+/// # Errors
+/// `WriteShape` when a shape's product is not the number of values; `Io`; `Zip` (a name given twice).
 pub fn write(path: impl AsRef<Path>, arrays: &[(&str, &[usize], &[f64])]) -> Result<(), DataError> {
     let path = path.as_ref();
     for &(name, shape, data) in arrays {
@@ -116,7 +119,8 @@ fn write_to(output: impl Write + Seek, arrays: &[(&str, &[usize], &[f64])]) -> z
 
 /// Loads a data set; see the module's table. Classes default to the largest training label + 1, at least 2.
 ///
-/// # Errors  those of [`read`], `ArrayMissing`, `ArrayShape`, `ArrayCounts`, `Feature`, `LabelValue`, `Label`,
+/// # Errors
+/// Those of [`read`], `ArrayMissing`, `ArrayShape`, `ArrayCounts`, `Feature`, `LabelValue`, `Label`,
 /// `Classes`, `Empty`, `TestShape`, `TooFewToSplit`, `ZeroLimit`.
 pub(super) fn load(path: &Path, options: &LoadOptions) -> Result<Dataset, DataError> {
     let used = |name: &str| ["x", "y", "x_train", "y_train", "x_test", "y_test"].contains(&name);

@@ -255,6 +255,9 @@ impl<T: Real> Cayley<T> {
     ///
     /// # Errors
     /// A shape error, also for a batch or a layer that this is not for; [`Error::Diverged`] where the system is not made of finite numbers; out of memory for packing.
+    ///
+    /// # Panics
+    /// Never on a caller's data.
     #[allow(clippy::too_many_arguments)]
     pub fn turn(
         &mut self,

@@ -20,6 +20,7 @@ use crate::epilogue::Store;
 use crate::par::Par;
 use crate::scratch::Shared;
 use crate::{Backend, BatchMut, BatchRef, Error, MatMut, MatRef, Real, Req, Scratch};
+use alloc::boxed::Box;
 use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicUsize, Ordering};
 

@@ -24,6 +24,8 @@
 use crate::Real;
 use crate::epilogue::Epilogue;
 use crate::simd::{Lanes, prefetch};
+use alloc::format;
+use alloc::string::String;
 
 /// What one tile works on.
 pub struct Tile<T> {

@@ -12,6 +12,7 @@ use crate::pack::{Left, Panels, Right};
 use crate::par::Par;
 use crate::tuning::{Blocking, Caches};
 use crate::{Backend, Error, Isa, MatMut, MatRef, Real, Req, Scratch};
+use alloc::string::String;
 pub use fused::{Finish, Lhs, Perturbed, Rhs, Start, Weighed, gemm_with, gemm_with_scratch};
 use macro_kernel::{Begin, Job, Region};
 pub use update::Update;

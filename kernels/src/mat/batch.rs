@@ -2,6 +2,7 @@
 
 use super::{MatMut, MatRef, check_bounds, check_distinct};
 use crate::Error;
+use alloc::boxed::Box;
 use core::fmt;
 
 /// `count` read-only matrices of one shape and layout, each `stride` elements after the one before.

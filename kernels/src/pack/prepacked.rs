@@ -4,6 +4,7 @@ use super::Right;
 use crate::scratch::Shared;
 use crate::tuning::part;
 use crate::{Error, Isa, MatRef, Plan, Real, Scratch};
+use alloc::format;
 use core::fmt;
 
 /// Which products a packed matrix W serves as their right operand.

@@ -3,10 +3,12 @@
 //! An arithmetic body is written once, generic over [`Lanes`] (or over [`Fused`] when the compiler may choose the words), and
 //! compiled once per instruction set inside a thin shell that enables the features. The shells are reached only through an
 //! [`Isa`], whose existence proves that this CPU has them.
+//!
+//! An x86-64 target without SSE2 (a kernel's, which computes in software) passes floats in other registers: it has the portable words alone.
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
 pub(crate) mod avx2;
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
 pub(crate) mod avx512;
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod neon;
@@ -70,6 +72,7 @@ pub trait Lanes<T>: Copy {
 }
 
 /// Implements [`Lanes`] for a register type from its intrinsics; only edges and comparisons differ by more than names.
+#[cfg(any(all(target_arch = "x86_64", target_feature = "sse2"), target_arch = "aarch64"))]
 macro_rules! word {
     (
         $(#[$doc:meta])* $name:ident($raw:ty) of $len:literal $t:ty:
@@ -176,13 +179,14 @@ macro_rules! word {
         }
     };
 }
+#[cfg(any(all(target_arch = "x86_64", target_feature = "sse2"), target_arch = "aarch64"))]
 pub(crate) use word;
 
 /// Asks for the cache line at `p`, which need not be readable, before it is needed. Does nothing where there is no such instruction.
 #[inline(always)]
 pub(crate) fn prefetch<T>(p: *const T) {
     // SAFETY: a prefetch reads nothing; SSE is part of every x86-64.
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    #[cfg(all(target_arch = "x86_64", target_feature = "sse2", not(miri)))]
     unsafe {
         core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(p.cast());
     }
@@ -196,10 +200,12 @@ pub(crate) trait Fused {
 }
 
 /// The CPU's own instruction; for shells that enable it.
+#[cfg(any(all(target_arch = "x86_64", target_feature = "sse2"), target_arch = "aarch64"))]
 pub(crate) struct Hardware;
 /// From operations that every CPU has.
 pub(crate) struct Emulated;
 
+#[cfg(any(all(target_arch = "x86_64", target_feature = "sse2"), target_arch = "aarch64"))]
 impl Fused for Hardware {
     #[inline(always)]
     fn fma<T: Real>(a: T, b: T, c: T) -> T {
@@ -220,11 +226,11 @@ pub trait HasFamily: Sized {
     #[doc(hidden)]
     type Portable: Lanes<Self>;
     /// Words of AVX2.
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
     #[doc(hidden)]
     type Avx2: Lanes<Self>;
     /// Words of AVX-512.
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
     #[doc(hidden)]
     type Avx512: Lanes<Self>;
     /// Words of NEON.
@@ -277,23 +283,23 @@ macro_rules! shells {
         #[allow(clippy::too_many_arguments)]
         $vis fn $name<T: $crate::Real>(isa: $crate::Isa, $($arg: $ty),*) $(-> $ret)? {
             use $crate::isa::Kind;
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
             #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw,avx2,fma")]
             #[allow(clippy::too_many_arguments)]
             fn avx512<T: $crate::Real>($($arg: $ty),*) $(-> $ret)? {
                 $body::<T, $avx512>($($arg),*)
             }
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
             #[target_feature(enable = "avx2,fma")]
             #[allow(clippy::too_many_arguments)]
             fn avx2<T: $crate::Real>($($arg: $ty),*) $(-> $ret)? {
                 $body::<T, $avx2>($($arg),*)
             }
             match isa.kind() {
-                #[cfg(target_arch = "x86_64")]
+                #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
                 // SAFETY: an `Isa` of this kind exists only where `Isa::available` has found exactly these features.
                 Kind::Avx512 => unsafe { avx512($($arg),*) },
-                #[cfg(target_arch = "x86_64")]
+                #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
                 // SAFETY: as above.
                 Kind::Avx2 => unsafe { avx2($($arg),*) },
                 // NEON and its fused multiply-add are part of every aarch64 target: no shell is needed.
@@ -372,9 +378,9 @@ macro_rules! has_kernels {
     ($t:ty, $family:ident, $find:ident, [$p:ty, $avx2:ident, $avx512:ident, $neon:ident], [$($e:ty),+ $(,)?]) => {
         impl HasFamily for $t {
             type Portable = $p;
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
             type Avx2 = avx2::$avx2;
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
             type Avx512 = avx512::$avx512;
             #[cfg(target_arch = "aarch64")]
             type Neon = neon::$neon;
@@ -382,9 +388,9 @@ macro_rules! has_kernels {
                 use crate::isa::Kind;
                 match isa.kind() {
                     Kind::Portable => &portable::$family,
-                    #[cfg(target_arch = "x86_64")]
+                    #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
                     Kind::Avx2 => &avx2::$family,
-                    #[cfg(target_arch = "x86_64")]
+                    #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
                     Kind::Avx512 => &avx512::$family,
                     #[cfg(target_arch = "aarch64")]
                     Kind::Neon => &neon::$family,
@@ -396,9 +402,9 @@ macro_rules! has_kernels {
                 use crate::isa::Kind;
                 match isa.kind() {
                     Kind::Portable => portable::$find(rows, words, kind),
-                    #[cfg(target_arch = "x86_64")]
+                    #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
                     Kind::Avx2 => avx2::$find(rows, words, kind),
-                    #[cfg(target_arch = "x86_64")]
+                    #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
                     Kind::Avx512 => avx512::$find(rows, words, kind),
                     #[cfg(target_arch = "aarch64")]
                     Kind::Neon => neon::$find(rows, words, kind),
@@ -466,12 +472,12 @@ mod tests {
         unsafe {
             partial_words::<f32, super::portable::Word<f32, 8>>();
             partial_words::<f64, super::portable::Word<f64, 4>>();
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
             if has("avx2") {
                 partial_words::<f32, super::avx2::F32x8>();
                 partial_words::<f64, super::avx2::F64x4>();
             }
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
             if has("avx512") {
                 partial_words::<f32, super::avx512::F32x16>();
                 partial_words::<f64, super::avx512::F64x8>();

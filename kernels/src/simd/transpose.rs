@@ -1,6 +1,6 @@
 //! Transposing copies, in square blocks that fit the registers.
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
 use crate::isa::Kind;
 use crate::{Isa, Real};
 
@@ -13,9 +13,9 @@ pub(crate) unsafe fn transpose<T: Real>(isa: Isa, src: *const T, s: isize, dst: 
     // move any element of that size: T is f32 or f64.
     unsafe {
         match isa.kind() {
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
             Kind::Avx2 | Kind::Avx512 if size_of::<T>() == 4 => avx2_f32(src.cast(), s, dst.cast(), d, (m, n)),
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
             Kind::Avx2 | Kind::Avx512 => avx2_f64(src.cast(), s, dst.cast(), d, (m, n)),
             _ => scalar(src, s, dst, d, (0, m), (0, n)),
         }
@@ -56,7 +56,7 @@ unsafe fn scalar<T: Copy>(src: *const T, s: isize, dst: *mut T, d: isize, (i0, i
 
 /// # Safety
 /// As [`transpose`]; the CPU has AVX2.
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
 #[target_feature(enable = "avx2")]
 unsafe fn avx2_f32(src: *const f32, s: isize, dst: *mut f32, d: isize, (m, n): (usize, usize)) {
     use core::arch::x86_64::*;
@@ -94,7 +94,7 @@ unsafe fn avx2_f32(src: *const f32, s: isize, dst: *mut f32, d: isize, (m, n): (
 
 /// # Safety
 /// As [`transpose`]; the CPU has AVX2.
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
 #[target_feature(enable = "avx2")]
 unsafe fn avx2_f64(src: *const f64, s: isize, dst: *mut f64, d: isize, (m, n): (usize, usize)) {
     use core::arch::x86_64::*;
