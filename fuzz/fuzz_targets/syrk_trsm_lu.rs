@@ -57,9 +57,9 @@ fn check<T: Real>(input: &Input) {
     let (alpha, beta) = (scalar(input.scalars.0), scalar(input.scalars.1));
     let [side, which, other] = input.which.map(usize::from);
     hold(match &input.operation {
-        Operation::Syrk => check_syrk::<T>(n, m, alpha, beta, PARTS[side % 3], DIAGONALS[which % 2], &how, &plans),
-        Operation::Symm => check_symm::<T>(n, m, SIDES[side % 2], TRIANGLES[which % 2], alpha, beta, &how, &plans),
-        Operation::Solve => check_solve::<T>(n, m, SIDES[side % 2], TRIANGLES[which % 2], DIAGS[other % 2], alpha, &how, &plans),
+        Operation::Syrk => check_syrk::<T>((n, m), (alpha, beta), PARTS[side % 3], DIAGONALS[which % 2], &how, &plans),
+        Operation::Symm => check_symm::<T>((n, m), SIDES[side % 2], TRIANGLES[which % 2], (alpha, beta), &how, &plans),
+        Operation::Solve => check_solve::<T>((n, m), SIDES[side % 2], TRIANGLES[which % 2], DIAGS[other % 2], alpha, &how, &plans),
         Operation::Lu(broken) => check_lu::<T>(n, broken.flaw(), &how, &plans),
         Operation::Cholesky(broken) => check_cholesky::<T>(n, broken.flaw(), &how, &plans),
     });

@@ -34,8 +34,8 @@ proptest! {
         n in size(), rhs in size(), side in select(&SIDES[..]), which in select(&TRIANGLES[..]), diag in select(&DIAGS[..]),
         alpha in any_scalar(), how in any_how(), ways in any_ways(),
     ) {
-        ways.all(|plans| check_solve::<f32>(n, rhs, side, which, diag, alpha, &how, plans))?;
-        ways.all(|plans| check_solve::<f64>(n, rhs, side, which, diag, alpha, &how, plans))?;
+        ways.all(|plans| check_solve::<f32>((n, rhs), side, which, diag, alpha, &how, plans))?;
+        ways.all(|plans| check_solve::<f64>((n, rhs), side, which, diag, alpha, &how, plans))?;
     }
 
     #[test]
@@ -43,8 +43,8 @@ proptest! {
         n in size(), k in size(), scalars in (any_scalar(), any_scalar()), part in select(&PARTS[..]), diagonal in select(&DIAGONALS[..]),
         how in any_how(), ways in any_ways(),
     ) {
-        ways.all(|plans| check_syrk::<f32>(n, k, scalars.0, scalars.1, part, diagonal, &how, plans))?;
-        ways.all(|plans| check_syrk::<f64>(n, k, scalars.0, scalars.1, part, diagonal, &how, plans))?;
+        ways.all(|plans| check_syrk::<f32>((n, k), scalars, part, diagonal, &how, plans))?;
+        ways.all(|plans| check_syrk::<f64>((n, k), scalars, part, diagonal, &how, plans))?;
     }
 
     #[test]
@@ -52,8 +52,8 @@ proptest! {
         n in size(), m in size(), scalars in (any_scalar(), any_scalar()), side in select(&SIDES[..]), which in select(&TRIANGLES[..]),
         how in any_how(), ways in any_ways(),
     ) {
-        ways.all(|plans| check_symm::<f32>(n, m, side, which, scalars.0, scalars.1, &how, plans))?;
-        ways.all(|plans| check_symm::<f64>(n, m, side, which, scalars.0, scalars.1, &how, plans))?;
+        ways.all(|plans| check_symm::<f32>((n, m), side, which, scalars, &how, plans))?;
+        ways.all(|plans| check_symm::<f64>((n, m), side, which, scalars, &how, plans))?;
     }
 
     #[test]
@@ -79,14 +79,16 @@ fn training_widths() {
         Ways::usual(2).all(|plans| check_lu::<f32>(500, Flaw::None, &how(layout), plans)).unwrap();
         Ways::usual(2).all(|plans| check_cholesky::<f32>(290, Flaw::None, &how(layout), plans)).unwrap();
         Ways::usual(2)
-            .all(|plans| check_syrk::<f32>(260, 130, 1.0, 0.0, Part::Both, Diagonal::Dropped, &how(layout), plans))
+            .all(|plans| check_syrk::<f32>((260, 130), (1.0, 0.0), Part::Both, Diagonal::Dropped, &how(layout), plans))
             .unwrap();
         for (side, which) in SIDES.into_iter().flat_map(|s| TRIANGLES.map(|t| (s, t))) {
-            Ways::usual(2).all(|plans| check_solve::<f32>(200, 61, side, which, Diag::Stored, 1.0, &how(layout), plans)).unwrap();
+            Ways::usual(2)
+                .all(|plans| check_solve::<f32>((200, 61), side, which, Diag::Stored, 1.0, &how(layout), plans))
+                .unwrap();
         }
     }
     Ways::usual(1)
-        .all(|plans| check_solve::<f64>(1100, 5, Side::Right, Triangle::Upper, Diag::Unit, 1.0, &how(Layout::Rows), plans))
+        .all(|plans| check_solve::<f64>((1100, 5), Side::Right, Triangle::Upper, Diag::Unit, 1.0, &how(Layout::Rows), plans))
         .unwrap();
     Ways::usual(3).all(|plans| check_lu::<f64>(256, Flaw::None, &how(Layout::Rows), plans)).unwrap();
 }

@@ -63,8 +63,7 @@ pub fn triangle<T: Real>(n: usize, layout: Layout, which: Triangle, diag: Diag, 
 }
 
 pub fn check_solve<T: Real>(
-    n: usize,
-    rhs: usize,
+    (n, rhs): (usize, usize),
     side: Side,
     which: Triangle,
     diag: Diag,
@@ -91,10 +90,8 @@ pub fn check_solve<T: Real>(
 }
 
 pub fn check_syrk<T: Real>(
-    n: usize,
-    k: usize,
-    alpha: f64,
-    beta: f64,
+    (n, k): (usize, usize),
+    (alpha, beta): (f64, f64),
     part: Part,
     diagonal: Diagonal,
     how: &How,
@@ -123,12 +120,10 @@ pub fn check_syrk<T: Real>(
 }
 
 pub fn check_symm<T: Real>(
-    n: usize,
-    m: usize,
+    (n, m): (usize, usize),
     side: Side,
     which: Triangle,
-    alpha: f64,
-    beta: f64,
+    (alpha, beta): (f64, f64),
     how: &How,
     plans: &[Plan<'_>],
 ) -> Checked {
