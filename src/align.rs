@@ -94,14 +94,9 @@ impl Study {
     /// # Errors
     /// [`Error::Architecture`] and [`Error::Setting`] for what no network can be, or a γ that a rule refuses; a shape error; out of memory.
     pub fn at(&self, point: Point, plan: &Plan<'_>) -> Result<Vec<Alignment>> {
-        let mut study = self.clone();
+        let mut study = Self { architecture: self.architecture_at(point)?, ..self.clone() };
         match point {
-            Point::Depth(0) => return Err(Error::Setting("a network of 0 layers has no updates: use 1 or more".into())),
-            Point::Depth(layers) => {
-                let Architecture { inputs, labels, unit, output, layers: ref widths } = self.architecture;
-                let width = widths.first().map_or(inputs, |l| l.1);
-                study.architecture = Architecture { unit, output, ..Architecture::square(inputs, width, layers - 1, labels)? };
-            }
+            Point::Depth(_) => {}
             Point::Gamma(gamma) => study.gamma = gamma,
             Point::Precision(precision) => study.parties[0].precision = precision,
             Point::Noise(delta) | Point::Norms(delta) if !(delta.is_finite() && delta >= 0.0) => {
@@ -111,6 +106,22 @@ impl Study {
         }
         let net = Network::<f64>::random(&study.architecture, study.init, study.seed, plan)?;
         study.on(&disturbed(&net, point, self.seed)?, plan)
+    }
+
+    /// The network's shape at a point.
+    ///
+    /// # Errors
+    /// [`Error::Architecture`] and [`Error::Setting`] for what no network can be.
+    pub fn architecture_at(&self, point: Point) -> Result<Architecture> {
+        match point {
+            Point::Depth(0) => Err(Error::Setting("a network of 0 layers has no updates: use 1 or more".into())),
+            Point::Depth(layers) => {
+                let Architecture { inputs, labels, unit, output, layers: ref widths } = self.architecture;
+                let width = widths.first().map_or(inputs, |l| l.1);
+                Ok(Architecture { unit, output, ..Architecture::square(inputs, width, layers - 1, labels)? })
+            }
+            _ => Ok(self.architecture.clone()),
+        }
     }
 
     /// Compares the two on a network as it is.

@@ -1,7 +1,7 @@
-//! Weights on disk: safetensors with everything in the header that is needed to use them, written whole or not at all.
+//! Weights on disk: safetensors with everything in the header that is needed to use them and a checksum over it all, written whole or not at all.
 
 use crate::data::Affine;
-use crate::{Error, Layer, Matrix, Network, Result, activation, files};
+use crate::{Error, Layer, Matrix, Network, Result, activation, files, seal};
 use gaitprop_kernels::Real;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
@@ -26,6 +26,9 @@ const FORMAT: &str = "gaitprop-weights-1";
 /// give the same bytes.
 #[derive(Deserialize, Serialize)]
 struct Header {
+    /// First in the metadata, which come first in the file. Files of versions before it have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    checksum: Option<String>,
     format: String,
     inputs: usize,
     labels: usize,
@@ -79,6 +82,7 @@ pub fn to_bytes<T: Real>(net: &Network<T>, notes: &Notes) -> Result<Vec<u8>> {
         .map(|(name, dtype, shape, bytes)| Ok((name.as_str(), TensorView::new(*dtype, shape.clone(), bytes).map_err(wrong)?)))
         .collect::<Result<Vec<_>>>()?;
     let header = Header {
+        checksum: Some(seal::OPEN.into()),
         format: FORMAT.into(),
         inputs: net.inputs(),
         labels: net.labels(),
@@ -88,7 +92,11 @@ pub fn to_bytes<T: Real>(net: &Network<T>, notes: &Notes) -> Result<Vec<u8>> {
     };
     let header = serde_json::to_string(&header).map_err(|e| Error::Setting(format!("the header cannot be written: {e}")))?;
     let metadata = HashMap::from([(KEY.to_owned(), header)]);
-    safetensors::serialize(views, Some(metadata)).map_err(wrong)
+    let mut bytes = safetensors::serialize(views, Some(metadata)).map_err(wrong)?;
+    if !seal::seal(&mut bytes) {
+        return Err(Error::Setting("the weights cannot be laid out: no place for their checksum".into()));
+    }
+    Ok(bytes)
 }
 
 /// A network of either precision, as it was saved.
@@ -105,24 +113,34 @@ pub enum Saved {
 /// # Errors
 /// [`Error::Io`]; [`Error::File`] saying what is wrong with the file.
 pub fn load(path: &Path) -> Result<(Saved, Notes)> {
-    from_bytes(&std::fs::read(path).map_err(Error::io("read", path))?, path)
+    from_bytes(std::fs::read(path).map_err(Error::io("read", path))?, path)
 }
 
 /// [`load`] of a file's bytes; `path` is the name that errors give it.
 ///
 /// # Errors
 /// As [`load`], but for [`Error::Io`].
-pub fn from_bytes(bytes: &[u8], path: &Path) -> Result<(Saved, Notes)> {
+pub fn from_bytes(mut bytes: Vec<u8>, path: &Path) -> Result<(Saved, Notes)> {
     let wrong = |what: String| Error::File { path: path.to_owned(), what };
+    let sealed = seal::fits(&mut bytes);
+    if sealed == Some(false) {
+        return Err(wrong(format!(
+            "{}; use a copy of it, or remove it and let its run write it again (train --resume)",
+            seal::BROKEN
+        )));
+    }
     let broken = |e| wrong(format!("not a readable safetensors file: {e}"));
-    let (_, header) = SafeTensors::read_metadata(bytes).map_err(broken)?;
-    let tensors = SafeTensors::deserialize(bytes).map_err(broken)?;
+    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(broken)?;
+    let tensors = SafeTensors::deserialize(&bytes).map_err(broken)?;
     let header = header
         .metadata()
         .as_ref()
         .and_then(|m| m.get(KEY))
         .ok_or_else(|| wrong(format!("its header has no `{KEY}` metadata: not weights written by this program")))?;
     let header: Header = serde_json::from_str(header).map_err(|e| wrong(format!("its `{KEY}` metadata is damaged: {e}")))?;
+    if header.checksum.is_some() && sealed.is_none() {
+        return Err(wrong(format!("its `{KEY}` metadata is damaged: its checksum is none")));
+    }
     if header.format != FORMAT {
         return Err(wrong(format!("its format is `{}`, but this version reads `{FORMAT}`", header.format)));
     }

@@ -18,6 +18,14 @@ pub(crate) fn sweep(folder: &Path) {
     }
 }
 
+/// Writes `bytes` at the end of a file that was opened for that and that nobody else writes, whole or, if the disk lets it be taken back, not at all.
+pub(crate) fn append(file: &mut File, bytes: &[u8]) -> io::Result<()> {
+    let before = file.metadata()?.len();
+    file.write_all(bytes).inspect_err(|_| {
+        let _ = file.set_len(before);
+    })
+}
+
 /// Writes `bytes` to `path`, whole or not at all: to a hidden temporary file beside it, flushed to the disk, then renamed. On any error
 /// that file is removed and `path` is as it was.
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {

@@ -22,6 +22,7 @@ pub mod ortho;
 pub mod report;
 pub mod rng;
 pub mod rule;
+mod seal;
 pub mod state;
 pub mod step;
 pub mod train;

@@ -8,7 +8,7 @@
 //! of the file but its own eight digits.
 
 use crate::checkpoint::bytes_of;
-use crate::{Error, Result, files};
+use crate::{Error, Result, files, seal};
 use gaitprop_kernels::Real;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
@@ -127,11 +127,10 @@ fn split<V>(from: &mut BTreeMap<String, V>, name: &str) -> BTreeMap<String, V> {
 const FORMAT: &str = "gaitprop-state-1";
 /// The one key of the metadata: a map of several has no fixed order, and the same state should give the same bytes.
 const KEY: &str = "gaitprop";
-/// What stands before the checksum's eight digits. It comes first in the metadata, which come first in the file.
-const MARK: &[u8] = b"crc32c:";
 
 #[derive(Deserialize, Serialize)]
 struct Header<N> {
+    /// First in the metadata, which come first in the file.
     checksum: String,
     format: String,
     /// Of the program that wrote it.
@@ -156,7 +155,7 @@ pub fn write<T: Real, N: Serialize>(path: &Path, state: &State<T>, notes: &N) ->
         .map(|(name, shape, bytes)| Ok((name.as_str(), TensorView::new(dtype, (*shape).clone(), bytes).map_err(|e| wrong(&e))?)))
         .collect::<Result<Vec<_>>>()?;
     let header = Header {
-        checksum: format!("{}00000000", String::from_utf8_lossy(MARK)),
+        checksum: seal::OPEN.into(),
         format: FORMAT.into(),
         version: VERSION.into(),
         notes,
@@ -165,16 +164,10 @@ pub fn write<T: Real, N: Serialize>(path: &Path, state: &State<T>, notes: &N) ->
     let header = serde_json::to_string(&header).map_err(|e| wrong(&e))?;
     let mut bytes = safetensors::serialize(views, Some(HashMap::from([(KEY.to_owned(), header)]))).map_err(|e| wrong(&e))?;
     drop(arrays);
-    let at = digits(&bytes).ok_or_else(|| wrong(&"no place for its checksum"))?;
-    let sum = crc32c::crc32c(&bytes);
-    bytes[at..at + 8].copy_from_slice(format!("{sum:08x}").as_bytes());
+    if !seal::seal(&mut bytes) {
+        return Err(wrong(&"no place for its checksum"));
+    }
     files::write_atomically(path, &bytes).map_err(Error::io("write", path))
-}
-
-/// Where the checksum's eight digits begin.
-fn digits(bytes: &[u8]) -> Option<usize> {
-    let at = bytes.windows(MARK.len()).take(1 << 10).position(|window| window == MARK)? + MARK.len();
-    (at + 8 <= bytes.len()).then_some(at)
 }
 
 /// Reads what [`write()`] wrote: the state, the version that wrote it, and the notes.
@@ -191,11 +184,10 @@ pub fn read<T: Real, N: for<'de> Deserialize<'de>>(path: &Path) -> Result<(State
 /// As [`read`], but for [`Error::Io`].
 pub fn from_bytes<T: Real, N: for<'de> Deserialize<'de>>(mut bytes: Vec<u8>, path: &Path) -> Result<(State<T>, String, N)> {
     let wrong = |what: String| Error::File { path: path.to_owned(), what };
-    let at = digits(&bytes).ok_or_else(|| wrong("not a checkpoint of this program, or cut short".into()))?;
-    let said: Vec<u8> = bytes[at..at + 8].to_vec();
-    bytes[at..at + 8].fill(b'0');
-    if said != format!("{:08x}", crc32c::crc32c(&bytes)).as_bytes() {
-        return Err(wrong("damaged or cut short: its checksum does not fit its contents".into()));
+    match seal::fits(&mut bytes) {
+        None => return Err(wrong("not a checkpoint of this program, or cut short".into())),
+        Some(false) => return Err(wrong(seal::BROKEN.into())),
+        Some(true) => {}
     }
     let broken = |e: &dyn std::fmt::Display| wrong(format!("not a readable checkpoint: {e}"));
     let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| broken(&e))?;

@@ -419,6 +419,21 @@ fn changed_data_is_not_gone_on_with() {
     }
 }
 
+/// A report about runs that are gone would be believed to be about those that have come.
+#[test]
+fn a_replaced_comparison_takes_its_report_along() {
+    let dir = TempDir::new().unwrap();
+    well(dir.path(), &format!("compare --rules bp --seeds 1 {SMALL} --out all"));
+    let at = |name: &str| dir.path().join("all").join(name);
+    assert!(at("report.html").exists() && at("report_files").is_dir());
+    fs::write(at("report_files/mine.txt"), "not the report's").unwrap();
+    // Targets of 1 lie on the edge of what tanh reaches: no run of it has anything to show.
+    let out = run(dir.path(), &format!("compare --rules tp --activation tanh --seeds 1 {SMALL} --out all --overwrite"));
+    assert_eq!(out.status.code(), Some(1));
+    assert!(!at("report.html").exists());
+    assert_eq!(snapshot(&at("report_files")).into_keys().collect::<Vec<_>>(), [at("report_files/mine.txt")]);
+}
+
 /// An interrupt ends all runs after their steps; what has come to its end is in the table.
 #[cfg(unix)]
 #[test]
@@ -428,7 +443,7 @@ fn an_interrupt_leaves_a_table_and_can_be_gone_on_from() {
     let mut child = program(dir.path(), line).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let ended = |run: &str| fs::read_to_string(dir.path().join(run).join("metrics.jsonl")).is_ok_and(|t| t.contains("\"end\""));
     let start = Instant::now();
-    while !ended("all/gait/seed-1") && start.elapsed() < Duration::from_secs(60) {
+    while !(ended("all/bp/seed-1") && ended("all/gait/seed-1")) && start.elapsed() < Duration::from_secs(60) {
         std::thread::sleep(Duration::from_millis(5));
     }
     let interrupt = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();

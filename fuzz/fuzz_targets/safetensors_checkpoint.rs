@@ -1,4 +1,4 @@
-//! Any bytes as saved weights and as a checkpoint, whose checksum is made to fit so that what lies behind it is reached: an error, or weights that
+//! Any bytes as saved weights and as a checkpoint, their checksum made to fit so that what lies behind it is reached: an error, or weights that
 //! are the same when they are saved and read again, and a training that goes on or refuses; never a panic.
 #![no_main]
 
@@ -28,8 +28,8 @@ fn sealed(bytes: &[u8]) -> Vec<u8> {
 
 fuzz_target!(|bytes: &[u8]| {
     let path = Path::new("fuzz");
-    if let Ok((saved, notes)) = checkpoint::from_bytes(bytes, path) {
-        let again = |bytes: Vec<u8>| checkpoint::from_bytes(&bytes, path).expect("what was written can be read");
+    if let Ok((saved, notes)) = checkpoint::from_bytes(sealed(bytes), path) {
+        let again = |bytes| checkpoint::from_bytes(bytes, path).expect("what was written can be read");
         match saved {
             Saved::F32(net) => {
                 let (back, said) = again(checkpoint::to_bytes(&net, &notes).expect("it was read"));

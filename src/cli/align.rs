@@ -1,6 +1,6 @@
 //! `gaitprop align`: how far the updates of two rules lie apart, layer by layer, over what they depend on.
 
-use super::session::Session;
+use super::session::{Session, ask_for};
 use super::settings::{Precision, Run, Settings};
 use super::{Done, Failure, print};
 use crate::align::{Party, Point, Study};
@@ -8,6 +8,7 @@ use crate::data::{self, Dataset, Features, Samples, Split};
 use crate::diagnostics::Alignment;
 use crate::inverse;
 use crate::names::names;
+use crate::network::Architecture;
 use crate::rng::Rng;
 use crate::rule::{Form, Kind};
 use crate::{Error, Matrix, Result, files};
@@ -155,10 +156,17 @@ pub(super) fn run(args: &Args) -> Result<Done, Failure> {
     let found = found?;
 
     let rows: Vec<Row<'_>> = values.iter().zip(&found).flat_map(|(value, layers)| rows(value, layers)).collect();
-    // First, so that a file which cannot be written loses nothing.
+    // Neither a file that cannot be written nor a table that cannot be printed takes the other along.
+    let written = write_files(args, over, &study, &data, &rows);
     print(&table(over, &study, &data, &values, &found))?;
+    written?;
+    Ok(Done::Well)
+}
+
+/// What was asked for besides the table.
+fn write_files(args: &Args, over: Over, study: &Study, data: &Dataset, rows: &[Row<'_>]) -> Result<()> {
     if let Some(path) = &args.csv {
-        write(path, &csv(over, &study, &rows))?;
+        write(path, &csv(over, study, rows))?;
     }
     if let Some(path) = &args.json {
         let document = Document {
@@ -170,13 +178,13 @@ pub(super) fn run(args: &Args) -> Result<Done, Failure> {
             gamma: study.gamma,
             seed: study.seed,
             inverse: study.inverse.name(),
-            rows: &rows,
+            rows,
         };
         let text = serde_json::to_string_pretty(&document)
             .map_err(|e| Error::File { path: path.clone(), what: format!("cannot be written: {e}") })?;
         write(path, &(text + "\n"))?;
     }
-    Ok(Done::Well)
+    Ok(())
 }
 
 /// The two rules: what is not said of the first's form and of both precisions is said for all.
@@ -215,11 +223,16 @@ fn dataset(args: &Args, said: &Settings) -> Result<Dataset> {
     let Some(features) = args.random else {
         return said.load_data().map(|(_, data)| data);
     };
+    if features == 0 {
+        return Err(Error::Setting("--random 0: use 1 feature or more".into()));
+    }
     let (classes, len) = (said.classes.unwrap_or(10), said.batch.unwrap_or(60).saturating_mul(10));
     let values = len.checked_mul(features).filter(|&n| n <= MAX_VALUES);
     let (Some(values), 1..=data::MAX_CLASSES) = (values, classes) else {
         return Err(Error::Setting(format!("--random {features} with {classes} classes and {len} samples: that cannot be held")));
     };
+    // As they are drawn, as test samples, and scaled.
+    ask_for(values.saturating_mul(4 * size_of::<f64>()), "random samples", "use fewer features (--random) or a smaller --batch")?;
     let mut rng = Rng::new(said.seed.unwrap_or(1), STREAM);
     let x = (0..values).map(|_| rng.uniform()).collect();
     let split = Split { x: Features::Floats(x), labels: (0..len).map(|_| rng.below(classes as u64) as u32).collect() };
@@ -253,6 +266,16 @@ fn study(run: &Run, data: &Dataset, parties: [Party; 2]) -> Result<Study> {
     })
 }
 
+/// Asks for about the memory that a comparison holds at once: the network as it was drawn, disturbed, in both precisions, and of each rule its feedback,
+/// what solves keep, gradients and updates in f64.
+fn check_memory(shape: &Architecture, samples: usize) -> Result<()> {
+    let sum = |of: fn(&(usize, usize)) -> usize| shape.layers.iter().map(of).fold(0, usize::saturating_add);
+    let (weights, units) = (sum(|&(fed, width)| fed.saturating_mul(width)), sum(|&(_, width)| width));
+    let numbers = weights.saturating_mul(10).saturating_add(units.saturating_mul(samples).saturating_mul(3));
+    let instead = "use fewer or narrower layers (--width, --values over depth) or a smaller --batch";
+    ask_for(numbers.saturating_mul(size_of::<f64>()), "the comparison", instead)
+}
+
 fn progress(quiet: bool, values: usize) -> ProgressBar {
     let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
     let bar = ProgressBar::with_draw_target(Some(values as u64), target);
@@ -277,6 +300,7 @@ fn over_points(over: Over, study: &Study, values: &[String], plan: &Plan<'_>, ba
     });
     // All of them are read before the first is looked at.
     let points = points.collect::<Result<Vec<_>>>()?;
+    points.iter().try_for_each(|&point| check_memory(&study.architecture_at(point)?, study.x.rows()))?;
     points.into_iter().map(|point| study.at(point, plan).inspect(|_| bar.inc(1))).collect()
 }
 
@@ -294,6 +318,8 @@ fn over_time<T: Real>(
     if !epochs.is_sorted() {
         return Err(Error::Setting("--values: time goes forward; give epochs in ascending order".into()));
     }
+    super::session::check_memory::<T>(run, data.train.len(), 1)?;
+    check_memory(&study.architecture, study.x.rows())?;
     let inputs = data.affine(run.scale);
     let ready = data.apply::<T>(&inputs);
     let mut session = Session::new(run, (&ready, &inputs), *plan, None)?;

@@ -54,13 +54,22 @@ fn steps(dir: &Path) -> Result<Vec<u64>> {
     Ok(steps)
 }
 
+/// Whether there may be one.
+pub(super) fn any(dir: &Path) -> bool {
+    steps(dir).map_or(true, |steps| !steps.is_empty())
+}
+
 /// Writes one, then removes all but the newest `keep`, and those of a future that did not come: damaged ones that the run has gone back behind.
 ///
 /// # Errors
 /// As [`state::write`]; [`Error::Io`] for the folder.
 pub(super) fn write<T: Real>(dir: &Path, step: u64, keep: usize, state: &State<T>, notes: &Notes) -> Result<()> {
     let folder = dir.join(FOLDER);
-    std::fs::create_dir_all(&folder).map_err(Error::io("create the folder", &folder))?;
+    match std::fs::create_dir(&folder) {
+        // Without the folders above it, as the run's own was taken away: a checkpoint alone is no run.
+        Err(e) if e.kind() != ErrorKind::AlreadyExists => return Err(Error::io("create the folder", &folder)(e)),
+        _ => {}
+    }
     state::write(&path(dir, step), state, notes).inspect_err(|_| {
         // Unless others are in it.
         let _ = std::fs::remove_dir(&folder);

@@ -13,7 +13,7 @@ use crate::{Error, Result};
 use gaitprop_kernels::Real;
 use serde::Serialize;
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
 #[command(mut_arg("rule", |arg| arg.hide(true)), mut_arg("beside", |arg| arg.hide(true)))]
@@ -119,16 +119,25 @@ impl Comparison<'_> {
             seeds: &self.seeds,
             rules: table.summary(),
         };
-        store.map_or(Ok(()), |store| store.write_tables(&text, &table.csv(), &summary))?;
+        // What cannot be written and what cannot be printed do not take each other along.
+        let written = store.map_or(Ok(None), |store| self.write(&store, &table, &text, &summary));
         print(&text)?;
-        // Unless there is nothing to be seen.
-        if let Some(dir) = out.filter(|_| table.groups.iter().any(Group::any_done)) {
-            let output = dir.join("report.html");
-            super::report::page(&[dir.to_owned()], (&output, None), &self.machine, true, self.args.common.quiet)?;
-            print(&format!("pictures: {}\n", output.display()))?;
+        if let Some(page) = written? {
+            print(&format!("pictures: {}\n", page.display()))?;
         }
         // A rule without a figure is a comparison that has failed.
         finish(&table, 1, &interrupted)
+    }
+
+    /// Tables, and a page about all runs unless there is nothing to be seen.
+    fn write(&self, store: &Store, table: &Table, text: &str, summary: &impl Serialize) -> Result<Option<PathBuf>> {
+        store.write_tables(text, &table.csv(), summary)?;
+        if !table.groups.iter().any(Group::any_done) {
+            return Ok(None);
+        }
+        let page = store.report();
+        super::report::page(&[store.dir().to_owned()], (&page, None), &self.machine, true, self.args.common.quiet)?;
+        Ok(Some(page))
     }
 
     /// What there is to choose from.

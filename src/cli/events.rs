@@ -5,9 +5,8 @@
 //! protocol buffers `Event { 1: double wall_time, 2: int64 step, 3: string file_version, 5: Summary { 1: Value { 1: string tag,
 //! 2: float simple_value } } }`, as in TensorFlow's `record_writer.cc`, `event.proto` and `summary.proto`.
 
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 use std::fs::File;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -68,9 +67,9 @@ impl Events {
         if self.len()? == 0 { self.begin() } else { Ok(()) }
     }
 
-    /// One record, in one write.
+    /// One record, whole or not at all.
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.file.write_all(bytes).map_err(Error::io("write", &self.path))
+        files::append(&mut self.file, bytes).map_err(Error::io("write", &self.path))
     }
 }
 

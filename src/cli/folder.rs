@@ -11,7 +11,6 @@ use crate::{Error, Result, files, inverse};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 /// Names of the files in it.
@@ -34,7 +33,9 @@ impl Folder {
     /// Makes folders and their first files, before any work is done that could be lost. What can be refused is refused before
     /// anything is written. The first is the run's, others lie in it.
     pub(super) fn create_all(folders: &[PathBuf], settings: &[Settings], overwrite: bool) -> Result<Vec<Self>> {
-        folders.iter().try_for_each(|dir| Self::check_free(dir, overwrite))?;
+        // What a run leaves that ended before it had begun is in nobody's way.
+        let free = overwrite || (!folders[0].join(CONFIG).exists() && folders.iter().all(|dir| Self::is_unused(dir)));
+        folders.iter().try_for_each(|dir| Self::check_free(dir, free))?;
         for dir in folders {
             std::fs::create_dir_all(dir).map_err(Error::io("create the folder", dir))?;
         }
@@ -64,6 +65,12 @@ impl Folder {
         if dir.exists() && !dir.is_dir() {
             return Err(Error::Setting(format!("{} is a file: results need a folder", dir.display())));
         }
+        if dir.is_symlink() && !dir.exists() {
+            return Err(Error::Setting(format!(
+                "{} is a link to nothing: create the folder it names, or name another",
+                dir.display()
+            )));
+        }
         for name in [METRICS, WEIGHTS, CONFIG, BEST] {
             let path = dir.join(name);
             if path.is_dir() {
@@ -77,6 +84,14 @@ impl Folder {
             }
         }
         Ok(())
+    }
+
+    /// Whether no run has come further here than to its first files.
+    fn is_unused(dir: &Path) -> bool {
+        let empty = |path: &Path| path.metadata().is_ok_and(|of| of.is_file() && of.len() == 0);
+        let there = |name: &str| dir.join(name).exists();
+        !(there(WEIGHTS) || there(BEST) || checkpoints::any(dir))
+            && (empty(&dir.join(METRICS)) || !(there(METRICS) || there(CONFIG)))
     }
 
     /// Removes a run's results, and the folder unless something else is in it.
@@ -122,13 +137,13 @@ impl Folder {
         self.dir.join(BEST)
     }
 
-    /// One line of metrics, in one write.
+    /// One line of metrics, whole or not at all.
     pub(super) fn line(&mut self, line: &impl Serialize) -> Result<()> {
         let path = self.dir.join(METRICS);
         let mut text = serde_json::to_string(line)
             .map_err(|e| Error::File { path: path.clone(), what: format!("cannot be written: {e}") })?;
         text.push('\n');
-        self.metrics.write_all(text.as_bytes()).map_err(Error::io("write", path))
+        files::append(&mut self.metrics, text.as_bytes()).map_err(Error::io("write", path))
     }
 
     /// An epoch's line, and its events if they are wanted.
@@ -158,7 +173,9 @@ impl Folder {
         let path = self.dir.join(METRICS);
         let len = self.metrics.metadata().map_err(Error::io("read", &path))?.len();
         if len < metrics {
-            let what = format!("it has {len} bytes, but had {metrics} at the last checkpoint: it was changed since");
+            let what = format!(
+                "it has {len} bytes, but had {metrics} at the last checkpoint: it was changed since; bring it back, or train again from the start (--out, --overwrite)"
+            );
             return Err(Error::File { path, what });
         }
         self.metrics.set_len(metrics).map_err(Error::io("write", path))?;

@@ -385,7 +385,7 @@ impl Store {
         Ok(store)
     }
 
-    /// Removes all runs, tables and trials.
+    /// Removes all runs, tables and trials, and a report about them.
     fn clear(&self) -> Result<()> {
         let entries = |dir: &Path| -> Result<Vec<PathBuf>> {
             let list = std::fs::read_dir(dir).map_err(Error::io("list", dir))?;
@@ -412,7 +412,18 @@ impl Store {
                 _ => {}
             }
         }
-        Ok(())
+        let page = self.report();
+        super::report::assets_of(&page).map_or(Ok(()), |assets| crate::report::remove(&page, &assets))
+    }
+
+    /// Where it is.
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Where a report about all runs is, if the command writes one.
+    pub(super) fn report(&self) -> PathBuf {
+        self.path("report.html")
     }
 
     /// The path of one of its files.

@@ -30,7 +30,9 @@ use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
+#[cfg(not(unix))]
+use std::sync::atomic::Ordering;
 
 pub use settings::resolve_text;
 
@@ -149,13 +151,33 @@ fn note(what: &str) {
     let _ = writeln!(io::stderr(), "note: {what}");
 }
 
-/// Whether the user has asked for the end. Work then ends after the step it is in; without a handler an interrupt merely ends the program, as it does
-/// everywhere.
+/// Whether the user has asked for the end, or the system. Work then ends after the step it is in; without a handler an interrupt merely ends the program,
+/// as it does everywhere.
 fn interrupts() -> Arc<AtomicBool> {
     let interrupted = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&interrupted);
-    let _ = ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed));
+    #[cfg(unix)]
+    {
+        use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+        // Whoever has them ignored, as `nohup` has hangups, wants the run to outlive them.
+        let ignored = ignored_signals();
+        for signal in [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|signal| ignored >> (signal - 1) & 1 == 0) {
+            let _ = signal_hook::flag::register(signal, Arc::clone(&interrupted));
+        }
+    }
+    #[cfg(not(unix))]
+    {
+        let flag = Arc::clone(&interrupted);
+        let _ = ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed));
+    }
     interrupted
+}
+
+/// Signals that the program was started without, a bit each from signal 1 on; none where the system does not say.
+#[cfg(unix)]
+fn ignored_signals() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
 
 /// Prints text to standard output.

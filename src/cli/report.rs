@@ -44,13 +44,9 @@ pub(super) fn page(
     overwrite: bool,
     quiet: bool,
 ) -> Result<String> {
-    let assets = match (assets, output.file_stem()) {
+    let assets = match (assets, assets_of(output)) {
         (Some(dir), _) => dir.to_owned(),
-        (None, Some(stem)) => {
-            let mut name = stem.to_owned();
-            name.push("_files");
-            output.with_file_name(name)
-        }
+        (None, Some(dir)) => dir,
         (None, None) => return Err(Error::Setting(format!("-o {}: name a file", output.display()))),
     };
     report::check(output, &assets, overwrite)?;
@@ -70,6 +66,13 @@ pub(super) fn page(
     let (page, size) = (output.display(), made.html.len().div_ceil(1024));
     let files = format!("\n{page} ({size} KiB) and {} files in {}\n", made.files.len(), assets.display());
     Ok(report::summary(&groups) + &files)
+}
+
+/// The usual place of a page's charts; none for what is no name of a file.
+pub(super) fn assets_of(output: &Path) -> Option<PathBuf> {
+    let mut name = output.file_stem()?.to_owned();
+    name.push("_files");
+    Some(output.with_file_name(name))
 }
 
 fn bar(quiet: bool) -> ProgressBar {

@@ -183,10 +183,10 @@ impl<'a, T: Real> Session<'a, T> {
         let Some(found) = checkpoints::newest::<T>(&dir)? else { return Ok((session, Vec::new())) };
         let wrong = |what: String| Err(Error::File { path: found.path.clone(), what });
         if found.notes.config != keeper.config {
-            return wrong("its settings are not those of the folder's config.toml, which was changed since".into());
+            return wrong("its settings are not those of the folder's config.toml, which was changed since: undo that, or train another run (--config, --out)".into());
         }
         if found.notes.data != keeper.data {
-            return wrong("it has learned or held out other samples than there are now: the data set was changed since".into());
+            return wrong("it has learned or held out other samples than there are now: the data set was changed since: bring it back, or train another run (--out)".into());
         }
         let mut said: Vec<String> =
             found.damaged.iter().map(|e| format!("{e}; going back to {}", found.path.display())).collect();
@@ -406,6 +406,21 @@ pub(super) fn check_memory<T: Real>(run: &Run, samples: usize, rules: usize) -> 
         .saturating_mul(size_of::<T>())
         .saturating_mul(rules)
         .saturating_add(widest.saturating_mul(2 * size_of::<f64>()));
+    ask_for(
+        bytes,
+        "training",
+        "use fewer or narrower layers (--hidden, --width), a smaller --batch, or, of many runs, fewer at once (--threads)",
+    )
+}
+
+/// Asks the system once for so much memory, which `what` would hold; `instead` says what to do where it is refused.
+///
+/// # Errors
+/// [`Error::Setting`] saying how much that is.
+pub(super) fn ask_for(bytes: usize, what: &str, instead: &str) -> Result<()> {
     let mut probe = Vec::<u8>::new();
-    probe.try_reserve_exact(bytes).map_err(|_| gaitprop_kernels::Error::OutOfMemory { bytes }.into())
+    probe.try_reserve_exact(bytes).map_err(|_| {
+        let size = bytes as f64 / f64::from(1u32 << 30);
+        Error::Setting(format!("{what} would hold about {size:.1} GiB, more memory than the system gives: {instead}"))
+    })
 }

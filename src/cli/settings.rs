@@ -298,7 +298,18 @@ impl Settings {
     /// # Errors
     /// [`Error::Setting`] for what a TOML file cannot hold.
     pub(super) fn table(&self) -> Result<toml::Table> {
-        toml::Table::try_from(self).map_err(|e| Error::Setting(format!("the settings cannot be written: {e}")))
+        toml::Table::try_from(self).map_err(|e| {
+            // What a TOML file cannot hold is a number beyond 63 bits, and the error does not say which.
+            let all = serde_json::to_value(self).unwrap_or_default();
+            let large = |(name, value): (&String, &serde_json::Value)| {
+                value
+                    .as_u64()
+                    .filter(|&n| i64::try_from(n).is_err())
+                    .map(|n| format!("--{name} {n}: more than {} is taken for a mistake", i64::MAX))
+            };
+            let named = all.as_object().and_then(|all| all.iter().find_map(large));
+            Error::Setting(named.unwrap_or_else(|| format!("the settings cannot be written: {e}")))
+        })
     }
 
     /// From what [`Settings::table`] gave.
@@ -404,8 +415,12 @@ impl Machine {
             return Ok(None);
         }
         let threads = self.threads;
-        let built = gaitprop_kernels::Team::new(threads);
-        built.map(Some).map_err(|e| Error::Threads { threads, what: e.to_string() })
+        gaitprop_kernels::Team::new(threads).map(Some).map_err(|e| match e {
+            gaitprop_kernels::Error::Threads { started, .. } => {
+                Error::Threads { threads, what: format!("the system refused the {}. of them", started + 1) }
+            }
+            other => other.into(),
+        })
     }
 
     /// The plan that runs on them.

@@ -105,11 +105,12 @@ pub(super) fn spread<J: Sync, R: Send>(
     };
     let workers = threads.min(jobs.len());
     let started = thread::scope(|scope| {
-        for _ in 0..workers {
+        for started in 0..workers {
             let builder = thread::Builder::new().name("run".into());
             if let Err(e) = builder.spawn_scoped(scope, worker) {
                 halt.failed.store(true, Ordering::Relaxed);
-                return Err(Error::Threads { threads: workers, what: e.to_string() });
+                let what = format!("the system refused the {}. of them ({e})", started + 1);
+                return Err(Error::Threads { threads: workers, what });
             }
         }
         Ok(())

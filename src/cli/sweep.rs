@@ -124,8 +124,10 @@ impl Sweep<'_> {
             seeds: &self.seeds,
             points: table.summary(),
         };
-        store.map_or(Ok(()), |store| store.write_tables(&text, &table.csv(), &summary))?;
+        // What cannot be written and what cannot be printed do not take each other along.
+        let written = store.map_or(Ok(()), |store| store.write_tables(&text, &table.csv(), &summary));
         print(&text)?;
+        written?;
         // Settings that cannot be trained are part of what a sweep finds out.
         finish(&table, table.groups.len(), &interrupted)
     }

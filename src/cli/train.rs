@@ -1,6 +1,7 @@
 //! `gaitprop train`: the main job.
 
 use super::folder::{CONFIG, Folder, Measured, write_settings};
+use super::many::own_fault;
 use super::session::{Progress, Session, check_memory};
 use super::settings::{Precision, Run, Settings};
 use super::spread::bar;
@@ -151,16 +152,20 @@ fn typed<T: Real>(args: &Args, job: &Job) -> Result<Done, Failure> {
     let mut racers: Vec<_> =
         sessions.into_iter().map(|session| Racer { bar: bars.add(bar_of(&session)), session, losses: Vec::new() }).collect();
     let outcome = race(&mut racers, run.epochs, &interrupted);
-    // Whatever happened, what was learned is kept, of every rule.
+    // Whatever happened, what was learned is kept, of every rule. The one that failed has its last checkpoint; it is the others' lines that are whole.
+    let failed = outcome.as_ref().err().map(|&(i, _)| i);
     let mut saved = Ok(());
-    for racer in &mut racers {
+    for (i, racer) in racers.iter_mut().enumerate() {
         racer.bar.finish_and_clear();
         saved = saved.and(racer.session.save_weights());
-        if outcome.is_ok() {
+        if failed != Some(i) {
             saved = saved.and(racer.session.save());
         }
     }
-    outcome?;
+    outcome.map_err(|(i, e)| match racers.len() {
+        2.. if own_fault(&e) => Error::Setting(format!("{}: {e}", racers[i].session.run().kind)),
+        _ => e,
+    })?;
     saved?;
     let finals = racers.iter_mut().map(|racer| racer.session.finish()).collect::<Result<Vec<_>>>()?;
     print(&summary(run, data, &racers, &finals))?;
@@ -229,9 +234,12 @@ fn bar_of<T: Real>(session: &Session<'_, T>) -> ProgressBar {
 }
 
 /// All rules, epoch by epoch, so that they can be watched side by side.
-fn race<T: Real>(racers: &mut [Racer<'_, T>], epochs: usize, interrupted: &AtomicBool) -> Result<()> {
+///
+/// # Errors
+/// The first error of any, and whose it is; the others are then between two epochs.
+fn race<T: Real>(racers: &mut [Racer<'_, T>], epochs: usize, interrupted: &AtomicBool) -> Result<(), (usize, Error)> {
     for epoch in 0..epochs {
-        for Racer { session, bar, losses } in racers.iter_mut() {
+        for (i, Racer { session, bar, losses }) in racers.iter_mut().enumerate() {
             // One that was resumed may be ahead.
             if session.epochs() > epoch || session.over() {
                 continue;
@@ -245,7 +253,8 @@ fn race<T: Real>(racers: &mut [Racer<'_, T>], epochs: usize, interrupted: &Atomi
                     bar.set_message(format!("epoch {epoch}  loss {loss:.4}  accuracy {accuracy:.2} %"));
                 }
                 if interrupted.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-            })?;
+            });
+            let whole = whole.map_err(|e| (i, e))?;
             if !whole {
                 return Ok(());
             }

@@ -109,6 +109,9 @@ fn index_of(name: &str) -> Option<usize> {
     (!digits.is_empty() && digits.bytes().all(|c| c.is_ascii_digit())).then(|| digits.parse().ok())?
 }
 
+/// More than this is taken for a mistake.
+const MAX_STEPS: usize = 1 << 30;
+
 /// Arrays to be written, by name.
 type Arrays = Vec<(String, Array)>;
 
@@ -119,8 +122,13 @@ fn update<T: Real>(args: &Args, arrays: &BTreeMap<String, Array>, plan: &Plan<'_
     let unit = if args.linear { Unit::Identity } else { activation::parse(&args.activation)? };
     let bare = Regularizer::new(args.lambda)?;
     let ortho = Regularizer { form: args.ortho_form.parse()?, side: args.ortho_side.parse()?, ..bare };
+    if let Some(steps) = args.steps.filter(|&steps| steps > MAX_STEPS) {
+        return Err(Error::Setting(format!("--steps {steps}: more than {MAX_STEPS} are taken for a mistake")));
+    }
+    // Looked at even where no step is taken.
+    let optimizer: optimizer::Rule = args.optimizer.parse()?;
     let steps = match (args.steps, args.lr) {
-        (Some(steps), Some(lr)) => Some((steps, optimizer::Settings::new(args.optimizer.parse()?, lr)?)),
+        (Some(steps), Some(lr)) => Some((steps, optimizer::Settings::new(optimizer, lr)?)),
         _ => None,
     };
 

@@ -304,10 +304,12 @@ fn read_npy(mut input: impl Read, at: &At<'_>) -> Result<Raw, DataError> {
         if piece.len() < want {
             return Err(at.size(&shape, expected, (expected - left + piece.len()).to_string()));
         }
-        match &mut values {
-            Features::Bytes(v) => v.extend_from_slice(&piece),
-            Features::Floats(v) => dtype.decode(&piece, v),
-        }
+        // A small archive may unpack into more than there is room for.
+        let room = match &mut values {
+            Features::Bytes(v) => v.try_reserve(piece.len()).map(|()| v.extend_from_slice(&piece)),
+            Features::Floats(v) => v.try_reserve(piece.len() / dtype.size).map(|()| dtype.decode(&piece, v)),
+        };
+        room.map_err(|_| at.member(io::ErrorKind::OutOfMemory.into()))?;
         left -= want;
     }
     if input.read(&mut [0]).map_err(|e| at.member(e))? > 0 {

@@ -86,6 +86,23 @@ pub(crate) fn check(html: &Path, assets: &Path, overwrite: bool) -> Result<()> {
     Ok(())
 }
 
+/// Removes a report that was written there, and the folder of its charts unless something else is in it.
+///
+/// # Errors
+/// [`Error::Io`].
+pub(crate) fn remove(html: &Path, assets: &Path) -> Result<()> {
+    // The page first: without its charts it would be half a report.
+    let all = [html.to_owned()].into_iter().chain(stale(assets, &BTreeSet::new())).chain([assets.join(LIST)]);
+    for path in all {
+        match fs::remove_file(&path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(Error::io("remove", path)(e)),
+            _ => {}
+        }
+    }
+    let _ = fs::remove_dir(assets);
+    Ok(())
+}
+
 fn builder(mode: u32) -> tempfile::Builder<'static, 'static> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(".gaitprop-").suffix(".tmp");

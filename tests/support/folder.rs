@@ -13,7 +13,11 @@ pub(crate) fn snapshot(dir: &Path) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
             all.extend(snapshot(&path));
             all.insert(path, None);
         } else {
-            let bytes = fs::read(&path).unwrap();
+            // Of a link to nothing, what it says.
+            let bytes = fs::read(&path).unwrap_or_else(|e| match fs::read_link(&path) {
+                Ok(to) => to.into_os_string().into_encoded_bytes(),
+                Err(_) => panic!("{}: {e}", path.display()),
+            });
             all.insert(path, Some(bytes));
         }
     }
