@@ -17,6 +17,7 @@ use gaitprop_kernels::{Plan, Real};
 
 /// Element types by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Precision {
     /// Single.
     F32,
@@ -46,6 +47,7 @@ impl std::fmt::Display for Party {
 
 /// Where two rules are compared.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Point {
     /// With so many layers, all as wide as the first.
     Depth(usize),

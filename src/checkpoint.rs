@@ -101,6 +101,7 @@ pub fn to_bytes<T: Real>(net: &Network<T>, notes: &Notes) -> Result<Vec<u8>> {
 
 /// A network of either precision, as it was saved.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Saved {
     /// Weights in f32.
     F32(Network<f32>),

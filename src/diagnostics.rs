@@ -13,6 +13,7 @@ use std::sync::{Mutex, PoisonError};
 
 /// How one layer's weight update compares with another rule's.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Alignment {
     /// Cosine of the angle between the two, as vectors of all weights; 1 if both are 0, NaN if one of them is.
     pub cosine: f64,
@@ -75,6 +76,7 @@ pub fn orthogonality<T: Real>(net: &Network<T>, form: &Regularizer, plan: &Plan<
 
 /// What one layer looks like during training. Norms are Frobenius'. What cannot be measured is NaN, in JSON null.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct LayerReport {
     /// Cosine between the rule's weight update and backpropagation's, both without a regulariser.
     pub cosine_with_bp: f64,

@@ -28,6 +28,7 @@ impl Loss {
 
 /// Sums over a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct Score {
     /// Sum of the losses of the samples.
     pub loss: f64,

@@ -83,6 +83,7 @@ impl<T: Real> Engine<T> {
 
 /// What an epoch came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct Epoch {
     /// Loss and right answers on each batch just before it was learned.
     pub score: Score,

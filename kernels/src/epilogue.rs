@@ -284,12 +284,18 @@ pub fn bias_activate<T: Real>(
     let spread = |m: &MatMut<'_, T>| m.cs() != 1 && m.ncols() > 1;
     if bent::<T>(unit).is_some() && !spread(&h) && !slope.as_ref().is_some_and(spread) {
         let finish = Activate::new(unit, bias, slope, h.shape())?;
-        activate(isa, &finish, h);
+        // Rows of nothing may be any number.
+        if !h.is_empty() {
+            activate(isa, &finish, h);
+        }
         return Ok(());
     }
     Activate::new(unit, bias, None, h.shape())?;
     if let Some(slope) = &slope {
         slope.expect_shape("the slopes", h.shape())?;
+    }
+    if h.is_empty() {
+        return Ok(());
     }
     for i in 0..h.nrows() {
         for (j, &b) in bias.iter().enumerate() {

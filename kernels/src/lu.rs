@@ -190,6 +190,9 @@ pub fn solve_right<T: Real>(
     b.expect_shape("the right-hand sides", (b.nrows(), n))?;
     trsm::solve(Side::Right, Triangle::Upper, Diag::Stored, T::ONE, lu, b.rb(), plan, scratch)?;
     trsm::solve(Side::Right, Triangle::Lower, Diag::Unit, T::ONE, lu, b.rb(), plan, scratch)?;
+    if b.is_empty() {
+        return Ok(());
+    }
     for i in 0..b.nrows() {
         if let Some(row) = b.row_mut(i) {
             for (k, &p) in pivots.iter().enumerate().rev() {

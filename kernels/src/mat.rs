@@ -145,7 +145,7 @@ macro_rules! common {
             /// Rows in reverse order.
             #[must_use]
             pub fn reverse_rows(self) -> Self {
-                let step = (self.nrows as isize - 1).max(0).wrapping_mul(self.rs);
+                let step = (self.nrows.saturating_sub(1) as isize).wrapping_mul(self.rs);
                 let ptr = if self.is_empty() { self.ptr } else { self.ptr.wrapping_offset(step) };
                 Self { ptr, rs: self.rs.wrapping_neg(), ..self }
             }
@@ -225,8 +225,15 @@ macro_rules! common {
                 Some(unsafe { core::slice::from_raw_parts(self.ptr.offset(i as isize * self.rs), self.ncols) })
             }
             /// A row-major copy of the elements.
+            ///
+            /// # Panics
+            /// If there is no memory for them: a view with strides of 0 may have more elements than its slice.
             pub fn to_vec(&self) -> Vec<T> {
-                let mut out = Vec::with_capacity(self.nrows * self.ncols);
+                if self.is_empty() {
+                    return Vec::new();
+                }
+                let len = self.nrows.checked_mul(self.ncols).expect("as many elements as memory can hold");
+                let mut out = Vec::with_capacity(len);
                 for i in 0..self.nrows {
                     out.extend((0..self.ncols).map(|j| self.get(i, j)));
                 }

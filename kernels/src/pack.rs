@@ -63,7 +63,8 @@ impl<T: Real> Left<'_, T> {
     pub(crate) fn make_all(&self, isa: Isa) -> Result<(), Error> {
         let Self::Made(make) = self else { return Ok(()) };
         let (rows, cols) = make.shape();
-        for i in 0..rows {
+        // Rows of nothing may be any number.
+        for i in 0..if cols == 0 { 0 } else { rows } {
             for j in (0..cols).step_by(MADE_COLS) {
                 make.fill(i, j, &mut [T::ZERO; MADE_COLS][..MADE_COLS.min(cols - j)], isa);
             }
@@ -187,7 +188,7 @@ fn copy_panels_of<T: Real, const W: usize>(b: MatRef<'_, T>, out: &mut [MaybeUni
     for k in 0..kb {
         let row = first.wrapping_offset(k as isize * rs);
         for p in 0..panels {
-            prefetch(row.wrapping_offset(AHEAD * rs).wrapping_add(p * W));
+            prefetch(row.wrapping_offset(rs.wrapping_mul(AHEAD)).wrapping_add(p * W));
             // SAFETY: elements p·W to p·W + W − 1 of row k are in the view and, with a column stride of 1, side by side (asserted above); an array
             // needs no more alignment than its elements.
             steps[p * kb + k] = unsafe { row.add(p * W).cast::<[MaybeUninit<T>; W]>().read() };

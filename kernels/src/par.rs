@@ -26,6 +26,7 @@ pub trait Threads: Sync {
 /// The pool's own threads may call in (a job of the pool that computes a product): the work is then shared inside that pool,
 /// and no thread is added.
 #[derive(Clone, Copy, Default)]
+#[non_exhaustive]
 pub enum Par<'p> {
     /// The calling thread.
     #[default]

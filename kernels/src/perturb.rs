@@ -99,6 +99,10 @@ pub fn perturb<T: Real>(
     r.expect_shape("the perturbation", shape)?;
     x.expect_shape("the weighted error", shape)?;
     let slope = kept_slope(p.unit, slope, y)?;
+    // Rows of nothing may be any number.
+    if y.is_empty() {
+        return Ok(());
+    }
     match first_outside(isa, p, y, slope, e, r, x) {
         None => Ok(()),
         Some((row, col)) => Err(Error::Domain { row, col }),
@@ -121,6 +125,10 @@ pub fn weigh<T: Real>(
     e.expect_shape("the error", y.shape())?;
     x.expect_shape("the weighted error", y.shape())?;
     let slope = kept_slope(unit, slope, y)?;
+    // Rows of nothing may be any number.
+    if y.is_empty() {
+        return Ok(());
+    }
     weigh_all(isa, unit, y, slope, e, x);
     Ok(())
 }

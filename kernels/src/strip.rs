@@ -58,7 +58,8 @@ pub(crate) unsafe fn subtract<T: Real>(
     rs: isize,
     cols: usize,
 ) {
-    let (c, rs) = if a.backwards { (c.wrapping_offset((a.rows as isize - 1) * rs), -rs) } else { (c, rs) };
+    let (c, rs) =
+        if a.backwards { (c.wrapping_offset(rs.wrapping_mul(a.rows as isize - 1)), rs.wrapping_neg()) } else { (c, rs) };
     let column = Column { count: 1, a_tile: 0, next: None };
     // SAFETY: the caller's promise, for one tile.
     unsafe { subtract_column(isa, Coefficients { backwards: false, ..a }, column, b, b_step, c, rs, cols) };

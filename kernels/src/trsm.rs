@@ -17,7 +17,7 @@
 use crate::copy::{copy, zeroed};
 use crate::simd::{Fused, shells};
 use crate::strip::{Coefficients, subtract};
-use crate::tuning::{near_equal, part, parts_of};
+use crate::tuning::{near_equal, part, parts_of, round_up};
 use crate::{Error, Isa, MatMut, MatRef, Packing, Plan, Real, Req, Scratch};
 
 mod along;
@@ -188,7 +188,7 @@ impl Cut {
         let (chain, mr) = (CHAIN, family.tall.min(family.tall_by_rows));
         let (chain, mr) = plan.blocking.map_or((chain, mr), |b| (b.kc(), b.mr().min(mr)));
         let group = (GROUP / mr * mr).min(plan.blocking.map_or(GROUP, |b| b.mc())).max(mr);
-        let packed_len = (group * chain.min(n).max(mr)).next_multiple_of(64);
+        let packed_len = round_up(group.saturating_mul(chain.min(n).max(mr)), 64);
         let lanes = words.div_ceil(pieces.max(1)) * family.len;
         // Rooms start on lines of their own.
         let room_len = n.saturating_mul(lanes).saturating_add(packed_len).checked_next_multiple_of(64).unwrap_or(usize::MAX);

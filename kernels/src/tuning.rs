@@ -150,6 +150,11 @@ impl Blocking {
     }
 }
 
+/// The next multiple of `unit`, or of those that there are the last: sizes that are absurd stay so, and memory for them is refused.
+pub(crate) fn round_up(len: usize, unit: usize) -> usize {
+    len.checked_next_multiple_of(unit).unwrap_or(usize::MAX / unit * unit)
+}
+
 /// How many parts of at most `most` make up `len`.
 pub(crate) fn parts_of(len: usize, most: usize) -> usize {
     len.div_ceil(most)

@@ -25,6 +25,7 @@ const UNSIGNED_BYTE: u8 = 0x08;
 
 /// The pictures of one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Images {
     /// Number of pictures, at least 1.
     pub count: usize,

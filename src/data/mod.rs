@@ -39,6 +39,7 @@ pub const MAX_CLASSES: usize = 65_536;
 
 /// Feature values as the file had them, row-major samples×features.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub enum Features {
     /// Grey levels: IDX files, the digits, npz arrays of `uint8`.
     Bytes(Vec<u8>),

@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 /// How stored values become network inputs. Statistics are always the training set's, after any limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
 pub enum Scaling {
     /// As stored.
     None,

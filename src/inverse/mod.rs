@@ -40,6 +40,7 @@ pub use transpose::Transpose;
 
 /// The strategies by name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Kind {
     /// [`Lu`].
     #[default]
@@ -185,6 +186,7 @@ pub struct Solve {
 
 /// Several solves: the worst residual, all of the cost, and who found how many.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct Solves {
     /// The worst ‖r − e W‖ / ‖r‖.
     pub residual: f64,

@@ -20,6 +20,7 @@ pub use hard::{Cayley, Retraction, Retractor};
 
 /// What is penalised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Form {
     /// The entries off the diagonal: rows orthogonal, their norms free. The published form.
     OffDiagonal,
@@ -56,6 +57,7 @@ impl Side {
 
 /// What holds weights near orthogonal besides the regulariser's gradient: a setting.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub enum Hold {
     /// Nothing.
     #[default]
@@ -70,6 +72,7 @@ pub enum Hold {
 
 /// A [`Hold`] at work on one network, with its memory and its count of steps.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Holder<T> {
     /// Nothing.
     Free,

@@ -30,6 +30,7 @@ const LONGEST_LABEL: usize = 34;
 
 /// Runs with the same settings but for the seed.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Group {
     /// The rule, and what tells it from other groups of that rule.
     pub label: String,
@@ -117,6 +118,7 @@ pub(super) fn differing(groups: &[&Group]) -> Vec<String> {
 
 /// Mean and, of two or more, sample standard deviation of what is finite; NaN of nothing.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Spread {
     /// Mean.
     pub mean: f64,

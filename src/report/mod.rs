@@ -27,6 +27,7 @@ use std::fmt::Write as _;
 
 /// What is being worked on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Work {
     /// Singular values; counts are runs.
     SingularValues,
@@ -36,6 +37,7 @@ pub enum Work {
 
 /// A page and the files beside it.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Report {
     /// The page.
     pub html: String,

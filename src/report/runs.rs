@@ -12,6 +12,7 @@ pub(super) const WEIGHTS: &str = "weights.safetensors";
 
 /// One run: what its folder says of it.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Run {
     /// Its folder, by the path it was found through.
     pub dir: PathBuf,

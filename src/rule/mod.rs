@@ -61,6 +61,7 @@ pub use perturbed::Perturbed;
 pub use target::TargetProp;
 
 /// What a rule is told about one layer of one batch.
+#[non_exhaustive]
 pub struct Local<'a, T> {
     /// Index of the layer, from 0.
     pub index: usize,
@@ -98,6 +99,7 @@ impl<'a, T: Real> Local<'a, T> {
 }
 
 /// Where a rule's results go.
+#[non_exhaustive]
 pub struct Outcome<'a, T> {
     /// `D ∘ e`, batch × width: always written.
     pub x: MatMut<'a, T>,
@@ -106,6 +108,7 @@ pub struct Outcome<'a, T> {
 }
 
 /// What a rule computes with.
+#[non_exhaustive]
 pub struct Means<'a, 'p, T> {
     /// Sends a batch through W⁻¹.
     pub inverse: &'a mut dyn Inverse<T>,
@@ -162,6 +165,7 @@ names!(Kind, "rule", Bp = "bp", Gait = "gait", Itp = "itp", Tp = "tp", Fa = "fa"
 
 /// How target rules are computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Form {
     /// From scaled differences, exact to rounding at any depth.
     #[default]

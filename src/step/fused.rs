@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 
 /// Time spent in each phase of steps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Phases {
     /// Forward pass and loss.
     pub forward: Duration,

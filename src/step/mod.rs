@@ -85,6 +85,7 @@ pub struct Recipe<'a, 'p, T> {
 
 /// What a step found.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct Report {
     /// Loss and right answers of the batch, before the step.
     pub score: Score,

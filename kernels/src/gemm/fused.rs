@@ -203,6 +203,9 @@ pub fn gemm_with<'a, T: Real>(
                 neighbours("the slopes", n, slope.cs())?;
             }
             with.run(&sum, c.rb(), scratch)?;
+            if c.is_empty() {
+                return Ok(true);
+            }
             let parts = plan.par.threads().min(m.saturating_mul(n) / 1024).max(1);
             plan.par.split(parts, |i| {
                 let (first, rows) = part(m, parts, i);

@@ -20,7 +20,7 @@ use crate::epilogue::{Epilogue, Store};
 use crate::pack::{Left, Right};
 use crate::scratch::Shared;
 use crate::simd::HasTile;
-use crate::tuning::{part, parts_of};
+use crate::tuning::{part, parts_of, round_up};
 use crate::{Error, Isa, MatMut, MatRef, Real, Req, Scratch};
 use core::mem::MaybeUninit;
 use core::ops::Range;
@@ -156,10 +156,10 @@ impl Cut {
             && m.saturating_mul(k).saturating_mul(size) <= plan.caches.l2 / 2
             && n.saturating_mul(k).saturating_mul(size) <= plan.caches.l3 / 4;
         let (mr, mc, kc, nc) = if one_block {
-            (tallest, m, k.max(1), n.next_multiple_of(nr))
+            (tallest, m, k.max(1), round_up(n, nr))
         } else {
             let blocking = plan.blocking_of::<T>(k);
-            (blocking.mr().min(tallest), blocking.mc(), blocking.kc(), blocking.nc().next_multiple_of(nr))
+            (blocking.mr().min(tallest), blocking.mc(), blocking.kc(), round_up(blocking.nc(), nr))
         };
         let heights = Heights::new(m, mr);
         let row_tiles = heights.tiles;

@@ -21,6 +21,7 @@ use super::{Packing, Plan, crowded};
 use crate::epilogue::Epilogue;
 use crate::pack::{Left, Right};
 use crate::simd::HasTile;
+use crate::tuning::round_up;
 use crate::{Isa, MatMut, MatRef, Real, Req};
 use core::mem::MaybeUninit;
 
@@ -150,7 +151,7 @@ impl<T: Real + HasTile<E>, E: Epilogue<T>> Small<T, E> {
         let b = match self.b {
             Source::InPlace | Source::Prepacked => 0,
             Source::RaggedLast => self.nr() * k,
-            Source::Packed => n.next_multiple_of(self.nr()) * k,
+            Source::Packed => round_up(n, self.nr()).saturating_mul(k),
         };
         self.a_len() + b
     }

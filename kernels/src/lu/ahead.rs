@@ -18,7 +18,7 @@ use crate::scratch::Shared;
 use crate::simd::prefetch;
 use crate::strip::{Coefficients, subtract};
 use crate::trsm::{self, Diag};
-use crate::tuning::near_equal;
+use crate::tuning::{near_equal, round_up};
 use crate::{Error, MatMut, MatRef, Plan, Real, Req, Scratch};
 use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -42,12 +42,12 @@ fn width(plan: &Plan<'_>) -> usize {
 /// Columns of a block: whole panels, and as many of them as make no more blocks than a claim has bits.
 fn block(n: usize, plan: &Plan<'_>) -> usize {
     let w = width(plan);
-    n.div_ceil(w).div_ceil(64) * w
+    n.div_ceil(w).div_ceil(64).saturating_mul(w)
 }
 
 /// Elements in which one thread keeps its part of U.
 fn room_len<T: Real>(n: usize, plan: &Plan<'_>) -> usize {
-    (block(n, plan).next_multiple_of(T::family(plan.isa).nr()) * width(plan)).next_multiple_of(64)
+    round_up(round_up(block(n, plan), T::family(plan.isa).nr()).saturating_mul(width(plan)), 64)
 }
 
 pub(super) fn scratch<T: Real>(n: usize, plan: &Plan<'_>) -> Req {

@@ -24,7 +24,7 @@ const LANES: usize = 32;
 /// From one column to the next: room for whole vectors from any row on, and never a power of two apart.
 pub(super) fn ld<T>(m: usize) -> usize {
     let ld = (m.saturating_add(LANES + 16)) / 16 * 16;
-    if (ld * size_of::<T>()).is_multiple_of(1024) { ld + 16 } else { ld }
+    if ld.wrapping_mul(size_of::<T>()).is_multiple_of(1024) { ld.saturating_add(16) } else { ld }
 }
 
 /// Factors the m×n panel (m ≥ n) in `columns`: element (i, j) is columns[j · ld + i], elements behind row m are 0.

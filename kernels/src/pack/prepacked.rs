@@ -101,7 +101,7 @@ impl<T: Real> PackedRhs<T> {
         let (plain, transposed) = self.memory.slice::<T>(len)?.split_at_mut(plain_len);
         for (w, room) in [(w, plain), (w.t(), transposed)] {
             let ((k, n), room_len) = (w.shape(), room.len());
-            let panels = room_len / (nr * k).max(1);
+            let panels = room_len / nr.saturating_mul(k).max(1);
             // An element moved costs about as much as 16 multiply-adds.
             let threads = plan.threads_for(room_len.saturating_mul(16)).min(panels.max(1));
             let shared = Shared::new(room);

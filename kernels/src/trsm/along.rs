@@ -19,7 +19,7 @@ use super::{Diag, own_triangle};
 use crate::copy::{copy, zeroed};
 use crate::gemm::macro_kernel::Heights;
 use crate::strip::{Coefficients, Column, subtract_column};
-use crate::tuning::{near_equal_units, part, parts_of};
+use crate::tuning::{near_equal_units, part, parts_of, round_up};
 use crate::{Error, Isa, MatMut, MatRef, Plan, Real, Req, Scratch};
 use core::mem::MaybeUninit;
 
@@ -59,12 +59,12 @@ impl Cut {
         let sides = rhs.div_ceil(pieces.max(1));
         let nr = family.nr();
         let line = |len: usize| len.checked_next_multiple_of(64).unwrap_or(usize::MAX);
-        let panel = line(nr * sides.next_multiple_of(LANES));
+        let panel = line(round_up(sides, LANES).saturating_mul(nr));
         Self { parts, pieces, nr, mr, solved: line(n.saturating_mul(sides)), panel, edge: line(n.saturating_mul(nr)) }
     }
 
     fn room(&self) -> usize {
-        self.solved.saturating_add(2 * self.panel).saturating_add(self.edge)
+        self.solved.saturating_add(self.panel.saturating_mul(2)).saturating_add(self.edge)
     }
 }
 

@@ -1,0 +1,559 @@
+//! What callers can get wrong, function by function: each mistake gives the error that is documented for it, and never a panic. The panics that are documented
+//! do happen, and absurd numbers that are no mistake are borne.
+//!
+//! A row is `call => pattern`; every row runs in both precisions and on every instruction set, and all that fail are named together.
+
+use gaitprop_kernels::epilogue::{self, AdamStep};
+use gaitprop_kernels::perturb::{Perturbation, Scale, Weighting, perturb, weigh};
+use gaitprop_kernels::syrk::{Diagonal, Part};
+use gaitprop_kernels::trsm::{Diag, Side, Triangle};
+use gaitprop_kernels::*;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Rows that did not go as they should.
+#[derive(Default)]
+struct Table {
+    rows: usize,
+    wrong: Vec<String>,
+}
+
+impl Table {
+    fn row<R>(
+        &mut self,
+        call: &str,
+        wanted: &str,
+        run: impl FnOnce() -> R,
+        fits: impl FnOnce(&R) -> bool,
+        say: impl FnOnce(&R) -> String,
+    ) {
+        self.rows += 1;
+        match catch_unwind(AssertUnwindSafe(run)) {
+            Ok(outcome) if fits(&outcome) => {}
+            Ok(outcome) => self.wrong.push(format!("{call}\n    gave {}, not {wanted}", say(&outcome))),
+            Err(_) => self.wrong.push(format!("{call}\n    PANICKED, instead of {wanted}")),
+        }
+    }
+
+    fn panics(&mut self, call: &str, run: impl FnOnce()) {
+        self.rows += 1;
+        if catch_unwind(AssertUnwindSafe(run)).is_ok() {
+            self.wrong.push(format!("{call}\n    did not panic, as it is documented to"));
+        }
+    }
+
+    fn done(self, at_least: usize) {
+        assert!(self.wrong.is_empty(), "{} of {} rows:\n{}", self.wrong.len(), self.rows, self.wrong.join("\n"));
+        assert!(self.rows >= at_least, "only {} rows", self.rows);
+    }
+}
+
+macro_rules! rows {
+    ($table:expr; $($call:expr => $wanted:pat $(if $guard:expr)?),+ $(,)?) => {
+        $($table.row(
+            stringify!($call),
+            stringify!($wanted $(if $guard)?),
+            || $call,
+            |outcome| matches!(outcome, $wanted $(if $guard)?),
+            |outcome| match outcome {
+                Err(error) => format!("{error:?}"),
+                Ok(_) => "Ok".to_owned(),
+            },
+        );)+
+    };
+}
+
+macro_rules! panics {
+    ($table:expr; $($call:expr),+ $(,)?) => {
+        $($table.panics(stringify!($call), || { let _ = $call; });)+
+    };
+}
+
+/// Elements for as long as the tests run.
+fn some<T: Real>(len: usize, value: f64) -> &'static mut [T] {
+    vec![T::from_f64(value); len].leak()
+}
+
+/// m×n of 0.5.
+fn r<T: Real>(m: usize, n: usize) -> MatRef<'static, T> {
+    MatRef::new(some(m * n, 0.5), m, n).unwrap()
+}
+
+fn w<T: Real>(m: usize, n: usize) -> MatMut<'static, T> {
+    MatMut::new(some(m * n, 0.5), m, n).unwrap()
+}
+
+/// m×n whose columns are no neighbours.
+fn spread<T: Real>(m: usize, n: usize) -> MatMut<'static, T> {
+    MatMut::strided(some(2 * m * n, 0.5), 0, (m, n), (2 * n as isize, 2)).unwrap()
+}
+
+/// n×n with `x` at (at, at), and 1 on the rest of the diagonal.
+fn diagonal<T: Real>(n: usize, at: usize, x: f64) -> MatMut<'static, T> {
+    let mut a = MatMut::new(some(n * n, 0.0), n, n).unwrap();
+    (0..n).for_each(|i| a.set(i, i, if i == at { T::from_f64(x) } else { T::ONE }));
+    a
+}
+
+fn fixed<T: Real>(a: MatMut<'static, T>) -> MatRef<'static, T> {
+    let (m, n) = a.shape();
+    MatRef::new(a.to_vec().leak(), m, n).unwrap()
+}
+
+/// No rows, or no columns, and more of the other than anything can be counted in.
+fn wide<T: Real>() -> MatRef<'static, T> {
+    MatRef::new(&[], 0, usize::MAX).unwrap()
+}
+fn tall<T: Real>() -> MatRef<'static, T> {
+    wide().t()
+}
+fn tall_mut<T: Real>() -> MatMut<'static, T> {
+    MatMut::new(&mut [], usize::MAX, 0).unwrap()
+}
+
+/// In both precisions, on every instruction set.
+macro_rules! everywhere {
+    ($test:ident, $body:ident, $at_least:expr) => {
+        #[test]
+        fn $test() {
+            let mut table = Table::default();
+            for isa in Isa::available() {
+                $body::<f32>(&mut table, isa);
+                $body::<f64>(&mut table, isa);
+            }
+            table.done($at_least);
+        }
+    };
+}
+
+#[test]
+fn a_wrong_outcome_a_panic_and_a_missing_panic_are_found() {
+    let mut table = Table::default();
+    rows!(table;
+        Isa::named("portable") => Err(_),
+        Isa::named("none") => Err(Error::BackendUnavailable { .. }),
+        None::<Result<(), ()>>.expect("nothing") => Ok(()),
+        Isa::named("none") => Err(Error::IsaUnavailable { .. }),
+    );
+    panics!(table; Isa::detect());
+    assert_eq!(table.wrong.len(), 4, "{:?}", table.wrong);
+}
+
+fn views_table<T: Real>(t: &mut Table, _: Isa) {
+    let data = || some::<T>(12, 0.5);
+    const FAR: isize = isize::MAX;
+    rows!(t;
+        MatRef::new(&*data(), 3, 5) => Err(Error::Shape { expected: (3, 5), found: (1, 12), .. }),
+        MatRef::new(&*data(), usize::MAX, 2) => Err(Error::Shape { .. }),
+        MatMut::new(data(), 3, 5) => Err(Error::Shape { expected: (3, 5), found: (1, 12), .. }),
+        MatMut::new(data(), usize::MAX, usize::MAX) => Err(Error::Shape { .. }),
+        MatRef::strided(&*data(), 0, (3, 5), (4, 1)) => Err(Error::OutOfBounds { len: 12, first: 0, last: 12 }),
+        MatRef::strided(&*data(), 0, (3, 4), (-4, 1)) => Err(Error::OutOfBounds { first: -8, .. }),
+        MatRef::strided(&*data(), 13, (0, 4), (4, 1)) => Err(Error::OutOfBounds { .. }),
+        MatRef::strided(&*data(), usize::MAX, (1, 1), (1, 1)) => Err(Error::OutOfBounds { .. }),
+        MatRef::strided(&*data(), 0, (2, 2), (FAR, FAR)) => Err(Error::OutOfBounds { .. }),
+        MatRef::strided(&*data(), 0, (usize::MAX, 2), (FAR, 1)) => Err(Error::OutOfBounds { .. }),
+        MatRef::strided(&*data(), 0, (3, 4), (0, 0)) => Ok(_),
+        MatMut::strided(data(), 0, (3, 5), (4, 1)) => Err(Error::OutOfBounds { .. }),
+        MatMut::strided(data(), 0, (3, 4), (3, 1)) => Err(Error::Overlap { rs: 3, cs: 1 }),
+        MatMut::strided(data(), 0, (3, 4), (0, 1)) => Err(Error::Overlap { .. }),
+        MatMut::strided(data(), 0, (1, 4), (1, 0)) => Err(Error::Overlap { .. }),
+        r::<T>(2, 3).expect_shape("it", (3, 2)) => Err(Error::Shape { what: "it", expected: (3, 2), found: (2, 3) }),
+        w::<T>(2, 3).expect_shape("it", (3, 2)) => Err(Error::Shape { what: "it", .. }),
+        BatchRef::new(&*data(), 2, 2, 2) => Err(Error::Shape { .. }),
+        BatchRef::new(&*data(), usize::MAX, usize::MAX, 2) => Err(Error::Shape { .. }),
+        BatchMut::new(data(), 5, 2, 2) => Err(Error::Shape { .. }),
+        BatchRef::strided(&*data(), 0, (4, 4), (2, 2), (2, 1)) => Err(Error::Batch { index: 3, .. }),
+        BatchRef::strided(&*data(), 0, (2, FAR), (2, 2), (2, 1)) => Err(Error::Batch { index: 1, .. }),
+        BatchRef::strided(&*data(), 0, (usize::MAX, 1), (2, 2), (2, 1)) => Err(Error::Batch { .. }),
+        BatchMut::strided(data(), 0, (4, 4), (2, 2), (2, 1)) => Err(Error::Batch { index: 3, .. }),
+        BatchMut::strided(data(), 0, (3, 3), (2, 2), (2, 1)) => Err(Error::BatchOverlap { stride: 3, .. }),
+        BatchMut::strided(data(), 0, (2, 0), (2, 2), (2, 1)) => Err(Error::BatchOverlap { .. }),
+        BatchMut::strided(data(), 0, (2, 6), (2, 2), (1, 1)) => Err(Error::Overlap { .. }),
+        // Of nothing there may be any number.
+        Ok::<_, Error>((wide::<T>().reverse_rows(), wide::<T>().reverse_cols(), tall::<T>().reverse_cols())) => Ok(_),
+        Ok::<_, Error>(MatRef::<T>::new(&[], 1 << (usize::BITS - 1), 0)?.reverse_rows()) => Ok(_),
+        Ok::<_, Error>(tall::<T>().to_vec().len()) => Ok(0),
+    );
+    let (a, b) = (r::<T>(2, 3), BatchRef::repeat(r::<T>(2, 3), 2));
+    panics!(t;
+        a.get(2, 0),
+        a.get(0, 3),
+        a.get(usize::MAX, usize::MAX),
+        a.row(2),
+        a.block(1, 0, 2, 1),
+        a.block(usize::MAX, 0, 1, 1),
+        a.rows(0, 3),
+        a.cols(3, 1),
+        w::<T>(2, 3).set(0, 3, T::ONE),
+        w::<T>(2, 3).row_mut(2).is_some(),
+        w::<T>(2, 3).split_cols(4),
+        w::<T>(2, 3).split_rows(3),
+        b.get(2),
+        BatchMut::new(data(), 3, 2, 2).unwrap().get_mut(3).nrows(),
+        // As many elements as no memory holds, all the same one.
+        MatRef::strided(&*data(), 0, (usize::MAX / 2, 4), (0, 0)).unwrap().to_vec(),
+    );
+}
+everywhere!(views, views_table, 40);
+
+fn plans_table<T: Real>(t: &mut Table, isa: Isa) {
+    let plan = Plan::new().with_isa(isa);
+    let mut scratch = Scratch::new();
+    let absurd = Req::of::<T>(usize::MAX);
+    rows!(t;
+        Isa::named("sse9") => Err(Error::IsaUnavailable { .. }),
+        Isa::named("") => Err(Error::IsaUnavailable { .. }),
+        Backend::named("mine") => Err(Error::BackendUnavailable { .. }),
+        Blocking::new(0, 1, 1, 1) => Err(Error::Parameter { what: "mc", .. }),
+        Blocking::new(1, 0, 1, 1) => Err(Error::Parameter { what: "kc", .. }),
+        Blocking::new(1, 1, 0, 1) => Err(Error::Parameter { what: "nc", .. }),
+        Blocking::new(1, 1, 1, 0) => Err(Error::Parameter { what: "mr", .. }),
+        scratch.reserve(absurd) => Err(Error::OutOfMemory { .. }),
+        scratch.reserve(absurd.and(absurd).times(usize::MAX).or(absurd)) => Err(Error::OutOfMemory { .. }),
+        scratch.slice::<T>(usize::MAX) => Err(Error::OutOfMemory { .. }),
+        Unit::LeakyRelu { slope: 0.0 }.check::<T>() => Err(Error::Parameter { .. }),
+        Unit::LeakyRelu { slope: -0.1 }.check::<T>() => Err(Error::Parameter { .. }),
+        Unit::LeakyRelu { slope: f64::NAN }.check::<T>() => Err(Error::Parameter { .. }),
+        Unit::LeakyRelu { slope: f64::INFINITY }.check::<T>() => Err(Error::Parameter { .. }),
+        Unit::LeakyRelu { slope: 1e-310 }.check::<T>() => Err(Error::Parameter { .. }),
+    );
+    // Room for products that no memory could hold is a number all the same, with any blocks, caches and threads.
+    struct Many;
+    impl Threads for Many {
+        fn count(&self) -> usize {
+            usize::MAX
+        }
+        fn run(&self, job: &(dyn Fn(usize) + Sync)) {
+            job(0);
+        }
+    }
+    let most = usize::MAX;
+    let blocks = [None, Some(Blocking::new(most, most, most, most).unwrap()), Some(Blocking::new(1, 1, 1, 1).unwrap())];
+    let caches = [Caches { l1: 0, l2: 0, l3: 0 }, Caches { l1: most, l2: most, l3: most }, Caches::default()];
+    for (blocking, caches) in blocks.into_iter().flat_map(|b| caches.map(|c| (b, c))) {
+        for par in [Par::Seq, Par::Custom(&Many)] {
+            let plan = Plan { blocking, caches, min_work: Some(0), ..plan.with_par(par) };
+            for (m, n, k) in
+                [(most, most, most), (0, most, most), (most, 0, 1), (1, 1, most), (most, 1, 1), (1, most, 1), (7, 7, 7)]
+            {
+                let at = format!("{m} {n} {k} {plan_:?}", plan_ = (blocking, caches, par));
+                let sizes = || {
+                    let _ = (plan.blocking_of::<T>(k), gemm_scratch::<T>(m, n, k, &plan), gemm_with_scratch::<T>(m, n, k, &plan));
+                    let _ =
+                        (gemm_batched_scratch::<T>(m, n, k, most, &plan), gemm_batched_views_scratch::<T>(&[(m, n, k)], &plan));
+                    let _ = (syrk::syrk_scratch::<T>(n, k, &plan), symm::symm_scratch::<T>(n, m, &plan));
+                    let _ = (trsm::solve_scratch::<T>(n, m, &plan), lu::factor_scratch::<T>(n, &plan));
+                    let _ = (cholesky::factor_scratch::<T>(n, &plan), cholesky::solve_scratch::<T>(n, m, &plan));
+                    Ok::<_, Error>(())
+                };
+                t.row(&format!("scratch of {at}"), "a number", sizes, |_| true, |_| String::new());
+            }
+            // And what fits is computed with any of them.
+            let product = || {
+                let mut c = w::<T>(9, 7);
+                gemm(T::ONE, r(9, 40), r(40, 7), T::ZERO, c.rb(), &plan, &mut Scratch::new())?;
+                Ok::<_, Error>(c.get(8, 6).to_f64())
+            };
+            t.row(&format!("product of {:?}", (blocking, caches, par)), "10", product, |x| *x == Ok(10.0), |x| format!("{x:?}"));
+        }
+    }
+}
+everywhere!(plans, plans_table, 200);
+
+fn products_table<T: Real>(t: &mut Table, isa: Isa) {
+    let (plan, one) = (&Plan::new().with_isa(isa), T::ONE);
+    let s = &mut Scratch::new();
+    rows!(t;
+        gemm(one, r(2, 3), r(4, 5), one, w(2, 5), plan, s) => Err(Error::Shape { what: "B of a product", expected: (3, 5), found: (4, 5) }),
+        gemm(one, r(2, 3), r(3, 5), one, w(5, 2), plan, s) => Err(Error::Shape { what: "C of a product", expected: (2, 5), found: (5, 2) }),
+        gemm(one, r(0, 3), r(4, 5), one, w(0, 5), plan, s) => Err(Error::Shape { .. }),
+        gemm(one, tall(), wide(), one, w(0, 0), plan, s) => Err(Error::Shape { .. }),
+        gemm(one, wide(), tall(), one, w(0, 0), plan, s) => Ok(()),
+        gemm(one, tall(), r(0, 0), one, tall_mut(), plan, s) => Ok(()),
+        gemm(one, r(2, 0), r(0, 5), one, w(2, 5), plan, s) => Ok(()),
+        gemm(T::NAN, r(2, 3), r(3, 5), T::NAN, w(2, 5), plan, s) => Ok(()),
+        syrk::syrk(one, r(3, 2), one, Part::Lower, Diagonal::Kept, w(3, 2), plan, s) => Err(Error::Shape { what: "C of a symmetric product", .. }),
+        syrk::syrk(one, tall(), one, Part::Both, Diagonal::Dropped, w(3, 3), plan, s) => Err(Error::Shape { .. }),
+        syrk::syrk(one, wide(), one, Part::Both, Diagonal::Dropped, w(0, 0), plan, s) => Ok(()),
+        symm::symm(Side::Left, Triangle::Lower, one, r(3, 2), r(3, 4), one, w(3, 4), plan, s) => Err(Error::Shape { .. }),
+        symm::symm(Side::Left, Triangle::Lower, one, r(3, 3), r(4, 3), one, w(4, 3), plan, s) => Err(Error::Shape { .. }),
+        symm::symm(Side::Right, Triangle::Upper, one, r(3, 3), r(3, 4), one, w(3, 4), plan, s) => Err(Error::Shape { .. }),
+        symm::symm(Side::Right, Triangle::Upper, one, r(3, 3), r(4, 3), one, w(3, 4), plan, s) => Err(Error::Shape { what: "C of a product", .. }),
+        symm::symm(Side::Right, Triangle::Upper, one, r(0, 0), tall(), one, tall_mut(), plan, s) => Ok(()),
+    );
+    // Batches.
+    let (a, b) = (|n| BatchRef::repeat(r::<T>(2, 3), n), |n| BatchRef::repeat(r::<T>(3, 5), n));
+    let c = |n, rows, cols| BatchMut::new(some::<T>(n * rows * cols, 0.0), n, rows, cols).unwrap();
+    rows!(t;
+        gemm_batched(one, a(2), b(3), one, c(3, 2, 5), plan, s) => Err(Error::Count { what: "A of a batch", expected: 3, found: 2 }),
+        gemm_batched(one, a(3), b(usize::MAX), one, c(3, 2, 5), plan, s) => Err(Error::Count { what: "B of a batch", .. }),
+        gemm_batched(one, a(3), b(3).t(), one, c(3, 2, 5), plan, s) => Err(Error::Shape { what: "B of a product", .. }),
+        gemm_batched(one, a(3), b(3), one, c(3, 5, 2), plan, s) => Err(Error::Shape { what: "C of a product", .. }),
+        gemm_batched(one, a(0), b(0), one, c(0, 2, 5), plan, s) => Ok(()),
+        gemm_batched(one, BatchRef::repeat(wide(), 2), BatchRef::repeat(tall(), 2), one, c(2, 0, 0), plan, s) => Ok(()),
+        gemm_batched_views(one, &[(r(2, 3), r(3, 5))], one, &mut [], plan, s) => Err(Error::Count { what: "C of a batch", expected: 1, found: 0 }),
+        gemm_batched_views(one, &[(r(2, 3), r(3, 5)), (r(2, 3), r(2, 5))], one, &mut [w(2, 5), w(2, 5)], plan, s) => Err(Error::Batch { index: 1, .. }),
+        gemm_batched_views(one, &[(r(2, 3), r(3, 5))], one, &mut [w(5, 2)], plan, s) => Err(Error::Batch { index: 0, .. }),
+        gemm_batched_views(one, &[(wide(), tall()), (tall(), r(0, 0))], one, &mut [w(0, 0), tall_mut()], plan, s) => Ok(()),
+        gemm_batched_views::<T>(one, &[], one, &mut [], plan, s) => Ok(()),
+    );
+    // Packed operands.
+    let packed = |m: MatRef<'_, T>, o| PackedRhs::new(m, o, plan);
+    let (plain, across) = (packed(r(3, 5), Orientation::Plain).unwrap(), packed(r(3, 5), Orientation::Transposed).unwrap());
+    let panels = plain.plain().unwrap();
+    rows!(t;
+        plain.transposed() => Err(Error::Packed { .. }),
+        across.plain() => Err(Error::Packed { .. }),
+        packed(r(3, 5), Orientation::Plain).unwrap().repack(r(5, 3), plan) => Err(Error::Shape { .. }),
+        gemm_packed(one, r(2, 4), panels, one, w(2, 5), plan, s) => Err(Error::Shape { what: "the packed operand of a product", .. }),
+        gemm_packed(one, r(2, 3), panels, one, w(2, 4), plan, s) => Err(Error::Shape { what: "C of a product", .. }),
+        gemm_with(one, r(2, 4), panels, Start::Zero, w(2, 5), Finish::Store, plan, s) => Err(Error::Shape { .. }),
+        packed(wide(), Orientation::Both) => Ok(_),
+        packed(tall(), Orientation::Both) => Ok(_),
+        packed(MatRef::strided(&*some(1, 0.5), 0, (usize::MAX / 2, 1 << 20), (0, 0))?, Orientation::Both) => Err(Error::OutOfMemory { .. }),
+        gemm_packed(one, r(0, 0), packed(wide(), Orientation::Plain)?.plain()?, one, w(0, usize::MAX - 1), plan, s) => Err(Error::Shape { .. }),
+    );
+    for other in Isa::available().filter(|&other| other != isa) {
+        let other = &plan.with_isa(other);
+        rows!(t;
+            gemm_packed(one, r(2, 3), panels, one, w(2, 5), other, s) => Err(Error::Packed { .. }),
+            gemm_with(one, r(2, 3), panels, Start::Zero, w(2, 5), Finish::Store, other, s) => Err(Error::Packed { .. }),
+            packed(r(3, 5), Orientation::Plain).unwrap().repack(r(3, 5), other) => Err(Error::Packed { .. }),
+        );
+    }
+}
+everywhere!(products, products_table, 80);
+
+fn fused_table<T: Real>(t: &mut Table, isa: Isa) {
+    let (plan, one) = (&Plan::new().with_isa(isa), T::ONE);
+    let (a, b) = (r::<T>(2, 3), r::<T>(3, 5));
+    let bias: &[T] = some(5, 0.5);
+    let (leaky, bad) = (Unit::LeakyRelu { slope: 0.1 }, Unit::LeakyRelu { slope: 0.0 });
+    let with = |start, c, finish| gemm_with(one, a, b, start, c, finish, plan, &mut Scratch::new());
+    let activate = |unit, bias, slope| with(Start::Zero, w(2, 5), Finish::Activate { unit, bias, slope });
+    let add = |add| with(Start::Zero, w(2, 5), Finish::ScaleAdd { scale: one, weight: one, add });
+    let mask = |unit, y, slope| with(Start::Zero, w(2, 5), Finish::SlopeMask { unit, y, slope });
+    let step = AdamStep { rate: one, beta1: (one, one), beta2: (one, one), epsilon: one, correction: one };
+    let adam = |m, v| with(Start::Zero, w(2, 5), Finish::Update(Update::Adam { step, m, v }));
+    let momentum = |m| with(Start::Zero, w(2, 5), Finish::Update(Update::Momentum { rate: one, mu: one, m }));
+    rows!(t;
+        gemm_with(one, a, r(4, 5), Start::Zero, w(2, 5), Finish::Store, plan, &mut Scratch::new()) => Err(Error::Shape { what: "B of a product", .. }),
+        with(Start::Zero, w(5, 2), Finish::Store) => Err(Error::Shape { what: "C of a product", .. }),
+        with(Start::Zero, spread(2, 5), Finish::Store) => Err(Error::Layout { what: "C of a fused product", .. }),
+        with(Start::From(one, r(5, 2)), w(2, 5), Finish::Store) => Err(Error::Shape { what: "the start of a product", .. }),
+        with(Start::From(one, r(5, 2).t()), w(2, 5), Finish::Store) => Err(Error::Layout { what: "the start of a product", .. }),
+        activate(leaky, &bias[..4], None) => Err(Error::Shape { what: "the bias", expected: (1, 5), found: (1, 4) }),
+        activate(Unit::Tanh, &bias[..4], None) => Err(Error::Shape { what: "the bias", .. }),
+        activate(leaky, bias, Some(w(5, 2))) => Err(Error::Shape { what: "the slopes", .. }),
+        activate(Unit::Tanh, bias, Some(w(5, 2))) => Err(Error::Shape { what: "the slopes", .. }),
+        activate(leaky, bias, Some(spread(2, 5))) => Err(Error::Layout { what: "the slopes", .. }),
+        activate(Unit::Tanh, bias, Some(spread(2, 5))) => Err(Error::Layout { what: "the slopes", .. }),
+        activate(bad, bias, None) => Err(Error::Parameter { .. }),
+        add(r(5, 2)) => Err(Error::Shape { what: "the matrix to be added", .. }),
+        add(r(5, 2).t()) => Err(Error::Layout { what: "the matrix to be added", .. }),
+        mask(leaky, r(5, 2), None) => Err(Error::Shape { .. }),
+        mask(leaky, r(5, 2).t(), None) => Err(Error::Layout { .. }),
+        mask(Unit::Tanh, r(2, 5), None) => Err(Error::Shape { .. }),
+        mask(Unit::Tanh, r(2, 5), Some(r(5, 2))) => Err(Error::Shape { .. }),
+        mask(bad, r(2, 5), None) => Err(Error::Parameter { .. }),
+        adam(w(5, 2), w(2, 5)) => Err(Error::Shape { what: "a moment", .. }),
+        adam(w(2, 5), w(5, 2)) => Err(Error::Shape { what: "a moment", .. }),
+        adam(w(2, 5), spread(2, 5)) => Err(Error::Layout { what: "a moment", .. }),
+        momentum(w(5, 2)) => Err(Error::Shape { what: "a moment", .. }),
+        momentum(spread(2, 5)) => Err(Error::Layout { what: "a moment", .. }),
+        with(Start::C(T::NAN), w(2, 5), Finish::Update(Update::Descend { rate: one })) => Ok(false),
+    );
+    // Operands that are made: A of 2×3.
+    let by = |unit, scale| Perturbation { unit, weighting: Weighting::SlopeSquared, scale };
+    let made = |lhs: Lhs<'static, T>, b: MatRef<'static, T>, c| {
+        gemm_with(one, lhs, b, Start::Zero, c, Finish::Store, plan, &mut Scratch::new())
+    };
+    let weighed = |unit, y, slope, e| made(Lhs::Weighed(Weighed { unit, y, slope, e }), b, w(2, 5));
+    let nudged = |by, y, slope, e, weighed| made(Lhs::Perturbed(Perturbed { by, y, slope, e, weighed }), b, w(2, 5));
+    let (finite, nan) = (Scale::Finite(0.5), Scale::Finite(f64::NAN));
+    // A tanh that is told to go to 0.9 + 0.5·3.
+    let (near, far) = (fixed(diagonal::<T>(3, 0, 0.9)).rows(0, 2), MatRef::new(&*some::<T>(6, 3.0), 2, 3).unwrap());
+    rows!(t;
+        weighed(leaky, r(2, 3), None, r(3, 2)) => Err(Error::Shape { what: "the error", .. }),
+        weighed(Unit::Tanh, r(2, 3), None, r(2, 3)) => Err(Error::Shape { what: "the kept slopes", .. }),
+        weighed(bad, r(2, 3), None, r(2, 3)) => Err(Error::Parameter { .. }),
+        weighed(leaky, r(3, 2).t(), None, r(2, 3)) => Err(Error::Layout { .. }),
+        nudged(by(leaky, nan), r(2, 3), None, r(2, 3), None) => Err(Error::Parameter { .. }),
+        nudged(by(leaky, Scale::Finite(-1.0)), r(2, 3), None, r(2, 3), None) => Err(Error::Parameter { .. }),
+        nudged(by(bad, finite), r(2, 3), None, r(2, 3), None) => Err(Error::Parameter { .. }),
+        nudged(by(leaky, finite), r(2, 3), None, r(3, 2), None) => Err(Error::Shape { what: "the error", .. }),
+        nudged(by(leaky, finite), r(2, 3), None, r(2, 3), Some(w(3, 2))) => Err(Error::Shape { what: "the weighed error", .. }),
+        nudged(by(leaky, finite), r(2, 3), None, r(2, 3), Some(spread(2, 3))) => Err(Error::Layout { .. }),
+        nudged(by(Unit::Tanh, finite), r(2, 3), None, r(2, 3), None) => Err(Error::Shape { what: "the kept slopes", .. }),
+        nudged(Perturbation { weighting: Weighting::Plain, ..by(Unit::Tanh, finite) }, near, Some(r(2, 3)), far, None) => Err(Error::Domain { row: 0, col: 0 }),
+        // Nothing times nothing, of any height.
+        made(Lhs::Weighed(Weighed { unit: leaky, y: tall(), slope: None, e: tall() }), r(0, 0), tall_mut()) => Ok(true),
+    );
+    // The twins over memory.
+    let p = |scale, unit, y, slope, e, r, x| perturb::<T>(by(unit, scale), y, slope, e, r, x, isa);
+    rows!(t;
+        p(finite, leaky, r(2, 3), None, r(3, 2), w(2, 3), w(2, 3)) => Err(Error::Shape { what: "the error", .. }),
+        p(finite, leaky, r(2, 3), None, r(2, 3), w(3, 2), w(2, 3)) => Err(Error::Shape { what: "the perturbation", .. }),
+        p(finite, leaky, r(2, 3), None, r(2, 3), w(2, 3), w(3, 2)) => Err(Error::Shape { what: "the weighted error", .. }),
+        p(finite, Unit::Tanh, r(2, 3), None, r(2, 3), w(2, 3), w(2, 3)) => Err(Error::Shape { what: "the kept slopes", .. }),
+        p(finite, Unit::Tanh, r(2, 3), Some(r(3, 2)), r(2, 3), w(2, 3), w(2, 3)) => Err(Error::Shape { what: "the kept slopes", .. }),
+        p(nan, leaky, r(2, 3), None, r(2, 3), w(2, 3), w(2, 3)) => Err(Error::Parameter { .. }),
+        p(Scale::Finite(f64::INFINITY), leaky, r(2, 3), None, r(2, 3), w(2, 3), w(2, 3)) => Err(Error::Parameter { .. }),
+        p(finite, bad, r(2, 3), None, r(2, 3), w(2, 3), w(2, 3)) => Err(Error::Parameter { .. }),
+        p(finite, leaky, tall(), None, tall(), tall_mut(), tall_mut()) => Ok(()),
+        weigh::<T>(leaky, r(2, 3), None, r(3, 2), w(2, 3), isa) => Err(Error::Shape { what: "the error", .. }),
+        weigh::<T>(leaky, r(2, 3), None, r(2, 3), w(3, 2), isa) => Err(Error::Shape { what: "the weighted error", .. }),
+        weigh::<T>(Unit::Tanh, r(2, 3), None, r(2, 3), w(2, 3), isa) => Err(Error::Shape { what: "the kept slopes", .. }),
+        weigh::<T>(bad, r(2, 3), None, r(2, 3), w(2, 3), isa) => Err(Error::Parameter { .. }),
+        weigh::<T>(leaky, tall(), None, tall(), tall_mut(), isa) => Ok(()),
+        epilogue::bias_activate::<T>(leaky, w(2, 5), &bias[..4], None, isa) => Err(Error::Shape { what: "the bias", .. }),
+        epilogue::bias_activate::<T>(Unit::Tanh, w(2, 5), bias, Some(w(5, 2)), isa) => Err(Error::Shape { what: "the slopes", .. }),
+        epilogue::bias_activate::<T>(leaky, spread(2, 5), bias, Some(w(5, 2)), isa) => Err(Error::Shape { what: "the slopes", .. }),
+        epilogue::bias_activate::<T>(bad, w(2, 5), bias, None, isa) => Err(Error::Parameter { .. }),
+        epilogue::bias_activate::<T>(Unit::Tanh, tall_mut(), &[], None, isa) => Ok(()),
+        epilogue::bias_activate::<T>(leaky, tall_mut(), &[], None, isa) => Ok(()),
+        epilogue::adam::<T>(step, some(3, 0.0), some(2, 0.0), some(3, 0.0), some(3, 0.0), isa) => Err(Error::Shape { .. }),
+        epilogue::adam::<T>(step, some(3, 0.0), some(3, 0.0), some(4, 0.0), some(3, 0.0), isa) => Err(Error::Shape { .. }),
+        epilogue::adam::<T>(step, some(3, 0.0), some(3, 0.0), some(3, 0.0), some(0, 0.0), isa) => Err(Error::Shape { .. }),
+        epilogue::momentum::<T>(one, one, some(3, 0.0), some(2, 0.0), some(3, 0.0), isa) => Err(Error::Shape { .. }),
+        epilogue::momentum::<T>(one, one, some(3, 0.0), some(3, 0.0), some(2, 0.0), isa) => Err(Error::Shape { .. }),
+        epilogue::descend::<T>(one, some(3, 0.0), some(2, 0.0), isa) => Err(Error::Shape { .. }),
+        epilogue::descend::<T>(T::NAN, some(3, 0.0), some(3, 0.0), isa) => Ok(false),
+        reduce::column_means::<T>(r(2, 3), some(2, 0.0), isa) => Err(Error::Shape { what: "the means", .. }),
+        reduce::column_means::<T>(tall(), &mut [], isa) => Ok(()),
+        reduce::column_means::<T>(r(0, 3), some(3, 0.0), isa) => Ok(()),
+        reduce::dot::<T>(some(3, 0.0), some(2, 0.0), isa) => Err(Error::Shape { .. }),
+    );
+}
+everywhere!(fused, fused_table, 150);
+
+fn solves_table<T: Real>(t: &mut Table, isa: Isa) {
+    let (plan, one) = (&Plan::new().with_isa(isa), T::ONE);
+    let s = &mut Scratch::new();
+    let (inf, nan) = (f64::INFINITY, f64::NAN);
+    // Small and large, for each size has a way of its own.
+    for n in [3, 100, 300] {
+        let at = n - 1;
+        let a = |x| fixed(diagonal::<T>(n, at, x));
+        let triangle = |a, b| trsm::solve(Side::Left, Triangle::Lower, Diag::Stored, one, a, b, plan, &mut Scratch::new());
+        let pivots = |p: usize| -> &'static [usize] { (0..n).map(|i| if i == 1 { p } else { i }).collect::<Vec<_>>().leak() };
+        let (good, swaps) = (a(2.0), pivots(1));
+        rows!(t;
+            triangle(a(0.0), w(n, 2)) => Err(Error::ZeroPivot { index }) if *index == at,
+            triangle(a(nan), w(n, 2)) => Err(Error::NonFinite { index }) if *index == at,
+            triangle(a(inf), w(n, 2)) => Err(Error::NonFinite { .. }),
+            triangle(a(2.0), w(n + 1, 2)) => Err(Error::Shape { .. }),
+            triangle(r(n, n + 1), w(n, 2)) => Err(Error::Shape { .. }),
+            trsm::solve(Side::Right, Triangle::Upper, Diag::Unit, one, a(nan), w(n, 2), plan, s) => Err(Error::Shape { .. }),
+            trsm::solve(Side::Right, Triangle::Upper, Diag::Unit, one, a(nan), w(2, n), plan, s) => Ok(()),
+            trsm::solve(Side::Left, Triangle::Upper, Diag::Stored, one, a(0.0), w(n, 0), plan, s) => Err(Error::ZeroPivot { .. }),
+            trsm::solve_upper_right(a(0.0), Diag::Stored, w(2, n), plan, s) => Err(Error::ZeroPivot { index }) if *index == at,
+            trsm::solve_upper_right(a(2.0), Diag::Stored, w(n, n + 1), plan, s) => Err(Error::Shape { .. }),
+            lu::factor(w::<T>(n, n + 1), &mut vec![0; n], plan, s) => Err(Error::Shape { .. }),
+            lu::factor(w::<T>(n, n), &mut vec![0; n - 1], plan, s) => Err(Error::Shape { what: "the pivots", .. }),
+            lu::factor(diagonal::<T>(n, at, 0.0), &mut vec![0; n], plan, s) => Err(Error::ZeroPivot { index }) if *index == at,
+            lu::factor(w::<T>(n, n), &mut vec![0; n], plan, s) => Err(Error::ZeroPivot { index: 1 }),
+            lu::factor(diagonal::<T>(n, at, nan), &mut vec![0; n], plan, s) => Err(Error::NonFinite { .. }),
+            lu::factor(diagonal::<T>(n, 0, nan), &mut vec![0; n], plan, s) => Err(Error::NonFinite { .. }),
+            lu::factor(diagonal::<T>(n, 0, inf), &mut vec![0; n], plan, s) => Err(Error::NonFinite { .. }),
+            lu::factor(MatMut::new(some::<T>(n * n, nan), n, n)?, &mut vec![0; n], plan, s) => Err(Error::NonFinite { .. }),
+            lu::solve_left(good, swaps, w(n + 1, 2), plan, s) => Err(Error::Shape { what: "the right-hand sides", .. }),
+            lu::solve_left(r::<T>(n, n + 1), swaps, w(n, 2), plan, s) => Err(Error::Shape { .. }),
+            lu::solve_left(good, &swaps[1..], w(n, 2), plan, s) => Err(Error::Shape { .. }),
+            lu::solve_left(good, pivots(0), w(n, 2), plan, s) => Err(Error::Parameter { what: "a pivot", .. }),
+            lu::solve_left(good, pivots(n), w(n, 2), plan, s) => Err(Error::Parameter { what: "a pivot", .. }),
+            lu::solve_left(good, pivots(usize::MAX), w(n, 2), plan, s) => Err(Error::Parameter { what: "a pivot", .. }),
+            lu::solve_left(a(0.0), swaps, w(n, 2), plan, s) => Err(Error::ZeroPivot { .. }),
+            lu::solve_right(good, swaps, w(n, n + 1), plan, s) => Err(Error::Shape { what: "the right-hand sides", .. }),
+            lu::solve_right(good, pivots(n), w(2, n), plan, s) => Err(Error::Parameter { what: "a pivot", .. }),
+            lu::solve_right(a(0.0), swaps, w(2, n), plan, s) => Err(Error::ZeroPivot { .. }),
+            lu::solve_right(a(nan), swaps, w(2, n), plan, s) => Err(Error::NonFinite { .. }),
+            lu::inverse_norm1(good, swaps, some(n, 0.0), plan, s) => Err(Error::Shape { what: "the work space", .. }),
+            lu::inverse_norm1(good, pivots(n), some(2 * n, 0.0), plan, s) => Err(Error::Parameter { .. }),
+            lu::inverse_norm1(a(0.0), swaps, some(2 * n, 0.0), plan, s) => Err(Error::ZeroPivot { .. }),
+            lu::inverse_norm1(a(nan), swaps, some(2 * n, 0.0), plan, s) => Err(Error::NonFinite { .. }),
+            lu::inverse_norm1(good, swaps, some(2 * n, nan), plan, s) => Ok(_),
+            cholesky::factor(w::<T>(n, n + 1), plan, s) => Err(Error::Shape { .. }),
+            cholesky::factor(diagonal::<T>(n, at, -1.0), plan, s) => Err(Error::NotPositive { index }) if *index == at,
+            cholesky::factor(diagonal::<T>(n, at, 0.0), plan, s) => Err(Error::NotPositive { index }) if *index == at,
+            cholesky::factor(diagonal::<T>(n, at, nan), plan, s) => Err(Error::NonFinite { index }) if *index == at,
+            cholesky::factor(diagonal::<T>(n, 0, inf), plan, s) => Err(Error::NonFinite { .. }),
+            cholesky::solve(r(n, n + 1), w::<T>(n, 2), plan, s) => Err(Error::Shape { .. }),
+            cholesky::solve(good, w::<T>(n + 1, 2), plan, s) => Err(Error::Shape { .. }),
+            cholesky::solve(a(0.0), w(n, 2), plan, s) => Err(Error::ZeroPivot { .. }),
+            cholesky::solve(a(nan), w(n, 2), plan, s) => Err(Error::NonFinite { .. }),
+        );
+    }
+    rows!(t;
+        lu::factor(w::<T>(0, 0), &mut [], plan, s) => Ok(()),
+        lu::factor(tall_mut::<T>(), &mut [], plan, s) => Err(Error::Shape { .. }),
+        lu::inverse_norm1::<T>(r(0, 0), &[], &mut [], plan, s) => Ok(_),
+        cholesky::factor(w::<T>(0, 0), plan, s) => Ok(()),
+        trsm::solve::<T>(Side::Left, Triangle::Lower, Diag::Stored, one, r(0, 0), tall_mut(), plan, s) => Err(Error::Shape { .. }),
+        trsm::solve::<T>(Side::Right, Triangle::Lower, Diag::Stored, one, r(0, 0), tall_mut(), plan, s) => Ok(()),
+        lu::solve_right::<T>(r(0, 0), &[], tall_mut(), plan, s) => Ok(()),
+    );
+}
+everywhere!(solves, solves_table, 150);
+
+/// A stride over a single row or column is never walked: it may be any number.
+fn strides_table<T: Real>(t: &mut Table, isa: Isa) {
+    let (plan, one) = (&Plan::new().with_isa(isa), T::ONE);
+    let packings = [Packing::Auto, Packing::Always, Packing::Avoid];
+    for far in [isize::MAX, isize::MIN, isize::MAX / 2 + 1, 0] {
+        let row = |n: usize| MatRef::strided(&*some::<T>(n, 0.5), 0, (1, n), (far, 1)).unwrap();
+        let col = |n: usize| row(n).t();
+        let row_mut = |n: usize| MatMut::strided(some::<T>(n, 0.5), 0, (1, n), (far, 1)).unwrap();
+        let col_mut = |n: usize| row_mut(n).t();
+        for n in [1, 7, 64, 200] {
+            let s = &mut Scratch::new();
+            for plan in packings.map(|packing| &*Box::leak(Box::new(Plan { packing, ..*plan }))) {
+                rows!(t;
+                    gemm(one, row(n), col(n), one, row_mut(1), plan, s) => Ok(()),
+                    gemm(one, row(n), r(n, 9), one, row_mut(9), plan, s) => Ok(()),
+                    gemm(one, r(9, n), col(n), one, col_mut(9), plan, s) => Ok(()),
+                    gemm(one, col(n), row(n), one, w(n, n), plan, s) => Ok(()),
+                    gemm(one, col(n).reverse_rows(), row(n).reverse_cols(), one, w(n, n), plan, s) => Ok(()),
+                    gemm(one, r(n, 1), row(n), one, w(n, n), plan, s) => Ok(()),
+                    gemm(one, r(1, n), r(n, 1), one, row_mut(1).reverse_rows(), plan, s) => Ok(()),
+                    gemm_with(one, r(1, n), r(n, 9), Start::C(one), row_mut(9), Finish::Store, plan, s) => Ok(true),
+                    gemm_with(one, col(n), row(n), Start::Zero, w(n, n), Finish::Update(Update::Descend { rate: one }), plan, s) => Ok(true),
+                );
+            }
+            rows!(t;
+                PackedRhs::new(row(n), Orientation::Both, plan) => Ok(_),
+                PackedRhs::new(col(n), Orientation::Both, plan) => Ok(_),
+                syrk::syrk(one, row(n), one, Part::Both, Diagonal::Kept, w(1, 1), plan, s) => Ok(()),
+                syrk::syrk(one, col(n), one, Part::Both, Diagonal::Kept, w(n, n), plan, s) => Ok(()),
+                symm::symm(Side::Left, Triangle::Lower, one, r(n, n), col(n), one, col_mut(n), plan, s) => Ok(()),
+                symm::symm(Side::Right, Triangle::Lower, one, r(n, n), row(n), one, row_mut(n), plan, s) => Ok(()),
+                trsm::solve(Side::Left, Triangle::Lower, Diag::Unit, one, r(n, n), col_mut(n), plan, s) => Ok(()),
+                trsm::solve(Side::Right, Triangle::Upper, Diag::Unit, one, r(n, n), row_mut(n), plan, s) => Ok(()),
+                lu::factor(row_mut(1), &mut [0], plan, s) => Ok(()),
+                cholesky::factor(row_mut(1), plan, s) => Ok(()),
+                weigh(Unit::Identity, row(n), None, row(n), row_mut(n), isa) => Ok(()),
+                weigh(Unit::Identity, col(n), None, col(n), col_mut(n), isa) => Ok(()),
+                reduce::column_means(row(n), some(n, 0.0), isa) => Ok(()),
+                reduce::column_means(col(n), some(1, 0.0), isa) => Ok(()),
+                epilogue::bias_activate(Unit::Identity, row_mut(n), some(n, 0.0), None, isa) => Ok(()),
+            );
+        }
+    }
+}
+everywhere!(strides, strides_table, 500);
+
+/// What the references do not check, they say they do not.
+#[test]
+fn references_panic_where_shapes_do_not_fit() {
+    let mut table = Table::default();
+    panics!(table;
+        reference::gemm(1.0, r(2, 3), r(2, 2), 0.0, w(2, 2)),
+        reference::syrk(1.0, r(2, 3), 0.0, Part::Both, Diagonal::Kept, w(3, 3)),
+        reference::symm(Side::Left, Triangle::Lower, 1.0, r(2, 2), r(1, 2), 0.0, w(2, 2)),
+        reference::lu(w::<f32>(2, 1), &mut [0; 2]),
+        reference::cholesky(w::<f32>(2, 1)),
+        reference::solve(Side::Left, Triangle::Lower, Diag::Stored, 1.0, r(1, 1), w(2, 2)),
+        reference::solve_upper_right(r::<f64>(1, 1), false, w(2, 2)),
+    );
+    table.done(7);
+}
