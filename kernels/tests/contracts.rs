@@ -2,6 +2,9 @@
 //! do happen, and absurd numbers that are no mistake are borne.
 //!
 //! A row is `call => pattern`; every row runs in both precisions and on every instruction set, and all that fail are named together.
+#![allow(missing_docs)]
+// A row says what is wanted as a pattern, whatever the pattern.
+#![allow(clippy::redundant_pattern_matching)]
 
 use gaitprop_kernels::epilogue::{self, AdamStep};
 use gaitprop_kernels::perturb::{Perturbation, Scale, Weighting, perturb, weigh};
