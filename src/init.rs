@@ -23,7 +23,11 @@ names!(Init, "initialisation", Orthogonal = "orthogonal", Xavier = "xavier");
 /// # Errors
 /// Out of memory.
 pub fn weights<T: Real>(init: Init, n_in: usize, n_out: usize, rng: &mut Rng, plan: &Plan<'_>) -> Result<Matrix<T>> {
-    let mut w: Vec<f64> = (0..n_in * n_out).map(|_| rng.normal()).collect();
+    let len = n_in.saturating_mul(n_out);
+    let mut w = Vec::<f64>::new();
+    let bytes = len.saturating_mul(size_of::<f64>());
+    w.try_reserve_exact(len).map_err(|_| gaitprop_kernels::Error::OutOfMemory { bytes })?;
+    w.extend((0..len).map(|_| rng.normal()));
     match init {
         Init::Xavier => {
             let deviation = (2.0 / (n_in + n_out) as f64).sqrt();

@@ -1,0 +1,216 @@
+//! What callers of the library can get wrong, function by function: each mistake gives the error that is documented for it, and never a panic. The kernels' own
+//! table is `kernels/tests/contracts.rs`; files of data and checkpoints have theirs in `data_formats.rs` and `resume.rs`.
+
+use gaitprop::data::{DataError, LoadOptions, Samples};
+use gaitprop::diagnostics::Alignment;
+use gaitprop::inverse::{self, Inverse, Lu, Tuning, Weights};
+use gaitprop::kernels::Error as Bad;
+use gaitprop::kernels::{MatMut, MatRef, Orientation, PackedRhs, Plan, Scratch, Unit};
+use gaitprop::loss::{self, Loss};
+use gaitprop::network::Trace;
+use gaitprop::ortho::{Block, Blocks, Cayley, Hold, Holder, Regularizer, Retraction, Retractor};
+use gaitprop::train::{Method, Trainer};
+use gaitprop::{Architecture, Error, Layer, Matrix, Network, data, init, optimizer, rng, rule};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+#[derive(Default)]
+struct Table {
+    rows: usize,
+    wrong: Vec<String>,
+}
+
+macro_rules! rows {
+    ($table:expr; $($call:expr => $wanted:pat),+ $(,)?) => {
+        $({
+            let table: &mut Table = &mut $table;
+            table.rows += 1;
+            let (call, wanted) = (stringify!($call), stringify!($wanted));
+            match catch_unwind(AssertUnwindSafe(|| $call)) {
+                Ok($wanted) => {}
+                #[allow(unreachable_patterns)]
+                Ok(Ok(_)) => table.wrong.push(format!("{call}\n    gave Ok, not {wanted}")),
+                #[allow(unreachable_patterns)]
+                Ok(Err(error)) => table.wrong.push(format!("{call}\n    gave {error:?}, not {wanted}")),
+                Err(_) => table.wrong.push(format!("{call}\n    PANICKED, instead of {wanted}")),
+            }
+        })+
+    };
+}
+
+impl Table {
+    fn done(self, at_least: usize) {
+        assert!(self.wrong.is_empty(), "{} of {} rows:\n{}", self.wrong.len(), self.rows, self.wrong.join("\n"));
+        assert!(self.rows >= at_least, "only {} rows", self.rows);
+    }
+}
+
+fn r(m: usize, n: usize) -> MatRef<'static, f64> {
+    MatRef::new(vec![0.5; m * n].leak(), m, n).unwrap()
+}
+fn w(m: usize, n: usize) -> MatMut<'static, f64> {
+    MatMut::new(vec![0.5; m * n].leak(), m, n).unwrap()
+}
+
+/// Three layers of 4, two labels.
+fn net() -> Network<f64> {
+    Network::random(&Architecture::square(4, 4, 2, 2).unwrap(), init::Init::Orthogonal, 1, &Plan::new()).unwrap()
+}
+
+#[test]
+fn a_wrong_outcome_and_a_panic_are_found() {
+    let mut t = Table::default();
+    rows!(t;
+        Regularizer::new(1.0) => Err(_),
+        Regularizer::new(-1.0) => Err(Error::Data(_)),
+        ([] as [Result<(), Error>; 0]).into_iter().next().expect("nothing") => Ok(()),
+        Regularizer::new(-1.0) => Err(Error::Setting(_) | Error::Kernel(_)),
+    );
+    assert_eq!(t.wrong.len(), 3, "{:?}", t.wrong);
+}
+
+#[test]
+fn settings() {
+    use std::str::FromStr;
+    let (nan, inf) = (f64::NAN, f64::INFINITY);
+    let mut t = Table::default();
+    rows!(t;
+        init::Init::from_str("none such") => Err(Error::Setting(_)),
+        Loss::from_str("") => Err(Error::Setting(_)),
+        inverse::Kind::from_str("none such") => Err(Error::Setting(_)),
+        rule::Kind::from_str("none such") => Err(Error::Setting(_)),
+        rule::Form::from_str("none such") => Err(Error::Setting(_)),
+        optimizer::Rule::from_str("none such") => Err(Error::Setting(_)),
+        data::Scaling::from_str("none such") => Err(DataError::UnknownScaling { .. }),
+        data::load("/none/such", &LoadOptions::default()) => Err(DataError::NotFound { .. }),
+        gaitprop::activation::parse("none such") => Err(Error::Setting(_)),
+        gaitprop::activation::parse("leaky-relu:0") => Err(_),
+        Regularizer::new(nan) => Err(Error::Setting(_)),
+        Regularizer::new(inf) => Err(Error::Setting(_)),
+        Block::new(nan) => Err(Error::Setting(_)),
+        Block::new(-1.0) => Err(Error::Setting(_)),
+        Retraction::new(0) => Err(Error::Setting(_)),
+        Tuning::new(nan) => Err(Error::Setting(_)),
+        Tuning::new(0.0) => Err(Error::Setting(_)),
+        Tuning::new(inf) => Err(Error::Setting(_)),
+        rule::Perturbed::gait(nan) => Err(Error::Setting(_)),
+        rule::Perturbed::gait(-1.0) => Err(Error::Setting(_)),
+        rule::Perturbed::itp(inf) => Err(Error::Setting(_)),
+        rule::Absolute::gait(0.0) => Err(Error::Setting(_)),
+        rule::Absolute::itp(nan) => Err(Error::Setting(_)),
+        optimizer::Settings::new(optimizer::Rule::PublishedAdam, nan) => Err(Error::Setting(_)),
+        optimizer::Settings::new(optimizer::Rule::PublishedAdam, -1.0) => Err(Error::Setting(_)),
+        optimizer::Settings::new(optimizer::Rule::PublishedAdam, inf) => Err(Error::Setting(_)),
+        Cayley::<f64>::check(optimizer::Rule::PublishedAdam, 0.1) => Err(Error::Setting(_)),
+    );
+    t.done(25);
+}
+
+#[test]
+fn networks() {
+    let plan = Plan::new();
+    let most = usize::MAX;
+    let layer = |fed, width, biases| Layer { w: Matrix::zeros(fed, width), b: vec![0.0; biases], unit: Unit::Identity };
+    let mut t = Table::default();
+    rows!(t;
+        Matrix::from_vec(2, 3, vec![0.0; 5]) => Err(Error::Kernel(Bad::Shape { .. })),
+        Matrix::<f32>::from_vec(most, 2, vec![]) => Err(Error::Kernel(Bad::Shape { .. })),
+        Architecture::square(4, 0, 1, 2) => Err(Error::Architecture { layer: 0, .. }),
+        Architecture::square(0, 4, 1, 2) => Err(Error::Architecture { layer: 0, .. }),
+        Architecture::square(4, 4, most, 2) => Err(Error::Setting(_)),
+        Architecture::square(4, most, 1, 2) => Err(Error::Setting(_)),
+        Architecture::square(4, 4, 1, 5) => Err(Error::Architecture { layer: 1, .. }),
+        Architecture::square(4, 4, 1, 0) => Err(Error::Architecture { .. }),
+        Architecture::widths(4, &[], 1) => Err(Error::Setting(_)),
+        Architecture::widths(4, &[4, 5], 1) => Err(Error::Architecture { layer: 1, .. }),
+        Architecture::tower(&[], 1) => Err(Error::Setting(_)),
+        Architecture::tower(&[4], 1) => Err(Error::Setting(_)),
+        Architecture::tower(&[4, 5], 1) => Err(Error::Architecture { layer: 0, .. }),
+        Architecture { unit: Unit::LeakyRelu { slope: 0.0 }, ..Architecture::square(4, 4, 1, 2)? }.check() => Err(Error::Kernel(Bad::Parameter { .. })),
+        Network::random(&Architecture { labels: 9, ..net().architecture() }, init::Init::Orthogonal, 1, &plan) as Result<Network<f32>, _> => Err(Error::Architecture { .. }),
+        Network::<f64>::new(4, vec![], 1) => Err(Error::Setting(_)),
+        Network::<f64>::new(4, vec![layer(4, 4, 3)], 1) => Err(Error::Architecture { layer: 0, .. }),
+        Network::<f64>::new(4, vec![layer(4, 4, 4), layer(5, 5, 5)], 1) => Err(Error::Architecture { layer: 1, .. }),
+        net().forward(r(3, 5), &mut Trace::new(&net(), 3), &plan, &mut Scratch::new()) => Err(Error::Kernel(Bad::Shape { .. })),
+        net().forward(r(3, 4), &mut Trace::new(&net(), 2), &plan, &mut Scratch::new()) => Err(Error::Kernel(Bad::Shape { .. })),
+        init::weights::<f64>(init::Init::Orthogonal, most, 2, &mut rng::Rng::new(1, 0), &plan) => Err(Error::Kernel(Bad::OutOfMemory { .. })),
+    );
+    t.done(20);
+}
+
+#[test]
+fn passes() {
+    let plan = &Plan::new();
+    let s = &mut Scratch::new();
+    let square = r(4, 4);
+    let singular = || Weights::from(square);
+    let packed: &PackedRhs<f64> = &PackedRhs::new(r(3, 3), Orientation::Both, plan).unwrap();
+    let one = Regularizer::new(1.0).unwrap();
+    let mut t = Table::default();
+    rows!(t;
+        loss::score(Loss::Squared, r(3, 4), r(3, 5), None) => Err(Error::Kernel(Bad::Shape { .. })),
+        loss::score(Loss::Squared, r(3, 4), r(3, 2), Some(w(3, 5))) => Err(Error::Kernel(Bad::Shape { .. })),
+        loss::score(Loss::CrossEntropy, r(3, 4), r(2, 2), None) => Err(Error::Kernel(Bad::Shape { .. })),
+        Alignment::of(&[1.0, 2.0], &[1.0], plan) => Err(Error::Kernel(Bad::Shape { .. })),
+        Weights::from(square).with_packed(Some(packed)).map(|_| ()) => Err(Error::Kernel(Bad::Shape { .. })),
+        Weights::from(square).with_gram(Some(r(3, 3))).map(|_| ()) => Err(Error::Kernel(Bad::Shape { .. })),
+        Lu::new().solve(1, singular(), w(2, 4), plan, s) => Err(Error::Singular { layer: 1, .. }),
+        Lu::new().solve(1, singular(), w(2, 5), plan, s) => Err(Error::Kernel(Bad::Shape { .. })),
+        Lu::new().solve(1, Weights::from(r(4, 5)), w(2, 5), plan, s) => Err(Error::Kernel(Bad::Shape { .. })),
+        inverse::condition(r(4, 5), plan, s) => Err(Error::Kernel(Bad::Shape { .. })),
+        Blocks::new(Block::new(0.1)?, &net())?.step(&mut Network::random(&Architecture::square(5, 5, 2, 2)?, init::Init::Orthogonal, 1, plan)?, plan, s) => Err(Error::Kernel(Bad::Shape { .. })),
+        Retractor::new(Retraction::new(1)?, &net())?.retract(0, &mut Matrix::zeros(5, 5), plan, s) => Err(_),
+        one.descend(r(4, 4), 0.0, w(4, 5), w(4, 4), plan, s) => Err(Error::Kernel(Bad::Shape { .. })),
+    );
+    for kind in inverse::Kind::ALL {
+        let build = || kind.build::<f64>(Tuning::new(1e-3)?);
+        rows!(t;
+            build()?.solve(0, Weights::from(r(4, 5)), w(2, 5), plan, s) => Err(Error::Kernel(Bad::Shape { .. })),
+            build()?.solve(0, singular(), w(2, 5), plan, s) => Err(Error::Kernel(Bad::Shape { .. })),
+            build()?.solve(0, singular(), w(2, 4), plan, s) => Err(Error::Singular { layer: 0, .. } | Error::NotOrthogonal { layer: 0, .. }) | Ok(_),
+        );
+    }
+    t.done(15);
+}
+
+fn samples(len: usize, features: usize) -> Samples<f64> {
+    Samples { x: vec![0.5; len * features], labels: vec![0; len], len, features }
+}
+
+#[test]
+fn training() {
+    let method = || Method::<f64> {
+        rule: Box::new(rule::Perturbed::gait(1e-3).unwrap()),
+        inverse: Box::new(Lu::new()),
+        loss: Loss::Squared,
+        ortho: Regularizer::new(0.0).unwrap(),
+        hold: Hold::Free,
+        optimizer: optimizer::Settings::new(optimizer::Rule::PublishedAdam, 1e-3).unwrap(),
+        batch: 5,
+        shuffle: None,
+    };
+    let with = |method| Trainer::new(net(), method, Plan::new());
+    let epoch = |samples: Samples<f64>| with(method())?.epoch(&samples, |_| std::ops::ControlFlow::Continue(()));
+    let bad_label = Samples { labels: vec![7; 10], ..samples(10, 4) };
+    let mut t = Table::default();
+    rows!(t;
+        with(Method { batch: 0, ..method() }).map(|_| ()) => Err(Error::Setting(_)),
+        with(Method { optimizer: optimizer::Settings { learning_rate: f64::NAN, ..method().optimizer }, ..method() }).map(|_| ()) => Err(Error::Setting(_)),
+        epoch(samples(10, 4)) => Ok(_),
+        epoch(samples(10, 5)) => Err(_),
+        epoch(samples(0, 4)) => Err(_) | Ok(_),
+        epoch(bad_label.clone()) => Err(_),
+        epoch(Samples { len: 11, ..samples(10, 4) }) => Err(_),
+        epoch(Samples { x: vec![0.5; 3], ..samples(10, 4) }) => Err(_),
+        epoch(Samples { x: vec![f64::NAN; 40], ..samples(10, 4) }) => Err(_),
+        with(method())?.evaluate(&samples(10, 5)) => Err(_),
+        with(method())?.evaluate(&bad_label) => Err(_),
+        with(method())?.evaluate(&Samples { x: vec![0.5; 3], ..samples(10, 4) }) => Err(_),
+        with(method())?.alignment(&samples(10, 5), &mut Lu::new()) => Err(_),
+        with(method())?.alignment(&samples(0, 4), &mut Lu::new()) => Err(_) | Ok(_),
+        with(method())?.examine(&samples(10, 5), &mut Lu::new()) => Err(_),
+        with(method())?.restore(gaitprop::state::State::default()) => Err(_),
+        Holder::new(Hold::Free, &net(), 0).map(|_| ()) => Ok(()),
+        data::load("digits", &LoadOptions::default())?.hold_out(usize::MAX) => Err(_),
+    );
+    t.done(17);
+}
