@@ -158,9 +158,10 @@ fn interrupts() -> Arc<AtomicBool> {
     #[cfg(unix)]
     {
         use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-        // Whoever has them ignored, as `nohup` has hangups, wants the run to outlive them.
-        let ignored = ignored_signals();
-        for signal in [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|signal| ignored >> (signal - 1) & 1 == 0) {
+        // Whoever has hangups ignored, as `nohup` has, wants the run to outlive them. Interrupts are ignored in everything that a script starts in the
+        // background, where nobody has asked for that: whoever sends one means it.
+        let outlives = ignored_signals() >> (SIGHUP - 1) & 1 == 1;
+        for signal in [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|&signal| signal != SIGHUP || !outlives) {
             let _ = signal_hook::flag::register(signal, Arc::clone(&interrupted));
         }
     }
