@@ -1477,6 +1477,16 @@ fn updates_are_those_of_the_golden_cases() {
     assert!(compared > 0, "no case was compared");
 }
 
+/// Found by fuzzing: a name of two lines in a file of settings gave an error of two lines in the library; the program says it in one, and sends no
+/// terminal what the file holds.
+#[test]
+fn a_name_of_two_lines_is_refused_in_one() {
+    let dir = empty();
+    fs::write(dir.path().join("c.toml"), "rule = \"\"\" \"\"bp\"\n\\u001b[2J\"\"\"").unwrap();
+    let said = fails(dir.path(), "train --config c.toml", &["unknown rule", "bp", "[2J"]);
+    assert!(!said.trim_end().contains(char::is_control), "{said:?}");
+}
+
 // Interrupts
 
 /// A run in the background that does not outlive its test.

@@ -26,7 +26,6 @@ mod update;
 
 use crate::Error;
 use clap::{Parser, Subcommand};
-use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -139,11 +138,25 @@ pub fn main(args: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode {
 
 /// One line on standard error; if that is closed, there is nobody to tell.
 fn complain(what: &str) {
-    let mut line = String::with_capacity(what.len());
-    for part in what.split_whitespace() {
-        let _ = write!(line, " {part}");
+    let _ = writeln!(io::stderr(), "error: {}", one_line(what));
+}
+
+/// The words of a message in one line. What it quotes may come from a file: nothing in it moves a terminal's cursor.
+pub fn one_line(message: &str) -> String {
+    let mut line = String::with_capacity(message.len());
+    for word in message.split_whitespace() {
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        for c in word.chars() {
+            if c.is_control() {
+                line.extend(c.escape_debug());
+            } else {
+                line.push(c);
+            }
+        }
     }
-    let _ = writeln!(io::stderr(), "error:{line}");
+    line
 }
 
 /// One line on standard error about what is no error.
