@@ -6,8 +6,11 @@
 
 #[path = "support/folder.rs"]
 mod folder;
+#[path = "support/program.rs"]
+mod program;
 
 use folder::snapshot;
+use program::program;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
@@ -26,13 +29,6 @@ use tempfile::TempDir;
 const SMALL: &str = "--width 32 --hidden 2 --limit-train 240 --threads 1";
 
 // Running the program
-
-/// The program in folder `dir`, with the words of `line` as its arguments.
-fn program(dir: &Path, line: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_gaitprop"));
-    command.current_dir(dir).args(line.split_whitespace()).env_remove("RUST_BACKTRACE").stdin(Stdio::null());
-    command
-}
 
 /// How a run of the program ended.
 struct Ran {
@@ -1545,7 +1541,7 @@ fn a_profile_adds_up() {
 fn an_interrupt_ends_training_with_everything_saved() {
     let dir = empty();
     let line = format!("train {SMALL} --epochs 100000000 --out run");
-    let child = program(dir.path(), &line).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let child = program(dir.path(), &line).spawn().unwrap();
     let mut child = Background(Some(child));
     let folders = [dir.path().join("run"), dir.path().join("run/bp")];
     until("a few epochs", || {

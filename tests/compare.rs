@@ -2,12 +2,15 @@
 
 #[path = "support/folder.rs"]
 mod folder;
+#[path = "support/program.rs"]
+mod program;
 
 use folder::snapshot;
+use program::program;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use gaitprop::data::{self, Features, LoadOptions, npz};
@@ -18,12 +21,6 @@ use tempfile::TempDir;
 const SMALL: &str = "--width 32 --hidden 1 --limit-train 240 --epochs 2";
 /// The same for as many epochs as are said.
 const BARE: &str = "--width 32 --hidden 1 --limit-train 240";
-
-fn program(dir: &Path, line: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_gaitprop"));
-    command.current_dir(dir).args(line.split_whitespace()).env_remove("RUST_BACKTRACE").stdin(Stdio::null());
-    command
-}
 
 fn run(dir: &Path, line: &str) -> Output {
     program(dir, line).output().expect("the program starts")
@@ -440,7 +437,7 @@ fn a_replaced_comparison_takes_its_report_along() {
 fn an_interrupt_leaves_a_table_and_can_be_gone_on_from() {
     let dir = TempDir::new().unwrap();
     let line = "compare --rules bp,gait --seeds 40 --width 32 --hidden 1 --epochs 20 --threads 2 --out all";
-    let mut child = program(dir.path(), line).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = program(dir.path(), line).spawn().unwrap();
     let ended = |run: &str| fs::read_to_string(dir.path().join(run).join("metrics.jsonl")).is_ok_and(|t| t.contains("\"end\""));
     let start = Instant::now();
     while !(ended("all/bp/seed-1") && ended("all/gait/seed-1")) && start.elapsed() < Duration::from_secs(60) {

@@ -6,14 +6,17 @@
 
 #[path = "support/inject.rs"]
 mod inject;
+#[path = "support/program.rs"]
+mod program;
 #[path = "support/room.rs"]
 mod room;
 #[path = "support/runs.rs"]
 mod runs;
 
 use inject::{Fault, backward_clock, faults, with_fault};
+use program::program;
 use room::room;
-use runs::{assert_same, hidden, left, newest};
+use runs::{assert_same, hidden, left, newest, text};
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -22,17 +25,6 @@ use std::time::{Duration, Instant};
 /// Two layers, two rules, two epochs of three steps, a checkpoint every other step: a hundred calls.
 const SMALL: &str = "train --width 12 --hidden 1 --limit-train 60 --limit-test 20 --batch 20 --threads 1 --lr 1e-3 --epochs 2 --shuffle \
      --checkpoint-every 2 --validation 20 --tensorboard --quiet";
-
-fn program(dir: &Path, line: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_gaitprop"));
-    command.current_dir(dir).args(line.split_whitespace()).env_remove("RUST_BACKTRACE");
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
 
 /// What a run that goes well prints.
 #[track_caller]

@@ -1,6 +1,8 @@
 //! A run that is stopped and goes on gives the bits of one that was never stopped: the trainer from its state, and the program from its
 //! checkpoints, whenever and however it was stopped.
 
+#[path = "support/program.rs"]
+mod program;
 #[path = "support/runs.rs"]
 mod runs;
 
@@ -16,11 +18,12 @@ use gaitprop::rule::{self, Kind};
 use gaitprop::state;
 use gaitprop::train::{Epoch, Method, Trainer};
 use gaitprop::{Architecture, Network};
-use runs::{assert_same, checkpoints, hidden, left, newest};
+use program::program;
+use runs::{assert_same, checkpoints, hidden, left, newest, text};
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Output};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -158,17 +161,6 @@ fn a_trainer_without_its_state_goes_on_otherwise() {
 /// Three layers on a few digits, with a checkpoint every third step: epochs of a few milliseconds.
 const SMALL: &str =
     "--width 24 --hidden 2 --limit-train 200 --limit-test 40 --batch 20 --threads 1 --checkpoint-every 3 --lr 1e-3";
-
-fn program(dir: &Path, line: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_gaitprop"));
-    command.current_dir(dir).args(line.split_whitespace()).env_remove("RUST_BACKTRACE");
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
 
 fn run(dir: &Path, line: &str) -> Output {
     program(dir, line).output().unwrap()

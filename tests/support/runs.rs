@@ -56,3 +56,8 @@ pub(crate) fn hidden(dir: &Path) -> Vec<PathBuf> {
     let all = folders.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten().map(|entry| entry.unwrap().path());
     all.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with('.')).collect()
 }
+
+/// What a run has printed.
+pub(crate) fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
