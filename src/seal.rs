@@ -16,8 +16,8 @@ fn digits(bytes: &[u8]) -> Option<usize> {
     (at + 8 <= bytes.len()).then_some(at)
 }
 
-/// Puts the checksum in the place of [`OPEN`]; false if there is none.
-pub(crate) fn seal(bytes: &mut [u8]) -> bool {
+/// Puts the checksum where eight zeros are kept for it; false if there is no such place.
+pub fn seal(bytes: &mut [u8]) -> bool {
     let Some(at) = digits(bytes) else { return false };
     let sum = crc32c::crc32c(bytes);
     bytes[at..at + 8].copy_from_slice(format!("{sum:08x}").as_bytes());
@@ -25,7 +25,7 @@ pub(crate) fn seal(bytes: &mut [u8]) -> bool {
 }
 
 /// Whether the checksum fits; nothing where there is none. The bytes are then as they were before [`seal`].
-pub(crate) fn fits(bytes: &mut [u8]) -> Option<bool> {
+pub fn fits(bytes: &mut [u8]) -> Option<bool> {
     let at = digits(bytes)?;
     let said: Vec<u8> = bytes[at..at + 8].to_vec();
     bytes[at..at + 8].fill(b'0');

@@ -51,7 +51,7 @@ impl How {
         let plans = CREW.plans(blocking, packing, min_work);
         let which = usize::from(self.plan & 63);
         // Alone, with a pool and with a team, by turns.
-        let (isa, par) = (which % (plans.len() / 3), if which < 48 { 0 } else { 1 + which % 2 });
+        let (isa, par) = (which % (plans.len() / 3), if which < 48 { 0 } else { 1 + (which >> 3) % 2 });
         plans[3 * isa + par]
     }
 }
