@@ -38,6 +38,8 @@ struct Header {
 }
 
 const KEY: &str = "gaitprop";
+/// Name of the file, in a folder of results, with the weights as they are at the end.
+pub(crate) const WEIGHTS: &str = "weights.safetensors";
 /// Arrays of [`Notes::inputs`].
 const CENTRE: &str = "input_centre";
 const SPREAD: &str = "input_spread";
@@ -125,10 +127,13 @@ pub fn from_bytes(mut bytes: Vec<u8>, path: &Path) -> Result<(Saved, Notes)> {
     let wrong = |what: String| Error::File { path: path.to_owned(), what };
     let sealed = seal::fits(&mut bytes);
     if sealed == Some(false) {
-        return Err(wrong(format!(
-            "{}; use a copy of it, or remove it and let its run write it again (train --resume)",
-            seal::BROKEN
-        )));
+        // The best weights of a run are those of an epoch that does not come again.
+        let again = if path.file_name().is_some_and(|name| name == WEIGHTS) {
+            "remove it and let its run write it again (train --resume)"
+        } else {
+            "train again"
+        };
+        return Err(wrong(format!("{}; use a copy of it, or {again}", seal::BROKEN)));
     }
     let broken = |e| wrong(format!("not a readable safetensors file: {e}"));
     let (_, header) = SafeTensors::read_metadata(&bytes).map_err(broken)?;

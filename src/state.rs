@@ -147,8 +147,17 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// # Errors
 /// [`Error::Io`]; an existing file is then untouched.
 pub fn write<T: Real, N: Serialize>(path: &Path, state: &State<T>, notes: &N) -> Result<()> {
+    let bytes = to_bytes(state, notes).map_err(|what| Error::File { path: path.to_owned(), what: what.to_string() })?;
+    files::write_atomically(path, &bytes).map_err(Error::io("write", path))
+}
+
+/// The bytes that [`write()`] writes.
+///
+/// # Errors
+/// [`Error::Setting`] for what cannot be laid out as safetensors.
+pub fn to_bytes<T: Real, N: Serialize>(state: &State<T>, notes: &N) -> Result<Vec<u8>> {
     let dtype = if T::NAME == "f32" { Dtype::F32 } else { Dtype::F64 };
-    let wrong = |e: &dyn std::fmt::Display| Error::File { path: path.to_owned(), what: format!("cannot be laid out: {e}") };
+    let wrong = |e: &dyn std::fmt::Display| Error::Setting(format!("the state cannot be laid out: {e}"));
     let arrays: Vec<_> = state.arrays.iter().map(|(name, (shape, data))| (name, shape, bytes_of(data))).collect();
     let views = arrays
         .iter()
@@ -167,7 +176,7 @@ pub fn write<T: Real, N: Serialize>(path: &Path, state: &State<T>, notes: &N) ->
     if !seal::seal(&mut bytes) {
         return Err(wrong(&"no place for its checksum"));
     }
-    files::write_atomically(path, &bytes).map_err(Error::io("write", path))
+    Ok(bytes)
 }
 
 /// Reads what [`write()`] wrote: the state, the version that wrote it, and the notes.

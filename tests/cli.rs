@@ -569,6 +569,26 @@ fn a_run_that_cannot_be_kept_whole_is_not_begun() {
     fails(dir.path(), &format!("train {SMALL} --epochs 1 --out run"), &["bp"]);
 }
 
+/// What a run leaves that is killed before it has begun, of the rule beside too, is gone with the next one; another's results are not.
+#[test]
+fn a_rule_beside_that_never_began_is_not_taken_for_a_result() {
+    let dir = empty();
+    let (run_dir, beside) = (dir.path().join("run"), dir.path().join("run/bp"));
+    let line = format!("train {SMALL} --epochs 1 --rule tp --beside none --out run");
+    fs::create_dir_all(&beside).unwrap();
+    fs::write(run_dir.join("metrics.jsonl"), "").unwrap();
+    fs::write(beside.join("metrics.jsonl"), "").unwrap();
+    fs::write(beside.join("config.toml"), "rule = \"bp\"\n").unwrap();
+    run(dir.path(), &line).well();
+    assert!(!beside.exists());
+
+    fs::remove_dir_all(&run_dir).unwrap();
+    run(dir.path(), &format!("train {SMALL} --epochs 1 --rule bp --out run/bp")).well();
+    let results = snapshot(&beside);
+    run(dir.path(), &line).well();
+    assert!(snapshot(&beside) == results);
+}
+
 #[test]
 fn results_of_a_run_are_replaced_only_when_asked() {
     let dir = empty();
@@ -916,7 +936,9 @@ fn wrong_files_of_weights_are_named() {
     fs::copy(dir.path().join("run/weights.safetensors"), dir.path().join("as_saved")).unwrap();
     assert_eq!(run(dir.path(), "eval sound").well(), run(dir.path(), "eval as_saved").well());
     let otherwise = metadata["gaitprop"].replace("squared", "cross-entropy");
-    save("changed", Some(BTreeMap::from([("gaitprop".to_owned(), otherwise)])));
+    save("best.safetensors", Some(BTreeMap::from([("gaitprop".to_owned(), otherwise)])));
+    fs::create_dir(dir.path().join("hurt")).unwrap();
+    fs::copy(dir.path().join("best.safetensors"), dir.path().join("hurt/weights.safetensors")).unwrap();
     save("unsealed", but("checksum", "crc32d:00000000".into()));
     save("other", None);
     save("newer", but("format", "gaitprop-weights-99".into()));
@@ -934,7 +956,9 @@ fn wrong_files_of_weights_are_named() {
         ("empty", &["empty/weights.safetensors", "cannot read"]),
         ("text", &["text", "safetensors"]),
         ("run/metrics.jsonl", &["metrics.jsonl", "safetensors"]),
-        ("changed", &["changed", "damaged", "checksum", "--resume"]),
+        // Only the last weights of a run are written again when it goes on.
+        ("hurt", &["hurt/weights.safetensors", "damaged", "checksum", "--resume"]),
+        ("best.safetensors", &["best.safetensors", "damaged", "checksum", "or train again\n"]),
         ("unsealed", &["unsealed", "damaged", "checksum"]),
         ("other", &["other", "not weights written by this program"]),
         ("newer", &["newer", "gaitprop-weights-99", "gaitprop-weights-1"]),

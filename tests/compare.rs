@@ -431,6 +431,31 @@ fn a_replaced_comparison_takes_its_report_along() {
     assert_eq!(snapshot(&at("report_files")).into_keys().collect::<Vec<_>>(), [at("report_files/mine.txt")]);
 }
 
+/// A page that somebody else has put there is nobody's to replace; and what cannot be replaced is said before anything is.
+#[test]
+fn reports_that_are_not_of_the_comparison_stay() {
+    let dir = TempDir::new().unwrap();
+    let at = |name: &str| dir.path().join("all").join(name);
+    let compare = format!("compare --rules bp --seeds 1 {SMALL} --out all");
+    fs::create_dir(at("")).unwrap();
+    fs::write(at("report.html"), "mine").unwrap();
+    fails(dir.path(), &compare, &["all", "report.html", "not of `compare`"]);
+    let sweep = format!("sweep --rule bp --grid lr=1e-3 --seeds 1 {SMALL} --out all");
+    well(dir.path(), &sweep);
+    well(dir.path(), &format!("{sweep} --overwrite"));
+    assert_eq!(fs::read_to_string(at("report.html")).unwrap(), "mine");
+
+    fs::remove_dir_all(at("")).unwrap();
+    well(dir.path(), &compare);
+    fs::remove_file(at("report.html")).unwrap();
+    fs::create_dir(at("report.html")).unwrap();
+    fails(dir.path(), &format!("{compare} --overwrite"), &["report.html", "is a folder"]);
+    fs::remove_dir(at("report.html")).unwrap();
+    fs::remove_dir_all(at("report_files")).unwrap();
+    fs::write(at("report_files"), "mine").unwrap();
+    fails(dir.path(), &format!("{compare} --resume"), &["report_files", "is a file"]);
+}
+
 /// An interrupt ends all runs after their steps; what has come to its end is in the table.
 #[cfg(unix)]
 #[test]

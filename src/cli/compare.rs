@@ -100,7 +100,7 @@ impl Comparison<'_> {
         // Whatever can be wrong with any of the runs is said before any work.
         let all = candidates.iter().flat_map(|c| c.points.iter().map(|point| self.all_seeds(c.rule, point, out)));
         let all = all.collect::<Result<Vec<_>>>()?.concat();
-        let store = out.map(|dir| Store::open(dir, COMMAND, &self.args.common, &all, &self.data)).transpose()?;
+        let store = out.map(|dir| Store::open(dir, (COMMAND, Some(PAGE)), &self.args.common, &all, &self.data)).transpose()?;
 
         let interrupted = super::interrupts();
         let crew = Crew { threads: self.machine.threads, interrupted: &interrupted, quiet: self.args.common.quiet };
@@ -132,12 +132,11 @@ impl Comparison<'_> {
     /// Tables, and a page about all runs unless there is nothing to be seen.
     fn write(&self, store: &Store, table: &Table, text: &str, summary: &impl Serialize) -> Result<Option<PathBuf>> {
         store.write_tables(text, &table.csv(), summary)?;
-        if !table.groups.iter().any(Group::any_done) {
-            return Ok(None);
+        let page = store.page().filter(|_| table.groups.iter().any(Group::any_done));
+        if let Some(page) = page {
+            super::report::page(&[store.dir().to_owned()], (page, None), &self.machine, true, self.args.common.quiet)?;
         }
-        let page = store.report();
-        super::report::page(&[store.dir().to_owned()], (&page, None), &self.machine, true, self.args.common.quiet)?;
-        Ok(Some(page))
+        Ok(page.map(Path::to_owned))
     }
 
     /// What there is to choose from.
@@ -237,6 +236,8 @@ impl Comparison<'_> {
 
 /// The name of the command, and of what it leaves.
 const COMMAND: &str = "compare";
+/// The page about all runs, in their folder.
+const PAGE: &str = "report.html";
 
 /// What compare.json holds.
 #[derive(Serialize)]

@@ -14,7 +14,7 @@ use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 /// Names of the files in it.
-pub(super) const WEIGHTS: &str = "weights.safetensors";
+pub(super) use crate::checkpoint::WEIGHTS;
 pub(super) const CONFIG: &str = "config.toml";
 pub(super) const METRICS: &str = "metrics.jsonl";
 /// The weights that did best on the validation samples.
@@ -40,16 +40,13 @@ impl Folder {
             std::fs::create_dir_all(dir).map_err(Error::io("create the folder", dir))?;
         }
         let metrics = folders.iter().map(|dir| open(dir)).collect::<Result<Vec<_>>>()?;
+        // A rule that was trained beside in a run that is replaced, or that ended before it had begun, but is not in this one.
+        let mut stale = Kind::ALL.map(|kind| folders[0].join(kind.name())).to_vec();
+        stale.retain(|dir| !folders.contains(dir) && dir.join(METRICS).exists() && (overwrite || Self::is_unused(dir)));
+        let _locked = stale.iter().map(|dir| open(dir)).collect::<Result<Vec<_>>>()?;
         // From here to the end the folder is no run's: one that ends in between cannot be resumed as half of another.
         checkpoints::remove(&folders[0].join(CONFIG))?;
-        if overwrite {
-            // A rule that was trained beside in the run that is replaced, but is not in this one.
-            let stale = Kind::ALL.map(|kind| folders[0].join(kind.name()));
-            stale
-                .iter()
-                .filter(|dir| !folders.contains(dir) && dir.join(METRICS).exists())
-                .try_for_each(|dir| Self::remove(dir))?;
-        }
+        stale.iter().try_for_each(|dir| Self::remove(dir))?;
         // The run's own settings come last: where they are, everything is.
         let all = folders.iter().zip(settings).zip(metrics).rev();
         let mut made = all.map(|((dir, settings), metrics)| Self::create(dir, settings, metrics)).collect::<Result<Vec<_>>>()?;

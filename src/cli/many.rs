@@ -324,6 +324,8 @@ pub(super) struct Store {
     dir: PathBuf,
     /// Name of the command, and of its files.
     name: &'static str,
+    /// The page about all runs, if the command writes one.
+    page: Option<PathBuf>,
     /// Checksum of the data set; none where the folder's runs are of a version that kept none.
     data: Option<u32>,
 }
@@ -335,13 +337,20 @@ const CHECKSUM: &str = "data-checksum";
 const COMMANDS: [&str; 2] = ["compare", "sweep"];
 
 impl Store {
-    /// Makes it, or takes it as it is. What can be refused is refused before anything is written or removed.
+    /// Makes it, or takes it as it is; `page` is the name of the page about all runs, if there will be one. What can be refused is refused before anything is
+    /// written or removed.
     ///
     /// # Errors
     /// [`Error::Setting`] for a folder that holds something else, or results of other data to go on with; [`Error::Io`].
-    pub(super) fn open(dir: &Path, name: &'static str, common: &Common, runs: &[Planned], data: &Dataset) -> Result<Self> {
+    pub(super) fn open(
+        dir: &Path,
+        (name, page): (&'static str, Option<&str>),
+        common: &Common,
+        runs: &[Planned],
+        data: &Dataset,
+    ) -> Result<Self> {
         let refuse = |what: String| Err(Error::Setting(format!("{}: {what}", dir.display())));
-        let mut store = Self { dir: dir.to_owned(), name, data: Some(data.checksum()) };
+        let mut store = Self { dir: dir.to_owned(), name, page: page.map(|page| dir.join(page)), data: Some(data.checksum()) };
         if dir.exists() && !dir.is_dir() {
             return refuse("is a file: results need a folder".into());
         }
@@ -359,6 +368,17 @@ impl Store {
             return refuse(format!(
                 "holds the results of `{name}`: name another folder, go on with it (--resume) or replace it (--overwrite)"
             ));
+        }
+        if let Some((page, assets)) = store.page().and_then(|page| Some((page, super::report::assets_of(page)?))) {
+            let name_of = |path: &Path| path.file_name().unwrap_or_default().display().to_string();
+            for (path, is, wrong) in [(page, "a folder", page.is_dir()), (&assets, "a file", assets.is_file())] {
+                if wrong {
+                    return refuse(format!("{} in it is {is}: the report about all runs belongs there", name_of(path)));
+                }
+            }
+            if !ours && page.exists() {
+                return refuse(format!("holds a {} that is not of `{name}`: name another folder", name_of(page)));
+            }
         }
         let folders: Vec<_> = runs.iter().filter_map(|run| run.dir.as_deref()).collect();
         folders.iter().try_for_each(|dir| Folder::check_free(dir, common.overwrite || common.resume))?;
@@ -412,8 +432,8 @@ impl Store {
                 _ => {}
             }
         }
-        let page = self.report();
-        super::report::assets_of(&page).map_or(Ok(()), |assets| crate::report::remove(&page, &assets))
+        let report = self.page().and_then(|page| Some((page, super::report::assets_of(page)?)));
+        report.map_or(Ok(()), |(page, assets)| crate::report::remove(page, &assets))
     }
 
     /// Where it is.
@@ -422,8 +442,8 @@ impl Store {
     }
 
     /// Where a report about all runs is, if the command writes one.
-    pub(super) fn report(&self) -> PathBuf {
-        self.path("report.html")
+    pub(super) fn page(&self) -> Option<&Path> {
+        self.page.as_deref()
     }
 
     /// The path of one of its files.

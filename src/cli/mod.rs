@@ -161,7 +161,7 @@ pub fn one_line(message: &str) -> String {
 
 /// One line on standard error about what is no error.
 fn note(what: &str) {
-    let _ = writeln!(io::stderr(), "note: {what}");
+    let _ = writeln!(io::stderr(), "note: {}", one_line(what));
 }
 
 /// Whether the user has asked for the end, or the system. Work then ends after the step it is in; without a handler an interrupt merely ends the program,

@@ -82,7 +82,7 @@ impl Sweep<'_> {
     fn run<T: Real>(&self) -> Result<Done, Failure> {
         let out = self.said.out.as_deref();
         let runs = self.planned(out)?;
-        let store = out.map(|dir| Store::open(dir, COMMAND, &self.args.common, &runs, &self.data)).transpose()?;
+        let store = out.map(|dir| Store::open(dir, (COMMAND, None), &self.args.common, &runs, &self.data)).transpose()?;
         let interrupted = super::interrupts();
         let crew = Crew { threads: self.machine.threads, interrupted: &interrupted, quiet: self.args.common.quiet };
         let clock = Instant::now();

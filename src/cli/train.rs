@@ -236,7 +236,7 @@ fn bar_of<T: Real>(session: &Session<'_, T>) -> ProgressBar {
 /// All rules, epoch by epoch, so that they can be watched side by side.
 ///
 /// # Errors
-/// The first error of any, and whose it is; the others are then between two epochs.
+/// The first error of any, and whose it is; the others are then between two epochs, or where they were resumed.
 fn race<T: Real>(racers: &mut [Racer<'_, T>], epochs: usize, interrupted: &AtomicBool) -> Result<(), (usize, Error)> {
     for epoch in 0..epochs {
         for (i, Racer { session, bar, losses }) in racers.iter_mut().enumerate() {

@@ -1,5 +1,6 @@
 //! Runs read back from folders of results, whatever state they are in.
 
+pub(super) use crate::checkpoint::WEIGHTS;
 use crate::{Error, Result};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,7 +9,6 @@ use std::path::{Path, PathBuf};
 
 const METRICS: &str = "metrics.jsonl";
 const CONFIG: &str = "config.toml";
-pub(super) const WEIGHTS: &str = "weights.safetensors";
 
 /// One run: what its folder says of it.
 #[derive(Clone, Debug)]

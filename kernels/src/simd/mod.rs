@@ -185,7 +185,7 @@ pub(crate) use word;
 /// Asks for the cache line at `p`, which need not be readable, before it is needed. Does nothing where there is no such instruction.
 #[inline(always)]
 pub(crate) fn prefetch<T>(p: *const T) {
-    // SAFETY: a prefetch reads nothing; SSE is part of every x86-64.
+    // SAFETY: a prefetch reads nothing; the condition below says that the target has SSE.
     #[cfg(all(target_arch = "x86_64", target_feature = "sse2", not(miri)))]
     unsafe {
         core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(p.cast());
