@@ -349,3 +349,48 @@ fn scaled_log1p(s: f64, z: f64) -> f64 {
     let sz = s * z;
     if sz.abs() < f64::MIN_POSITIVE { z } else { libm::log1p(sz) / s }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Words decide in one comparison, with some slack, whether any of their units comes near the kink: units that stop within a few units of
+    /// roundoff of it, on either side, give the bits that they have alone.
+    fn words_at_the_edge<T: Real>() {
+        for scale in [1.0, 0.1, 1e-3, 1e-9, 1e-60] {
+            for slope in [0.01, 0.3, 1.0, 2.0] {
+                for weighting in [Weighting::SlopeSquared, Weighting::Plain] {
+                    let p = Perturbation { unit: Unit::LeakyRelu { slope }, weighting, scale: Scale::Finite(scale) };
+                    let (mut y, mut e) = (Vec::new(), Vec::new());
+                    for (side, d) in [(1.0, 1.0), (-1.0, slope)] {
+                        let factor = if weighting == Weighting::SlopeSquared { d * d } else { 1.0 };
+                        for nudge in [0.7, 1.3e-3] {
+                            for ulps in -6..=6 {
+                                // A word has one such unit; the others are far from the kink.
+                                y.push(T::from_f64(side * scale * factor * nudge * (1.0 + f64::from(ulps) * T::UNIT_ROUNDOFF)));
+                                e.push(T::from_f64(-side * nudge));
+                                y.extend([T::from_f64(side * 3.0); 16]);
+                                e.extend([T::from_f64(0.1); 16]);
+                            }
+                        }
+                    }
+                    for isa in Isa::available() {
+                        let (mut r, mut x) = (vec![T::ZERO; y.len()], vec![T::ZERO; y.len()]);
+                        assert_eq!(perturb_row(isa, p, &y, &y, &e, &mut r, &mut x), None);
+                        for j in 0..y.len() {
+                            let alone = one(p, y[j], y[j], e[j]);
+                            assert!(r[j].bits() == alone.r.bits(), "{isa} {p:?}: r({}, {}) is {}, not {}", y[j], e[j], r[j], alone.r);
+                            assert!(x[j].bits() == alone.x.bits(), "{isa} {p:?}: x({}, {}) is {}, not {}", y[j], e[j], x[j], alone.x);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn words_at_the_edge_of_the_kink_are_right() {
+        words_at_the_edge::<f32>();
+        words_at_the_edge::<f64>();
+    }
+}
