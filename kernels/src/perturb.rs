@@ -388,6 +388,28 @@ mod tests {
         }
     }
 
+    /// A tanh that is flat to the last bit has no inverse, at any scale: only its own activity, or a target weighted by its slope, can be reached.
+    #[test]
+    fn a_flat_tanh_is_outside_unless_nothing_is_asked() {
+        for scale in [Scale::Limit, Scale::Finite(0.0), Scale::Finite(1e-3), Scale::Finite(1.0)] {
+            for (weighting, e, outside) in [
+                (Weighting::Plain, 0.5, true),
+                (Weighting::Plain, 0.0, false),
+                (Weighting::SlopeSquared, 0.5, false),
+                (Weighting::SlopeSquared, 0.0, false),
+            ] {
+                for y in [1.0, -1.0] {
+                    let p = Perturbation { unit: Unit::Tanh, weighting, scale };
+                    let alone = one(p, y, 0.0, e);
+                    assert_eq!((alone.r, alone.x, alone.outside), (0.0, 0.0, outside), "{p:?}, y {y}, e {e}");
+                    // Beside it one that is not flat, and asks for nothing: its zero has the sign of what was asked.
+                    let still = one(p, 0.5, 0.75, -0.0_f64);
+                    assert_eq!((still.r.to_bits(), still.outside), ((-0.0_f64).to_bits(), false), "{p:?}");
+                }
+            }
+        }
+    }
+
     #[test]
     fn words_at_the_edge_of_the_kink_are_right() {
         words_at_the_edge::<f32>();
