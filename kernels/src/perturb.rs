@@ -318,8 +318,9 @@ fn one<T: Real>(p: Perturbation, y: T, kept: T, e: T) -> One<T> {
 #[inline(always)]
 fn reaches_kink<T: Real>(y: T, u: T, s: f64) -> bool {
     let (y, u) = (y.to_f64(), u.to_f64());
-    let reach = s * u.abs() * (1.0 + 4.0 * f64::EPSILON);
-    if y >= 0.0 { u < 0.0 && (y < reach || y == 0.0) } else { u > 0.0 && -y <= reach }
+    // What is added is more than a product can lose to the coarse grid of subnormal numbers, and leaves 0 no case of its own.
+    let reach = s * u.abs() * (1.0 + 4.0 * f64::EPSILON) + f64::MIN_POSITIVE;
+    if y >= 0.0 { u < 0.0 && y < reach } else { u > 0.0 && -y <= reach }
 }
 
 /// r of a unit that crosses the kink, from whichever of its two forms adds terms of one sign: the other one cancels by up to a factor of
@@ -379,13 +380,64 @@ mod tests {
                         assert_eq!(perturb_row(isa, p, &y, &y, &e, &mut r, &mut x), None);
                         for j in 0..y.len() {
                             let alone = one(p, y[j], y[j], e[j]);
-                            assert!(r[j].bits() == alone.r.bits(), "{isa} {p:?}: r({}, {}) is {}, not {}", y[j], e[j], r[j], alone.r);
-                            assert!(x[j].bits() == alone.x.bits(), "{isa} {p:?}: x({}, {}) is {}, not {}", y[j], e[j], x[j], alone.x);
+                            assert!(
+                                r[j].bits() == alone.r.bits(),
+                                "{isa} {p:?}: r({}, {}) is {}, not {}",
+                                y[j],
+                                e[j],
+                                r[j],
+                                alone.r
+                            );
+                            assert!(
+                                x[j].bits() == alone.x.bits(),
+                                "{isa} {p:?}: x({}, {}) is {}, not {}",
+                                y[j],
+                                e[j],
+                                x[j],
+                                alone.x
+                            );
                         }
                     }
                 }
             }
         }
+    }
+
+    /// What is decided without the sum y + s·u leaves no unit out that crosses, however close it comes: at the smallest of numbers too.
+    fn all_that_cross_are_looked_at<T: Real>() {
+        let mut crossed = 0;
+        for s in [1.0, 0.3, 1e-3, 1e-30, 1e-200, 5e-324] {
+            for u in [1.0, 0.7, 1e-3, 1e-20, T::SMALLEST] {
+                for ulps in -8..=8 {
+                    let u = T::from_f64(u);
+                    let edge = T::from_f64(s * u.to_f64() * (1.0 + f64::from(ulps) * T::UNIT_ROUNDOFF));
+                    for (y, u) in [
+                        (edge, -u),
+                        (-edge, u),
+                        (edge, u),
+                        (-edge, -u),
+                        (T::ZERO, u),
+                        (T::ZERO, -u),
+                        (edge, T::ZERO),
+                        (-edge, T::ZERO),
+                    ] {
+                        for slope in [0.01, 1.0, 2.0] {
+                            if across(slope, y, u, s).is_some() {
+                                crossed += 1;
+                                assert!(reaches_kink(y, u, s), "{y:e} + {s:e} · {u:e}");
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        assert!(crossed > 500, "{crossed} units cross");
+    }
+
+    #[test]
+    fn all_units_that_cross_the_kink_are_looked_at() {
+        all_that_cross_are_looked_at::<f32>();
+        all_that_cross_are_looked_at::<f64>();
     }
 
     /// A tanh that is flat to the last bit has no inverse, at any scale: only its own activity, or a target weighted by its slope, can be reached.
