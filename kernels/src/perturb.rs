@@ -440,6 +440,98 @@ mod tests {
         all_that_cross_are_looked_at::<f64>();
     }
 
+    /// r as it is defined, in f64 for units in f32: (f⁻¹(y + s·φ) − f⁻¹(y)) / s, which loses no more than 1/s units of roundoff of f64. Sides that are
+    /// crossed in either direction, with slopes below and above 1.
+    #[test]
+    fn r_is_the_quotient_of_differences() {
+        let mut crossed = 0;
+        for s in [1.0, 0.25, 0.01] {
+            for weighting in [Weighting::SlopeSquared, Weighting::Plain] {
+                let phi = |d: f64, e: f64| if weighting == Weighting::SlopeSquared { d * d * e } else { e };
+                let check = |unit, y: f32, d: f32, e: f32, r: f64, tolerance: f64| {
+                    let p = Perturbation { unit, weighting, scale: Scale::Finite(s) };
+                    let got = one(p, y, d, e);
+                    assert!((f64::from(got.r) - r).abs() <= tolerance * r.abs(), "{p:?}: r({y}, {e}) is {}, not {r}", got.r);
+                    assert!(!got.outside);
+                };
+                for slope in [0.01_f32, 0.3, 1.0, 2.0] {
+                    // As the kernel sees it.
+                    let inverse = |y: f64| if y < 0.0 { y / f64::from(slope) } else { y };
+                    for part in [0.0, 1e-3, 0.3, 0.9, 1.1, 30.0] {
+                        for (y_sign, e) in [(1.0, 0.7_f32), (1.0, -0.7), (-1.0, 0.7), (-1.0, -0.7)] {
+                            let d = if y_sign * part < 0.0 { slope } else { 1.0 };
+                            let u = phi(f64::from(d), f64::from(e));
+                            let y = (y_sign * part * s * u.abs()) as f32;
+                            let target = f64::from(y) + s * u;
+                            crossed += usize::from((y >= 0.0) != (target >= 0.0));
+                            let r = (inverse(target) - inverse(f64::from(y))) / s;
+                            check(Unit::LeakyRelu { slope: f64::from(slope) }, y, d, e, r, 4.0 * f64::from(f32::EPSILON));
+                        }
+                    }
+                }
+                for y in [0.0_f32, 0.2, -0.2, 0.9, -0.9] {
+                    for e in [0.05_f32, -0.05] {
+                        // The slope is kept, and a rounded number like any other.
+                        let d = 1.0 - y * y;
+                        let y = f64::from(y);
+                        let r = ((y + s * phi(f64::from(d), f64::from(e))).atanh() - y.atanh()) / s;
+                        check(Unit::Tanh, y as f32, d, e, r, 8.0 * f64::from(f32::EPSILON));
+                    }
+                }
+            }
+        }
+        assert!(crossed > 50, "{crossed} units cross");
+    }
+
+    /// Where s·u is not a normal number, or next to that: down, then up, by the closed forms.
+    #[test]
+    fn the_smallest_scales_cross_as_others_do() {
+        for s in [1e-280, 1e-295, 1e-300, 1e-308] {
+            for (slope, u) in [(0.5, -1.0), (2.0, -1.0), (0.5, 1.0), (2.0, 1.0)] {
+                for part in [0.0, 0.25, 0.5] {
+                    let y = -part * u * s;
+                    let inverse = |t: f64| if t < 0.0 { t / slope } else { t };
+                    // In units of s, all of which are exact.
+                    let want = inverse(u - part * u) - inverse(-part * u);
+                    let crosses = u < 0.0 || part > 0.0;
+                    let got: Option<f64> = across(slope, y, u, s);
+                    assert_eq!(got.is_some(), crosses, "{slope} {u} {part} {s:e}");
+                    assert!(got.is_none_or(|r| (r - want).abs() <= 1e-12), "{slope} {u} {part} {s:e}: {got:?}, not {want}");
+                }
+            }
+        }
+    }
+
+    /// A target within the last units of roundoff of tanh's range is outside, on either side; one that keeps clear of them is not.
+    #[test]
+    fn targets_at_the_edge_of_tanh_are_outside() {
+        fn edge<T: Real>() {
+            for (s, y) in [(1.0, 0.5), (1.0, -0.5), (0.25, 0.5), (0.25, -0.5), (1e-3, 0.75), (1e-3, -0.75)] {
+                let p = Perturbation { unit: Unit::Tanh, weighting: Weighting::Plain, scale: Scale::Finite(s) };
+                for side in [1.0, -1.0] {
+                    // What is left to the edge, in T's units of roundoff of that.
+                    for (left, outside) in [(-4.0, true), (0.0, true), (2.0, true), (12.0, false), (1e3, false)] {
+                        let nudge = (side - y) * (1.0 - left * T::UNIT_ROUNDOFF);
+                        let d = 1.0 - y * y;
+                        let got = one(p, T::from_f64(y), T::from_f64(d), T::from_f64(nudge / s));
+                        assert_eq!(got.outside, outside, "{} y {y}, s {s}, side {side}, left {left}", T::NAME);
+                    }
+                }
+            }
+        }
+        edge::<f32>();
+        edge::<f64>();
+    }
+
+    /// ψ is z itself where s·z is no normal number, and log1p(s·z)/s from there on.
+    #[test]
+    fn scaled_logarithms_begin_at_the_first_normal_number() {
+        assert_eq!(scaled_log1p(1e-320, 0.3), 0.3);
+        assert_eq!(scaled_log1p(0.5, 0.5), libm::log1p(0.25) / 0.5);
+        // One step of numbers above: the quotient of two rounded numbers is z to roundoff.
+        assert!((scaled_log1p(f64::MIN_POSITIVE, 1.5) - 1.5).abs() < 1e-15);
+    }
+
     /// A tanh that is flat to the last bit has no inverse, at any scale: only its own activity, or a target weighted by its slope, can be reached.
     #[test]
     fn a_flat_tanh_is_outside_unless_nothing_is_asked() {
