@@ -147,7 +147,7 @@ fn threads_never_race() {
         for ((a, b), c) in views.iter().zip(&mut want) {
             reference::gemm(1.0, *a, *b, 0.0, c.view_mut());
         }
-        for par in [Par::Team(&crew.team), Par::Pool(&crew.pool)] {
+        for par in [Par::Team(&crew.team), crew.shared()] {
             let plan = Plan { min_work: Some(100), ..Plan::new() }.with_par(par);
             let mut scratch = Scratch::new();
             for round in 0..400 {

@@ -126,7 +126,7 @@ fn threads_never_race() {
     let mut scratch = Scratch::new();
     let mut got = want.clone();
     for (par, packing) in
-        [(Par::Pool(&crew.pool), Packing::Auto), (Par::Team(&crew.team), Packing::Auto), (Par::Team(&crew.team), Packing::Always)]
+        [(crew.shared(), Packing::Auto), (Par::Team(&crew.team), Packing::Auto), (Par::Team(&crew.team), Packing::Always)]
     {
         let plan = Plan { min_work: Some(1), packing, ..Plan::new() }.with_par(par);
         for round in 0..5000 {

@@ -156,7 +156,7 @@ pub fn pool(threads: usize) -> rayon::ThreadPool {
 /// Threads of every kind.
 #[derive(Debug)]
 pub struct Crew {
-    pub pool: rayon::ThreadPool,
+    pool: rayon::ThreadPool,
     pub team: Team,
 }
 
@@ -165,9 +165,15 @@ impl Crew {
         Self { pool: pool(threads), team: Team::new(threads).unwrap() }
     }
 
+    /// The pool; under ThreadSanitizer, which does not see how a pool's threads wait for each other (in a standard library that is not compiled for it),
+    /// the team again.
+    pub fn shared(&self) -> Par<'_> {
+        if std::env::var_os("GAITPROP_TEAM_ONLY").is_some() { Par::Team(&self.team) } else { Par::Pool(&self.pool) }
+    }
+
     /// Every instruction set of this CPU, alone and with each kind of threads, from `min_work` multiply-adds a thread on.
     pub fn plans(&self, blocking: Option<Blocking>, packing: Packing, min_work: usize) -> Vec<Plan<'_>> {
-        let ways = [Par::Seq, Par::Pool(&self.pool), Par::Team(&self.team)];
+        let ways = [Par::Seq, self.shared(), Par::Team(&self.team)];
         let plan = |(isa, par)| {
             let plan = Plan { blocking, packing, min_work: Some(min_work), ..Plan::new() };
             plan.with_isa(isa).with_par(par)
