@@ -8,7 +8,7 @@ use gaitprop::inverse::{Lu, Transpose, Tuning};
 use gaitprop::kernels::{Isa, Par, Plan, Real, Scratch, Team, Unit, reduce, reference};
 use gaitprop::loss::Loss;
 use gaitprop::optimizer::{Optimizer, Rule as Optimiser, Settings};
-use gaitprop::ortho::{Block, Blocks, Cayley, Form, Regularizer, Retraction, Retractor, Side};
+use gaitprop::ortho::{Block, Blocks, Cayley, Form, Hold, Holder, Regularizer, Retraction, Retractor, Side};
 use gaitprop::rng::Rng;
 use gaitprop::rule::{Backprop, Perturbed, Rule};
 use gaitprop::step::{Recipe, Workspace};
@@ -338,6 +338,28 @@ fn odd_weights_of_the_block_regulariser() {
     assert_eq!(bits(weights(&net).data()), bits(w.data()));
     let mut larger = single(normal::<f32>(100, 100, 0.1, 1));
     assert!(Blocks::new(Block::new(0.5).unwrap(), &net).unwrap().step(&mut larger, &plan, &mut scratch).is_err());
+    // Each of its memories may be what is too small: for pushed rows, for their products, for norms. None is where all are just large enough.
+    for (rows, made_for, given, fits) in [
+        (4, (8, 8), (8, 9), false),
+        (4, (4, 40), (8, 8), false),
+        (1, (2, 90), (9, 9), false),
+        (4, (8, 9), (9, 8), true),
+        (4, (8, 9), (5, 9), true),
+    ] {
+        let block = Block { rows, ..Block::new(0.5).unwrap() };
+        let mut net = single(normal::<f32>(given.0, given.1, 0.1, 1));
+        let made = Blocks::new(block, &single(normal::<f32>(made_for.0, made_for.1, 0.1, 1)));
+        let outcome = made.unwrap().step(&mut net, &plan, &mut scratch);
+        let (rows, room) = (rows.min(given.0.min(given.1)), rows.min(made_for.0.min(made_for.1)) * made_for.0.max(made_for.1));
+        match outcome {
+            Ok(()) => assert!(fits, "{made_for:?}, {given:?}"),
+            Err(Error::Kernel(gaitprop::kernels::Error::Shape { expected, found, .. })) => {
+                assert!(!fits, "{made_for:?}, {given:?}");
+                assert_eq!((expected, found), ((rows, room / rows), (rows, given.0.max(given.1))));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
     for mu in [-0.1, 2.0, f64::NAN, f64::INFINITY] {
         assert!(Block::new(mu).unwrap_err().to_string().contains("mu is"), "{mu}");
     }
@@ -418,7 +440,79 @@ fn weights_too_far_from_orthogonal_are_named_and_kept() {
         assert_eq!(bits(now.data()), bits(w.data()));
     }
     assert!(Retraction::new(0).is_err());
-    assert!(Retraction { tolerance: f64::NAN, ..Retraction::new(1).unwrap() }.check().is_err());
+    for tolerance in [f64::NAN, 0.0, -1.0, f64::INFINITY] {
+        assert!(Retraction { tolerance, ..Retraction::new(1).unwrap() }.check().is_err(), "{tolerance}");
+    }
+    // Memory for one network does not do for another: too few elements, or too few products of rows.
+    for (made_for, given, fits) in
+        [((4, 9), (6, 6), false), ((6, 6), (4, 10), false), ((6, 6), (4, 9), true), ((4, 9), (9, 4), true)]
+    {
+        let mut w = near_orthogonal::<f64>(given.0, given.1, 1e-3, 2);
+        let made_for = single(near_orthogonal::<f64>(made_for.0, made_for.1, 1e-3, 2));
+        let outcome =
+            Retractor::new(Retraction::new(1).unwrap(), &made_for).unwrap().retract(0, &mut w, &Plan::new(), &mut Scratch::new());
+        assert_eq!(outcome.is_ok(), fits, "{given:?}: {outcome:?}");
+    }
+}
+
+/// One weight w below 1: ‖E‖ = 1 − w², and an iteration leaves ¾ ‖E‖² + ¼ ‖E‖³. It is the last one where that is within the tolerance, and what was measured before it is
+/// what is told.
+#[test]
+fn retraction_ends_with_the_iteration_that_suffices() {
+    let told = |e: f64, tolerance: f64| {
+        let mut w = matrix::<f64>(1, 1, &[f64::sqrt(1.0 - e)]);
+        let settings = Retraction { tolerance, ..Retraction::new(1).unwrap() };
+        let told =
+            Retractor::new(settings, &single(w.clone())).unwrap().retract(0, &mut w, &Plan::new(), &mut Scratch::new()).unwrap();
+        (told, distance(&w))
+    };
+    let left = |e: f64| 0.75 * e * e + 0.25 * e * e * e;
+    let near = |a: f64, b: f64| (a - b).abs() < 1e-12;
+    // Enough at once, and after one iteration; after one and not without the cube; twice.
+    for (e, tolerance, iterations) in
+        [(0.5, 0.6, 0), (0.75, 0.6, 1), (0.8, 0.6, 2), (0.9, 0.7, 2), (0.2, 0.033, 1), (0.2, 0.0315, 2)]
+    {
+        let (told, now) = told(e, tolerance);
+        let (want_told, want_now) = match iterations {
+            0 => (e, e),
+            1 => (e, left(e)),
+            _ => (left(e), left(left(e))),
+        };
+        assert!(
+            near(told, want_told) && near(now, want_now),
+            "{e} {tolerance}: told {told}, is {now}; not {want_told}, {want_now}"
+        );
+    }
+}
+
+/// What holds weights counts and works as what it is made of.
+#[test]
+fn holders_count_and_work_as_what_they_hold() {
+    let (plan, mut scratch) = (Plan::new(), Scratch::new());
+    let start = single(near_orthogonal::<f32>(12, 12, 0.02, 4));
+    let (block, retraction) = (Block { rows: 5, ..Block::new(0.5).unwrap() }, Retraction::new(3).unwrap());
+    let mut blocks = Blocks::new(block, &start).unwrap();
+    let mut retractor = Retractor::new(retraction, &start).unwrap();
+    blocks.set_turn(2);
+    retractor.set_steps(2);
+    let [mut pushed, mut retracted] = [start.clone(), start.clone()];
+    blocks.step(&mut pushed, &plan, &mut scratch).unwrap();
+    retractor.step(&mut retracted, &plan, &mut scratch).unwrap();
+    for (hold, want, steps) in [
+        (Hold::Block(block), &pushed, 3),
+        (Hold::Retract(retraction), &retracted, 3),
+        (Hold::Free, &start, 0),
+        (Hold::Cayley, &start, 0),
+    ] {
+        let (mut net, mut holder) = (start.clone(), Holder::new(hold, &start, 4).unwrap());
+        assert_eq!(holder.steps(), 0);
+        holder.set_steps(2);
+        holder.after_step(&mut net, &plan, &mut scratch).unwrap();
+        assert_eq!(holder.steps(), steps, "{hold:?}");
+        assert_eq!(bits(weights(&net).data()), bits(weights(want).data()), "{hold:?}");
+    }
+    assert!(bits(weights(&pushed).data()) != bits(weights(&start).data()));
+    assert!(bits(weights(&retracted).data()) != bits(weights(&start).data()));
 }
 
 #[test]

@@ -121,12 +121,10 @@ impl Regularizer {
     }
 }
 
-/// Multiplies what lies on and below the diagonal.
+/// Multiplies what lies on and below the diagonal; of row-major memory.
 fn scale_lower<T: Real>(alpha: T, mut a: MatMut<'_, T>) {
     for i in 0..a.nrows() {
-        match a.row_mut(i) {
-            Some(row) => row[..=i].iter_mut().for_each(|v| *v = alpha * *v),
-            None => (0..=i).for_each(|j| a.set(i, j, alpha * a.get(i, j))),
-        }
+        let row = a.row_mut(i).expect("row-major");
+        row[..=i].iter_mut().for_each(|v| *v = alpha * *v);
     }
 }

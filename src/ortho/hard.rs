@@ -354,3 +354,42 @@ impl<T: Real> Cayley<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Layer;
+    use crate::kernels::Unit;
+
+    fn net(shapes: &[(usize, usize)]) -> Network<f64> {
+        let layer = |&(rows, cols): &(usize, usize)| Layer {
+            w: Matrix::from_vec(rows, cols, (0..rows * cols).map(|i| f64::from(u8::from(i % (cols + 1) == 0))).collect())
+                .unwrap(),
+            b: vec![0.0; cols],
+            unit: Unit::Identity,
+        };
+        Network::new(shapes[0].0, shapes.iter().map(layer).collect(), 1).unwrap()
+    }
+
+    /// From 1 on the largest sum of a row is looked at too, and counts where it is less.
+    #[test]
+    fn the_spectral_bound_is_the_smaller_of_two() {
+        let of = |data: &[f64], n: usize| norms(MatRef::new(data, n, n).unwrap());
+        // Lower triangles; what stands above is not read.
+        assert_eq!(of(&[0.3, 9.0, 0.4, -0.5], 2), (f64::sqrt(0.09 + 0.32 + 0.25), f64::sqrt(0.09 + 0.32 + 0.25)));
+        let mut half = vec![0.0; 256];
+        (0..16).for_each(|i| half[17 * i] = 0.5);
+        assert_eq!(of(&half, 16), (2.0, 0.5));
+        assert_eq!(of(&[1.0, 9.0, 2.0, 0.0], 2), (3.0, 3.0));
+        assert_eq!(of(&[0.0, 9.0, 1.0, 0.0], 2), (f64::sqrt(2.0), 1.0));
+    }
+
+    #[test]
+    fn rotations_know_their_network_by_its_shapes() {
+        let cayley = Cayley::new(&net(&[(4, 6), (6, 6)]), 5);
+        assert!(cayley.check_fit(&net(&[(4, 6), (6, 6)])).is_ok());
+        for other in [&[(4, 6)][..], &[(4, 6), (6, 6), (6, 6)], &[(5, 6), (6, 6)], &[(4, 5), (5, 5)]] {
+            assert!(cayley.check_fit(&net(other)).is_err(), "{other:?}");
+        }
+    }
+}

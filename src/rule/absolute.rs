@@ -118,3 +118,18 @@ impl<T: Real> Rule<T> for Absolute {
         Ok(Some(solve))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A unit at 0 is on the upper side of the kink, where its slope is 1; the ends of tanh's range have no inverse.
+    #[test]
+    fn slopes_and_inverses_at_the_edges() {
+        let leaky = Unit::LeakyRelu { slope: 0.1 };
+        assert_eq!([-1.0, 0.0, 1.0].map(|y| slope(leaky, y, None)), [0.1, 1.0, 1.0]);
+        assert_eq!([-1.0, 0.0, 1.0].map(|y| inverse(leaky, y)), [Some(-10.0), Some(0.0), Some(1.0)]);
+        assert_eq!([1.0, -1.0, 1.5].map(|y| inverse(Unit::Tanh, y)), [None; 3]);
+        assert!(inverse(Unit::Tanh, 0.999_f64).is_some_and(|h| (h.tanh() - 0.999).abs() < 1e-12));
+    }
+}

@@ -284,3 +284,73 @@ fn perturb_and_invert<T: Real>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::perturb::{Scale, Weighting};
+
+    fn built(kind: Kind, form: Form) -> Box<dyn Rule<f64>> {
+        let shape = Architecture::square(4, 4, 1, 2).unwrap();
+        kind.build(&Setup { form, gamma: 0.1, ..Setup::new(&shape) }, &Plan::new()).unwrap()
+    }
+
+    /// The paper's table 1 for BP, GAIT and TP.
+    #[test]
+    fn published_settings_are_those_of_the_paper() {
+        let of = Kind::ALL.map(Kind::published);
+        assert_eq!(of, [(1e-4, 0.0), (1e-4, 0.1), (1e-4, 0.1), (1e-5, 1000.0), (1e-4, 0.0), (1e-4, 0.0)]);
+    }
+
+    #[test]
+    fn rules_say_who_they_are_and_what_they_read() {
+        for kind in Kind::ALL {
+            for form in [Form::Difference, Form::Absolute] {
+                let rule = built(kind, form);
+                // Absolute targets are activities, of units beyond the labels too; all else knows the labels' errors alone.
+                let whole = kind.sends_targets() && form == Form::Absolute;
+                assert_eq!(rule.name(), format!("{kind}{}", if whole { "-absolute" } else { "" }));
+                assert_eq!(rule.reads_whole_output(), whole, "{kind} {form}");
+            }
+        }
+    }
+
+    /// γ to the number of layers from the top, of GAIT and ITP; TP goes all the way.
+    #[test]
+    fn perturbations_shrink_by_gamma_a_layer() {
+        let close = |s: f64, want: f64| (s - want).abs() <= 1e-15 * want;
+        for form in [Form::Difference, Form::Absolute] {
+            for above in 0..4 {
+                let of = |kind| built(kind, form).perturbation(Unit::Tanh, above);
+                for (kind, weighting) in [(Kind::Gait, Weighting::SlopeSquared), (Kind::Itp, Weighting::Plain)] {
+                    let p = of(kind).unwrap();
+                    assert_eq!((p.unit, p.weighting), (Unit::Tanh, weighting), "{kind}");
+                    assert!(
+                        matches!(p.scale, Scale::Finite(s) if close(s, 0.1_f64.powi(above as i32 + 1))),
+                        "{kind} {form} {above}: {p:?}"
+                    );
+                }
+                let p = of(Kind::Tp).unwrap();
+                assert_eq!((p.unit, p.weighting, p.scale), (Unit::Tanh, Weighting::Plain, Scale::Finite(1.0)), "{form}");
+                assert!([Kind::Bp, Kind::Fa, Kind::Dfa].iter().all(|&kind| of(kind).is_none()));
+            }
+        }
+    }
+
+    /// What cannot be built is refused without being built, for the same reason.
+    #[test]
+    fn a_check_refuses_what_building_would() {
+        let shape = Architecture::square(4, 4, 1, 2).unwrap();
+        for kind in Kind::ALL {
+            for form in [Form::Difference, Form::Absolute] {
+                for gamma in [-0.1, 0.0, 0.5, 1.0, 1.1, f64::NAN] {
+                    let setup = Setup { form, gamma, ..Setup::new(&shape) };
+                    let refused = [Kind::Gait, Kind::Itp].contains(&kind)
+                        && (!(0.0..=1.0).contains(&gamma) || (gamma == 0.0 && form == Form::Absolute));
+                    assert_eq!(kind.check(&setup).is_err(), refused, "{kind} {form} {gamma}");
+                    assert_eq!(kind.build::<f64>(&setup, &Plan::new()).is_err(), refused, "{kind} {form} {gamma}");
+                }
+            }
+        }
+    }
+}
