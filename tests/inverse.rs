@@ -605,6 +605,59 @@ fn same_bits_and_decisions_everywhere() {
     everywhere::<f64>();
 }
 
+/// What a strategy remembers is all that its later solves depend on: another one that takes it up gives the same bits and reports, and remembers the same.
+#[test]
+fn strategies_go_on_from_what_they_remember() {
+    let (plan, n, batch) = (Plan::new(), 40, 8);
+    for kind in Kind::ALL {
+        let build = || kind.build::<f32>(Tuning::new(1e-3).unwrap()).unwrap();
+        let mut whole = build();
+        let mut taken_up: Vec<(usize, Box<dyn Inverse<f32>>)> = Vec::new();
+        let mut start = init::weights::<f64>(Init::Orthogonal, n, n, &mut Rng::new(8, 3), &plan).unwrap();
+        for step in 0..24 {
+            let w = cast::<f32>(&start);
+            let r = cast::<f32>(&normal(batch, n, 1.0, 100 + step as u64));
+            let want = solve(&mut *whole, &w, &r, &plan).unwrap();
+            for (since, strategy) in &mut taken_up {
+                let got = solve(&mut **strategy, &w, &r, &plan).unwrap();
+                assert_eq!(bits(got.0.data()), bits(want.0.data()), "{kind} of step {since}, at {step}");
+                assert_eq!(got.1, want.1, "{kind} of step {since}, at {step}");
+                strategy.weights_changed();
+            }
+            whole.weights_changed();
+            let state = whole.save();
+            for (since, strategy) in &taken_up {
+                assert_eq!(strategy.save(), state, "{kind} of step {since}, at {step}");
+            }
+            if [0, 1, 5, 13].contains(&step) {
+                let mut other = build();
+                other.restore(state).unwrap();
+                taken_up.push((step, other));
+            }
+            // The transpose knows orthogonal weights alone.
+            if kind != Kind::Transpose {
+                let drift = normal(n, n, 2e-3, step as u64);
+                start.data_mut().iter_mut().zip(drift.data()).for_each(|(w, d)| *w += d);
+            }
+        }
+    }
+}
+
+/// Only square weights have an inverse.
+#[test]
+fn weights_of_another_shape_are_refused_by_all() {
+    for mut strategy in all::<f64>(1e-3) {
+        for (rows, cols) in [(6, 5), (5, 6), (6, 6), (4, 4)] {
+            let outcome = solve(&mut *strategy, &normal(rows, cols, 1.0, 1), &normal(3, 5, 1.0, 2), &Plan::new());
+            assert!(
+                matches!(outcome, Err(Error::Kernel(KernelError::Shape { .. }))),
+                "{} {rows}x{cols}: {outcome:?}",
+                strategy.name()
+            );
+        }
+    }
+}
+
 #[test]
 fn tolerances_and_names_are_checked() {
     for tolerance in [0.0, -1.0, 1.0, f64::NAN, f64::INFINITY] {
