@@ -315,6 +315,8 @@ fn zero_and_nan_right_hand_sides() {
         let name = strategy.name();
         let (e, done) = solve(&mut *strategy, &w, &Matrix::zeros(60, n), &plan).unwrap();
         assert!(e.data().iter().all(|&x| x == 0.0) && done.residual == 0.0, "{name}");
+        // Whoever was asked says so; of several it is one of them.
+        assert!(done.by.name() == name || (name == "auto" && done.by != Kind::Auto), "{name}: {done:?}");
         // Samples without error are left alone.
         let mut r = cast::<f32>(&normal(60, n, 1.0, 2));
         r.data_mut()[..20 * n].fill(0.0);
@@ -655,6 +657,41 @@ fn weights_of_another_shape_are_refused_by_all() {
                 strategy.name()
             );
         }
+    }
+}
+
+/// The first product of conjugate gradients has no more columns than the right-hand sides; the combinations that watch over them have all.
+#[test]
+fn conjugate_gradients_count_the_columns_that_they_read() {
+    let (n, batch, plan) = (40, 16, Plan::new());
+    let w = conditioned(n, 1.05, 7);
+    let cost = |live: usize| {
+        let mut r = normal(batch, n, 1.0, 3);
+        r.data_mut().chunks_exact_mut(n).for_each(|row| row[live..].fill(0.0));
+        let mut strategy = Kind::Cg.build::<f64>(Tuning::new(1e-2).unwrap()).unwrap();
+        // The second of two, that knows what the first has found out.
+        let done = [(); 2].map(|()| solve(&mut *strategy, &w, &r, &plan).unwrap().1);
+        assert_eq!(done[1].by, Kind::Cg);
+        done[1].products
+    };
+    let [ten, twenty, all] = [10, 20, n].map(cost);
+    assert!((twenty - ten - 10.0 / 40.0).abs() < 1e-12 && (all - ten - 30.0 / 40.0).abs() < 1e-12, "{ten}, {twenty}, {all}");
+}
+
+/// What was tried in vain is in the bill.
+#[test]
+fn what_was_tried_is_counted() {
+    let (n, plan) = (60, Plan::new());
+    let w = conditioned(n, 1e6, 3);
+    for (kind, batch, by) in [(Kind::Auto, 40, Kind::Lu), (Kind::Auto, 4, Kind::Stale), (Kind::Cg, 40, Kind::Lu)] {
+        let r = normal(batch, n, 1.0, 1);
+        let [tried, alone] = [kind, by].map(|kind| {
+            let mut strategy = kind.build::<f64>(Tuning::new(1e-3).unwrap()).unwrap();
+            solve(&mut *strategy, &w, &r, &plan).unwrap().1
+        });
+        assert_eq!(tried.by, by);
+        // Conjugate gradients have made two products at least, of the batch and of what watches over it.
+        assert!(tried.products > alone.products + 2.0 * (batch + 4) as f64 / batch as f64, "{kind}: {tried:?}, {alone:?}");
     }
 }
 
