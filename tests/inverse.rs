@@ -678,6 +678,91 @@ fn conjugate_gradients_count_the_columns_that_they_read() {
     assert!((twenty - ten - 10.0 / 40.0).abs() < 1e-12 && (all - ten - 30.0 / 40.0).abs() < 1e-12, "{ten}, {twenty}, {all}");
 }
 
+/// What a Gram matrix costs, to the product: n³ flops are one and a half of them here. Factors are made, vetted by a correction the first time, kept as long as the weights
+/// stay, and noticed where they are of other weights.
+#[test]
+fn gram_solves_cost_what_is_done() {
+    let (n, batch, plan) = (30, 10, Plan::new());
+    let mut strategy = Kind::Gram.build::<f64>(Tuning::new(1e-3).unwrap()).unwrap();
+    let mut scratch = Scratch::new();
+    let (first, second) = (conditioned(n, 2.0, 1), conditioned(n, 2.0, 2));
+    let mut gram = Matrix::<f64>::zeros(n, n);
+    gemm(1.0, second.view(), second.view().t(), 0.0, gram.view_mut(), &plan, &mut scratch).unwrap();
+    let (factor, product) = (0.5, 1.5);
+    // W Wᵀ and its factor; r Wᵀ and two substitutions, as dear as a product; a residual.
+    let (made, solved, seen) = (product + factor, 2.0, 1.0);
+    let corrected = 3.0;
+    let mut check = |w: &Matrix<f64>, known: Option<&Matrix<f64>>, live: usize, changed: bool, want: f64, what: &str| {
+        if changed {
+            strategy.weights_changed();
+        }
+        let mut r = normal(batch, n, 1.0, 3);
+        r.data_mut().chunks_exact_mut(n).for_each(|row| row[live..].fill(0.0));
+        let mut e = r.clone();
+        let weights = Weights::from(w.view()).with_gram(known.map(|g| g.view())).unwrap();
+        let done = strategy.solve(2, weights, e.view_mut(), &plan, &mut scratch).unwrap();
+        assert!(done.by == Kind::Gram && (done.products - want).abs() < 1e-12, "{what}: {done:?}, not {want}");
+        assert!(!done.sampled && residual(w, &r, &e) <= 1e-3, "{what}");
+    };
+    check(&first, None, n, false, made + solved + seen + corrected, "the first of all");
+    check(&first, None, n, false, solved + seen, "the same weights again");
+    check(&first, None, 12, false, solved + seen - 18.0 / 30.0, "few columns");
+    check(&first, None, n, true, made + solved + seen, "weights that may have changed");
+    check(&second, None, n, false, solved + seen + made + solved + seen, "other weights, of which nobody has said so");
+    check(&second, Some(&gram), n, true, factor + solved + seen, "a Gram matrix that is there");
+    // Too near singularity for W Wᵀ: LU does it, and the attempt is in the bill.
+    let hard = conditioned(n, 1e9, 3);
+    let r = normal(batch, n, 1.0, 3);
+    let [tried, alone] = [Kind::Gram, Kind::Lu]
+        .map(|kind| solve(&mut *kind.build::<f64>(Tuning::new(1e-3).unwrap()).unwrap(), &hard, &r, &plan).unwrap().1);
+    assert!(tried.by == Kind::Lu && tried.products > alone.products + factor - 1e-12, "{tried:?}, {alone:?}");
+}
+
+/// Another backend is within rounding of the kernels, whatever a product starts from.
+#[cfg(feature = "matrixmultiply")]
+#[test]
+fn products_of_another_backend_start_where_they_should() {
+    let (n, batch) = (9, 4);
+    let (w, x, c) = (normal(n, n, 1.0, 1), normal(batch, n, 1.0, 2), normal(batch, n, 1.0, 3));
+    let other = Plan::new().with_backend(gaitprop::kernels::Backend::MatrixMultiply);
+    for (name, start) in [("zero", Start::Zero), ("c", Start::C(0.5)), ("from", Start::From(-2.0, x.view()))] {
+        for transposed in [false, true] {
+            let [got, want] = [other, Plan::new()].map(|plan| {
+                let (mut out, weights, mut scratch) = (c.clone(), Weights::from(w.view()), Scratch::new());
+                if transposed {
+                    weights.times_t(0.75, x.view(), start, out.view_mut(), &plan, &mut scratch).unwrap();
+                } else {
+                    weights.times(0.75, x.view(), start, out.view_mut(), &plan, &mut scratch).unwrap();
+                }
+                out
+            });
+            let off = got.data().iter().zip(want.data()).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+            assert!(off < 1e-13, "{name} {transposed}: {off:e}");
+        }
+    }
+}
+
+/// With W Wᵀ there and factors of it cheap Auto takes them; where W Wᵀ has none it tries once, and the inverse that is dear is then made to last.
+#[test]
+fn auto_takes_a_gram_matrix_where_that_is_cheap() {
+    let (n, batch, plan) = (60, 40, Plan::new());
+    let mut tuning = Tuning::new(1e-6).unwrap();
+    (tuning.costs.lu, tuning.costs.inversion) = (50.0, 50.0);
+    for (condition, first, later) in [(300.0, Kind::Gram, Kind::Gram), (1e10, Kind::Lu, Kind::Stale)] {
+        let w = conditioned(n, condition, 5);
+        let mut gram = Matrix::<f64>::zeros(n, n);
+        gemm(1.0, w.view(), w.view().t(), 0.0, gram.view_mut(), &plan, &mut Scratch::new()).unwrap();
+        let mut auto = Kind::Auto.build::<f64>(tuning).unwrap();
+        for step in 0..12 {
+            let mut r = normal(batch, n, 1.0, step);
+            let weights = Weights::from(w.view()).with_gram(Some(gram.view())).unwrap();
+            let done = auto.solve(0, weights, r.view_mut(), &plan, &mut Scratch::new()).unwrap();
+            assert_eq!(done.by, if step == 0 { first } else { later }, "{condition:e} {step}: {done:?}");
+            auto.weights_changed();
+        }
+    }
+}
+
 /// What was tried in vain is in the bill.
 #[test]
 fn what_was_tried_is_counted() {
