@@ -269,3 +269,65 @@ fn scaled<'a, T: Real>(
         place.write(alpha * x);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    /// A matrix of numbers that say where they stand; which of them were asked for.
+    struct Places {
+        shape: (usize, usize),
+        asked: Mutex<Vec<u32>>,
+    }
+
+    impl Make<f64> for Places {
+        fn shape(&self) -> (usize, usize) {
+            self.shape
+        }
+        fn fill(&self, i: usize, j: usize, out: &mut [f64], _isa: Isa) {
+            assert!(i < self.shape.0 && j + out.len() <= self.shape.1, "({i}, {j}) and {} more", out.len());
+            let mut asked = self.asked.lock().unwrap();
+            for (k, v) in out.iter_mut().enumerate() {
+                *v = (1000 * i + j + k) as f64;
+                asked[i * self.shape.1 + j + k] += 1;
+            }
+        }
+    }
+
+    fn places(shape: (usize, usize)) -> Places {
+        Places { shape, asked: Mutex::new(vec![0; shape.0 * shape.1]) }
+    }
+
+    /// Rows longer than one strip of what is made: every element where it belongs, and each asked for once.
+    #[test]
+    fn long_rows_that_are_made_are_packed_strip_by_strip() {
+        for (first, rows, pc, kb) in
+            [(0, 5, 0, 300), (2, 3, 17, MADE_COLS), (1, 4, 40, MADE_COLS + 1), (4, 1, 299, 1), (0, 2, 7, 2 * MADE_COLS)]
+        {
+            let made = places((5, 300));
+            let mut out = vec![MaybeUninit::new(f64::NAN); rows * kb];
+            Left::Made(&made).pack(first, rows, pc, kb, -2.0, &mut out, Isa::PORTABLE);
+            for k in 0..kb {
+                for i in 0..rows {
+                    // SAFETY: written above, as a number at first.
+                    let got = unsafe { out[k * rows + i].assume_init() };
+                    assert_eq!(got, -2.0 * (1000 * (first + i) + pc + k) as f64, "({i}, {k}) of {rows} x {kb}");
+                }
+            }
+            let asked = made.asked.into_inner().unwrap();
+            let inside = |i: usize, j: usize| (first..first + rows).contains(&i) && (pc..pc + kb).contains(&j);
+            assert!((0..5).all(|i| (0..300).all(|j| asked[i * 300 + j] == u32::from(inside(i, j)))));
+        }
+    }
+
+    /// A product without columns makes its left operand all the same, for what may be wrong with it.
+    #[test]
+    fn all_of_what_is_made_is_asked_for() {
+        for shape in [(3, 1), (2, MADE_COLS), (3, MADE_COLS + 1), (2, 3 * MADE_COLS - 1), (4, 0), (0, 4)] {
+            let made = places(shape);
+            Left::Made(&made).make_all(Isa::PORTABLE).unwrap();
+            assert!(made.asked.into_inner().unwrap().iter().all(|&times| times == 1), "{shape:?}");
+        }
+    }
+}
