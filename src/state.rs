@@ -145,7 +145,7 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Writes a state and `notes`, which can be anything that JSON can hold. The same gives the same bytes.
 ///
 /// # Errors
-/// [`Error::Io`]; an existing file is then untouched.
+/// [`Error::Io`]; [`Error::File`] for what cannot be laid out as safetensors. An existing file is then untouched.
 pub fn write<T: Real, N: Serialize>(path: &Path, state: &State<T>, notes: &N) -> Result<()> {
     let bytes = to_bytes(state, notes).map_err(|what| Error::File { path: path.to_owned(), what: what.to_string() })?;
     files::write_atomically(path, &bytes).map_err(Error::io("write", path))

@@ -464,3 +464,43 @@ pub fn evaluate<T: Real>(net: &Network<T>, samples: &Samples<T>, loss: Loss, pla
     }
     Ok(score)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inverse::Tuning;
+    use crate::{Architecture, init::Init, inverse, optimizer, rule};
+
+    /// A damaged state may claim any number of samples: their order takes no memory before there are as many.
+    #[test]
+    fn a_state_of_billions_of_samples_takes_no_memory_for_them() {
+        let plan = Plan::new();
+        let architecture = Architecture::square(4, 3, 1, 2).unwrap();
+        let made = || {
+            let method = Method {
+                rule: rule::Kind::Gait.build(&rule::Setup::new(&architecture), &plan).unwrap(),
+                inverse: inverse::Kind::Lu.build(Tuning::new(1e-2).unwrap()).unwrap(),
+                loss: Loss::Squared,
+                ortho: Regularizer::new(0.0).unwrap(),
+                hold: Hold::Free,
+                optimizer: optimizer::Settings::new(optimizer::Rule::Sgd, 1e-3).unwrap(),
+                batch: 2,
+                shuffle: Some(1),
+            };
+            Trainer::new(Network::<f64>::random(&architecture, Init::Orthogonal, 3, &plan).unwrap(), method, plan).unwrap()
+        };
+        let samples =
+            Samples { features: 4, len: 6, x: (0..24).map(|i| f64::from(i) / 24.0).collect(), labels: vec![0, 1, 0, 1, 0, 1] };
+        let mut trainer = made();
+        assert!(trainer.epoch(&samples, |_| ControlFlow::Break(())).unwrap().stopped);
+        let mut state = trainer.save();
+        state.put("samples", u32::MAX.into());
+
+        let mut restored = made();
+        restored.restore(state).unwrap();
+        assert_eq!((restored.of, restored.order.capacity()), (u32::MAX as usize, 0));
+        // Samples that are not those begin an epoch of their own.
+        assert!(!restored.epoch(&samples, |_| ControlFlow::Continue(())).unwrap().stopped);
+        assert_eq!(restored.order.len(), 6);
+    }
+}

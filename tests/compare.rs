@@ -446,6 +446,18 @@ fn reports_that_are_not_of_the_comparison_stay() {
     assert_eq!(fs::read_to_string(at("report.html")).unwrap(), "mine");
 
     fs::remove_dir_all(at("")).unwrap();
+    // A comparison without a page of its own, as one that ended too early: neither going on nor replacing touches what was put there.
+    assert_eq!(
+        run(dir.path(), &format!("compare --rules tp --activation tanh --seeds 1 {SMALL} --out all")).status.code(),
+        Some(1)
+    );
+    fs::write(at("report.html"), "mine").unwrap();
+    for how in ["--resume", "--overwrite"] {
+        fails(dir.path(), &format!("{compare} {how}"), &["report.html", "not of `compare`"]);
+    }
+    assert_eq!(fs::read_to_string(at("report.html")).unwrap(), "mine");
+
+    fs::remove_dir_all(at("")).unwrap();
     well(dir.path(), &compare);
     fs::remove_file(at("report.html")).unwrap();
     fs::create_dir(at("report.html")).unwrap();

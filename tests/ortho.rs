@@ -5,7 +5,7 @@ mod support;
 
 use gaitprop::init::{self, Init};
 use gaitprop::inverse::{Lu, Transpose, Tuning};
-use gaitprop::kernels::{Isa, Par, Plan, Real, Scratch, Team, Unit, reduce, reference};
+use gaitprop::kernels::{Isa, MatMut, Par, Plan, Real, Scratch, Team, Unit, reduce, reference};
 use gaitprop::loss::Loss;
 use gaitprop::optimizer::{Optimizer, Rule as Optimiser, Settings};
 use gaitprop::ortho::{Block, Blocks, Cayley, Form, Hold, Holder, Regularizer, Retraction, Retractor, Side};
@@ -422,6 +422,28 @@ fn one_iteration_suffices_near_orthogonal_weights() {
     // To rounding, if it is asked for.
     let floor = 64.0 * f64::from(f32::EPSILON);
     assert!(distance(&retracted(&w, floor, &Plan::new()).unwrap()) <= floor);
+}
+
+/// Work space may lie in memory as it likes, whichever side is regularised.
+#[test]
+fn the_gram_matrix_may_have_any_strides() {
+    for (rows, cols, side) in [(7, 5, Side::Rows), (5, 7, Side::Columns), (6, 6, Side::Columns), (5, 7, Side::Rows)] {
+        let w = near_orthogonal::<f64>(rows, cols, 0.1, 3);
+        let r = Regularizer { side, ..Regularizer::new(0.3).unwrap() };
+        let n = rows.min(cols);
+        let descended = [false, true].map(|columns| {
+            let (mut delta, mut gram) = (w.clone(), vec![f64::NAN; 2 * n * n]);
+            let gram = if columns {
+                MatMut::strided(&mut gram, 0, (n, n), (2, 2 * n as isize)).unwrap()
+            } else {
+                MatMut::new(&mut gram[..n * n], n, n).unwrap()
+            };
+            r.descend(w.view(), 1.0, delta.view_mut(), gram, &Plan::new(), &mut Scratch::new()).unwrap();
+            bits(delta.data())
+        });
+        assert_ne!(descended[0], bits(w.data()));
+        assert_eq!(descended[0], descended[1], "{rows}×{cols} {side:?}");
+    }
 }
 
 #[test]

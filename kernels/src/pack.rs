@@ -330,4 +330,50 @@ mod tests {
             assert!(made.asked.into_inner().unwrap().iter().all(|&times| times == 1), "{shape:?}");
         }
     }
+
+    /// Panels that are not full: what lies behind the last row is read by tiles, and must be numbers, and small ones.
+    #[test]
+    fn panels_are_filled_up_with_zeros() {
+        let data: Vec<f64> = (1..200).map(f64::from).collect();
+        for (rs, cs) in [(1, 9), (9, 1), (-1, 9), (9, -1), (20, 3)] {
+            for (rows, width, kc) in [(1, 8, 7), (5, 8, 1), (7, 8, 3), (8, 8, 7)] {
+                let first = if rs < 0 || cs < 0 { 100 } else { 0 };
+                let a = MatRef::strided(&data, first, (rows, kc), (rs, cs)).unwrap();
+                for alpha in [1.0, -3.0] {
+                    let mut out = vec![MaybeUninit::new(f64::NAN); width * kc];
+                    pack_panel(a, width, alpha, &mut out, Isa::PORTABLE);
+                    for k in 0..kc {
+                        for i in 0..width {
+                            // SAFETY: a number since it was made.
+                            let got = unsafe { out[k * width + i].assume_init() };
+                            let want = if i < rows { alpha * a.get(i, k) } else { 0.0 };
+                            assert_eq!(
+                                got.to_bits(),
+                                want.to_bits(),
+                                "({i}, {k}) of {rows} x {kc} in {width}, strides {rs}, {cs}"
+                            );
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// What is made and goes wrong says so on either side.
+    #[test]
+    fn what_is_made_tells_its_outcome_on_both_sides() {
+        struct Wrong;
+        impl Make<f64> for Wrong {
+            fn shape(&self) -> (usize, usize) {
+                (1, 1)
+            }
+            fn fill(&self, _: usize, _: usize, _: &mut [f64], _: Isa) {}
+            fn outcome(&self) -> Result<(), Error> {
+                Err(Error::Domain { row: 0, col: 0 })
+            }
+        }
+        let fine = places((1, 1));
+        assert!(Left::Made(&fine).outcome().is_ok() && Right::Made(&fine).outcome().is_ok());
+        assert!(Left::Made(&Wrong).outcome().is_err() && Right::Made(&Wrong).outcome().is_err());
+    }
 }

@@ -203,9 +203,10 @@ fn perturb_row_body<T: Real, V: Lanes<T>>(p: Perturbation, y: &[T], d: &[T], e: 
 #[inline(always)]
 fn bent_words<T: Real, V: Lanes<T>>(p: Perturbation, slope: f64, y: &[T], e: &[T], r: &mut [T], x: &mut [T]) -> usize {
     let done = y.len() / V::LEN * V::LEN;
-    // A little more than s, so that what `reaches_kink` finds in f64 is found here: the product is then rounded, and may be subnormal.
+    // A little more than s, so that what `reaches_kink` finds in f64 is found here: the product is then rounded, and may be subnormal. So may s itself
+    // be in T, or less than anything it has, beside errors that make up for it.
     let reach = match p.scale {
-        Scale::Finite(s) if p.unit != Unit::Identity => Some(T::from_f64(s * (1.0 + 16.0 * T::UNIT_ROUNDOFF))),
+        Scale::Finite(s) if p.unit != Unit::Identity => Some(T::from_f64((s * (1.0 + 16.0 * T::UNIT_ROUNDOFF)).max(T::SMALLEST))),
         _ => None,
     };
     for j in (0..done).step_by(V::LEN) {
@@ -358,14 +359,15 @@ mod tests {
     /// Words decide in one comparison, with some slack, whether any of their units comes near the kink: units that stop within a few units of
     /// roundoff of it, on either side, give the bits that they have alone.
     fn words_at_the_edge<T: Real>() {
-        for scale in [1.0, 0.1, 1e-3, 1e-9, 1e-60] {
+        // The last is less than half of f32's smallest number: errors of 1e10 make normal numbers of it.
+        for scale in [50.0, 1.0, 0.1, 1e-3, 1e-9, 1e-60, 5.6e-46] {
             for slope in [0.01, 0.3, 1.0, 2.0] {
                 for weighting in [Weighting::SlopeSquared, Weighting::Plain] {
                     let p = Perturbation { unit: Unit::LeakyRelu { slope }, weighting, scale: Scale::Finite(scale) };
                     let (mut y, mut e) = (Vec::new(), Vec::new());
                     for (side, d) in [(1.0, 1.0), (-1.0, slope)] {
                         let factor = if weighting == Weighting::SlopeSquared { d * d } else { 1.0 };
-                        for nudge in [0.7, 1.3e-3] {
+                        for nudge in [1e10, 40.0, 0.7, 1.3e-3] {
                             for ulps in -6..=6 {
                                 // A word has one such unit; the others are far from the kink.
                                 y.push(T::from_f64(side * scale * factor * nudge * (1.0 + f64::from(ulps) * T::UNIT_ROUNDOFF)));
@@ -406,8 +408,8 @@ mod tests {
     /// What is decided without the sum y + s·u leaves no unit out that crosses, however close it comes: at the smallest of numbers too.
     fn all_that_cross_are_looked_at<T: Real>() {
         let mut crossed = 0;
-        for s in [1.0, 0.3, 1e-3, 1e-30, 1e-200, 5e-324] {
-            for u in [1.0, 0.7, 1e-3, 1e-20, T::SMALLEST] {
+        for s in [40.0, 1.0, 0.3, 1e-3, 1e-30, 1e-200, 5e-324] {
+            for u in [30.0, 1.0, 0.7, 1e-3, 1e-20, T::SMALLEST] {
                 for ulps in -8..=8 {
                     let u = T::from_f64(u);
                     let edge = T::from_f64(s * u.to_f64() * (1.0 + f64::from(ulps) * T::UNIT_ROUNDOFF));

@@ -14,14 +14,12 @@ pub(crate) struct Coefficients<T> {
     by_rows: bool,
     rows: usize,
     steps: usize,
-    /// Rows of C go backwards: row r of the operand belongs to row rows − 1 − r of C.
-    backwards: bool,
 }
 
 impl<T: Real> Coefficients<T> {
     /// Whether a tile can read `a` where it lies.
     pub(crate) fn readable(a: &MatRef<'_, T>) -> bool {
-        a.rs().unsigned_abs() == 1 || a.nrows() <= 1 || a.cs() == 1
+        a.rs() == 1 || a.nrows() <= 1 || a.cs() == 1
     }
 
     /// Rows and steps.
@@ -31,16 +29,14 @@ impl<T: Real> Coefficients<T> {
 
     /// `rows` elements a step, one step behind the other, from `first` on.
     pub(crate) fn down(first: *const T, rows: usize, steps: usize) -> Self {
-        Self { first, step: rows as isize, by_rows: false, rows, steps, backwards: false }
+        Self { first, step: rows as isize, by_rows: false, rows, steps }
     }
 
     /// `a`, where it lies; see [`Coefficients::readable`].
     pub(crate) fn of(a: MatRef<'_, T>) -> Self {
-        let backwards = a.rs() == -1 && a.nrows() > 1;
-        let a = if backwards { a.reverse_rows() } else { a };
         let ((rows, steps), down) = (a.shape(), a.rs() == 1 || a.nrows() == 1);
         assert!(down || a.cs() == 1, "a layout no tile reads");
-        Self { first: a.as_ptr(), step: if down { a.cs() } else { a.rs() }, by_rows: !down, rows, steps, backwards }
+        Self { first: a.as_ptr(), step: if down { a.cs() } else { a.rs() }, by_rows: !down, rows, steps }
     }
 }
 
@@ -58,11 +54,9 @@ pub(crate) unsafe fn subtract<T: Real>(
     rs: isize,
     cols: usize,
 ) {
-    let (c, rs) =
-        if a.backwards { (c.wrapping_offset(rs.wrapping_mul(a.rows as isize - 1)), rs.wrapping_neg()) } else { (c, rs) };
     let column = Column { count: 1, a_tile: 0, next: None };
     // SAFETY: the caller's promise, for one tile.
-    unsafe { subtract_column(isa, Coefficients { backwards: false, ..a }, column, b, b_step, c, rs, cols) };
+    unsafe { subtract_column(isa, a, column, b, b_step, c, rs, cols) };
 }
 
 /// Tiles of one height, one below the other.
@@ -78,7 +72,7 @@ pub(crate) struct Column<T> {
 /// [`subtract`] on several strips, whose rows of C follow each other.
 ///
 /// # Safety
-/// As [`subtract`], for each tile of the column; `a` is the first one's, and its rows do not go backwards.
+/// As [`subtract`], for each tile of the column; `a` is the first one's.
 #[allow(clippy::too_many_arguments)]
 pub(crate) unsafe fn subtract_column<T: Real>(
     isa: Isa,
@@ -90,7 +84,6 @@ pub(crate) unsafe fn subtract_column<T: Real>(
     rs: isize,
     cols: usize,
 ) {
-    assert!(!a.backwards);
     let words = cols.div_ceil(T::family(isa).len);
     let kind = TileKind { by_rows: a.by_rows, negated: true };
     let run = <T as crate::simd::HasTile<Store>>::tile(isa, a.rows, words, kind).expect("a tile for every height and width");

@@ -112,8 +112,58 @@ fn empty_chains_beside_long_ones() {
     Ways::usual(2).all(|plans| check_views::<f64>(&case, &products, plans)).unwrap();
 }
 
+/// A product takes over how the one before it was computed, if it is like it: each here is like the one before in all but one thing.
+#[test]
+fn products_alike_in_all_but_one_thing() {
+    fn all<T: Real>() {
+        const APART: usize = 24;
+        const BASE: (usize, usize, usize) = (6, 10, 8);
+        let (down, across) = ((APART as isize, 1), (1, APART as isize));
+        let usual = [down; 3];
+        let others = [
+            ((7, 10, 8), usual),
+            ((6, 11, 8), usual),
+            ((6, 10, 9), usual),
+            ((6, 10, 0), usual),
+            (BASE, [across, down, down]),
+            (BASE, [down, across, down]),
+            (BASE, [down, (2 * APART as isize, 1), down]),
+            (BASE, [(2 * APART as isize, 1), down, down]),
+            (BASE, [down, down, (2 * APART as isize, 1)]),
+            (BASE, [down, down, across]),
+        ];
+        let mut value = reals::<T>(21);
+        let [a, b]: [Vec<T>; 2] = [0; 2].map(|_| (0..2 * APART * APART).map(|_| value()).collect());
+        for isa in Isa::available() {
+            for packing in [Packing::Auto, Packing::Avoid, Packing::Always] {
+                for other in others {
+                    let plan = Plan { packing, ..Plan::new().with_isa(isa) };
+                    let products = [(BASE, usual), other, (BASE, usual)];
+                    let mut outs = [0; 3].map(|_| vec![T::NAN; 2 * APART * APART]);
+                    let of = |data, at, (rs, cs)| MatRef::strided(data, 0, at, (rs, cs)).unwrap();
+                    let operands = products.map(|((m, n, k), [sa, sb, _])| (of(&a[..], (m, k), sa), of(&b[..], (k, n), sb)));
+                    let mut c: Vec<_> = outs
+                        .iter_mut()
+                        .zip(products)
+                        .map(|(c, ((m, n, _), [.., sc]))| MatMut::strided(c, 0, (m, n), sc).unwrap())
+                        .collect();
+                    gemm_batched_views(T::ONE, &operands, T::ZERO, &mut c, &plan, &mut Scratch::new()).unwrap();
+                    for (((a, b), c), ((m, n, _), _)) in operands.into_iter().zip(&c).zip(products) {
+                        let mut want = vec![T::NAN; m * n];
+                        reference::gemm(T::ONE, a, b, T::ZERO, MatMut::new(&mut want, m, n).unwrap());
+                        let want = MatRef::new(&want, m, n).unwrap();
+                        assert_eq!(first_difference(want, c.as_ref()), None, "{isa} {packing:?} {other:?}");
+                    }
+                }
+            }
+        }
+    }
+    all::<f32>();
+    all::<f64>();
+}
+
 /// A B in place is never read past the end of a row, even where it could not be noticed in the result: its last element is the last of its allocation, so
-/// that Miri and sanitisers see a read beyond. Rows at the distance that crowds the cache take another way.
+/// that Miri and sanitisers see a read beyond (and see `memory_ends`). Rows at the distance that crowds the cache take another way.
 #[test]
 fn rows_that_end_with_their_memory() {
     for isa in Isa::available() {

@@ -324,8 +324,8 @@ pub(super) struct Store {
     dir: PathBuf,
     /// Name of the command, and of its files.
     name: &'static str,
-    /// The page about all runs, if the command writes one.
-    page: Option<PathBuf>,
+    /// The page about all runs and the folder of its charts, if the command writes them.
+    report: Option<(PathBuf, PathBuf)>,
     /// Checksum of the data set; none where the folder's runs are of a version that kept none.
     data: Option<u32>,
 }
@@ -350,7 +350,9 @@ impl Store {
         data: &Dataset,
     ) -> Result<Self> {
         let refuse = |what: String| Err(Error::Setting(format!("{}: {what}", dir.display())));
-        let mut store = Self { dir: dir.to_owned(), name, page: page.map(|page| dir.join(page)), data: Some(data.checksum()) };
+        let report =
+            page.map(|page| dir.join(page)).and_then(|page| super::report::assets_of(&page).map(|assets| (page, assets)));
+        let mut store = Self { dir: dir.to_owned(), name, report, data: Some(data.checksum()) };
         if dir.exists() && !dir.is_dir() {
             return refuse("is a file: results need a folder".into());
         }
@@ -369,15 +371,19 @@ impl Store {
                 "holds the results of `{name}`: name another folder, go on with it (--resume) or replace it (--overwrite)"
             ));
         }
-        if let Some((page, assets)) = store.page().and_then(|page| Some((page, super::report::assets_of(page)?))) {
+        if let Some((page, assets)) = &store.report {
             let name_of = |path: &Path| path.file_name().unwrap_or_default().display().to_string();
-            for (path, is, wrong) in [(page, "a folder", page.is_dir()), (&assets, "a file", assets.is_file())] {
+            for (path, is, wrong) in [(page, "a folder", page.is_dir()), (assets, "a file", assets.is_file())] {
                 if wrong {
                     return refuse(format!("{} in it is {is}: the report about all runs belongs there", name_of(path)));
                 }
             }
-            if !ours && page.exists() {
-                return refuse(format!("holds a {} that is not of `{name}`: name another folder", name_of(page)));
+            // Results may be there without a page of theirs: they were ended too early, or had nothing to show.
+            if page.exists() && !(ours && crate::report::has_written(assets)) {
+                let (page, assets) = (name_of(page), name_of(assets));
+                return refuse(format!(
+                    "holds a {page} that is not of `{name}`, or has lost its {assets}: move it away, or name another folder"
+                ));
             }
         }
         let folders: Vec<_> = runs.iter().filter_map(|run| run.dir.as_deref()).collect();
@@ -432,8 +438,7 @@ impl Store {
                 _ => {}
             }
         }
-        let report = self.page().and_then(|page| Some((page, super::report::assets_of(page)?)));
-        report.map_or(Ok(()), |(page, assets)| crate::report::remove(page, &assets))
+        self.report.as_ref().map_or(Ok(()), |(page, assets)| crate::report::remove(page, assets))
     }
 
     /// Where it is.
@@ -443,7 +448,7 @@ impl Store {
 
     /// Where a report about all runs is, if the command writes one.
     pub(super) fn page(&self) -> Option<&Path> {
-        self.page.as_deref()
+        self.report.as_ref().map(|(page, _)| page.as_path())
     }
 
     /// The path of one of its files.

@@ -121,10 +121,13 @@ impl Regularizer {
     }
 }
 
-/// Multiplies what lies on and below the diagonal; of row-major memory.
+/// Multiplies what lies on and below the diagonal.
 fn scale_lower<T: Real>(alpha: T, mut a: MatMut<'_, T>) {
     for i in 0..a.nrows() {
-        let row = a.row_mut(i).expect("row-major");
-        row[..=i].iter_mut().for_each(|v| *v = alpha * *v);
+        if let Some(row) = a.row_mut(i) {
+            row[..=i].iter_mut().for_each(|v| *v = alpha * *v);
+        } else {
+            (0..=i).for_each(|j| a.set(i, j, alpha * a.get(i, j)));
+        }
     }
 }

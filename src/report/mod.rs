@@ -19,7 +19,7 @@ pub use groups::{Group, Spread, group};
 pub use runs::{Line, Run, find};
 pub use sparkline::{sparkline, sparkline_within};
 pub use spectrum::singular_values;
-pub(crate) use write::{check, remove};
+pub(crate) use write::{check, has_written, remove};
 
 use figures::{Figure, Section, exact, field};
 use gaitprop_kernels::Plan;

@@ -86,6 +86,11 @@ pub(crate) fn check(html: &Path, assets: &Path, overwrite: bool) -> Result<()> {
     Ok(())
 }
 
+/// Whether a report's charts have been written into `assets`; they come before its page.
+pub(crate) fn has_written(assets: &Path) -> bool {
+    assets.join(LIST).is_file()
+}
+
 /// Removes a report that was written there, and the folder of its charts unless something else is in it.
 ///
 /// # Errors

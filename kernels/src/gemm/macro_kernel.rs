@@ -748,3 +748,66 @@ enum Covered {
     Some,
     Nothing,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tuning::Caches;
+    use crate::{Par, Team};
+
+    /// Runs that cover all pieces, none twice, each within a piece of its part of the whole.
+    #[test]
+    fn shares_are_nearly_equal_in_weight() {
+        let weights: [&dyn Fn(usize) -> usize; 5] =
+            [&|_| 3, &|p| p + 1, &|p| 40 - p, &|p| if p % 7 == 0 { 50 } else { 1 }, &|p| if p < 20 { 0 } else { 9 }];
+        for weight in weights {
+            for len in [0, 1, 2, 9, 30, 40] {
+                for parts in 1..=5 {
+                    let total: usize = (0..len).map(weight).sum();
+                    let heaviest = (0..len).map(weight).max().unwrap_or(0);
+                    let mut next = 0;
+                    for i in 0..parts {
+                        let (first, count) = share(len, parts, i, weight);
+                        assert_eq!(first, next);
+                        next += count;
+                        let own: usize = (first..next).map(weight).sum();
+                        assert!(
+                            (own * parts).abs_diff(total) <= heaviest * parts,
+                            "{own} of {total} for one of {parts}, {len} pieces"
+                        );
+                    }
+                    assert_eq!(next, len);
+                }
+            }
+        }
+    }
+
+    /// The more even cut; columns where both are alike, or nearly and B would have to be packed by all.
+    #[test]
+    fn products_are_split_along_their_longer_side() {
+        let team = Team::new(2).unwrap();
+        let caches = Caches { l2: 1 << 20, ..Plan::new().caches };
+        let plan = Plan { caches, min_work: Some(1), ..Plan::new() }.with_par(Par::Team(&team));
+        let split = |(m, n, k): (usize, usize, usize), b| Cut::split(&Heights::new(m, 8), b, (m, n, k), 10, 4, &plan);
+        let (in_place, packed, prepacked) = (Source::InPlace, Source::Packed, Source::Prepacked);
+        for b in [in_place, packed, prepacked] {
+            // Two panels and two rows of tiles: columns.
+            assert_eq!(split((16, 20, 5), b), (2, false));
+            // Nothing to share on one side.
+            assert_eq!(split((8, 20, 5), b), (2, false));
+            assert_eq!(split((16, 10, 5), b), (2, true));
+            assert_eq!(split((8, 10, 5), b), (1, false));
+            // Three panels for two threads, four rows of tiles.
+            assert_eq!(split((32, 30, 5), b), (2, true));
+        }
+        // Fifteen panels: eight of them are 6 % too many. That pays for sharing B where it costs nothing.
+        assert_eq!(split((32, 150, 5), prepacked), (2, true));
+        assert_eq!(split((32, 150, 5), in_place), (2, true));
+        assert_eq!(split((32, 150, 5), packed), (2, false));
+        // A B in place that fills half of L2, and one element more.
+        let half = (1 << 20) / 2 / 4 / 150;
+        assert_eq!(split((32, 150, half), in_place), (2, true));
+        assert_eq!(split((32, 150, half + 1), in_place), (2, false));
+        assert_eq!(split((32, 150, half + 1), prepacked), (2, true));
+    }
+}

@@ -314,3 +314,56 @@ impl<T: Real + HasTile<E>, E: Epilogue<T>> Small<T, E> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::epilogue::Store;
+    use crate::{MatRef, Plan};
+
+    /// What a tile reads of a panel is numbers: zeros behind the last column, up to a whole word.
+    fn filled_up<T: Real>() {
+        let data: Vec<T> = (1..2000).map(|i| T::from_f64(f64::from(i))).collect();
+        for isa in Isa::available() {
+            let (plan, family) = (Plan::new().with_isa(isa), T::family(isa));
+            for cols in 1..=family.nr() {
+                for strides in [(60, 1), (61, 2), (1, 7)] {
+                    let (k, mut c) = (7, vec![T::ZERO; cols]);
+                    let b = MatRef::strided(&data, 0, (k, cols), strides).unwrap();
+                    let a = MatRef::strided(&data, 0, (1, k), (k as isize, 1)).unwrap();
+                    let job = Job {
+                        alpha: T::ONE,
+                        a: Left::View(a),
+                        b: Right::View(b),
+                        begin: Begin::AtC(T::ZERO),
+                        finish: &Store,
+                        region: Region::Whole,
+                        settle: None,
+                    };
+                    let c = MatMut::strided(&mut c, 0, (1, cols), (cols as isize, 1)).unwrap();
+                    let small = Small::<T, Store>::new(&job, &c, &plan).expect("small enough");
+                    let mut room = vec![MaybeUninit::new(T::NAN); family.nr() * k];
+                    small.copy_panel(b, 0, cols, &mut room, isa);
+                    for step in 0..k {
+                        for j in 0..family.words(cols) * family.len {
+                            // SAFETY: a number since it was made.
+                            let got = unsafe { room[step * family.nr() + j].assume_init() };
+                            let want = if j < cols { b.get(step, j) } else { T::ZERO };
+                            assert!(
+                                got.bits() == want.bits(),
+                                "{isa} {} {cols} columns {strides:?}: ({step}, {j}) is {got}",
+                                T::NAME
+                            );
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn panels_are_filled_up_with_zeros() {
+        filled_up::<f32>();
+        filled_up::<f64>();
+    }
+}

@@ -179,3 +179,31 @@ impl<T: Real> Panels<'_, T> {
         (self.data.as_ptr().wrapping_add(at), self.nr as isize, len as isize)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_packed_matrix_says_what_it_is() {
+        let (plan, w) = (Plan::new().with_isa(Isa::PORTABLE), [1.0f32; 6]);
+        let w = MatRef::new(&w, 2, 3).unwrap();
+        let of = |orientation| PackedRhs::new(w, orientation, &plan).unwrap();
+        let both = of(Orientation::Both);
+        assert_eq!(format!("{both:?}"), "PackedRhs(2x3, Both, portable)");
+        assert_eq!((both.shape(), both.plain().unwrap().shape(), both.transposed().unwrap().shape()), ((2, 3), (2, 3), (3, 2)));
+        for (packed, wrong, found, expected) in [
+            (of(Orientation::Plain), Orientation::Transposed, "x·W", "e·Wᵀ"),
+            (of(Orientation::Transposed), Orientation::Plain, "e·Wᵀ", "x·W"),
+        ] {
+            let error = if wrong == Orientation::Plain { packed.plain() } else { packed.transposed() }.unwrap_err();
+            let Error::Packed { found: f, expected: e } = &error else { panic!("{error}") };
+            assert!(f.ends_with(found) && e.ends_with(expected), "{error}");
+        }
+        // The other instruction set's panels have another width, and say so.
+        if let Some(isa) = Isa::available().find(|isa| *isa != Isa::PORTABLE) {
+            let error = both.plain().unwrap().check(&plan.with_isa(isa)).unwrap_err().to_string();
+            assert!(error.contains("sgemm_") && error.contains("portable") && error.contains(isa.name()), "{error}");
+        }
+    }
+}

@@ -1,0 +1,412 @@
+//! No kernel reads or writes a byte beyond its operands, where it could not be noticed in the result: the first or last element of each lies at the edge of
+//! a page, and the page beyond it is none of the process. A kernel that goes over the edge ends these tests with a signal.
+#![allow(missing_docs)]
+#![cfg(unix)]
+
+mod support;
+
+use gaitprop_kernels::epilogue::{AdamStep, adam, bias_activate, descend, momentum};
+use gaitprop_kernels::perturb::{Perturbation, Scale, Weighting, perturb, weigh};
+use gaitprop_kernels::reduce::{column_means, dot};
+use gaitprop_kernels::symm::symm;
+use gaitprop_kernels::syrk::{Diagonal, Part, syrk};
+use gaitprop_kernels::trsm::{self, Diag, Side, Triangle};
+use gaitprop_kernels::{
+    Isa, MatMut, MatRef, Orientation, PackedRhs, Packing, Plan, Real, Scratch, Unit, cholesky, gemm, gemm_batched_views,
+    gemm_packed, lu, reference,
+};
+use std::ptr;
+use support::{LAYOUTS, Layout, first_difference, reals};
+
+/// Elements between two pages that may not be touched, next to one of them.
+struct Edged<T> {
+    pages: *mut libc::c_void,
+    size: usize,
+    first: *mut T,
+    len: usize,
+}
+
+/// Which page is next to the elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Edge {
+    Before,
+    Behind,
+}
+
+impl<T: Real> Edged<T> {
+    fn new(edge: Edge, len: usize, mut value: impl FnMut() -> T) -> Self {
+        // SAFETY: asks for a number.
+        let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap();
+        let bytes = len * size_of::<T>();
+        let inside = bytes.next_multiple_of(page).max(page);
+        let size = inside + 2 * page;
+        // SAFETY: new pages wherever the system likes, which nobody may touch yet.
+        let pages = unsafe { libc::mmap(ptr::null_mut(), size, libc::PROT_NONE, libc::MAP_PRIVATE | libc::MAP_ANON, -1, 0) };
+        assert_ne!(pages, libc::MAP_FAILED, "no memory for {size} bytes");
+        let start = pages.wrapping_byte_add(page);
+        // SAFETY: all pages but the first and the last of those asked for above.
+        assert_eq!(unsafe { libc::mprotect(start, inside, libc::PROT_READ | libc::PROT_WRITE) }, 0);
+        let first = start.wrapping_byte_add(if edge == Edge::Behind { inside - bytes } else { 0 }).cast::<T>();
+        for i in 0..len {
+            // SAFETY: `len` elements lie inside, aligned: a page is a multiple of an element's size.
+            unsafe { first.add(i).write(value()) };
+        }
+        Self { pages, size, first, len }
+    }
+
+    fn data(&self) -> &[T] {
+        // SAFETY: written in `new`, and borrowed with `self`.
+        unsafe { std::slice::from_raw_parts(self.first, self.len) }
+    }
+
+    fn data_mut(&mut self) -> &mut [T] {
+        // SAFETY: as in `data`, and nobody else has them.
+        unsafe { std::slice::from_raw_parts_mut(self.first, self.len) }
+    }
+}
+
+impl<T> Drop for Edged<T> {
+    fn drop(&mut self) {
+        // SAFETY: mapped in `new`, and nobody borrows them any more.
+        unsafe { libc::munmap(self.pages, self.size) };
+    }
+}
+
+/// A matrix whose first or last element in memory is at the edge.
+struct Laid<T> {
+    memory: Edged<T>,
+    offset: usize,
+    shape: (usize, usize),
+    strides: (isize, isize),
+}
+
+impl<T: Real> Laid<T> {
+    fn new(edge: Edge, shape: (usize, usize), layout: Layout, value: impl FnMut() -> T) -> Self {
+        let (m, n) = (shape.0 as isize, shape.1 as isize);
+        let (rs, cs) = match layout {
+            Layout::Rows => (n, 1),
+            Layout::Columns => (1, m),
+            Layout::PaddedRows => (n + 3, 1),
+            Layout::PaddedColumns => (1, m + 2),
+            Layout::NegativeRows => (-n, 1),
+            Layout::NegativeColumns => (n, -1),
+            Layout::Spread => (2 * n, 2),
+        };
+        let (down, across) = ((m - 1).max(0) * rs, (n - 1).max(0) * cs);
+        let low = down.min(0) + across.min(0);
+        let (offset, len) = if m * n == 0 { (0, 0) } else { (-low, 1 - low + down.max(0) + across.max(0)) };
+        // A stride of 0 is possible for empty matrices only.
+        let strides = (if rs == 0 { 1 } else { rs }, if cs == 0 { 1 } else { cs });
+        Self { memory: Edged::new(edge, len as usize, value), offset: offset as usize, shape, strides }
+    }
+
+    fn view(&self) -> MatRef<'_, T> {
+        MatRef::strided(self.memory.data(), self.offset, self.shape, self.strides).unwrap()
+    }
+
+    fn view_mut(&mut self) -> MatMut<'_, T> {
+        MatMut::strided(self.memory.data_mut(), self.offset, self.shape, self.strides).unwrap()
+    }
+
+    /// A row-major copy in ordinary memory.
+    fn plain(&self) -> Vec<T> {
+        let v = self.view();
+        (0..v.nrows()).flat_map(|i| (0..v.ncols()).map(move |j| v.get(i, j))).collect()
+    }
+}
+
+/// Every layout at either edge, and what is drawn for it.
+fn cases() -> impl Iterator<Item = (Edge, usize)> {
+    [Edge::Before, Edge::Behind].into_iter().flat_map(|edge| (0..LAYOUTS.len()).map(move |i| (edge, i)))
+}
+
+fn plans() -> Vec<Plan<'static>> {
+    let packings = [Packing::Auto, Packing::Always, Packing::Avoid];
+    Isa::available().flat_map(|isa| packings.map(|packing| Plan { packing, ..Plan::new().with_isa(isa) })).collect()
+}
+
+/// Rows and columns around words and tiles of every instruction set, chains of nothing, one and some.
+const SHAPES: [(usize, usize, usize); 12] = [
+    (1, 1, 1),
+    (9, 7, 5),
+    (5, 9, 0),
+    (3, 16, 20),
+    (8, 17, 3),
+    (16, 31, 20),
+    (17, 48, 9),
+    (13, 49, 33),
+    (33, 63, 7),
+    (49, 33, 16),
+    (60, 95, 20),
+    (31, 130, 12),
+];
+
+fn rows<T: Real>(data: &mut [T], shape: (usize, usize)) -> MatMut<'_, T> {
+    MatMut::new(data, shape.0, shape.1).unwrap()
+}
+
+fn same<T: Real>(want: &[T], got: &Laid<T>, what: &dyn std::fmt::Display) {
+    let want = MatRef::new(want, got.shape.0, got.shape.1).unwrap();
+    if let Some(difference) = first_difference(want, got.view()) {
+        panic!("{what}: {difference}");
+    }
+}
+
+fn products<T: Real>() {
+    let (plans, mut scratch) = (plans(), Scratch::new());
+    let mut value = reals::<T>(3);
+    for (m, n, k) in SHAPES {
+        for (edge, i) in cases() {
+            // Each operand meets every layout, and the three are not alike.
+            let layouts = [i, 3 * i + m, 5 * i + n].map(|i| LAYOUTS[i % LAYOUTS.len()]);
+            let a = Laid::new(edge, (m, k), layouts[0], &mut value);
+            let b = Laid::new(edge, (k, n), layouts[1], &mut value);
+            let mut c = Laid::new(edge, (m, n), layouts[2], &mut value);
+            let (alpha, beta) = [(1.0, 0.0), (-1.0, 1.0), (0.3, 0.0), (0.7, -2.0)][i % 4];
+            let (alpha, beta) = (T::from_f64(alpha), T::from_f64(beta));
+            let before = c.plain();
+            let mut want = before.clone();
+            reference::gemm(alpha, a.view(), b.view(), beta, rows(&mut want, (m, n)));
+            for plan in &plans {
+                let what = format!("{} {m}×{n}×{k} {layouts:?} {edge:?} {:?} {:?}", T::NAME, plan.isa, plan.packing);
+                support::Copy::copy(c.view_mut(), MatRef::new(&before, m, n).unwrap());
+                gemm(alpha, a.view(), b.view(), beta, c.view_mut(), plan, &mut scratch).unwrap();
+                same(&want, &c, &what);
+
+                support::Copy::copy(c.view_mut(), MatRef::new(&before, m, n).unwrap());
+                gemm_batched_views(alpha, &[(a.view(), b.view())], beta, &mut [c.view_mut()], plan, &mut scratch).unwrap();
+                same(&want, &c, &format!("batched, {what}"));
+
+                let packed = PackedRhs::new(b.view(), Orientation::Plain, plan).unwrap();
+                support::Copy::copy(c.view_mut(), MatRef::new(&before, m, n).unwrap());
+                gemm_packed(alpha, a.view(), packed.plain().unwrap(), beta, c.view_mut(), plan, &mut scratch).unwrap();
+                same(&want, &c, &format!("packed, {what}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn of_products() {
+    products::<f32>();
+    products::<f64>();
+}
+
+fn triangles<T: Real>() {
+    let (plans, mut scratch) = (plans(), Scratch::new());
+    let mut value = reals::<T>(7);
+    for (n, other) in [(1, 1), (5, 3), (9, 17), (33, 20), (70, 49)] {
+        for (edge, i) in cases() {
+            let layouts = [i, 3 * i + n, 5 * i + 1].map(|i| LAYOUTS[i % LAYOUTS.len()]);
+            // Near enough the identity for any triangle of it, symmetric or not.
+            let mut at = 0;
+            let mut near = || {
+                at += 1;
+                value() * T::from_f64(0.3 / n as f64) + if (at - 1) % (n + 1) == 0 { T::ONE } else { T::ZERO }
+            };
+            let square: Vec<T> = (0..n * n).map(|_| near()).collect();
+            let mut filled = Laid::new(edge, (n, n), layouts[0], || T::ZERO);
+            support::Copy::copy(filled.view_mut(), MatRef::new(&square, n, n).unwrap());
+            let wide = Laid::new(edge, (n, other), layouts[1], &mut value);
+            let mut c = Laid::new(edge, (n, n), layouts[2], &mut value);
+            let mut x = Laid::new(edge, (n, other), layouts[2], &mut value);
+            let (old_c, old_x) = (c.plain(), x.plain());
+            let alpha = T::from_f64([1.0, -1.0, 0.3][i % 3]);
+            for plan in &plans {
+                let what = format!("{} {n}, {other} {layouts:?} {edge:?} {:?} {:?}", T::NAME, plan.isa, plan.packing);
+                for part in [Part::Lower, Part::Upper, Part::Both] {
+                    let mut want = old_c.clone();
+                    reference::syrk(alpha, wide.view(), T::ONE, part, Diagonal::Kept, rows(&mut want, (n, n)));
+                    support::Copy::copy(c.view_mut(), MatRef::new(&old_c, n, n).unwrap());
+                    syrk(alpha, wide.view(), T::ONE, part, Diagonal::Kept, c.view_mut(), plan, &mut scratch).unwrap();
+                    same(&want, &c, &format!("syrk {part:?}, {what}"));
+                }
+                for triangle in [Triangle::Lower, Triangle::Upper] {
+                    for side in [Side::Left, Side::Right] {
+                        // The other side is the transposed problem.
+                        let shape = if side == Side::Left { (n, other) } else { (other, n) };
+                        let turned = |v| if side == Side::Left { v } else { MatRef::t(v) };
+                        let old: Vec<T> = if side == Side::Left {
+                            old_x.clone()
+                        } else {
+                            (0..other).flat_map(|j| (0..n).map(move |i| (i, j))).map(|(i, j)| old_x[i * other + j]).collect()
+                        };
+                        let mut want = old.clone();
+                        reference::symm(
+                            side,
+                            triangle,
+                            alpha,
+                            filled.view(),
+                            turned(wide.view()),
+                            T::ONE,
+                            rows(&mut want, shape),
+                        );
+                        let mut got = Laid::new(edge, shape, layouts[2], || T::ZERO);
+                        support::Copy::copy(got.view_mut(), MatRef::new(&old, shape.0, shape.1).unwrap());
+                        symm(
+                            side,
+                            triangle,
+                            alpha,
+                            filled.view(),
+                            turned(wide.view()),
+                            T::ONE,
+                            got.view_mut(),
+                            plan,
+                            &mut scratch,
+                        )
+                        .unwrap();
+                        same(&want, &got, &format!("symm {side:?} {triangle:?}, {what}"));
+
+                        want.copy_from_slice(&old);
+                        reference::solve(side, triangle, Diag::Stored, alpha, filled.view(), rows(&mut want, shape));
+                        support::Copy::copy(got.view_mut(), MatRef::new(&old, shape.0, shape.1).unwrap());
+                        trsm::solve(side, triangle, Diag::Stored, alpha, filled.view(), got.view_mut(), plan, &mut scratch)
+                            .unwrap();
+                        same(&want, &got, &format!("solve {side:?} {triangle:?}, {what}"));
+                    }
+                }
+                let mut factored = Laid::new(edge, (n, n), layouts[0], || T::ZERO);
+                support::Copy::copy(factored.view_mut(), MatRef::new(&square, n, n).unwrap());
+                let (mut want, mut pivots, mut got_pivots) = (square.clone(), vec![0; n], vec![0; n]);
+                reference::lu(rows(&mut want, (n, n)), &mut pivots).unwrap();
+                lu::factor(factored.view_mut(), &mut got_pivots, plan, &mut scratch).unwrap();
+                assert_eq!(pivots, got_pivots, "{what}");
+                same(&want, &factored, &format!("LU, {what}"));
+
+                support::Copy::copy(factored.view_mut(), MatRef::new(&square, n, n).unwrap());
+                want.copy_from_slice(&square);
+                reference::cholesky(rows(&mut want, (n, n))).unwrap();
+                cholesky::factor(factored.view_mut(), plan, &mut scratch).unwrap();
+                same(&want, &factored, &format!("Cholesky, {what}"));
+            }
+            support::Copy::copy(x.view_mut(), MatRef::new(&old_x, n, other).unwrap());
+        }
+    }
+}
+
+#[test]
+fn of_triangles() {
+    triangles::<f32>();
+    triangles::<f64>();
+}
+
+/// Compared with the portable kernels in ordinary memory, which the other tests compare with the references.
+fn elements<T: Real>() {
+    let mut value = reals::<T>(9);
+    let units = [Unit::Identity, Unit::LeakyRelu { slope: 0.1 }, Unit::Tanh];
+    for (m, n) in [(1, 1), (3, 7), (2, 16), (5, 17), (4, 31), (3, 33), (2, 67)] {
+        for (edge, i) in cases() {
+            let layout = LAYOUTS[i];
+            let half = T::from_f64(0.5);
+            let y = Laid::new(edge, (m, n), layout, || value() * half);
+            let slope = Laid::new(edge, (m, n), layout, || half + half);
+            let e = Laid::new(edge, (m, n), layout, || value() * half);
+            let bias = Edged::new(edge, n, &mut value);
+            for isa in Isa::available() {
+                for unit in units {
+                    let what = format!("{} {m}×{n} {layout:?} {edge:?} {isa} {unit:?}", T::NAME);
+                    let p = Perturbation { unit, weighting: Weighting::SlopeSquared, scale: Scale::Finite(0.1) };
+                    let mut outs = [0; 2].map(|_| Laid::new(edge, (m, n), layout, || T::NAN));
+                    let mut want = [0; 2].map(|_| vec![T::NAN; m * n]);
+                    let kept = unit.keeps_slope().then(|| slope.view());
+                    let ([r, x], [want_r, want_x]) = (&mut outs, &mut want);
+                    perturb(p, y.view(), kept, e.view(), rows(want_r, (m, n)), rows(want_x, (m, n)), Isa::PORTABLE).unwrap();
+                    perturb(p, y.view(), kept, e.view(), r.view_mut(), x.view_mut(), isa).unwrap();
+                    same(want_r, r, &format!("r, {what}"));
+                    same(want_x, x, &format!("x, {what}"));
+                    weigh(unit, y.view(), kept, e.view(), rows(want_x, (m, n)), Isa::PORTABLE).unwrap();
+                    weigh(unit, y.view(), kept, e.view(), x.view_mut(), isa).unwrap();
+                    same(want_x, x, &format!("weigh, {what}"));
+
+                    support::Copy::copy(r.view_mut(), y.view());
+                    support::Copy::copy(rows(want_r, (m, n)), y.view());
+                    bias_activate(unit, rows(want_r, (m, n)), bias.data(), Some(rows(want_x, (m, n))), Isa::PORTABLE).unwrap();
+                    bias_activate(unit, r.view_mut(), bias.data(), Some(x.view_mut()), isa).unwrap();
+                    same(want_r, r, &format!("activity, {what}"));
+                    same(want_x, x, &format!("slope, {what}"));
+                }
+                let (mut means, mut want) = (Edged::new(edge, n, || T::NAN), vec![T::NAN; n]);
+                column_means(y.view(), &mut want, Isa::PORTABLE).unwrap();
+                column_means(y.view(), means.data_mut(), isa).unwrap();
+                assert!(
+                    want.iter().zip(means.data()).all(|(w, g)| w.bits() == g.bits()),
+                    "means {m}×{n} {layout:?} {edge:?} {isa}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn of_elements() {
+    elements::<f32>();
+    elements::<f64>();
+}
+
+fn parameters<T: Real>() {
+    let mut value = reals::<T>(5);
+    let number = T::from_f64;
+    let step = AdamStep {
+        rate: number(0.01),
+        beta1: (number(0.9), number(0.1)),
+        beta2: (number(0.99), number(0.01)),
+        epsilon: number(1e-8),
+        correction: T::ONE,
+    };
+    for len in [0, 1, 3, 7, 8, 9, 15, 16, 17, 31, 33, 63, 65, 127] {
+        for edge in [Edge::Before, Edge::Behind] {
+            let [theta, m, delta] = [0; 3].map(|_| (0..len).map(|_| value()).collect::<Vec<T>>());
+            let v: Vec<T> = m.iter().map(|m| *m * *m).collect();
+            let laid = |from: &[T]| {
+                let mut from = from.iter();
+                Edged::new(edge, len, || *from.next().unwrap())
+            };
+            for isa in Isa::available() {
+                let equal = |want: &[T], got: &Edged<T>| {
+                    assert!(want.iter().zip(got.data()).all(|(w, g)| w.bits() == g.bits()), "{} {len} {edge:?} {isa}", T::NAME);
+                };
+                let d = laid(&delta);
+                let (mut wt, mut wm, mut wv) = (theta.clone(), m.clone(), v.clone());
+                let (mut t, mut mm, mut vv) = (laid(&theta), laid(&m), laid(&v));
+                adam(step, &mut wt, &mut wm, &mut wv, &delta, Isa::PORTABLE).unwrap();
+                adam(step, t.data_mut(), mm.data_mut(), vv.data_mut(), d.data(), isa).unwrap();
+                equal(&wt, &t);
+                equal(&wm, &mm);
+                equal(&wv, &vv);
+                momentum(step.rate, step.beta1.0, &mut wt, &mut wm, &delta, Isa::PORTABLE).unwrap();
+                momentum(step.rate, step.beta1.0, t.data_mut(), mm.data_mut(), d.data(), isa).unwrap();
+                descend(step.rate, &mut wt, &delta, Isa::PORTABLE).unwrap();
+                descend(step.rate, t.data_mut(), d.data(), isa).unwrap();
+                equal(&wt, &t);
+                equal(&wm, &mm);
+                assert_eq!(dot(&wt, &delta, Isa::PORTABLE).unwrap().to_bits(), dot(t.data(), d.data(), isa).unwrap().to_bits());
+            }
+        }
+    }
+}
+
+#[test]
+fn of_parameters() {
+    parameters::<f32>();
+    parameters::<f64>();
+}
+
+/// The pages are where they are said to be: a process that reads the element beyond is ended by a signal.
+#[test]
+fn the_edge_is_one() {
+    const ASKED: &str = "GAITPROP_READ_BEYOND";
+    if let Ok(edge) = std::env::var(ASKED) {
+        let memory = Edged::<f64>::new(if edge == "before" { Edge::Before } else { Edge::Behind }, 5, || 1.0);
+        let at = if edge == "before" { memory.first.wrapping_sub(1) } else { memory.first.wrapping_add(5) };
+        // SAFETY: none: this is what must not be possible, in a process of its own.
+        let read = unsafe { at.read_volatile() };
+        panic!("has read {read}");
+    }
+    for edge in ["before", "behind"] {
+        let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+        let out = again.args(["--exact", "the_edge_is_one", "--nocapture"]).env(ASKED, edge).output().unwrap();
+        let said = String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into_owned();
+        // A sanitizer makes an exit code of the signal.
+        assert!(!out.status.success() && !said.contains("has read"), "{edge}: {}: {said}", out.status);
+    }
+}
