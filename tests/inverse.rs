@@ -4,7 +4,7 @@
 mod support;
 
 use gaitprop::init::{self, Init};
-use gaitprop::inverse::{Inverse, Kind, Lu, Solve, Solves, StaleInverse, Tuning, Weights};
+use gaitprop::inverse::{ConjugateGradient, Inverse, Kind, Lu, Solve, Solves, StaleInverse, Tuning, Weights};
 use gaitprop::kernels::{Error as KernelError, Isa, MatMut, Orientation, PackedRhs, Par, Plan, Real, Scratch, Start, Team, gemm};
 use gaitprop::rng::Rng;
 use gaitprop::{Error, Matrix, Result};
@@ -676,6 +676,23 @@ fn conjugate_gradients_count_the_columns_that_they_read() {
     };
     let [ten, twenty, all] = [10, 20, n].map(cost);
     assert!((twenty - ten - 10.0 / 40.0).abs() < 1e-12 && (all - ten - 30.0 / 40.0).abs() < 1e-12, "{ten}, {twenty}, {all}");
+}
+
+/// A limit to iterations is kept, and LU takes over from there.
+#[test]
+fn conjugate_gradients_end_at_their_limit() {
+    let (n, batch, plan) = (40, 16, Plan::new());
+    let (w, r) = (conditioned(n, 3.0, 7), normal(batch, n, 1.0, 3));
+    let tuning = Tuning::new(1e-4).unwrap();
+    let with = |most: usize| {
+        let (_, done) = solve(&mut ConjugateGradient::<f64>::new(tuning).unwrap().with_most(most), &w, &r, &plan).unwrap();
+        (done.by, done.products)
+    };
+    let ((few, dear), (enough, _)) = (with(2), with(100));
+    assert_eq!((few, enough), (Kind::Lu, Kind::Cg));
+    // Two iterations of two products each, what begins and ends them, and the LU.
+    let lu = solve(&mut *Kind::Lu.build::<f64>(tuning).unwrap(), &w, &r, &plan).unwrap().1.products;
+    assert!(dear > lu + 3.0 && dear < lu + 9.0, "{dear} with an LU of {lu}");
 }
 
 /// What a Gram matrix costs, to the product: n³ flops are one and a half of them here. Factors are made, vetted by a correction the first time, kept as long as the weights

@@ -599,6 +599,20 @@ proptest! {
     }
 }
 
+#[test]
+fn batches_and_layers_that_a_rotation_is_not_for_are_named() {
+    let (w, mut scratch) = (near_orthogonal::<f64>(6, 6, 0.0, 1), Scratch::new());
+    let mut cayley = Cayley::new(&single(w.clone()), 4);
+    let (few, many) = (normal::<f64>(4, 6, 1.0, 2), normal::<f64>(5, 6, 1.0, 2));
+    for (layer, y, found) in [(0, &many, (5, 0)), (1, &few, (4, 1))] {
+        match cayley.turn(layer, &w, y.view(), y.view(), 0.1, &Plan::new(), &mut scratch) {
+            Err(Error::Kernel(gaitprop::kernels::Error::Shape { expected: (4, 1), found: is, .. })) => assert_eq!(is, found),
+            other => panic!("{other:?}"),
+        }
+    }
+    cayley.turn(0, &w, few.view(), few.view(), 0.1, &Plan::new(), &mut scratch).unwrap();
+}
+
 /// The oracle sees the wrong direction, another length, a missing term, and one wrong element.
 #[test]
 fn the_oracle_of_rotations_can_fail() {
