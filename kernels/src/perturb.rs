@@ -485,20 +485,41 @@ mod tests {
         assert!(crossed > 50, "{crossed} units cross");
     }
 
-    /// Where s·u is not a normal number, or next to that: down, then up, by the closed forms.
+    /// Where s·u is not a normal number, or next to that: down, then up, by the closed forms. Below 1e-308 a sum of s·u and y would keep a few digits.
     #[test]
     fn the_smallest_scales_cross_as_others_do() {
-        for s in [1e-280, 1e-295, 1e-300, 1e-308] {
-            for (slope, u) in [(0.5, -1.0), (2.0, -1.0), (0.5, 1.0), (2.0, 1.0)] {
+        for s in [1e-280, 1e-295, 1e-300, 1e-308, 1e-320] {
+            for (slope, u) in [(0.5, -1.0), (2.0, -1.0), (0.5, 1.0), (2.0, 1.0), (0.5, -0.7), (2.0, 0.7)] {
                 for part in [0.0, 0.25, 0.5] {
-                    let y = -part * u * s;
+                    let y: f64 = -part * u * s;
                     let inverse = |t: f64| if t < 0.0 { t / slope } else { t };
-                    // In units of s, all of which are exact.
-                    let want = inverse(u - part * u) - inverse(-part * u);
+                    // In units of s.
+                    let want = inverse(u + y / s) - inverse(y / s);
                     let crosses = u < 0.0 || part > 0.0;
                     let got: Option<f64> = across(slope, y, u, s);
                     assert_eq!(got.is_some(), crosses, "{slope} {u} {part} {s:e}");
                     assert!(got.is_none_or(|r| (r - want).abs() <= 1e-12), "{slope} {u} {part} {s:e}: {got:?}, not {want}");
+                }
+            }
+        }
+    }
+
+    /// A unit that stops just beyond the kink is multiplied by 1/slope there: what y/s loses by rounding must not be.
+    #[test]
+    fn nothing_is_lost_just_beyond_the_kink() {
+        for s in [0.1, 0.7, 1e-3] {
+            for y in [0.3, 0.7, 1.1, 1e-5] {
+                for (slope, ulps) in [(1e-2, 1.0), (1e-2, 3.0), (1e-4, 1.0), (1e-4, 200.0)] {
+                    let quotient: f64 = y / s;
+                    let u = -quotient * (1.0 + ulps * f64::EPSILON);
+                    // u + y/s: the difference of neighbours is exact, and so is what the division has left.
+                    let beyond = (u + quotient) + f64::mul_add(-quotient, s, y) / s;
+                    let want = u + (1.0 / slope - 1.0) * beyond;
+                    let got: Option<f64> = across(slope, y, u, s);
+                    assert!(
+                        got.is_some_and(|r| (r - want).abs() <= 4.0 * f64::EPSILON * want.abs()),
+                        "{slope} {y} {s} {ulps}: {got:?}, not {want}"
+                    );
                 }
             }
         }
