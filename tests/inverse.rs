@@ -306,6 +306,51 @@ fn singular_weights_are_refused_by_all() {
     refused::<f64>();
 }
 
+/// Factors after the first are vetted where something speaks for it: a small pivot, or a solution that grows. Each by itself, at any scale of the weights; and what is
+/// only suspicious passes.
+#[test]
+fn weights_that_became_singular_are_noticed() {
+    let (batch, plan) = (8, Plan::new());
+    let warm_solve = |w: &Matrix<f64>, r: &Matrix<f64>| {
+        let (n, mut lu) = (w.rows(), Lu::new());
+        solve(&mut lu, &conditioned(n, 1.0, 1), &normal(batch, n, 1.0, 2), &plan).unwrap();
+        Inverse::<f64>::weights_changed(&mut lu);
+        // Twice: what was found out must hold.
+        let first = solve(&mut lu, w, r, &plan).map(|(e, _)| e);
+        let again = solve(&mut lu, w, r, &plan).map(|(e, _)| e);
+        assert_eq!(first.is_ok(), again.is_ok());
+        first
+    };
+    let refused = |outcome: Result<Matrix<f64>>| matches!(outcome, Err(Error::Singular { .. }));
+    for scale in [1.0, 1e12, 1e-12] {
+        // Nothing grows: the right-hand sides do not have the column that the small pivot divides.
+        for (small, singular) in [(1e-20, true), (1e-13, false)] {
+            let n = 30;
+            let (mut w, mut r) = (Matrix::<f64>::zeros(n, n), normal(batch, n, scale, 3));
+            w.data_mut().iter_mut().step_by(n + 1).for_each(|d| *d = scale);
+            w.data_mut()[n * n - 1] = small * scale;
+            r.data_mut().iter_mut().skip(n - 1).step_by(n).for_each(|v| *v = 0.0);
+            assert_eq!(refused(warm_solve(&w, &r)), singular, "diagonal, {small:e}, scale {scale:e}");
+        }
+        // All pivots are alike: 1 on the diagonal, −1 above it, which doubles the solution from column to column.
+        for (n, singular) in [(60, true), (40, false)] {
+            let w: Vec<f64> = (0..n * n)
+                .map(|k| match (k / n).cmp(&(k % n)) {
+                    std::cmp::Ordering::Equal => scale,
+                    std::cmp::Ordering::Less => -scale,
+                    std::cmp::Ordering::Greater => 0.0,
+                })
+                .collect();
+            let (w, r) = (matrix::<f64>(n, n, &w), normal(batch, n, scale, 3));
+            let outcome = warm_solve(&w, &r);
+            if let Ok(e) = &outcome {
+                assert!(residual(&w, &r, e) < 1e-2);
+            }
+            assert_eq!(refused(outcome), singular, "triangle of {n}, scale {scale:e}");
+        }
+    }
+}
+
 /// Nothing to solve for, and errors that are no numbers.
 #[test]
 fn zero_and_nan_right_hand_sides() {
@@ -491,6 +536,16 @@ fn few_columns_are_few_rows() {
             assert!(honest(&cast::<f32>(&w), &cast(&r), &e, &done), "{kind}, {live} columns: {done:?}");
             if live <= 7 && matches!(kind, Kind::Stale | Kind::Cg) {
                 assert!(cost(&r) < 0.4 * cost(&dense), "{kind}, {live} columns: {} of {}", cost(&r), cost(&dense));
+            }
+        }
+        // Factors that are there: r Wᵀ of the columns there are, two substitutions and a look, for as many rows as columns, and one product that makes all rows of them.
+        if kind == Kind::Gram {
+            for (live, few) in [(1, true), (7, true), (20, true), (21, false), (60, false)] {
+                let mut r = dense.clone();
+                r.data_mut().chunks_exact_mut(n).for_each(|row| row[live..].fill(0.0));
+                let (solved, share) = (2.0 + live as f64 / n as f64, live as f64 / batch as f64);
+                let want = if few { solved * share + live as f64 / n as f64 } else { solved };
+                assert!((cost(&r) - want).abs() < 1e-12, "{live} columns: {}, not {want}", cost(&r));
             }
         }
         let mut r = dense.clone();
