@@ -733,6 +733,30 @@ fn conjugate_gradients_count_the_columns_that_they_read() {
     assert!((twenty - ten - 10.0 / 40.0).abs() < 1e-12 && (all - ten - 30.0 / 40.0).abs() < 1e-12, "{ten}, {twenty}, {all}");
 }
 
+/// What an inverse costs, to the product: 8/3 n³ flops to make it, then one product and a look of two, at all rows or at combinations of them.
+#[test]
+fn inverses_cost_what_is_done() {
+    let (n, batch, plan) = (30, 20, Plan::new());
+    let (w, r) = (conditioned(n, 1.5, 7), normal(batch, n, 1.0, 3));
+    for probes in [0, 4, 10, 11, 20] {
+        let tuning = Tuning { probes, ..Tuning::new(1e-2).unwrap() };
+        let mut stale = StaleInverse::<f64>::new(tuning).unwrap();
+        let seen = if (1..=10).contains(&probes) { probes as f64 / batch as f64 } else { 1.0 };
+        for made in [4.0 / 3.0 * n as f64 / batch as f64, 0.0, 0.0] {
+            let (_, done) = solve(&mut stale, &w, &r, &plan).unwrap();
+            assert!((done.products - (made + 1.0 + 2.0 * seen)).abs() < 1e-12, "{probes} combinations: {done:?}");
+            assert_eq!((done.by, done.sampled, stale.refreshes()), (Kind::Stale, seen < 1.0, 1));
+        }
+    }
+    // The transpose: two products, of two rows of noise besides, and two more for each correction.
+    let mut transpose = Kind::Transpose.build::<f64>(Tuning::new(1e-2).unwrap()).unwrap();
+    for (condition, corrections) in [(1.0, 0), (1.02, 1), (1.1, 2)] {
+        let (_, done) = solve(&mut *transpose, &conditioned(n, condition, 7), &r, &plan).unwrap();
+        let products = 2.0 * (1 + corrections) as f64 * (batch + 2) as f64 / batch as f64;
+        assert!((done.products - products).abs() < 1e-12, "{condition}: {done:?}, not {products}");
+    }
+}
+
 /// A limit to iterations is kept, and LU takes over from there.
 #[test]
 fn conjugate_gradients_end_at_their_limit() {

@@ -456,3 +456,37 @@ impl<T: Real> StaleInverse<T> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Six rows with large errors, six with small ones, mixed: how many are corrected, at goals just above and just below what the rule says.
+    #[test]
+    fn the_fewest_rows_are_corrected() {
+        for (contraction, goal_squared, corrected) in [
+            // What the small rows are left with, .06, and what the large ones then have, .06, are below 7/10 of it.
+            (0.1, 0.1715, 6),
+            (0.1, 0.1714, 12),
+            // One correction leaves the large rows 37: what is left of the small ones, 1.5, may be half of 7/10.
+            (0.5, 4.286, 6),
+            (0.5, 4.285, 12),
+            // Whole tiles, one at least.
+            (0.1, 1e9, 6),
+            (0.1, 0.0, 12),
+        ] {
+            let mut rows = Rows::default();
+            rows.begin(12);
+            for (i, row) in rows.0.iter_mut().enumerate() {
+                row.0 = if i % 2 == 1 { 100.0 } else { 1.0 };
+            }
+            assert_eq!(rows.choose(contraction, f64::sqrt(goal_squared)), corrected, "{contraction}, {goal_squared}");
+            assert_eq!(rows.first(6).collect::<Vec<_>>(), [1, 3, 5, 7, 9, 11]);
+            assert_eq!((rows.norm(6), rows.norm(12)), (600f64.sqrt(), 606f64.sqrt()));
+        }
+        // Less than a tile.
+        let mut rows = Rows::default();
+        rows.begin(4);
+        assert_eq!(rows.choose(0.5, 1.0), 4);
+    }
+}
