@@ -1,4 +1,4 @@
-//! No kernel reads or writes a byte beyond its operands, where it could not be noticed in the result: the first or last element of each lies at the edge of
+//! Products, triangular kernels, kernels of elements and updates read and write no byte beyond their operands, where it could not be noticed in the result: the first or last element of each lies at the edge of
 //! a page, and the page beyond it is none of the process. A kernel that goes over the edge ends these tests with a signal.
 #![allow(missing_docs)]
 #![cfg(unix)]

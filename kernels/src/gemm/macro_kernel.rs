@@ -752,8 +752,6 @@ enum Covered {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tuning::Caches;
-    use crate::{Par, Team};
 
     /// Runs that cover all pieces, none twice, each within a piece of its part of the whole.
     #[test]
@@ -783,8 +781,11 @@ mod tests {
     }
 
     /// The more even cut; columns where both are alike, or nearly and B would have to be packed by all.
+    #[cfg(feature = "threads")]
     #[test]
     fn products_are_split_along_their_longer_side() {
+        use crate::tuning::Caches;
+        use crate::{Par, Team};
         let team = Team::new(2).unwrap();
         let caches = Caches { l2: 1 << 20, ..Plan::new().caches };
         let plan = Plan { caches, min_work: Some(1), ..Plan::new() }.with_par(Par::Team(&team));
