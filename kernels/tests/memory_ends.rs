@@ -1,5 +1,5 @@
-//! Products, triangular kernels, kernels of elements and updates read and write no byte beyond their operands, where it could not be noticed in the result: the first or last element of each lies at the edge of
-//! a page, and the page beyond it is none of the process. A kernel that goes over the edge ends these tests with a signal.
+//! Products, plain, batched, packed and fused, triangular kernels, factorisations and what they solve, kernels of elements and updates read and write no byte beyond their operands, where it could not be noticed in
+//! the result: the first or last element of each lies at the edge of a page, and the page beyond it is none of the process. A kernel that goes over the edge ends these tests with a signal.
 #![allow(missing_docs)]
 #![cfg(unix)]
 
@@ -12,16 +12,18 @@ use gaitprop_kernels::symm::symm;
 use gaitprop_kernels::syrk::{Diagonal, Part, syrk};
 use gaitprop_kernels::trsm::{self, Diag, Side, Triangle};
 use gaitprop_kernels::{
-    Isa, MatMut, MatRef, Orientation, PackedRhs, Packing, Plan, Real, Scratch, Unit, cholesky, gemm, gemm_batched_views,
-    gemm_packed, lu, reference,
+    BatchMut, BatchRef, Isa, MatMut, MatRef, Orientation, PackedRhs, Packing, Par, Plan, Real, Scratch, Team, Unit, cholesky,
+    gemm, gemm_batched, gemm_batched_views, gemm_packed, lu, reference,
 };
 use std::ptr;
-use support::{LAYOUTS, Layout, first_difference, reals};
+use support::fused::{Bench, Case};
+use support::{LAYOUTS, Layout, Matrix, first_difference, reals};
 
 /// Elements between two pages that may not be touched, next to one of them.
 struct Edged<T> {
     pages: *mut libc::c_void,
     size: usize,
+    edge: Edge,
     first: *mut T,
     len: usize,
 }
@@ -51,7 +53,7 @@ impl<T: Real> Edged<T> {
             // SAFETY: `len` elements lie inside, aligned: a page is a multiple of an element's size.
             unsafe { first.add(i).write(value()) };
         }
-        Self { pages, size, first, len }
+        Self { pages, size, edge, first, len }
     }
 
     fn data(&self) -> &[T] {
@@ -81,7 +83,8 @@ struct Laid<T> {
 }
 
 impl<T: Real> Laid<T> {
-    fn new(edge: Edge, shape: (usize, usize), layout: Layout, value: impl FnMut() -> T) -> Self {
+    /// Values row by row; NaN between them.
+    fn new(edge: Edge, shape: (usize, usize), layout: Layout, mut value: impl FnMut() -> T) -> Self {
         let (m, n) = (shape.0 as isize, shape.1 as isize);
         let (rs, cs) = match layout {
             Layout::Rows => (n, 1),
@@ -97,15 +100,13 @@ impl<T: Real> Laid<T> {
         let (offset, len) = if m * n == 0 { (0, 0) } else { (-low, 1 - low + down.max(0) + across.max(0)) };
         // A stride of 0 is possible for empty matrices only.
         let strides = (if rs == 0 { 1 } else { rs }, if cs == 0 { 1 } else { cs });
-        Self { memory: Edged::new(edge, len as usize, value), offset: offset as usize, shape, strides }
-    }
-
-    fn view(&self) -> MatRef<'_, T> {
-        MatRef::strided(self.memory.data(), self.offset, self.shape, self.strides).unwrap()
-    }
-
-    fn view_mut(&mut self) -> MatMut<'_, T> {
-        MatMut::strided(self.memory.data_mut(), self.offset, self.shape, self.strides).unwrap()
+        let mut out = Self { memory: Edged::new(edge, len as usize, || T::NAN), offset: offset as usize, shape, strides };
+        for i in 0..shape.0 {
+            for j in 0..shape.1 {
+                out.view_mut().set(i, j, value());
+            }
+        }
+        out
     }
 
     /// A row-major copy in ordinary memory.
@@ -115,15 +116,35 @@ impl<T: Real> Laid<T> {
     }
 }
 
+impl<T: Real> Matrix<T> for Laid<T> {
+    fn view(&self) -> MatRef<'_, T> {
+        MatRef::strided(self.memory.data(), self.offset, self.shape, self.strides).unwrap()
+    }
+
+    fn view_mut(&mut self) -> MatMut<'_, T> {
+        MatMut::strided(self.memory.data_mut(), self.offset, self.shape, self.strides).unwrap()
+    }
+}
+
 /// Every layout at either edge; some of these where few cases are asked for, as on an emulated CPU.
 fn cases() -> impl Iterator<Item = (Edge, usize)> {
     let step = if std::env::var_os("PROPTEST_CASES").is_some() { 4 } else { 1 };
     [Edge::Before, Edge::Behind].into_iter().flat_map(|edge| (0..LAYOUTS.len()).map(move |i| (edge, i))).step_by(step)
 }
 
-fn plans() -> Vec<Plan<'static>> {
+/// Every instruction set, each way of packing it on this thread, and on a team of two.
+fn plans(team: &Team) -> Vec<Plan<'_>> {
     let packings = [Packing::Auto, Packing::Always, Packing::Avoid];
-    Isa::available().flat_map(|isa| packings.map(|packing| Plan { packing, ..Plan::new().with_isa(isa) })).collect()
+    let of = |isa| {
+        let alone = packings.map(|packing| Plan { packing, ..Plan::new().with_isa(isa) });
+        let both = Plan { min_work: Some(1), ..Plan::new().with_isa(isa).with_par(Par::Team(team)) };
+        alone.into_iter().chain([both])
+    };
+    Isa::available().flat_map(of).collect()
+}
+
+fn named<T: Real>(plan: &Plan<'_>) -> String {
+    format!("{} {} {:?} {:?}", T::NAME, plan.isa, plan.packing, plan.par)
 }
 
 /// Rows and columns around words and tiles of every instruction set, chains of nothing, one and some.
@@ -154,7 +175,8 @@ fn same<T: Real>(want: &[T], got: &Laid<T>, what: &dyn std::fmt::Display) {
 }
 
 fn products<T: Real>() {
-    let (plans, mut scratch) = (plans(), Scratch::new());
+    let team = Team::new(2).unwrap();
+    let (plans, mut scratch) = (plans(&team), Scratch::new());
     let mut value = reals::<T>(3);
     for (m, n, k) in SHAPES {
         for (edge, i) in cases() {
@@ -169,7 +191,7 @@ fn products<T: Real>() {
             let mut want = before.clone();
             reference::gemm(alpha, a.view(), b.view(), beta, rows(&mut want, (m, n)));
             for plan in &plans {
-                let what = format!("{} {m}×{n}×{k} {layouts:?} {edge:?} {:?} {:?}", T::NAME, plan.isa, plan.packing);
+                let what = format!("{m}×{n}×{k} {layouts:?} {edge:?} {}", named::<T>(plan));
                 support::Copy::copy(c.view_mut(), MatRef::new(&before, m, n).unwrap());
                 gemm(alpha, a.view(), b.view(), beta, c.view_mut(), plan, &mut scratch).unwrap();
                 same(&want, &c, &what);
@@ -193,8 +215,100 @@ fn of_products() {
     products::<f64>();
 }
 
+/// Batches with a stride from matrix to matrix, one behind the other and with gaps.
+fn batches<T: Real>() {
+    let team = Team::new(2).unwrap();
+    let (plans, mut scratch) = (plans(&team), Scratch::new());
+    let mut value = reals::<T>(4);
+    for (m, n, k) in SHAPES.into_iter().filter(|s| s.2 > 0) {
+        for (edge, count, gap) in [(Edge::Before, 3, 0), (Edge::Behind, 3, 0), (Edge::Behind, 2, 5), (Edge::Behind, 1, 1)] {
+            let len = |size: usize| (count - 1) * (size + gap) + size;
+            let stride = |size: usize| (size + gap) as isize;
+            let (a, b) = (Edged::new(edge, len(m * k), &mut value), Edged::new(edge, len(k * n), &mut value));
+            let mut c = Edged::new(edge, len(m * n), &mut value);
+            let before = c.data().to_vec();
+            let mut want = before.clone();
+            let half = T::from_f64(0.5);
+            for p in 0..count {
+                let at = |size: usize| p * (size + gap)..p * (size + gap) + size;
+                let a = MatRef::new(&a.data()[at(m * k)], m, k).unwrap();
+                let b = MatRef::new(&b.data()[at(k * n)], k, n).unwrap();
+                reference::gemm(half, a, b, half, rows(&mut want[at(m * n)], (m, n)));
+            }
+            for plan in &plans {
+                c.data_mut().copy_from_slice(&before);
+                let a = BatchRef::strided(a.data(), 0, (count, stride(m * k)), (m, k), (k as isize, 1)).unwrap();
+                let b = BatchRef::strided(b.data(), 0, (count, stride(k * n)), (k, n), (n as isize, 1)).unwrap();
+                let to = BatchMut::strided(c.data_mut(), 0, (count, stride(m * n)), (m, n), (n as isize, 1)).unwrap();
+                gemm_batched(half, a, b, half, to, plan, &mut scratch).unwrap();
+                let same = want.iter().zip(c.data()).all(|(w, g)| w.bits() == g.bits());
+                assert!(same, "{count} of {m}×{n}×{k}, gap {gap}, {edge:?}, {}", named::<T>(plan));
+            }
+        }
+    }
+}
+
+#[test]
+fn of_batches() {
+    batches::<f32>();
+    batches::<f64>();
+}
+
+/// Each kind of left operand with each of the right one and each finish; at either edge from shape to shape.
+fn fused<T: Real>() {
+    let team = Team::new(2).unwrap();
+    let plans = plans(&team);
+    // Few on an emulated CPU, none of the kinds left out.
+    let step = if std::env::var_os("PROPTEST_CASES").is_some() { 11 } else { 1 };
+    for (s, shape) in SHAPES.into_iter().enumerate() {
+        for i in (s % step..4 * 3 * 7).step_by(step) {
+            let case = Case {
+                shape,
+                a: LAYOUTS[(i + s) % LAYOUTS.len()],
+                b: LAYOUTS[(3 * i + s) % LAYOUTS.len()],
+                padded: (i / 5) % 2 == 1,
+                unit: (i / 2 + s) % 4,
+                left: i % 4,
+                right: i % 3,
+                start: (i + i / 3 + s) % 3,
+                finish: i % 7,
+                alpha: [1.0, -1.0, 0.3][(i / 4) % 3],
+                scale: 1e-3,
+                seed: (i + s) as u64,
+            };
+            let mut want = Bench::<T>::new(&case);
+            let (finite, want_x) = want.unfused(&case).unwrap();
+            let edge = if (i + s) % 2 == 0 { Edge::Before } else { Edge::Behind };
+            for plan in &plans {
+                let mut got = Bench::made(&case, &mut |shape, layout, value| Laid::new(edge, shape, layout, value));
+                let mut x = Laid::new(edge, (shape.0, shape.2), Layout::PaddedRows, || T::ZERO);
+                let what = format!("{case:?} {edge:?} {}", named::<T>(plan));
+                assert_eq!(got.fused(&case, plan, &mut x), Ok(finite), "{what}");
+                let mut results = vec![("C", &want.c, &got.c)];
+                results.extend(
+                    ["beside", "beside that"].into_iter().zip(&want.beside).zip(&got.beside).map(|((w, a), b)| (w, a, b)),
+                );
+                if case.left == 3 {
+                    results.push(("x", &want_x, &x));
+                }
+                for (which, want, got) in results {
+                    let difference = first_difference(want.view(), got.view());
+                    assert!(difference.is_none(), "{which}, {what}: {difference:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn of_fused_products() {
+    fused::<f32>();
+    fused::<f64>();
+}
+
 fn triangles<T: Real>() {
-    let (plans, mut scratch) = (plans(), Scratch::new());
+    let team = Team::new(2).unwrap();
+    let (plans, mut scratch) = (plans(&team), Scratch::new());
     let mut value = reals::<T>(7);
     for (n, other) in [(1, 1), (5, 3), (9, 17), (33, 20), (70, 49)] {
         for (edge, i) in cases() {
@@ -214,7 +328,7 @@ fn triangles<T: Real>() {
             let (old_c, old_x) = (c.plain(), x.plain());
             let alpha = T::from_f64([1.0, -1.0, 0.3][i % 3]);
             for plan in &plans {
-                let what = format!("{} {n}, {other} {layouts:?} {edge:?} {:?} {:?}", T::NAME, plan.isa, plan.packing);
+                let what = format!("{n}, {other} {layouts:?} {edge:?} {}", named::<T>(plan));
                 for part in [Part::Lower, Part::Upper, Part::Both] {
                     let mut want = old_c.clone();
                     reference::syrk(alpha, wide.view(), T::ONE, part, Diagonal::Kept, rows(&mut want, (n, n)));
@@ -273,16 +387,48 @@ fn triangles<T: Real>() {
                 lu::factor(factored.view_mut(), &mut got_pivots, plan, &mut scratch).unwrap();
                 assert_eq!(pivots, got_pivots, "{what}");
                 same(&want, &factored, &format!("LU, {what}"));
+                solve_by_lu(&factored, &pivots, &wide, &what, plan, &mut scratch);
 
                 support::Copy::copy(factored.view_mut(), MatRef::new(&square, n, n).unwrap());
                 want.copy_from_slice(&square);
                 reference::cholesky(rows(&mut want, (n, n))).unwrap();
                 cholesky::factor(factored.view_mut(), plan, &mut scratch).unwrap();
                 same(&want, &factored, &format!("Cholesky, {what}"));
+                let mut got = copied(&wide);
+                let (mut want, alone) = (wide.plain(), Plan::new().with_isa(Isa::PORTABLE));
+                cholesky::solve(factored.view(), rows(&mut want, (n, other)), &alone, &mut Scratch::new()).unwrap();
+                cholesky::solve(factored.view(), got.view_mut(), plan, &mut scratch).unwrap();
+                same(&want, &got, &format!("solve by Cholesky, {what}"));
             }
             support::Copy::copy(x.view_mut(), MatRef::new(&old_x, n, other).unwrap());
         }
     }
+}
+
+/// Another of the same layout and values, at the same edge.
+fn copied<T: Real>(from: &Laid<T>) -> Laid<T> {
+    let mut data = from.memory.data().iter();
+    let memory = Edged::new(from.memory.edge, from.memory.len, || *data.next().unwrap());
+    Laid { memory, ..*from }
+}
+
+/// From both sides, against portable kernels in ordinary memory, which the other tests compare with the references.
+fn solve_by_lu<T: Real>(lu: &Laid<T>, pivots: &[usize], b: &Laid<T>, what: &str, plan: &Plan<'_>, scratch: &mut Scratch) {
+    let (alone, mut own, (n, other)) = (Plan::new().with_isa(Isa::PORTABLE), Scratch::new(), b.shape);
+    let (mut got, mut want) = (copied(b), b.plain());
+    lu::solve_left(lu.view(), pivots, rows(&mut want, (n, other)), &alone, &mut own).unwrap();
+    lu::solve_left(lu.view(), pivots, got.view_mut(), plan, scratch).unwrap();
+    same(&want, &got, &format!("solve by LU, {what}"));
+
+    let (mut got, mut want) = (copied(b), b.plain());
+    lu::solve_right(lu.view(), pivots, rows(&mut want, (n, other)).t(), &alone, &mut own).unwrap();
+    lu::solve_right(lu.view(), pivots, got.view_mut().t(), plan, scratch).unwrap();
+    same(&want, &got, &format!("solve by LU from the right, {what}"));
+
+    let mut work = Edged::new(b.memory.edge, 2 * n, || T::NAN);
+    let want = lu::inverse_norm1(lu.view(), pivots, &mut vec![T::NAN; 2 * n], &alone, &mut own).unwrap();
+    let got = lu::inverse_norm1(lu.view(), pivots, work.data_mut(), plan, scratch).unwrap();
+    assert_eq!(want.to_bits(), got.to_bits(), "‖A⁻¹‖₁, {what}");
 }
 
 #[test]
@@ -304,9 +450,9 @@ fn elements<T: Real>() {
             let e = Laid::new(edge, (m, n), layout, || value() * half);
             let bias = Edged::new(edge, n, &mut value);
             for isa in Isa::available() {
-                for unit in units {
-                    let what = format!("{} {m}×{n} {layout:?} {edge:?} {isa} {unit:?}", T::NAME);
-                    let p = Perturbation { unit, weighting: Weighting::SlopeSquared, scale: Scale::Finite(0.1) };
+                for (unit, weighting) in units.into_iter().flat_map(|u| [(u, Weighting::Plain), (u, Weighting::SlopeSquared)]) {
+                    let what = format!("{} {m}×{n} {layout:?} {edge:?} {isa} {unit:?} {weighting:?}", T::NAME);
+                    let p = Perturbation { unit, weighting, scale: Scale::Finite(0.1) };
                     let mut outs = [0; 2].map(|_| Laid::new(edge, (m, n), layout, || T::NAN));
                     let mut want = [0; 2].map(|_| vec![T::NAN; m * n]);
                     let kept = unit.keeps_slope().then(|| slope.view());

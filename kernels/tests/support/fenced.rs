@@ -106,6 +106,25 @@ impl<T: Real> Fenced<T> {
     }
 }
 
+/// Memory that holds a matrix.
+pub trait Matrix<T> {
+    fn view(&self) -> MatRef<'_, T>;
+    fn view_mut(&mut self) -> MatMut<'_, T>;
+}
+
+/// Makes one: shape, layout, and the values row by row, each once.
+pub type Make<'a, T, M> = dyn FnMut((usize, usize), Layout, &mut dyn FnMut() -> T) -> M + 'a;
+
+impl<T: Real> Matrix<T> for Fenced<T> {
+    fn view(&self) -> MatRef<'_, T> {
+        self.view()
+    }
+
+    fn view_mut(&mut self) -> MatMut<'_, T> {
+        self.view_mut()
+    }
+}
+
 /// A cheap generator of normal-looking reals in (−1, 1), never subnormal.
 pub fn reals<T: Real>(seed: u64) -> impl FnMut() -> T {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;

@@ -8,6 +8,7 @@ use gaitprop_kernels::{
     Error, Finish, Isa, Lhs, Orientation, PackedRhs, Perturbed, Plan, Real, Rhs, Scratch, Start, Unit, Update, Weighed,
     gemm_with, gemm_with_scratch, reference,
 };
+use std::marker::PhantomData;
 
 pub const UNITS: [Unit; 4] = [Unit::Identity, Unit::LeakyRelu { slope: 0.1 }, Unit::LeakyRelu { slope: 3.0 }, Unit::Tanh];
 
@@ -29,20 +30,22 @@ pub struct Case {
     pub seed: u64,
 }
 
-/// The operands of a case, and its result by unfused steps.
-pub struct Bench<T> {
-    pub y: Fenced<T>,
-    pub d: Fenced<T>,
-    pub e: Fenced<T>,
-    pub a: Fenced<T>,
-    pub b: Fenced<T>,
-    pub yb: Fenced<T>,
-    pub db: Fenced<T>,
-    pub eb: Fenced<T>,
-    pub c: Fenced<T>,
-    pub from: Fenced<T>,
-    pub beside: [Fenced<T>; 2],
-    pub bias: Vec<T>,
+/// The operands of a case, in memory with fences or of another kind, and its result by unfused steps.
+pub struct Bench<T, M = Fenced<T>> {
+    pub y: M,
+    pub d: M,
+    pub e: M,
+    pub a: M,
+    pub b: M,
+    pub yb: M,
+    pub db: M,
+    pub eb: M,
+    pub c: M,
+    pub from: M,
+    pub beside: [M; 2],
+    /// One row.
+    pub bias: M,
+    of: PhantomData<T>,
 }
 
 pub fn adam<T: Real>() -> AdamStep<T> {
@@ -50,9 +53,15 @@ pub fn adam<T: Real>() -> AdamStep<T> {
     AdamStep { rate: t(1e-3), beta1: (t(0.9), t(0.1)), beta2: (t(0.99), t(0.01)), epsilon: t(1e-8), correction: T::ONE }
 }
 
-pub fn activity<T: Real>(unit: Unit, shape: (usize, usize), layout: Layout, value: &mut impl FnMut() -> T) -> [Fenced<T>; 2] {
-    let mut y = Fenced::new(shape, layout, &mut *value);
-    let mut d = Fenced::new(shape, layout, &mut *value);
+fn activity<T: Real, M: Matrix<T>>(
+    unit: Unit,
+    shape: (usize, usize),
+    layout: Layout,
+    value: &mut dyn FnMut() -> T,
+    make: &mut Make<'_, T, M>,
+) -> [M; 2] {
+    let mut y = make(shape, layout, &mut *value);
+    let mut d = make(shape, layout, &mut *value);
     for i in 0..shape.0 {
         for j in 0..shape.1 {
             // Some units at and near the kink.
@@ -69,36 +78,16 @@ pub fn activity<T: Real>(unit: Unit, shape: (usize, usize), layout: Layout, valu
     [y, d]
 }
 
+fn perturbation(case: &Case) -> Perturbation {
+    let weighting = if case.seed.is_multiple_of(3) { Weighting::Plain } else { Weighting::SlopeSquared };
+    let scale = if case.seed.is_multiple_of(5) { Scale::Limit } else { Scale::Finite(case.scale) };
+    Perturbation { unit: UNITS[case.unit], weighting, scale }
+}
+
 impl<T: Real> Bench<T> {
     pub fn new(case: &Case) -> Self {
-        let ((m, n, k), unit) = (case.shape, UNITS[case.unit]);
-        let mut value = reals::<T>(case.seed);
-        let rows = if case.padded { Layout::PaddedRows } else { Layout::Rows };
-        let [y, d] = activity(unit, (m, k), rows, &mut value);
-        let [yb, db] = activity(unit, (k, n), rows, &mut value);
-        let mut positive = reals::<T>(case.seed + 1);
-        Self {
-            y,
-            d,
-            e: Fenced::new((m, k), rows, &mut value),
-            a: Fenced::new((m, k), case.a, &mut value),
-            b: Fenced::new((k, n), case.b, &mut value),
-            yb,
-            db,
-            eb: Fenced::new((k, n), rows, &mut value),
-            c: Fenced::new((m, n), rows, &mut value),
-            from: Fenced::new((m, n), rows, &mut value),
-            beside: [Fenced::new((m, n), rows, &mut value), Fenced::new((m, n), rows, || positive().abs())],
-            bias: (0..n).map(|_| value()).collect(),
-        }
+        Self::made(case, &mut |shape, layout, value| Fenced::new(shape, layout, value))
     }
-
-    pub fn perturbation(case: &Case) -> Perturbation {
-        let weighting = if case.seed.is_multiple_of(3) { Weighting::Plain } else { Weighting::SlopeSquared };
-        let scale = if case.seed.is_multiple_of(5) { Scale::Limit } else { Scale::Finite(case.scale) };
-        Perturbation { unit: UNITS[case.unit], weighting, scale }
-    }
-
     /// By unfused steps, in `self`; returns x = D ∘ e of the left operand as well.
     pub fn unfused(&mut self, case: &Case) -> Result<(bool, Fenced<T>), Error> {
         let ((m, n, k), unit, isa) = (case.shape, UNITS[case.unit], Isa::PORTABLE);
@@ -112,7 +101,7 @@ impl<T: Real> Bench<T> {
                 x.view()
             }
             _ => {
-                perturb(Self::perturbation(case), y, d, e, r.view_mut(), x.view_mut(), isa)?;
+                perturb(perturbation(case), y, d, e, r.view_mut(), x.view_mut(), isa)?;
                 r.view()
             }
         };
@@ -142,7 +131,7 @@ impl<T: Real> Bench<T> {
         match case.finish {
             0 => self.c.view_mut().copy(acc.view()),
             1 => {
-                epilogue::bias_activate(unit, acc.view_mut(), &self.bias, Some(m1.view_mut()), isa)?;
+                epilogue::bias_activate(unit, acc.view_mut(), self.bias.view().row(0).unwrap(), Some(m1.view_mut()), isa)?;
                 self.c.view_mut().copy(acc.view());
             }
             2 => {
@@ -171,9 +160,36 @@ impl<T: Real> Bench<T> {
         }
         Ok((finite, x))
     }
+}
+
+impl<T: Real, M: Matrix<T>> Bench<T, M> {
+    /// Operands that `make` lays, of the same values whatever they lie in.
+    pub fn made(case: &Case, make: &mut Make<'_, T, M>) -> Self {
+        let ((m, n, k), unit) = (case.shape, UNITS[case.unit]);
+        let mut value = reals::<T>(case.seed);
+        let rows = if case.padded { Layout::PaddedRows } else { Layout::Rows };
+        let [y, d] = activity(unit, (m, k), rows, &mut value, make);
+        let [yb, db] = activity(unit, (k, n), rows, &mut value, make);
+        let mut positive = reals::<T>(case.seed + 1);
+        Self {
+            y,
+            d,
+            e: make((m, k), rows, &mut value),
+            a: make((m, k), case.a, &mut value),
+            b: make((k, n), case.b, &mut value),
+            yb,
+            db,
+            eb: make((k, n), rows, &mut value),
+            c: make((m, n), rows, &mut value),
+            from: make((m, n), rows, &mut value),
+            beside: [make((m, n), rows, &mut value), make((m, n), rows, &mut || positive().abs())],
+            bias: make((1, n), Layout::Rows, &mut value),
+            of: PhantomData,
+        }
+    }
 
     /// Fused, in `self`; x goes to `x`.
-    pub fn fused(&mut self, case: &Case, plan: &Plan<'_>, x: &mut Fenced<T>) -> Result<bool, Error> {
+    pub fn fused(&mut self, case: &Case, plan: &Plan<'_>, x: &mut M) -> Result<bool, Error> {
         let ((m, n, k), unit) = (case.shape, UNITS[case.unit]);
         let (y, slope, e) = (self.y.view(), Some(self.d.view()), self.e.view());
         let a = match case.left {
@@ -181,7 +197,7 @@ impl<T: Real> Bench<T> {
             1 => Lhs::Weighed(Weighed { unit, y, slope, e }),
             left => {
                 let weighed = (left == 3).then(|| x.view_mut());
-                Lhs::Perturbed(Perturbed { by: Self::perturbation(case), y, slope, e, weighed })
+                Lhs::Perturbed(Perturbed { by: perturbation(case), y, slope, e, weighed })
             }
         };
         let packed = PackedRhs::new(self.b.view(), Orientation::Both, plan)?;
@@ -199,10 +215,10 @@ impl<T: Real> Bench<T> {
             1 => Start::C(half),
             _ => Start::From(half, self.from.view()),
         };
-        let [m1, m2] = &mut self.beside;
+        let ([m1, m2], bias) = (&mut self.beside, self.bias.view());
         let finish = match case.finish {
             0 => Finish::Store,
-            1 => Finish::Activate { unit, bias: &self.bias, slope: Some(m1.view_mut()) },
+            1 => Finish::Activate { unit, bias: bias.row(0).unwrap(), slope: Some(m1.view_mut()) },
             2 => Finish::ScaleAdd { scale: T::from_f64(-1.5), weight: half, add: m1.view() },
             3 => Finish::SlopeMask { unit, y: m1.view(), slope: Some(m2.view()) },
             4 => Finish::Update(Update::Adam { step: adam(), m: m1.view_mut(), v: m2.view_mut() }),
