@@ -47,6 +47,7 @@ mod tests {
         fn all<T: Real>() {
             for isa in Isa::available() {
                 for (m, n) in [(0, 3), (1, 1), (1, 9), (9, 1), (8, 8), (13, 21), (24, 7)] {
+                    let len = 40 + 2 * (m + 2) * (n + 2);
                     let (p, q) = (m as isize, n as isize);
                     let strides = [(q, 1), (1, p.max(1)), (q + 3, 1), (-q, 1), (q, -1), (2 * q + 1, 2), (1, -p - 1), (-1, p + 2)];
                     let view = |(rs, cs): (isize, isize)| {
@@ -55,8 +56,8 @@ mod tests {
                     };
                     for from in strides {
                         for to in strides {
-                            let data: Vec<T> = (0..2000).map(|i| T::from_f64(i as f64)).collect();
-                            let mut out = vec![T::ZERO; 2000];
+                            let data: Vec<T> = (0..len).map(|i| T::from_f64(i as f64)).collect();
+                            let mut out = vec![T::ZERO; len];
                             let (at, s) = view(from);
                             let src = MatRef::strided(&data, at, (m, n), s).unwrap();
                             let (at, s) = view(to);

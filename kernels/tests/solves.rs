@@ -44,7 +44,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(120))]
 
     #[test]
-    fn triangular_solves_equal_the_loop(n in 0usize..120, batch in 0usize..20, layouts in [any_layout(), any_layout()], unit: bool, seed: u64) {
+    fn triangular_solves_equal_the_loop(n in below(120), batch in below(20), layouts in [any_layout(), any_layout()], unit: bool, seed: u64) {
         check_trsm::<f32>(n, batch, layouts, unit, seed)?;
         check_trsm::<f64>(n, batch, layouts, unit, seed)?;
     }
@@ -86,6 +86,7 @@ fn singular_and_broken_matrices_are_named() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes hours there")]
 fn the_condition_estimate_is_close() {
     let plan = Plan::new();
     let mut scratch = Scratch::new();

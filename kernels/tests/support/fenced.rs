@@ -175,19 +175,19 @@ pub fn pool(threads: usize) -> rayon::ThreadPool {
 /// Threads of every kind.
 #[derive(Debug)]
 pub struct Crew {
-    pool: rayon::ThreadPool,
+    pool: Option<rayon::ThreadPool>,
     pub team: Team,
 }
 
 impl Crew {
     pub fn new(threads: usize) -> Self {
-        Self { pool: pool(threads), team: Team::new(threads).unwrap() }
+        let pool = std::env::var_os("GAITPROP_TEAM_ONLY").is_none().then(|| pool(threads));
+        Self { pool, team: Team::new(threads).unwrap() }
     }
 
-    /// The pool; under ThreadSanitizer, which does not see how a pool's threads wait for each other (in a standard library that is not compiled for it),
-    /// the team again.
+    /// The pool; the team again where a pool's threads, which are not this crate's, would only be in the way.
     pub fn shared(&self) -> Par<'_> {
-        if std::env::var_os("GAITPROP_TEAM_ONLY").is_some() { Par::Team(&self.team) } else { Par::Pool(&self.pool) }
+        self.pool.as_ref().map_or(Par::Team(&self.team), Par::Pool)
     }
 
     /// Every instruction set of this CPU, alone and with each kind of threads, from `min_work` multiply-adds a thread on.
