@@ -54,8 +54,11 @@ mod tests {
                         let low = (p - 1).max(0) * rs.min(0) + (q - 1).max(0) * cs.min(0);
                         (low.unsigned_abs(), (rs, cs))
                     };
-                    for from in strides {
-                        for to in strides {
+                    for (i, from) in strides.into_iter().enumerate() {
+                        // Under Miri each layout meets three of them.
+                        for to in
+                            strides.into_iter().skip(if cfg!(miri) { i % 3 } else { 0 }).step_by(if cfg!(miri) { 3 } else { 1 })
+                        {
                             let data: Vec<T> = (0..len).map(|i| T::from_f64(i as f64)).collect();
                             let mut out = vec![T::ZERO; len];
                             let (at, s) = view(from);

@@ -39,7 +39,7 @@ fn products() -> impl Strategy<Value = Vec<Product>> {
         1 => Just((0, 5, 7)),
         1 => Just((5, 0, 7)),
         1 => Just((5, 7, 0)),
-        1 => Just((61, 67, 53)),
+        1 => Just(if cfg!(miri) { (21, 27, 13) } else { (61, 67, 53) }),
     ];
     proptest::collection::vec((shape, [any_layout(), any_layout(), any_layout()]), 0..12)
 }
@@ -255,6 +255,7 @@ fn overlapping_results_are_refused() {
 
 /// The comparator itself: one wrong bit, one NaN, one wrong zero, and one write outside the matrices must each be seen.
 #[test]
+#[cfg_attr(miri, ignore = "is about the test")]
 fn the_oracle_can_fail() {
     let mut value = reals::<f32>(5);
     let want = FencedBatch::new(3, (4, 5), Layout::PaddedRows, Spacing::Backwards, &mut value);

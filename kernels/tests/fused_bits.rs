@@ -48,6 +48,7 @@ proptest! {
 
 /// What the comparison above would miss, it must not miss: one wrong bit in each result.
 #[test]
+#[cfg_attr(miri, ignore = "is about the test")]
 fn the_oracle_can_fail() {
     let case = Case {
         shape: (20, 30, 10),

@@ -184,6 +184,7 @@ fn wrong_shapes_are_errors_and_write_nothing() {
 
 /// The comparators themselves: a wrong bit, a read of the other triangle and too little scratch must each be seen.
 #[test]
+#[cfg_attr(miri, ignore = "is about the test")]
 fn the_oracles_can_fail() {
     let want = Fenced::new((3, 3), Layout::Rows, reals::<f32>(1));
     let mut got = want.clone();
