@@ -125,8 +125,9 @@ fn threads_never_race() {
 fn what_cannot_be_factored_is_named() {
     let plan = Plan::new();
     let mut scratch = Scratch::new();
-    let n = 100;
-    for bad in [0, 1, 15, 16, 47, 48, 63, 64, 77, 99] {
+    let places = [0, 1, 15, 16, 47, 48, 63, 64, 77, 99];
+    let n = if cfg!(miri) { 20 } else { 100 };
+    for bad in places.into_iter().filter(|&bad| bad < n) {
         let good = triangle::<f64>(n, Layout::Rows, Triangle::Lower, Diag::Stored, 40.0, 5);
         let with = |value: f64| {
             let mut a = good.clone();
