@@ -161,10 +161,11 @@ mod tests {
 
     #[test]
     fn every_part_runs_once() {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+        // What a pool is made of does not keep Miri's rules of aliasing.
+        let pool = (!cfg!(miri)).then(|| rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap());
         let team = Team::new(3).unwrap();
-        let all = [Par::Seq, Par::Pool(&pool), Par::Team(&team), Par::Custom(&Overzealous), Par::Custom(&Idle)];
-        for par in all {
+        let all = [Par::Seq, Par::Team(&team), Par::Custom(&Overzealous), Par::Custom(&Idle)];
+        for par in all.into_iter().chain(pool.as_ref().map(Par::Pool)) {
             for parts in [0, 1, 2, 3, 7, 64, 65, 200] {
                 let seen: Vec<_> = (0..parts).map(|_| AtomicUsize::new(0)).collect();
                 par.split(parts, |i| {

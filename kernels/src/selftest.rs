@@ -400,7 +400,7 @@ mod tests {
     use super::*;
 
     #[test]
-    #[cfg_attr(miri, ignore = "takes an hour there; the tests of the kernels are the same with smaller operands")]
+    #[cfg_attr(miri, ignore = "takes an hour there; the kernels themselves have smaller tests")]
     fn every_kernel_of_this_machine_is_right() {
         let checks = run(Par::Seq).unwrap();
         let bad: Vec<_> = checks.iter().filter(|c| c.wrong.is_some()).map(ToString::to_string).collect();
@@ -411,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    #[cfg_attr(miri, ignore = "takes an hour there; the tests of the kernels are the same with smaller operands")]
+    #[cfg_attr(miri, ignore = "takes an hour there; the kernels themselves have smaller tests")]
     fn threads_change_nothing() {
         struct Two;
         impl crate::Threads for Two {

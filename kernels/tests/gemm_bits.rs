@@ -74,7 +74,7 @@ fn every_edge_of_the_register_tile() {
             }
             for m in (0..=30).step_by(step) {
                 let widths = [0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 23, 24, 25, 31, 32, 33, 47, 48, 49, 64, 65];
-                for n in widths.into_iter().skip(m % step).step_by(step) {
+                for n in widths.into_iter().skip(m / step % step).step_by(step) {
                     let mut value = reals::<T>((m * 100 + n) as u64);
                     let a = Fenced::new((m, 5), Layout::Rows, &mut value);
                     let b = Fenced::new((5, n), Layout::Rows, &mut value);

@@ -24,6 +24,11 @@ pub fn below(n: usize) -> std::ops::Range<usize> {
     0..if cfg!(miri) { n.min(19) } else { n }
 }
 
+/// As [`below`], without 0.
+pub fn from_one(n: usize) -> std::ops::Range<usize> {
+    1..below(n).end
+}
+
 /// Sizes around every edge: nothing, one, a tile ± 1, several.
 pub fn size() -> impl Strategy<Value = usize> {
     let larger = if cfg!(miri) { vec![24, 33] } else { vec![47, 48, 49, 63, 64, 65, 95, 96, 97, 127, 130] };
