@@ -67,6 +67,8 @@ struct Row {
 
 /// Changes after which norms are taken anew: they move by half a per cent each, and only speed depends on them.
 const LASTING: u32 = 8;
+/// What corrections show of how W⁻¹ amplifies residuals is a little less than what it does to the last one: up to 18 % in 58,500 solves.
+const MARGIN: f64 = 1.2;
 /// Iterations that a solve on its own may take, 2·64 − 1 products: more than LU costs at most shapes, but without its n².
 const MOST: usize = 64;
 
@@ -265,7 +267,7 @@ impl<T: Real> ConjugateGradient<T> {
                 w.times(-T::ONE, noise, start, MatMut::new(heard, NOISE, n)?, plan, scratch)?;
                 let heard = norm(heard, isa)? / norm(&self.right[batch * n..], isa)?;
                 products += self.sketch.price() + NOISE as f64 / batch as f64;
-                let enough = self.sketch.caution() * amplification * residual * size <= goal;
+                let enough = self.sketch.caution().max(MARGIN) * amplification * residual * size <= goal;
                 if enough && heard * (n as f64).sqrt() <= HEARD {
                     scatter(&solution[..batch * n], r);
                     return Ok(Outcome::Done(Solve { residual, sampled: !self.sketch.exact(), products, by: Kind::Cg }));
