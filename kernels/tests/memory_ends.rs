@@ -180,6 +180,10 @@ fn same<T: Real>(want: &[T], got: &Laid<T>, what: &dyn std::fmt::Display) {
     }
 }
 
+fn same_bits<T: Real>(want: &[T], got: &Edged<T>, what: &str) {
+    assert!(want.len() == got.len && want.iter().zip(got.data()).all(|(w, g)| w.bits() == g.bits()), "{what}");
+}
+
 fn products<T: Real>() {
     let team = Team::new(2).unwrap();
     let (plans, mut scratch) = (plans(&team), Scratch::new());
@@ -247,8 +251,7 @@ fn batches<T: Real>() {
                 let b = BatchRef::strided(b.data(), 0, (count, stride(k * n)), (k, n), (n as isize, 1)).unwrap();
                 let to = BatchMut::strided(c.data_mut(), 0, (count, stride(m * n)), (m, n), (n as isize, 1)).unwrap();
                 gemm_batched(half, a, b, half, to, plan, &mut scratch).unwrap();
-                let same = want.iter().zip(c.data()).all(|(w, g)| w.bits() == g.bits());
-                assert!(same, "{count} of {m}×{n}×{k}, gap {gap}, {edge:?}, {}", named::<T>(plan));
+                same_bits(&want, &c, &format!("{count} of {m}×{n}×{k}, gap {gap}, {edge:?}, {}", named::<T>(plan)));
             }
         }
     }
@@ -481,10 +484,7 @@ fn elements<T: Real>() {
                 let (mut means, mut want) = (Edged::new(edge, n, || T::NAN), vec![T::NAN; n]);
                 column_means(y.view(), &mut want, Isa::PORTABLE).unwrap();
                 column_means(y.view(), means.data_mut(), isa).unwrap();
-                assert!(
-                    want.iter().zip(means.data()).all(|(w, g)| w.bits() == g.bits()),
-                    "means {m}×{n} {layout:?} {edge:?} {isa}"
-                );
+                same_bits(&want, &means, &format!("means {m}×{n} {layout:?} {edge:?} {isa}"));
             }
         }
     }
@@ -515,9 +515,7 @@ fn parameters<T: Real>() {
                 Edged::new(edge, len, || *from.next().unwrap())
             };
             for isa in Isa::available() {
-                let equal = |want: &[T], got: &Edged<T>| {
-                    assert!(want.iter().zip(got.data()).all(|(w, g)| w.bits() == g.bits()), "{} {len} {edge:?} {isa}", T::NAME);
-                };
+                let equal = |want: &[T], got: &Edged<T>| same_bits(want, got, &format!("{} {len} {edge:?} {isa}", T::NAME));
                 let d = laid(&delta);
                 let (mut wt, mut wm, mut wv) = (theta.clone(), m.clone(), v.clone());
                 let (mut t, mut mm, mut vv) = (laid(&theta), laid(&m), laid(&v));

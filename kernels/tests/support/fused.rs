@@ -88,6 +88,7 @@ impl<T: Real> Bench<T> {
     pub fn new(case: &Case) -> Self {
         Self::made(case, &mut |shape, layout, value| Fenced::new(shape, layout, value))
     }
+
     /// By unfused steps, in `self`; returns x = D ∘ e of the left operand as well.
     pub fn unfused(&mut self, case: &Case) -> Result<(bool, Fenced<T>), Error> {
         let ((m, n, k), unit, isa) = (case.shape, UNITS[case.unit], Isa::PORTABLE);
