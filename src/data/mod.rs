@@ -23,6 +23,7 @@
 pub mod digits;
 mod error;
 pub mod idx;
+mod npy;
 pub mod npz;
 mod scaling;
 
