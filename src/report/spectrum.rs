@@ -5,28 +5,150 @@ use super::runs::{Run, WEIGHTS};
 use crate::Layer;
 use crate::checkpoint::{self, Saved};
 use gaitprop_kernels::Real;
-use nalgebra::{DMatrix, SVD};
+use std::array::from_fn;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Singular values of a row-major rows × cols matrix, largest first; none if the iteration does not end.
+/// Singular values of a row-major rows × cols matrix, largest first.
 ///
-/// Golub and Kahan's bidiagonalisation and implicit QR steps, in f64: each value is off by at most a modest multiple of
-/// √(rows · cols) · 2⁻⁵² times the largest, small ones included. Work: about 8/3 n³ flops for n × n.
+/// Householder reflections from both sides make the matrix bidiagonal (Golub and Kahan). Bisection with Sturm counts finds
+/// the singular values of the bidiagonal matrix. Each value is off by at most a modest multiple of √(rows · cols) · 2⁻⁵²
+/// times the largest. Everything is f64 in a fixed order, without fused operations: the bits are the same on every machine.
+///
+/// Work: about 8/3 n³ flops for n × n.
+///
+/// Returns `None` for an empty matrix, for an element that is not finite, and if a value overflows.
 ///
 /// # Panics
 /// If `w` does not hold rows · cols elements.
+///
+/// # References
+/// Golub and Van Loan, Matrix Computations, §5.4.8 and §8.6. Demmel, Dhillon and Ren, On the correctness of some
+/// bisection-like parallel eigenvalue algorithms in floating point arithmetic, ETNA 3 (1995).
 pub fn singular_values(rows: usize, cols: usize, w: &[f64]) -> Option<Vec<f64>> {
     assert_eq!(w.len(), rows * cols, "a matrix of {rows}x{cols}");
     if w.is_empty() || w.iter().any(|v| !v.is_finite()) {
         return None;
     }
-    // Far more steps than are ever needed; 0 would mean for ever.
-    let steps = 100 * (rows.min(cols) + 10);
-    let decomposition = SVD::try_new_unordered(DMatrix::from_row_slice(rows, cols, w), false, false, f64::EPSILON, steps)?;
-    let mut values: Vec<f64> = decomposition.singular_values.iter().copied().collect();
-    values.sort_by(|a, b| b.total_cmp(a));
-    Some(values)
+    let largest = w.iter().fold(0.0, |most: f64, v| most.max(v.abs()));
+    if largest == 0.0 {
+        return Some(vec![0.0; rows.min(cols)]);
+    }
+    // Dividing by a power of two is exact. Squares of what is left neither overflow nor vanish together.
+    let scale = f64::from_bits(largest.to_bits() & f64::INFINITY.to_bits()).max(f64::MIN_POSITIVE);
+    let mut a: Vec<f64> = match rows >= cols {
+        true => w.iter().map(|v| v / scale).collect(),
+        // Transposed: at least as many rows as columns.
+        false => (0..w.len()).map(|i| w[i % rows * cols + i / rows] / scale).collect(),
+    };
+    let mut values = bisect(&bidiagonal(rows.min(cols), &mut a));
+    values.iter_mut().for_each(|v| *v *= scale);
+    values.reverse();
+    values[0].is_finite().then_some(values)
+}
+
+/// Reduces `a`, of rows `n` long and at least as many, to an upper bidiagonal matrix with the same singular values.
+///
+/// Returns the squares of its elements, diagonal and superdiagonal in turn. `a` is overwritten.
+fn bidiagonal(n: usize, a: &mut [f64]) -> Vec<f64> {
+    let mut squares = Vec::with_capacity(2 * n);
+    // The first column of the trailing matrix times each column: its squared norm, then the products its reflection needs.
+    let mut sums = vec![0.0; n];
+    a.chunks(n).for_each(|row| axpy(row[0], row, &mut sums));
+    for k in 0..n {
+        let (top, below) = a[k * n..].split_at_mut(n);
+        let (first, top) = top[k..].split_at_mut(1);
+        squares.push(sums[0]);
+        let (alpha, beta) = reflect(sums[0], &mut first[0]);
+        let sums_right = &mut sums[1..];
+        for (s, x) in sums_right.iter_mut().zip(&mut *top) {
+            *s = beta * (*s - alpha * *x);
+            *x -= first[0] * *s;
+        }
+        if top.is_empty() {
+            break;
+        }
+        let square = dot(top, top);
+        squares.push(square);
+        let (_, gamma) = reflect(square, &mut top[0]);
+        // Both reflections of a row, and its part of the next sums, while it is in L1.
+        let mut next = vec![0.0; top.len()];
+        for row in below.chunks_mut(n) {
+            let (v, row) = (row[k], &mut row[k + 1..]);
+            axpy(-v, sums_right, row);
+            axpy(-gamma * dot(row, top), top, row);
+            axpy(row[0], row, &mut next);
+        }
+        sums = next;
+    }
+    squares
+}
+
+/// Makes `v` the vector of the reflection I − β·v·vᵀ that maps `v` to (α, 0, …), and returns α and β.
+///
+/// * `square`: the squared norm of `v`
+/// * `first`: the first element of `v`, the only one that changes
+fn reflect(square: f64, first: &mut f64) -> (f64, f64) {
+    // A norm below 1e-145 of the largest element counts as 0: its square has lost digits.
+    if square < 1e-290 {
+        return (0.0, 0.0);
+    }
+    let alpha = -square.sqrt().copysign(*first);
+    *first -= alpha;
+    (alpha, -1.0 / (alpha * *first))
+}
+
+/// `y ← y + f·x`.
+fn axpy(f: f64, x: &[f64], y: &mut [f64]) {
+    y.iter_mut().zip(x).for_each(|(y, x)| *y += f * x);
+}
+
+/// Independent sums and divisions side by side, which the compiler turns into vector instructions.
+const LANES: usize = 8;
+
+/// Dot product: `LANES` partial sums, then their sum in a fixed order.
+fn dot(x: &[f64], y: &[f64]) -> f64 {
+    let (x, x_end) = x.as_chunks::<LANES>();
+    let (y, y_end) = y.as_chunks::<LANES>();
+    let mut sums = [0.0; LANES];
+    for (x, y) in x.iter().zip(y) {
+        sums = from_fn(|l| sums[l] + x[l] * y[l]);
+    }
+    x_end.iter().zip(y_end).fold(sums.iter().sum(), |sum, (x, y)| sum + x * y)
+}
+
+/// Halvings of an interval that begins as [0, 2·largest element]: more than the digits of the largest value.
+const HALVINGS: usize = 60;
+
+/// Singular values of a bidiagonal matrix, smallest first, from the squares that [`bidiagonal`] returns.
+///
+/// The symmetric tridiagonal matrix with zero diagonal and the elements beside it has the eigenvalues ±σ. The negative
+/// pivots of its LDLᵀ factorization, shifted by x, count the eigenvalues below x. Infinite pivots count right.
+fn bisect(squares: &[f64]) -> Vec<f64> {
+    let n = squares.len().div_ceil(2);
+    // A pivot of 0 then gives infinity, never 0/0.
+    let squares: Vec<f64> = squares.iter().map(|s| s.max(f64::MIN_POSITIVE)).collect();
+    let top = 2.0 * squares.iter().fold(0.0, |most: f64, &s| most.max(s)).sqrt();
+    let mut values = vec![0.0; n.next_multiple_of(LANES)];
+    for (group, low) in values.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+        let mut high = [top; LANES];
+        for _ in 0..HALVINGS {
+            let x: [f64; LANES] = from_fn(|l| 0.5 * (low[l] + high[l]));
+            let mut pivot = x.map(|x| -x);
+            let mut below = [1u64; LANES];
+            for square in &squares {
+                pivot = from_fn(|l| -x[l] - square / pivot[l]);
+                below = from_fn(|l| below[l] + u64::from(pivot[l] < 0.0));
+            }
+            for (l, x) in x.into_iter().enumerate() {
+                // n eigenvalues are negative; lane l looks for σ number group · LANES + l.
+                let end = if below[l] as usize > n + group * LANES + l { &mut high[l] } else { &mut low[l] };
+                *end = x;
+            }
+        }
+    }
+    values.truncate(n);
+    values
 }
 
 /// Of one run: singular values layer by layer, or why there are none.
@@ -127,5 +249,101 @@ mod tests {
         assert_eq!(singular_values(2, 2, &[0.0; 4]).unwrap(), [0.0, 0.0]);
         assert_eq!(singular_values(0, 2, &[]), None);
         assert_eq!(singular_values(1, 1, &[f64::NAN]), None);
+        assert_eq!(singular_values(1, 2, &[1.0, f64::NEG_INFINITY]), None);
+        // √2 · 1.5e308 is not a finite number.
+        assert_eq!(singular_values(1, 2, &[1.5e308; 2]), None);
+    }
+
+    /// One-sided Jacobi (Hestenes 1958; Golub and Van Loan, §8.6.3): rotates pairs of rows until all are orthogonal to
+    /// rounding. The singular values are then the norms of the rows.
+    fn hestenes(rows: usize, cols: usize, w: &[f64]) -> Vec<f64> {
+        let mut a: Vec<Vec<f64>> = w.chunks(cols).map(<[f64]>::to_vec).collect();
+        let dot = |x: &[f64], y: &[f64]| x.iter().zip(y).map(|(x, y)| x * y).sum::<f64>();
+        // Rows of rounding errors, which never become orthogonal, count as 0.
+        let nothing = f64::EPSILON * f64::EPSILON * dot(w, w);
+        for _sweep in 0..40 {
+            let mut rotated = false;
+            for (q, p) in (1..rows).flat_map(|q| (0..q).map(move |p| (q, p))) {
+                let (head, tail) = a.split_at_mut(q);
+                let (x, y) = (&mut head[p], &mut tail[0]);
+                let (xx, yy, xy) = (dot(x, x), dot(y, y), dot(x, y));
+                if xx.min(yy) <= nothing || xy.abs() <= cols as f64 * f64::EPSILON * (xx * yy).sqrt() {
+                    continue;
+                }
+                rotated = true;
+                let zeta = (yy - xx) / (2.0 * xy);
+                let t = 1f64.copysign(zeta) / (zeta.abs() + (1.0 + zeta * zeta).sqrt());
+                let c = 1.0 / (1.0 + t * t).sqrt();
+                for (x, y) in x.iter_mut().zip(y) {
+                    (*x, *y) = (c * (*x - t * *y), c * (t * *x + *y));
+                }
+            }
+            if !rotated {
+                let mut values: Vec<f64> = a.iter().map(|row| dot(row, row).sqrt()).collect();
+                values.sort_by(|a, b| b.total_cmp(a));
+                values.truncate(cols);
+                return values;
+            }
+        }
+        panic!("Jacobi does not converge");
+    }
+
+    /// Within the documented bound, and nothing below 0 or out of order.
+    #[track_caller]
+    fn assert_close(rows: usize, cols: usize, w: &[f64], want: &[f64]) {
+        let got = singular_values(rows, cols, w).unwrap();
+        assert_eq!(got.len(), rows.min(cols));
+        assert!(got.windows(2).all(|pair| pair[0] >= pair[1]) && got.iter().all(|&v| v >= 0.0), "{rows}x{cols}: {got:?}");
+        let bound = 8.0 * ((rows * cols) as f64).sqrt() * f64::EPSILON * want[0];
+        for (got, want) in got.iter().zip(want) {
+            assert!((got - want).abs() <= bound, "{rows}x{cols}: {got:e} {want:e} {bound:e}");
+        }
+    }
+
+    /// Every shape around the number of lanes, with a zero column, equal columns and a single element.
+    #[test]
+    fn jacobi_finds_the_same() {
+        let mut rng = Rng::new(2, 0);
+        for rows in 1..20 {
+            for cols in 1..20 {
+                let mut w: Vec<f64> = (0..rows * cols).map(|_| rng.normal()).collect();
+                assert_close(rows, cols, &w, &hestenes(rows, cols, &w));
+                w.chunks_mut(cols).for_each(|row| row[cols / 2] = 0.0);
+                assert_close(rows, cols, &w, &hestenes(rows, cols, &w));
+                w.chunks_mut(cols).for_each(|row| row[0] = row[cols - 1]);
+                assert_close(rows, cols, &w, &hestenes(rows, cols, &w));
+                w.fill(0.0);
+                w[rows * cols / 2] = -3.0;
+                let mut want = vec![0.0; rows.min(cols)];
+                want[0] = 3.0;
+                assert_close(rows, cols, &w, &want);
+            }
+        }
+    }
+
+    /// Powers of two change no digit, down to where elements become subnormal and up to where values would be infinite.
+    #[test]
+    fn scaling_by_powers_of_two_is_exact() {
+        let mut rng = Rng::new(3, 0);
+        let w: Vec<f64> = (0..6 * 9).map(|_| rng.normal()).collect();
+        let values = singular_values(6, 9, &w).unwrap();
+        for exponent in [-900, -200, 200, 1000] {
+            let power = 2f64.powi(exponent);
+            let scaled: Vec<f64> = w.iter().map(|v| v * power).collect();
+            let want: Vec<f64> = values.iter().map(|v| v * power).collect();
+            assert_eq!(singular_values(6, 9, &scaled).unwrap(), want, "2^{exponent}");
+        }
+        let least = f64::from_bits(1);
+        assert_eq!(singular_values(1, 2, &[3.0 * least, 4.0 * least]).unwrap(), [5.0 * least]);
+        // Columns whose squares would vanish.
+        assert_close(3, 2, &[1e-170, 1.0, 2e-170, 1.0, -1e-170, 1.0], &[3f64.sqrt(), 0.0]);
+    }
+
+    /// The same bits on every machine.
+    #[test]
+    fn bits_are_those_of_this_order() {
+        let w: Vec<f64> = (0..20).map(|i| f64::from(i * 37 % 23) / 7.0 - 1.5).collect();
+        let bits: Vec<u64> = singular_values(5, 4, &w).unwrap().iter().map(|v| v.to_bits()).collect();
+        assert_eq!(bits, [0x4006_a1ac_6119_c8b4, 0x4002_d6dd_9590_aebe, 0x3ffc_ee0d_6ed8_666f, 0x3ff6_08ae_01e2_cc49]);
     }
 }
