@@ -11,14 +11,14 @@ use gaitprop::kernels::symm::symm;
 use gaitprop::kernels::syrk::{Diagonal, Part, syrk};
 use gaitprop::kernels::trsm::{self, Diag, Side, Triangle};
 use gaitprop::kernels::{
-    Backend, BatchMut, BatchRef, Finish, Isa, Lhs, MatMut, MatRef, Orientation, PackedRhs, Par, Perturbed, Plan, Scratch, Start,
-    Team, Unit, Update, cholesky, gemm, gemm_batched, gemm_packed, gemm_with, lu,
+    Activation, Backend, BatchMut, BatchRef, Epilogue, Isa, MatMut, MatRef, Orientation, PackedRhs, Par, Plan, Scratch, Start,
+    Update, cholesky, gemm, gemm_batched, gemm_with, lu,
 };
 use gaitprop::rng::Rng;
 
 const WIDTH: usize = 784;
 const BATCH: usize = 60;
-const UNIT: Unit = Unit::LeakyRelu { slope: 0.1 };
+const UNIT: Activation = Activation::LeakyRelu { slope: 0.1 };
 
 /// Random normal operands: zeros would flatter, subnormal numbers slander.
 fn operand(len: usize, seed: u64) -> Vec<f32> {
@@ -42,17 +42,17 @@ fn dominant(n: usize) -> Vec<f32> {
 }
 
 /// One group: `each` registers its functions for one thread and for two. Elements are flops: the report's Gelem/s are GFLOP/s.
-fn group(c: &mut Criterion, name: &str, flops: usize, mut each: impl FnMut(&mut BenchmarkGroup<'_, WallTime>, Plan<'_>)) {
-    let team = Team::new(2).expect("two threads");
+fn group(c: &mut Criterion, name: &str, flops: usize, mut each: impl FnMut(&mut BenchmarkGroup<'_, WallTime>, Plan)) {
+    let team = Par::team(2).expect("two threads");
     let mut group = c.benchmark_group(name);
     group.throughput(Throughput::Elements(flops as u64));
-    for par in [Par::Seq, Par::Team(&team)] {
+    for par in [Par::Seq, team.clone()] {
         each(&mut group, Plan::new().with_par(par));
     }
     group.finish();
 }
 
-fn bench(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, plan: &Plan<'_>, mut once: impl FnMut(&mut Scratch)) {
+fn bench(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, plan: &Plan, mut once: impl FnMut(&mut Scratch)) {
     let mut scratch = Scratch::new();
     group.bench_function(BenchmarkId::new(name, plan.par.threads()), |bench| bench.iter(|| once(&mut scratch)));
 }
@@ -73,14 +73,15 @@ fn products(c: &mut Criterion) {
             let isas = Isa::available().filter(|&isa| isa != Isa::PORTABLE).map(|isa| (isa, Backend::Native));
             let others = Backend::available().filter(|&b| b != Backend::Native).map(|b| (Isa::detect(), b));
             for (isa, backend) in isas.chain(others) {
-                let plan = plan.with_isa(isa).with_backend(backend);
+                let plan = plan.clone().with_isa(isa).with_backend(backend);
                 let what = if backend == Backend::Native { isa.name() } else { backend.name() };
                 bench(group, what, &plan, |s| gemm(1.0, a, b, 0.0, view_mut(&mut out, m, n), &plan, s).expect("shapes fit"));
             }
             let packed = PackedRhs::new(b, Orientation::Plain, &plan).expect("memory");
             let w = packed.plain().expect("packed so");
             bench(group, "prepacked", &plan, |s| {
-                gemm_packed(1.0, a, w, 0.0, view_mut(&mut out, m, n), &plan, s).expect("shapes fit");
+                let out = view_mut(&mut out, m, n);
+                gemm_with(1.0, a, w, Start::Zero, out, Epilogue::Store, &plan, s).expect("shapes fit");
             });
         });
     }
@@ -100,17 +101,13 @@ fn fused(c: &mut Criterion) {
     let (n, m) = (WIDTH, BATCH);
     let (y, e, w, bias) = (operand(m * n, 1), operand(m * n, 2), operand(n * n, 3), operand(n, 4));
     let mut out = vec![0f32; m * n];
-    let by = Perturbation { unit: UNIT, weighting: Weighting::SlopeSquared, scale: Scale::Finite(1e-3) };
+    let by = Perturbation { activation: UNIT, weighting: Weighting::SlopeSquared, scale: Scale::Finite(1e-3) };
     group(c, "fused 60x784x784", 2 * m * n * n, |group, plan| {
         let packed = PackedRhs::new(view(&w, n, n), Orientation::Plain, &plan).expect("memory");
         let w = packed.plain().expect("packed so");
         bench(group, "bias and leaky ReLU", &plan, |s| {
-            let finish = Finish::Activate { unit: UNIT, bias: &bias, slope: None };
-            gemm_with(1.0, view(&y, m, n), w, Start::Zero, view_mut(&mut out, m, n), finish, &plan, s).expect("shapes fit");
-        });
-        bench(group, "perturbed while packed", &plan, |s| {
-            let r = Lhs::Perturbed(Perturbed { by, y: view(&y, m, n), slope: None, e: view(&e, m, n), weighed: None });
-            gemm_with(1.0, r, w, Start::Zero, view_mut(&mut out, m, n), Finish::Store, &plan, s).expect("shapes fit");
+            let epilogue = Epilogue::Activate { activation: UNIT, bias: &bias, slope: None };
+            gemm_with(1.0, view(&y, m, n), w, Start::Zero, view_mut(&mut out, m, n), epilogue, &plan, s).expect("shapes fit");
         });
     });
     let [mut theta, mut first, mut second] = [0.0, 0.0, 1e-6].map(|v| vec![v; n * n]);
@@ -118,9 +115,9 @@ fn fused(c: &mut Criterion) {
     group(c, "fused 784x784x60", 2 * m * n * n, |group, plan| {
         bench(group, "Adam", &plan, |s| {
             let rule = Update::Adam { step, m: view_mut(&mut first, n, n), v: view_mut(&mut second, n, n) };
-            let finish = Finish::Update(rule);
+            let epilogue = Epilogue::Update(rule);
             let (x, theta) = (view(&e, m, n), view_mut(&mut theta, n, n));
-            gemm_with(1.0 / m as f32, view(&y, m, n).t(), x, Start::Zero, theta, finish, &plan, s).expect("shapes fit");
+            gemm_with(1.0 / m as f32, view(&y, m, n).t(), x, Start::Zero, theta, epilogue, &plan, s).expect("shapes fit");
         });
     });
     let (mut r, mut x) = (vec![0f32; m * n], vec![0f32; m * n]);

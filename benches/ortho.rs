@@ -2,7 +2,7 @@
 //! `cargo bench --bench ortho`
 #![allow(missing_docs)]
 
-use gaitprop::kernels::{MatMut, MatRef, Par, Plan, Scratch, Team, Unit, gemm};
+use gaitprop::kernels::{Activation, MatMut, MatRef, Par, Plan, Scratch, gemm};
 use gaitprop::ortho::{Block, Blocks, Form, Regularizer, Side};
 use gaitprop::rng::Rng;
 use gaitprop::{Layer, Matrix, Network};
@@ -15,7 +15,7 @@ fn by_two_products(
     w: MatRef<'_, f32>,
     delta: MatMut<'_, f32>,
     mut gram: MatMut<'_, f32>,
-    plan: &Plan<'_>,
+    plan: &Plan,
     scratch: &mut Scratch,
 ) {
     let (w, delta) = if r.side == Side::Columns { (w.t(), delta.t()) } else { (w, delta) };
@@ -35,7 +35,7 @@ fn median(times: &mut [f64]) -> (f64, f64) {
 fn main() {
     // `cargo test` runs benches too: once is enough to see that they work.
     let bench = std::env::args().any(|a| a == "--bench");
-    let team = Team::new(2).expect("two threads");
+    let team = Par::team(2).expect("two threads");
     println!("median and least ms of a layer, f32, {}", Plan::new().isa);
     println!("width side    threads |  two products    |   by symmetry    | of it |  block of 64     | of by symmetry");
     for width in if bench { vec![256, 500, 784, 1024] } else { vec![40] } {
@@ -44,14 +44,14 @@ fn main() {
         let w = Matrix::from_vec(width, width, random((width as f64).powf(-0.5))).expect("sized");
         let start = random(1.0);
         for side in [Side::Rows, Side::Columns] {
-            for par in [Par::Seq, Par::Team(&team)] {
-                let plan = Plan::new().with_par(par);
+            for par in [Par::Seq, team.clone()] {
+                let plan = Plan::new().with_par(par.clone());
                 let ortho = Regularizer { side, ..Regularizer::new(0.1).expect("in range") };
                 let mut scratch = Scratch::new();
                 let mut gram = Matrix::zeros(width, width);
                 let [mut old, mut new] = [(); 2].map(|()| Matrix::from_vec(width, width, start.clone()).expect("sized"));
                 let block = Block { side, ..Block::new(1.0).expect("in range") };
-                let layer = Layer { w: w.clone(), b: vec![0.0; width], unit: Unit::Identity };
+                let layer = Layer { w: w.clone(), b: vec![0.0; width], unit: Activation::Identity };
                 let mut net = Network::new(width, vec![layer], 1).expect("fits");
                 let mut blocks = Blocks::new(block, &net).expect("in range");
                 let mut times = [vec![], vec![], vec![]];

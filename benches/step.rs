@@ -5,7 +5,7 @@ use clap::Parser;
 use gaitprop::data::{self, LoadOptions, Scaling};
 use gaitprop::init::Init;
 use gaitprop::inverse::{Inverse, Kind as Way, Tuning};
-use gaitprop::kernels::{MatMut, MatRef, Orientation, PackedRhs, Par, Plan, Scratch, Team, gemm_packed};
+use gaitprop::kernels::{Epilogue, MatMut, MatRef, Orientation, PackedRhs, Par, Plan, Scratch, Start, gemm_with};
 use gaitprop::loss::Loss;
 use gaitprop::network::{Architecture, Network};
 use gaitprop::optimizer::{self, Optimizer, Settings};
@@ -98,7 +98,7 @@ struct Ours {
 }
 
 impl Ours {
-    fn new(kind: Kind, regularizer: &str, shape: &Architecture, batch: usize, args: &Args, plan: &Plan<'_>) -> Self {
+    fn new(kind: Kind, regularizer: &str, shape: &Architecture, batch: usize, args: &Args, plan: &Plan) -> Self {
         let net = Network::random(shape, Init::Orthogonal, 1, plan).expect("fits");
         let lambda = if regularizer == "exact" { 0.1 } else { 0.0 };
         let hold = match regularizer {
@@ -129,7 +129,7 @@ impl Ours {
         }
     }
 
-    fn step(&mut self, x: MatRef<'_, f32>, t: MatRef<'_, f32>, plan: &Plan<'_>) -> f64 {
+    fn step(&mut self, x: MatRef<'_, f32>, t: MatRef<'_, f32>, plan: &Plan) -> f64 {
         let recipe = Recipe { rule: &*self.rule, loss: Loss::Squared, ortho: self.ortho, plan };
         let report = self.fused.step(&mut self.net, x, t, &recipe, &mut *self.inverse, &mut self.optimizer);
         let report = report.expect("stays finite");
@@ -139,7 +139,7 @@ impl Ours {
         report.solves.products
     }
 
-    fn sample(&mut self, batches: &[Batch], shape: &Architecture, plan: &Plan<'_>, product: f64) {
+    fn sample(&mut self, batches: &[Batch], shape: &Architecture, plan: &Plan, product: f64) {
         let batch = batches[0].0.len() / shape.inputs;
         let views = |i: usize| {
             let (x, t) = &batches[i % batches.len()];
@@ -182,14 +182,14 @@ impl Ours {
 }
 
 /// Milliseconds of one product of the forward pass, batch × n × n with packed weights.
-fn product(n: usize, batch: usize, plan: &Plan<'_>) -> f64 {
+fn product(n: usize, batch: usize, plan: &Plan) -> f64 {
     let (w, x, mut y) = (normals(n * n, 3), normals(batch * n, 4), vec![0f32; batch * n]);
     let w = PackedRhs::new(MatRef::new(&w, n, n).expect("sized"), Orientation::Plain, plan).expect("memory");
     let (x, w) = (MatRef::new(&x, batch, n).expect("sized"), w.plain().expect("packed so"));
     let mut scratch = Scratch::new();
     let mut once = || {
         let y = MatMut::new(&mut y, batch, n).expect("sized");
-        gemm_packed(1.0, x, w, 0.0, y, plan, &mut scratch).expect("shapes fit");
+        gemm_with(1.0, x, w, Start::Zero, y, Epilogue::Store, plan, &mut scratch).expect("shapes fit");
     };
     let begin = Instant::now();
     while begin.elapsed() < WARM {
@@ -289,8 +289,8 @@ fn measure(
     args: &Args,
     data: Option<&data::Samples<f32>>,
 ) -> Result<Value, String> {
-    let team = (threads > 1).then(|| Team::new(threads)).transpose().map_err(|e| e.to_string())?;
-    let plan = Plan::new().with_par(team.as_ref().map_or(Par::Seq, Par::Team));
+    let par = if threads > 1 { Par::team(threads).map_err(|e| e.to_string())? } else { Par::Seq };
+    let plan = Plan::new().with_par(par);
     let batches = samples(shape, batch, data)?;
     let rules = args.rules.iter().map(|r| r.parse::<Kind>().map_err(|e| e.to_string())).collect::<Result<Vec<_>, _>>()?;
     let pairs = rules.iter().flat_map(|&kind| args.regularizers.iter().map(move |r| (kind, r)));

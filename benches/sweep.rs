@@ -3,7 +3,7 @@
 #![allow(missing_docs)]
 
 use clap::Parser;
-use gaitprop::kernels::{BatchMut, BatchRef, MatMut, MatRef, Par, Plan, Scratch, Team, gemm, gemm_batched};
+use gaitprop::kernels::{BatchMut, BatchRef, MatMut, MatRef, Par, Plan, Scratch, gemm, gemm_batched};
 use gaitprop::rng::Rng;
 use std::time::{Duration, Instant};
 
@@ -66,7 +66,7 @@ impl Nets {
     }
 
     /// Forward, down and all weight gradients, in lockstep.
-    fn together(&mut self, plan: &Plan<'_>, scratch: &mut Scratch) {
+    fn together(&mut self, plan: &Plan, scratch: &mut Scratch) {
         let (s, n, b) = (self.count, self.width, self.batch);
         let fits = "the sizes are those of `new`";
         for l in 0..self.w.len() {
@@ -86,7 +86,7 @@ impl Nets {
     }
 
     /// The same for a single network.
-    fn alone(&mut self, plan: &Plan<'_>, scratch: &mut Scratch) {
+    fn alone(&mut self, plan: &Plan, scratch: &mut Scratch) {
         let (n, b) = (self.width, self.batch);
         let fits = "the sizes are those of `new`";
         for l in 0..self.w.len() {
@@ -122,8 +122,8 @@ fn apart(nets: &mut [Nets], threads: usize, steps: usize) -> f64 {
     (nets.len() * steps) as f64 / clock.elapsed().as_secs_f64()
 }
 
-fn together(nets: &mut Nets, team: Option<&Team>, steps: usize) -> f64 {
-    let plan = Plan::new().with_par(team.map_or(Par::Seq, Par::Team));
+fn together(nets: &mut Nets, par: &Par, steps: usize) -> f64 {
+    let plan = Plan::new().with_par(par.clone());
     let mut scratch = Scratch::new();
     let clock = Instant::now();
     (0..steps).for_each(|_| nets.together(&plan, &mut scratch));
@@ -147,10 +147,10 @@ fn main() {
     println!("networks   threads   in lockstep   one by one   lockstep / one by one");
     for &count in &args.networks {
         for &threads in &args.threads {
-            let team = (threads > 1).then(|| Team::new(threads).expect("threads start"));
+            let par = if threads > 1 { Par::team(threads).expect("threads start") } else { Par::Seq };
             let mut all = Nets::new(&args, 0, count);
             let mut each: Vec<_> = (0..count).map(|s| Nets::new(&args, s, 1)).collect();
-            let speed = apart(&mut each, threads, 1).min(together(&mut all, team.as_ref(), 1));
+            let speed = apart(&mut each, threads, 1).min(together(&mut all, &par, 1));
             for (s, one) in each.iter().enumerate() {
                 let len = one.g[0].len();
                 let same = one.g.iter().zip(&all.g).all(|(one, all)| one[..] == all[s * len..][..len]);
@@ -160,7 +160,7 @@ fn main() {
             let steps = (sample * speed / count as f64).ceil().max(1.0) as usize;
             let (mut lockstep, mut one_by_one) = (Vec::new(), Vec::new());
             for _ in 0..args.rounds {
-                lockstep.push(together(&mut all, team.as_ref(), steps));
+                lockstep.push(together(&mut all, &par, steps));
                 one_by_one.push(apart(&mut each, threads, steps));
             }
             let (l, o) = (median(&mut lockstep) / 1e3, median(&mut one_by_one) / 1e3);

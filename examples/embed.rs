@@ -7,6 +7,7 @@ use gaitprop::rule::{Kind, Setup};
 use gaitprop::train::{self, Method, Trainer};
 use gaitprop::{Architecture, Network, init, loss, optimizer, ortho};
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 /// Learns to tell classes apart by GAIT-prop. `x` is samples × features, row by row; labels are below `classes`. The same result on any pool.
 fn learn(
@@ -14,7 +15,7 @@ fn learn(
     labels: Vec<u32>,
     features: usize,
     classes: usize,
-    pool: &rayon::ThreadPool,
+    pool: Arc<rayon::ThreadPool>,
 ) -> gaitprop::Result<Network<f32>> {
     let plan = Plan::new().with_par(Par::Pool(pool));
     let samples = Samples { len: labels.len(), x, labels, features };
@@ -30,7 +31,7 @@ fn learn(
         shuffle: Some(1),
     };
     let shape = Architecture { output: loss::Loss::CrossEntropy.output_unit(shape.unit), ..shape };
-    let mut trainer = Trainer::new(Network::random(&shape, init::Init::Orthogonal, 1, &plan)?, method, plan)?;
+    let mut trainer = Trainer::new(Network::random(&shape, init::Init::Orthogonal, 1, &plan)?, method, plan.clone())?;
     for _ in 0..30 {
         trainer.epoch(&samples, |_| ControlFlow::Continue(()))?;
     }
@@ -51,7 +52,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let labels: Vec<u32> = (0..1000).map(|i| i % 2).collect();
 
     let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build()?;
-    let net = learn(x, labels, 3, 2, &pool)?;
+    let net = learn(x, labels, 3, 2, Arc::new(pool))?;
     for (l, layer) in net.layers().iter().enumerate() {
         // `layer.w.data()` is fed × width, row by row: y = f(x W + b).
         println!(

@@ -4,7 +4,7 @@
 //! `e_{l−1} = (D_l ∘ e_l) sign(W_l)ᵀ / √n`. For orthogonal weights, whose elements are about 1/√n in size, that keeps the size of an error.
 
 use gaitprop::inverse::{Lu, Solve, Weights};
-use gaitprop::kernels::{Plan, Real, Start, perturb::weigh};
+use gaitprop::kernels::{Plan, Real, Start, perturb::activation_grad};
 use gaitprop::rule::{Local, Means, Outcome, Rule};
 use gaitprop::train::{Method, Trainer};
 use gaitprop::{Architecture, Matrix, Network, data, init, loss, optimizer, ortho};
@@ -22,14 +22,9 @@ impl<T: Real> Rule<T> for SignSymmetric<T> {
         "sign-symmetric"
     }
 
-    fn send_down(
-        &self,
-        at: &Local<'_, T>,
-        mut out: Outcome<'_, T>,
-        with: &mut Means<'_, '_, T>,
-    ) -> gaitprop::Result<Option<Solve>> {
+    fn send_down(&self, at: &Local<'_, T>, mut out: Outcome<'_, T>, with: &mut Means<'_, T>) -> gaitprop::Result<Option<Solve>> {
         // x = D ∘ e makes this layer's own update: the same for every rule.
-        weigh(at.layer.unit, at.y, at.slope, at.e, out.x.rb(), with.plan.isa)?;
+        activation_grad(at.layer.unit, at.y, at.slope, at.e, out.x.rb(), with.plan.isa)?;
         // The first layer has nothing below it.
         let Some(below) = out.below else { return Ok(None) };
 

@@ -95,7 +95,7 @@ impl Study {
     ///
     /// # Errors
     /// [`Error::Architecture`] and [`Error::Setting`] for what no network can be, or a γ that a rule refuses; a shape error; out of memory.
-    pub fn at(&self, point: Point, plan: &Plan<'_>) -> Result<Vec<Alignment>> {
+    pub fn at(&self, point: Point, plan: &Plan) -> Result<Vec<Alignment>> {
         let mut study = Self { architecture: self.architecture_at(point)?, ..self.clone() };
         match point {
             Point::Depth(_) => {}
@@ -130,7 +130,7 @@ impl Study {
     ///
     /// # Errors
     /// As [`Study::at`].
-    pub fn on(&self, net: &Network<f64>, plan: &Plan<'_>) -> Result<Vec<Alignment>> {
+    pub fn on(&self, net: &Network<f64>, plan: &Plan) -> Result<Vec<Alignment>> {
         let narrow = self.parties.iter().any(|p| p.precision == Precision::F32);
         let net = if narrow { &net.cast::<f32>().cast() } else { net };
         let updates = |party: &Party| match party.precision {
@@ -146,13 +146,7 @@ impl Study {
     }
 
     /// The weight updates of one rule, layer by layer; nothing if it has none.
-    fn updates<T: Real>(
-        &self,
-        party: &Party,
-        net: &Network<f64>,
-        narrow: bool,
-        plan: &Plan<'_>,
-    ) -> Result<Option<Vec<Vec<f64>>>> {
+    fn updates<T: Real>(&self, party: &Party, net: &Network<f64>, narrow: bool, plan: &Plan) -> Result<Option<Vec<Vec<f64>>>> {
         let net = net.cast::<T>();
         let architecture = net.architecture();
         let Self { init, seed, gamma, loss, .. } = *self;

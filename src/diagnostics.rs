@@ -7,7 +7,7 @@ use crate::rule::{Backprop, Local, Means, Outcome, Rule};
 use crate::step::{Recipe, Workspace};
 use crate::{Error, Layer, Network, Result};
 use gaitprop_kernels::perturb::{Perturbation, Scale, Weighting};
-use gaitprop_kernels::{MatRef, Plan, Real, Scratch, Unit, reduce};
+use gaitprop_kernels::{Activation, MatRef, Plan, Real, Scratch, reduce};
 use serde::Serialize;
 use std::sync::{Mutex, PoisonError};
 
@@ -28,7 +28,7 @@ impl Alignment {
     ///
     /// # Errors
     /// A shape error if their lengths differ.
-    pub fn of<T: Real>(a: &[T], b: &[T], plan: &Plan<'_>) -> Result<Self> {
+    pub fn of<T: Real>(a: &[T], b: &[T], plan: &Plan) -> Result<Self> {
         let dot = |x: &[T], y: &[T]| reduce::dot(x, y, plan.isa);
         let (aa, bb, ab) = (dot(a, a)?, dot(b, b)?, dot(a, b)?);
         if aa == 0.0 && bb == 0.0 {
@@ -52,7 +52,7 @@ pub fn alignment<T: Real>(
     net: &Network<T>,
     input: MatRef<'_, T>,
     target: MatRef<'_, T>,
-    recipe: &Recipe<'_, '_, T>,
+    recipe: &Recipe<'_, T>,
     inverse: &mut dyn Inverse<T>,
 ) -> Result<Vec<Alignment>> {
     let bare = Recipe { ortho: Regularizer { lambda: 0.0, ..recipe.ortho }, ..*recipe };
@@ -69,7 +69,7 @@ pub fn alignment<T: Real>(
 ///
 /// # Errors
 /// Out of memory for packing.
-pub fn orthogonality<T: Real>(net: &Network<T>, form: &Regularizer, plan: &Plan<'_>) -> Result<Vec<f64>> {
+pub fn orthogonality<T: Real>(net: &Network<T>, form: &Regularizer, plan: &Plan) -> Result<Vec<f64>> {
     let mut scratch = Scratch::new();
     net.layers().iter().map(|l| form.norm(l.w.view(), plan, &mut scratch)).collect()
 }
@@ -113,7 +113,7 @@ pub fn examine<T: Real>(
     net: &Network<T>,
     input: MatRef<'_, T>,
     target: MatRef<'_, T>,
-    recipe: &Recipe<'_, '_, T>,
+    recipe: &Recipe<'_, T>,
     inverse: &mut dyn Inverse<T>,
 ) -> Result<Vec<LayerReport>> {
     let plan = recipe.plan;
@@ -180,10 +180,10 @@ impl<T: Real> Rule<T> for Witness<'_, T> {
     fn reads_whole_output(&self) -> bool {
         self.rule.reads_whole_output()
     }
-    fn perturbation(&self, unit: Unit, above: usize) -> Option<Perturbation> {
+    fn perturbation(&self, unit: Activation, above: usize) -> Option<Perturbation> {
         self.rule.perturbation(unit, above)
     }
-    fn send_down(&self, at: &Local<'_, T>, out: Outcome<'_, T>, with: &mut Means<'_, '_, T>) -> Result<Option<Solve>> {
+    fn send_down(&self, at: &Local<'_, T>, out: Outcome<'_, T>, with: &mut Means<'_, T>) -> Result<Option<Solve>> {
         let perturbed = out.below.as_ref().and_then(|_| self.rule.perturbation(at.layer.unit, at.above));
         let solve = self.rule.send_down(at, out, with)?;
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -194,7 +194,7 @@ impl<T: Real> Rule<T> for Witness<'_, T> {
 
 /// Units × samples for which y and y + s φ lie on different sides of the kink.
 fn crossings<T: Real>(p: Perturbation, at: &Local<'_, T>) -> u64 {
-    let (Unit::LeakyRelu { slope }, Scale::Finite(s)) = (p.unit, p.scale) else { return 0 };
+    let (Activation::LeakyRelu { slope }, Scale::Finite(s)) = (p.activation, p.scale) else { return 0 };
     let crosses = |i: usize, j: usize| {
         let (y, e) = (at.y.get(i, j).to_f64(), at.e.get(i, j).to_f64());
         let weight = if p.weighting == Weighting::SlopeSquared && y < 0.0 { slope * slope } else { 1.0 };
@@ -208,12 +208,12 @@ fn crossings<T: Real>(p: Perturbation, at: &Local<'_, T>) -> u64 {
 const SATURATED: f64 = 0.99;
 
 /// Units of layer `l` that are dead for every sample of the batch.
-fn dead_units<T: Real>(unit: Unit, trace: &Trace<T>, l: usize) -> usize {
+fn dead_units<T: Real>(unit: Activation, trace: &Trace<T>, l: usize) -> usize {
     let y = trace.activity(l);
     let dead = |v: f64| match unit {
-        Unit::LeakyRelu { slope } if slope < 1.0 => v < 0.0,
-        Unit::LeakyRelu { slope } => slope > 1.0 && v >= 0.0,
-        Unit::Tanh => v.abs() > SATURATED,
+        Activation::LeakyRelu { slope } if slope < 1.0 => v < 0.0,
+        Activation::LeakyRelu { slope } => slope > 1.0 && v >= 0.0,
+        Activation::Tanh => v.abs() > SATURATED,
         _ => false,
     };
     if y.nrows() == 0 {

@@ -79,7 +79,7 @@ pub enum Error {
         layer: usize,
         /// Row of the batch.
         sample: usize,
-        /// Unit of the layer.
+        /// Activation of the layer.
         unit: usize,
     },
     /// Training left the finite numbers.

@@ -22,7 +22,7 @@ names!(Init, "initialisation", Orthogonal = "orthogonal", Xavier = "xavier");
 ///
 /// # Errors
 /// Out of memory.
-pub fn weights<T: Real>(init: Init, n_in: usize, n_out: usize, rng: &mut Rng, plan: &Plan<'_>) -> Result<Matrix<T>> {
+pub fn weights<T: Real>(init: Init, n_in: usize, n_out: usize, rng: &mut Rng, plan: &Plan) -> Result<Matrix<T>> {
     let len = n_in.saturating_mul(n_out);
     let mut w = Vec::<f64>::new();
     let bytes = len.saturating_mul(size_of::<f64>());
@@ -52,7 +52,7 @@ const BLOCK: usize = 32;
 ///
 /// With the positive diagonal that this gives the triangular factor, the result is Haar-distributed (Mezzadri, How to generate random
 /// matrices from the classical compact groups, 2007).
-fn orthonormal_rows(w: &mut [f64], rows: usize, cols: usize, rng: &mut Rng, plan: &Plan<'_>) -> Result<()> {
+fn orthonormal_rows(w: &mut [f64], rows: usize, cols: usize, rng: &mut Rng, plan: &Plan) -> Result<()> {
     let mut scratch = Scratch::new();
     let mut overlap = Matrix::<f64>::zeros(BLOCK, rows);
     for first in (0..rows).step_by(BLOCK) {
@@ -90,7 +90,7 @@ fn orthonormal_rows(w: &mut [f64], rows: usize, cols: usize, rng: &mut Rng, plan
     Ok(())
 }
 
-fn dot(a: &[f64], b: &[f64], plan: &Plan<'_>) -> Result<f64> {
+fn dot(a: &[f64], b: &[f64], plan: &Plan) -> Result<f64> {
     Ok(gaitprop_kernels::reduce::dot(a, b, plan.isa)?)
 }
 

@@ -1,7 +1,7 @@
 //! One layer: weights, biases, activation.
 
 use crate::Matrix;
-use gaitprop_kernels::{Real, Unit};
+use gaitprop_kernels::{Activation, Real};
 
 /// `y = f(x[:, :fed] · W + b)`.
 #[derive(Clone, Debug, PartialEq)]
@@ -11,7 +11,7 @@ pub struct Layer<T> {
     /// Biases, one a unit.
     pub b: Vec<T>,
     /// f.
-    pub unit: Unit,
+    pub unit: Activation,
 }
 
 impl<T: Real> Layer<T> {

@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::names::names;
-use gaitprop_kernels::{MatMut, MatRef, Real, Unit};
+use gaitprop_kernels::{Activation, MatMut, MatRef, Real};
 
 /// A loss on the first c output units, the label units. All other units' target is their own activity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,10 +18,10 @@ names!(Loss, "loss", Squared = "squared", CrossEntropy = "cross-entropy");
 
 impl Loss {
     /// The activation of the last layer: the given one, or none where the loss wants a linear output.
-    pub fn output_unit(self, unit: Unit) -> Unit {
+    pub fn output_unit(self, unit: Activation) -> Activation {
         match self {
             Self::Squared => unit,
-            Self::CrossEntropy => Unit::Identity,
+            Self::CrossEntropy => Activation::Identity,
         }
     }
 }

@@ -3,7 +3,7 @@
 use crate::init::{self, Init};
 use crate::rng::Rng;
 use crate::{Error, Layer, Matrix, Result};
-use gaitprop_kernels::{Backend, Finish, MatRef, Plan, Real, Scratch, Start, Unit, epilogue, gemm, gemm_with};
+use gaitprop_kernels::{Activation, Backend, Epilogue, MatRef, Plan, Real, Scratch, Start, epilogue, gemm, gemm_with};
 
 /// The shape of a network before it has weights.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,9 +15,9 @@ pub struct Architecture {
     /// Classes: the first so many output units are compared with the label.
     pub labels: usize,
     /// Activation of all layers but the last.
-    pub unit: Unit,
+    pub unit: Activation,
     /// Activation of the last layer.
-    pub output: Unit,
+    pub output: Activation,
 }
 
 impl Architecture {
@@ -121,10 +121,10 @@ impl<T: Real> Network<T> {
     ///
     /// # Errors
     /// As [`Architecture::check`]; out of memory.
-    pub fn random(architecture: &Architecture, init: Init, seed: u64, plan: &Plan<'_>) -> Result<Self> {
+    pub fn random(architecture: &Architecture, init: Init, seed: u64, plan: &Plan) -> Result<Self> {
         architecture.check()?;
         // Every backend starts from the same bits.
-        let plan = plan.with_backend(Backend::Native);
+        let plan = plan.clone().with_backend(Backend::Native);
         let mut rng = Rng::new(seed, 0);
         let last = architecture.layers.len() - 1;
         let layers = architecture.layers.iter().enumerate().map(|(l, &(fed, width))| {
@@ -198,7 +198,7 @@ impl<T: Real> Network<T> {
     }
     /// Its shape; its activations as far as a shape can say them: the first layer's for all but the last.
     pub fn architecture(&self) -> Architecture {
-        let unit = |l: Option<&Layer<T>>| l.map_or(Unit::Identity, |l| l.unit);
+        let unit = |l: Option<&Layer<T>>| l.map_or(Activation::Identity, |l| l.unit);
         Architecture {
             inputs: self.inputs,
             layers: self.layers.iter().map(|l| (l.fed(), l.width())).collect(),
@@ -218,7 +218,7 @@ impl<T: Real> Network<T> {
     ///
     /// # Errors
     /// A shape error; out of memory for packing.
-    pub fn forward(&self, x: MatRef<'_, T>, trace: &mut Trace<T>, plan: &Plan<'_>, scratch: &mut Scratch) -> Result<()> {
+    pub fn forward(&self, x: MatRef<'_, T>, trace: &mut Trace<T>, plan: &Plan, scratch: &mut Scratch) -> Result<()> {
         let batch = x.nrows();
         trace.check_fit(self)?;
         x.expect_shape("the input batch", (batch.min(trace.capacity), self.inputs))?;
@@ -244,7 +244,7 @@ impl<T: Real> Network<T> {
         x: MatRef<'_, T>,
         whole: bool,
         trace: &mut Trace<T>,
-        plan: &Plan<'_>,
+        plan: &Plan,
         scratch: &mut Scratch,
     ) -> Result<()> {
         let (batch, last) = (x.nrows(), self.layers.len() - 1);
@@ -258,7 +258,7 @@ impl<T: Real> Network<T> {
             let live = if l == last && !whole { self.labels } else { layer.width() };
             let w = layer.w.view().cols(0, live);
             let slope = trace.slope[l].as_mut().map(|s| s.top_left_mut(batch, live));
-            let finish = Finish::Activate { unit: layer.unit, bias: &layer.b[..live], slope };
+            let finish = Epilogue::Activate { activation: layer.unit, bias: &layer.b[..live], slope };
             gemm_with(T::ONE, input, w, Start::Zero, above[0].top_left_mut(batch, live), finish, plan, scratch)?;
         }
         Ok(())
@@ -336,7 +336,7 @@ mod tests {
         assert!(message(Architecture::square(16, 16, usize::MAX, 4)).contains("mistake"));
         assert!(message(Architecture::widths(usize::MAX, &[usize::MAX], 4)).contains("uncountably"));
         assert!(message(Architecture::tower(&[16], 4)).contains("at least one layer"));
-        let square = Layer { w: Matrix::zeros(4, 5), b: vec![0f32; 5], unit: Unit::Identity };
+        let square = Layer { w: Matrix::zeros(4, 5), b: vec![0f32; 5], unit: Activation::Identity };
         let error = Network::new(5, vec![Layer { w: Matrix::zeros(5, 5), ..square.clone() }, square], 2).unwrap_err();
         assert!(error.to_string().contains("layer 1") && error.to_string().contains("square"), "{error}");
     }
@@ -346,9 +346,9 @@ mod tests {
     fn forward_is_what_the_formula_says() {
         let w0 = Matrix::from_vec(2, 3, vec![1.0, 2.0, -3.0, 4.0, -5.0, 6.0]).unwrap();
         let w1 = Matrix::from_vec(2, 2, vec![1.0, 0.0, 2.0, 1.0]).unwrap();
-        let unit = Unit::LeakyRelu { slope: 0.5 };
+        let unit = Activation::LeakyRelu { slope: 0.5 };
         let layers =
-            vec![Layer { w: w0, b: vec![0.5, 0.0, 0.0], unit }, Layer { w: w1, b: vec![0.0, -1.0], unit: Unit::Identity }];
+            vec![Layer { w: w0, b: vec![0.5, 0.0, 0.0], unit }, Layer { w: w1, b: vec![0.0, -1.0], unit: Activation::Identity }];
         let net = Network::<f64>::new(2, layers, 2).unwrap();
         let mut trace = Trace::new(&net, 3);
         let x = [1.0, 1.0];

@@ -37,7 +37,7 @@ pub struct Method<T> {
 }
 
 /// Trains a network; owns everything that changes.
-pub struct Trainer<'p, T> {
+pub struct Trainer<T> {
     net: Network<T>,
     /// The network at the start of the epoch.
     good: Network<T>,
@@ -45,7 +45,7 @@ pub struct Trainer<'p, T> {
     optimizer: Optimizer<T>,
     holder: Holder<T>,
     engine: Engine<T>,
-    plan: Plan<'p>,
+    plan: Plan,
     shuffle: Option<Rng>,
     /// The epoch: whether it has begun and not ended, its order of samples, how many of them are learned, and what that came to.
     under_way: bool,
@@ -62,7 +62,7 @@ pub struct Trainer<'p, T> {
 }
 
 /// A look at a network on one batch: `diagnostics`.
-type Look<T, R> = fn(&Network<T>, MatRef<'_, T>, MatRef<'_, T>, &Recipe<'_, '_, T>, &mut dyn Inverse<T>) -> Result<R>;
+type Look<T, R> = fn(&Network<T>, MatRef<'_, T>, MatRef<'_, T>, &Recipe<'_, T>, &mut dyn Inverse<T>) -> Result<R>;
 
 /// How steps are taken: with the same results, but for a plan's other backend.
 enum Engine<T> {
@@ -128,10 +128,10 @@ fn take_network<T: Real>(state: &State<T>, prefix: &str, net: &mut Network<T>) -
     Ok(())
 }
 
-impl<'p, T: Real> Trainer<'p, T> {
+impl<T: Real> Trainer<T> {
     /// # Errors
     /// [`Error::Setting`] for a batch of 0 samples, or for settings out of range or at odds.
-    pub fn new(net: Network<T>, method: Method<T>, plan: Plan<'p>) -> Result<Self> {
+    pub fn new(net: Network<T>, method: Method<T>, plan: Plan) -> Result<Self> {
         if method.batch == 0 {
             return Err(Error::Setting("a batch of 0 samples teaches nothing: use --batch 1 or more".into()));
         }
@@ -447,7 +447,7 @@ const EVALUATION_BATCH: usize = 240;
 ///
 /// # Errors
 /// A shape error if the samples are not the network's; [`Error::Setting`] for a label it cannot tell.
-pub fn evaluate<T: Real>(net: &Network<T>, samples: &Samples<T>, loss: Loss, plan: &Plan<'_>) -> Result<Score> {
+pub fn evaluate<T: Real>(net: &Network<T>, samples: &Samples<T>, loss: Loss, plan: &Plan) -> Result<Score> {
     check_samples(samples, net)?;
     let (n, labels) = (samples.features, net.labels());
     let mut trace = Trace::new(net, EVALUATION_BATCH.min(samples.len));
@@ -487,7 +487,8 @@ mod tests {
                 batch: 2,
                 shuffle: Some(1),
             };
-            Trainer::new(Network::<f64>::random(&architecture, Init::Orthogonal, 3, &plan).unwrap(), method, plan).unwrap()
+            Trainer::new(Network::<f64>::random(&architecture, Init::Orthogonal, 3, &plan).unwrap(), method, plan.clone())
+                .unwrap()
         };
         let samples =
             Samples { features: 4, len: 6, x: (0..24).map(|i| f64::from(i) / 24.0).collect(), labels: vec![0, 1, 0, 1, 0, 1] };

@@ -4,7 +4,7 @@
 use gaitprop::Matrix;
 use gaitprop::init::{self, Init};
 use gaitprop::inverse::{Kind as Way, Tuning};
-use gaitprop::kernels::{MatRef, Par, Plan, Scratch, Team};
+use gaitprop::kernels::{MatRef, Par, Plan, Scratch};
 use gaitprop::loss::Loss;
 use gaitprop::network::{Architecture, Network};
 use gaitprop::optimizer::{self, Optimizer, Settings};
@@ -19,9 +19,9 @@ use std::alloc::System;
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 /// Allocations in `steps` steps after the first `warm`.
-fn allocations(kind: Kind, way: Way, lambda: f64, hold: Hold, par: Par<'_>, (warm, steps): (usize, usize)) -> usize {
+fn allocations(kind: Kind, way: Way, lambda: f64, hold: Hold, par: Par, (warm, steps): (usize, usize)) -> usize {
     let (n, batch, labels) = (96, 24, 10);
-    let plan = Plan { min_work: Some(1), ..Plan::new().with_par(par) };
+    let plan = Plan::new().with_par(par).with_min_work(1);
     let shape = Architecture::square(n, n, 3, labels).unwrap();
     let mut net = Network::<f32>::random(&shape, Init::Orthogonal, 1, &plan).unwrap();
     let rule = kind.build(&Setup::new(&shape), &plan).unwrap();
@@ -72,7 +72,7 @@ fn allocations_in_solves(way: Way) -> usize {
 /// One test, so that nothing else allocates beside it.
 #[test]
 fn steps_allocate_nothing_after_the_first() {
-    let team = Team::new(2).unwrap();
+    let team = Par::team(2).unwrap();
     // The thread that has started this one may still be making its notes of that.
     loop {
         let region = Region::new(ALLOCATOR);
@@ -81,7 +81,7 @@ fn steps_allocate_nothing_after_the_first() {
             break;
         }
     }
-    for par in [Par::Seq, Par::Team(&team)] {
+    for par in [Par::Seq, team.clone()] {
         for (kind, way, lambda, hold) in [
             (Kind::Bp, Way::Lu, 0.0, Hold::Free),
             (Kind::Bp, Way::Lu, 0.1, Hold::Free),
@@ -94,13 +94,13 @@ fn steps_allocate_nothing_after_the_first() {
             (Kind::Fa, Way::Lu, 0.0, Hold::Free),
             (Kind::Dfa, Way::Lu, 0.0, Hold::Free),
         ] {
-            let count = allocations(kind, way, lambda, hold, par, (2, 10));
+            let count = allocations(kind, way, lambda, hold, par.clone(), (2, 10));
             assert_eq!(count, 0, "{kind}, {way}, λ = {lambda}, {hold:?}, {par:?}");
         }
         // Long enough to refresh an inverse and to change their mind.
         for way in [Way::Stale, Way::Auto] {
             for lambda in [0.0, 0.1] {
-                let count = allocations(Kind::Gait, way, lambda, Hold::Free, par, (2, 180));
+                let count = allocations(Kind::Gait, way, lambda, Hold::Free, par.clone(), (2, 180));
                 assert_eq!(count, 0, "{way}, λ = {lambda}, {par:?}");
             }
         }

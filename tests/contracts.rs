@@ -5,7 +5,7 @@ use gaitprop::data::{DataError, LoadOptions, Samples};
 use gaitprop::diagnostics::Alignment;
 use gaitprop::inverse::{self, Inverse, Lu, Tuning, Weights};
 use gaitprop::kernels::Error as Bad;
-use gaitprop::kernels::{MatMut, MatRef, Orientation, PackedRhs, Plan, Scratch, Unit};
+use gaitprop::kernels::{Activation, MatMut, MatRef, Orientation, PackedRhs, Plan, Scratch};
 use gaitprop::loss::{self, Loss};
 use gaitprop::network::Trace;
 use gaitprop::ortho::{Block, Blocks, Cayley, Hold, Holder, Regularizer, Retraction, Retractor};
@@ -109,7 +109,7 @@ fn settings() {
 fn networks() {
     let plan = Plan::new();
     let most = usize::MAX;
-    let layer = |fed, width, biases| Layer { w: Matrix::zeros(fed, width), b: vec![0.0; biases], unit: Unit::Identity };
+    let layer = |fed, width, biases| Layer { w: Matrix::zeros(fed, width), b: vec![0.0; biases], unit: Activation::Identity };
     let mut t = Table::default();
     rows!(t;
         Matrix::from_vec(2, 3, vec![0.0; 5]) => Err(Error::Kernel(Bad::Shape { .. })),
@@ -125,7 +125,7 @@ fn networks() {
         Architecture::tower(&[], 1) => Err(Error::Setting(_)),
         Architecture::tower(&[4], 1) => Err(Error::Setting(_)),
         Architecture::tower(&[4, 5], 1) => Err(Error::Architecture { layer: 0, .. }),
-        Architecture { unit: Unit::LeakyRelu { slope: 0.0 }, ..Architecture::square(4, 4, 1, 2)? }.check() => Err(Error::Kernel(Bad::Parameter { .. })),
+        Architecture { unit: Activation::LeakyRelu { slope: 0.0 }, ..Architecture::square(4, 4, 1, 2)? }.check() => Err(Error::Kernel(Bad::Parameter { .. })),
         Network::random(&Architecture { labels: 9, ..net().architecture() }, init::Init::Orthogonal, 1, &plan) as Result<Network<f32>, _> => Err(Error::Architecture { .. }),
         Network::<f64>::new(4, vec![], 1) => Err(Error::Setting(_)),
         Network::<f64>::new(4, vec![layer(4, 4, 3)], 1) => Err(Error::Architecture { layer: 0, .. }),

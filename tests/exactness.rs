@@ -6,7 +6,7 @@ mod support;
 
 use gaitprop::init::{self, Init};
 use gaitprop::inverse::Lu;
-use gaitprop::kernels::{Isa, Par, Plan, Real, Scratch, Unit};
+use gaitprop::kernels::{Activation, Isa, Par, Plan, Real, Scalar, Scratch};
 use gaitprop::loss::{self, Loss};
 use gaitprop::network::Trace;
 use gaitprop::optimizer::{Optimizer, Rule as Optimiser, Settings};
@@ -19,10 +19,17 @@ use proptest::prelude::*;
 use support::big::{Bits, Update, definition};
 use support::*;
 
-const LEAKY: Unit = Unit::LeakyRelu { slope: 0.1 };
+const LEAKY: Activation = Activation::LeakyRelu { slope: 0.1 };
 
 /// Random weights, normal biases a tenth in size. `sizes`: (fed, width) of each layer.
-fn network(inputs: usize, sizes: &[(usize, usize)], labels: usize, units: [Unit; 2], init: Init, seed: u64) -> Network<f64> {
+fn network(
+    inputs: usize,
+    sizes: &[(usize, usize)],
+    labels: usize,
+    units: [Activation; 2],
+    init: Init,
+    seed: u64,
+) -> Network<f64> {
     let mut rng = Rng::new(seed, 0);
     let plan = Plan::new();
     let layer = |(l, &(fed, width)): (usize, &(usize, usize))| Layer {
@@ -33,7 +40,7 @@ fn network(inputs: usize, sizes: &[(usize, usize)], labels: usize, units: [Unit;
     Network::new(inputs, sizes.iter().enumerate().map(layer).collect(), labels).unwrap()
 }
 
-fn square(width: usize, depth: usize, labels: usize, unit: Unit, init: Init, seed: u64) -> Network<f64> {
+fn square(width: usize, depth: usize, labels: usize, unit: Activation, init: Init, seed: u64) -> Network<f64> {
     network(width, &vec![(width, width); depth], labels, [unit; 2], init, seed)
 }
 
@@ -49,7 +56,7 @@ fn batch(net: &Network<f64>, rows: usize, seed: u64) -> Batch<f64> {
     Batch { x: matrix(rows, net.inputs(), &x), target }
 }
 
-fn recipe<'a, 'p, T: Real>(rule: &'a dyn gaitprop::rule::Rule<T>, plan: &'a Plan<'p>, lambda: f64) -> Recipe<'a, 'p, T> {
+fn recipe<'a, 'p, T: Real>(rule: &'a dyn gaitprop::rule::Rule<T>, plan: &'a Plan, lambda: f64) -> Recipe<'a, T> {
     Recipe { rule, loss: Loss::Squared, ortho: Regularizer::new(lambda).unwrap(), plan }
 }
 
@@ -104,7 +111,7 @@ fn shapes() -> [Shape; 4] {
 fn backpropagation_is_the_gradient() {
     let plan = Plan::new();
     for (name, inputs, sizes) in shapes() {
-        for unit in [LEAKY, Unit::LeakyRelu { slope: 0.5 }, Unit::Tanh, Unit::Identity] {
+        for unit in [LEAKY, Activation::LeakyRelu { slope: 0.5 }, Activation::Tanh, Activation::Identity] {
             for loss in [Loss::Squared, Loss::CrossEntropy] {
                 let net = network(inputs, &sizes, 3, [unit, loss.output_unit(unit)], Init::Xavier, 3);
                 let batch = batch(&net, 5, 4);
@@ -112,7 +119,7 @@ fn backpropagation_is_the_gradient() {
                 let g = gradients(&net, &batch, &recipe).unwrap();
                 // A kink within reach of a step would make the difference meaningless.
                 let (_, seen) = watched(&net, &batch, Kind::Bp, 0.0, loss);
-                let kinked = matches!(unit, Unit::LeakyRelu { .. });
+                let kinked = matches!(unit, Activation::LeakyRelu { .. });
                 assert!(
                     !kinked || seen.iter().all(|s| s.y.iter().all(|y| y.abs() > 1e2 * STEP * 0.1)),
                     "another seed: {name} {unit:?}"
@@ -254,11 +261,18 @@ fn table_by_depth() {
 fn target_rules_are_their_definition() {
     let small = (1.0, 100.0);
     for (name, inputs, sizes) in shapes() {
-        for unit in [LEAKY, Unit::LeakyRelu { slope: 0.5 }, Unit::LeakyRelu { slope: 2.0 }, Unit::Identity, Unit::Tanh] {
+        for unit in [
+            LEAKY,
+            Activation::LeakyRelu { slope: 0.5 },
+            Activation::LeakyRelu { slope: 2.0 },
+            Activation::Identity,
+            Activation::Tanh,
+        ] {
             let net = network(inputs, &sizes, 3, [unit; 2], Init::Orthogonal, 13);
             let batch = batch(&net, 4, 14);
             // TP's targets would leave the range of tanh.
-            let kinds = if unit == Unit::Tanh { vec![Kind::Gait, Kind::Itp] } else { vec![Kind::Gait, Kind::Itp, Kind::Tp] };
+            let kinds =
+                if unit == Activation::Tanh { vec![Kind::Gait, Kind::Itp] } else { vec![Kind::Gait, Kind::Itp, Kind::Tp] };
             for kind in kinds {
                 check_definition::<f32>(name, &net, &batch, kind, small);
                 check_definition::<f64>(name, &net, &batch, kind, small);
@@ -268,7 +282,7 @@ fn target_rules_are_their_definition() {
     // tanh, deeper, with a γ that makes its curvature felt.
     for depth in [5, 10] {
         for init in [Init::Orthogonal, Init::Xavier] {
-            let net = square(8, depth, 4, Unit::Tanh, init, 17);
+            let net = square(8, depth, 4, Activation::Tanh, init, 17);
             let batch = batch(&net, 3, 18);
             check_definition::<f32>("tanh", &net, &batch, Kind::Gait, (1.0, 20.0));
             check_definition::<f64>("tanh", &net, &batch, Kind::Gait, (1.0, 20.0));
@@ -279,7 +293,7 @@ fn target_rules_are_their_definition() {
 /// γ = 0 is what γ = 1e-40 tends to.
 #[test]
 fn the_limit_is_the_limit() {
-    for unit in [LEAKY, Unit::Tanh] {
+    for unit in [LEAKY, Activation::Tanh] {
         for depth in [2, 5, 10] {
             let net = square(8, depth, 4, unit, Init::Orthogonal, 19);
             let batch = batch(&net, 3, 20);
@@ -322,7 +336,7 @@ fn fifty_layers_in_f32_are_those_of_f64() {
     for kind in [Kind::Bp, Kind::Gait] {
         let (narrow, wide_net) = (updates(&net, &batch, kind, 1e-3), net.cast::<f64>());
         let double = updates(&wide_net, &batch.cast(), kind, 1e-3);
-        let expected = expected_error(&wide_net, &batch.cast(), kind, 1e-3, f32::UNIT_ROUNDOFF);
+        let expected = expected_error(&wide_net, &batch.cast(), kind, 1e-3, <f32 as Scalar>::UNIT_ROUNDOFF);
         let (mut most, mut ratio) = (0.0, 0.0);
         for (l, expected) in expected.into_iter().enumerate() {
             let error = relative(&wide(narrow.weights(l).data()), double.weights(l).data());
@@ -425,7 +439,7 @@ fn draw(d: Drawn, orthogonal: bool) -> (Network<f64>, Batch<f64>) {
     let mut sizes = vec![(d.width, d.width); d.depth];
     sizes[0].0 = d.inputs;
     let labels = 1 + d.seed as usize % d.width;
-    let net = network(d.inputs, &sizes, labels, [Unit::LeakyRelu { slope: d.slope }; 2], Init::Orthogonal, d.seed);
+    let net = network(d.inputs, &sizes, labels, [Activation::LeakyRelu { slope: d.slope }; 2], Init::Orthogonal, d.seed);
     let mut layers = net.layers().to_vec();
     let mut rng = Rng::new(d.seed, 6);
     for layer in layers.iter_mut().filter(|_| !orthogonal) {
@@ -558,7 +572,7 @@ fn a_batch_is_a_mean_in_any_order() {
 
 #[test]
 fn auxiliary_units_get_no_error() {
-    for unit in [LEAKY, Unit::Identity] {
+    for unit in [LEAKY, Activation::Identity] {
         let sizes = [(18, 18), (11, 11), (10, 10), (6, 6)];
         let net = network(18, &sizes, 4, [unit; 2], Init::Orthogonal, 51);
         let batch = batch(&net, 5, 52);
@@ -637,7 +651,7 @@ fn singular_weights_change_nothing() {
 /// A target outside tanh's range names its layer, sample and unit, and changes nothing.
 #[test]
 fn a_target_out_of_range_changes_nothing() {
-    let mut net = square(6, 3, 3, Unit::Tanh, Init::Orthogonal, 63);
+    let mut net = square(6, 3, 3, Activation::Tanh, Init::Orthogonal, 63);
     let mut batch = batch(&net, 4, 64);
     // A label beyond 1, for one sample alone.
     batch.target.data_mut()[2 * 3 + 1] = 5.0;
@@ -656,7 +670,7 @@ fn a_target_out_of_range_changes_nothing() {
 // The same bits everywhere.
 
 /// Three steps, and what they left: parameters, moments, activities; or the error, in words.
-fn steps<T: Real>(net: &Network<f64>, batch: &Batch<f64>, kind: Kind, plan: &Plan<'_>) -> (Vec<Vec<u64>>, String) {
+fn steps<T: Real>(net: &Network<f64>, batch: &Batch<f64>, kind: Kind, plan: &Plan) -> (Vec<Vec<u64>>, String) {
     let (mut net, batch) = (net.cast::<T>(), batch.cast::<T>());
     let rule = built::<T>(kind, &net, 1e-3);
     let recipe = recipe(&*rule, plan, 0.1);
@@ -674,16 +688,16 @@ fn steps<T: Real>(net: &Network<f64>, batch: &Batch<f64>, kind: Kind, plan: &Pla
 }
 
 fn check_bits<T: Real>() {
-    let pools: Vec<rayon::ThreadPool> =
-        (1..=4).map(|n| rayon::ThreadPoolBuilder::new().num_threads(n).build().unwrap()).collect();
-    for unit in [LEAKY, Unit::Tanh] {
+    let pool = |n| rayon::ThreadPoolBuilder::new().num_threads(n).build().unwrap();
+    let pools: Vec<Par> = (1..=4).map(|n| Par::Pool(std::sync::Arc::new(pool(n)))).collect();
+    for unit in [LEAKY, Activation::Tanh] {
         let net = network(61, &[(61, 75), (70, 70), (41, 41), (17, 17)], 10, [unit; 2], Init::Orthogonal, 71);
         let batch = batch(&net, 23, 72);
         for kind in Kind::ALL {
             let mut first = None;
             for isa in Isa::available() {
-                for par in std::iter::once(Par::Seq).chain(pools.iter().map(Par::Pool)) {
-                    let mut plan = Plan::new().with_isa(isa).with_par(par);
+                for par in std::iter::once(Par::Seq).chain(pools.iter().cloned()) {
+                    let mut plan = Plan::new().with_isa(isa).with_par(par.clone());
                     // Threads even for products as small as these.
                     plan.min_work = Some(1);
                     let left = steps::<T>(&net, &batch, kind, &plan);
@@ -699,7 +713,7 @@ fn check_bits<T: Real>() {
             // Steps were taken; of tanh's plain targets some are out of range, everywhere the same.
             let (_, said) = first.unwrap();
             assert!(
-                said.starts_with("Ok") || (unit == Unit::Tanh && kind == Kind::Tp && said.contains("OutOfRange")),
+                said.starts_with("Ok") || (unit == Activation::Tanh && kind == Kind::Tp && said.contains("OutOfRange")),
                 "{kind} {said}"
             );
         }

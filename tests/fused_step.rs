@@ -6,7 +6,7 @@ mod support;
 
 use gaitprop::init;
 use gaitprop::inverse::{Kind as Way, Tuning};
-use gaitprop::kernels::{Isa, MatRef, Par, Plan, Real, Team, Unit};
+use gaitprop::kernels::{Activation, Isa, MatRef, Par, Plan, Real};
 use gaitprop::loss::Loss;
 use gaitprop::network::{Architecture, Network};
 use gaitprop::optimizer::{self, Optimizer, Settings};
@@ -17,7 +17,7 @@ use proptest::prelude::*;
 use support::steps::*;
 
 fn shapes() -> impl Strategy<Value = Architecture> {
-    let unit = prop_oneof![Just(Unit::LeakyRelu { slope: 0.1 }), Just(Unit::Identity), Just(Unit::Tanh)];
+    let unit = prop_oneof![Just(Activation::LeakyRelu { slope: 0.1 }), Just(Activation::Identity), Just(Activation::Tanh)];
     let square = (3usize..40, 1usize..4).prop_map(|(n, hidden)| Architecture::square(n, n, hidden, 3.min(n)).unwrap());
     let wide = (2usize..60, 3usize..40).prop_map(|(inputs, n)| Architecture::widths(inputs, &[n, n], 2).unwrap());
     let tower = (8usize..40).prop_map(|n| Architecture::tower(&[n, n, n / 2 + 1, n / 4 + 2], 2).unwrap());
@@ -56,9 +56,9 @@ fn cases() -> impl Strategy<Value = (Case, usize)> {
 
 /// On every instruction set, alone and with so many threads.
 fn check_all<T: Real>((case, threads): &(Case, usize)) -> Result<(), TestCaseError> {
-    let team = Team::new(*threads).unwrap();
-    let plan = |isa, par| Plan { min_work: Some(1), ..Plan::new().with_isa(isa).with_par(par) };
-    let plans: Vec<_> = Isa::available().flat_map(|isa| [Par::Seq, Par::Team(&team)].map(|par| plan(isa, par))).collect();
+    let team = Par::team(*threads).unwrap();
+    let plan = |isa, par| Plan::new().with_isa(isa).with_par(par).with_min_work(1);
+    let plans: Vec<_> = Isa::available().flat_map(|isa| [Par::Seq, team.clone()].map(|par| plan(isa, par))).collect();
     check::<T>(case, &plans).map_err(TestCaseError::fail)
 }
 

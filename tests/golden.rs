@@ -16,7 +16,7 @@ mod support;
 
 use gaitprop::data::npz::{self, Array};
 use gaitprop::inverse::Lu;
-use gaitprop::kernels::{Plan, Real, Scratch, Unit};
+use gaitprop::kernels::{Activation, Plan, Real, Scratch};
 use gaitprop::loss::Loss;
 use gaitprop::network::Trace;
 use gaitprop::optimizer::{Moments, Optimizer, Rule as Optimiser, Settings};
@@ -105,7 +105,7 @@ impl Golden {
         &self.arrays.get(name).unwrap_or_else(|| panic!("{}: no array {name}", self.name())).data
     }
     fn network<T: Real>(&self) -> Network<T> {
-        let unit = if self.case.linear { Unit::Identity } else { Unit::LeakyRelu { slope: 0.1 } };
+        let unit = if self.case.linear { Activation::Identity } else { Activation::LeakyRelu { slope: 0.1 } };
         let layers = self.case.structure[1..].iter().enumerate().map(|(l, &n)| Layer {
             w: matrix(n, n, self.array(&format!("W{l}"))),
             b: self.array(&format!("b{l}")).iter().map(|&b| T::from_f64(b)).collect(),

@@ -5,7 +5,7 @@ mod support;
 
 use gaitprop::init::{self, Init};
 use gaitprop::inverse::{ConjugateGradient, Inverse, Kind, Lu, Solve, Solves, StaleInverse, Tuning, Weights};
-use gaitprop::kernels::{Error as KernelError, Isa, MatMut, Orientation, PackedRhs, Par, Plan, Real, Scratch, Start, Team, gemm};
+use gaitprop::kernels::{Error as KernelError, Isa, MatMut, Orientation, PackedRhs, Par, Plan, Real, Scratch, Start, gemm};
 use gaitprop::rng::Rng;
 use gaitprop::{Error, Matrix, Result};
 use proptest::prelude::*;
@@ -44,7 +44,7 @@ fn all<T: Real>(tolerance: f64) -> Vec<Box<dyn Inverse<T>>> {
     Kind::ALL.map(|kind| kind.build(tuning).unwrap()).into()
 }
 
-fn solve<T: Real>(inverse: &mut dyn Inverse<T>, w: &Matrix<T>, r: &Matrix<T>, plan: &Plan<'_>) -> Result<(Matrix<T>, Solve)> {
+fn solve<T: Real>(inverse: &mut dyn Inverse<T>, w: &Matrix<T>, r: &Matrix<T>, plan: &Plan) -> Result<(Matrix<T>, Solve)> {
     let mut e = r.clone();
     let done = inverse.solve(5, w.view().into(), e.view_mut(), plan, &mut Scratch::new())?;
     Ok((e, done))
@@ -638,7 +638,7 @@ fn auto_chooses_what_is_cheap() {
 /// Threads and instruction sets change nothing: neither a bit of a solution nor a decision.
 #[test]
 fn same_bits_and_decisions_everywhere() {
-    fn run<T: Real>(plan: &Plan<'_>, kind: Kind, regularised: bool) -> Vec<(Vec<u64>, Kind, u64)> {
+    fn run<T: Real>(plan: &Plan, kind: Kind, regularised: bool) -> Vec<(Vec<u64>, Kind, u64)> {
         let n = 130;
         let tuning = Tuning { regularized: regularised, ..Tuning::new(1e-3).unwrap() };
         let mut strategy = kind.build::<T>(tuning).unwrap();
@@ -666,8 +666,8 @@ fn same_bits_and_decisions_everywhere() {
                 let want = run::<T>(&Plan::new().with_isa(Isa::PORTABLE), kind, regularised);
                 for isa in Isa::available() {
                     for threads in 1..=4 {
-                        let team = Team::new(threads).unwrap();
-                        let mut plan = Plan::new().with_isa(isa).with_par(Par::Team(&team));
+                        let team = Par::team(threads).unwrap();
+                        let mut plan = Plan::new().with_isa(isa).with_par(team.clone());
                         // Every product is shared out, however small.
                         plan.min_work = Some(1);
                         assert!(run::<T>(&plan, kind, regularised) == want, "{kind} {isa} {threads} threads");
@@ -847,7 +847,7 @@ fn products_of_another_backend_start_where_they_should() {
     let other = Plan::new().with_backend(gaitprop::kernels::Backend::MatrixMultiply);
     for (name, start) in [("zero", Start::Zero), ("c", Start::C(0.5)), ("from", Start::From(-2.0, x.view()))] {
         for transposed in [false, true] {
-            let [got, want] = [other, Plan::new()].map(|plan| {
+            let [got, want] = [other.clone(), Plan::new()].map(|plan| {
                 let (mut out, weights, mut scratch) = (c.clone(), Weights::from(w.view()), Scratch::new());
                 if transposed {
                     weights.times_t(0.75, x.view(), start, out.view_mut(), &plan, &mut scratch).unwrap();
@@ -936,7 +936,7 @@ fn costs() {
         times.sort_by(f64::total_cmp);
         times[rounds / 2]
     }
-    fn table<T: Real>(plan: &Plan<'_>) {
+    fn table<T: Real>(plan: &Plan) {
         for n in [256, 784, 1024] {
             let mut scratch = Scratch::new();
             let w64 = conditioned(n, 1.1, 1);
@@ -1011,8 +1011,8 @@ fn costs() {
             }
         }
     }
-    let team = Team::new(2).unwrap();
-    for par in [Par::Seq, Par::Team(&team)] {
+    let team = Par::team(2).unwrap();
+    for par in [Par::Seq, team.clone()] {
         let plan = Plan::new().with_par(par);
         table::<f32>(&plan);
         table::<f64>(&plan);
@@ -1038,8 +1038,8 @@ fn mnist() {
     let options = LoadOptions { limit_train: Some(batch * steps), ..LoadOptions::default() };
     let set = data::load(&folder, &options).unwrap();
     let samples = set.apply::<f32>(&set.affine(Scaling::Unit)).train;
-    let team = Team::new(2).unwrap();
-    let plan = Plan::new().with_par(Par::Team(&team));
+    let team = Par::team(2).unwrap();
+    let plan = Plan::new().with_par(team.clone());
     let shape = Architecture::square(784, 784, 4, 10).unwrap();
     let rule = Perturbed::gait(1e-3).unwrap();
     let settings = Settings::new(Rule::PublishedAdam, 1e-4).unwrap();

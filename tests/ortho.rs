@@ -5,7 +5,7 @@ mod support;
 
 use gaitprop::init::{self, Init};
 use gaitprop::inverse::{Lu, Transpose, Tuning};
-use gaitprop::kernels::{Isa, MatMut, Par, Plan, Real, Scratch, Team, Unit, reduce, reference};
+use gaitprop::kernels::{Activation, Isa, MatMut, Par, Plan, Real, Scalar, Scratch, reduce, reference};
 use gaitprop::loss::Loss;
 use gaitprop::optimizer::{Optimizer, Rule as Optimiser, Settings};
 use gaitprop::ortho::{Block, Blocks, Cayley, Form, Hold, Holder, Regularizer, Retraction, Retractor, Side};
@@ -26,10 +26,10 @@ fn cases(cases: u32) -> ProptestConfig {
 }
 
 /// Runs `what` with every instruction set and 1 to 4 threads, of which even the smallest product is worth one.
-fn everywhere(mut what: impl FnMut(&Plan<'_>)) {
-    let teams: Vec<Team> = (2..=4).map(|n| Team::new(n).unwrap()).collect();
+fn everywhere(mut what: impl FnMut(&Plan)) {
+    let teams: Vec<Par> = (2..=4).map(|n| Par::team(n).unwrap()).collect();
     for isa in Isa::available() {
-        for par in std::iter::once(Par::Seq).chain(teams.iter().map(Par::Team)) {
+        for par in std::iter::once(Par::Seq).chain(teams.iter().cloned()) {
             let mut plan = Plan::new().with_isa(isa).with_par(par);
             plan.min_work = Some(1);
             what(&plan);
@@ -57,14 +57,14 @@ fn on_paper<T: Real>(r: Regularizer, w: &Matrix<T>, delta: &mut Matrix<T>) {
     reference::gemm(T::from_f64(-4.0 * r.lambda), gram.view(), w, T::ONE, delta);
 }
 
-fn by_symmetry<T: Real>(r: Regularizer, w: &Matrix<T>, delta: &mut Matrix<T>, plan: &Plan<'_>) {
+fn by_symmetry<T: Real>(r: Regularizer, w: &Matrix<T>, delta: &mut Matrix<T>, plan: &Plan) {
     let n = w.rows().min(w.cols());
     // What is not written must not be read.
     let mut gram = Matrix::from_vec(n, n, vec![T::NAN; n * n]).unwrap();
     r.descend(w.view(), T::ONE, delta.view_mut(), gram.view_mut(), plan, &mut Scratch::new()).unwrap();
 }
 
-fn check_exact<T: Real>(rows: usize, cols: usize, lambda: f64, seed: u64, plan: &Plan<'_>) {
+fn check_exact<T: Real>(rows: usize, cols: usize, lambda: f64, seed: u64, plan: &Plan) {
     for form in FORMS {
         for side in SIDES {
             let r = Regularizer { form, side, ..Regularizer::new(lambda).unwrap() };
@@ -128,7 +128,7 @@ fn the_exact_oracle_can_fail() {
 /// One layer and nothing else.
 fn single<T: Real>(w: Matrix<T>) -> Network<T> {
     let (inputs, width) = (w.rows(), w.cols());
-    Network::new(inputs, vec![Layer { w, b: vec![T::ZERO; width], unit: Unit::Identity }], 1).unwrap()
+    Network::new(inputs, vec![Layer { w, b: vec![T::ZERO; width], unit: Activation::Identity }], 1).unwrap()
 }
 
 fn weights<T: Real>(net: &Network<T>) -> &Matrix<T> {
@@ -195,7 +195,7 @@ fn block_step<T: Real>(block: Block, w: &Matrix<T>, turn: usize, without: Withou
     Matrix::from_vec(w.rows(), w.cols(), data).unwrap()
 }
 
-fn check_block<T: Real>(w: &Matrix<T>, block: Block, plan: &Plan<'_>) {
+fn check_block<T: Real>(w: &Matrix<T>, block: Block, plan: &Plan) {
     let mut net = single(w.clone());
     let mut blocks = Blocks::new(block, &net).unwrap();
     let mut scratch = Scratch::new();
@@ -376,7 +376,7 @@ fn distance<T: Real>(w: &Matrix<T>) -> f64 {
     identity.norm(w.view(), &Plan::new(), &mut Scratch::new()).unwrap()
 }
 
-fn retracted<T: Real>(w: &Matrix<T>, tolerance: f64, plan: &Plan<'_>) -> gaitprop::Result<Matrix<T>> {
+fn retracted<T: Real>(w: &Matrix<T>, tolerance: f64, plan: &Plan) -> gaitprop::Result<Matrix<T>> {
     let mut w = w.clone();
     let settings = Retraction { tolerance, ..Retraction::new(1).unwrap() };
     let outcome = Retractor::new(settings, &single(w.clone())).unwrap().retract(3, &mut w, plan, &mut Scratch::new());
@@ -575,7 +575,7 @@ fn rotated(w: &Matrix<f64>, y: &Matrix<f64>, x: &Matrix<f64>, rate: f64) -> Matr
     matrix(p, q, &product(&q_matrix, w.data(), p, p, q))
 }
 
-fn turned<T: Real>(w: &Matrix<f64>, y: &Matrix<f64>, x: &Matrix<f64>, rate: f64, plan: &Plan<'_>) -> Matrix<T> {
+fn turned<T: Real>(w: &Matrix<f64>, y: &Matrix<f64>, x: &Matrix<f64>, rate: f64, plan: &Plan) -> Matrix<T> {
     let cast = |m: &Matrix<f64>| matrix::<T>(m.rows(), m.cols(), m.data());
     let (w, y, x) = (cast(w), cast(y), cast(x));
     let mut cayley = Cayley::new(&single(w.clone()), y.rows());
@@ -639,7 +639,7 @@ fn rotate<T: Real>(
     steps: usize,
     rate: f64,
     gamma: f64,
-    plan: &Plan<'_>,
+    plan: &Plan,
     mut watch: impl FnMut(usize, &Network<T>, &Batch<T>),
 ) -> Network<T> {
     let digits = data::load("digits", &Default::default()).unwrap();
@@ -707,7 +707,7 @@ fn rotations_keep_weights_orthogonal_and_gait_equal_to_backpropagation() {
 
 #[test]
 fn rotations_have_the_same_bits_everywhere() {
-    let run = |plan: &Plan<'_>| -> Vec<u64> {
+    let run = |plan: &Plan| -> Vec<u64> {
         let net = rotate::<f32>(&[80, 80], 3, 0.1, 1e-3, plan, |_, _, _| ());
         net.layers().iter().flat_map(|l| [bits(l.w.data()), bits(&l.b)].concat()).collect()
     };
@@ -723,7 +723,7 @@ fn a_failed_rotation_changes_nothing() {
     let recipe = Recipe { rule: &Backprop, loss: Loss::Squared, ortho: Regularizer::new(0.0).unwrap(), plan: &plan };
     let mut x = normal::<f32>(4, 8, 1.0, 1);
     let target = Matrix::zeros(4, 3);
-    let step = |x: &Matrix<f32>, recipe: &Recipe<'_, '_, f32>, optimiser: Optimiser| {
+    let step = |x: &Matrix<f32>, recipe: &Recipe<'_, f32>, optimiser: Optimiser| {
         let mut net = start.clone();
         let mut optimizer = Optimizer::new(Settings::new(optimiser, 0.1).unwrap(), &net);
         let (mut work, mut cayley) = (Workspace::new(&net, 4), Cayley::new(&net, 4));

@@ -2,14 +2,14 @@
 //!
 //! The oracle is fed the exact y and e that the kernel was fed, and the exact f64 value of the leaky ReLU's slope. For tanh neither y
 //! nor the kept slope alone says where the unit is (near ±1 the rounded y has lost it, the slope has not), so there the oracle starts
-//! from h: the kernel gets `Unit::apply(h)`, the oracle tanh h and 1 − tanh² h in 480 bits, and the rounding of y and of the slope
+//! from h: the kernel gets `Activation::apply(h)`, the oracle tanh h and 1 − tanh² h in 480 bits, and the rounding of y and of the slope
 //! counts against the kernel.
 #![allow(missing_docs)]
 
 mod support;
 
 use gaitprop::kernels::perturb::{Perturbation, Scale, Weighting, perturb};
-use gaitprop::kernels::{Error, Isa, MatMut, MatRef, Real, Unit};
+use gaitprop::kernels::{Activation, Error, Isa, MatMut, MatRef, Real};
 use gaitprop::rng::Rng;
 use support::big::relative_to;
 use support::perturbed::*;
@@ -22,9 +22,9 @@ fn scales() -> Vec<Scale> {
 
 /// Errors of any size with both signs, against activities of any size with both signs, and for each scale and weighting
 /// activities just short of the kink, just beyond it, at it.
-fn piecewise_cases<T: Real>(unit: Unit, weighting: Weighting, s: f64, rng: &mut Rng) -> Vec<Given<T>> {
+fn piecewise_cases<T: Real>(unit: Activation, weighting: Weighting, s: f64, rng: &mut Rng) -> Vec<Given<T>> {
     let mut cases = Vec::new();
-    let slope = if let Unit::LeakyRelu { slope } = unit { slope } else { 1.0 };
+    let slope = if let Activation::LeakyRelu { slope } = unit { slope } else { 1.0 };
     for _ in 0..25 {
         let e = rng.normal();
         cases.push(Given::at(rng.normal(), e));
@@ -45,7 +45,7 @@ fn piecewise_cases<T: Real>(unit: Unit, weighting: Weighting, s: f64, rng: &mut 
 
 fn check_piecewise<T: Real>() {
     let mut rng = Rng::new(21, 0);
-    let units = [Unit::Identity, leaky(0.01), leaky(0.1), leaky(0.5), leaky(2.0)];
+    let units = [Activation::Identity, leaky(0.01), leaky(0.1), leaky(0.5), leaky(2.0)];
     let mut failures = Vec::new();
     for unit in units {
         let (mut worst_r, mut at, mut worst_x) = (0.0, String::new(), 0.0);
@@ -53,7 +53,7 @@ fn check_piecewise<T: Real>() {
             for scale in scales() {
                 let s = if let Scale::Finite(s) = scale { s } else { 1e-3 };
                 let cases = piecewise_cases::<T>(unit, weighting, s, &mut rng);
-                let (r, case, x) = errors(Perturbation { unit, weighting, scale }, &cases);
+                let (r, case, x) = errors(Perturbation { activation: unit, weighting, scale }, &cases);
                 if r > worst_r {
                     (worst_r, at) = (r, case);
                 }
@@ -69,8 +69,8 @@ fn check_piecewise<T: Real>() {
     assert!(failures.is_empty(), "{}: {failures:#?}", T::NAME);
 }
 
-fn leaky(slope: f64) -> Unit {
-    Unit::LeakyRelu { slope }
+fn leaky(slope: f64) -> Activation {
+    Activation::LeakyRelu { slope }
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn check_tanh<T: Real>() {
         for scale in scales() {
             let s = if let Scale::Finite(s) = scale { s } else { 1e-3 };
             let cases = tanh_cases::<T>(weighting, s, &mut rng);
-            let (r, at, x) = errors(Perturbation { unit: Unit::Tanh, weighting, scale }, &cases);
+            let (r, at, x) = errors(Perturbation { activation: Activation::Tanh, weighting, scale }, &cases);
             println!("{} tanh {weighting:?} {scale:?}: r {r:.2e}, x {x:.2e}", T::NAME);
             assert!(r <= promised::<T>(), "{} {r:e}: {at}", T::NAME);
             assert!(x <= promised::<T>(), "{} x: {x:e}", T::NAME);
@@ -130,7 +130,7 @@ fn tanh_in_f64() {
 /// Without the care: the definition in the element type loses all.
 #[test]
 fn the_oracle_fails_what_it_should() {
-    let p = Perturbation { unit: leaky(0.1), weighting: Weighting::SlopeSquared, scale: Scale::Finite(1e-9) };
+    let p = Perturbation { activation: leaky(0.1), weighting: Weighting::SlopeSquared, scale: Scale::Finite(1e-9) };
     let given = [Given::<f64>::at(0.7, 0.3), Given::at(-0.7, 0.3), Given::at(1e-10, -0.3)];
     let (right, _) = run(p, &given, Isa::detect()).unwrap();
     let invert = |y: f64| if y < 0.0 { y / 0.1 } else { y };
@@ -157,7 +157,7 @@ fn vanishing_scales() {
         for weighting in WEIGHTINGS {
             for y in [0.0, -0.0, 5e-324, -5e-324, 1e-310, -1e-310, 1e-300, -1e-300, 0.5, -0.5] {
                 for e in [1.0, -1.0, 0.3, -1e10, 1e-10] {
-                    let p = Perturbation { unit: leaky(0.1), weighting, scale: Scale::Finite(s) };
+                    let p = Perturbation { activation: leaky(0.1), weighting, scale: Scale::Finite(s) };
                     let given = [Given::<f64>::at(y, e)];
                     let (r, x) = run(p, &given, Isa::detect()).unwrap();
                     let most = 10.0 * e.abs() * (1.0 + 1e-15);
@@ -170,7 +170,7 @@ fn vanishing_scales() {
                     if y == 0.0 && e < 0.0 {
                         assert!((r[0] / (10.0 * e) - 1.0).abs() < 1e-15, "{p:?} {y:e} {e:e}: {:e}", r[0]);
                     }
-                    let p = Perturbation { unit: Unit::Tanh, ..p };
+                    let p = Perturbation { activation: Activation::Tanh, ..p };
                     let given = [Given::<f64>::tanh(y, e.clamp(-1.0, 1.0))];
                     let (r, limit) = (
                         run(p, &given, Isa::detect()).unwrap().0,
@@ -184,7 +184,7 @@ fn vanishing_scales() {
 }
 
 fn check_domain<T: Real>() {
-    let p = Perturbation { unit: Unit::Tanh, weighting: Weighting::Plain, scale: Scale::Finite(1.0) };
+    let p = Perturbation { activation: Activation::Tanh, weighting: Weighting::Plain, scale: Scale::Finite(1.0) };
     let (rows, cols) = (3, 20);
     let inside = Given::<T>::tanh(0.3, 0.1);
     // y = 0.9051…: an error of 0.09 stays inside, of 0.1 leaves; below −1 as well as above 1; exactly 1 is outside, too.
@@ -225,10 +225,10 @@ fn targets_outside_the_range_are_named() {
 
 /// A NaN goes through; it is nobody's domain error, nobody's crossing and nobody's panic, and touches no other unit.
 fn check_nan<T: Real>() {
-    for unit in [Unit::Identity, leaky(0.1), Unit::Tanh] {
+    for unit in [Activation::Identity, leaky(0.1), Activation::Tanh] {
         for weighting in WEIGHTINGS {
             for scale in [Scale::Limit, Scale::Finite(0.0), Scale::Finite(1e-3), Scale::Finite(1.0)] {
-                let p = Perturbation { unit, weighting, scale };
+                let p = Perturbation { activation: unit, weighting, scale };
                 let clean = vec![Given::<T>::tanh(0.25, 0.125); 40];
                 let mut given = clean.clone();
                 given[17].e = T::NAN;
@@ -253,11 +253,11 @@ fn nan_goes_through() {
 fn wrong_parameters_are_refused() {
     let given = [Given::<f32>::at(0.5, 0.5)];
     for s in [-1.0, f64::NAN, f64::INFINITY] {
-        let p = Perturbation { unit: Unit::Identity, weighting: Weighting::Plain, scale: Scale::Finite(s) };
+        let p = Perturbation { activation: Activation::Identity, weighting: Weighting::Plain, scale: Scale::Finite(s) };
         assert!(matches!(run(p, &given, Isa::detect()), Err(Error::Parameter { .. })), "{s}");
     }
     for slope in [0.0, -0.1, f64::NAN, f64::INFINITY] {
-        let p = Perturbation { unit: leaky(slope), weighting: Weighting::Plain, scale: Scale::Limit };
+        let p = Perturbation { activation: leaky(slope), weighting: Weighting::Plain, scale: Scale::Limit };
         assert!(matches!(run(p, &given, Isa::detect()), Err(Error::Parameter { .. })), "{slope}");
     }
 }

@@ -4,7 +4,7 @@
 use gaitprop::data::Samples;
 use gaitprop::inverse::Lu;
 use gaitprop::kernels::perturb::{Perturbation, Scale, Weighting, perturb};
-use gaitprop::kernels::{Error as KernelError, Isa, MatMut, MatRef, Plan, Scratch, Unit, gemm, reference};
+use gaitprop::kernels::{Activation, Error as KernelError, Isa, MatMut, MatRef, Plan, Scratch, gemm, reference};
 use gaitprop::loss::{self, Loss};
 use gaitprop::network::{Architecture, Trace};
 use gaitprop::optimizer::{Rule, Settings};
@@ -17,12 +17,12 @@ use std::ops::ControlFlow;
 /// A unit so saturated that f′ underflows to 0, at its own activity: nothing is asked of it, and nothing (no 0/0) may come of it.
 #[test]
 fn saturated_units_that_are_on_target_pass_nothing_down() {
-    let (y, d) = Unit::Tanh.apply(80f32);
+    let (y, d) = Activation::Tanh.apply(80f32);
     assert_eq!((y, d), (1.0, 0.0));
     let row = |x: f32| [x];
     for weighting in [Weighting::Plain, Weighting::SlopeSquared] {
         for scale in [Scale::Finite(1.0), Scale::Finite(1e-9), Scale::Limit] {
-            let p = Perturbation { unit: Unit::Tanh, weighting, scale };
+            let p = Perturbation { activation: Activation::Tanh, weighting, scale };
             let run = |e: f32| {
                 let (y, d, e) = (row(y), row(d), row(e));
                 let (mut r, mut x) = (row(f32::NAN), row(f32::NAN));
@@ -45,7 +45,7 @@ fn saturated_units_that_are_on_target_pass_nothing_down() {
 #[test]
 fn slopes_are_checked_in_the_element_type() {
     for slope in [1e-50, 1e50, 1e-39] {
-        let unit = Unit::LeakyRelu { slope };
+        let unit = Activation::LeakyRelu { slope };
         assert!(unit.check::<f32>().is_err() && unit.check::<f64>().is_ok(), "{slope}");
     }
 }
@@ -118,16 +118,16 @@ fn a_trace_of_another_network_is_refused() {
         let shape = Architecture { unit, ..Architecture::square(4, 4, hidden, 2).unwrap() };
         Network::<f32>::random(&shape, init::Init::Orthogonal, 1, &plan).unwrap()
     };
-    let leaky = Unit::LeakyRelu { slope: 0.1 };
+    let leaky = Activation::LeakyRelu { slope: 0.1 };
     let x = [0f32; 4];
-    for other in [net(0, leaky), net(2, leaky), net(1, Unit::Tanh)] {
+    for other in [net(0, leaky), net(2, leaky), net(1, Activation::Tanh)] {
         let mut trace = Trace::new(&other, 1);
         let error = net(1, leaky).forward(MatRef::new(&x, 1, 4).unwrap(), &mut trace, &plan, &mut Scratch::new()).unwrap_err();
         assert!(error.to_string().contains("another network"), "{error}");
     }
 }
 
-fn trainer(rate: f64, plan: Plan<'_>) -> Trainer<'_, f64> {
+fn trainer(rate: f64, plan: Plan) -> Trainer<f64> {
     let shape = Architecture::square(6, 6, 1, 3).unwrap();
     let net = Network::random(&shape, init::Init::Xavier, 3, &plan).unwrap();
     let method = Method {
@@ -154,12 +154,12 @@ fn samples(size: f64) -> Samples<f64> {
 fn a_diverged_epoch_leaves_a_trainer_as_good_as_new() {
     let plan = Plan::new();
     let go = |_: &gaitprop::step::Report| ControlFlow::Continue(());
-    let (mut once, mut fresh) = (trainer(1e-2, plan), trainer(1e-2, plan));
+    let (mut once, mut fresh) = (trainer(1e-2, plan.clone()), trainer(1e-2, plan));
     let error = once.epoch(&samples(1e80), go).unwrap_err();
     assert!(matches!(error, Error::Diverged { step, .. } if step > 0), "{error}");
     assert_eq!(once.network(), fresh.network());
     let good = samples(1.0);
-    let aligned = |trainer: &mut Trainer<'_, f64>| trainer.alignment(&good, &mut Lu::new()).unwrap();
+    let aligned = |trainer: &mut Trainer<f64>| trainer.alignment(&good, &mut Lu::new()).unwrap();
     assert_eq!(aligned(&mut once), aligned(&mut fresh));
     once.epoch(&good, go).unwrap();
     fresh.epoch(&good, go).unwrap();
@@ -178,7 +178,7 @@ fn inconsistent_samples_are_refused() {
         Samples { labels: vec![3; 60], ..good.clone() },
         Samples { features: 5, ..good.clone() },
     ] {
-        let mut trainer = trainer(1e-2, plan);
+        let mut trainer = trainer(1e-2, plan.clone());
         assert!(trainer.epoch(&bad, |_| ControlFlow::Continue(())).is_err());
         assert!(trainer.evaluate(&bad).is_err());
         assert!(trainer.alignment(&bad, &mut Lu::new()).is_err());

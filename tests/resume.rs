@@ -41,7 +41,7 @@ struct Case {
 }
 
 impl Case {
-    fn trainer<'p, T: gaitprop::kernels::Real>(&self, plan: Plan<'p>) -> Trainer<'p, T> {
+    fn trainer<'p, T: gaitprop::kernels::Real>(&self, plan: Plan) -> Trainer<T> {
         let architecture = Architecture::square(64, 24, 2, 10).unwrap();
         // Far from orthogonal, so that every strategy has something to do, where a regulariser mends it.
         let mended = self.lambda > 0.0 && matches!(self.optimizer, optimizer::Rule::Adam | optimizer::Rule::PublishedAdam);
@@ -95,7 +95,7 @@ fn train<T: gaitprop::kernels::Real>(case: &Case, epochs: usize, stops: &[u64]) 
     let (samples, plan) = (samples::<T>(), Plan::new());
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("state");
-    let mut trainer = case.trainer::<T>(plan);
+    let mut trainer = case.trainer::<T>(plan.clone());
     let mut all = Vec::new();
     while all.len() < epochs {
         let mut saved = None;
@@ -114,7 +114,7 @@ fn train<T: gaitprop::kernels::Real>(case: &Case, epochs: usize, stops: &[u64]) 
         if let Some(saved) = saved {
             state::write(&file, &saved, &()).unwrap();
             // Another's memory must not show: it has trained a little.
-            trainer = case.trainer(plan);
+            trainer = case.trainer(plan.clone());
             let _ = trainer.epoch(&samples, |_| ControlFlow::Break(())).unwrap();
             trainer.restore(state::read::<T, ()>(&file).unwrap().0).unwrap();
             assert!(trainer.save() == saved, "{case:?}: a state that is taken up is not the one that was left");
@@ -146,11 +146,11 @@ fn a_trainer_goes_on_from_its_state_to_the_bit() {
 fn a_trainer_without_its_state_goes_on_otherwise() {
     let case = cases()[4];
     let (samples, plan) = (samples::<f32>(), Plan::new());
-    let mut trainer = case.trainer::<f32>(plan);
+    let mut trainer = case.trainer::<f32>(plan.clone());
     let _ = trainer.epoch(&samples, |_| ControlFlow::Continue(())).unwrap();
     let mut state = trainer.save();
     let _ = state.take_part("inverse");
-    let message = case.trainer::<f32>(plan).restore(state).unwrap_err().to_string();
+    let message = case.trainer::<f32>(plan.clone()).restore(state).unwrap_err().to_string();
     assert!(message.contains("the state holds no"), "{message}");
     let mut other = Case { inverse: inverse::Kind::Stale, ..case }.trainer::<f32>(plan);
     assert!(other.restore(trainer.save()).is_err());

@@ -6,7 +6,7 @@ mod support;
 use gaitprop::diagnostics::{self, LayerReport};
 use gaitprop::init::{self, Init};
 use gaitprop::inverse::Lu;
-use gaitprop::kernels::{Plan, Real, Unit, reduce};
+use gaitprop::kernels::{Activation, Plan, Real, reduce};
 use gaitprop::loss::Loss;
 use gaitprop::network::{Architecture, Network};
 use gaitprop::ortho::Regularizer;
@@ -16,7 +16,7 @@ use gaitprop::step::{Gradients, Recipe};
 use gaitprop::{Error, Matrix};
 use support::*;
 
-const LEAKY: Unit = Unit::LeakyRelu { slope: 0.1 };
+const LEAKY: Activation = Activation::LeakyRelu { slope: 0.1 };
 
 /// A square network, a tower with auxiliary units, and first layers of either shape.
 fn architectures() -> Vec<Architecture> {
@@ -26,7 +26,9 @@ fn architectures() -> Vec<Architecture> {
     let tall = Architecture::widths(20, &[8, 8], 8).unwrap();
     [square, tower, wide, tall]
         .into_iter()
-        .flat_map(|shape| [LEAKY, Unit::Tanh, Unit::Identity].map(|unit| Architecture { unit, output: unit, ..shape.clone() }))
+        .flat_map(|shape| {
+            [LEAKY, Activation::Tanh, Activation::Identity].map(|unit| Architecture { unit, output: unit, ..shape.clone() })
+        })
         .collect()
 }
 
@@ -208,7 +210,7 @@ fn check_absolute<T: Real>(gammas: &[f64]) {
     let mut most = 0.0f64;
     for shape in architectures() {
         // Between -1 and 1, where tanh's targets must lie: γ small enough that they do.
-        let gammas: Vec<f64> = if shape.unit == Unit::Tanh { vec![1e-2] } else { gammas.to_vec() };
+        let gammas: Vec<f64> = if shape.unit == Activation::Tanh { vec![1e-2] } else { gammas.to_vec() };
         for &gamma in &gammas {
             let (net, batch) = (network::<T>(&shape, Init::Orthogonal, 4), batch::<T>(&shape, 9, 5));
             for kind in [Kind::Gait, Kind::Itp] {
@@ -292,7 +294,7 @@ fn reports_are_what_counting_by_hand_gives() {
     for shape in architectures() {
         let (net, batch) = (network::<f64>(&shape, Init::Xavier, 3), batch::<f64>(&shape, 6, 4));
         // A perturbation large enough to cross kinks, where tanh can bear it.
-        let gamma = if shape.unit == Unit::Tanh { 1e-3 } else { 0.3 };
+        let gamma = if shape.unit == Activation::Tanh { 1e-3 } else { 0.3 };
         let gait = Perturbed::gait(gamma).unwrap();
         let layers = shape.layers.len();
         let (got, back) = (report(&gait, &net, &batch), report(&Backprop, &net, &batch));
@@ -334,7 +336,7 @@ fn reports_are_what_counting_by_hand_gives() {
             assert!((back[l].cosine_with_bp - 1.0).abs() <= 2.0 * f64::EPSILON && back[l].ratio_to_bp == 1.0);
             // Kinks and dead units, counted.
             let s = gamma.powi((layers - l) as i32);
-            let Unit::LeakyRelu { slope } = shape.unit else {
+            let Activation::LeakyRelu { slope } = shape.unit else {
                 assert_eq!(got[l].kink_crossings.unwrap_or(0), 0);
                 continue;
             };
@@ -360,11 +362,11 @@ fn dead_units_are_found() {
     for (unit, bias, dead) in [
         (LEAKY, -1e3, 3),
         (LEAKY, 1e3, 0),
-        (Unit::LeakyRelu { slope: 3.0 }, 1e3, 3),
-        (Unit::LeakyRelu { slope: 1.0 }, -1e3, 0),
-        (Unit::Tanh, 1e3, 3),
-        (Unit::Tanh, -1e3, 3),
-        (Unit::Identity, -1e3, 0),
+        (Activation::LeakyRelu { slope: 3.0 }, 1e3, 3),
+        (Activation::LeakyRelu { slope: 1.0 }, -1e3, 0),
+        (Activation::Tanh, 1e3, 3),
+        (Activation::Tanh, -1e3, 3),
+        (Activation::Identity, -1e3, 0),
     ] {
         let shape = Architecture { unit, output: unit, ..Architecture::square(8, 8, 1, 2).unwrap() };
         let mut layers = network::<f64>(&shape, Init::Orthogonal, 1).layers().to_vec();

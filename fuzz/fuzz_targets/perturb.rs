@@ -4,7 +4,7 @@
 
 use arbitrary::Arbitrary;
 use gaitprop::kernels::perturb::{Perturbation, Scale, Weighting};
-use gaitprop::kernels::{Isa, Real, Unit};
+use gaitprop::kernels::{Isa, Real, Activation};
 use gaitprop_fuzz::hold;
 use gaitprop_fuzz::rules::perturbed::{Given, check};
 use libfuzzer_sys::fuzz_target;
@@ -42,15 +42,15 @@ fn run<T: Real>(input: &Input) {
     const SLOPES: [f64; 6] = [0.01, 0.1, 0.3, 0.5, 1.0, 2.0];
     let which = usize::from(input.unit) % 8;
     let unit = match which {
-        6 => Unit::Identity,
-        7 => Unit::Tanh,
-        _ => Unit::LeakyRelu { slope: SLOPES[which] },
+        6 => Activation::Identity,
+        7 => Activation::Tanh,
+        _ => Activation::LeakyRelu { slope: SLOPES[which] },
     };
     let weighting = if input.plain { Weighting::Plain } else { Weighting::SlopeSquared };
     let s = 2f64.powf(-f64::from(input.scale) / 2.0);
     let scale = if input.scale == u8::MAX { Scale::Limit } else { Scale::Finite(s) };
     let given = input.units.iter().take(40).map(|&(y, e, near)| {
-        if unit == Unit::Tanh {
+        if unit == Activation::Tanh {
             // h up to where y is 1, errors small enough to stay inside now and then.
             let far = if T::NAME == "f32" { 15.0 } else { 25.0 };
             let h = y.value(6).clamp(-far, far);
@@ -63,7 +63,7 @@ fn run<T: Real>(input: &Input) {
     });
     let given: Vec<Given<T>> = given.collect();
     let isas: Vec<Isa> = Isa::available().collect();
-    hold(check(Perturbation { unit, weighting, scale }, &given, isas[usize::from(input.isa) % isas.len()]));
+    hold(check(Perturbation { activation: unit, weighting, scale }, &given, isas[usize::from(input.isa) % isas.len()]));
 }
 
 fuzz_target!(|input: Input| if input.double { run::<f64>(&input) } else { run::<f32>(&input) });

@@ -4,7 +4,7 @@
 
 use arbitrary::Arbitrary;
 use gaitprop::inverse::Kind as Way;
-use gaitprop::kernels::{Real, Unit};
+use gaitprop::kernels::{Real, Activation};
 use gaitprop::loss::Loss;
 use gaitprop::network::Architecture;
 use gaitprop::optimizer;
@@ -51,7 +51,7 @@ fn run<T: Real>(input: &Input) {
     }
     .expect("widths that fit");
     let [unit, output, rule, way, optimizer, bits] = input.choices;
-    let units = [Unit::LeakyRelu { slope: 0.1 }, Unit::Identity, Unit::Tanh];
+    let units = [Activation::LeakyRelu { slope: 0.1 }, Activation::Identity, Activation::Tanh];
     let flag = |bit: u8| bits >> bit & 1 == 1;
     let optimizers = [optimizer::Rule::PublishedAdam, optimizer::Rule::Adam, optimizer::Rule::Sgd, optimizer::Rule::Momentum];
     let case = Case {

@@ -2,7 +2,9 @@
 //!
 //! `cargo run --release --example forward -p gaitprop-kernels`
 
-use gaitprop_kernels::{Error, Finish, MatMut, MatRef, Orientation, PackedRhs, Plan, Scratch, Start, Unit, gemm_with, reference};
+use gaitprop_kernels::{
+    Activation, Epilogue, Error, MatMut, MatRef, Orientation, PackedRhs, Plan, Scratch, Start, gemm_with, reference,
+};
 use std::time::Instant;
 
 const BATCH: usize = 60;
@@ -24,7 +26,7 @@ fn main() -> Result<(), Error> {
     let x: Vec<f32> = (0..BATCH * N).map(|_| value()).collect();
     let w: Vec<f32> = (0..N * N).map(|_| value() / 28.0).collect();
     let bias: Vec<f32> = (0..N).map(|_| value()).collect();
-    let unit = Unit::LeakyRelu { slope: 0.1 };
+    let unit = Activation::LeakyRelu { slope: 0.1 };
     let (x, w) = (MatRef::new(&x, BATCH, N)?, MatRef::new(&w, N, N)?);
 
     // Once: the plan, the scratch, and W in the order in which tiles read it. After an update of W: `packed.repack(w, &plan)`.
@@ -35,7 +37,7 @@ fn main() -> Result<(), Error> {
     // Every step: nothing is allocated after the first.
     let mut y = vec![f32::NAN; BATCH * N];
     let mut forward = |y: &mut [f32]| -> Result<(), Error> {
-        let finish = Finish::Activate { unit, bias: &bias, slope: None };
+        let finish = Epilogue::Activate { activation: unit, bias: &bias, slope: None };
         gemm_with(1.0, x, packed.plain()?, Start::Zero, MatMut::new(y, BATCH, N)?, finish, &plan, &mut scratch)?;
         Ok(())
     };

@@ -2,7 +2,7 @@
 //!
 //! `cargo run --release --example own_threads -p gaitprop-kernels`
 
-use gaitprop_kernels::{Error, MatMut, MatRef, Par, Plan, Scratch, Team, Threads, gemm};
+use gaitprop_kernels::{Error, MatMut, MatRef, Par, Plan, Scratch, Threads, gemm};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
 
@@ -100,12 +100,15 @@ fn main() -> Result<(), Error> {
     let threads = 2;
     let own = Pool::new(threads - 1);
     let rayon = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a small pool");
-    let team = Team::new(threads)?;
+    let team = Par::team(threads)?;
 
     let mut first: Option<Vec<u32>> = None;
-    for (name, par) in
-        [("alone", Par::Seq), ("own pool", Par::Custom(&own)), ("rayon", Par::Pool(&rayon)), ("team", Par::Team(&team))]
-    {
+    for (name, par) in [
+        ("alone", Par::Seq),
+        ("own pool", Par::Custom(Arc::new(own))),
+        ("rayon", Par::Pool(Arc::new(rayon))),
+        ("team", team.clone()),
+    ] {
         let plan = Plan::new().with_par(par);
         let (mut c, mut scratch) = (vec![f32::NAN; n * n], Scratch::new());
         let mut best = f64::INFINITY;

@@ -2,7 +2,7 @@
 //!
 //! `cargo run --release --example solve -p gaitprop-kernels`
 
-use gaitprop_kernels::{Error, MatMut, MatRef, Plan, Real, Scratch, gemm, lu};
+use gaitprop_kernels::{Error, MatMut, MatRef, Plan, Scalar, Scratch, gemm, lu};
 
 const N: usize = 200;
 const BATCH: usize = 60;

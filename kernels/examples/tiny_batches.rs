@@ -3,7 +3,7 @@
 //! `cargo run --release --example tiny_batches -p gaitprop-kernels`
 
 use gaitprop_kernels::{
-    BatchMut, BatchRef, Error, MatMut, MatRef, Par, Plan, Scratch, Team, gemm, gemm_batched, gemm_batched_views, reference,
+    BatchMut, BatchRef, Error, MatMut, MatRef, Par, Plan, Scratch, gemm, gemm_batched, gemm_batched_views, reference,
 };
 use std::time::Instant;
 
@@ -18,8 +18,8 @@ fn same(want: &[f32], got: &[f32]) -> bool {
 fn main() -> Result<(), Error> {
     let (count, m, n, k) = (2000, 8, 8, 8);
     let (a, b) = (values(count * m * k, 37), values(count * k * n, 53));
-    let team = Team::new(2)?;
-    let plan = Plan::new().with_par(Par::Team(&team));
+    let team = Par::team(2)?;
+    let plan = Plan::new().with_par(team.clone());
     let mut scratch = Scratch::new();
 
     // Like products at equal distances.
@@ -32,7 +32,7 @@ fn main() -> Result<(), Error> {
 
     // A loop over single products: the same bits.
     let mut alone = vec![f32::NAN; count * m * n];
-    let single = plan.with_par(Par::Seq);
+    let single = plan.clone().with_par(Par::Seq);
     let start = Instant::now();
     for (p, c) in alone.chunks_exact_mut(m * n).enumerate() {
         gemm(1.0, a_all.get(p), b_all.get(p), 0.0, MatMut::new(c, m, n)?, &single, &mut scratch)?;

@@ -4,7 +4,7 @@
 
 use gaitprop_kernels::epilogue::{AdamStep, adam};
 use gaitprop_kernels::{
-    Error, Finish, MatMut, MatRef, Plan, Scratch, Start, Unit, Update, Weighed, gemm, gemm_with, gemm_with_scratch, perturb,
+    Activation, Epilogue, Error, MatMut, MatRef, Plan, Scratch, Start, Update, gemm, gemm_with, gemm_with_scratch, perturb,
 };
 
 const BATCH: usize = 60;
@@ -37,7 +37,7 @@ fn main() -> Result<(), Error> {
     let y: Vec<f32> = (0..BATCH * N_OUT).map(|_| value()).collect();
     let e: Vec<f32> = (0..BATCH * N_OUT).map(|_| value() / 10.0).collect();
     let (x, y, e) = (MatRef::new(&x, BATCH, N_IN)?, MatRef::new(&y, BATCH, N_OUT)?, MatRef::new(&e, BATCH, N_OUT)?);
-    let unit = Unit::LeakyRelu { slope: 0.1 };
+    let activation = Activation::LeakyRelu { slope: 0.1 };
     let step = AdamStep { rate: 1e-2, beta1: (0.9, 0.1), beta2: (0.99, 0.01), epsilon: 1e-8, correction: 1.0 };
     let mean = 1.0 / BATCH as f32;
 
@@ -51,22 +51,22 @@ fn main() -> Result<(), Error> {
     scratch.reserve(gemm_with_scratch::<f32>(N_IN, N_OUT, BATCH, &plan))?;
 
     for number in 1..=STEPS {
-        // One call: D ∘ E is made while it is packed, Δ is stored nowhere, θ, m and v are read and written once.
+        let mut delta = vec![0.0; BATCH * N_OUT];
+        perturb::activation_grad(activation, y, None, e, MatMut::new(&mut delta, BATCH, N_OUT)?, plan.isa)?;
+        let delta = MatRef::new(&delta, BATCH, N_OUT)?;
+
+        // One call: the gradient Xᵀ·δ is stored nowhere, and θ, m and v are read and written once.
         let Weights { theta, m, v } = &mut fused;
         let rule = Update::Adam { step, m: MatMut::new(m, N_IN, N_OUT)?, v: MatMut::new(v, N_IN, N_OUT)? };
-        let finish = Finish::Update(rule);
-        let weighed = Weighed { unit, y, slope: None, e };
+        let epilogue = Epilogue::Update(rule);
         let c = MatMut::new(theta, N_IN, N_OUT)?;
-        let finite =
-            gemm_with(mean, x.t(), gaitprop_kernels::Rhs::Weighed(weighed), Start::Zero, c, finish, &plan, &mut scratch)?;
+        let finite = gemm_with(mean, x.t(), delta, Start::Zero, c, epilogue, &plan, &mut scratch)?;
         assert!(finite, "a parameter left the finite numbers in step {number}");
 
-        // The same in three, with two more matrices in memory.
-        let (mut de, mut delta) = (vec![0.0; BATCH * N_OUT], vec![0.0; N_IN * N_OUT]);
-        perturb::weigh(unit, y, None, e, MatMut::new(&mut de, BATCH, N_OUT)?, plan.isa)?;
-        let de = MatRef::new(&de, BATCH, N_OUT)?;
-        gemm(mean, x.t(), de, 0.0, MatMut::new(&mut delta, N_IN, N_OUT)?, &plan, &mut scratch)?;
-        adam(step, &mut apart.theta, &mut apart.m, &mut apart.v, &delta, plan.isa)?;
+        // The same in two, with the gradient in memory.
+        let mut gradient = vec![0.0; N_IN * N_OUT];
+        gemm(mean, x.t(), delta, 0.0, MatMut::new(&mut gradient, N_IN, N_OUT)?, &plan, &mut scratch)?;
+        adam(step, &mut apart.theta, &mut apart.m, &mut apart.v, &gradient, plan.isa)?;
 
         assert!(fused == apart, "step {number}: fused and unfused differ");
         let norm = gaitprop_kernels::reduce::dot(&fused.theta, &fused.theta, plan.isa)?.sqrt();

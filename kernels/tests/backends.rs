@@ -44,9 +44,9 @@ fn check<T: Real>(
     let a = Fenced::new((m, k), layouts[0], &mut value);
     let b = Fenced::new((k, n), layouts[1], &mut value);
     let c = Fenced::new((m, n), layouts[2], || if beta == T::ZERO { T::NAN } else { value() });
-    let pool = pool(2);
+    let pool = Par::Pool(std::sync::Arc::new(pool(2)));
     for backend in Backend::available() {
-        for par in [Par::Seq, Par::Pool(&pool)] {
+        for par in [Par::Seq, pool.clone()] {
             let plan = Plan::new().with_backend(backend).with_par(par);
             let mut got = c.clone();
             gemm(alpha, a.view(), b.view(), beta, got.view_mut(), &plan, &mut Scratch::new()).unwrap();

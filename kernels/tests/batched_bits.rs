@@ -4,7 +4,7 @@
 mod support;
 
 use gaitprop_kernels::{
-    BatchMut, BatchRef, Error, Isa, MatMut, MatRef, Packing, Par, Plan, Real, Scratch, gemm, gemm_batched, gemm_batched_views,
+    BatchMut, BatchRef, Error, Isa, MatMut, MatRef, Packing, Plan, Real, Scratch, gemm, gemm_batched, gemm_batched_views,
     gemm_scratch, reference,
 };
 use proptest::prelude::*;
@@ -74,7 +74,7 @@ fn small_products_at_every_edge() {
     fn all<T: Real>() {
         for isa in Isa::available() {
             for packing in [Packing::Auto, Packing::Avoid] {
-                let plan = Plan { packing, ..Plan::new().with_isa(isa) };
+                let plan = Plan::new().with_isa(isa).with_packing(packing);
                 for (m, k) in [(1, 9), (2, 1), (3, 17), (5, 4), (7, 18), (13, 3), (29, 8)] {
                     for n in (1..=100).step_by(if cfg!(miri) { 33 } else { 1 }) {
                         let layouts = [LAYOUTS[(m + n) % 7], LAYOUTS[n % 7], LAYOUTS[(n / 7 + m) % 7]];
@@ -137,7 +137,7 @@ fn products_alike_in_all_but_one_thing() {
         for isa in Isa::available() {
             for packing in [Packing::Auto, Packing::Avoid, Packing::Always] {
                 for other in others {
-                    let plan = Plan { packing, ..Plan::new().with_isa(isa) };
+                    let plan = Plan::new().with_isa(isa).with_packing(packing);
                     let products = [(BASE, usual), other, (BASE, usual)];
                     let mut outs = [0; 3].map(|_| vec![T::NAN; 2 * APART * APART]);
                     let of = |data, at, (rs, cs)| MatRef::strided(data, 0, at, (rs, cs)).unwrap();
@@ -200,8 +200,8 @@ fn threads_never_race() {
         for ((a, b), c) in views.iter().zip(&mut want) {
             reference::gemm(1.0, *a, *b, 0.0, c.view_mut());
         }
-        for par in [Par::Team(&crew.team), crew.shared()] {
-            let plan = Plan { min_work: Some(100), ..Plan::new() }.with_par(par);
+        for par in [crew.team.clone(), crew.shared()] {
+            let plan = Plan::new().with_min_work(100).with_par(par.clone());
             let mut scratch = Scratch::new();
             for round in 0..rounds {
                 let mut got = blank.clone();

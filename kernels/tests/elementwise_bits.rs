@@ -4,22 +4,22 @@
 mod support;
 
 use gaitprop_kernels::epilogue::{AdamStep, adam, bias_activate, descend, momentum};
-use gaitprop_kernels::perturb::{Perturbation, Scale, Weighting, perturb, weigh};
+use gaitprop_kernels::perturb::{Perturbation, Scale, Weighting, activation_grad, perturb};
 use gaitprop_kernels::reduce::{column_means, dot};
-use gaitprop_kernels::{Error, Isa, MatMut, MatRef, Real, Unit};
+use gaitprop_kernels::{Activation, Error, Isa, MatMut, MatRef, Real};
 use proptest::prelude::*;
 use support::*;
 
-fn any_unit() -> impl Strategy<Value = Unit> {
+fn any_unit() -> impl Strategy<Value = Activation> {
     let slope = proptest::sample::select(vec![0.01, 0.1, 0.3, 0.5, 1.0, 2.0]);
-    prop_oneof![1 => Just(Unit::Identity), 3 => slope.prop_map(|slope| Unit::LeakyRelu { slope }), 2 => Just(Unit::Tanh)]
+    prop_oneof![1 => Just(Activation::Identity), 3 => slope.prop_map(|slope| Activation::LeakyRelu { slope }), 2 => Just(Activation::Tanh)]
 }
 
 fn any_perturbation() -> impl Strategy<Value = Perturbation> {
     let scale = proptest::sample::select(vec![1.0, 0.1, 1e-3, 1e-9, 1e-60, 0.0]).prop_map(Scale::Finite);
     let scale = prop_oneof![4 => scale, 1 => Just(Scale::Limit)];
     let weighting = proptest::sample::select(vec![Weighting::SlopeSquared, Weighting::Plain]);
-    (any_unit(), weighting, scale).prop_map(|(unit, weighting, scale)| Perturbation { unit, weighting, scale })
+    (any_unit(), weighting, scale).prop_map(|(unit, weighting, scale)| Perturbation { activation: unit, weighting, scale })
 }
 
 fn shape() -> impl Strategy<Value = (usize, usize)> {
@@ -39,9 +39,9 @@ fn units<T: Real>(p: Perturbation, seed: u64) -> impl FnMut() -> (T, T, T) {
             -4 | -3 => h * s * e.abs(),
             _ => h,
         };
-        let (y, slope) = p.unit.apply(T::from_f64(h));
+        let (y, slope) = p.activation.apply(T::from_f64(h));
         // 1 − |y| is no less than half the slope.
-        let room = if p.unit == Unit::Tanh { 0.4 * slope.to_f64() } else { 1.0 };
+        let room = if p.activation == Activation::Tanh { 0.4 * slope.to_f64() } else { 1.0 };
         let e = if kind > 0.95 { 0.0 } else { e * room };
         (y, slope, T::from_f64(e))
     }
@@ -55,7 +55,7 @@ fn check_perturb<T: Real>(p: Perturbation, shape: (usize, usize), layouts: [Layo
         Fenced::new(shape, layout, || next.next().unwrap())
     };
     let (y, slope, e) = (laid(layouts[0], |u| u.0), laid(layouts[1], |u| u.1), laid(layouts[2], |u| u.2));
-    let kept = p.unit.keeps_slope().then(|| slope.view());
+    let kept = p.activation.keeps_slope().then(|| slope.view());
     let blank = |layout| Fenced::new(shape, layout, || T::NAN);
     // The plain loop: one unit at a time by the portable kernel.
     let (mut want_r, mut want_x) = (blank(Layout::Rows), blank(Layout::Rows));
@@ -81,7 +81,7 @@ fn check_perturb<T: Real>(p: Perturbation, shape: (usize, usize), layouts: [Layo
         }
         // Backpropagation's part of it.
         let mut x = blank(layouts[4]);
-        weigh(p.unit, y.view(), kept, e.view(), x.view_mut(), isa).unwrap();
+        activation_grad(p.activation, y.view(), kept, e.view(), x.view_mut(), isa).unwrap();
         let difference = first_difference(want_x.view(), x.view());
         prop_assert!(difference.is_none(), "{isa} {p:?} weigh {}", difference.unwrap());
         prop_assert!(x.fences_stand());
@@ -89,9 +89,9 @@ fn check_perturb<T: Real>(p: Perturbation, shape: (usize, usize), layouts: [Layo
     // And x itself is D·e, one rounding.
     for i in 0..shape.0 {
         for j in 0..shape.1 {
-            let d = match p.unit {
-                Unit::LeakyRelu { slope } if y.view().get(i, j) < T::ZERO => T::from_f64(slope),
-                Unit::Tanh => slope.view().get(i, j),
+            let d = match p.activation {
+                Activation::LeakyRelu { slope } if y.view().get(i, j) < T::ZERO => T::from_f64(slope),
+                Activation::Tanh => slope.view().get(i, j),
                 _ => T::ONE,
             };
             prop_assert_eq!(want_x.view().get(i, j).bits(), (d * e.view().get(i, j)).bits());
@@ -100,7 +100,12 @@ fn check_perturb<T: Real>(p: Perturbation, shape: (usize, usize), layouts: [Layo
     Ok(())
 }
 
-fn check_activate<T: Real>(unit: Unit, shape: (usize, usize), layouts: [Layout; 2], seed: u64) -> Result<(), TestCaseError> {
+fn check_activate<T: Real>(
+    unit: Activation,
+    shape: (usize, usize),
+    layouts: [Layout; 2],
+    seed: u64,
+) -> Result<(), TestCaseError> {
     let mut value = reals::<T>(seed);
     let h = Fenced::new(shape, layouts[0], || T::from_f64(4.0) * value());
     let bias: Vec<T> = (0..shape.1).map(|_| value()).collect();
@@ -113,9 +118,9 @@ fn check_activate<T: Real>(unit: Unit, shape: (usize, usize), layouts: [Layout; 
             for (j, &b) in bias.iter().enumerate() {
                 let sum = h.view().get(i, j) + b;
                 let want = match unit {
-                    Unit::LeakyRelu { slope } if sum < T::ZERO => (T::from_f64(slope) * sum, T::from_f64(slope)),
+                    Activation::LeakyRelu { slope } if sum < T::ZERO => (T::from_f64(slope) * sum, T::from_f64(slope)),
                     // The transcendental functions are the portable library's, reached one element at a time.
-                    Unit::Tanh => unit.apply(sum),
+                    Activation::Tanh => unit.apply(sum),
                     _ => (sum, T::ONE),
                 };
                 prop_assert_eq!(y.view().get(i, j).bits(), want.0.bits(), "{} {:?} y({}, {})", isa, unit, i, j);
@@ -277,7 +282,7 @@ fn one_wrong_bit_is_found() {
 /// Whatever the instruction set and the layout, the first unit outside the range is named, in the order of rows.
 #[test]
 fn the_unit_outside_is_the_same_everywhere() {
-    let p = Perturbation { unit: Unit::Tanh, weighting: Weighting::Plain, scale: Scale::Finite(1.0) };
+    let p = Perturbation { activation: Activation::Tanh, weighting: Weighting::Plain, scale: Scale::Finite(1.0) };
     let shape = (5, 37);
     for layout in LAYOUTS {
         let y = Fenced::new(shape, layout, || 0.5f32);
@@ -305,22 +310,30 @@ fn what_does_not_fit_is_refused() {
     }
     let isa = Isa::detect();
     let (y, mut r, mut x) = ([0.5f32; 6], [0f32; 6], [0f32; 6]);
-    let (view, p) =
-        (MatRef::new(&y, 2, 3).unwrap(), Perturbation { unit: Unit::Tanh, weighting: Weighting::Plain, scale: Scale::Limit });
+    let (view, p) = (
+        MatRef::new(&y, 2, 3).unwrap(),
+        Perturbation { activation: Activation::Tanh, weighting: Weighting::Plain, scale: Scale::Limit },
+    );
     // Slopes that tanh needs but does not get, or of another shape; an error of another shape.
     shapes(perturb(p, view, None, view, MatMut::new(&mut r, 2, 3).unwrap(), MatMut::new(&mut x, 2, 3).unwrap(), isa));
     shapes(perturb(p, view, Some(view.t()), view, MatMut::new(&mut r, 2, 3).unwrap(), MatMut::new(&mut x, 2, 3).unwrap(), isa));
     shapes(perturb(p, view, Some(view), view.t(), MatMut::new(&mut r, 2, 3).unwrap(), MatMut::new(&mut x, 2, 3).unwrap(), isa));
     shapes(perturb(p, view, Some(view), view, MatMut::new(&mut r, 3, 2).unwrap(), MatMut::new(&mut x, 2, 3).unwrap(), isa));
-    shapes(weigh(p.unit, view, Some(view), view, MatMut::new(&mut x, 3, 2).unwrap(), isa));
-    shapes(bias_activate(p.unit, MatMut::new(&mut r, 2, 3).unwrap(), &[0.0; 2], None, isa));
-    shapes(bias_activate(p.unit, MatMut::new(&mut r, 2, 3).unwrap(), &[0.0; 3], Some(MatMut::new(&mut x, 3, 2).unwrap()), isa));
+    shapes(activation_grad(p.activation, view, Some(view), view, MatMut::new(&mut x, 3, 2).unwrap(), isa));
+    shapes(bias_activate(p.activation, MatMut::new(&mut r, 2, 3).unwrap(), &[0.0; 2], None, isa));
+    shapes(bias_activate(
+        p.activation,
+        MatMut::new(&mut r, 2, 3).unwrap(),
+        &[0.0; 3],
+        Some(MatMut::new(&mut x, 3, 2).unwrap()),
+        isa,
+    ));
     shapes(descend(0.1, &mut r, &[0.0; 5], isa));
     shapes(momentum(0.1, 0.9, &mut r, &mut x[..5], &[0.0; 6], isa));
     shapes(column_means(view, &mut [0.0; 2], isa));
     shapes(dot(&y, &y[..5], isa));
     // A unit without an inverse.
-    let flat = Unit::LeakyRelu { slope: 0.0 };
+    let flat = Activation::LeakyRelu { slope: 0.0 };
     let result = bias_activate(flat, MatMut::new(&mut r, 2, 3).unwrap(), &[0.0; 3], None, isa);
     assert!(matches!(result, Err(Error::Parameter { .. })));
 }

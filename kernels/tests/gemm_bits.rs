@@ -24,7 +24,7 @@ fn cases() -> impl Strategy<Value = Case> {
         .prop_map(|((m, n, k), layouts, (alpha, beta), seed)| Case { m, n, k, layouts, alpha, beta, seed })
 }
 
-fn check<T: Real>(case: &Case, plans: &[Plan<'_>]) -> Checked {
+fn check<T: Real>(case: &Case, plans: &[Plan]) -> Checked {
     let Case { m, n, k, layouts, seed, .. } = *case;
     let (alpha, beta) = (T::from_f64(case.alpha), T::from_f64(case.beta));
     let mut value = reals::<T>(seed);
@@ -133,9 +133,9 @@ fn threads_never_race() {
     let mut scratch = Scratch::new();
     let mut got = want.clone();
     for (par, packing) in
-        [(crew.shared(), Packing::Auto), (Par::Team(&crew.team), Packing::Auto), (Par::Team(&crew.team), Packing::Always)]
+        [(crew.shared(), Packing::Auto), (crew.team.clone(), Packing::Auto), (crew.team.clone(), Packing::Always)]
     {
-        let plan = Plan { min_work: Some(1), packing, ..Plan::new() }.with_par(par);
+        let plan = Plan::new().with_min_work(1).with_packing(packing).with_par(par.clone());
         for round in 0..rounds {
             got.data.fill(f32::NAN);
             gemm(1.0, a.view(), b.view(), 0.0, got.view_mut(), &plan, &mut scratch).unwrap();

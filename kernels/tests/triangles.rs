@@ -6,7 +6,7 @@ mod support;
 
 use gaitprop_kernels::syrk::{Diagonal, Part, syrk};
 use gaitprop_kernels::trsm::{Diag, Side, Triangle};
-use gaitprop_kernels::{Error, MatMut, MatRef, Par, Plan, Req, Scratch, Team, cholesky, lu, reference, symm, trsm};
+use gaitprop_kernels::{Error, MatMut, MatRef, Par, Plan, Scratch, ScratchReq, cholesky, lu, reference, symm, trsm};
 use proptest::prelude::*;
 use proptest::sample::select;
 use support::triangular::*;
@@ -106,8 +106,8 @@ fn threads_never_race() {
     reference::cholesky(cholesky_want.view_mut()).unwrap();
     let mut syrk_want = a.clone();
     reference::syrk(1.0, a.view(), 0.0, Part::Both, Diagonal::Kept, syrk_want.view_mut());
-    let team = Team::new(3).unwrap();
-    let plan = Plan { min_work: Some(1), ..Plan::new() }.with_par(Par::Team(&team));
+    let team = Par::team(3).unwrap();
+    let plan = Plan::new().with_min_work(1).with_par(team.clone());
     let mut scratch = Scratch::new();
     for round in 0..rounds {
         let mut got = a.clone();
@@ -135,8 +135,8 @@ fn what_cannot_be_factored_is_named() {
             a
         };
         let mut a = with(-1.0);
-        assert_eq!(cholesky::factor(a.view_mut(), &plan, &mut scratch), Err(Error::NotPositive { index: bad }));
-        assert_eq!(reference::cholesky(with(-1.0).view_mut()), Err(Error::NotPositive { index: bad }));
+        assert_eq!(cholesky::factor(a.view_mut(), &plan, &mut scratch), Err(Error::NotPositiveDefinite { index: bad }));
+        assert_eq!(reference::cholesky(with(-1.0).view_mut()), Err(Error::NotPositiveDefinite { index: bad }));
         for broken in [f64::NAN, f64::INFINITY] {
             let mut a = with(broken);
             assert_eq!(cholesky::factor(a.view_mut(), &plan, &mut scratch), Err(Error::NonFinite { index: bad }));
@@ -199,9 +199,9 @@ fn the_oracles_can_fail() {
     assert!(b.view().get(8, 0).is_nan());
     let greedy = with_plans(
         &[Plan::new()],
-        |_| Req::of::<f32>(1),
+        |_| ScratchReq::of::<f32>(1),
         |_, scratch| {
-            scratch.reserve(Req::of::<f32>(1000)).unwrap();
+            scratch.reserve(ScratchReq::of::<f32>(1000)).unwrap();
             Ok(())
         },
     );

@@ -143,8 +143,7 @@ pub(super) fn run(args: &Args) -> Result<Done, Failure> {
 
     args.csv.iter().chain(&args.json).try_for_each(|path| check_place(path))?;
 
-    let team = run.machine.team()?;
-    let plan = run.machine.plan(team.as_ref());
+    let plan = run.machine.plan(run.machine.par()?);
     let study = study(&run, &data, parties)?;
     let bar = progress(args.quiet, values.len());
     let found = match (over, run.machine.precision) {
@@ -286,7 +285,7 @@ fn progress(quiet: bool, values: usize) -> ProgressBar {
 }
 
 /// Values that can be looked at one by one.
-fn over_points(over: Over, study: &Study, values: &[String], plan: &Plan<'_>, bar: &ProgressBar) -> Result<Vec<Vec<Alignment>>> {
+fn over_points(over: Over, study: &Study, values: &[String], plan: &Plan, bar: &ProgressBar) -> Result<Vec<Vec<Alignment>>> {
     let points = values.iter().map(|value| {
         let wrong = || Error::Setting(format!("--values: `{value}` is not a number of {}", over.unit()));
         let number = || value.parse::<f64>().map_err(|_| wrong());
@@ -310,7 +309,7 @@ fn over_time<T: Real>(
     data: &Dataset,
     study: &Study,
     values: &[String],
-    plan: &Plan<'_>,
+    plan: &Plan,
     bar: &ProgressBar,
 ) -> Result<Vec<Vec<Alignment>>> {
     let wrong = |value: &String| Error::Setting(format!("--values: `{value}` is not a number of epochs"));
@@ -322,7 +321,7 @@ fn over_time<T: Real>(
     check_memory(&study.architecture, study.x.rows())?;
     let inputs = data.affine(run.scale);
     let ready = data.apply::<T>(&inputs);
-    let mut session = Session::new(run, (&ready, &inputs), *plan, None)?;
+    let mut session = Session::new(run, (&ready, &inputs), plan.clone(), None)?;
     let (mut found, mut done) = (Vec::new(), 0);
     for until in epochs {
         for _ in done..until {

@@ -171,7 +171,7 @@ fn judge<'a, T: Real>(
     (ready, inputs): (&'a Prepared<T>, &'a Affine),
     train: impl FnOnce(&mut Session<'a, T>) -> Result<bool>,
 ) -> Result<Option<Score>> {
-    let mut session = Session::new(&planned.run, (ready, inputs), planned.run.machine.plan(None), None)?;
+    let mut session = Session::new(&planned.run, (ready, inputs), planned.run.machine.plan(gaitprop_kernels::Par::Seq), None)?;
     if !train(&mut session)? {
         return Ok(None);
     }

@@ -65,10 +65,10 @@ pub(super) fn run(args: &Args) -> Result<Done, Failure> {
         Some(scale) => data.affine(scale),
         None => notes.inputs,
     };
-    let team = machine.team()?;
+    let plan = machine.plan(machine.par()?);
     let text = match saved {
-        Saved::F32(net) => report(&net, &data, &inputs, loss, &machine.plan(team.as_ref()))?,
-        Saved::F64(net) => report(&net, &data, &inputs, loss, &machine.plan(team.as_ref()))?,
+        Saved::F32(net) => report(&net, &data, &inputs, loss, &plan)?,
+        Saved::F64(net) => report(&net, &data, &inputs, loss, &plan)?,
     };
     print(&text)?;
     Ok(Done::Well)
@@ -79,7 +79,7 @@ fn report<T: Real>(
     data: &Dataset,
     inputs: &Affine,
     loss: Loss,
-    plan: &gaitprop_kernels::Plan<'_>,
+    plan: &gaitprop_kernels::Plan,
 ) -> Result<String> {
     if data.features != net.inputs() {
         let what = format!(

@@ -17,7 +17,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<Done, Failure> {
     let machine = Machine::new(None, args.threads, args.isa.as_deref(), None)?;
-    let plan = machine.plan(None);
+    let plan = machine.plan(gaitprop_kernels::Par::Seq);
     let mut text = String::new();
     let mut line = |what: &str, value: String| {
         let _ = writeln!(text, "{what:<18} {value}");
@@ -41,11 +41,11 @@ pub(super) fn run(args: &Args) -> Result<Done, Failure> {
     Ok(Done::Well)
 }
 
-fn tile<T: Real>(plan: &gaitprop_kernels::Plan<'_>) -> String {
+fn tile<T: Real>(plan: &gaitprop_kernels::Plan) -> String {
     plan.kernel_name::<T>()
 }
 
-fn blocking<T: Real>(plan: &gaitprop_kernels::Plan<'_>) -> String {
+fn blocking<T: Real>(plan: &gaitprop_kernels::Plan) -> String {
     let b = plan.blocking_of::<T>(784);
     format!("MC {}, KC {}, NC {}, MR {}", b.mc(), b.kc(), b.nc(), b.mr())
 }

@@ -235,7 +235,7 @@ fn train<T: Real>(
         .map(|dir| Folder::create_all(std::slice::from_ref(dir), std::slice::from_ref(settings), true))
         .transpose()?;
     let folder = folder.and_then(|mut folders| folders.pop());
-    let mut session = Session::new(run, (data, inputs), run.machine.plan(None), folder)?;
+    let mut session = Session::new(run, (data, inputs), run.machine.plan(gaitprop_kernels::Par::Seq), folder)?;
     let mut marks = Vec::new();
     let outcome = epochs(&mut session, bar, halt, |session, seconds| {
         if dir.is_some() {

@@ -51,9 +51,9 @@ pub(super) fn page(
     };
     report::check(output, &assets, overwrite)?;
     let groups = report::group(report::find(folders)?);
-    let team = machine.team()?;
+    let plan = machine.plan(machine.par()?);
     let bar = bar(quiet);
-    let made = Report::new(&groups, &machine.plan(team.as_ref()), machine.threads, &mut |work, done, all| {
+    let made = Report::new(&groups, &plan, machine.threads, &mut |work, done, all| {
         bar.set_message(match work {
             Work::SingularValues => "singular values",
             Work::Examples => "examples",

@@ -3,8 +3,8 @@
 use super::settings::Machine;
 use super::{Done, Failure, print};
 use crate::Error;
+use gaitprop_kernels::Isa;
 use gaitprop_kernels::selftest::{self, Check};
-use gaitprop_kernels::{Isa, Par};
 use std::fmt::Write as _;
 
 #[derive(clap::Args)]
@@ -16,8 +16,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<Done, Failure> {
     let machine = Machine::new(None, args.threads, None, None)?;
-    let team = machine.team()?;
-    let checks = selftest::run(team.as_ref().map_or(Par::Seq, Par::Team))?;
+    let checks = selftest::run(machine.par()?)?;
     print(&table(&checks, machine.threads))?;
     let wrong: Vec<_> = checks.iter().filter(|check| check.wrong.is_some()).collect();
     match wrong.first() {
@@ -62,7 +61,7 @@ mod tests {
 
     #[test]
     fn the_table_shows_what_is_wrong() {
-        let mut checks = selftest::run(Par::Seq).unwrap();
+        let mut checks = selftest::run(gaitprop_kernels::Par::Seq).unwrap();
         let right = table(&checks, 2);
         assert!(right.ends_with("with 2 threads: every bit right\n") && !right.contains("WRONG"), "{right}");
         assert_eq!(right.lines().count(), 13, "{right}");

@@ -21,7 +21,7 @@ pub(super) struct Session<'a, T> {
     run: &'a Run,
     data: &'a Prepared<T>,
     inputs: &'a Affine,
-    trainer: Trainer<'a, T>,
+    trainer: Trainer<T>,
     keeper: Option<Keeper>,
     course: Course,
     /// The folder holds the end of the run already.
@@ -100,7 +100,7 @@ impl Keeper {
     }
 
     /// Writes a checkpoint, unless the last one was of the same moment.
-    fn write<T: Real>(&mut self, trainer: &Trainer<'_, T>, course: &Course) -> Result<()> {
+    fn write<T: Real>(&mut self, trainer: &Trainer<T>, course: &Course) -> Result<()> {
         let at = (trainer.steps(), course.epochs);
         if self.last.1 == Some(at) {
             return Ok(());
@@ -147,7 +147,7 @@ impl<'a, T: Real> Session<'a, T> {
     pub(super) fn new(
         run: &'a Run,
         (data, inputs): (&'a Prepared<T>, &'a Affine),
-        plan: Plan<'a>,
+        plan: Plan,
         folder: Option<Folder>,
     ) -> Result<Self> {
         let method = Method {
@@ -174,7 +174,7 @@ impl<'a, T: Real> Session<'a, T> {
     pub(super) fn resume(
         run: &'a Run,
         (data, inputs): (&'a Prepared<T>, &'a Affine),
-        plan: Plan<'a>,
+        plan: Plan,
         folder: Folder,
     ) -> Result<(Self, Vec<String>)> {
         let mut session = Self::new(run, (data, inputs), plan, Some(folder))?;
@@ -223,7 +223,7 @@ impl<'a, T: Real> Session<'a, T> {
         self.run
     }
     /// The trainer, with the network.
-    pub(super) fn trainer(&self) -> &Trainer<'a, T> {
+    pub(super) fn trainer(&self) -> &Trainer<T> {
         &self.trainer
     }
     /// Epochs that are done.

@@ -11,7 +11,7 @@ use crate::optimizer;
 use crate::ortho::{Block, Cayley, Form, Hold, Regularizer, Retraction, Side};
 use crate::rule::{self, Kind, Setup};
 use crate::{Error, Result, activation};
-use gaitprop_kernels::{Backend, Isa, Unit};
+use gaitprop_kernels::{Activation, Backend, Isa, Par, Plan};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -409,13 +409,13 @@ impl Machine {
         })
     }
 
-    /// The threads, or none if one is enough.
-    pub(super) fn team(&self) -> Result<Option<gaitprop_kernels::Team>> {
-        if self.threads == 1 {
-            return Ok(None);
-        }
+    /// Starts the threads, if more than one is asked for.
+    pub(super) fn par(&self) -> Result<Par> {
         let threads = self.threads;
-        gaitprop_kernels::Team::new(threads).map(Some).map_err(|e| match e {
+        if threads == 1 {
+            return Ok(Par::Seq);
+        }
+        Par::team(threads).map_err(|e| match e {
             gaitprop_kernels::Error::Threads { started, .. } => {
                 Error::Threads { threads, what: format!("the system refused the {}. of them", started + 1) }
             }
@@ -423,10 +423,9 @@ impl Machine {
         })
     }
 
-    /// The plan that runs on them.
-    pub(super) fn plan<'p>(&self, team: Option<&'p gaitprop_kernels::Team>) -> gaitprop_kernels::Plan<'p> {
-        let par = team.map_or(gaitprop_kernels::Par::Seq, gaitprop_kernels::Par::Team);
-        gaitprop_kernels::Plan::new().with_isa(self.isa).with_backend(self.backend).with_par(par)
+    /// The plan that runs on these threads.
+    pub(super) fn plan(&self, par: Par) -> Plan {
+        Plan::new().with_isa(self.isa).with_backend(self.backend).with_par(par)
     }
 }
 
@@ -457,7 +456,7 @@ pub(super) struct Run {
     side: Side,
     lr: Option<f64>,
     lambda: Option<f64>,
-    unit: Unit,
+    unit: Activation,
     /// As they would be written to a file that gives this run again.
     said: Settings,
 }

@@ -129,8 +129,7 @@ struct Racer<'a, T> {
 
 fn typed<T: Real>(args: &Args, job: &Job) -> Result<Done, Failure> {
     let Job { data, run, runs, .. } = job;
-    let team = run.machine.team()?;
-    let plan = run.machine.plan(team.as_ref());
+    let plan = run.machine.plan(run.machine.par()?);
     let inputs = data.affine(run.scale);
     let ready = data.apply::<T>(&inputs);
     let interrupted = super::interrupts();
@@ -145,7 +144,7 @@ fn typed<T: Real>(args: &Args, job: &Job) -> Result<Done, Failure> {
         let (dirs, settings): (Vec<_>, Vec<_>) = job.folders.iter().cloned().unzip();
         let folders = if dirs.is_empty() { Vec::new() } else { Folder::create_all(&dirs, &settings, args.overwrite)? };
         let mut folders = folders.into_iter();
-        runs.iter().map(|run| Session::new(run, (&ready, &inputs), plan, folders.next())).collect::<Result<_>>()?
+        runs.iter().map(|run| Session::new(run, (&ready, &inputs), plan.clone(), folders.next())).collect::<Result<_>>()?
     };
     let bars =
         MultiProgress::with_draw_target(if args.quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() });
@@ -179,11 +178,11 @@ fn typed<T: Real>(args: &Args, job: &Job) -> Result<Done, Failure> {
 fn resume<'a, T: Real>(
     job: &'a Job,
     samples: (&'a Prepared<T>, &'a Affine),
-    plan: Plan<'a>,
+    plan: Plan,
 ) -> Result<Option<Vec<Session<'a, T>>>, Failure> {
     let mut sessions = Vec::new();
     for (run, (dir, settings)) in job.runs.iter().zip(&job.folders) {
-        let (session, said) = Session::resume(run, samples, plan, Folder::open(dir, settings)?)?;
+        let (session, said) = Session::resume(run, samples, plan.clone(), Folder::open(dir, settings)?)?;
         said.iter().for_each(|line| super::note(line));
         sessions.push(session);
     }

@@ -10,7 +10,7 @@ use crate::ortho::Regularizer;
 use crate::rule::{Kind, Setup};
 use crate::step::{Recipe, Workspace};
 use crate::{Error, Layer, Matrix, Network, Result, activation};
-use gaitprop_kernels::{MatRef, Plan, Real, Unit};
+use gaitprop_kernels::{Activation, MatRef, Plan, Real};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -91,8 +91,7 @@ pub(super) fn run(args: &Args) -> Result<Done, Failure> {
     }
     let wanted = |name: &str| name == "x" || name == "onehot" || index_of(name).is_some();
     let arrays = npz::read(&args.input, wanted)?;
-    let team = machine.team()?;
-    let plan = machine.plan(team.as_ref());
+    let plan = machine.plan(machine.par()?);
     let out = match machine.precision {
         Precision::F32 => update::<f32>(args, &arrays, &plan)?,
         Precision::F64 => update::<f64>(args, &arrays, &plan)?,
@@ -115,11 +114,11 @@ const MAX_STEPS: usize = 1 << 30;
 /// Arrays to be written, by name.
 type Arrays = Vec<(String, Array)>;
 
-fn update<T: Real>(args: &Args, arrays: &BTreeMap<String, Array>, plan: &Plan<'_>) -> Result<Arrays> {
+fn update<T: Real>(args: &Args, arrays: &BTreeMap<String, Array>, plan: &Plan) -> Result<Arrays> {
     let kind: Kind = args.rule.parse()?;
     let form = args.form.parse()?;
     let loss: Loss = args.loss.parse()?;
-    let unit = if args.linear { Unit::Identity } else { activation::parse(&args.activation)? };
+    let unit = if args.linear { Activation::Identity } else { activation::parse(&args.activation)? };
     let bare = Regularizer::new(args.lambda)?;
     let ortho = Regularizer { form: args.ortho_form.parse()?, side: args.ortho_side.parse()?, ..bare };
     if let Some(steps) = args.steps.filter(|&steps| steps > MAX_STEPS) {
@@ -217,7 +216,7 @@ fn network<T: Real>(
     arrays: &BTreeMap<String, Array>,
     inputs: usize,
     labels: usize,
-    unit: Unit,
+    unit: Activation,
     loss: Loss,
 ) -> Result<Network<T>> {
     let wrong = |what: String| Error::File { path: path.to_owned(), what };

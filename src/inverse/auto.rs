@@ -90,7 +90,7 @@ impl<T: Real> Inverse<T> for Auto<T> {
         layer: usize,
         w: Weights<'_, T>,
         mut r: MatMut<'_, T>,
-        plan: &Plan<'_>,
+        plan: &Plan,
         scratch: &mut Scratch,
     ) -> Result<Solve> {
         let (batch, n) = r.shape();

@@ -110,7 +110,7 @@ impl<T: Real> ConjugateGradient<T> {
     }
 
     /// Takes the norms of W's rows and columns: rows first, then columns of the scaled matrix.
-    fn equilibrate(&mut self, layer: usize, w: MatRef<'_, T>, plan: &Plan<'_>) -> Result<()> {
+    fn equilibrate(&mut self, layer: usize, w: MatRef<'_, T>, plan: &Plan) -> Result<()> {
         let n = w.nrows();
         let scales = &mut self.layers[layer];
         if scales.usable && scales.n == n && scales.age < LASTING {
@@ -173,7 +173,7 @@ impl<T: Real> ConjugateGradient<T> {
         w: Weights<'_, T>,
         r: &mut MatMut<'_, T>,
         most: usize,
-        plan: &Plan<'_>,
+        plan: &Plan,
         scratch: &mut Scratch,
     ) -> Result<Outcome> {
         let (batch, n) = r.shape();
@@ -313,7 +313,7 @@ impl<T: Real> Inverse<T> for ConjugateGradient<T> {
         layer: usize,
         w: Weights<'_, T>,
         mut r: MatMut<'_, T>,
-        plan: &Plan<'_>,
+        plan: &Plan,
         scratch: &mut Scratch,
     ) -> Result<Solve> {
         match self.attempt(layer, w, &mut r, self.most, plan, scratch)? {

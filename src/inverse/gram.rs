@@ -71,7 +71,7 @@ impl<T: Real> Gram<T> {
         layer: usize,
         w: Weights<'_, T>,
         batch: usize,
-        plan: &Plan<'_>,
+        plan: &Plan,
         scratch: &mut Scratch,
     ) -> Result<Option<f64>> {
         let n = w.view().nrows();
@@ -94,7 +94,7 @@ impl<T: Real> Gram<T> {
         }
         f.norm = (0..n).map(|i| f.l[i * n + i].to_f64()).sum::<f64>().sqrt();
         match cholesky::factor(MatMut::new(&mut f.l[..n * n], n, n)?, plan, scratch) {
-            Err(KernelError::NotPositive { .. } | KernelError::NonFinite { .. }) => return Ok(None),
+            Err(KernelError::NotPositiveDefinite { .. } | KernelError::NonFinite { .. }) => return Ok(None),
             other => other?,
         }
         let pivots = (0..n).map(|i| f.l[i * n + i].to_f64());
@@ -108,7 +108,7 @@ impl<T: Real> Gram<T> {
         layer: usize,
         w: Weights<'_, T>,
         r: &mut MatMut<'_, T>,
-        plan: &Plan<'_>,
+        plan: &Plan,
         scratch: &mut Scratch,
     ) -> Result<Outcome> {
         let ((batch, n), isa) = (r.shape(), plan.isa);
@@ -178,7 +178,7 @@ impl<T: Real> Inverse<T> for Gram<T> {
         layer: usize,
         w: Weights<'_, T>,
         mut r: MatMut<'_, T>,
-        plan: &Plan<'_>,
+        plan: &Plan,
         scratch: &mut Scratch,
     ) -> Result<Solve> {
         w.expect_square(r.ncols())?;

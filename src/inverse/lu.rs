@@ -4,7 +4,7 @@ use super::{Inverse, Kind, Solve, Weights, gather, norm, promise, room};
 use crate::state::State;
 use crate::{Error, Result};
 use gaitprop_kernels::trsm::solve_scratch;
-use gaitprop_kernels::{Error as KernelError, MatMut, MatRef, Plan, Real, Req, Scratch, Start, lu};
+use gaitprop_kernels::{Error as KernelError, MatMut, MatRef, Plan, Real, Scratch, ScratchReq, Start, lu};
 
 /// LU factors of each layer's weights, made when first needed after a change: the exact reference route. ⅔n³ flops a layer and
 /// change, 2·batch·n² a solve, as much again for the residual.
@@ -56,7 +56,7 @@ fn norm1<T: Real>(w: MatRef<'_, T>) -> f64 {
 ///
 /// # Errors
 /// A shape error if the matrix is not square; out of memory.
-pub fn condition<T: Real>(w: MatRef<'_, T>, plan: &Plan<'_>, scratch: &mut Scratch) -> Result<f64> {
+pub fn condition<T: Real>(w: MatRef<'_, T>, plan: &Plan, scratch: &mut Scratch) -> Result<f64> {
     let n = w.ncols();
     w.expect_shape("the weights", (n, n))?;
     let (mut factors, mut pivots, mut work) = (w.to_vec(), vec![0; n], vec![T::ZERO; 2 * n]);
@@ -84,7 +84,7 @@ impl<T: Real> Lu<T> {
     }
 
     /// Makes the room that solves of a layer need; [`Lu::judge`] and [`Lu::invert`] take that of layer 0.
-    pub(super) fn reserve(&mut self, layer: usize, n: usize, batch: usize, plan: &Plan<'_>, scratch: &mut Scratch) -> Result<()> {
+    pub(super) fn reserve(&mut self, layer: usize, n: usize, batch: usize, plan: &Plan, scratch: &mut Scratch) -> Result<()> {
         if self.layers.len() <= layer {
             self.layers.resize_with(layer + 1, Factors::default);
         }
@@ -95,11 +95,11 @@ impl<T: Real> Lu<T> {
         room(&mut self.residual, batch * n);
         promise(&mut self.right, batch * n);
         let solves = [1, batch, n].map(|rhs| solve_scratch::<T>(n, rhs, plan));
-        Ok(scratch.reserve(solves.into_iter().fold(lu::factor_scratch::<T>(n, plan), Req::or))?)
+        Ok(scratch.reserve(solves.into_iter().fold(lu::factor_scratch::<T>(n, plan), ScratchReq::or))?)
     }
 
     /// Makes sure that there are factors of `w`; returns whether they had to be made.
-    fn factor(&mut self, at: At<'_, T>, plan: &Plan<'_>, scratch: &mut Scratch) -> Result<bool> {
+    fn factor(&mut self, at: At<'_, T>, plan: &Plan, scratch: &mut Scratch) -> Result<bool> {
         let (w, n) = (at.w, at.w.nrows());
         if self.layers.len() <= at.slot {
             self.layers.resize_with(at.slot + 1, Factors::default);
@@ -129,7 +129,7 @@ impl<T: Real> Lu<T> {
     }
 
     /// Estimates the condition number in the 1-norm, and refuses a hopeless one.
-    fn vet(&mut self, at: At<'_, T>, plan: &Plan<'_>, scratch: &mut Scratch) -> Result<()> {
+    fn vet(&mut self, at: At<'_, T>, plan: &Plan, scratch: &mut Scratch) -> Result<()> {
         let (w, n) = (at.w, at.w.nrows());
         let f = &mut self.layers[at.slot];
         if f.vetted {
@@ -149,7 +149,7 @@ impl<T: Real> Lu<T> {
         slot: usize,
         w: Weights<'_, T>,
         mut r: MatMut<'_, T>,
-        plan: &Plan<'_>,
+        plan: &Plan,
         scratch: &mut Scratch,
     ) -> Result<(f64, f64)> {
         let (batch, n) = r.shape();
@@ -168,7 +168,7 @@ impl<T: Real> Lu<T> {
         (slot, layer): (usize, usize),
         w: Weights<'_, T>,
         mut r: MatMut<'_, T>,
-        plan: &Plan<'_>,
+        plan: &Plan,
         scratch: &mut Scratch,
     ) -> Result<Solve> {
         let (batch, n) = r.shape();
@@ -200,7 +200,7 @@ impl<T: Real> Lu<T> {
         layer: usize,
         w: Weights<'_, T>,
         r: MatMut<'_, T>,
-        plan: &Plan<'_>,
+        plan: &Plan,
         scratch: &mut Scratch,
     ) -> Result<Solve> {
         w.expect_square(r.ncols())?;
@@ -221,7 +221,7 @@ impl<T: Real> Lu<T> {
         layer: usize,
         w: Weights<'_, T>,
         mut m: MatMut<'_, T>,
-        plan: &Plan<'_>,
+        plan: &Plan,
         scratch: &mut Scratch,
     ) -> Result<()> {
         let n = m.nrows();
@@ -243,14 +243,7 @@ impl<T: Real> Inverse<T> for Lu<T> {
         Kind::Lu.name()
     }
 
-    fn solve(
-        &mut self,
-        layer: usize,
-        w: Weights<'_, T>,
-        r: MatMut<'_, T>,
-        plan: &Plan<'_>,
-        scratch: &mut Scratch,
-    ) -> Result<Solve> {
+    fn solve(&mut self, layer: usize, w: Weights<'_, T>, r: MatMut<'_, T>, plan: &Plan, scratch: &mut Scratch) -> Result<Solve> {
         self.solve_at((layer, layer), w, r, plan, scratch)
     }
 

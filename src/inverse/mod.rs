@@ -26,7 +26,7 @@ use crate::names::names;
 use crate::state::State;
 use crate::{Error, Result};
 use gaitprop_kernels::{
-    Backend, Error as KernelError, Finish, Isa, MatMut, MatRef, PackedRhs, Panels, Plan, Real, Scratch, Start, gemm, gemm_with,
+    Backend, Epilogue, Error as KernelError, Isa, MatMut, MatRef, PackedRhs, Panels, Plan, Real, Scratch, Start, gemm, gemm_with,
     reduce,
 };
 
@@ -303,7 +303,7 @@ impl<'a, T: Real> Weights<'a, T> {
         x: MatRef<'_, T>,
         start: Start<'_, T>,
         out: MatMut<'_, T>,
-        plan: &Plan<'_>,
+        plan: &Plan,
         scratch: &mut Scratch,
     ) -> Result<()> {
         let panels = self.packed.and_then(|packed| packed.plain().ok());
@@ -320,7 +320,7 @@ impl<'a, T: Real> Weights<'a, T> {
         x: MatRef<'_, T>,
         start: Start<'_, T>,
         out: MatMut<'_, T>,
-        plan: &Plan<'_>,
+        plan: &Plan,
         scratch: &mut Scratch,
     ) -> Result<()> {
         let panels = self.packed.and_then(|packed| packed.transposed().ok());
@@ -342,15 +342,15 @@ fn product<T: Real>(
     b: MatRef<'_, T>,
     start: Start<'_, T>,
     mut out: MatMut<'_, T>,
-    plan: &Plan<'_>,
+    plan: &Plan,
     scratch: &mut Scratch,
 ) -> Result<()> {
     if let Some(panels) = panels {
-        gemm_with(alpha, x, panels, start, out, Finish::Store, plan, scratch)?;
+        gemm_with(alpha, x, panels, start, out, Epilogue::Store, plan, scratch)?;
         return Ok(());
     }
     match (plan.backend, start) {
-        (Backend::Native, _) => gemm_with(alpha, x, b, start, out, Finish::Store, plan, scratch).map(|_| ())?,
+        (Backend::Native, _) => gemm_with(alpha, x, b, start, out, Epilogue::Store, plan, scratch).map(|_| ())?,
         (_, Start::Zero) => gemm(alpha, x, b, T::ZERO, out, plan, scratch)?,
         (_, Start::C(beta)) => gemm(alpha, x, b, beta, out, plan, scratch)?,
         (_, Start::From(beta, from)) => {
@@ -360,7 +360,7 @@ fn product<T: Real>(
             }
             gemm(alpha, x, b, beta, out, plan, scratch)?;
         }
-        _ => gemm_with(alpha, x, b, start, out, Finish::Store, plan, scratch).map(|_| ())?,
+        _ => gemm_with(alpha, x, b, start, out, Epilogue::Store, plan, scratch).map(|_| ())?,
     }
     Ok(())
 }
@@ -378,14 +378,7 @@ pub trait Inverse<T: Real>: Send {
     /// # Errors
     /// [`Error::Singular`] with the layer and a condition estimate; [`Error::NotOrthogonal`] from [`Transpose`]; a shape error; out of
     /// memory. The parameters of the network are not touched; `r` is then unspecified.
-    fn solve(
-        &mut self,
-        layer: usize,
-        w: Weights<'_, T>,
-        r: MatMut<'_, T>,
-        plan: &Plan<'_>,
-        scratch: &mut Scratch,
-    ) -> Result<Solve>;
+    fn solve(&mut self, layer: usize, w: Weights<'_, T>, r: MatMut<'_, T>, plan: &Plan, scratch: &mut Scratch) -> Result<Solve>;
 
     /// Says that the weights of every layer have changed.
     fn weights_changed(&mut self);

@@ -68,14 +68,7 @@ impl<S: Inverse<T>, T: Real> Inverse<T> for Narrow<S, T> {
         self.strategy.name()
     }
 
-    fn solve(
-        &mut self,
-        layer: usize,
-        w: Weights<'_, T>,
-        r: MatMut<'_, T>,
-        plan: &Plan<'_>,
-        scratch: &mut Scratch,
-    ) -> Result<Solve> {
+    fn solve(&mut self, layer: usize, w: Weights<'_, T>, r: MatMut<'_, T>, plan: &Plan, scratch: &mut Scratch) -> Result<Solve> {
         let (batch, n) = r.shape();
         let live = live_columns(r.as_ref());
         if live == 0 || 2 * live > batch || 2 * live > n || !self.split(r.as_ref(), live, plan.isa)? {

@@ -109,7 +109,7 @@ impl<T: Real> Sketch<T> {
         right: &[T],
         solution: &[T],
         w: Weights<'_, T>,
-        plan: &Plan<'_>,
+        plan: &Plan,
         scratch: &mut Scratch,
     ) -> Result<(f64, f64)> {
         let (k, n) = (self.probes, self.n);
@@ -123,7 +123,7 @@ impl<T: Real> Sketch<T> {
     }
 
     /// After `residual`: the norm of its correction by M, and that of the solution.
-    pub(super) fn correction(&mut self, m: MatRef<'_, T>, plan: &Plan<'_>, scratch: &mut Scratch) -> Result<(f64, f64)> {
+    pub(super) fn correction(&mut self, m: MatRef<'_, T>, plan: &Plan, scratch: &mut Scratch) -> Result<(f64, f64)> {
         let (k, n) = (self.probes, self.n);
         let rest = MatRef::new(&self.rest[..k * n], k, n)?;
         let step = room(&mut self.step, k * n);
@@ -138,14 +138,14 @@ impl<T: Real> Sketch<T> {
 
     /// After `correction`, of the solution r M: changes M (n × n) as little as makes it right for the combinations. What is left of them in memory is of
     /// no more use then.
-    pub(super) fn teach(&mut self, m: &mut [T], plan: &Plan<'_>, scratch: &mut Scratch) -> Result<()> {
+    pub(super) fn teach(&mut self, m: &mut [T], plan: &Plan, scratch: &mut Scratch) -> Result<()> {
         let len = self.probes * self.n;
         self.rest[..len].iter_mut().zip(&self.right).for_each(|(y, &r)| *y = r - *y);
         learn(&mut self.rest[..len], &mut self.step[..len], self.n, m, &mut self.orthogonal, plan, scratch)
     }
 
     /// The same for combinations of some rows of the batch: `y` their r − ρ, `d` their δ.
-    pub(super) fn teach_rows(&mut self, y: &[T], d: &[T], m: &mut [T], plan: &Plan<'_>, scratch: &mut Scratch) -> Result<()> {
+    pub(super) fn teach_rows(&mut self, y: &[T], d: &[T], m: &mut [T], plan: &Plan, scratch: &mut Scratch) -> Result<()> {
         let n = self.n;
         let rows = y.len() / n;
         let k = self.probes.min(rows);
@@ -166,11 +166,11 @@ fn learn<T: Real>(
     n: usize,
     m: &mut [T],
     memory: &mut Orthogonal<T>,
-    plan: &Plan<'_>,
+    plan: &Plan,
     scratch: &mut Scratch,
 ) -> Result<()> {
     let (k, isa) = (y.len() / n, plan.isa);
-    let own = &plan.with_par(Par::Seq);
+    let own = &plan.clone().with_par(Par::Seq);
     let Orthogonal { sizes, along } = memory;
     sizes.clear();
     for row in y.chunks_exact(n) {
@@ -204,7 +204,7 @@ fn combine<T: Real>(
     (probes, batch, n): (usize, usize, usize),
     x: &[T],
     to: &mut Vec<T>,
-    plan: &Plan<'_>,
+    plan: &Plan,
     scratch: &mut Scratch,
 ) -> Result<()> {
     let x = MatRef::new(x, batch, n)?;

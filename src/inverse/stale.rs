@@ -180,7 +180,7 @@ impl<T: Real> StaleInverse<T> {
     }
 
     /// Makes all the room that solves of a layer may need: later ones allocate nothing. Memory that is not used yet is only promised by the system.
-    pub(super) fn reserve(&mut self, layer: usize, n: usize, batch: usize, plan: &Plan<'_>, scratch: &mut Scratch) -> Result<()> {
+    pub(super) fn reserve(&mut self, layer: usize, n: usize, batch: usize, plan: &Plan, scratch: &mut Scratch) -> Result<()> {
         if self.layers.len() <= layer {
             self.layers.resize_with(layer + 1, Kept::default);
         }
@@ -208,7 +208,7 @@ impl<T: Real> StaleInverse<T> {
     }
 
     /// Makes M anew. Returns what it took, in products.
-    fn refresh(&mut self, layer: usize, w: Weights<'_, T>, batch: usize, plan: &Plan<'_>, scratch: &mut Scratch) -> Result<f64> {
+    fn refresh(&mut self, layer: usize, w: Weights<'_, T>, batch: usize, plan: &Plan, scratch: &mut Scratch) -> Result<f64> {
         let kept = &mut self.layers[layer];
         let n = kept.n;
         kept.valid = false;
@@ -219,14 +219,7 @@ impl<T: Real> StaleInverse<T> {
     }
 
     /// `self.solution` = `self.right` W⁻¹ to the tolerance, with M as it is and as it becomes.
-    fn correct(
-        &mut self,
-        layer: usize,
-        w: Weights<'_, T>,
-        batch: usize,
-        plan: &Plan<'_>,
-        scratch: &mut Scratch,
-    ) -> Result<Outcome> {
+    fn correct(&mut self, layer: usize, w: Weights<'_, T>, batch: usize, plan: &Plan, scratch: &mut Scratch) -> Result<Outcome> {
         let (n, tolerance) = (w.view().nrows(), self.tuning.tolerance);
         let kept = &mut self.layers[layer];
         let len = batch * n;
@@ -332,7 +325,7 @@ impl<T: Real> StaleInverse<T> {
         layer: usize,
         w: Weights<'_, T>,
         r: &mut MatMut<'_, T>,
-        plan: &Plan<'_>,
+        plan: &Plan,
         scratch: &mut Scratch,
     ) -> Result<Solve> {
         let (batch, n) = r.shape();
@@ -390,7 +383,7 @@ impl<T: Real> Inverse<T> for StaleInverse<T> {
         layer: usize,
         w: Weights<'_, T>,
         mut r: MatMut<'_, T>,
-        plan: &Plan<'_>,
+        plan: &Plan,
         scratch: &mut Scratch,
     ) -> Result<Solve> {
         self.attempt(layer, w, &mut r, plan, scratch)

@@ -16,7 +16,7 @@
 
 use super::Side;
 use crate::{Error, Matrix, Network, Result};
-use gaitprop_kernels::{Finish, MatMut, MatRef, Plan, Real, Scratch, Start, gemm_with, gemm_with_scratch, reduce};
+use gaitprop_kernels::{Epilogue, MatMut, MatRef, Plan, Real, Scratch, Start, gemm_with, gemm_with_scratch, reduce};
 
 /// Settings of the block regulariser.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -122,7 +122,7 @@ impl<T: Real> Blocks<T> {
     /// # Errors
     /// A shape error for a network that this is not for; out of memory for packing: nothing has then changed. [`Error::Diverged`] if a row is no
     /// longer finite; that layer, and those above, have then not changed.
-    pub fn step(&mut self, net: &mut Network<T>, plan: &Plan<'_>, scratch: &mut Scratch) -> Result<()> {
+    pub fn step(&mut self, net: &mut Network<T>, plan: &Plan, scratch: &mut Scratch) -> Result<()> {
         if self.settings.mu == 0.0 {
             return Ok(());
         }
@@ -146,7 +146,7 @@ impl<T: Real> Blocks<T> {
     }
 
     /// One layer; false if the result is not finite, and then not kept.
-    fn push(&mut self, w: &mut Matrix<T>, plan: &Plan<'_>, scratch: &mut Scratch) -> Result<bool> {
+    fn push(&mut self, w: &mut Matrix<T>, plan: &Plan, scratch: &mut Scratch) -> Result<bool> {
         let (v, transposed) = self.settings.side.orient(w.view());
         let (n, k) = v.shape();
         let (first, count) = self.settings.turn(n, self.turn);
@@ -154,7 +154,7 @@ impl<T: Real> Blocks<T> {
 
         // R and the pushed rows are both whole before a weight changes: every product reads old weights.
         let mut r = MatMut::new(&mut self.r[..count * n], count, n)?;
-        gemm_with(T::ONE, block, v.t(), Start::Zero, r.rb(), Finish::Store, plan, scratch)?;
+        gemm_with(T::ONE, block, v.t(), Start::Zero, r.rb(), Epilogue::Store, plan, scratch)?;
         let (squares, shares) = (&mut self.squares[..n], &mut self.shares[..n]);
         squared_norms(v, squares, plan)?;
         for (j, (share, &square)) in shares.iter_mut().zip(&*squares).enumerate() {
@@ -173,10 +173,10 @@ impl<T: Real> Blocks<T> {
         if transposed {
             // The same chains, with the factors of each multiply-add the other way round: rows of W stay rows.
             let (c, from) = (MatMut::new(pushed, k, count)?, Start::From(T::ONE, block.t()));
-            gemm_with(T::ONE, v.t(), r.t(), from, c, Finish::Store, plan, scratch)?;
+            gemm_with(T::ONE, v.t(), r.t(), from, c, Epilogue::Store, plan, scratch)?;
         } else {
             let (c, from) = (MatMut::new(pushed, count, k)?, Start::From(T::ONE, block));
-            gemm_with(T::ONE, r, v, from, c, Finish::Store, plan, scratch)?;
+            gemm_with(T::ONE, r, v, from, c, Epilogue::Store, plan, scratch)?;
         }
         if !reduce::dot(pushed, pushed, plan.isa)?.is_finite() {
             return Ok(false);
@@ -193,7 +193,7 @@ impl<T: Real> Blocks<T> {
 }
 
 /// ‖w_j‖² of the rows of `v`, which may be a transposed view, in one pass over memory.
-fn squared_norms<T: Real>(v: MatRef<'_, T>, squares: &mut [f64], plan: &Plan<'_>) -> Result<()> {
+fn squared_norms<T: Real>(v: MatRef<'_, T>, squares: &mut [f64], plan: &Plan) -> Result<()> {
     if v.cs() == 1 {
         for (j, square) in squares.iter_mut().enumerate() {
             let row = v.row(j).expect("neighbours");

@@ -57,7 +57,7 @@ impl Regularizer {
         beta: T,
         delta: MatMut<'_, T>,
         mut gram: MatMut<'_, T>,
-        plan: &Plan<'_>,
+        plan: &Plan,
         scratch: &mut Scratch,
     ) -> Result<()> {
         if self.lambda == 0.0 {
@@ -82,7 +82,7 @@ impl Regularizer {
         w: MatRef<'_, T>,
         mut gram: MatMut<'_, T>,
         part: Part,
-        plan: &Plan<'_>,
+        plan: &Plan,
         scratch: &mut Scratch,
     ) -> Result<()> {
         let diagonal = if self.form == Form::OffDiagonal { Diagonal::Dropped } else { Diagonal::Kept };
@@ -100,7 +100,7 @@ impl Regularizer {
     ///
     /// # Errors
     /// Out of memory for packing.
-    pub fn norm<T: Real>(&self, w: MatRef<'_, T>, plan: &Plan<'_>, scratch: &mut Scratch) -> Result<f64> {
+    pub fn norm<T: Real>(&self, w: MatRef<'_, T>, plan: &Plan, scratch: &mut Scratch) -> Result<f64> {
         let (w, _) = self.side.orient(w);
         let mut gram = Matrix::<T>::zeros(w.nrows(), w.nrows());
         self.residual(w, gram.view_mut(), Part::Both, plan, scratch)?;
@@ -111,7 +111,7 @@ impl Regularizer {
     ///
     /// # Errors
     /// Out of memory for packing.
-    pub fn value<T: Real>(&self, net: &Network<T>, plan: &Plan<'_>, scratch: &mut Scratch) -> Result<f64> {
+    pub fn value<T: Real>(&self, net: &Network<T>, plan: &Plan, scratch: &mut Scratch) -> Result<f64> {
         let mut sum = 0.0;
         for layer in net.layers() {
             let norm = self.norm(layer.w.view(), plan, scratch)?;

@@ -5,7 +5,7 @@ use crate::{Error, Matrix, Network, Result, optimizer};
 use gaitprop_kernels::symm::{symm, symm_scratch};
 use gaitprop_kernels::syrk::{Diagonal, Part, syrk, syrk_scratch};
 use gaitprop_kernels::trsm::{self, Triangle};
-use gaitprop_kernels::{Error as KernelError, Finish, MatMut, MatRef, Plan, Real, Scratch, Start, gemm, gemm_with, lu};
+use gaitprop_kernels::{Epilogue, Error as KernelError, MatMut, MatRef, Plan, Real, Scratch, Start, gemm, gemm_with, lu};
 
 /// Retraction by Newton and Schulz's iteration: settings.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -85,7 +85,7 @@ impl<T: Real> Retractor<T> {
     ///
     /// # Errors
     /// As [`Retractor::retract`].
-    pub fn step(&mut self, net: &mut Network<T>, plan: &Plan<'_>, scratch: &mut Scratch) -> Result<()> {
+    pub fn step(&mut self, net: &mut Network<T>, plan: &Plan, scratch: &mut Scratch) -> Result<()> {
         self.steps += 1;
         if !self.steps.is_multiple_of(self.settings.every) {
             return Ok(());
@@ -113,7 +113,7 @@ impl<T: Real> Retractor<T> {
     /// has then not changed.
     ///
     /// Source: Björck and Bowie, An Iterative Algorithm for Computing the Best Estimate of an Orthogonal Matrix, 1971, with one term.
-    pub fn retract(&mut self, layer: usize, w: &mut Matrix<T>, plan: &Plan<'_>, scratch: &mut Scratch) -> Result<f64> {
+    pub fn retract(&mut self, layer: usize, w: &mut Matrix<T>, plan: &Plan, scratch: &mut Scratch) -> Result<f64> {
         let (n, len) = (w.rows().min(w.cols()), w.data().len());
         if n * n > self.gram.len() || len > self.iterates[0].len() {
             let (expected, found) = ((w.rows(), w.cols()), (1, self.iterates[0].len()));
@@ -266,7 +266,7 @@ impl<T: Real> Cayley<T> {
         y: MatRef<'_, T>,
         x: MatRef<'_, T>,
         rate: f64,
-        plan: &Plan<'_>,
+        plan: &Plan,
         scratch: &mut Scratch,
     ) -> Result<()> {
         let batch = y.nrows();
@@ -325,7 +325,7 @@ impl<T: Real> Cayley<T> {
 
         // From 0 and then added to W: one rounding of W's size an element, where a chain started from W would make 2 B of them. That is most of the
         // drift.
-        let finish = Finish::ScaleAdd { scale: T::from_f64(2.0 * c), weight: T::ONE, add: w.view() };
+        let finish = Epilogue::ScaleAdd { scale: T::from_f64(2.0 * c), weight: T::ONE, add: w.view() };
         let (a, b) = if wide { (z.as_ref().t(), v) } else { (v.t(), z.as_ref()) };
         gemm_with(T::ONE, a, b, Start::Zero, next.view_mut(), finish, plan, scratch)?;
         Ok(())
@@ -359,14 +359,14 @@ impl<T: Real> Cayley<T> {
 mod tests {
     use super::*;
     use crate::Layer;
-    use crate::kernels::Unit;
+    use crate::kernels::Activation;
 
     fn net(shapes: &[(usize, usize)]) -> Network<f64> {
         let layer = |&(rows, cols): &(usize, usize)| Layer {
             w: Matrix::from_vec(rows, cols, (0..rows * cols).map(|i| f64::from(u8::from(i % (cols + 1) == 0))).collect())
                 .unwrap(),
             b: vec![0.0; cols],
-            unit: Unit::Identity,
+            unit: Activation::Identity,
         };
         Network::new(shapes[0].0, shapes.iter().map(layer).collect(), 1).unwrap()
     }

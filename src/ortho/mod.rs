@@ -120,7 +120,7 @@ impl<T: Real> Holder<T> {
     ///
     /// # Errors
     /// As [`Blocks::step`] and [`Retractor::step`].
-    pub fn after_step(&mut self, net: &mut Network<T>, plan: &Plan<'_>, scratch: &mut Scratch) -> Result<()> {
+    pub fn after_step(&mut self, net: &mut Network<T>, plan: &Plan, scratch: &mut Scratch) -> Result<()> {
         match self {
             Self::Block(blocks) => blocks.step(net, plan, scratch),
             Self::Retract(retractor) => retractor.step(net, plan, scratch),

@@ -47,7 +47,7 @@ pub(super) struct Answers {
 }
 
 /// Of the first run of each group that has weights; or why there are none.
-pub(super) fn of_all(groups: &[Group], plan: &Plan<'_>, done: &mut dyn FnMut(usize, usize)) -> Vec<Result<Answers, String>> {
+pub(super) fn of_all(groups: &[Group], plan: &Plan, done: &mut dyn FnMut(usize, usize)) -> Vec<Result<Answers, String>> {
     // Read once where several groups have the same.
     let mut kept: Option<(Source, Dataset)> = None;
     let mut all = Vec::new();
@@ -71,7 +71,7 @@ struct Source {
     limit_test: Option<usize>,
 }
 
-fn answers(run: &Run, kept: &mut Option<(Source, Dataset)>, plan: &Plan<'_>) -> Result<Answers> {
+fn answers(run: &Run, kept: &mut Option<(Source, Dataset)>, plan: &Plan) -> Result<Answers> {
     let file = run.dir.join(WEIGHTS);
     let (saved, notes) = checkpoint::load(&file)?;
     let loss: Loss = notes.loss.parse()?;
@@ -125,7 +125,7 @@ fn answers(run: &Run, kept: &mut Option<(Source, Dataset)>, plan: &Plan<'_>) -> 
 }
 
 /// Label units of every test sample, one row a sample.
-fn forward<T: Real>(net: &Network<T>, data: &Dataset, inputs: &data::Affine, plan: &Plan<'_>) -> Result<Vec<f64>> {
+fn forward<T: Real>(net: &Network<T>, data: &Dataset, inputs: &data::Affine, plan: &Plan) -> Result<Vec<f64>> {
     if data.features != net.inputs() {
         let what = format!("the network reads {} inputs, but {} has {}", net.inputs(), data.name, data.features);
         return Err(Error::Setting(what));

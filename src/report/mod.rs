@@ -49,7 +49,7 @@ impl Report {
     /// Everything that the runs of these groups, their weights and their data sets can show; what they cannot is left out, and the page says so.
     ///
     /// Singular values take `threads` threads; `progress` hears what is done (a count, of how many).
-    pub fn new(groups: &[Group], plan: &Plan<'_>, threads: usize, progress: &mut dyn FnMut(Work, usize, usize)) -> Self {
+    pub fn new(groups: &[Group], plan: &Plan, threads: usize, progress: &mut dyn FnMut(Work, usize, usize)) -> Self {
         let spectra = spectrum::of_all(groups, threads, &mut |done, all| progress(Work::SingularValues, done, all));
         let answers = examples::of_all(groups, plan, &mut |done, all| progress(Work::Examples, done, all));
         let sections = [

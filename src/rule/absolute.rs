@@ -12,8 +12,8 @@
 use super::{Local, Means, Outcome, Rule, power};
 use crate::inverse::Solve;
 use crate::{Error, Result};
-use gaitprop_kernels::perturb::{Perturbation, Scale, Weighting, weigh};
-use gaitprop_kernels::{Real, Unit};
+use gaitprop_kernels::perturb::{Perturbation, Scale, Weighting, activation_grad};
+use gaitprop_kernels::{Activation, Real};
 
 /// GAIT-prop, ITP or TP from absolute targets. Not for training: see the [module](self).
 #[derive(Clone, Copy, Debug)]
@@ -56,18 +56,18 @@ impl Absolute {
 }
 
 /// f′(h), from y and what the activation keeps.
-fn slope<T: Real>(unit: Unit, y: T, kept: Option<T>) -> T {
+fn slope<T: Real>(unit: Activation, y: T, kept: Option<T>) -> T {
     match unit {
-        Unit::LeakyRelu { slope } if y < T::ZERO => T::from_f64(slope),
+        Activation::LeakyRelu { slope } if y < T::ZERO => T::from_f64(slope),
         _ => kept.unwrap_or(T::ONE),
     }
 }
 
 /// f⁻¹; `None` outside f's range.
-fn inverse<T: Real>(unit: Unit, y: T) -> Option<T> {
+fn inverse<T: Real>(unit: Activation, y: T) -> Option<T> {
     match unit {
-        Unit::LeakyRelu { slope } if y < T::ZERO => Some(y / T::from_f64(slope)),
-        Unit::Tanh => (y.abs() < T::ONE).then(|| T::from_f64(libm::atanh(y.to_f64()))),
+        Activation::LeakyRelu { slope } if y < T::ZERO => Some(y / T::from_f64(slope)),
+        Activation::Tanh => (y.abs() < T::ONE).then(|| T::from_f64(libm::atanh(y.to_f64()))),
         _ => Some(y),
     }
 }
@@ -81,12 +81,12 @@ impl<T: Real> Rule<T> for Absolute {
         true
     }
 
-    fn perturbation(&self, unit: Unit, above: usize) -> Option<Perturbation> {
-        Some(Perturbation { unit, weighting: self.weighting, scale: Scale::Finite(power(self.gamma, above + 1)) })
+    fn perturbation(&self, unit: Activation, above: usize) -> Option<Perturbation> {
+        Some(Perturbation { activation: unit, weighting: self.weighting, scale: Scale::Finite(power(self.gamma, above + 1)) })
     }
 
-    fn send_down(&self, at: &Local<'_, T>, out: Outcome<'_, T>, with: &mut Means<'_, '_, T>) -> Result<Option<Solve>> {
-        weigh(at.layer.unit, at.y, at.slope, at.e, out.x, with.plan.isa)?;
+    fn send_down(&self, at: &Local<'_, T>, out: Outcome<'_, T>, with: &mut Means<'_, T>) -> Result<Option<Solve>> {
+        activation_grad(at.layer.unit, at.y, at.slope, at.e, out.x, with.plan.isa)?;
         let Some(mut below) = out.below else { return Ok(None) };
         // What is handed from layer to layer is (t − y)/γ^k. Where t and y are close their difference is exact, and so this gives t back to the bit.
         let (here, next) = (power(self.gamma, at.above), power(self.gamma, at.above + 1));
@@ -126,10 +126,10 @@ mod tests {
     /// A unit at 0 is on the upper side of the kink, where its slope is 1; the ends of tanh's range have no inverse.
     #[test]
     fn slopes_and_inverses_at_the_edges() {
-        let leaky = Unit::LeakyRelu { slope: 0.1 };
+        let leaky = Activation::LeakyRelu { slope: 0.1 };
         assert_eq!([-1.0, 0.0, 1.0].map(|y| slope(leaky, y, None)), [0.1, 1.0, 1.0]);
         assert_eq!([-1.0, 0.0, 1.0].map(|y| inverse(leaky, y)), [Some(-10.0), Some(0.0), Some(1.0)]);
-        assert_eq!([1.0, -1.0, 1.5].map(|y| inverse(Unit::Tanh, y)), [None; 3]);
-        assert!(inverse(Unit::Tanh, 0.999_f64).is_some_and(|h| (h.tanh() - 0.999).abs() < 1e-12));
+        assert_eq!([1.0, -1.0, 1.5].map(|y| inverse(Activation::Tanh, y)), [None; 3]);
+        assert!(inverse(Activation::Tanh, 0.999_f64).is_some_and(|h| (h.tanh() - 0.999).abs() < 1e-12));
     }
 }

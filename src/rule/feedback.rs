@@ -17,16 +17,16 @@ use crate::init::{self, Init};
 use crate::inverse::{Solve, Weights};
 use crate::rng::Rng;
 use crate::{Architecture, Error, Matrix, Result};
-use gaitprop_kernels::perturb::weigh;
+use gaitprop_kernels::perturb::activation_grad;
 use gaitprop_kernels::{Backend, Plan, Real, Start};
 
 /// The stream of a seed that feedback is drawn from; 0 and 1 are those of weights and of shuffling.
 const STREAM: u64 = 2;
 
 /// Draws a matrix of each shape, in this order.
-fn draw<T: Real>(shapes: impl Iterator<Item = (usize, usize)>, init: Init, seed: u64, plan: &Plan<'_>) -> Result<Vec<Matrix<T>>> {
+fn draw<T: Real>(shapes: impl Iterator<Item = (usize, usize)>, init: Init, seed: u64, plan: &Plan) -> Result<Vec<Matrix<T>>> {
     // Every backend gets the same bits.
-    let (mut rng, plan) = (Rng::new(seed, STREAM), plan.with_backend(Backend::Native));
+    let (mut rng, plan) = (Rng::new(seed, STREAM), plan.clone().with_backend(Backend::Native));
     shapes.map(|(rows, cols)| init::weights(init, rows, cols, &mut rng, &plan)).collect()
 }
 
@@ -57,7 +57,7 @@ impl<T: Real> FeedbackAlignment<T> {
     ///
     /// # Errors
     /// Out of memory.
-    pub fn random(architecture: &Architecture, init: Init, seed: u64, plan: &Plan<'_>) -> Result<Self> {
+    pub fn random(architecture: &Architecture, init: Init, seed: u64, plan: &Plan) -> Result<Self> {
         Ok(Self::new(draw(architecture.layers.iter().skip(1).copied(), init, seed, plan)?))
     }
 }
@@ -67,8 +67,8 @@ impl<T: Real> Rule<T> for FeedbackAlignment<T> {
         "fa"
     }
 
-    fn send_down(&self, at: &Local<'_, T>, mut out: Outcome<'_, T>, with: &mut Means<'_, '_, T>) -> Result<Option<Solve>> {
-        weigh(at.layer.unit, at.y, at.slope, at.e, out.x.rb(), with.plan.isa)?;
+    fn send_down(&self, at: &Local<'_, T>, mut out: Outcome<'_, T>, with: &mut Means<'_, T>) -> Result<Option<Solve>> {
+        activation_grad(at.layer.unit, at.y, at.slope, at.e, out.x.rb(), with.plan.isa)?;
         if let Some(below) = out.below {
             let b = of(&self.feedback, at, at.layer.w.view().shape())?.first(at.live);
             b.times_t(T::ONE, out.x.as_ref().cols(0, at.live), Start::Zero, below, with.plan, with.scratch)?;
@@ -95,7 +95,7 @@ impl<T: Real> DirectFeedback<T> {
     ///
     /// # Errors
     /// Out of memory.
-    pub fn random(architecture: &Architecture, init: Init, seed: u64, plan: &Plan<'_>) -> Result<Self> {
+    pub fn random(architecture: &Architecture, init: Init, seed: u64, plan: &Plan) -> Result<Self> {
         let shapes = architecture.layers.iter().skip(1).map(|&(fed, _)| (architecture.labels, fed));
         Ok(Self::new(draw(shapes, init, seed, plan)?))
     }
@@ -106,8 +106,8 @@ impl<T: Real> Rule<T> for DirectFeedback<T> {
         "dfa"
     }
 
-    fn send_down(&self, at: &Local<'_, T>, out: Outcome<'_, T>, with: &mut Means<'_, '_, T>) -> Result<Option<Solve>> {
-        weigh(at.layer.unit, at.y, at.slope, at.e, out.x, with.plan.isa)?;
+    fn send_down(&self, at: &Local<'_, T>, out: Outcome<'_, T>, with: &mut Means<'_, T>) -> Result<Option<Solve>> {
+        activation_grad(at.layer.unit, at.y, at.slope, at.e, out.x, with.plan.isa)?;
         if let Some(below) = out.below {
             let b = of(&self.feedback, at, (at.output_error.ncols(), at.layer.fed()))?;
             b.times(T::ONE, at.output_error, Start::Zero, below, with.plan, with.scratch)?;

@@ -19,7 +19,7 @@
 //!
 //! ```
 //! use gaitprop::inverse::Solve;
-//! use gaitprop::kernels::{Real, perturb::weigh};
+//! use gaitprop::kernels::{Real, perturb::activation_grad};
 //! use gaitprop::rule::{Local, Means, Outcome, Rule};
 //!
 //! /// Trains the last layer alone: no error goes further down.
@@ -30,8 +30,8 @@
 //!     fn name(&self) -> &'static str {
 //!         "readout"
 //!     }
-//!     fn send_down(&self, at: &Local<'_, T>, out: Outcome<'_, T>, with: &mut Means<'_, '_, T>) -> gaitprop::Result<Option<Solve>> {
-//!         weigh(at.layer.unit, at.y, at.slope, at.e, out.x, with.plan.isa)?;
+//!     fn send_down(&self, at: &Local<'_, T>, out: Outcome<'_, T>, with: &mut Means<'_, T>) -> gaitprop::Result<Option<Solve>> {
+//!         activation_grad(at.layer.unit, at.y, at.slope, at.e, out.x, with.plan.isa)?;
 //!         if let Some(mut below) = out.below {
 //!             (0..below.nrows()).for_each(|i| below.row_mut(i).expect("row-major").fill(T::ZERO));
 //!         }
@@ -52,7 +52,7 @@ use crate::inverse::{Inverse, Solve, Weights};
 use crate::names::names;
 use crate::{Architecture, Error, Layer, Result};
 use gaitprop_kernels::perturb::{Perturbation, perturb};
-use gaitprop_kernels::{Error as KernelError, MatMut, MatRef, PackedRhs, Plan, Real, Scratch, Unit};
+use gaitprop_kernels::{Activation, Error as KernelError, MatMut, MatRef, PackedRhs, Plan, Real, Scratch};
 
 pub use absolute::Absolute;
 pub use backprop::Backprop;
@@ -109,11 +109,11 @@ pub struct Outcome<'a, T> {
 
 /// What a rule computes with.
 #[non_exhaustive]
-pub struct Means<'a, 'p, T> {
+pub struct Means<'a, T> {
     /// Sends a batch through W⁻¹.
     pub inverse: &'a mut dyn Inverse<T>,
     /// How kernels run.
-    pub plan: &'a Plan<'p>,
+    pub plan: &'a Plan,
     /// Their packing memory.
     pub scratch: &'a mut Scratch,
 }
@@ -130,7 +130,7 @@ pub trait Rule<T: Real>: Send + Sync + std::fmt::Debug {
 
     /// How it perturbs a layer of activation `unit` with `above` layers above it; `None` for rules that perturb nothing. For diagnostics: where such a
     /// target lies beyond the activation's kink, a rule is not linear.
-    fn perturbation(&self, _unit: Unit, _above: usize) -> Option<Perturbation> {
+    fn perturbation(&self, _unit: Activation, _above: usize) -> Option<Perturbation> {
         None
     }
 
@@ -140,7 +140,7 @@ pub trait Rule<T: Real>: Send + Sync + std::fmt::Debug {
     ///
     /// # Errors
     /// [`Error::Singular`], [`Error::OutOfRange`], or an error of the kernels; nothing outside `out` has changed.
-    fn send_down(&self, at: &Local<'_, T>, out: Outcome<'_, T>, with: &mut Means<'_, '_, T>) -> Result<Option<Solve>>;
+    fn send_down(&self, at: &Local<'_, T>, out: Outcome<'_, T>, with: &mut Means<'_, T>) -> Result<Option<Solve>>;
 }
 
 /// The rules by name.
@@ -235,7 +235,7 @@ impl Kind {
     ///
     /// # Errors
     /// As [`Kind::check`]; out of memory.
-    pub fn build<T: Real>(self, setup: &Setup<'_>, plan: &Plan<'_>) -> Result<Box<dyn Rule<T>>> {
+    pub fn build<T: Real>(self, setup: &Setup<'_>, plan: &Plan) -> Result<Box<dyn Rule<T>>> {
         self.check(setup)?;
         let Setup { architecture, gamma, form, init, seed } = *setup;
         Ok(match (self, form) {
@@ -270,10 +270,10 @@ fn perturb_and_invert<T: Real>(
     p: Perturbation,
     at: &Local<'_, T>,
     mut out: Outcome<'_, T>,
-    with: &mut Means<'_, '_, T>,
+    with: &mut Means<'_, T>,
 ) -> Result<Option<Solve>> {
     let Some(mut below) = out.below else {
-        gaitprop_kernels::perturb::weigh(at.layer.unit, at.y, at.slope, at.e, out.x, with.plan.isa)?;
+        gaitprop_kernels::perturb::activation_grad(at.layer.unit, at.y, at.slope, at.e, out.x, with.plan.isa)?;
         return Ok(None);
     };
     match perturb(p, at.y, at.slope, at.e, below.rb(), out.x.rb(), with.plan.isa) {
@@ -321,17 +321,21 @@ mod tests {
         let close = |s: f64, want: f64| (s - want).abs() <= 1e-15 * want;
         for form in [Form::Difference, Form::Absolute] {
             for above in 0..4 {
-                let of = |kind| built(kind, form).perturbation(Unit::Tanh, above);
+                let of = |kind| built(kind, form).perturbation(Activation::Tanh, above);
                 for (kind, weighting) in [(Kind::Gait, Weighting::SlopeSquared), (Kind::Itp, Weighting::Plain)] {
                     let p = of(kind).unwrap();
-                    assert_eq!((p.unit, p.weighting), (Unit::Tanh, weighting), "{kind}");
+                    assert_eq!((p.activation, p.weighting), (Activation::Tanh, weighting), "{kind}");
                     assert!(
                         matches!(p.scale, Scale::Finite(s) if close(s, 0.1_f64.powi(above as i32 + 1))),
                         "{kind} {form} {above}: {p:?}"
                     );
                 }
                 let p = of(Kind::Tp).unwrap();
-                assert_eq!((p.unit, p.weighting, p.scale), (Unit::Tanh, Weighting::Plain, Scale::Finite(1.0)), "{form}");
+                assert_eq!(
+                    (p.activation, p.weighting, p.scale),
+                    (Activation::Tanh, Weighting::Plain, Scale::Finite(1.0)),
+                    "{form}"
+                );
                 assert!([Kind::Bp, Kind::Fa, Kind::Dfa].iter().all(|&kind| of(kind).is_none()));
             }
         }

@@ -7,7 +7,7 @@ use super::{Local, Means, Outcome, Rule, perturb_and_invert};
 use crate::Result;
 use crate::inverse::Solve;
 use gaitprop_kernels::perturb::{Perturbation, Scale, Weighting};
-use gaitprop_kernels::{Real, Unit};
+use gaitprop_kernels::{Activation, Real};
 
 /// GAIT-prop (Ahmad, van Gerven and Ambrogioni, 2020) or its unweighted form ITP.
 #[derive(Clone, Copy, Debug)]
@@ -47,8 +47,8 @@ impl Perturbed {
         Scale::Finite(super::power(self.gamma, above + 1))
     }
 
-    fn at(&self, unit: Unit, above: usize) -> Perturbation {
-        Perturbation { unit, weighting: self.weighting, scale: self.scale(above) }
+    fn at(&self, unit: Activation, above: usize) -> Perturbation {
+        Perturbation { activation: unit, weighting: self.weighting, scale: self.scale(above) }
     }
 }
 
@@ -60,11 +60,11 @@ impl<T: Real> Rule<T> for Perturbed {
         }
     }
 
-    fn perturbation(&self, unit: Unit, above: usize) -> Option<Perturbation> {
+    fn perturbation(&self, unit: Activation, above: usize) -> Option<Perturbation> {
         Some(self.at(unit, above))
     }
 
-    fn send_down(&self, at: &Local<'_, T>, out: Outcome<'_, T>, with: &mut Means<'_, '_, T>) -> Result<Option<Solve>> {
+    fn send_down(&self, at: &Local<'_, T>, out: Outcome<'_, T>, with: &mut Means<'_, T>) -> Result<Option<Solve>> {
         perturb_and_invert(self.at(at.layer.unit, at.above), at, out, with)
     }
 }

@@ -4,11 +4,11 @@ use super::{Local, Means, Outcome, Rule, perturb_and_invert};
 use crate::Result;
 use crate::inverse::Solve;
 use gaitprop_kernels::perturb::{Perturbation, Scale, Weighting};
-use gaitprop_kernels::{Real, Unit};
+use gaitprop_kernels::{Activation, Real};
 
 /// As a perturbation: of the whole way to the target.
-pub(super) fn whole(unit: Unit) -> Perturbation {
-    Perturbation { unit, weighting: Weighting::Plain, scale: Scale::Finite(1.0) }
+pub(super) fn whole(unit: Activation) -> Perturbation {
+    Perturbation { activation: unit, weighting: Weighting::Plain, scale: Scale::Finite(1.0) }
 }
 
 /// Target propagation through exact inverses (LeCun, 1986; Bengio, 2014), the γ = 1 case of its incremental form.
@@ -20,11 +20,11 @@ impl<T: Real> Rule<T> for TargetProp {
         "tp"
     }
 
-    fn perturbation(&self, unit: Unit, _above: usize) -> Option<Perturbation> {
+    fn perturbation(&self, unit: Activation, _above: usize) -> Option<Perturbation> {
         Some(whole(unit))
     }
 
-    fn send_down(&self, at: &Local<'_, T>, out: Outcome<'_, T>, with: &mut Means<'_, '_, T>) -> Result<Option<Solve>> {
+    fn send_down(&self, at: &Local<'_, T>, out: Outcome<'_, T>, with: &mut Means<'_, T>) -> Result<Option<Solve>> {
         perturb_and_invert(whole(at.layer.unit), at, out, with)
     }
 }

@@ -18,7 +18,7 @@ use crate::optimizer::Optimizer;
 use crate::{Error, Layer, Network, Result};
 use gaitprop_kernels::symm::symm_scratch;
 use gaitprop_kernels::syrk::syrk_scratch;
-use gaitprop_kernels::{Backend, Finish, MatRef, Real, Scratch, Start, gemm_with, gemm_with_scratch, reduce};
+use gaitprop_kernels::{Backend, Epilogue, MatRef, Real, Scratch, Start, gemm_with, gemm_with_scratch, reduce};
 use std::time::{Duration, Instant};
 
 /// Time spent in each phase of steps.
@@ -108,11 +108,11 @@ impl<T: Real> Fused<T> {
         net: &mut Network<T>,
         input: MatRef<'_, T>,
         target: MatRef<'_, T>,
-        recipe: &Recipe<'_, '_, T>,
+        recipe: &Recipe<'_, T>,
         inverse: &mut dyn Inverse<T>,
         optimizer: &mut Optimizer<T>,
     ) -> Result<Report> {
-        let plan = recipe.plan.with_backend(Backend::Native);
+        let plan = recipe.plan.clone().with_backend(Backend::Native);
         let recipe = &Recipe { plan: &plan, ..*recipe };
         let batch = input.nrows();
         self.trace.check_fit(net)?;
@@ -137,7 +137,7 @@ impl<T: Real> Fused<T> {
         net: &Network<T>,
         input: MatRef<'_, T>,
         target: MatRef<'_, T>,
-        recipe: &Recipe<'_, '_, T>,
+        recipe: &Recipe<'_, T>,
         inverse: &mut dyn Inverse<T>,
     ) -> Result<Report> {
         let (plan, batch) = (recipe.plan, input.nrows());
@@ -179,7 +179,7 @@ impl<T: Real> Fused<T> {
     }
 
     /// Makes all the room that updates need: the system must not refuse it half-way.
-    fn reserve(&mut self, net: &Network<T>, batch: usize, recipe: &Recipe<'_, '_, T>) -> Result<()> {
+    fn reserve(&mut self, net: &Network<T>, batch: usize, recipe: &Recipe<'_, T>) -> Result<()> {
         let plan = recipe.plan;
         for layer in net.layers() {
             let (fed, width) = (layer.fed(), layer.width());
@@ -200,7 +200,7 @@ impl<T: Real> Fused<T> {
         &mut self,
         net: &mut Network<T>,
         input: MatRef<'_, T>,
-        recipe: &Recipe<'_, '_, T>,
+        recipe: &Recipe<'_, T>,
         optimizer: &mut Optimizer<T>,
     ) -> Result<()> {
         let (plan, batch, labels, last) = (recipe.plan, input.nrows(), net.labels(), net.layers().len() - 1);
@@ -222,7 +222,7 @@ impl<T: Real> Fused<T> {
             // Auxiliary output units have no error, and their weights neither gradient nor momentum: a step would add 0 to them.
             let live = if l == last && optimizer.auxiliary_rest() { labels } else { width };
             let start = if regularized { Start::From(T::ONE, view(&self.direction, fed, width)) } else { Start::Zero };
-            let step = Finish::Update(optimizer.update(l, (fed, width), live));
+            let step = Epilogue::Update(optimizer.update(l, (fed, width), live));
             let theta = layer.w.view_mut().cols(0, live);
             let weights = gemm_with(mean, y.t(), x.cols(0, live), start, theta, step, plan, &mut self.scratch)?;
             let bias = &mut self.bias[..width];

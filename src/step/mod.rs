@@ -18,7 +18,7 @@ use crate::optimizer::{self, Optimizer};
 use crate::ortho::{Cayley, Regularizer};
 use crate::rule::{Local, Means, Outcome, Rule};
 use crate::{Error, Matrix, Network, Result};
-use gaitprop_kernels::perturb::weigh;
+use gaitprop_kernels::perturb::activation_grad;
 use gaitprop_kernels::{MatMut, MatRef, Plan, Real, Scratch, gemm, reduce};
 
 /// Descent directions (minus the gradient where there is one), averaged over the batch.
@@ -72,7 +72,7 @@ impl<T: Real> Gradients<T> {
 
 /// What a step is made of, besides network and data.
 #[derive(Clone, Copy, Debug)]
-pub struct Recipe<'a, 'p, T> {
+pub struct Recipe<'a, T> {
     /// How credit is assigned.
     pub rule: &'a dyn Rule<T>,
     /// The loss.
@@ -80,7 +80,7 @@ pub struct Recipe<'a, 'p, T> {
     /// The regulariser; λ = 0 is none.
     pub ortho: Regularizer,
     /// How kernels run.
-    pub plan: &'a Plan<'p>,
+    pub plan: &'a Plan,
 }
 
 /// What a step found.
@@ -138,7 +138,7 @@ impl<T: Real> Workspace<T> {
         net: &Network<T>,
         input: MatRef<'_, T>,
         target: MatRef<'_, T>,
-        recipe: &Recipe<'_, '_, T>,
+        recipe: &Recipe<'_, T>,
         inverse: &mut dyn Inverse<T>,
     ) -> Result<Report> {
         self.pass(net, input, target, recipe, inverse, None)
@@ -150,7 +150,7 @@ impl<T: Real> Workspace<T> {
         net: &Network<T>,
         input: MatRef<'_, T>,
         target: MatRef<'_, T>,
-        recipe: &Recipe<'_, '_, T>,
+        recipe: &Recipe<'_, T>,
         inverse: &mut dyn Inverse<T>,
         mut rotations: Option<(&mut Cayley<T>, f64)>,
     ) -> Result<Report> {
@@ -215,7 +215,7 @@ impl<T: Real> Workspace<T> {
         net: &mut Network<T>,
         input: MatRef<'_, T>,
         target: MatRef<'_, T>,
-        recipe: &Recipe<'_, '_, T>,
+        recipe: &Recipe<'_, T>,
         inverse: &mut dyn Inverse<T>,
         optimizer: &mut Optimizer<T>,
     ) -> Result<Report> {
@@ -239,7 +239,7 @@ impl<T: Real> Workspace<T> {
         net: &mut Network<T>,
         input: MatRef<'_, T>,
         target: MatRef<'_, T>,
-        recipe: &Recipe<'_, '_, T>,
+        recipe: &Recipe<'_, T>,
         inverse: &mut dyn Inverse<T>,
         optimizer: &mut Optimizer<T>,
         cayley: &mut Cayley<T>,
@@ -286,12 +286,12 @@ fn label_error<'k, T: Real>(
     trace: &Trace<T>,
     batch: usize,
     kept: &'k mut [T],
-    plan: &Plan<'_>,
+    plan: &Plan,
 ) -> Result<MatRef<'k, T>> {
     let (labels, top) = (net.labels(), net.layers().len() - 1);
     let e = view(error, batch, net.outputs()).cols(0, labels);
     let (y, slope) = (trace.activity(top).cols(0, labels), trace.slope(top).map(|slope| slope.cols(0, labels)));
-    weigh(net.layers()[top].unit, y, slope, e, view_mut(kept, batch, labels), plan.isa)?;
+    activation_grad(net.layers()[top].unit, y, slope, e, view_mut(kept, batch, labels), plan.isa)?;
     Ok(view(kept, batch, labels))
 }
 
@@ -313,7 +313,7 @@ impl<T: Real> Down<'_, T> {
         self,
         l: usize,
         x: MatMut<'_, T>,
-        recipe: &Recipe<'_, '_, T>,
+        recipe: &Recipe<'_, T>,
         inverse: &mut dyn Inverse<T>,
         scratch: &mut Scratch,
     ) -> Result<Option<Solve>> {

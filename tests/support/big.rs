@@ -4,7 +4,7 @@ use super::{Batch, wide};
 use dashu_float::FBig;
 use dashu_float::round::mode::HalfEven;
 use gaitprop::Network;
-use gaitprop::kernels::{Real, Unit};
+use gaitprop::kernels::{Activation, Real};
 use gaitprop::rule::Kind;
 
 pub type Big = FBig<HalfEven, 2>;
@@ -61,11 +61,11 @@ pub enum Function {
 
 impl Function {
     /// The function that a unit is meant to be: a slope of 0.1 is 1/10, of which f64 and f32 hold roundings.
-    pub fn meant(unit: Unit, bits: Bits) -> Self {
+    pub fn meant(unit: Activation, bits: Bits) -> Self {
         match unit {
-            Unit::Identity => Self::Identity,
-            Unit::Tanh => Self::Tanh,
-            Unit::LeakyRelu { slope } => Self::Leaky(decimal(slope, bits)),
+            Activation::Identity => Self::Identity,
+            Activation::Tanh => Self::Tanh,
+            Activation::LeakyRelu { slope } => Self::Leaky(decimal(slope, bits)),
             other => panic!("no definition for {other:?}"),
         }
     }

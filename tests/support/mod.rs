@@ -6,7 +6,7 @@ pub mod perturbed;
 pub mod steps;
 
 use gaitprop::inverse::{Lu, Solve};
-use gaitprop::kernels::{MatRef, Plan, Real, Unit};
+use gaitprop::kernels::{Activation, MatRef, Plan, Real};
 use gaitprop::loss::Loss;
 use gaitprop::ortho::Regularizer;
 use gaitprop::rule::{Kind, Local, Means, Outcome, Rule, Setup};
@@ -66,7 +66,7 @@ pub fn built<T: Real>(kind: Kind, net: &Network<T>, gamma: f64) -> Box<dyn Rule<
 }
 
 /// Descent directions of one batch, in memory of their own.
-pub fn gradients<T: Real>(net: &Network<T>, batch: &Batch<T>, recipe: &Recipe<'_, '_, T>) -> Result<Gradients<T>> {
+pub fn gradients<T: Real>(net: &Network<T>, batch: &Batch<T>, recipe: &Recipe<'_, T>) -> Result<Gradients<T>> {
     let mut workspace = Workspace::new(net, batch.x.rows());
     workspace.gradients(net, batch.x.view(), batch.target.view(), recipe, &mut Lu::new())?;
     Ok(workspace.gradients)
@@ -99,11 +99,11 @@ impl<T: Real> Rule<T> for Spy<'_, T> {
     fn name(&self) -> &'static str {
         "spy"
     }
-    fn send_down(&self, at: &Local<'_, T>, out: Outcome<'_, T>, with: &mut Means<'_, '_, T>) -> Result<Option<Solve>> {
+    fn send_down(&self, at: &Local<'_, T>, out: Outcome<'_, T>, with: &mut Means<'_, T>) -> Result<Option<Solve>> {
         let y = wide(&at.y.to_vec());
         let slope = match (at.slope, at.layer.unit) {
             (Some(slope), _) => wide(&slope.to_vec()),
-            (None, Unit::LeakyRelu { slope }) => y.iter().map(|&y| if y < 0.0 { slope } else { 1.0 }).collect(),
+            (None, Activation::LeakyRelu { slope }) => y.iter().map(|&y| if y < 0.0 { slope } else { 1.0 }).collect(),
             _ => vec![1.0; y.len()],
         };
         self.seen.lock().unwrap().push(Seen { y, slope, e: wide(&at.e.to_vec()) });
@@ -160,7 +160,7 @@ pub fn expected_error(net: &Network<f64>, batch: &Batch<f64>, kind: Kind, gamma:
         let Seen { y, slope, e } = &seen[l];
         let x: Vec<f64> = e.iter().zip(slope).map(|(e, d)| e * d).collect();
         let (mut flips, mut crossings) = (0.0, 0.0);
-        if let Unit::LeakyRelu { slope: a } = layer.unit {
+        if let Activation::LeakyRelu { slope: a } = layer.unit {
             for i in 0..rows {
                 for j in 0..width {
                     let k = i * width + j;

@@ -3,7 +3,7 @@
 use super::big::{Big, Bits, Function, f64_of, relative_to};
 use super::worst;
 use gaitprop::kernels::perturb::{Perturbation, Scale, Weighting, perturb};
-use gaitprop::kernels::{Error, Isa, MatMut, MatRef, Real, Unit};
+use gaitprop::kernels::{Activation, Error, Isa, MatMut, MatRef, Real};
 
 pub const BITS: Bits = Bits(480);
 
@@ -30,7 +30,7 @@ impl<T: Real> Given<T> {
     }
     pub fn tanh(h: f64, e: f64) -> Self {
         let h = T::from_f64(h);
-        let (y, slope) = Unit::Tanh.apply(h);
+        let (y, slope) = Activation::Tanh.apply(h);
         Self { y, slope, e: T::from_f64(e), h }
     }
 }
@@ -41,7 +41,7 @@ pub fn run<T: Real>(p: Perturbation, given: &[Given<T>], isa: Isa) -> Result<(Ve
     let (y, slope, e) = (column(|g| g.y), column(|g| g.slope), column(|g| g.e));
     let (mut r, mut x) = (vec![T::NAN; n], vec![T::NAN; n]);
     let view = |data| MatRef::new(data, 1, n).unwrap();
-    let slope = p.unit.keeps_slope().then(|| view(&slope));
+    let slope = p.activation.keeps_slope().then(|| view(&slope));
     let (r_view, x_view) = (MatMut::new(&mut r, 1, n)?, MatMut::new(&mut x, 1, n)?);
     perturb(p, view(&y), slope, view(&e), r_view, x_view, isa)?;
     Ok((r, x))
@@ -49,13 +49,13 @@ pub fn run<T: Real>(p: Perturbation, given: &[Given<T>], isa: Isa) -> Result<(Ve
 
 /// r and x by the definition; `None` outside the range.
 pub fn oracle<T: Real>(p: Perturbation, given: &Given<T>) -> Option<(Big, Big)> {
-    let (f, y, d) = match p.unit {
-        Unit::LeakyRelu { slope } => {
+    let (f, y, d) = match p.activation {
+        Activation::LeakyRelu { slope } => {
             let (a, y) = (BITS.of(slope), BITS.of(given.y.to_f64()));
             let d = if given.y < T::ZERO { a.clone() } else { BITS.one() };
             (Function::Leaky(a), y, d)
         }
-        Unit::Tanh => {
+        Activation::Tanh => {
             let (y, d) = Function::Tanh.apply(&BITS.of(given.h.to_f64()), BITS);
             (Function::Tanh, y, d)
         }
@@ -110,7 +110,7 @@ enum Place {
 }
 
 fn place<T: Real>(p: Perturbation, given: &Given<T>) -> Place {
-    let (Unit::Tanh, Scale::Finite(s)) = (p.unit, p.scale) else { return Place::Inside };
+    let (Activation::Tanh, Scale::Finite(s)) = (p.activation, p.scale) else { return Place::Inside };
     let (y, d) = Function::Tanh.apply(&BITS.of(given.h.to_f64()), BITS);
     let phi = if p.weighting == Weighting::SlopeSquared { &d * &d } else { BITS.one() } * BITS.of(given.e.to_f64());
     let room = |y: &Big| BITS.one() - super::big::abs(y);

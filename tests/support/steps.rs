@@ -32,7 +32,7 @@ pub struct Left<T> {
 }
 
 /// Some steps; fused or not, each on samples of its own.
-pub fn run<T: Real>(case: &Case, fused: bool, plan: &Plan<'_>) -> Result<Left<T>, Error> {
+pub fn run<T: Real>(case: &Case, fused: bool, plan: &Plan) -> Result<Left<T>, Error> {
     let mut net = Network::<T>::random(&case.shape, init::Init::Orthogonal, case.seed, plan)?;
     let setup = Setup { form: case.form, seed: case.seed, ..Setup::new(&case.shape) };
     let rule = case.rule.build(&setup, plan)?;
@@ -82,7 +82,7 @@ pub fn difference<T: Real>(a: &Left<T>, b: &Left<T>) -> Option<String> {
 }
 
 /// The fused step with each plan leaves what the un-fused one leaves without threads, or gives the same error.
-pub fn check<T: Real>(case: &Case, plans: &[Plan<'_>]) -> Result<(), String> {
+pub fn check<T: Real>(case: &Case, plans: &[Plan]) -> Result<(), String> {
     let want = run::<T>(case, false, &Plan::new());
     for plan in plans {
         let how = format!("{} on {}, {:?}", T::NAME, plan.isa, plan.par);

@@ -31,7 +31,7 @@ pub fn contenders<'a, T: Element>(p: &'a Problem<T>, blas: &Blas, threads: usize
         Work::Solve => vec![solve(p, name, &table)],
         Work::Lu => lu(p, name, &table).into_iter().collect(),
         Work::Cholesky => cholesky(p, name, &table).into_iter().collect(),
-        Work::Epilogue | Work::PackedTransform => Vec::new(),
+        Work::Epilogue => Vec::new(),
     })
 }
 

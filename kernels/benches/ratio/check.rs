@@ -3,7 +3,8 @@
 //! Small results are checked whole, large ones at their corners and in a random sample.
 
 use crate::rows::{BATCH, Contender, Element, Kind, Normal, Out, Problem, Work};
-use gaitprop_kernels::{MatMut, MatRef, Real, reference};
+use gaitprop_kernels::trsm::{Diag, Side, Triangle};
+use gaitprop_kernels::{MatMut, MatRef, Real, Scalar, reference};
 
 /// Elements of a large result that are looked at.
 const SAMPLE: usize = 1500;
@@ -119,7 +120,8 @@ fn solve<T: Element>(p: &Problem<T>, exact: bool, b: &MatRef<'_, T>, x: &MatRef<
     // Rows are independent of each other: whole rows, by the reference itself.
     for i in (0..m).step_by(m.div_ceil(10)) {
         let mut want = b.rows(i, 1).to_vec();
-        reference::solve_upper_right(u, false, MatMut::new(&mut want, 1, n).expect("sized so"));
+        let row = MatMut::new(&mut want, 1, n).expect("sized so");
+        reference::solve(Side::Right, Triangle::Upper, Diag::Stored, T::ONE, u, row);
         for (j, &want) in want.iter().enumerate() {
             same(want, x.get(i, j)).map_err(|e| format!("element ({i}, {j}) of {m}x{n}: {e}"))?;
         }
@@ -148,13 +150,13 @@ fn lu<T: Element>(exact: bool, a: &MatRef<'_, T>, f: &MatRef<'_, T>, order: &[us
     each((n, n), |i, j| {
         let (links, value) = (i.min(j), f.get(i, j));
         // Half an ulp above 1 is what a peer's reciprocal may cost.
-        if i > j && !(Real::abs(value).to_f64() <= 1.0 + 2.0 * T::UNIT_ROUNDOFF) {
+        if i > j && !(Scalar::abs(value).to_f64() <= 1.0 + 2.0 * T::UNIT_ROUNDOFF) {
             return Err(format!("{value:e} in L: the pivot was not the largest"));
         }
         let start = a.get(order[i], j);
         if exact {
             // Element by element the chain that the reference computes, from the factors it would have found.
-            let chain = (0..links).fold(start, |acc, k| Real::mul_add(-f.get(i, k), f.get(k, j), acc));
+            let chain = (0..links).fold(start, |acc, k| Scalar::mul_add(-f.get(i, k), f.get(k, j), acc));
             return same(if i > j { chain / f.get(j, j) } else { chain }, value);
         }
         let last = if i > j { f.get(j, j) } else { T::ONE };
@@ -171,8 +173,8 @@ fn cholesky<T: Element>(exact: bool, a: &MatRef<'_, T>, l: &MatRef<'_, T>) -> Re
             return Ok(());
         }
         if exact {
-            let chain = (0..j).fold(a.get(i, j), |acc, k| Real::mul_add(-l.get(i, k), l.get(j, k), acc));
-            return same(if i == j { Real::sqrt(chain) } else { chain / l.get(j, j) }, l.get(i, j));
+            let chain = (0..j).fold(a.get(i, j), |acc, k| Scalar::mul_add(-l.get(i, k), l.get(j, k), acc));
+            return same(if i == j { Scalar::sqrt(chain) } else { chain / l.get(j, j) }, l.get(i, j));
         }
         bounded(a.get(i, j), (0..=j).map(|k| (l.get(i, k), l.get(j, k))), 2 * n)
     })

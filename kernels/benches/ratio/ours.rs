@@ -3,41 +3,39 @@
 use crate::check;
 use crate::rows::{BATCH, Contender, Element, Kind, Normal, Out, Problem, Work};
 use gaitprop_kernels::epilogue::bias_activate;
-use gaitprop_kernels::perturb::{Perturbation, Scale, Weighting, perturb};
 use gaitprop_kernels::syrk::{Diagonal, Part, syrk};
-use gaitprop_kernels::trsm::{Diag, solve_upper_right};
+use gaitprop_kernels::trsm::{self, Diag, Side, Triangle};
 use gaitprop_kernels::{
-    BatchMut, BatchRef, Finish, Lhs, MatMut, MatRef, Orientation, PackedRhs, Par, Perturbed, Plan, Scratch, Start, Team, Unit,
-    cholesky, gemm, gemm_batched, gemm_packed, gemm_with, lu,
+    Activation, BatchMut, BatchRef, Epilogue, MatMut, MatRef, Orientation, PackedRhs, Par, Plan, Scratch, Start, cholesky, gemm,
+    gemm_batched, gemm_with, lu,
 };
 use std::sync::Arc;
 
 /// The threads that our kernels use.
-pub struct Workers(Option<Team>);
+pub struct Workers(Par);
 
 impl Workers {
     pub fn new(threads: usize) -> Result<Self, String> {
         if threads == 1 {
-            return Ok(Self(None));
+            return Ok(Self(Par::Seq));
         }
-        Team::new(threads).map(|team| Self(Some(team))).map_err(|e| e.to_string())
+        Par::team(threads).map(Self).map_err(|e| e.to_string())
     }
 
     /// The one place where the kind of threads is chosen.
-    pub fn par(&self) -> Par<'_> {
-        self.0.as_ref().map_or(Par::Seq, Par::Team)
+    pub fn par(&self) -> Par {
+        self.0.clone()
     }
 }
 
 /// Ours for a row.
-pub fn contenders<'a, T: Element>(p: &'a Problem<T>, plan: Plan<'a>) -> Vec<Contender<'a, T>> {
+pub fn contenders<'a, T: Element>(p: &'a Problem<T>, plan: Plan) -> Vec<Contender<'a, T>> {
     match p.row.work {
         Work::Product { prepacked: true } => vec![prepacked(p, plan)],
         Work::Product { prepacked: false } | Work::Gradient => vec![product(p, plan)],
         Work::Lu => vec![factor(p, plan)],
         Work::Solve => vec![solve(p, plan)],
         Work::Epilogue => epilogue(p, plan),
-        Work::PackedTransform => packed_transform(p, plan),
         Work::Syrk => vec![symmetric(p, plan)],
         Work::Cholesky => vec![llt(p, plan)],
         Work::Batch => vec![batch(p, plan)],
@@ -54,23 +52,23 @@ fn target<'o, T>(p: &Problem<T>, out: &'o mut Out<T>) -> MatMut<'o, T> {
     MatMut::new(&mut out.data, rows, cols).expect("sized so")
 }
 
-fn product<'a, T: Element>(p: &'a Problem<T>, plan: Plan<'a>) -> Contender<'a, T> {
+fn product<'a, T: Element>(p: &'a Problem<T>, plan: Plan) -> Contender<'a, T> {
     let mut scratch = Scratch::new();
     ours("", move |out| {
         gemm(T::ONE, p.a(), p.b(), T::ZERO, target(p, out), &plan, &mut scratch).expect("shapes fit");
     })
 }
 
-fn prepacked<'a, T: Element>(p: &'a Problem<T>, plan: Plan<'a>) -> Contender<'a, T> {
+fn prepacked<'a, T: Element>(p: &'a Problem<T>, plan: Plan) -> Contender<'a, T> {
     let mut scratch = Scratch::new();
     let packed = PackedRhs::new(p.b(), Orientation::Plain, &plan).expect("memory for the packed operand");
     ours("prepacked", move |out| {
         let b = packed.plain().expect("packed for this");
-        gemm_packed(T::ONE, p.a(), b, T::ZERO, target(p, out), &plan, &mut scratch).expect("shapes fit");
+        gemm_with(T::ONE, p.a(), b, Start::Zero, target(p, out), Epilogue::Store, &plan, &mut scratch).expect("shapes fit");
     })
 }
 
-fn factor<'a, T: Element>(p: &'a Problem<T>, plan: Plan<'a>) -> Contender<'a, T> {
+fn factor<'a, T: Element>(p: &'a Problem<T>, plan: Plan) -> Contender<'a, T> {
     let mut scratch = Scratch::new();
     let mut exchanges = vec![0; p.row.shape.1];
     ours("", move |out| {
@@ -80,19 +78,19 @@ fn factor<'a, T: Element>(p: &'a Problem<T>, plan: Plan<'a>) -> Contender<'a, T>
 }
 
 /// The lower triangle of A·Aᵀ.
-fn symmetric<'a, T: Element>(p: &'a Problem<T>, plan: Plan<'a>) -> Contender<'a, T> {
+fn symmetric<'a, T: Element>(p: &'a Problem<T>, plan: Plan) -> Contender<'a, T> {
     let mut scratch = Scratch::new();
     ours("", move |out| {
         syrk(T::ONE, p.a(), T::ZERO, Part::Lower, Diagonal::Kept, target(p, out), &plan, &mut scratch).expect("shapes fit");
     })
 }
 
-fn llt<'a, T: Element>(p: &'a Problem<T>, plan: Plan<'a>) -> Contender<'a, T> {
+fn llt<'a, T: Element>(p: &'a Problem<T>, plan: Plan) -> Contender<'a, T> {
     let mut scratch = Scratch::new();
     ours("", move |out| cholesky::factor(target(p, out), &plan, &mut scratch).expect("positive definite"))
 }
 
-fn batch<'a, T: Element>(p: &'a Problem<T>, plan: Plan<'a>) -> Contender<'a, T> {
+fn batch<'a, T: Element>(p: &'a Problem<T>, plan: Plan) -> Contender<'a, T> {
     let mut scratch = Scratch::new();
     let (m, n, k) = p.row.shape;
     ours("", move |out| {
@@ -109,84 +107,47 @@ pub fn order_rows(order: &mut [usize], exchanges: impl Iterator<Item = usize>) {
     exchanges.enumerate().for_each(|(k, with)| order.swap(k, with));
 }
 
-fn solve<'a, T: Element>(p: &'a Problem<T>, plan: Plan<'a>) -> Contender<'a, T> {
+fn solve<'a, T: Element>(p: &'a Problem<T>, plan: Plan) -> Contender<'a, T> {
     let mut scratch = Scratch::new();
     ours("", move |out| {
         let u: MatRef<'_, T> = p.u();
-        solve_upper_right(u, Diag::Stored, target(p, out), &plan, &mut scratch).expect("no zero on the diagonal");
+        trsm::solve(Side::Right, Triangle::Upper, Diag::Stored, T::ONE, u, target(p, out), &plan, &mut scratch)
+            .expect("no zero on the diagonal");
     })
 }
 
 /// What the fused rows apply: the published activation.
-const UNIT: Unit = Unit::LeakyRelu { slope: 0.1 };
+const UNIT: Activation = Activation::LeakyRelu { slope: 0.1 };
 
-fn packed_b<T: Element>(p: &Problem<T>, plan: &Plan<'_>) -> Arc<PackedRhs<T>> {
+fn packed_b<T: Element>(p: &Problem<T>, plan: &Plan) -> Arc<PackedRhs<T>> {
     Arc::new(PackedRhs::new(p.b(), Orientation::Plain, plan).expect("memory for the packed operand"))
 }
 
-/// The bare product; with bias and activation on the register tile; with them in a second pass over the result.
-fn epilogue<'a, T: Element>(p: &'a Problem<T>, plan: Plan<'a>) -> Vec<Contender<'a, T>> {
+/// The bare product; with bias and activation on finished rows in L1; with them in a second pass over the result.
+fn epilogue<'a, T: Element>(p: &'a Problem<T>, plan: Plan) -> Vec<Contender<'a, T>> {
     let (w, n) = (packed_b(p, &plan), p.row.shape.1);
     let mut normal = Normal::new(11);
     let bias: Arc<[T]> = (0..n).map(|_| T::from_f64(normal.next())).collect();
     let (w1, w2, w3, b2, b3) = (Arc::clone(&w), Arc::clone(&w), w, Arc::clone(&bias), Arc::clone(&bias));
     let [mut s1, mut s2, mut s3] = [const { Scratch::new() }; 3];
+    let [plan, plan2, plan3] = [&plan, &plan, &plan].map(Plan::clone);
     let bare = Contender::new("gaitprop, product alone", Kind::Base, move |out| {
         let w = w1.plain().expect("packed for this");
-        gemm_packed(T::ONE, p.a(), w, T::ZERO, target(p, out), &plan, &mut s1).expect("shapes fit");
+        gemm_with(T::ONE, p.a(), w, Start::Zero, target(p, out), Epilogue::Store, &plan, &mut s1).expect("shapes fit");
     });
     let fused = ours("fused", move |out| {
         let w = w2.plain().expect("packed for this");
-        let finish = Finish::Activate { unit: UNIT, bias: &b2, slope: None };
-        gemm_with(T::ONE, p.a(), w, Start::Zero, target(p, out), finish, &plan, &mut s2).expect("shapes fit");
+        let epilogue = Epilogue::Activate { activation: UNIT, bias: &b2, slope: None };
+        gemm_with(T::ONE, p.a(), w, Start::Zero, target(p, out), epilogue, &plan2, &mut s2).expect("shapes fit");
     });
     let two_passes = ours("in two passes", move |out| {
         let w = w3.plain().expect("packed for this");
-        gemm_packed(T::ONE, p.a(), w, T::ZERO, target(p, out), &plan, &mut s3).expect("shapes fit");
-        bias_activate(UNIT, target(p, out), &b3, None, plan.isa).expect("shapes fit");
+        gemm_with(T::ONE, p.a(), w, Start::Zero, target(p, out), Epilogue::Store, &plan3, &mut s3).expect("shapes fit");
+        bias_activate(UNIT, target(p, out), &b3, None, plan3.isa).expect("shapes fit");
     });
     let finished = |c: Contender<'a, T>| {
         let bias = Arc::clone(&bias);
         c.expecting(move |i, j| UNIT.apply(check::chain(p.a(), p.b(), i, j) + bias[j]).0)
     };
     vec![bare, finished(fused), finished(two_passes)]
-}
-
-/// The bare product with r; with r made from y and e while it is packed; with r made in a pass of its own.
-fn packed_transform<'a, T: Element>(p: &'a Problem<T>, plan: Plan<'a>) -> Vec<Contender<'a, T>> {
-    let (w, (m, _, k)) = (packed_b(p, &plan), p.row.shape);
-    let mut normal = Normal::new(13);
-    let e: Arc<[T]> = (0..m * k).map(|_| T::from_f64(normal.next())).collect();
-    let by = Perturbation { unit: UNIT, weighting: Weighting::SlopeSquared, scale: Scale::Finite(1e-3) };
-    let apart = move |e: &[T], r: &mut [T], x: &mut [T]| {
-        let e = MatRef::new(e, m, k).expect("sized so");
-        let (r, x) = (MatMut::new(r, m, k).expect("sized so"), MatMut::new(x, m, k).expect("sized so"));
-        perturb(by, p.a(), None, e, r, x, plan.isa).expect("leaky ReLU reaches everything");
-    };
-    let (mut r, mut x) = (vec![T::ZERO; m * k], vec![T::ZERO; m * k]);
-    apart(&e, &mut r, &mut x);
-    let r: Arc<[T]> = r.into();
-    let (w1, w2, w3, r1, e2) = (Arc::clone(&w), Arc::clone(&w), w, Arc::clone(&r), Arc::clone(&e));
-    let [mut s1, mut s2, mut s3] = [const { Scratch::new() }; 3];
-    let bare = Contender::new("gaitprop, product alone", Kind::Base, move |out| {
-        let (r, w) = (MatRef::new(&r1, m, k).expect("sized so"), w1.plain().expect("packed for this"));
-        gemm_packed(T::ONE, r, w, T::ZERO, target(p, out), &plan, &mut s1).expect("shapes fit");
-    });
-    let fused = ours("fused", move |out| {
-        let e = MatRef::new(&e2, m, k).expect("sized so");
-        let r = Lhs::Perturbed(Perturbed { by, y: p.a(), slope: None, e, weighed: None });
-        let (w, to) = (w2.plain().expect("packed for this"), target(p, out));
-        gemm_with(T::ONE, r, w, Start::Zero, to, Finish::Store, &plan, &mut s2).expect("shapes fit");
-    });
-    let mut own = vec![T::ZERO; m * k];
-    let two_passes = ours("in two passes", move |out| {
-        apart(&e, &mut own, &mut x);
-        let (r, w) = (MatRef::new(&own, m, k).expect("sized so"), w3.plain().expect("packed for this"));
-        gemm_packed(T::ONE, r, w, T::ZERO, target(p, out), &plan, &mut s3).expect("shapes fit");
-    });
-    let of_r = |c: Contender<'a, T>| {
-        let r = Arc::clone(&r);
-        c.expecting(move |i, j| check::chain(MatRef::new(&r, m, k).expect("sized so"), p.b(), i, j))
-    };
-    vec![of_r(bare), of_r(fused), of_r(two_passes)]
 }

@@ -22,7 +22,7 @@ fn by_gemm<T: Element>(a: MatRef<'_, T>, b: MatRef<'_, T>, mut c: MatMut<'_, T>,
     unsafe {
         let (ap, bp, cp) = (a.as_ptr(), b.as_ptr(), c.as_mut_ptr());
         let (acs, ars, bcs, brs) = (a.cs(), a.rs(), b.cs(), b.rs());
-        let (alpha, beta) = (<T as gaitprop_kernels::Real>::ZERO, <T as gaitprop_kernels::Real>::ONE);
+        let (alpha, beta) = (<T as gaitprop_kernels::Scalar>::ZERO, <T as gaitprop_kernels::Scalar>::ONE);
         gemm::gemm(m, n, k, cp, ccs, crs, false, ap, acs, ars, bp, bcs, brs, alpha, beta, false, false, false, parallelism);
     }
 }
@@ -65,7 +65,7 @@ pub fn contenders<'a, T: Element>(p: &'a Problem<T>, threads: usize) -> Vec<Cont
         Work::Lu => vec![faer_lu(p, threads)],
         Work::Solve => vec![faer_solve(p, threads)],
         Work::Cholesky => vec![faer_llt(p, threads)],
-        Work::Epilogue | Work::PackedTransform => Vec::new(),
+        Work::Epilogue => Vec::new(),
     }
 }
 

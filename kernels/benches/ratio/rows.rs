@@ -43,8 +43,6 @@ pub enum Work {
     Batch,
     /// f(A·B + bias) in one go, against A·B alone.
     Epilogue,
-    /// r·B with r = the perturbation of y = A and an error, made while it is packed, against r·B alone.
-    PackedTransform,
 }
 
 /// Products in a batch.
@@ -87,7 +85,6 @@ pub const ROWS: &[Row] = &[
     row("triangular solve 784, 60 rhs", Work::Solve, 60, 784, 784),
     row("batch of 256 products 32x32x32", Work::Batch, 32, 32, 32),
     row("forward 60x784x784 + bias + leaky ReLU", Work::Epilogue, 60, 784, 784),
-    row("perturb while packing 60x784x784", Work::PackedTransform, 60, 784, 784),
 ];
 
 impl Row {
@@ -95,7 +92,7 @@ impl Row {
     pub fn flops(&self) -> f64 {
         let (m, n, k) = (self.shape.0 as f64, self.shape.1 as f64, self.shape.2 as f64);
         match self.work {
-            Work::Product { .. } | Work::Gradient | Work::Epilogue | Work::PackedTransform => 2.0 * m * n * k,
+            Work::Product { .. } | Work::Gradient | Work::Epilogue => 2.0 * m * n * k,
             Work::Batch => 2.0 * m * n * k * BATCH as f64,
             Work::Syrk => n * n * k,
             Work::Lu => 2.0 / 3.0 * n * n * n,
@@ -139,9 +136,7 @@ impl<T: Element> Problem<T> {
         let mut normals = |len: usize| -> Vec<T> { (0..len).map(|_| T::from_f64(normal.next())).collect() };
         let nothing = |len: usize| vec![T::NAN; len];
         let (a, b, start) = match row.work {
-            Work::Product { .. } | Work::Gradient | Work::Epilogue | Work::PackedTransform => {
-                (normals(m * k), normals(k * n), nothing(m * n))
-            }
+            Work::Product { .. } | Work::Gradient | Work::Epilogue => (normals(m * k), normals(k * n), nothing(m * n)),
             Work::Batch => (normals(BATCH * m * k), normals(BATCH * k * n), nothing(BATCH * m * n)),
             Work::Syrk => (normals(n * k), Vec::new(), nothing(n * n)),
             Work::Lu => (Vec::new(), Vec::new(), normals(n * n)),
@@ -196,7 +191,7 @@ fn dominant<T: Element>(n: usize, scale: f64, normals: &mut impl FnMut(usize) ->
     let mut a = normals(n * n);
     let scale = T::from_f64(scale / (n as f64).sqrt());
     for (at, v) in a.iter_mut().enumerate() {
-        *v = if at % (n + 1) == 0 { T::ONE + Real::abs(*v) } else { *v * scale };
+        *v = if at % (n + 1) == 0 { T::ONE + gaitprop_kernels::Scalar::abs(*v) } else { *v * scale };
     }
     a
 }

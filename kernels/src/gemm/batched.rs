@@ -13,13 +13,18 @@
 //! Shares are cut by multiply-adds, not by counts. Where products are too large to be dealt out evenly, those are computed first, one after another by all
 //! threads together. A thread keeps its share from call to call, and with it what is in its cache.
 
-use super::macro_kernel::{self, Job};
-use super::small::Small;
-use super::{Plan, gemm_scratch, oriented};
-use crate::epilogue::Store;
-use crate::par::Par;
-use crate::scratch::Shared;
-use crate::{Backend, BatchMut, BatchRef, Error, MatMut, MatRef, Real, Req, Scratch};
+use crate::base::batch::{BatchMut, BatchRef};
+use crate::base::error::Error;
+use crate::base::matrix::{MatMut, MatRef};
+use crate::base::par::Par;
+use crate::base::scratch::{DisjointSlices, Scratch, ScratchReq};
+use crate::gemm::job::canonicalize;
+use crate::gemm::partition::Partition;
+use crate::gemm::small::Small;
+use crate::gemm::{blocked, gemm, gemm_scratch};
+use crate::plan::Plan;
+use crate::plan::backend::Backend;
+use crate::tile::table::Real;
 use alloc::boxed::Box;
 use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -66,7 +71,7 @@ pub fn gemm_batched<T: Real>(
     b: BatchRef<'_, T>,
     beta: T,
     c: BatchMut<'_, T>,
-    plan: &Plan<'_>,
+    plan: &Plan,
     scratch: &mut Scratch,
 ) -> Result<(), Error> {
     let expected = c.count();
@@ -111,7 +116,7 @@ pub fn gemm_batched_views<T: Real>(
     operands: &[(MatRef<'_, T>, MatRef<'_, T>)],
     beta: T,
     c: &mut [MatMut<'_, T>],
-    plan: &Plan<'_>,
+    plan: &Plan,
     scratch: &mut Scratch,
 ) -> Result<(), Error> {
     let (expected, found) = (operands.len(), c.len());
@@ -125,20 +130,20 @@ pub fn gemm_batched_views<T: Real>(
 }
 
 /// Scratch that [`gemm_batched`] needs for `count` products of these sizes, whatever their strides.
-pub fn gemm_batched_scratch<T: Real>(m: usize, n: usize, k: usize, count: usize, plan: &Plan<'_>) -> Req {
+pub fn gemm_batched_scratch<T: Real>(m: usize, n: usize, k: usize, count: usize, plan: &Plan) -> ScratchReq {
     scratch_for::<T>([(m, n, k)], count, plan)
 }
 
 /// Scratch that [`gemm_batched_views`] needs for products of these sizes (m, n, k), whatever their strides.
-pub fn gemm_batched_views_scratch<T: Real>(shapes: &[(usize, usize, usize)], plan: &Plan<'_>) -> Req {
+pub fn gemm_batched_views_scratch<T: Real>(shapes: &[(usize, usize, usize)], plan: &Plan) -> ScratchReq {
     scratch_for::<T>(shapes.iter().copied(), shapes.len(), plan)
 }
 
-fn scratch_for<T: Real>(shapes: impl IntoIterator<Item = (usize, usize, usize)>, count: usize, plan: &Plan<'_>) -> Req {
-    let alone = plan.with_par(Par::Seq);
+fn scratch_for<T: Real>(shapes: impl IntoIterator<Item = (usize, usize, usize)>, count: usize, plan: &Plan) -> ScratchReq {
+    let alone = plan.clone().with_par(Par::Seq);
     let threads = if plan.backend == Backend::Native { plan.par.threads().min(count).clamp(1, MOST_SHARES) } else { 1 };
     let of = |(m, n, k)| gemm_scratch::<T>(m, n, k, &alone).times(threads).or(gemm_scratch::<T>(m, n, k, plan));
-    shapes.into_iter().map(of).fold(Req::default(), Req::or)
+    shapes.into_iter().map(of).fold(ScratchReq::default(), ScratchReq::or)
 }
 
 fn fit((m, k): (usize, usize), b: (usize, usize), c: (usize, usize)) -> Result<(), Error> {
@@ -209,12 +214,12 @@ fn work((m, n, k): (usize, usize, usize)) -> f64 {
     m as f64 * n as f64 * (k as f64 + 8.0)
 }
 
-fn run<T: Real>(alpha: T, beta: T, batch: &impl Batch<T>, plan: &Plan<'_>, scratch: &mut Scratch) -> Result<(), Error> {
+fn run<T: Real>(alpha: T, beta: T, batch: &impl Batch<T>, plan: &Plan, scratch: &mut Scratch) -> Result<(), Error> {
     let count = batch.count();
     let native = plan.backend == Backend::Native;
-    let alone = if native { plan.with_par(Par::Seq) } else { *plan };
+    let alone = if native { plan.clone().with_par(Par::Seq) } else { plan.clone() };
     // One pass for the sums; like products follow each other, so their scratch is asked for once.
-    let (mut total, mut room, mut seen) = (0.0, Req::default(), None);
+    let (mut total, mut room, mut seen) = (0.0, ScratchReq::default(), None);
     for p in 0..count {
         let shape = batch.shape(p);
         total += work(shape);
@@ -225,21 +230,22 @@ fn run<T: Real>(alpha: T, beta: T, batch: &impl Batch<T>, plan: &Plan<'_>, scrat
     }
     if count == 1 || !native {
         // One product: all threads are its own. Other backends know no batches.
-        let room = if native { Req::default() } else { room };
+        let room = if native { ScratchReq::default() } else { room };
         scratch.reserve(room)?;
         return (0..count).try_for_each(|p| {
             // SAFETY: each product once.
             let (a, b, c) = unsafe { batch.product(p) };
-            super::gemm(alpha, a, b, beta, c, plan, scratch)
+            gemm(alpha, a, b, beta, c, plan, scratch)
         });
     }
     let worth = total / plan.min_work() as f64;
     let threads = plan.par.threads().min(worth as usize).clamp(1, MOST_SHARES);
-    let room_len = room.bytes() / size_of::<T>();
+    let workspace_len = room.bytes() / size_of::<T>();
     if threads == 1 {
-        let mut worker = Worker { alpha, beta, batch, plan: &alone, room: scratch.slice::<T>(room_len)?, small: None };
+        let mut worker = Worker { alpha, beta, batch, plan: &alone, workspace: scratch.slice::<T>(workspace_len)?, small: None };
         // SAFETY: each product once.
-        return (0..count).try_for_each(|p| unsafe { worker.compute(p) });
+        (0..count).for_each(|p| unsafe { worker.compute(p) });
+        return Ok(());
     }
     let workers = threads.min(count);
     let mut shares = Shares::cut(batch, workers, |_| true);
@@ -255,20 +261,20 @@ fn run<T: Real>(alpha: T, beta: T, batch: &impl Batch<T>, plan: &Plan<'_>, scrat
         any_large = true;
         // SAFETY: each of the large products once, here; the others below.
         let (a, b, c) = unsafe { batch.product(p) };
-        super::gemm(alpha, a, b, beta, c, plan, scratch)?;
+        gemm(alpha, a, b, beta, c, plan, scratch)?;
     }
     if any_large {
         shares = Shares::cut(batch, workers, |p| !large(p));
     }
-    let rooms = Shared::new(scratch.slice::<T>(room_len * workers)?);
-    plan.par.split(workers, |i| {
+    let workspaces = DisjointSlices::new(scratch.slice::<T>(workspace_len * workers)?);
+    plan.par.split(workers, &|i| {
         // SAFETY: each part has a room of its own, and each part runs once.
-        let room = unsafe { rooms.part(i * room_len, room_len) };
-        let mut worker = Worker { alpha, beta, batch, plan: &alone, room, small: None };
+        let workspace = unsafe { workspaces.part(i * workspace_len, workspace_len) };
+        let mut worker = Worker { alpha, beta, batch, plan: &alone, workspace, small: None };
         shares.claim_from(i, |p| {
             if !large(p) {
                 // SAFETY: each product is claimed once.
-                unsafe { worker.compute(p) }.expect("packing a view cannot fail");
+                unsafe { worker.compute(p) };
             }
         });
     });
@@ -276,37 +282,36 @@ fn run<T: Real>(alpha: T, beta: T, batch: &impl Batch<T>, plan: &Plan<'_>, scrat
 }
 
 /// One thread's part in a batch.
-struct Worker<'a, T, B> {
+struct Worker<'a, T: 'static, B> {
     alpha: T,
     beta: T,
     batch: &'a B,
     /// One thread.
-    plan: &'a Plan<'a>,
-    room: &'a mut [MaybeUninit<T>],
+    plan: &'a Plan,
+    workspace: &'a mut [MaybeUninit<T>],
     /// How the last product was computed: the next is mostly like it.
-    small: Option<Small<T, Store>>,
+    small: Option<Small<T>>,
 }
 
 impl<T: Real, B: Batch<T>> Worker<'_, T, B> {
     /// # Safety
     /// Nobody else has C of product `p` at this time.
     #[inline]
-    unsafe fn compute(&mut self, p: usize) -> Result<(), Error> {
+    unsafe fn compute(&mut self, p: usize) {
         // SAFETY: the caller's promise.
         let (a, b, c) = unsafe { self.batch.product(p) };
         if c.is_empty() {
-            return Ok(());
+            return;
         }
-        let (job, c): (Job<'_, T, Store>, _) = oriented(self.alpha, a, b, self.beta, c);
+        let (job, c) = canonicalize(self.alpha, a, b, self.beta, c);
         if !self.small.as_ref().is_some_and(|small| small.fits(&job, &c)) {
             self.small = Small::new(&job, &c, self.plan);
         }
         match &self.small {
-            Some(small) => {
-                small.run(&job, c, self.room, self.plan.isa);
-                Ok(())
+            Some(small) => small.run(&job, c, self.workspace, self.plan.isa),
+            None => {
+                blocked::run(&job, &Partition::new(&job, self.plan), c, self.plan, self.workspace);
             }
-            None => macro_kernel::run_in(&job, c, self.plan, self.room),
         }
     }
 }

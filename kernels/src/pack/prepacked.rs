@@ -1,9 +1,13 @@
 //! Operands packed once and used in many products: a layer's weights between two updates.
 
-use super::Right;
-use crate::scratch::Shared;
-use crate::tuning::part;
-use crate::{Error, Isa, MatRef, Plan, Real, Scratch};
+use crate::base::error::Error;
+use crate::base::isa::Isa;
+use crate::base::matrix::MatRef;
+use crate::base::scratch::{DisjointSlices, Scratch};
+use crate::base::split::part;
+use crate::pack::panel::pack_columns;
+use crate::plan::Plan;
+use crate::tile::table::Real;
 use alloc::format;
 use core::fmt;
 
@@ -24,12 +28,13 @@ pub enum Orientation {
 /// orientation, columns rounded up to the tile's width.
 ///
 /// ```
-/// use gaitprop_kernels::{gemm_packed, MatMut, MatRef, Orientation, PackedRhs, Plan, Scratch};
+/// use gaitprop_kernels::{Epilogue, MatMut, MatRef, Orientation, PackedRhs, Plan, Scratch, Start, gemm_with};
 /// let plan = Plan::new();
 /// let w = [3.0f32, 4.0, 5.0, 6.0];
 /// let mut packed = PackedRhs::new(MatRef::new(&w, 2, 2)?, Orientation::Both, &plan)?;
 /// let (x, mut y) = ([1.0f32, 2.0], [0.0f32; 2]);
-/// gemm_packed(1.0, MatRef::new(&x, 1, 2)?, packed.plain()?, 0.0, MatMut::new(&mut y, 1, 2)?, &plan, &mut Scratch::new())?;
+/// let (x, y_view) = (MatRef::new(&x, 1, 2)?, MatMut::new(&mut y, 1, 2)?);
+/// gemm_with(1.0, x, packed.plain()?, Start::Zero, y_view, Epilogue::Store, &plan, &mut Scratch::new())?;
 /// assert_eq!(y, [13.0, 16.0]);
 /// // After an update the same memory is packed again.
 /// packed.repack(MatRef::new(&[1.0, 0.0, 0.0, 1.0], 2, 2)?, &plan)?;
@@ -69,8 +74,8 @@ impl<T: Real> PackedRhs<T> {
     ///
     /// # Errors
     /// [`Error::OutOfMemory`].
-    pub fn new(w: MatRef<'_, T>, orientation: Orientation, plan: &Plan<'_>) -> Result<Self, Error> {
-        let nr = T::family(plan.isa).nr();
+    pub fn new(w: MatRef<'_, T>, orientation: Orientation, plan: &Plan) -> Result<Self, Error> {
+        let nr = T::tiles(plan.isa).nr();
         let len = |(k, n): (usize, usize), wanted: bool| {
             if wanted { n.div_ceil(nr).saturating_mul(nr).saturating_mul(k) } else { 0 }
         };
@@ -93,7 +98,7 @@ impl<T: Real> PackedRhs<T> {
     ///
     /// # Errors
     /// [`Error::Shape`]; [`Error::Packed`] if the plan has another instruction set. The old contents are then still there.
-    pub fn repack(&mut self, w: MatRef<'_, T>, plan: &Plan<'_>) -> Result<(), Error> {
+    pub fn repack(&mut self, w: MatRef<'_, T>, plan: &Plan) -> Result<(), Error> {
         w.expect_shape("a matrix to be packed again", self.shape)?;
         self.check(plan)?;
         let (plain_len, len) = (self.plain_len, self.plain_len.saturating_add(self.transposed_len));
@@ -104,21 +109,21 @@ impl<T: Real> PackedRhs<T> {
             let panels = room_len / nr.saturating_mul(k).max(1);
             // An element moved costs about as much as 16 multiply-adds.
             let threads = plan.threads_for(room_len.saturating_mul(16)).min(panels.max(1));
-            let shared = Shared::new(room);
-            plan.par.split(threads, |i| {
+            let shared = DisjointSlices::new(room);
+            plan.par.split(threads, &|i| {
                 let (first, count) = part(panels, threads, i);
                 for p in first..first + count {
                     let cols = nr.min(n - p * nr);
                     // SAFETY: each panel belongs to one part, and each part runs once.
                     let room = unsafe { shared.part(p * nr * k, nr * k) };
-                    Right::View(w).pack(0, k, p * nr, cols, nr, room, plan.isa);
+                    pack_columns(w, (0, k), (p * nr, cols), nr, room, plan.isa);
                 }
             });
         }
         Ok(())
     }
 
-    fn check(&self, plan: &Plan<'_>) -> Result<(), Error> {
+    fn check(&self, plan: &Plan) -> Result<(), Error> {
         if self.isa == plan.isa { Ok(()) } else { Err(mismatch::<T>(self.isa, plan.isa)) }
     }
 
@@ -156,7 +161,7 @@ impl<T: Real> PackedRhs<T> {
 }
 
 fn mismatch<T: Real>(found: Isa, expected: Isa) -> Error {
-    let name = |isa: Isa| format!("{} ({})", T::family(isa).name::<T>(), T::NAME);
+    let name = |isa: Isa| format!("{} ({})", T::tiles(isa).name(), T::NAME);
     Error::Packed { found: name(found), expected: name(expected) }
 }
 
@@ -167,7 +172,7 @@ impl<T: Real> Panels<'_, T> {
     }
 
     /// Refuses a plan that reads panels of another layout.
-    pub(crate) fn check(&self, plan: &Plan<'_>) -> Result<(), Error> {
+    pub(crate) fn check(&self, plan: &Plan) -> Result<(), Error> {
         if self.isa == plan.isa { Ok(()) } else { Err(mismatch::<T>(self.isa, plan.isa)) }
     }
 
@@ -202,7 +207,7 @@ mod tests {
         }
         // The other instruction set's panels have another width, and say so.
         if let Some(isa) = Isa::available().find(|isa| *isa != Isa::PORTABLE) {
-            let error = both.plain().unwrap().check(&plan.with_isa(isa)).unwrap_err().to_string();
+            let error = both.plain().unwrap().check(&plan.clone().with_isa(isa)).unwrap_err().to_string();
             assert!(error.contains("sgemm_") && error.contains("portable") && error.contains(isa.name()), "{error}");
         }
     }

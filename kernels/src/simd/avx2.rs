@@ -1,6 +1,6 @@
 //! AVX2 and FMA words: 16 registers of 256 bits, edges by masked moves.
 
-use super::{tiles, word};
+use crate::simd::vector::vector;
 use core::arch::x86_64::*;
 
 /// Lane masks by sliding: from element `LEN - n` on, n lanes are set and the others clear.
@@ -23,7 +23,7 @@ unsafe fn first_of_4(n: usize) -> __m256i {
     unsafe { _mm256_loadu_si256(SLIDE_64.as_ptr().add(4 - n).cast()) }
 }
 
-word!(
+vector!(
     /// 8 elements of f32.
     F32x8(__m256) of 8 f32: _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_mul_ps, _mm256_add_ps,
         _mm256_div_ps, _mm256_sqrt_ps,
@@ -42,7 +42,7 @@ word!(
         unsafe { _mm256_maskstore_ps(p, first_of_8(n), a) }
     }
 );
-word!(
+vector!(
     /// 4 elements of f64.
     F64x4(__m256d) of 4 f64: _mm256_set1_pd, _mm256_loadu_pd, _mm256_storeu_pd, _mm256_mul_pd, _mm256_add_pd,
         _mm256_div_pd, _mm256_sqrt_pd,
@@ -61,8 +61,3 @@ word!(
         unsafe { _mm256_maskstore_pd(p, first_of_4(n), a) }
     }
 );
-
-// 6 rows by two words: 12 accumulators, 2 words of B, 1 of A and 1 to spare of 16. For 3 rows, 2 and 1 as many chains side by side
-// as hide the latency of the multiply-add; 4 rows by three words for a panel with a narrow rest.
-tiles!(F32, f32_tile, f32, F32x8, "avx2", panel 2 [1, 2], tall [1, 2, 3, 4, 5, 6], wide [1 x 3, 2 x 3, 3 x 3, 4 x 3, 1 x 4, 2 x 4, 3 x 4, 1 x 8], by_rows 6, "avx2,fma");
-tiles!(F64, f64_tile, f64, F64x4, "avx2", panel 2 [1, 2], tall [1, 2, 3, 4, 5, 6], wide [1 x 3, 2 x 3, 3 x 3, 4 x 3, 1 x 4, 2 x 4, 3 x 4, 1 x 8], by_rows 6, "avx2,fma");

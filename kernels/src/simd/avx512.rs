@@ -1,9 +1,9 @@
-//! AVX-512 words: 32 registers of 512 bits, edges by mask registers.
+//! AVX-512 vectors: 32 registers of 512 bits, edges by mask registers.
 
-use super::{tiles, word};
+use crate::simd::vector::vector;
 use core::arch::x86_64::*;
 
-word!(
+vector!(
     /// 16 elements of f32.
     F32x16(__m512) of 16 f32: _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_mul_ps, _mm512_add_ps,
         _mm512_div_ps, _mm512_sqrt_ps,
@@ -22,7 +22,7 @@ word!(
         unsafe { _mm512_mask_storeu_ps(p, ((1u32 << n) - 1) as __mmask16, a) }
     }
 );
-word!(
+vector!(
     /// 8 elements of f64.
     F64x8(__m512d) of 8 f64: _mm512_set1_pd, _mm512_loadu_pd, _mm512_storeu_pd, _mm512_mul_pd, _mm512_add_pd,
         _mm512_div_pd, _mm512_sqrt_pd,
@@ -40,17 +40,4 @@ word!(
         // SAFETY: as in `load_first`.
         unsafe { _mm512_mask_storeu_pd(p, ((1u32 << n) - 1) as __mmask8, a) }
     }
-);
-
-// 9 rows by three words: 27 accumulators, 3 words of B, 1 of A and 1 to spare of 32. With A read where it lies, row by row, 8 rows leave
-// enough general registers for their pointers.
-tiles!(
-    F32, f32_tile, f32, F32x16, "avx512", panel 3 [1, 2, 3],
-    tall [1, 2, 3, 4, 5, 6, 7, 8, 9], wide [1 x 6, 2 x 6, 3 x 6, 4 x 6, 1 x 12, 2 x 12], by_rows 8,
-    "avx512f,avx512dq,avx512vl,avx512bw,avx2,fma"
-);
-tiles!(
-    F64, f64_tile, f64, F64x8, "avx512", panel 3 [1, 2, 3],
-    tall [1, 2, 3, 4, 5, 6, 7, 8, 9], wide [1 x 6, 2 x 6, 3 x 6, 4 x 6, 1 x 12, 2 x 12], by_rows 8,
-    "avx512f,avx512dq,avx512vl,avx512bw,avx2,fma"
 );

@@ -1,9 +1,9 @@
-//! NEON words: 32 registers of 128 bits, which every aarch64 CPU has.
+//! NEON vectors: 32 registers of 128 bits, which every aarch64 CPU has.
 
-use super::{tiles, word};
+use crate::simd::vector::vector;
 use core::arch::aarch64::*;
 
-word!(
+vector!(
     /// 4 elements of f32.
     F32x4(float32x4_t) of 4 f32: vdupq_n_f32, vld1q_f32, vst1q_f32, vmulq_f32, vaddq_f32, vdivq_f32, vsqrtq_f32,
     // The intrinsics want the addend first.
@@ -31,7 +31,7 @@ word!(
         }
     }
 );
-word!(
+vector!(
     /// 2 elements of f64.
     F64x2(float64x2_t) of 2 f64: vdupq_n_f64, vld1q_f64, vst1q_f64, vmulq_f64, vaddq_f64, vdivq_f64, vsqrtq_f64,
     // The intrinsics want the addend first.
@@ -59,6 +59,3 @@ word!(
         }
     }
 );
-// 8 rows by three words: 24 accumulators, 3 words of B, and the elements of A, of 32 registers.
-tiles!(F32, f32_tile, f32, F32x4, "neon", panel 3 [1, 2, 3], tall [1, 2, 3, 4, 5, 6, 7, 8], wide [1 x 6, 2 x 6, 4 x 6, 1 x 12, 2 x 12], by_rows 8, "neon");
-tiles!(F64, f64_tile, f64, F64x2, "neon", panel 3 [1, 2, 3], tall [1, 2, 3, 4, 5, 6, 7, 8], wide [1 x 6, 2 x 6, 4 x 6, 1 x 12, 2 x 12], by_rows 8, "neon");

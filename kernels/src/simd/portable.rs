@@ -1,14 +1,14 @@
-//! Words of plain arrays, which any compiler target can run.
+//! Vectors of plain arrays, which any compiler target can run.
 
-use super::{Lanes, tiles};
-use crate::Real;
+use crate::base::scalar::Scalar;
+use crate::simd::vector::Vector;
 
 /// `N` elements in an array.
 #[derive(Clone, Copy)]
-pub struct Word<T, const N: usize>([T; N]);
+pub(crate) struct ArrayVector<T, const N: usize>([T; N]);
 
 // The methods need no instruction set; `unsafe` is the trait's.
-impl<T: Real, const N: usize> Lanes<T> for Word<T, N> {
+impl<T: Scalar, const N: usize> Vector<T> for ArrayVector<T, N> {
     const LEN: usize = N;
     const EMULATED: bool = true;
 
@@ -97,7 +97,3 @@ impl<T: Real, const N: usize> Lanes<T> for Word<T, N> {
         self.0.iter().any(|a| a.partial_cmp(a).is_none())
     }
 }
-
-// Low tiles: the emulated multiply-add is what costs here, and it wants the registers for itself.
-tiles!(F32, f32_tile, f32, Word<f32, 8>, "portable", panel 1 [1], tall [1, 2, 3, 4], wide [1 x 2], by_rows 4);
-tiles!(F64, f64_tile, f64, Word<f64, 4>, "portable", panel 2 [1, 2], tall [1, 2, 3, 4], wide [1 x 4], by_rows 4);

@@ -1,14 +1,15 @@
 //! Transposing copies, in square blocks that fit the registers.
 
+use crate::base::isa::Isa;
 #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
-use crate::isa::Kind;
-use crate::{Isa, Real};
+use crate::base::isa::Kind;
+use crate::base::scalar::Scalar;
 
 /// `dst[j·d + i] = src[i·s + j]` for i < m, j < n.
 ///
 /// # Safety
 /// All these elements of `src` may be read, all these of `dst` written, and no element is of both.
-pub(crate) unsafe fn transpose<T: Real>(isa: Isa, src: *const T, s: isize, dst: *mut T, d: isize, (m, n): (usize, usize)) {
+pub(crate) unsafe fn transpose<T: Scalar>(isa: Isa, src: *const T, s: isize, dst: *mut T, d: isize, (m, n): (usize, usize)) {
     // SAFETY: the caller's promise about the elements; an `Isa` of these kinds exists only where AVX2 was found. Moves of 4 and of 8 bytes
     // move any element of that size: T is f32 or f64.
     unsafe {

@@ -98,7 +98,7 @@ pub type StridedCase = (Case, usize, (usize, usize, usize), [Layout; 3], [Spacin
 
 pub type Product = ((usize, usize, usize), [Layout; 3]);
 
-pub fn check_strided<T: Real>((case, count, (m, n, k), layouts, spacings): &StridedCase, plans: &[Plan<'_>]) -> Checked {
+pub fn check_strided<T: Real>((case, count, (m, n, k), layouts, spacings): &StridedCase, plans: &[Plan]) -> Checked {
     let (count, m, n, k) = (*count, *m, *n, *k);
     let (alpha, beta) = (T::from_f64(case.alpha), T::from_f64(case.beta));
     let mut value = reals::<T>(case.seed);
@@ -122,7 +122,7 @@ pub fn check_strided<T: Real>((case, count, (m, n, k), layouts, spacings): &Stri
     Ok(())
 }
 
-pub fn check_views<T: Real>(case: &Case, products: &[Product], plans: &[Plan<'_>]) -> Checked {
+pub fn check_views<T: Real>(case: &Case, products: &[Product], plans: &[Plan]) -> Checked {
     let (alpha, beta) = (T::from_f64(case.alpha), T::from_f64(case.beta));
     let mut value = reals::<T>(case.seed);
     let (mut operands, mut results) = (Vec::new(), Vec::new());

@@ -1,7 +1,8 @@
 //! Matrices with fences for tests: every element outside a view is a marked NaN, checked afterwards. And the threads that compute with them.
 #![allow(dead_code, unreachable_pub, missing_docs)]
 
-use gaitprop_kernels::{Blocking, Isa, MatMut, MatRef, Packing, Par, Plan, Real, Team};
+use gaitprop_kernels::{Blocking, Isa, MatMut, MatRef, Packing, Par, Plan, Real};
+use std::sync::Arc;
 
 /// What is wrong, in words; a property test or a fuzz target makes a failure of it.
 pub type Checked = Result<(), String>;
@@ -175,28 +176,29 @@ pub fn pool(threads: usize) -> rayon::ThreadPool {
 /// Threads of every kind.
 #[derive(Debug)]
 pub struct Crew {
-    pool: Option<rayon::ThreadPool>,
-    pub team: Team,
+    pool: Option<Par>,
+    pub team: Par,
 }
 
 impl Crew {
     pub fn new(threads: usize) -> Self {
-        let pool = std::env::var_os("GAITPROP_TEAM_ONLY").is_none().then(|| pool(threads));
-        Self { pool, team: Team::new(threads).unwrap() }
+        let pool = std::env::var_os("GAITPROP_TEAM_ONLY").is_none().then(|| Par::Pool(Arc::new(pool(threads))));
+        Self { pool, team: Par::team(threads).unwrap() }
     }
 
     /// The pool; the team again where a pool's threads, which are not this crate's, would only be in the way.
-    pub fn shared(&self) -> Par<'_> {
-        self.pool.as_ref().map_or(Par::Team(&self.team), Par::Pool)
+    pub fn shared(&self) -> Par {
+        self.pool.as_ref().unwrap_or(&self.team).clone()
     }
 
     /// Every instruction set of this CPU, alone and with each kind of threads, from `min_work` multiply-adds a thread on.
-    pub fn plans(&self, blocking: Option<Blocking>, packing: Packing, min_work: usize) -> Vec<Plan<'_>> {
-        let ways = [Par::Seq, self.shared(), Par::Team(&self.team)];
+    pub fn plans(&self, blocking: Option<Blocking>, packing: Packing, min_work: usize) -> Vec<Plan> {
+        let ways = [Par::Seq, self.shared(), self.team.clone()];
         let plan = |(isa, par)| {
-            let plan = Plan { blocking, packing, min_work: Some(min_work), ..Plan::new() };
-            plan.with_isa(isa).with_par(par)
+            let mut plan = Plan::new().with_packing(packing).with_min_work(min_work).with_isa(isa).with_par(par);
+            plan.blocking = blocking;
+            plan
         };
-        Isa::available().flat_map(|isa| ways.map(|par| (isa, par))).map(plan).collect()
+        Isa::available().flat_map(|isa| ways.clone().map(|par| (isa, par))).map(plan).collect()
     }
 }

@@ -62,7 +62,7 @@ impl Ways {
     }
 
     /// Checks with every plan of these ways.
-    pub fn all(&self, check: impl FnOnce(&[Plan<'_>]) -> Checked) -> Result<(), TestCaseError> {
+    pub fn all(&self, check: impl FnOnce(&[Plan]) -> Checked) -> Result<(), TestCaseError> {
         let crew = Crew::new(self.threads);
         check(&crew.plans(self.blocking, self.packing, self.min_work)).map_err(TestCaseError::fail)
     }

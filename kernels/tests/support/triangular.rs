@@ -4,7 +4,7 @@ use super::fenced::*;
 use crate::ensure;
 use gaitprop_kernels::syrk::{Diagonal, Part, syrk, syrk_scratch};
 use gaitprop_kernels::trsm::{Diag, Side, Triangle};
-use gaitprop_kernels::{MatRef, Plan, Real, Req, Scratch, cholesky, lu, reference, symm, trsm};
+use gaitprop_kernels::{MatRef, Plan, Real, Scratch, ScratchReq, cholesky, lu, reference, symm, trsm};
 
 /// On what to compute.
 #[derive(Clone, Debug)]
@@ -21,9 +21,9 @@ pub const DIAGONALS: [Diagonal; 2] = [Diagonal::Kept, Diagonal::Dropped];
 
 /// Runs `f` with each plan, and with exactly the scratch that it says it needs.
 pub fn with_plans(
-    plans: &[Plan<'_>],
-    need: impl Fn(&Plan<'_>) -> Req,
-    mut f: impl FnMut(&Plan<'_>, &mut Scratch) -> Checked,
+    plans: &[Plan],
+    need: impl Fn(&Plan) -> ScratchReq,
+    mut f: impl FnMut(&Plan, &mut Scratch) -> Checked,
 ) -> Checked {
     for plan in plans {
         let mut scratch = Scratch::new();
@@ -36,7 +36,7 @@ pub fn with_plans(
 }
 
 /// Equal bits, and nothing written outside.
-pub fn same<T: Real>(want: &Fenced<T>, got: &Fenced<T>, plan: &Plan<'_>) -> Checked {
+pub fn same<T: Real>(want: &Fenced<T>, got: &Fenced<T>, plan: &Plan) -> Checked {
     let difference = first_difference(want.view(), got.view());
     ensure!(difference.is_none(), "{} {:?}: {}", plan.isa, plan.par, difference.unwrap());
     ensure!(got.fences_stand(), "{}: wrote outside", plan.isa);
@@ -69,7 +69,7 @@ pub fn check_solve<T: Real>(
     diag: Diag,
     alpha: f64,
     how: &How,
-    plans: &[Plan<'_>],
+    plans: &[Plan],
 ) -> Checked {
     let alpha = T::from_f64(alpha);
     let diagonal = if how.seed.is_multiple_of(2) { 3.0 } else { -3.0 };
@@ -95,7 +95,7 @@ pub fn check_syrk<T: Real>(
     part: Part,
     diagonal: Diagonal,
     how: &How,
-    plans: &[Plan<'_>],
+    plans: &[Plan],
 ) -> Checked {
     let (alpha, beta) = (T::from_f64(alpha), T::from_f64(beta));
     let a = Fenced::new((n, k), how.layouts[0], reals::<T>(how.seed));
@@ -125,7 +125,7 @@ pub fn check_symm<T: Real>(
     which: Triangle,
     (alpha, beta): (f64, f64),
     how: &How,
-    plans: &[Plan<'_>],
+    plans: &[Plan],
 ) -> Checked {
     let (alpha, beta) = (T::from_f64(alpha), T::from_f64(beta));
     let s = triangle::<T>(n, how.layouts[0], which, Diag::Stored, 0.0, how.seed);
@@ -176,7 +176,7 @@ impl Flaw {
 }
 
 /// LU by the bits of the textbook's loop, or its error; and X·A = B and A·Y = Bᵀ by their residuals.
-pub fn check_lu<T: Real>(n: usize, flaw: Flaw, how: &How, plans: &[Plan<'_>]) -> Checked {
+pub fn check_lu<T: Real>(n: usize, flaw: Flaw, how: &How, plans: &[Plan]) -> Checked {
     let mut a = Fenced::new((n, n), how.layouts[0], reals::<T>(how.seed));
     flaw.spoil(&mut a);
     let mut want = a.clone();
@@ -230,7 +230,7 @@ pub fn residual<T: Real>(x: MatRef<'_, T>, a: MatRef<'_, T>, b: MatRef<'_, T>, b
 }
 
 /// Cholesky by the bits of the textbook's loop, or its error; the solve by its bits and by its residual.
-pub fn check_cholesky<T: Real>(n: usize, flaw: Flaw, how: &How, plans: &[Plan<'_>]) -> Checked {
+pub fn check_cholesky<T: Real>(n: usize, flaw: Flaw, how: &How, plans: &[Plan]) -> Checked {
     // Diagonally dominant, so positive definite; NaN above the diagonal, before and after.
     let mut a = triangle::<T>(n, how.layouts[0], Triangle::Lower, Diag::Stored, 2.0 + 0.3 * n as f64, how.seed);
     if let Flaw::Element(row, col, value) = flaw

@@ -1,0 +1,149 @@
+//! Integer partitions: how a length is cut into nearly equal parts.
+
+use core::ops::Range;
+
+/// Rounds up to a multiple of `unit`, saturating: absurd sizes stay absurd and fail at allocation.
+pub(crate) fn round_up(len: usize, unit: usize) -> usize {
+    len.checked_next_multiple_of(unit).unwrap_or(usize::MAX / unit * unit)
+}
+
+/// Number of parts of at most `most` that make up `len`.
+pub(crate) fn parts_of(len: usize, most: usize) -> usize {
+    len.div_ceil(most)
+}
+
+/// (start, length) of part `i` of `parts` nearly equal ones.
+///
+/// 60 rows in parts of at most 9 become 4 × 9 and 3 × 8, never 6 × 9 and a remainder of 6.
+#[inline(always)]
+pub(crate) fn part(len: usize, parts: usize, i: usize) -> (usize, usize) {
+    let cut = |i: usize| i * (len / parts) + i.min(len % parts);
+    if parts == 0 { (0, 0) } else { (cut(i), cut(i + 1) - cut(i)) }
+}
+
+/// [`part`] as a range.
+pub(crate) fn part_range(len: usize, parts: usize, i: usize) -> Range<usize> {
+    let (start, len) = part(len, parts, i);
+    start..start + len
+}
+
+/// Cuts `len` into the fewest parts of at most `most`, nearly equal. Yields (start, length).
+pub(crate) fn near_equal(len: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
+    let parts = parts_of(len, most);
+    (0..parts).map(move |i| part(len, parts, i))
+}
+
+/// [`near_equal`] in whole units; the end of `len` may cut the last unit short.
+pub(crate) fn near_equal_units(len: usize, most: usize, unit: usize) -> impl Iterator<Item = (usize, usize)> {
+    near_equal(len.div_ceil(unit), (most / unit).max(1)).map(move |(start, n)| (start * unit, (n * unit).min(len - start * unit)))
+}
+
+/// Rows cut into tiles of nearly equal height. The first `taller` tiles have `rows + 1` rows, the others `rows`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RowTiles {
+    pub(crate) count: usize,
+    pub(crate) rows: usize,
+    pub(crate) taller: usize,
+}
+
+impl RowTiles {
+    pub(crate) fn new(rows: usize, most: usize) -> Self {
+        if rows <= most {
+            return Self { count: usize::from(rows > 0), rows, taller: 0 };
+        }
+        let count = parts_of(rows, most);
+        Self { count, rows: rows / count, taller: rows % count }
+    }
+
+    pub(crate) fn tallest(&self) -> usize {
+        self.rows + usize::from(self.taller > 0)
+    }
+
+    /// (first row, height) of tile `t`. For t = `count` the first row is the number of rows.
+    #[inline(always)]
+    pub(crate) fn tile(&self, t: usize) -> (usize, usize) {
+        (t * self.rows + t.min(self.taller), self.rows + usize::from(t < self.taller))
+    }
+
+    /// (number of tiles, height) of the taller tiles, then of the others.
+    #[inline(always)]
+    pub(crate) fn runs(&self) -> [(usize, usize); 2] {
+        [(self.taller, self.rows + 1), (self.count - self.taller, self.rows)]
+    }
+
+    /// Tiles `ts` alone.
+    pub(crate) fn range(&self, ts: &Range<usize>) -> Self {
+        let count = ts.end - ts.start;
+        Self { count, rows: self.rows, taller: self.taller.saturating_sub(ts.start).min(count) }
+    }
+}
+
+/// Range of part `i` when `len` pieces of different weight are cut into `parts` runs of nearly equal weight.
+pub(crate) fn weighted_range(len: usize, parts: usize, i: usize, weight: impl Fn(usize) -> usize) -> Range<usize> {
+    let total: usize = (0..len).map(&weight).sum();
+    // The first piece whose middle lies beyond i parts of the total.
+    let cut = |i: usize| {
+        let mut sum = 0;
+        (0..len)
+            .find(|&p| {
+                let w = weight(p);
+                sum += w;
+                (2 * sum - w) as u128 * parts as u128 >= 2 * total as u128 * i as u128
+            })
+            .unwrap_or(len)
+    };
+    let from = if i == 0 { 0 } else { cut(i) };
+    from..if i + 1 == parts { len } else { cut(i + 1) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg_attr(miri, ignore = "a question of numbers")]
+    fn parts_are_nearly_equal_and_cover() {
+        assert_eq!(near_equal(60, 14).map(|p| p.1).collect::<Vec<_>>(), [12; 5]);
+        assert_eq!(near_equal(0, 14).count(), 0);
+        for len in 1..200 {
+            for most in 1..40 {
+                let parts: Vec<_> = near_equal(len, most).collect();
+                let (low, high) = (parts.iter().map(|p| p.1).min(), parts.iter().map(|p| p.1).max());
+                assert!(high.unwrap() <= most && high.unwrap() - low.unwrap() <= 1);
+                let mut next = 0;
+                for (start, n) in parts {
+                    assert_eq!(start, next);
+                    next += n;
+                }
+                assert_eq!(next, len);
+            }
+        }
+    }
+
+    /// The runs cover every piece once, and each weighs its part of the total to within one piece.
+    #[test]
+    fn weighted_ranges_are_nearly_equal_in_weight() {
+        let weights: [&dyn Fn(usize) -> usize; 5] =
+            [&|_| 3, &|p| p + 1, &|p| 40 - p, &|p| if p % 7 == 0 { 50 } else { 1 }, &|p| if p < 20 { 0 } else { 9 }];
+        for weight in weights {
+            for len in [0, 1, 2, 9, 30, 40] {
+                for parts in 1..=5 {
+                    let total: usize = (0..len).map(weight).sum();
+                    let heaviest = (0..len).map(weight).max().unwrap_or(0);
+                    let mut next = 0;
+                    for i in 0..parts {
+                        let own = weighted_range(len, parts, i, weight);
+                        assert_eq!(own.start, next);
+                        next = own.end;
+                        let own: usize = own.map(weight).sum();
+                        assert!(
+                            (own * parts).abs_diff(total) <= heaviest * parts,
+                            "{own} of {total} for one of {parts}, {len} pieces"
+                        );
+                    }
+                    assert_eq!(next, len);
+                }
+            }
+        }
+    }
+}

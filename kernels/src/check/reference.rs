@@ -1,0 +1,164 @@
+//! The naive twins: what every kernel must equal, written to be read. Slow, and used by tests everywhere.
+//!
+//! They check nothing: of shapes that do not fit, an element outside is a panic. Their twins say so in an `Error` instead.
+
+use crate::base::error::Error;
+use crate::base::flags::{Diag, Diagonal, Part, Side, Triangle};
+use crate::base::matrix::{MatMut, MatRef};
+use crate::tile::table::Real;
+use alloc::vec;
+
+/// [`crate::gemm()`], element by element: equal in every bit.
+///
+/// # Panics
+/// If the shapes do not fit together.
+pub fn gemm<T: Real>(alpha: T, a: MatRef<'_, T>, b: MatRef<'_, T>, beta: T, mut c: MatMut<'_, T>) {
+    for i in 0..c.nrows() {
+        for j in 0..c.ncols() {
+            let mut acc = if beta == T::ZERO { T::ZERO } else { beta * c.get(i, j) };
+            for k in 0..a.ncols() {
+                acc = (alpha * a.get(i, k)).mul_add(b.get(k, j), acc);
+            }
+            c.set(i, j, acc);
+        }
+    }
+}
+
+/// [`crate::lu::factor`], column by column: equal in every bit.
+///
+/// # Errors
+/// [`Error::ZeroPivot`]; [`Error::NonFinite`] with the first column in which a pivot is looked for among infinities or NaN.
+///
+/// # Panics
+/// If the shapes do not fit together.
+pub fn lu<T: Real>(mut a: MatMut<'_, T>, pivots: &mut [usize]) -> Result<(), Error> {
+    let n = a.nrows();
+    for (k, pivot) in pivots.iter_mut().enumerate().take(n) {
+        if (k..n).any(|i| !a.get(i, k).is_finite()) {
+            return Err(Error::NonFinite { index: k });
+        }
+        let mut p = k;
+        for i in k + 1..n {
+            if a.get(i, k).abs() > a.get(p, k).abs() {
+                p = i;
+            }
+        }
+        *pivot = p;
+        if a.get(p, k) == T::ZERO {
+            return Err(Error::ZeroPivot { index: k });
+        }
+        for j in 0..n {
+            let (x, y) = (a.get(k, j), a.get(p, j));
+            a.set(k, j, y);
+            a.set(p, j, x);
+        }
+        for i in k + 1..n {
+            let l = a.get(i, k) / a.get(k, k);
+            a.set(i, k, l);
+            for j in k + 1..n {
+                let v = (-l).mul_add(a.get(k, j), a.get(i, j));
+                a.set(i, j, v);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// [`crate::trsm::solve`], unknown by unknown: equal in every bit.
+///
+/// # Panics
+/// If the shapes do not fit together.
+pub fn solve<T: Real>(side: Side, triangle: Triangle, diag: Diag, alpha: T, a: MatRef<'_, T>, mut b: MatMut<'_, T>) {
+    if side == Side::Right {
+        return solve(Side::Left, triangle.t(), diag, alpha, a.t(), b.t());
+    }
+    let (n, rhs) = b.shape();
+    for c in 0..rhs {
+        for step in 0..n {
+            let eliminated = |s: usize| if triangle == Triangle::Lower { s } else { n - 1 - s };
+            let i = eliminated(step);
+            let mut x = if alpha == T::ONE { b.get(i, c) } else { alpha * b.get(i, c) };
+            for k in (0..step).map(eliminated) {
+                x = (-b.get(k, c)).mul_add(a.get(i, k), x);
+            }
+            b.set(i, c, if diag == Diag::Unit { x } else { x / a.get(i, i) });
+        }
+    }
+}
+
+/// [`crate::syrk::syrk`], element by element: equal in every bit.
+///
+/// # Panics
+/// If the shapes do not fit together.
+pub fn syrk<T: Real>(alpha: T, a: MatRef<'_, T>, beta: T, part: Part, diagonal: Diagonal, mut c: MatMut<'_, T>) {
+    for i in 0..c.nrows() {
+        for j in 0..=i {
+            let (i, j) = if part == Part::Upper { (j, i) } else { (i, j) };
+            let mut acc = if beta == T::ZERO { T::ZERO } else { beta * c.get(i, j) };
+            let (low, high) = (i.max(j), i.min(j));
+            for k in 0..a.ncols() {
+                acc = (alpha * a.get(low, k)).mul_add(a.get(high, k), acc);
+            }
+            let value = if i == j && diagonal == Diagonal::Dropped { T::ZERO } else { acc };
+            c.set(i, j, value);
+            if part == Part::Both {
+                c.set(j, i, value);
+            }
+        }
+    }
+}
+
+/// [`crate::symm::symm`], element by element: equal in every bit.
+///
+/// # Panics
+/// If the shapes do not fit together.
+#[allow(clippy::too_many_arguments)]
+pub fn symm<T: Real>(side: Side, triangle: Triangle, alpha: T, s: MatRef<'_, T>, b: MatRef<'_, T>, beta: T, c: MatMut<'_, T>) {
+    let n = s.nrows();
+    let mut full = vec![T::ZERO; n * n];
+    for i in 0..n {
+        for j in 0..=i {
+            let v = if triangle == Triangle::Lower { s.get(i, j) } else { s.get(j, i) };
+            (full[i * n + j], full[j * n + i]) = (v, v);
+        }
+    }
+    let full = MatRef::new(&full, n, n).expect("n × n elements");
+    match side {
+        Side::Left => gemm(alpha, full, b, beta, c),
+        Side::Right => gemm(alpha, b, full, beta, c),
+    }
+}
+
+/// [`crate::cholesky::factor`], column by column: equal in every bit.
+///
+/// # Errors
+/// [`Error::NotPositiveDefinite`]; [`Error::NonFinite`] for a pivot that is infinite or NaN.
+///
+/// # Panics
+/// If the shapes do not fit together.
+pub fn cholesky<T: Real>(mut a: MatMut<'_, T>) -> Result<(), Error> {
+    let n = a.nrows();
+    for j in 0..n {
+        for i in j..n {
+            let mut x = a.get(i, j);
+            for k in 0..j {
+                x = (-a.get(i, k)).mul_add(a.get(j, k), x);
+            }
+            a.set(i, j, x);
+        }
+        let pivot = a.get(j, j);
+        if !pivot.is_finite() {
+            return Err(Error::NonFinite { index: j });
+        }
+        if !(pivot > T::ZERO) {
+            return Err(Error::NotPositiveDefinite { index: j });
+        }
+        let root = pivot.sqrt();
+        a.set(j, j, root);
+        for i in j + 1..n {
+            let x = a.get(i, j) / root;
+            a.set(i, j, x);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,459 @@
+//! A check for the machine that it runs on: whether every kernel that this CPU has gives the bits that it should.
+//!
+//! ```
+//! use gaitprop_kernels::{Par, selftest};
+//! for check in selftest::run(Par::Seq)? {
+//!     assert!(check.wrong.is_none(), "{check}");
+//! }
+//! # Ok::<(), gaitprop_kernels::Error>(())
+//! ```
+//!
+//! Products, triangular solves and factorisations are compared with the loops of [`mod@crate::reference`], passes over elements and fused products with the
+//! portable ones, a bit being all it takes to fail. What the references themselves give is held against digests made on another machine: a
+//! multiply-add that rounds twice, or an emulator's, does not pass by being wrong everywhere alike.
+
+use crate::base::error::Error;
+use crate::base::flags::{Diag, Diagonal, Part, Side, Triangle};
+use crate::base::isa::Isa;
+use crate::base::matrix::{MatMut, MatRef};
+use crate::base::par::Par;
+use crate::base::scratch::Scratch;
+use crate::check::reference;
+use crate::elementwise::activation::{Activation, bias_activate};
+use crate::elementwise::optimizer::{AdamStep, adam, descend, momentum};
+use crate::elementwise::perturb::{Perturbation, Scale, Weighting, perturb};
+use crate::elementwise::reduce;
+use crate::factor::{cholesky, lu};
+use crate::gemm::epilogue::Epilogue;
+use crate::gemm::fused::gemm_with;
+use crate::gemm::gemm;
+use crate::gemm::job::Start;
+use crate::level3::symm::symm;
+use crate::level3::syrk::syrk;
+use crate::level3::trsm;
+use crate::pack::prepacked::{Orientation, PackedRhs};
+use crate::plan::Plan;
+use crate::tile::table::Real;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::fmt;
+
+/// What one kernel on one instruction set did.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Check {
+    /// The instruction set.
+    pub isa: Isa,
+    /// `f32` or `f64`.
+    pub element: &'static str,
+    /// The kernel.
+    pub kernel: &'static str,
+    /// Calls that were compared.
+    pub calls: usize,
+    /// Elements of their results.
+    pub elements: usize,
+    /// The first element that differs.
+    pub wrong: Option<Wrong>,
+}
+
+/// An element that is not what it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wrong {
+    /// Which call, from 0.
+    pub call: usize,
+    /// Which element of its result, by rows.
+    pub index: usize,
+    /// Its bits.
+    pub found: u64,
+    /// What they should be.
+    pub expected: u64,
+}
+
+impl fmt::Display for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { isa, element, kernel, calls, elements, wrong } = self;
+        write!(f, "{isa} {element} {kernel}: {calls} calls, {elements} elements, ")?;
+        match wrong {
+            None => f.write_str("every bit right"),
+            Some(Wrong { call, index, found, expected }) => {
+                write!(f, "WRONG: call {call}, element {index} is {found:#x}, not {expected:#x}")
+            }
+        }
+    }
+}
+
+/// Digests of everything that the references give, first found on an x86-64 machine (Zen 5); the test on emulated ARM finds them as well.
+const DIGESTS: [(&str, u64); 2] = [("f32", 0x90b4_507d_9133_98cd), ("f64", 0x5d39_38e0_626c_1ec5)];
+
+/// Runs every kernel on every instruction set of this CPU, in both precisions: about a second.
+///
+/// The last two rows, `reference` on [`Isa::PORTABLE`], are the digests of the references themselves.
+///
+/// # Errors
+/// [`Error::OutOfMemory`]. A wrong bit is no error but a row that says so.
+///
+/// # Panics
+/// Never.
+pub fn run(par: Par) -> Result<Vec<Check>, Error> {
+    let mut checks = Vec::new();
+    let mut digests = [Digest::default(); 2];
+    for (i, isa) in Isa::available().enumerate() {
+        let plan = Plan::new().with_isa(isa).with_par(par.clone()).with_min_work(1);
+        all::<f32>(&plan, &mut checks, (i == 0).then_some(&mut digests[0]))?;
+        all::<f64>(&plan, &mut checks, (i == 0).then_some(&mut digests[1]))?;
+    }
+    for ((element, expected), digest) in DIGESTS.into_iter().zip(digests) {
+        let found = digest.value;
+        let wrong = (found != expected).then_some(Wrong { call: 0, index: 0, found, expected });
+        checks.push(Check {
+            isa: Isa::PORTABLE,
+            element,
+            kernel: "reference",
+            calls: digest.calls,
+            elements: digest.elements,
+            wrong,
+        });
+    }
+    Ok(checks)
+}
+
+/// FNV-1a (Fowler, Noll and Vo) over the bits of results.
+#[derive(Clone, Copy)]
+struct Digest {
+    value: u64,
+    calls: usize,
+    elements: usize,
+}
+
+impl Default for Digest {
+    fn default() -> Self {
+        Self { value: 0xcbf2_9ce4_8422_2325, calls: 0, elements: 0 }
+    }
+}
+
+impl Digest {
+    fn take<T: Real>(&mut self, x: &[T]) {
+        (self.calls, self.elements) = (self.calls + 1, self.elements + x.len());
+        for byte in x.iter().flat_map(|v| v.bits().to_le_bytes()) {
+            self.value = (self.value ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+        }
+    }
+}
+
+/// Numbers in [−1, 1) that are the same everywhere (SplitMix64: Steele, Lea and Flood, 2014).
+struct Numbers(u64);
+
+impl Numbers {
+    fn next(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^= z >> 31;
+        (z >> 11) as f64 / (1u64 << 52) as f64 - 1.0
+    }
+
+    fn some<T: Real>(&mut self, len: usize) -> Vec<T> {
+        (0..len).map(|_| T::from_f64(self.next())).collect()
+    }
+
+    /// n×n, well conditioned: its diagonal outweighs its rows.
+    fn heavy<T: Real>(&mut self, n: usize) -> Vec<T> {
+        let mut a = self.some::<T>(n * n);
+        (0..n).for_each(|i| a[i * n + i] = T::from_f64(n as f64 + self.next()));
+        a
+    }
+}
+
+/// One row in the making.
+struct Row<'d> {
+    check: Check,
+    digest: Option<&'d mut Digest>,
+}
+
+impl Row<'_> {
+    fn compare<T: Real>(&mut self, found: &[T], expected: &[T]) {
+        let check = &mut self.check;
+        if check.wrong.is_none() {
+            let differ = found.iter().zip(expected).position(|(a, b)| a.bits() != b.bits());
+            check.wrong = differ.map(|index| Wrong {
+                call: check.calls,
+                index,
+                found: found[index].bits(),
+                expected: expected[index].bits(),
+            });
+        }
+        (check.calls, check.elements) = (check.calls + 1, check.elements + expected.len());
+        if let Some(digest) = &mut self.digest {
+            digest.take(expected);
+        }
+    }
+}
+
+/// Rows × columns × length of chains: smaller than every tile, edges of all, and several blocks and threads.
+const PRODUCTS: [(usize, usize, usize); 7] =
+    [(1, 1, 1), (5, 7, 3), (14, 32, 33), (23, 49, 16), (60, 64, 64), (61, 97, 40), (6, 200, 130)];
+/// Orders of square matrices.
+const ORDERS: [usize; 5] = [1, 7, 33, 64, 129];
+
+fn all<T: Real>(plan: &Plan, checks: &mut Vec<Check>, mut digest: Option<&mut Digest>) -> Result<(), Error> {
+    let kernels: [(&'static str, Kernel); 10] = [
+        ("product", product::<T>),
+        ("packed product", packed::<T>),
+        ("fused product", fused::<T>),
+        ("SYRK", rank_k::<T>),
+        ("SYMM", symmetric::<T>),
+        ("triangular solve", triangular::<T>),
+        ("LU", lu_factors::<T>),
+        ("Cholesky", cholesky_factor::<T>),
+        ("perturbation", perturbation::<T>),
+        ("sums and updates", passes::<T>),
+    ];
+    for (kernel, call) in kernels {
+        let check = Check { isa: plan.isa, element: T::NAME, kernel, calls: 0, elements: 0, wrong: None };
+        let mut row = Row { check, digest: digest.as_deref_mut() };
+        call(plan, &mut row, &mut Numbers(1), &mut Scratch::new())?;
+        checks.push(row.check);
+    }
+    Ok(())
+}
+
+type Kernel = fn(&Plan, &mut Row<'_>, &mut Numbers, &mut Scratch) -> Result<(), Error>;
+
+/// A matrix of these sizes that lies by rows, or by columns.
+fn lying<T: Real>(data: &[T], rows: usize, cols: usize, by_columns: bool) -> Result<MatRef<'_, T>, Error> {
+    if by_columns { Ok(MatRef::new(data, cols, rows)?.t()) } else { MatRef::new(data, rows, cols) }
+}
+
+fn product<T: Real>(plan: &Plan, row: &mut Row<'_>, numbers: &mut Numbers, scratch: &mut Scratch) -> Result<(), Error> {
+    for (m, n, k) in PRODUCTS {
+        let (a, b, c) = (numbers.some::<T>(m * k), numbers.some::<T>(k * n), numbers.some::<T>(m * n));
+        for layout in 0..4 {
+            let (a, b) = (lying(&a, m, k, layout & 1 == 1)?, lying(&b, k, n, layout & 2 == 2)?);
+            for (alpha, beta) in [(T::ONE, T::ZERO), (T::from_f64(-0.7), T::ONE)] {
+                let (mut found, mut expected) = (c.clone(), c.clone());
+                gemm(alpha, a, b, beta, MatMut::new(&mut found, m, n)?, plan, scratch)?;
+                reference::gemm(alpha, a, b, beta, MatMut::new(&mut expected, m, n)?);
+                row.compare(&found, &expected);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn packed<T: Real>(plan: &Plan, row: &mut Row<'_>, numbers: &mut Numbers, scratch: &mut Scratch) -> Result<(), Error> {
+    for (m, n, k) in PRODUCTS {
+        let (a, w) = (numbers.some::<T>(m * k), numbers.some::<T>(k * n));
+        let (a, w) = (MatRef::new(&a, m, k)?, MatRef::new(&w, k, n)?);
+        let panels = PackedRhs::new(w, Orientation::Plain, plan)?;
+        let (mut found, mut expected) = (vec![T::ZERO; m * n], vec![T::ZERO; m * n]);
+        gemm_with(T::ONE, a, panels.plain()?, Start::Zero, MatMut::new(&mut found, m, n)?, Epilogue::Store, plan, scratch)?;
+        reference::gemm(T::ONE, a, w, T::ZERO, MatMut::new(&mut expected, m, n)?);
+        row.compare(&found, &expected);
+    }
+    Ok(())
+}
+
+/// The units that elements pass through.
+const ACTIVATIONS: [Activation; 3] = [Activation::LeakyRelu { slope: 0.1 }, Activation::Tanh, Activation::Identity];
+
+fn fused<T: Real>(plan: &Plan, row: &mut Row<'_>, numbers: &mut Numbers, scratch: &mut Scratch) -> Result<(), Error> {
+    for (m, n, k) in PRODUCTS {
+        let (a, b, bias) = (numbers.some::<T>(m * k), numbers.some::<T>(k * n), numbers.some::<T>(n));
+        let (a, b) = (MatRef::new(&a, m, k)?, MatRef::new(&b, k, n)?);
+        for activation in ACTIVATIONS {
+            let (mut found, mut expected) = (vec![T::ZERO; m * n], vec![T::ZERO; m * n]);
+            let epilogue = Epilogue::Activate { activation, bias: &bias, slope: None };
+            gemm_with(T::ONE, a, b, Start::Zero, MatMut::new(&mut found, m, n)?, epilogue, plan, scratch)?;
+            reference::gemm(T::ONE, a, b, T::ZERO, MatMut::new(&mut expected, m, n)?);
+            bias_activate(activation, MatMut::new(&mut expected, m, n)?, &bias, None, Isa::PORTABLE)?;
+            row.compare(&found, &expected);
+        }
+    }
+    Ok(())
+}
+
+fn rank_k<T: Real>(plan: &Plan, row: &mut Row<'_>, numbers: &mut Numbers, scratch: &mut Scratch) -> Result<(), Error> {
+    for n in ORDERS {
+        let k = n / 2 + 1;
+        let (a, c) = (numbers.some::<T>(n * k), numbers.some::<T>(n * n));
+        let a = MatRef::new(&a, n, k)?;
+        for (part, diagonal) in [(Part::Lower, Diagonal::Kept), (Part::Upper, Diagonal::Kept), (Part::Both, Diagonal::Dropped)] {
+            let (mut found, mut expected) = (c.clone(), c.clone());
+            syrk(T::ONE, a, T::ZERO, part, diagonal, MatMut::new(&mut found, n, n)?, plan, scratch)?;
+            reference::syrk(T::ONE, a, T::ZERO, part, diagonal, MatMut::new(&mut expected, n, n)?);
+            row.compare(&found, &expected);
+        }
+    }
+    Ok(())
+}
+
+fn symmetric<T: Real>(plan: &Plan, row: &mut Row<'_>, numbers: &mut Numbers, scratch: &mut Scratch) -> Result<(), Error> {
+    for n in ORDERS {
+        let m = n / 3 + 1;
+        let (s, b) = (numbers.some::<T>(n * n), numbers.some::<T>(n * m));
+        let s = MatRef::new(&s, n, n)?;
+        for (side, (rows, cols)) in [(Side::Left, (n, m)), (Side::Right, (m, n))] {
+            let b = MatRef::new(&b, rows, cols)?;
+            let (mut found, mut expected) = (vec![T::ZERO; n * m], vec![T::ZERO; n * m]);
+            symm(side, Triangle::Lower, T::ONE, s, b, T::ZERO, MatMut::new(&mut found, rows, cols)?, plan, scratch)?;
+            reference::symm(side, Triangle::Lower, T::ONE, s, b, T::ZERO, MatMut::new(&mut expected, rows, cols)?);
+            row.compare(&found, &expected);
+        }
+    }
+    Ok(())
+}
+
+fn triangular<T: Real>(plan: &Plan, row: &mut Row<'_>, numbers: &mut Numbers, scratch: &mut Scratch) -> Result<(), Error> {
+    for n in ORDERS {
+        let rhs = 2 * n.min(20) + 1;
+        let (a, b) = (numbers.heavy::<T>(n), numbers.some::<T>(n * rhs));
+        let a = MatRef::new(&a, n, n)?;
+        for (side, (rows, cols)) in [(Side::Left, (n, rhs)), (Side::Right, (rhs, n))] {
+            for triangle in [Triangle::Lower, Triangle::Upper] {
+                let (mut found, mut expected) = (b.clone(), b.clone());
+                trsm::solve(side, triangle, Diag::Stored, T::ONE, a, MatMut::new(&mut found, rows, cols)?, plan, scratch)?;
+                reference::solve(side, triangle, Diag::Stored, T::ONE, a, MatMut::new(&mut expected, rows, cols)?);
+                row.compare(&found, &expected);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn lu_factors<T: Real>(plan: &Plan, row: &mut Row<'_>, numbers: &mut Numbers, scratch: &mut Scratch) -> Result<(), Error> {
+    for n in ORDERS {
+        let a = numbers.some::<T>(n * n);
+        let (mut found, mut expected, mut pivots) = (a.clone(), a, vec![0; n]);
+        lu::factor(MatMut::new(&mut found, n, n)?, &mut pivots, plan, scratch)?;
+        reference::lu(MatMut::new(&mut expected, n, n)?, &mut pivots)?;
+        row.compare(&found, &expected);
+    }
+    Ok(())
+}
+
+fn cholesky_factor<T: Real>(plan: &Plan, row: &mut Row<'_>, numbers: &mut Numbers, scratch: &mut Scratch) -> Result<(), Error> {
+    for n in ORDERS {
+        let a = numbers.heavy::<T>(n);
+        let (mut found, mut expected) = (a.clone(), a);
+        cholesky::factor(MatMut::new(&mut found, n, n)?, plan, scratch)?;
+        reference::cholesky(MatMut::new(&mut expected, n, n)?)?;
+        // Above the diagonal nothing is said.
+        for x in [&mut found, &mut expected] {
+            (0..n).for_each(|i| x[i * n + i + 1..][..n - i - 1].fill(T::ZERO));
+        }
+        row.compare(&found, &expected);
+    }
+    Ok(())
+}
+
+fn perturbation<T: Real>(plan: &Plan, row: &mut Row<'_>, numbers: &mut Numbers, _: &mut Scratch) -> Result<(), Error> {
+    for (m, n, _) in PRODUCTS {
+        // Within the range of every unit: tanh's is (−1, 1).
+        let half = |numbers: &mut Numbers| numbers.some::<T>(m * n).into_iter().map(|v| T::from_f64(0.5) * v).collect::<Vec<_>>();
+        let (y, e) = (half(numbers), half(numbers));
+        let slope: Vec<T> = y.iter().map(|&v| (-v).mul_add(v, T::ONE)).collect();
+        let (y, e, slope) = (MatRef::new(&y, m, n)?, MatRef::new(&e, m, n)?, MatRef::new(&slope, m, n)?);
+        for activation in ACTIVATIONS {
+            let slope = activation.keeps_slope().then_some(slope);
+            for (weighting, scale) in [
+                (Weighting::SlopeSquared, Scale::Finite(1e-3)),
+                (Weighting::Plain, Scale::Finite(0.25)),
+                (Weighting::SlopeSquared, Scale::Limit),
+            ] {
+                let by = Perturbation { activation, weighting, scale };
+                let on = |isa: Isa| {
+                    let mut out = vec![T::ZERO; 2 * m * n];
+                    let (r, x) = out.split_at_mut(m * n);
+                    perturb(by, y, slope, e, MatMut::new(r, m, n)?, MatMut::new(x, m, n)?, isa)?;
+                    Ok::<_, Error>(out)
+                };
+                row.compare(&on(plan.isa)?, &on(Isa::PORTABLE)?);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn passes<T: Real>(plan: &Plan, row: &mut Row<'_>, numbers: &mut Numbers, _: &mut Scratch) -> Result<(), Error> {
+    let of = T::from_f64;
+    let step = AdamStep {
+        rate: of(1e-3),
+        beta1: (of(0.9), of(0.1)),
+        beta2: (of(0.999), of(0.001)),
+        epsilon: of(1e-8),
+        correction: T::ONE,
+    };
+    for (m, n, _) in PRODUCTS {
+        let len = m * n;
+        let (a, b, delta) = (numbers.some::<T>(len), numbers.some::<T>(len), numbers.some::<T>(len));
+        let on = |isa: Isa| {
+            let mut out = vec![T::ZERO; n];
+            reduce::column_means(MatRef::new(&a, m, n)?, &mut out, isa)?;
+            out.push(T::from_f64(reduce::dot(&a, &b, isa)?));
+            let (mut theta, mut first) = (a.clone(), b.clone());
+            let mut second: Vec<T> = b.iter().map(|&v| v * v).collect();
+            adam(step, &mut theta, &mut first, &mut second, &delta, isa)?;
+            momentum(T::from_f64(0.1), T::from_f64(0.9), &mut theta, &mut first, &delta, isa)?;
+            descend(T::from_f64(0.1), &mut theta, &delta, isa)?;
+            out.extend(theta.into_iter().chain(first).chain(second));
+            Ok::<_, Error>(out)
+        };
+        row.compare(&on(plan.isa)?, &on(Isa::PORTABLE)?);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg_attr(miri, ignore = "takes an hour there; the kernels themselves have smaller tests")]
+    fn every_kernel_of_this_machine_is_right() {
+        let checks = run(Par::Seq).unwrap();
+        let bad: Vec<_> = checks.iter().filter(|c| c.wrong.is_some()).map(ToString::to_string).collect();
+        assert!(bad.is_empty(), "{}", bad.join("\n"));
+        let sets = Isa::available().count();
+        assert_eq!(checks.len(), sets * 20 + 2);
+        assert!(checks.iter().all(|c| c.calls > 0 && c.elements > c.calls));
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "takes an hour there; the kernels themselves have smaller tests")]
+    fn threads_change_nothing() {
+        struct Two;
+        impl crate::base::threads::Threads for Two {
+            fn count(&self) -> usize {
+                2
+            }
+            fn run(&self, job: &(dyn Fn(usize) + Sync)) {
+                std::thread::scope(|s| {
+                    s.spawn(|| job(1));
+                    job(0);
+                });
+            }
+        }
+        assert!(run(Par::Custom(std::sync::Arc::new(Two))).unwrap().iter().all(|c| c.wrong.is_none()));
+    }
+
+    /// The oracle sees one wrong bit, in the last element of the last call, and a digest another reference.
+    #[test]
+    fn one_wrong_bit_is_found() {
+        let check = Check { isa: Isa::PORTABLE, element: "f32", kernel: "product", calls: 0, elements: 0, wrong: None };
+        let (right, mut digests) = ([1f32, 2.0, 3.0], [Digest::default(); 2]);
+        let wrong = [1f32, 2.0, f32::from_bits(3f32.to_bits() + 1)];
+        for (digest, expected) in digests.iter_mut().zip([&right, &wrong]) {
+            let mut row = Row { check: check.clone(), digest: Some(digest) };
+            row.compare(&right, &right);
+            row.compare(expected, &right);
+            assert_eq!(row.check.wrong.is_some(), expected == &wrong);
+            if let Some(found) = &row.check.wrong {
+                assert_eq!((found.call, found.index, found.found), (1, 2, u64::from(wrong[2].to_bits())));
+                assert!(row.check.to_string().contains("WRONG: call 1, element 2"), "{}", row.check);
+            }
+            digest.take(expected);
+        }
+        assert_ne!(digests[0].value, digests[1].value);
+    }
+}

@@ -1,0 +1,286 @@
+//! Activation functions, their gradients, and the bias before them.
+
+use crate::base::error::Error;
+use crate::base::isa::Isa;
+use crate::base::matrix::{MatMut, MatRef};
+use crate::base::scalar::Scalar;
+use crate::simd::dispatch::{Fused, shells};
+use crate::simd::vector::{Vector, load, store};
+use crate::tile::table::Real;
+
+/// An invertible activation function f, applied unit by unit.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Activation {
+    /// f(h) = h.
+    Identity,
+    /// f(h) = h for h ≥ 0 and `slope`·h below; the derivative at 0 is 1.
+    LeakyRelu {
+        /// The slope below 0: positive and finite.
+        slope: f64,
+    },
+    /// f(h) = tanh h.
+    Tanh,
+}
+
+impl Activation {
+    /// Checks that the function has an inverse in T.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] unless the slope is positive and both it and its inverse are normal
+    /// numbers of T.
+    pub fn check<T: Real>(self) -> Result<(), Error> {
+        let normal = |x: f64| x >= T::SMALLEST && x <= T::LARGEST;
+        match self {
+            Self::LeakyRelu { slope } if !(normal(slope) && normal(1.0 / slope)) => Err(Error::Parameter {
+                what: "the slope of the leaky ReLU",
+                value: slope,
+                accepted: "greater than 0 and neither too small nor too large for the element type (at 0 there is no inverse)",
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether f′ must be stored beside y, because computing it from y loses accuracy.
+    pub fn keeps_slope(self) -> bool {
+        matches!(self, Self::Tanh)
+    }
+
+    /// Returns f(h) and f′(h).
+    ///
+    /// The derivative of tanh comes from e^(−2|h|), not from 1 − y², which cancels as |y| → 1. A
+    /// portable library computes tanh in f64, so that every machine has the same bits.
+    #[inline(always)]
+    pub fn apply<T: Scalar>(self, h: T) -> (T, T) {
+        match self {
+            Self::Identity => (h, T::ONE),
+            Self::LeakyRelu { slope } => {
+                let slope = if h < T::ZERO { T::from_f64(slope) } else { T::ONE };
+                (slope * h, slope)
+            }
+            Self::Tanh => {
+                let h = h.to_f64();
+                let q = libm::exp(-2.0 * h.abs());
+                let slope = 4.0 * q / ((1.0 + q) * (1.0 + q));
+                (T::from_f64(libm::tanh(h)), T::from_f64(slope))
+            }
+        }
+    }
+
+    /// f′ from y, or the stored slope where [`Activation::keeps_slope`].
+    #[inline(always)]
+    pub(crate) fn slope<T: Scalar>(self, y: T, stored: T) -> T {
+        match self {
+            Self::Identity => T::ONE,
+            // The slope is positive, so y < 0 where h < 0. Where the product underflows to −0, h
+            // counts as 0.
+            Self::LeakyRelu { slope } => {
+                if y < T::ZERO {
+                    T::from_f64(slope)
+                } else {
+                    T::ONE
+                }
+            }
+            Self::Tanh => stored,
+        }
+    }
+
+    /// The slope below 0 of a piecewise linear function (1 for the identity); `None` for the others.
+    fn negative_slope<T: Scalar>(self) -> Option<T> {
+        match self {
+            Self::Identity => Some(T::ONE),
+            Self::LeakyRelu { slope } => Some(T::from_f64(slope)),
+            Self::Tanh => None,
+        }
+    }
+}
+
+/// Refuses an operand whose rows are not contiguous.
+pub(crate) fn expect_contiguous(what: &'static str, ncols: usize, cs: isize) -> Result<(), Error> {
+    if cs == 1 || ncols <= 1 { Ok(()) } else { Err(Error::Layout { what, accepted: "contiguous rows (a column stride of 1)" }) }
+}
+
+/// The stored slopes where the activation needs them; elsewhere y stands in, so that loops have a
+/// slice of the right length.
+pub(crate) fn stored_slope<'a, T>(
+    activation: Activation,
+    slope: Option<MatRef<'a, T>>,
+    y: MatRef<'a, T>,
+) -> Result<MatRef<'a, T>, Error> {
+    match slope {
+        Some(slope) if activation.keeps_slope() => {
+            slope.expect_shape("the kept slopes", y.shape())?;
+            Ok(slope)
+        }
+        None if activation.keeps_slope() => Err(Error::Shape { what: "the kept slopes", expected: y.shape(), found: (0, 0) }),
+        _ => Ok(y),
+    }
+}
+
+/// `y ← f(h + b)` in place, and f′ into `slope` if given.
+///
+/// * `h`: batch×n, overwritten by y; any strides, fastest with contiguous rows
+/// * `bias`: n elements
+/// * `slope`: batch×n
+///
+/// # Errors
+/// [`Error::Shape`]; [`Error::Parameter`] for an activation without an inverse. Nothing has then been
+/// written.
+pub fn bias_activate<T: Real>(
+    activation: Activation,
+    mut h: MatMut<'_, T>,
+    bias: &[T],
+    mut slope: Option<MatMut<'_, T>>,
+    isa: Isa,
+) -> Result<(), Error> {
+    check_bias_activate(activation, h.shape(), bias, slope.as_ref())?;
+    // An empty view may have any number of rows.
+    if h.is_empty() {
+        return Ok(());
+    }
+    let contiguous = |m: &MatMut<'_, T>| m.cs() == 1 || m.ncols() == 1;
+    if contiguous(&h) && slope.as_ref().is_none_or(contiguous) {
+        bias_activate_rows(isa, activation, h, bias, slope);
+        return Ok(());
+    }
+    for i in 0..h.nrows() {
+        for (j, &b) in bias.iter().enumerate() {
+            let (y, d) = activation.apply(h.get(i, j) + b);
+            h.set(i, j, y);
+            if let Some(slope) = &mut slope {
+                slope.set(i, j, d);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Checks the operands of [`bias_activate`].
+pub(crate) fn check_bias_activate<T: Real>(
+    activation: Activation,
+    shape: (usize, usize),
+    bias: &[T],
+    slope: Option<&MatMut<'_, T>>,
+) -> Result<(), Error> {
+    activation.check::<T>()?;
+    if bias.len() != shape.1 {
+        return Err(Error::Shape { what: "the bias", expected: (1, shape.1), found: (1, bias.len()) });
+    }
+    slope.map_or(Ok(()), |slope| slope.expect_shape("the slopes", shape))
+}
+
+shells! { vectors
+    /// [`bias_activate`] of operands that fit and have contiguous rows.
+    pub(crate) fn bias_activate_rows = bias_activate_body(
+        activation: Activation, h: MatMut<'_, T>, bias: &[T], slope: Option<MatMut<'_, T>>
+    )
+}
+
+#[inline(always)]
+fn bias_activate_body<T: Scalar, V: Vector<T>>(
+    activation: Activation,
+    mut h: MatMut<'_, T>,
+    bias: &[T],
+    mut slope: Option<MatMut<'_, T>>,
+) {
+    let negative_slope = activation.negative_slope::<T>();
+    let n = h.ncols();
+    assert_eq!(bias.len(), n);
+    for i in 0..h.nrows() {
+        let h = h.row_mut(i).expect("contiguous, checked by the caller");
+        let mut slope = slope.as_mut().map(|s| s.row_mut(i).expect("contiguous, checked by the caller"));
+        assert!(slope.as_ref().is_none_or(|s| s.len() == n));
+        let Some(below) = negative_slope else {
+            // Hundreds of operations a unit: vectors gain nothing.
+            for (j, (h, &b)) in h.iter_mut().zip(bias).enumerate() {
+                let (y, d) = activation.apply(*h + b);
+                *h = y;
+                if let Some(slope) = &mut slope {
+                    slope[j] = d;
+                }
+            }
+            continue;
+        };
+        let slope = slope.map(|s| s.as_mut_ptr());
+        let (h, bias) = (h.as_mut_ptr(), bias.as_ptr());
+        for j in (0..n).step_by(V::LEN) {
+            let at = |p: *mut T| p.wrapping_add(j);
+            let (h, bias, slope) = (at(h), bias.wrapping_add(j), slope.map(at));
+            // SAFETY: the body runs in the shell of V's instruction set. Elements j .. j + V::LEN, or to
+            // the end of the row, lie in the row, in the bias and in the slopes: all have n elements.
+            unsafe {
+                if j + V::LEN <= n {
+                    one_vector::<T, V, true>(below, h, bias, slope, V::LEN);
+                } else {
+                    one_vector::<T, V, false>(below, h, bias, slope, n - j);
+                }
+            }
+        }
+    }
+}
+
+/// # Safety
+/// The instruction set of V is there. `n` elements are at each place, V::LEN if WHOLE.
+#[inline(always)]
+unsafe fn one_vector<T: Scalar, V: Vector<T>, const WHOLE: bool>(
+    below: T,
+    h_at: *mut T,
+    bias: *const T,
+    slope_at: Option<*mut T>,
+    n: usize,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let h = load::<T, V, WHOLE>(h_at, n).add(load::<T, V, WHOLE>(bias, n));
+        // A negative slope of 1 is the identity, to the bit.
+        let slope = h.if_negative(V::splat(below), V::splat(T::ONE));
+        store::<T, V, WHOLE>(slope.mul(h), h_at, n);
+        if let Some(slope_at) = slope_at {
+            store::<T, V, WHOLE>(slope, slope_at, n);
+        }
+    }
+}
+
+/// `delta ← f′(h) ∘ e`: the gradient through the activation.
+///
+/// All operands are batch×n. `slope` is f′(h), needed where [`Activation::keeps_slope`] and not read
+/// elsewhere; f′ then comes from `y`.
+///
+/// # Errors
+/// [`Error::Shape`]; [`Error::Parameter`] for a slope out of range. Nothing has then been written.
+pub fn activation_grad<T: Real>(
+    activation: Activation,
+    y: MatRef<'_, T>,
+    slope: Option<MatRef<'_, T>>,
+    e: MatRef<'_, T>,
+    mut delta: MatMut<'_, T>,
+    isa: Isa,
+) -> Result<(), Error> {
+    activation.check::<T>()?;
+    e.expect_shape("the error", y.shape())?;
+    delta.expect_shape("delta", y.shape())?;
+    let slope = stored_slope(activation, slope, y)?;
+    // An empty view may have any number of rows.
+    let rows = if y.is_empty() { 0 } else { y.nrows() };
+    for i in 0..rows {
+        if let (Some(y), Some(d), Some(e), Some(delta)) = (y.row(i), slope.row(i), e.row(i), delta.row_mut(i)) {
+            activation_grad_row(isa, activation, y, d, e, delta);
+        } else {
+            for j in 0..y.ncols() {
+                delta.set(i, j, activation.slope(y.get(i, j), slope.get(i, j)) * e.get(i, j));
+            }
+        }
+    }
+    Ok(())
+}
+
+shells! {
+    fn activation_grad_row = activation_grad_body(activation: Activation, y: &[T], d: &[T], e: &[T], delta: &mut [T])
+}
+
+#[inline(always)]
+fn activation_grad_body<T: Scalar, M: Fused>(activation: Activation, y: &[T], d: &[T], e: &[T], delta: &mut [T]) {
+    for (((delta, &y), &d), &e) in delta.iter_mut().zip(y).zip(d).zip(e) {
+        *delta = activation.slope(y, d) * e;
+    }
+}

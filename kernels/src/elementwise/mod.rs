@@ -1,0 +1,6 @@
+//! Kernels that work element by element, and reductions.
+
+pub(crate) mod activation;
+pub(crate) mod optimizer;
+pub mod perturb;
+pub mod reduce;

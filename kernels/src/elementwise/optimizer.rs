@@ -1,0 +1,249 @@
+//! Optimizer steps over slices: Adam, momentum and plain gradient descent.
+//!
+//! Each formula stands once, as a function of one vector ([`UpdateRule`]).
+
+use crate::base::error::Error;
+use crate::base::isa::Isa;
+use crate::base::scalar::Scalar;
+use crate::simd::dispatch::shells;
+use crate::simd::vector::{Vector, load, store};
+use crate::tile::table::Real;
+
+/// Adam's constants, already of the element type.
+#[derive(Clone, Copy, Debug)]
+pub struct AdamStep<T> {
+    /// Learning rate η (with any bias correction of m already in it).
+    pub rate: T,
+    /// β1 of the first moment, and its complement.
+    pub beta1: (T, T),
+    /// β2 of the second moment, and its complement.
+    pub beta2: (T, T),
+    /// ε.
+    pub epsilon: T,
+    /// What √v is multiplied by before ε is added: 1, or the bias correction 1/√(1 − β2^t).
+    pub correction: T,
+}
+
+/// One Adam step along the descent direction `delta`, with moments `m` and `v`:
+///
+/// ```text
+/// m ← (1−β1) Δ + β1 m        v ← (1−β2) Δ² + β2 v        θ ← θ + rate · m / (ε + correction·√v)
+/// ```
+///
+/// Returns whether every new parameter and second moment is finite (with an infinite second moment a weight would never move again).
+///
+/// # Errors
+/// [`Error::Shape`] if the lengths differ; nothing has then changed.
+pub fn adam<T: Real>(step: AdamStep<T>, theta: &mut [T], m: &mut [T], v: &mut [T], delta: &[T], isa: Isa) -> Result<bool, Error> {
+    same_length(theta.len(), &[m.len(), v.len(), delta.len()])?;
+    Ok(adam_all(isa, step, theta, m, v, delta))
+}
+
+shells! { vectors
+    pub(crate) fn adam_all = adam_body(step: AdamStep<T>, theta: &mut [T], m: &mut [T], v: &mut [T], delta: &[T]) -> bool
+}
+
+#[inline(always)]
+fn adam_body<T: Scalar, V: Vector<T>>(step: AdamStep<T>, theta: &mut [T], m: &mut [T], v: &mut [T], delta: &[T]) -> bool {
+    over_slices::<T, V, _>(step, theta, m, v, delta)
+}
+
+impl<T: Scalar> UpdateRule<T> for AdamStep<T> {
+    const MOMENTS: usize = 2;
+
+    #[inline(always)]
+    unsafe fn word<V: Vector<T>>(&self, theta: V, m: V, v: V, delta: V) -> Updated<V> {
+        // SAFETY: the instruction set is the caller's promise.
+        unsafe {
+            let m = V::splat(self.beta1.1).mul(delta).add(V::splat(self.beta1.0).mul(m));
+            let v = V::splat(self.beta2.1).mul(delta.mul(delta)).add(V::splat(self.beta2.0).mul(v));
+            let size = V::splat(self.epsilon).add(V::splat(self.correction).mul(v.sqrt()));
+            let theta = theta.add(V::splat(self.rate).mul(m).div(size));
+            Updated { theta, m, v }
+        }
+    }
+}
+
+/// A rule's formula over slices of equal length; returns whether everything watched stayed finite. Moments that the rule does not keep are
+/// empty.
+#[inline(always)]
+fn over_slices<T: Scalar, V: Vector<T>, U: UpdateRule<T>>(
+    rule: U,
+    theta: &mut [T],
+    m: &mut [T],
+    v: &mut [T],
+    delta: &[T],
+) -> bool {
+    let len = theta.len();
+    assert!(delta.len() == len && (U::MOMENTS == 0 || m.len() == len) && (U::MOMENTS < 2 || v.len() == len));
+    let mut finite = true;
+    for j in (0..len).step_by(V::LEN) {
+        let n = V::LEN.min(len - j);
+        let at = |x: *mut T| x.wrapping_add(j);
+        let (theta, m, v) = (at(theta.as_mut_ptr()), at(m.as_mut_ptr()), at(v.as_mut_ptr()));
+        // SAFETY: the body runs in the shell of V's instruction set; elements j .. j + n lie in every slice that the rule uses, by the
+        // assertion above, and n is V::LEN in the first case.
+        unsafe {
+            let delta = delta.as_ptr().add(j);
+            finite &= if n == V::LEN {
+                one_word::<T, V, U, true>(rule, theta, m, v, delta, n)
+            } else {
+                one_word::<T, V, U, false>(rule, theta, m, v, delta, n)
+            };
+        }
+    }
+    finite
+}
+
+/// # Safety
+/// The instruction set of V is there; n elements are at each place that the rule uses, V::LEN if WHOLE.
+#[inline(always)]
+unsafe fn one_word<T: Scalar, V: Vector<T>, U: UpdateRule<T>, const WHOLE: bool>(
+    rule: U,
+    at: *mut T,
+    at_m: *mut T,
+    at_v: *mut T,
+    delta: *const T,
+    n: usize,
+) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let (theta, delta) = (load::<T, V, WHOLE>(at, n), load::<T, V, WHOLE>(delta, n));
+        let m = if U::MOMENTS > 0 { load::<T, V, WHOLE>(at_m, n) } else { theta };
+        let v = if U::MOMENTS > 1 { load::<T, V, WHOLE>(at_v, n) } else { theta };
+        let new = rule.word(theta, m, v, delta);
+        store::<T, V, WHOLE>(new.theta, at, n);
+        if U::MOMENTS > 0 {
+            store::<T, V, WHOLE>(new.m, at_m, n);
+        }
+        if U::MOMENTS > 1 {
+            store::<T, V, WHOLE>(new.v, at_v, n);
+        }
+        finite::<T, V, U, WHOLE>(&new, at, at_v, n)
+    }
+}
+
+/// One step of gradient descent along `delta` with momentum: `m ← μ m + Δ`, `θ ← θ + η m`.
+///
+/// Returns whether every new parameter is finite.
+///
+/// # Errors
+/// [`Error::Shape`] if the lengths differ; nothing has then changed.
+pub fn momentum<T: Real>(rate: T, mu: T, theta: &mut [T], m: &mut [T], delta: &[T], isa: Isa) -> Result<bool, Error> {
+    same_length(theta.len(), &[m.len(), delta.len()])?;
+    Ok(momentum_all(isa, rate, mu, theta, m, delta))
+}
+
+shells! { vectors
+    pub(crate) fn momentum_all = momentum_body(rate: T, mu: T, theta: &mut [T], m: &mut [T], delta: &[T]) -> bool
+}
+
+#[inline(always)]
+fn momentum_body<T: Scalar, V: Vector<T>>(rate: T, mu: T, theta: &mut [T], m: &mut [T], delta: &[T]) -> bool {
+    over_slices::<T, V, _>(Momentum { rate, mu }, theta, m, &mut [], delta)
+}
+
+/// Gradient descent with momentum, as a rule.
+#[derive(Clone, Copy, Debug)]
+struct Momentum<T> {
+    rate: T,
+    mu: T,
+}
+
+impl<T: Scalar> UpdateRule<T> for Momentum<T> {
+    const MOMENTS: usize = 1;
+
+    #[inline(always)]
+    unsafe fn word<V: Vector<T>>(&self, theta: V, m: V, _v: V, delta: V) -> Updated<V> {
+        // SAFETY: the instruction set is the caller's promise.
+        unsafe {
+            let m = V::splat(self.mu).mul(m).add(delta);
+            let theta = theta.add(V::splat(self.rate).mul(m));
+            Updated { theta, m, v: m }
+        }
+    }
+}
+
+/// One step of plain gradient descent: `θ ← θ + η Δ`.
+///
+/// Returns whether every new parameter is finite.
+///
+/// # Errors
+/// [`Error::Shape`] if the lengths differ; nothing has then changed.
+pub fn descend<T: Real>(rate: T, theta: &mut [T], delta: &[T], isa: Isa) -> Result<bool, Error> {
+    same_length(theta.len(), &[delta.len()])?;
+    Ok(descend_all(isa, rate, theta, delta))
+}
+
+shells! { vectors
+    pub(crate) fn descend_all = descend_body(rate: T, theta: &mut [T], delta: &[T]) -> bool
+}
+
+#[inline(always)]
+fn descend_body<T: Scalar, V: Vector<T>>(rate: T, theta: &mut [T], delta: &[T]) -> bool {
+    over_slices::<T, V, _>(Descend { rate }, theta, &mut [], &mut [], delta)
+}
+
+/// Plain gradient descent, as a rule.
+#[derive(Clone, Copy, Debug)]
+struct Descend<T> {
+    rate: T,
+}
+
+impl<T: Scalar> UpdateRule<T> for Descend<T> {
+    const MOMENTS: usize = 0;
+
+    #[inline(always)]
+    unsafe fn word<V: Vector<T>>(&self, theta: V, _m: V, _v: V, delta: V) -> Updated<V> {
+        // SAFETY: the instruction set is the caller's promise.
+        unsafe {
+            let theta = theta.add(V::splat(self.rate).mul(delta));
+            Updated { theta, m: theta, v: theta }
+        }
+    }
+}
+
+fn same_length(n: usize, others: &[usize]) -> Result<(), Error> {
+    match others.iter().find(|&&other| other != n) {
+        None => Ok(()),
+        Some(&found) => Err(Error::Shape { what: "an optimiser's operand", expected: (1, n), found: (1, found) }),
+    }
+}
+
+/// A word of new parameters and moments.
+#[derive(Clone, Copy)]
+struct Updated<V> {
+    theta: V,
+    m: V,
+    v: V,
+}
+
+/// Whether θ and, where there is one, v are finite in the lanes that were stored: in the others anything may have come of zeros.
+///
+/// # Safety
+/// The instruction set of V is there; `theta` and `v` hold the n elements just stored.
+#[inline(always)]
+unsafe fn finite<T: Scalar, V: Vector<T>, U: UpdateRule<T>, const WHOLE: bool>(
+    new: &Updated<V>,
+    theta: *const T,
+    v: *const T,
+    n: usize,
+) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let infinity = V::splat(T::from_f64(f64::INFINITY));
+        let stored = |word: V, at: *const T| if WHOLE { word } else { V::load_first(at, n) };
+        stored(new.theta, theta).all_finite(infinity) && (U::MOMENTS < 2 || stored(new.v, v).all_finite(infinity))
+    }
+}
+
+/// An optimiser's formula, a word at a time.
+trait UpdateRule<T: Scalar>: Copy + Sync {
+    /// How many moments it keeps: 0, 1 (m) or 2 (m and v).
+    const MOMENTS: usize;
+    /// New parameters and moments; what the rule does not keep comes back as anything.
+    ///
+    /// # Safety
+    /// The instruction set of V is there.
+    unsafe fn word<V: Vector<T>>(&self, theta: V, m: V, v: V, delta: V) -> Updated<V>;
+}

@@ -1,0 +1,8 @@
+//! Factorizations, and the solves that use them.
+
+pub mod cholesky;
+pub mod lu;
+#[cfg(feature = "std")]
+mod lu_lookahead;
+mod lu_panel;
+mod row_exchange;

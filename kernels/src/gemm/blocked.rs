@@ -1,0 +1,472 @@
+//! The loops around the register tile.
+//!
+//! ```text
+//! for jc in columns by NC                    B block: packed, prepacked or in place, in L3
+//!   for pc in the chain by KC
+//!     ── all threads pack A: m × KC ──       A block: packed or in place
+//!     for ic in rows by MC         ┐         in L2
+//!       for jr in panels of NR     │ each    B panel: packed when it is first met, in L1
+//!         for ir in tiles of MR    ┘ thread  one register tile
+//! ```
+//!
+//! Threads get whole column panels of C or, where those are few, whole rows of tiles. What all
+//! threads read is packed by all of them, in a phase of its own. No thread waits inside a phase.
+
+use crate::base::isa::Isa;
+use crate::base::matrix::{MatMut, MatRef};
+use crate::base::scratch::{DisjointSlices, ScratchReq};
+use crate::base::split::{RowTiles, near_equal_units, part, part_range, parts_of, weighted_range};
+use crate::gemm::job::{Job, Region, Start};
+use crate::gemm::partition::{OperandSource, Partition};
+use crate::pack::operand::{Left, Right};
+use crate::plan::Plan;
+use crate::plan::blocking::ONE_CHAIN;
+use crate::tile::micro_kernel::{AStrides, Prefetch, TileArgs, TileFn};
+use crate::tile::table::{Real, Tiles};
+use core::mem::MaybeUninit;
+use core::ops::Range;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+/// Elements of the copy that stands in for C where C's rows are not contiguous, or not all of a tile
+/// is wanted: the largest tile of any instruction set (a test compares).
+const STACK_TILE: usize = 9 * 48;
+
+/// Bytes of B packed at a time. Several lines of a row are then read together and are still in L2
+/// when they are used.
+const PACK_BYTES: usize = 64 << 10;
+
+/// Bytes of C that an epilogue finishes at a time: half of a small L1.
+const EPILOGUE_BYTES: usize = 16 << 10;
+
+/// Returns the scratch for a product of these sizes, whatever the strides of its operands, with blocks
+/// of k of at least `kc`.
+pub(crate) fn scratch_for<T: Real>(m: usize, n: usize, k: usize, plan: &Plan, kc: usize) -> ScratchReq {
+    let nr = T::tiles(plan.isa).nr();
+    let one = |m: usize, n: usize| {
+        let blocking = plan.blocking_of::<T>(k);
+        // A product of one block packs its whole chain and all its columns.
+        let kb = k.min(blocking.kc().max(kc).max(ONE_CHAIN));
+        let up = |n: usize| n.div_ceil(nr).saturating_mul(nr);
+        let one_block = n.saturating_mul(k).saturating_mul(size_of::<T>()) <= plan.caches.l3 / 4;
+        let at_once = if one_block { usize::MAX } else { up(blocking.nc()).saturating_mul(plan.par.threads()) };
+        // A is packed for all threads, or a block by each.
+        let block = m.min(blocking.mc().saturating_add(blocking.mr())).max(1);
+        let private = ScratchReq::of::<T>(block.saturating_mul(kb)).times(plan.par.threads());
+        let a = ScratchReq::of::<T>(m.saturating_mul(kb)).or(private);
+        a.and(ScratchReq::of::<T>(up(n).min(at_once).saturating_mul(kb)))
+    };
+    one(m, n).or(one(n, m))
+}
+
+/// Returns the scratch for the blocks of Δ of an optimizer's update with `n` columns.
+pub(crate) fn update_scratch<T: Real>(n: usize, plan: &Plan) -> ScratchReq {
+    let tiles = T::tiles(plan.isa);
+    let columns = n.div_ceil(tiles.nr()).saturating_mul(tiles.nr());
+    let half_of_l2 = plan.caches.l2 / (2 * size_of::<T>());
+    ScratchReq::of::<T>(columns.saturating_mul(tiles.mr).max(half_of_l2)).times(plan.par.threads())
+}
+
+/// Returns the number of scratch elements that [`run`] needs for this partition.
+pub(super) fn workspace_len<T: Real>(partition: &Partition, k: usize) -> usize {
+    let (a_len, b_len) = partition.packed_len::<T>(k);
+    a_len.saturating_add(b_len).saturating_add(partition.delta_len.saturating_mul(partition.parts))
+}
+
+/// Computes a product into `c` in `memory` of [`workspace_len`] elements. Returns whether all that an
+/// optimizer wrote is finite.
+///
+/// Shapes fit and, with any epilogue but `Store`, C's rows are contiguous: checked by the callers.
+pub(super) fn run<T: Real>(
+    job: &Job<'_, T>,
+    partition: &Partition,
+    mut c: MatMut<'_, T>,
+    plan: &Plan,
+    memory: &mut [MaybeUninit<T>],
+) -> bool {
+    let (_, _, k) = job.shape();
+    let (a_len, b_len) = partition.packed_len::<T>(k);
+    let (a, memory) = memory.split_at_mut(a_len);
+    let (b, memory) = memory.split_at_mut(b_len);
+    let delta = &mut memory[..partition.delta_len * partition.parts];
+    let buffers = PackBuffers { a: DisjointSlices::new(a), b: DisjointSlices::new(b), delta: DisjointSlices::new(delta) };
+    let finite = AtomicBool::new(true);
+    for (jc, nb) in near_equal_units(partition.n, partition.columns_at_once(), partition.nr) {
+        // k = 0 is one chain of no links: the epilogue still has to run.
+        let chunks = parts_of(k, partition.kc).max(1);
+        for (index, (pc, kb)) in (0..chunks).map(|p| (p, part(k, chunks, p))) {
+            let stage = Stage {
+                job,
+                cut: partition,
+                buffers: &buffers,
+                tiles: T::tiles(plan.isa),
+                isa: plan.isa,
+                pc,
+                kb,
+                jc,
+                nb,
+                start: if index == 0 { job.start } else { Start::C(T::ONE) },
+                last: index + 1 == chunks,
+                c: c.rb(),
+            };
+            stage.pack_for_all(plan);
+            plan.par.split(partition.parts, &|i| {
+                if !stage.compute(i) {
+                    finite.store(false, Ordering::Relaxed);
+                }
+            });
+        }
+    }
+    finite.into_inner()
+}
+
+/// Workspace of a product.
+struct PackBuffers<'a, T> {
+    a: DisjointSlices<'a, T>,
+    b: DisjointSlices<'a, T>,
+    delta: DisjointSlices<'a, T>,
+}
+
+/// One block of columns and of the chain.
+struct Stage<'a, T: 'static> {
+    job: &'a Job<'a, T>,
+    cut: &'a Partition,
+    buffers: &'a PackBuffers<'a, T>,
+    tiles: &'static Tiles<T>,
+    isa: Isa,
+    pc: usize,
+    kb: usize,
+    jc: usize,
+    nb: usize,
+    start: Start<'a, T>,
+    /// Whether the chains end here.
+    last: bool,
+    c: MatMut<'a, T>,
+}
+
+/// One thread's block of rows.
+struct RowBlock<T> {
+    /// First row, number of rows.
+    first: usize,
+    rows: usize,
+    row_tiles: RowTiles,
+    /// Where the thread's own block of A starts in the buffer.
+    private_a: usize,
+    /// Receives an optimizer's product, all columns of the stage, row by row.
+    delta: Option<*mut T>,
+}
+
+impl<T: Real> Stage<'_, T> {
+    /// Packs what every thread reads: A, and B if the threads share its columns.
+    fn pack_for_all(&self, plan: &Plan) {
+        let cut = self.cut;
+        let a = if cut.a == OperandSource::Packed && !cut.private_a { cut.row_tiles.count } else { 0 };
+        let b = if cut.b != OperandSource::Prepacked && cut.by_rows { self.nb.div_ceil(cut.nr) } else { 0 };
+        let parts = if a + b == 0 { 0 } else { cut.parts };
+        plan.par.split(parts, &|i| {
+            self.pack_a(part_range(a, parts, i), 0);
+            self.pack_b(part_range(b, parts, i));
+        });
+    }
+
+    /// Packs rows of tiles. The first row of the buffer's block goes to element `at`.
+    fn pack_a(&self, ts: Range<usize>, at: usize) {
+        let zero = if self.cut.private_a { self.cut.row_tiles.tile(ts.start).0 } else { 0 };
+        for t in ts {
+            let (first, rows) = self.cut.row_tiles.tile(t);
+            // SAFETY: one thread packs each row of tiles: in `pack_for_all`, before any thread reads it,
+            // or in `compute`, into a buffer that no other part has.
+            let panel = unsafe { self.buffers.a.part(at + (first - zero) * self.kb, rows * self.kb) };
+            self.job.a.pack((first, rows), (self.pc, self.kb), self.job.alpha, panel, self.isa);
+        }
+    }
+
+    /// Packs panels of the block, except what is read in place.
+    fn pack_b(&self, ps: Range<usize>) {
+        let (nr, len) = (self.cut.nr, self.cut.nr * self.kb);
+        if ps.is_empty() || self.cut.b == OperandSource::Prepacked {
+            return;
+        }
+        let last = ps.end - 1;
+        let (ps, at) = match self.cut.b {
+            OperandSource::InPlace if self.tiles.whole_vectors(nr.min(self.nb - last * nr)) => return,
+            OperandSource::InPlace => (last..ps.end, 0),
+            _ => (ps.clone(), ps.start * len),
+        };
+        // SAFETY: one thread packs each panel: in `pack_for_all`, or in `compute` the only part that has
+        // its columns.
+        let panels = unsafe { self.buffers.b.part(at, ps.len() * len) };
+        let first = ps.start * nr;
+        let columns = (self.jc + first, self.nb.min(ps.end * nr) - first);
+        self.job.b.pack((self.pc, self.kb), columns, nr, panels, self.isa);
+    }
+
+    /// Rows of tiles and panels of thread `i`.
+    fn share_of(&self, i: usize) -> (Range<usize>, Range<usize>) {
+        let cut = self.cut;
+        let (all_rows, all_panels) = (cut.row_tiles.count, self.nb.div_ceil(cut.nr));
+        let (rows, panels) = (0..all_rows, 0..all_panels);
+        match (cut.parts, cut.by_rows, self.job.region) {
+            (1, ..) => (rows, panels),
+            (parts, true, Region::Whole) => (part_range(all_rows, parts, i), panels),
+            (parts, false, Region::Whole) => (rows, part_range(all_panels, parts, i)),
+            // Equal areas: the wanted part of a row of tiles ends at the diagonal, that of a panel
+            // begins there.
+            (parts, true, Region::Lower { .. }) => {
+                let end = |t: usize| cut.row_tiles.tile(t).0 + cut.row_tiles.tile(t).1;
+                let width = |t: usize| end(t).saturating_sub(self.jc).min(self.nb);
+                (weighted_range(all_rows, parts, i, width), panels)
+            }
+            (parts, false, Region::Lower { .. }) => {
+                let height = |p: usize| cut.m.saturating_sub(self.jc + p * cut.nr);
+                (rows, weighted_range(all_panels, parts, i, height))
+            }
+        }
+    }
+
+    /// Computes part `i` of the block of C. Returns whether all that an optimizer wrote is finite.
+    fn compute(&self, i: usize) -> bool {
+        let cut = self.cut;
+        let (ts, ps) = self.share_of(i);
+        let mut finite = true;
+        for block in ts.clone().step_by(cut.block_tiles) {
+            let block = block..(block + cut.block_tiles).min(ts.end);
+            let row_tiles = cut.row_tiles.range(&block);
+            let (rows, _) = row_tiles.tile(row_tiles.count);
+            let private_a = if cut.private_a { i * cut.private_a_len::<T>(self.kb) } else { 0 };
+            if cut.private_a {
+                self.pack_a(block.clone(), private_a);
+            }
+            let update = self.job.epilogue.update();
+            let delta = update.map(|_| {
+                // SAFETY: each part has a block of Δ of its own, and runs once.
+                unsafe { self.buffers.delta.part(i * cut.delta_len, rows * self.nb) }.as_mut_ptr().cast::<T>()
+            });
+            let first = cut.row_tiles.tile(block.start).0;
+            let block_of = RowBlock { first, rows, row_tiles, private_a, delta };
+            // The first block of rows packs the panels; the others find them packed.
+            let packed = if cut.by_rows || block.start > ts.start { ps.end } else { ps.start };
+            self.row_block(&block_of, &ps, packed, i);
+            if let (Some(update), Some(delta)) = (update, delta) {
+                // SAFETY: the tiles have written every element of the block, whose part has all columns,
+                // and only this part reaches its buffer.
+                let delta = unsafe { core::slice::from_raw_parts(delta, rows * self.nb) };
+                let delta = MatRef::new(delta, rows, self.nb).expect("rows × columns");
+                // SAFETY: parts have rows of their own, and each goes through its blocks once.
+                finite &= unsafe { update.apply(self.isa, (first, self.jc), self.block_of_c(first, 0, rows, self.nb), delta) };
+            }
+        }
+        finite
+    }
+
+    /// Computes the panels `ps` of a block of rows. Panels before `packed` are packed.
+    fn row_block(&self, block: &RowBlock<T>, ps: &Range<usize>, mut packed: usize, i: usize) {
+        let cut = self.cut;
+        let group = (PACK_BYTES / (cut.nr * self.kb * size_of::<T>()).max(1)).clamp(1, 8);
+        // Threads that own rows start at different panels. Otherwise one thread's hardware prefetcher
+        // would pull in lines that its neighbor is writing.
+        let start = if cut.by_rows { ps.end / cut.parts * i } else { ps.start };
+        for ring in [start..ps.end, ps.start..start] {
+            let mut p = ring.start;
+            while p < ring.end {
+                let columns_left = self.nb.min(ring.end * cut.nr) - p * cut.nr;
+                let (span, row_tiles) = self.span(block, columns_left);
+                if packed < (p + span).min(ps.end) {
+                    let until = (packed + group.max(span)).min(ps.end);
+                    self.pack_b(packed..until);
+                    packed = until;
+                }
+                self.column(block, row_tiles, p, span, p + span < ps.end);
+                p += span;
+            }
+        }
+    }
+
+    /// Number of panels for the next column of tiles, and the heights of its tiles.
+    fn span(&self, block: &RowBlock<T>, columns_left: usize) -> (usize, RowTiles) {
+        let cut = self.cut;
+        if cut.span > 1 && columns_left >= cut.span * cut.nr {
+            return (cut.span, block.row_tiles);
+        }
+        let in_place = cut.a == OperandSource::InPlace && self.job.alpha == T::ONE && cut.b != OperandSource::InPlace;
+        if in_place && columns_left > cut.nr {
+            // The last panel and a narrow rest, which alone would keep few registers busy.
+            let rows = self.tiles.wide_rows(columns_left);
+            if rows > 0 {
+                return (2, RowTiles::new(block.rows, rows));
+            }
+        }
+        (1, block.row_tiles)
+    }
+
+    /// Computes a column of tiles: `span` panels from panel `p` on, all rows of the block.
+    fn column(&self, block: &RowBlock<T>, row_tiles: RowTiles, p: usize, span: usize, more: bool) {
+        let (cut, nr, j) = (self.cut, self.cut.nr, p * self.cut.nr);
+        let cols = (span * nr).min(self.nb - j);
+        let vectors = self.tiles.vectors(cols);
+        let (a, (rs_a, cs_a)) = self.a_at(block);
+        let (b, rs_b, ps_b) = self.b_at(p, cols);
+        let mut c = self.block_of_c(block.first, j, block.rows, cols);
+        let contiguous = block.delta.is_some() || c.cs() == 1 || self.c.ncols() == 1;
+        let (beta, start, rs_start) = match self.start {
+            Start::Zero => (T::ZERO, c.as_ref().as_ptr(), 0),
+            Start::C(beta) => (beta, c.as_ref().as_ptr(), c.rs()),
+            Start::From(beta, s) => (beta, s.block(block.first, self.jc + j, block.rows, cols).as_ptr(), s.rs()),
+        };
+        let (to, rs_c) = match block.delta {
+            Some(delta) => (delta.wrapping_add(j), self.nb as isize),
+            None => (c.as_mut_ptr(), c.rs()),
+        };
+        let negated = cut.a == OperandSource::InPlace && self.job.alpha == -T::ONE;
+        let finish = self.last && block.delta.is_none() && self.job.epilogue.has_work();
+        let mut t = 0;
+        while t < row_tiles.count {
+            let (i, rows) = row_tiles.tile(t);
+            let of_this_height = if t < row_tiles.taller { row_tiles.taller } else { row_tiles.count } - t;
+            // All tiles of one height at once, unless each has to be looked at. Below a tile that is
+            // wanted whole, all are.
+            let coverage = self.coverage(block.first + i, rows, self.jc + j, cols);
+            let directly = contiguous && coverage == Coverage::Full;
+            let count = match (directly, finish) {
+                (false, _) => 1,
+                (true, false) => of_this_height,
+                (true, true) => of_this_height.min((EPILOGUE_BYTES / (rows * cols * size_of::<T>())).max(1)),
+            };
+            // Wrapping: a row stride that no second row uses may be anything.
+            let down = |rs: isize| (i as isize).wrapping_mul(rs);
+            let (rs_a, cs_a) = if cut.a == OperandSource::InPlace { (rs_a, cs_a) } else { (1, rows as isize) };
+            let row_of_a = if cut.a == OperandSource::InPlace { rs_a } else { self.kb as isize };
+            let args = TileArgs {
+                kc: self.kb,
+                count,
+                a: a.wrapping_offset(down(row_of_a)),
+                a_strides: AStrides::new::<T>(rs_a, cs_a),
+                ps_a: (rows as isize).wrapping_mul(row_of_a),
+                b,
+                rs_b,
+                ps_b,
+                start: start.wrapping_offset(down(rs_start)),
+                rs_start,
+                beta,
+                c: to.wrapping_offset(down(rs_c)),
+                rs_c,
+                cols,
+                fetch: if more {
+                    let next = b.wrapping_offset((span as isize).wrapping_mul(ps_b));
+                    let (total, below) = (row_tiles.count, row_tiles.count - t - count);
+                    Prefetch::new(next, (rows, vectors), (total, below), self.kb, nr * size_of::<T>(), rs_b)
+                } else {
+                    Prefetch::NONE
+                },
+            };
+            let run = self.tiles.get(rows, vectors, negated);
+            let whole = c.rb().block(i, 0, rows * count, cols);
+            if directly {
+                // SAFETY: the tile comes from the table of an `Isa`, so the CPU has it. A and B hold what
+                // `a_at` and `b_at` say for kb steps. The `count` times `rows` rows of C, or of the
+                // part's Δ, are in the block above, which this part alone has.
+                unsafe { run(&args) };
+                if finish {
+                    // SAFETY: the epilogue was checked for the product's shape; the block is as above.
+                    unsafe { self.job.epilogue.apply(self.isa, (block.first + i, self.jc + j), whole) };
+                }
+            } else if coverage != Coverage::Empty {
+                self.through_copy(whole, (block.first + i, self.jc + j), &args, run);
+            }
+            t += count;
+        }
+    }
+
+    /// A block of C whose first element is (i, j) of the stage's columns.
+    fn block_of_c(&self, i: usize, j: usize, rows: usize, cols: usize) -> MatMut<'_, T> {
+        // SAFETY: `share_of` gives each part rows of tiles or panels of its own, and each part runs
+        // once: no other thread has this block of C.
+        unsafe { self.c.alias() }.block(i, self.jc + j, rows, cols)
+    }
+
+    /// Computes a tile at element `at` of C in a copy, because not all of it is wanted or its rows are
+    /// not contiguous.
+    fn through_copy(&self, mut block: MatMut<'_, T>, (i, j): (usize, usize), args: &TileArgs<T>, run: TileFn<T>) {
+        let (rows, cols) = block.shape();
+        let (lower, dropped) = match self.job.region {
+            Region::Whole => (false, false),
+            Region::Lower { drop_diagonal } => (true, drop_diagonal),
+        };
+        let wanted = |r: usize, s: usize| !lower || j + s <= i + r;
+        let mut copy = [T::ZERO; STACK_TILE];
+        assert!(rows * cols <= STACK_TILE);
+        let all = || (0..rows).flat_map(|r| (0..cols).map(move |s| (r, s)));
+        if args.beta != T::ZERO {
+            for (r, s) in all().filter(|&(r, s)| wanted(r, s)) {
+                copy[r * cols + s] = block.get(r, s);
+            }
+        }
+        let (c, rs_c) = (copy.as_mut_ptr(), cols as isize);
+        let args = TileArgs { c, rs_c, start: c, rs_start: rs_c, ..*args };
+        // SAFETY: as in `column`, with C replaced by the copy of rows × cols elements.
+        unsafe { run(&args) };
+        for (r, s) in all().filter(|&(r, s)| wanted(r, s)) {
+            let zero = dropped && i + r == j + s;
+            block.set(r, s, if zero { T::ZERO } else { copy[r * cols + s] });
+        }
+    }
+
+    /// How much of the tile at (i, j) is wanted.
+    fn coverage(&self, i: usize, rows: usize, j: usize, cols: usize) -> Coverage {
+        match self.job.region {
+            Region::Whole => Coverage::Full,
+            Region::Lower { .. } if j >= i + rows => Coverage::Empty,
+            // Left of the diagonal.
+            Region::Lower { .. } if j + cols <= i => Coverage::Full,
+            Region::Lower { .. } => Coverage::Partial,
+        }
+    }
+
+    /// First element of the block's A, and its strides where it is read in place.
+    fn a_at(&self, block: &RowBlock<T>) -> (*const T, (isize, isize)) {
+        match (&self.job.a, self.cut.a) {
+            (Left::View(a), OperandSource::InPlace) if self.kb > 0 => {
+                let a = a.block(block.first, self.pc, block.rows, self.kb);
+                (a.as_ptr(), (a.rs(), a.cs()))
+            }
+            (_, OperandSource::InPlace) => (self.buffers.a.at(0), (0, 0)),
+            _ if self.cut.private_a => (self.buffers.a.at(block.private_a), (0, 0)),
+            _ => (self.buffers.a.at(block.first * self.kb), (0, 0)),
+        }
+    }
+
+    /// First element of the B of panel `p` of the block (`cols` columns), the stride of k, and that of panels.
+    fn b_at(&self, p: usize, cols: usize) -> (*const T, isize, isize) {
+        let (nr, step) = (self.cut.nr, self.cut.nr as isize);
+        let len = nr * self.kb;
+        match (&self.job.b, self.cut.b) {
+            (Right::Panels(panels), _) => panels.at(self.jc / nr + p, self.pc),
+            (Right::View(b), OperandSource::InPlace) if self.tiles.whole_vectors(cols) && self.kb > 0 => {
+                (b.block(self.pc, self.jc + p * nr, self.kb, cols).as_ptr(), b.rs(), step)
+            }
+            (_, OperandSource::InPlace) => (self.buffers.b.at(0), step, len as isize),
+            _ => (self.buffers.b.at(p * len), step, len as isize),
+        }
+    }
+}
+
+/// How much of a tile is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Coverage {
+    Full,
+    Partial,
+    Empty,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The copy on the stack holds the largest tile of every instruction set.
+    #[test]
+    fn the_stack_holds_every_tile() {
+        fn largest<T: Real>() -> usize {
+            Isa::available().map(|isa| T::tiles(isa).largest()).max().unwrap()
+        }
+        assert!(largest::<f32>().max(largest::<f64>()) <= STACK_TILE);
+    }
+}

@@ -1,0 +1,235 @@
+//! How a blocked product is cut: everything that is decided before the first element moves.
+
+use crate::base::scratch::ScratchReq;
+use crate::base::split::{RowTiles, round_up};
+use crate::gemm::job::Job;
+use crate::pack::operand::{Left, Right};
+use crate::plan::Plan;
+use crate::plan::blocking::ONE_CHAIN;
+use crate::tile::table::{Real, Tiles};
+
+/// Panels of a thread from which on it packs A for itself.
+const PRIVATE_A_PANELS: usize = 8;
+
+/// Where the tiles find an operand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OperandSource {
+    /// In the caller's matrix.
+    InPlace,
+    /// In panels packed for this product.
+    Packed,
+    /// In the caller's panels.
+    Prepacked,
+}
+
+/// The cut of one product.
+pub(super) struct Partition {
+    pub(super) m: usize,
+    pub(super) n: usize,
+    /// Columns of a panel.
+    pub(super) nr: usize,
+    /// Steps of the chain packed at a time.
+    pub(super) kc: usize,
+    /// Columns of B packed at a time for each thread, or with `by_rows` for all of them.
+    nc: usize,
+    pub(super) row_tiles: RowTiles,
+    /// Rows of tiles in a block of A.
+    pub(super) block_tiles: usize,
+    /// Panels that a tile spans.
+    pub(super) span: usize,
+    /// Number of threads.
+    pub(super) parts: usize,
+    /// Whether each thread has rows of tiles, not panels.
+    pub(super) by_rows: bool,
+    pub(super) a: OperandSource,
+    pub(super) b: OperandSource,
+    /// Whether each thread packs its own blocks of A; otherwise all threads pack A once, for all.
+    /// Reading what another core packed is slow: 256×1024×1024 on two cores reached 80 % of the peak
+    /// that way, and 94 % with private blocks.
+    pub(super) private_a: bool,
+    /// Elements of each thread's block of Δ, for an optimizer's update; else 0.
+    pub(super) delta_len: usize,
+}
+
+/// The cache blocks of a product.
+struct Blocks {
+    mr: usize,
+    /// Rows of tiles in a block of A, at most.
+    tiles: usize,
+    kc: usize,
+    nc: usize,
+}
+
+impl Blocks {
+    fn of<T: Real>(job: &Job<'_, T>, tiles: &Tiles<T>, plan: &Plan) -> Self {
+        let ((m, n, k), nr, size) = (job.shape(), tiles.nr(), size_of::<T>());
+        // Most training products fit one block: skip the block sizes, a dozen divisions.
+        let one_block = plan.blocking.is_none()
+            && k <= ONE_CHAIN
+            && m.saturating_mul(k).saturating_mul(size) <= plan.caches.l2 / 2
+            && n.saturating_mul(k).saturating_mul(size) <= plan.caches.l3 / 4;
+        if one_block {
+            return Self { mr: tiles.mr, tiles: usize::MAX, kc: k.max(1), nc: round_up(n, nr) };
+        }
+        let blocking = plan.blocking_of::<T>(k);
+        let mr = blocking.mr().min(tiles.mr);
+        Self { mr, tiles: (blocking.mc() / mr).max(1), kc: blocking.kc(), nc: round_up(blocking.nc(), nr) }
+    }
+}
+
+impl Partition {
+    pub(super) fn new<T: Real>(job: &Job<'_, T>, plan: &Plan) -> Self {
+        let ((m, n, k), tiles) = (job.shape(), T::tiles(plan.isa));
+        let nr = tiles.nr();
+        let blocks = Blocks::of(job, tiles, plan);
+        let row_tiles = RowTiles::new(m, blocks.mr);
+        let a = match &job.a {
+            Left::View(a) if job.a_readable() && plan.packing.a_in_place(a) => OperandSource::InPlace,
+            _ => OperandSource::Packed,
+        };
+        let b = match &job.b {
+            Right::Panels(_) => OperandSource::Prepacked,
+            Right::View(b) if b.cs() == 1 && plan.packing.b_in_place(b, row_tiles.count) => OperandSource::InPlace,
+            _ => OperandSource::Packed,
+        };
+        let update = job.epilogue.update().is_some();
+        let work = m.saturating_mul(n).saturating_mul(k);
+        let (parts, by_rows) = match plan.par.threads() {
+            1 => (1, false),
+            // Whole rows: what lies beside them comes from memory in long runs.
+            _ if update => (plan.threads_for(work).min(row_tiles.count).max(1), true),
+            _ => split(&row_tiles, b, (m, n, k), nr, size_of::<T>(), plan),
+        };
+        // Generated operands are packed once. With few panels a thread, packing A again for each
+        // thread would cost too much.
+        let private_a = a == OperandSource::Packed
+            && matches!(job.a, Left::View(_))
+            && (by_rows || n >= parts * nr * PRIVATE_A_PANELS || parts == 1);
+        let mut partition = Self {
+            m,
+            n,
+            nr,
+            kc: blocks.kc,
+            nc: blocks.nc,
+            row_tiles,
+            block_tiles: blocks.tiles.min(row_tiles.count).max(1),
+            // A tile that subtracts spans one panel.
+            span: if a == OperandSource::InPlace && job.alpha == -T::ONE {
+                1
+            } else {
+                tiles.panels(row_tiles.tallest()).min(tiles.panels(row_tiles.rows))
+            },
+            parts,
+            by_rows,
+            a,
+            b,
+            private_a,
+            delta_len: 0,
+        };
+        if update {
+            partition.make_room_for_delta::<T>(k, plan);
+        }
+        partition
+    }
+
+    /// Limits blocks to a Δ that fits half of L2: what lies beside it is read and written once.
+    fn make_room_for_delta<T>(&mut self, k: usize, plan: &Plan) {
+        let (rows, size) = (self.row_tiles.tallest(), size_of::<T>());
+        let cols = round_up(self.n.min(self.nc), self.nr).max(1);
+        self.kc = k.max(1);
+        self.block_tiles = self.block_tiles.min((plan.caches.l2 / (2 * size * cols * rows)).max(1));
+        self.delta_len = line::<T>((self.block_tiles * rows).saturating_mul(cols));
+    }
+
+    /// Columns packed at a time, by all threads together.
+    pub(super) fn columns_at_once(&self) -> usize {
+        self.nc.saturating_mul(if self.by_rows { 1 } else { self.parts })
+    }
+
+    /// Elements of a private block of A, up to a line's end.
+    pub(super) fn private_a_len<T>(&self, kb: usize) -> usize {
+        let rows = self.block_tiles.saturating_mul(self.row_tiles.tallest()).min(self.m);
+        line::<T>(rows.saturating_mul(kb))
+    }
+
+    /// Elements of A and of B packed at a time, up to a line's end.
+    pub(super) fn packed_len<T>(&self, k: usize) -> (usize, usize) {
+        let kb = k.min(self.kc);
+        let a = match self.a {
+            OperandSource::Packed if self.private_a => self.private_a_len::<T>(kb).saturating_mul(self.parts),
+            OperandSource::Packed => self.m.saturating_mul(kb),
+            _ => 0,
+        };
+        let panels = self.n.min(self.columns_at_once()).div_ceil(self.nr);
+        let b = match self.b {
+            OperandSource::Packed => panels.saturating_mul(self.nr).saturating_mul(kb),
+            // The last panel, if it ends in part of a vector.
+            OperandSource::InPlace => self.nr.saturating_mul(kb),
+            OperandSource::Prepacked => 0,
+        };
+        (line::<T>(a), line::<T>(b))
+    }
+}
+
+/// Rounds `len` elements up to whole cache lines.
+fn line<T>(len: usize) -> usize {
+    ScratchReq::of::<T>(len).bytes() / size_of::<T>()
+}
+
+/// Chooses the number of threads, and whether each has rows of tiles or panels: the more even cut.
+/// Where both are even, threads get panels, and each finds the same panels of B in its cache in every
+/// product.
+fn split(
+    row_tiles: &RowTiles,
+    b: OperandSource,
+    (m, n, k): (usize, usize, usize),
+    nr: usize,
+    size: usize,
+    plan: &Plan,
+) -> (usize, bool) {
+    let panels = n.div_ceil(nr);
+    let threads = plan.threads_for(m.saturating_mul(n).saturating_mul(k));
+    let (by_cols, by_tiles) = (threads.min(panels).max(1), threads.min(row_tiles.count).max(1));
+    let largest_cols = panels.div_ceil(by_cols).saturating_mul(nr).min(n).saturating_mul(m);
+    let largest_rows = row_tiles.count.div_ceil(by_tiles).saturating_mul(row_tiles.tallest()).min(m).saturating_mul(n);
+    // Threads with rows share B. That is free if B is in panels already, or small and read in place.
+    let small = k.saturating_mul(n).saturating_mul(size) <= plan.caches.l2 / 2;
+    let free = b == OperandSource::Prepacked || (small && b == OperandSource::InPlace);
+    let by_rows = largest_rows < if free { largest_cols } else { largest_cols / 8 * 7 };
+    (if by_rows { by_tiles } else { by_cols }, by_rows)
+}
+
+#[cfg(all(test, feature = "threads"))]
+mod tests {
+    use super::*;
+    use crate::base::par::Par;
+    use crate::plan::blocking::Caches;
+
+    /// The more even cut; columns where both are even, or nearly so and all threads would pack B.
+    #[test]
+    fn products_are_split_along_their_longer_side() {
+        let caches = Caches { l2: 1 << 20, ..Plan::new().caches };
+        let plan = Plan::new().with_caches(caches).with_min_work(1).with_par(Par::team(2).unwrap());
+        let split = |(m, n, k): (usize, usize, usize), b| split(&RowTiles::new(m, 8), b, (m, n, k), 10, 4, &plan);
+        let (in_place, packed, prepacked) = (OperandSource::InPlace, OperandSource::Packed, OperandSource::Prepacked);
+        for b in [in_place, packed, prepacked] {
+            // Two panels and two rows of tiles: columns.
+            assert_eq!(split((16, 20, 5), b), (2, false));
+            // Nothing to share on one side.
+            assert_eq!(split((8, 20, 5), b), (2, false));
+            assert_eq!(split((16, 10, 5), b), (2, true));
+            assert_eq!(split((8, 10, 5), b), (1, false));
+            // Three panels for two threads, four rows of tiles.
+            assert_eq!(split((32, 30, 5), b), (2, true));
+        }
+        // Fifteen panels: eight of them are 6 % too many. That pays for sharing B where it is free.
+        assert_eq!(split((32, 150, 5), prepacked), (2, true));
+        assert_eq!(split((32, 150, 5), in_place), (2, true));
+        assert_eq!(split((32, 150, 5), packed), (2, false));
+        // A B in place that fills half of L2, and one element more.
+        let half = (1 << 20) / 2 / 4 / 150;
+        assert_eq!(split((32, 150, half), in_place), (2, true));
+        assert_eq!(split((32, 150, half + 1), in_place), (2, false));
+        assert_eq!(split((32, 150, half + 1), prepacked), (2, true));
+    }
+}

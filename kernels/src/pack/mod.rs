@@ -1,0 +1,5 @@
+//! Packing: operands in the order in which the tiles read them.
+
+pub(crate) mod operand;
+pub(crate) mod panel;
+pub(crate) mod prepacked;

@@ -1,0 +1,202 @@
+//! Panels: the order in which a register tile reads its operands.
+//!
+//! ```text
+//! A, panels of MR rows           B, panels of NR columns, the last padded with 0
+//!   ┌─────────┐                    ┌───────┬───────┬──┄┄┄┐
+//!   │ panel 0 │ k→                 │ p 0   │ p 1   │p 2 ┊
+//!   ├─────────┤ stored k by k:     │ k↓    │       │    ┊  stored k by k:
+//!   │ panel 1 │ MR elements each   │       │       │    ┊  NR elements each
+//!   └─────────┘                    └───────┴───────┴──┄┄┄┘
+//! ```
+
+use crate::base::isa::Isa;
+use crate::base::matrix::MatRef;
+use crate::base::scalar::Scalar;
+use crate::simd::transpose::transpose;
+use crate::simd::vector::prefetch;
+use core::mem::MaybeUninit;
+
+/// Packs whole panels of `nr` columns, row by row, so that one row's lines for all panels are read
+/// together. Does nothing and returns `false` if rows are not contiguous or no copy has this width.
+fn copy_panels<T: Scalar>(b: MatRef<'_, T>, nr: usize, out: &mut [MaybeUninit<T>]) -> bool {
+    // The tiles' heights above 3 and the panels' widths, of every instruction set (a test compares):
+    // copies of a fixed length are a few moves each.
+    macro_rules! by_width {
+        ($($w:literal)+) => {
+            match nr {
+                $($w if b.cs() == 1 => copy_panels_of::<T, $w>(b, out),)+
+                _ => return false,
+            }
+        };
+    }
+    by_width!(4 5 6 7 8 9 12 16 24 48);
+    true
+}
+
+fn copy_panels_of<T: Scalar, const W: usize>(b: MatRef<'_, T>, out: &mut [MaybeUninit<T>]) {
+    let (steps, rest) = out.as_chunks_mut::<W>();
+    let (kb, panels) = (b.nrows(), b.ncols() / W);
+    assert!(rest.is_empty() && b.ncols() == panels * W && steps.len() == panels * kb && b.cs() == 1);
+    let (first, rs) = (b.as_ptr(), b.rs());
+    for k in 0..kb {
+        let row = first.wrapping_offset(k as isize * rs);
+        for p in 0..panels {
+            prefetch(row.wrapping_offset(rs.wrapping_mul(AHEAD)).wrapping_add(p * W));
+            // SAFETY: elements p·W to p·W + W − 1 of row k are in the view and, with a column stride of 1,
+            // contiguous (asserted above). An array needs no more alignment than its elements.
+            steps[p * kb + k] = unsafe { row.add(p * W).cast::<[MaybeUninit<T>; W]>().read() };
+        }
+    }
+}
+
+/// Steps that packing prefetches: enough to hide the third-level cache, and no more lines than a set
+/// of the first level has ways, where all of them go if rows are 4096 bytes apart.
+const AHEAD: isize = 6;
+
+/// Packs columns j .. j + cols, elements pc .. pc + kb of each, into panels of `nr` columns, one after
+/// the other. Writes all of `out`, ⌈cols/nr⌉ · nr · kb elements, with 0 in the last panel's padding.
+pub(crate) fn pack_columns<T: Scalar>(
+    b: MatRef<'_, T>,
+    (pc, kb): (usize, usize),
+    (j, cols): (usize, usize),
+    nr: usize,
+    out: &mut [MaybeUninit<T>],
+    isa: Isa,
+) {
+    let len = nr * kb;
+    assert_eq!(out.len(), cols.div_ceil(nr) * len);
+    let together = cols / nr * nr;
+    let (whole, rest) = out.split_at_mut(together * kb);
+    // A panel of B is a panel of A once the columns are called rows.
+    let one = |at: usize, panel: &mut [MaybeUninit<T>]| {
+        pack_panel(b.block(pc, j + at, kb, nr.min(cols - at)).t(), nr, T::ONE, panel, isa);
+    };
+    if !copy_panels(b.block(pc, j, kb, together), nr, whole) {
+        whole.chunks_exact_mut(len.max(1)).enumerate().for_each(|(p, panel)| one(p * nr, panel));
+    }
+    if together < cols {
+        one(together, rest);
+    }
+}
+
+/// Packs one panel: out[k · width + i] = alpha · a[i, k] for i below a's rows, and 0 up to `width`.
+#[inline(always)]
+pub(crate) fn pack_panel<T: Scalar>(a: MatRef<'_, T>, width: usize, alpha: T, out: &mut [MaybeUninit<T>], isa: Isa) {
+    let (rows, kc) = a.shape();
+    assert!(rows <= width && out.len() == width * kc);
+    if kc == 0 {
+        return;
+    }
+    if rows == width && alpha == T::ONE {
+        if a.rs() == 1 && copy_panels(a.t(), width, out) {
+            return;
+        }
+        if a.cs() == 1 {
+            // SAFETY: the panel is exactly rows × kc, as the assertion above says, and the view holds the
+            // elements read. A block of scratch and a view share none.
+            unsafe { transpose(isa, a.as_ptr(), a.rs(), out.as_mut_ptr().cast::<T>(), width as isize, (rows, kc)) };
+            return;
+        }
+    }
+    if rows < width {
+        for step in out.chunks_exact_mut(width) {
+            step[rows..].fill(MaybeUninit::new(T::ZERO));
+        }
+    }
+    // A reversed view (triangular solves have them) is the same memory walked backwards.
+    if a.rs().unsigned_abs() == 1 {
+        // The elements of one k are contiguous: copy k by k.
+        let backwards = a.rs() == -1 && rows > 1;
+        let a = if backwards { a.reverse_rows().t() } else { a.t() };
+        for (k, step) in out.chunks_exact_mut(width).enumerate() {
+            let elements = a.row(k).expect("contiguous");
+            if backwards {
+                scaled(&mut step[..rows], elements.iter().rev(), alpha);
+            } else {
+                scaled(&mut step[..rows], elements.iter(), alpha);
+            }
+        }
+    } else if a.cs().unsigned_abs() == 1 {
+        // The elements of one row are contiguous: read row by row.
+        let backwards = a.cs() == -1 && kc > 1;
+        let a = if backwards { a.reverse_cols() } else { a };
+        for i in 0..rows {
+            let row = a.row(i).expect("contiguous");
+            let places = out[i..].iter_mut().step_by(width);
+            if backwards {
+                scaled(places, row.iter().rev(), alpha);
+            } else {
+                scaled(places, row.iter(), alpha);
+            }
+        }
+    } else {
+        for (k, step) in out.chunks_exact_mut(width).enumerate() {
+            for (i, o) in step.iter_mut().take(rows).enumerate() {
+                o.write(alpha * a.get(i, k));
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn scaled<'a, T: Scalar>(
+    places: impl IntoIterator<Item = &'a mut MaybeUninit<T>>,
+    elements: impl Iterator<Item = &'a T>,
+    alpha: T,
+) {
+    for (place, &x) in places.into_iter().zip(elements) {
+        place.write(alpha * x);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tile::table::Real;
+
+    /// Padding lanes are read by tiles, so they must be zero.
+    #[test]
+    fn panels_are_padded_with_zeros() {
+        let data: Vec<f64> = (1..200).map(f64::from).collect();
+        for (rs, cs) in [(1, 9), (9, 1), (-1, 9), (9, -1), (20, 3)] {
+            for (rows, width, kc) in [(1, 8, 7), (5, 8, 1), (7, 8, 3), (8, 8, 7)] {
+                let first = if rs < 0 || cs < 0 { 100 } else { 0 };
+                let a = MatRef::strided(&data, first, (rows, kc), (rs, cs)).unwrap();
+                for alpha in [1.0, -3.0] {
+                    let mut out = vec![MaybeUninit::new(f64::NAN); width * kc];
+                    pack_panel(a, width, alpha, &mut out, Isa::PORTABLE);
+                    for k in 0..kc {
+                        for i in 0..width {
+                            // SAFETY: initialized when it was made.
+                            let got = unsafe { out[k * width + i].assume_init() };
+                            let want = if i < rows { alpha * a.get(i, k) } else { 0.0 };
+                            assert_eq!(
+                                got.to_bits(),
+                                want.to_bits(),
+                                "({i}, {k}) of {rows} x {kc} in {width}, strides {rs}, {cs}"
+                            );
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Every panel's width and every tile's height above 3 has a copy of fixed length.
+    #[test]
+    fn no_width_is_packed_slowly() {
+        fn check<T: Real>() {
+            for isa in Isa::available() {
+                let tiles = T::tiles(isa);
+                for width in (4..=tiles.mr).chain([tiles.nr()]) {
+                    let data = vec![T::ONE; width];
+                    let row = MatRef::new(&data, 1, width).unwrap();
+                    let mut out = vec![MaybeUninit::new(T::ZERO); width];
+                    assert!(copy_panels(row, width, &mut out), "{isa} {}: {width}", T::NAME);
+                }
+            }
+        }
+        check::<f32>();
+        check::<f64>();
+    }
+}

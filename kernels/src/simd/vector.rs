@@ -1,0 +1,193 @@
+//! The vector register as a type: what each instruction set implements.
+
+/// A vector register of `LEN` elements of type `T`.
+///
+/// # Safety
+/// Every method requires the instruction set of the implementing file; the caller runs inside that file's shell.
+/// `load` and `store` touch `LEN` elements from the pointer, their `_first` twins exactly the first `n ≤ LEN` (the other lanes
+/// are loaded as 0). No alignment is required beyond T's.
+pub(crate) trait Vector<T>: Copy {
+    /// Elements of a vector.
+    const LEN: usize;
+    /// Whether a fused multiply-add takes many operations.
+    const EMULATED: bool = false;
+    /// The same element in every lane.
+    unsafe fn splat(x: T) -> Self;
+    /// `LEN` elements.
+    unsafe fn load(p: *const T) -> Self;
+    /// The first `n` elements; 0 in the other lanes.
+    unsafe fn load_first(p: *const T, n: usize) -> Self;
+    /// `LEN` elements.
+    unsafe fn store(self, p: *mut T);
+    /// The first `n` elements; memory behind them is not touched.
+    unsafe fn store_first(self, p: *mut T, n: usize);
+    /// `self · b + c`, rounded once.
+    unsafe fn mul_add(self, b: Self, c: Self) -> Self;
+    /// `−self · b + c`, rounded once.
+    unsafe fn neg_mul_add(self, b: Self, c: Self) -> Self;
+    /// `self · b`.
+    unsafe fn mul(self, b: Self) -> Self;
+    /// `self + b`.
+    unsafe fn add(self, b: Self) -> Self;
+    /// `self / b`.
+    unsafe fn div(self, b: Self) -> Self;
+    /// √self, correctly rounded.
+    unsafe fn sqrt(self) -> Self;
+    /// |self|.
+    unsafe fn abs(self) -> Self;
+    /// Lane by lane: `yes` where self < 0 (not where it is −0 or NaN), else `no`.
+    unsafe fn if_negative(self, yes: Self, no: Self) -> Self;
+    /// Whether self ≤ b in any lane; a NaN on either side counts as no.
+    unsafe fn any_le(self, b: Self) -> bool;
+
+    /// Whether no lane is infinite or NaN.
+    #[inline(always)]
+    unsafe fn all_finite(self, infinity: Self) -> bool {
+        // SAFETY: the instruction set is the caller's promise. ∞ ≤ |x| misses NaN, |x| ≤ |x| misses nothing else.
+        unsafe { !infinity.any_le(self.abs()) && !self.any_nan() }
+    }
+    /// Whether any lane is NaN.
+    unsafe fn any_nan(self) -> bool;
+}
+
+/// Loads a whole vector, or its first `n` elements.
+///
+/// # Safety
+/// As [`Vector::load`] or [`Vector::load_first`].
+#[inline(always)]
+pub(crate) unsafe fn load<T, V: Vector<T>, const WHOLE: bool>(p: *const T, n: usize) -> V {
+    // SAFETY: the caller's promise.
+    unsafe { if WHOLE { V::load(p) } else { V::load_first(p, n) } }
+}
+
+/// Stores a whole vector, or its first `n` elements.
+///
+/// # Safety
+/// As [`Vector::store`] or [`Vector::store_first`].
+#[inline(always)]
+pub(crate) unsafe fn store<T, V: Vector<T>, const WHOLE: bool>(vector: V, p: *mut T, n: usize) {
+    // SAFETY: the caller's promise.
+    unsafe { if WHOLE { vector.store(p) } else { vector.store_first(p, n) } }
+}
+
+/// Implements [`Vector`] for a register type from its intrinsics; only edges and comparisons differ by more than names.
+#[cfg(any(all(target_arch = "x86_64", target_feature = "sse2"), target_arch = "aarch64"))]
+macro_rules! vector {
+    (
+        $(#[$doc:meta])* $name:ident($raw:ty) of $len:literal $t:ty:
+        $set:ident, $load:ident, $store:ident, $mul:ident, $add:ident, $div:ident, $sqrt:ident,
+        mul_add($a:ident, $b:ident, $c:ident) $fma:expr,
+        neg_mul_add $fnma:expr,
+        abs $abs:expr,
+        if_negative($yes:ident, $no:ident) $negative:expr,
+        any_le $any_le:expr,
+        any_nan $any_nan:expr,
+        load_first($p:ident, $n:ident) $load_first:block,
+        store_first($q:ident, $m:ident) $store_first:block
+    ) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy)]
+        #[repr(transparent)]
+        pub(crate) struct $name($raw);
+
+        impl $crate::simd::vector::Vector<$t> for $name {
+            const LEN: usize = $len;
+
+            #[inline(always)]
+            unsafe fn splat(x: $t) -> Self {
+                // SAFETY: the instruction set is the caller's promise, in this and every method below.
+                Self(unsafe { $set(x) })
+            }
+            #[inline(always)]
+            unsafe fn load(p: *const $t) -> Self {
+                // SAFETY: LEN elements from `p` are the caller's promise; the load needs no alignment beyond the element's.
+                Self(unsafe { $load(p) })
+            }
+            #[inline(always)]
+            unsafe fn load_first($p: *const $t, $n: usize) -> Self {
+                debug_assert!($n <= Self::LEN);
+                Self($load_first)
+            }
+            #[inline(always)]
+            unsafe fn store(self, p: *mut $t) {
+                // SAFETY: as in `load`.
+                unsafe { $store(p, self.0) };
+            }
+            #[inline(always)]
+            unsafe fn store_first(self, $q: *mut $t, $m: usize) {
+                debug_assert!($m <= Self::LEN);
+                let $a = self.0;
+                $store_first
+            }
+            #[inline(always)]
+            unsafe fn mul_add(self, b: Self, c: Self) -> Self {
+                let ($a, $b, $c) = (self.0, b.0, c.0);
+                // SAFETY: as in `splat`.
+                Self(unsafe { $fma })
+            }
+            #[inline(always)]
+            unsafe fn neg_mul_add(self, b: Self, c: Self) -> Self {
+                let ($a, $b, $c) = (self.0, b.0, c.0);
+                // SAFETY: as in `splat`.
+                Self(unsafe { $fnma })
+            }
+            #[inline(always)]
+            unsafe fn mul(self, b: Self) -> Self {
+                // SAFETY: as in `splat`.
+                Self(unsafe { $mul(self.0, b.0) })
+            }
+            #[inline(always)]
+            unsafe fn add(self, b: Self) -> Self {
+                // SAFETY: as in `splat`.
+                Self(unsafe { $add(self.0, b.0) })
+            }
+            #[inline(always)]
+            unsafe fn div(self, b: Self) -> Self {
+                // SAFETY: as in `splat`.
+                Self(unsafe { $div(self.0, b.0) })
+            }
+            #[inline(always)]
+            unsafe fn sqrt(self) -> Self {
+                // SAFETY: as in `splat`.
+                Self(unsafe { $sqrt(self.0) })
+            }
+            #[inline(always)]
+            unsafe fn abs(self) -> Self {
+                let $a = self.0;
+                // SAFETY: as in `splat`.
+                Self(unsafe { $abs })
+            }
+            #[inline(always)]
+            unsafe fn if_negative(self, yes: Self, no: Self) -> Self {
+                let ($a, $yes, $no) = (self.0, yes.0, no.0);
+                // SAFETY: as in `splat`.
+                Self(unsafe { $negative })
+            }
+            #[inline(always)]
+            unsafe fn any_le(self, b: Self) -> bool {
+                let ($a, $b) = (self.0, b.0);
+                // SAFETY: as in `splat`.
+                unsafe { $any_le }
+            }
+            #[inline(always)]
+            unsafe fn any_nan(self) -> bool {
+                let $a = self.0;
+                // SAFETY: as in `splat`.
+                unsafe { $any_nan }
+            }
+        }
+    };
+}
+#[cfg(any(all(target_arch = "x86_64", target_feature = "sse2"), target_arch = "aarch64"))]
+pub(crate) use vector;
+
+/// Asks for the cache line at `p`, which need not be readable, before it is needed. Does nothing where there is no such instruction.
+#[inline(always)]
+pub(crate) fn prefetch<T>(p: *const T) {
+    // SAFETY: a prefetch reads nothing; the condition below says that the target has SSE.
+    #[cfg(all(target_arch = "x86_64", target_feature = "sse2", not(miri)))]
+    unsafe {
+        core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(p.cast());
+    }
+    let _ = p;
+}
