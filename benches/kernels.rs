@@ -1,6 +1,6 @@
 //! Every kernel at the sizes of training, a group an operation. `cargo bench --bench kernels [-- GROUP]`
 //!
-//! Beside other people's libraries: `cargo bench --bench ratio`.
+//! Beside other people's libraries: `cargo bench -p gaitprop-peers`.
 #![allow(missing_docs)]
 
 use criterion::measurement::WallTime;

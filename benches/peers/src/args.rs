@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 pub const USAGE: &str = "\
-usage: cargo bench --bench ratio -- [flags]
+usage: cargo bench -p gaitprop-peers -- [flags]
 
   --json FILE         also write everything to FILE (written whole or not at all)
   --filter SUBSTRING  only rows whose names contain it
@@ -16,7 +16,7 @@ usage: cargo bench --bench ratio -- [flags]
   --list              names of the rows
   --test              check every contender once on short sides and time nothing (what happens without --bench)
 
-MKL and OpenBLAS are found at run time; GAITPROP_MKL and GAITPROP_OPENBLAS may name their files: see benches/peers.md.
+MKL and OpenBLAS are found at run time; GAITPROP_MKL and GAITPROP_OPENBLAS may name their files: see benches/peers/README.md.
 ";
 
 /// What is asked for.
@@ -33,7 +33,7 @@ pub struct Args {
     pub help: bool,
     /// Check alone.
     pub test: bool,
-    /// Not for users: this process measures for one number of threads, for a parent that reads its output.
+    /// Not for users: this process runs the rows with one number of threads, for a parent that reads its output.
     pub part: bool,
 }
 
@@ -96,9 +96,10 @@ impl Args {
         Ok(args)
     }
 
-    /// The same again for a process that measures with so many threads.
+    /// Returns the words for a process that runs the same rows with so many threads.
     pub fn for_part(&self, threads: usize) -> Vec<String> {
-        let mut words = vec!["--bench".into(), "--part".into(), format!("--threads={threads}"), format!("--isa={}", self.isa)];
+        let what = if self.test { "--test" } else { "--bench" };
+        let mut words = vec![what.into(), "--part".into(), format!("--threads={threads}"), format!("--isa={}", self.isa)];
         words.extend([format!("--filter={}", self.filter), format!("--type={}", self.types.join(","))]);
         words.extend(self.rounds.map(|n| format!("--rounds={n}")));
         words

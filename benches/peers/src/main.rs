@@ -1,7 +1,7 @@
-//! Our kernels beside other people's, as ratios: `cargo bench --bench ratio -- --help`.
+//! Our kernels beside other people's, as ratios: `cargo bench -p gaitprop-peers -- --help`.
 //!
 //! Absolute figures drift between machines and between hours. So everything is measured in turn, round by round, and each figure is divided
-//! by the FMA peak, and by the best peer, of its own round. Setting up the peers: `benches/peers.md`.
+//! by the FMA peak, and by the best peer, of its own round. Setting up the peers: `README.md`.
 #![allow(missing_docs, unreachable_pub)]
 
 mod args;
@@ -74,9 +74,9 @@ fn main() -> ExitCode {
     let done = if args.part {
         part(&args, &rows)
     } else if args.test {
-        args.threads.iter().try_for_each(|&n| part(&Args { threads: vec![n], ..args.clone() }, &rows))
+        parts(&args).map(drop)
     } else {
-        parent(&args, file)
+        measure(&args, file)
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -92,8 +92,8 @@ fn selected(args: &Args) -> impl Iterator<Item = Row> {
     ROWS.iter().copied().filter(|row| row.name.contains(&args.filter))
 }
 
-/// Has everything measured, by a process for each number of threads, and collects it.
-fn parent(args: &Args, file: Option<Whole>) -> Result<(), String> {
+/// Measures every row and writes the results.
+fn measure(args: &Args, file: Option<Whole>) -> Result<(), String> {
     let mut all = report::environment();
     let (machine, commit) = (&all["machine"], all["commit"].as_str().unwrap_or("unknown"));
     say(&format!(
@@ -106,6 +106,20 @@ fn parent(args: &Args, file: Option<Whole>) -> Result<(), String> {
     if load > 0.5 {
         say("THE MACHINE IS BUSY: others' work is in these figures\n");
     }
+    let (rows, peers) = parts(args)?;
+    say(&report::summary(&rows));
+    all["settings"] = json!({ "isa": args.isa.name(), "environment": QUIET.map(|(k, v)| format!("{k}={v}")) });
+    all["peers"] = peers;
+    all["rows"] = rows.into();
+    if let Some(file) = file {
+        let path = file.write(&all)?;
+        say(&format!("\nwritten to {}\n", path.display()));
+    }
+    Ok(())
+}
+
+/// Starts a process for each number of threads, one after the other. Returns the measured rows and the list of peers.
+fn parts(args: &Args) -> Result<(Vec<Value>, Value), String> {
     let program = std::env::current_exe().map_err(|e| format!("the path of this program: {e}"))?;
     let (mut rows, mut peers) = (Vec::new(), Value::Null);
     for &threads in &args.threads {
@@ -133,18 +147,10 @@ fn parent(args: &Args, file: Option<Whole>) -> Result<(), String> {
         }
         let status = child.wait().map_err(|e| e.to_string())?;
         if !status.success() {
-            return Err(format!("measuring with {threads} threads failed: {status}"));
+            return Err(format!("the process for {threads} threads failed: {status}"));
         }
     }
-    say(&report::summary(&rows));
-    all["settings"] = json!({ "isa": args.isa.name(), "environment": QUIET.map(|(k, v)| format!("{k}={v}")) });
-    all["peers"] = peers;
-    all["rows"] = rows.into();
-    if let Some(file) = file {
-        let path = file.write(&all)?;
-        say(&format!("\nwritten to {}\n", path.display()));
-    }
-    Ok(())
+    Ok((rows, peers))
 }
 
 /// Measures, or only checks, with one number of threads.
@@ -167,7 +173,7 @@ fn part(args: &Args, rows: &[Row]) -> Result<(), String> {
             let record = if element == "f32" { setup.row::<f32>(row)? } else { setup.row::<f64>(row)? };
             let Some(record) = record else { continue };
             say(&record.table());
-            if args.part {
+            if !args.test {
                 say(&format!("{RECORD}{}\n", record.json()));
             }
         }
@@ -185,7 +191,7 @@ fn peers(args: &Args) -> Result<Vec<Blas>, String> {
     for vendor in [Vendor::Mkl, Vendor::OpenBlas] {
         let library = Blas::find(vendor)?;
         let version = library.as_ref().map(|b| b.version.as_str());
-        lines.push(version.map_or(format!("{} NOT FOUND (benches/peers.md says how to get it)", vendor.name()), |v| {
+        lines.push(version.map_or(format!("{} NOT FOUND (benches/peers/README.md says how to get it)", vendor.name()), |v| {
             let named = if v.starts_with(vendor.name()) { String::new() } else { format!("{} ", vendor.name()) };
             let note =
                 if library.as_ref().is_some_and(|b| b.serial) { " (built for one thread: not a peer of several)" } else { "" };
@@ -198,6 +204,6 @@ fn peers(args: &Args) -> Result<Vec<Blas>, String> {
         lines.push(format!("peers are not held to {}", args.isa));
     }
     let text = format!("who runs:\n  {}\n", lines.join("\n  "));
-    say(&if args.part { format!("{RECORD}{}\n", json!({ "peers": records, "text": text })) } else { text });
+    say(&format!("{RECORD}{}\n", json!({ "peers": records, "text": text })));
     Ok(found)
 }
