@@ -15,7 +15,7 @@ use gaitprop_kernels::{Blocking, Packing, Plan};
 use std::sync::LazyLock;
 
 /// Checks of the kernels' tests.
-#[path = "../../kernels/tests/support"]
+#[path = "../../kernels/tests/it/support"]
 pub mod operands {
     pub mod batch;
     pub mod fenced;

@@ -1,7 +1,5 @@
 //! The folders of `src` are floors: a file imports from its own floor and those below it, through the
 //! defining file, and no circle of imports remains inside a floor.
-#![allow(missing_docs)]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 

@@ -1,15 +1,12 @@
 //! Batches and small products equal the naive chain in every bit: all instruction sets, layouts, blocks, thread counts, shares and mixtures of shapes.
-#![allow(missing_docs)]
 
-mod support;
-
+use crate::support::batch::*;
+use crate::support::*;
 use gaitprop_kernels::{
     BatchMut, BatchRef, Error, Isa, MatMut, MatRef, Packing, Plan, Real, Scratch, gemm, gemm_batched, gemm_batched_views,
     gemm_scratch, reference,
 };
 use proptest::prelude::*;
-use support::batch::*;
-use support::*;
 
 fn cases() -> impl Strategy<Value = Case> {
     (any_scalar(), any_scalar(), any::<u64>()).prop_map(|(alpha, beta, seed)| Case { alpha, beta, seed })

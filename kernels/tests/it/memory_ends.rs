@@ -1,10 +1,8 @@
 //! Products, plain, batched, packed and fused, triangular kernels, factorisations and what they solve, kernels of elements and updates read and write no byte beyond their operands, where it could not be noticed in
 //! the result: the first or last element of each lies at the edge of a page, and the page beyond it is none of the process. A kernel that goes over the edge ends these tests with a signal.
-#![allow(missing_docs)]
-#![cfg(unix)]
 
-mod support;
-
+use crate::support::fused::{Bench, Case};
+use crate::support::{self, LAYOUTS, Layout, Matrix, first_difference, reals};
 use gaitprop_kernels::epilogue::{AdamStep, adam, bias_activate, descend, momentum};
 use gaitprop_kernels::perturb::{Perturbation, Scale, Weighting, activation_grad, perturb};
 use gaitprop_kernels::reduce::{column_means, dot};
@@ -16,8 +14,6 @@ use gaitprop_kernels::{
     Start, cholesky, gemm, gemm_batched, gemm_batched_views, gemm_with, lu, reference,
 };
 use std::ptr;
-use support::fused::{Bench, Case};
-use support::{LAYOUTS, Layout, Matrix, first_difference, reals};
 
 /// Elements between two pages that may not be touched, next to one of them.
 struct Edged<T> {
@@ -551,7 +547,7 @@ fn the_edge_is_one() {
     }
     for edge in ["before", "behind"] {
         let mut again = std::process::Command::new(std::env::current_exe().unwrap());
-        let out = again.args(["--exact", "the_edge_is_one", "--nocapture"]).env(ASKED, edge).output();
+        let out = again.args(["--exact", "memory_ends::the_edge_is_one", "--nocapture"]).env(ASKED, edge).output();
         let said =
             out.as_ref().map(|o| String::from_utf8_lossy(&[&o.stdout[..], &o.stderr].concat()).into_owned()).unwrap_or_default();
         // An emulated process cannot start another of its kind everywhere.

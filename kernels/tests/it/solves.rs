@@ -1,11 +1,8 @@
 //! LU and triangular solves: errors instead of silent NaN, and the condition estimate.
-#![allow(missing_docs)]
 
-mod support;
-
+use crate::support::*;
 use gaitprop_kernels::trsm::{self, Diag, Side, Triangle};
 use gaitprop_kernels::{Error, MatMut, MatRef, Plan, Scratch, lu};
-use support::*;
 
 #[test]
 fn singular_and_broken_matrices_are_named() {

@@ -1,16 +1,13 @@
 //! Triangular solves, symmetric products, LU and Cholesky equal their naive twins in every bit, read only the triangles they may, write
 //! only what they say, and need no more scratch than they say.
-#![allow(missing_docs)]
 
-mod support;
-
+use crate::support::triangular::*;
+use crate::support::*;
 use gaitprop_kernels::syrk::{Diagonal, Part, syrk};
 use gaitprop_kernels::trsm::{Diag, Side, Triangle};
 use gaitprop_kernels::{Error, MatMut, MatRef, Par, Plan, Scratch, ScratchReq, cholesky, lu, reference, symm, trsm};
 use proptest::prelude::*;
 use proptest::sample::select;
-use support::triangular::*;
-use support::*;
 
 fn any_how() -> impl Strategy<Value = How> {
     ([any_layout(), any_layout(), any_layout()], any::<u64>()).prop_map(|(layouts, seed)| How { layouts, seed })

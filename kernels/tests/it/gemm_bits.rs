@@ -1,11 +1,9 @@
 //! GEMM equals the naive chain in every bit: all instruction sets, blocks, layouts, scalars and thread counts.
-#![allow(missing_docs)]
 
-mod support;
-
+use crate::ensure;
+use crate::support::*;
 use gaitprop_kernels::{Error, Isa, MatMut, MatRef, Packing, Par, Plan, Real, Scratch, gemm, gemm_scratch, reference};
 use proptest::prelude::*;
-use support::*;
 
 #[derive(Clone, Debug)]
 struct Case {

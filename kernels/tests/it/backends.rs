@@ -1,11 +1,8 @@
 //! Other people's GEMM stays within the bound that any order of summation obeys.
-#![allow(missing_docs)]
 
-mod support;
-
+use crate::support::*;
 use gaitprop_kernels::{Backend, Error, Par, Plan, Real, Scratch, gemm};
 use proptest::prelude::*;
-use support::*;
 
 /// The first element outside γ(k+2)·(|α||A||B| + |β||C|), computed in f64 (for f64 operands the bound is doubled for the oracle's
 /// own rounding).

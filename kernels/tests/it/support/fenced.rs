@@ -1,5 +1,4 @@
 //! Matrices with fences for tests: every element outside a view is a marked NaN, checked afterwards. And the threads that compute with them.
-#![allow(dead_code, unreachable_pub, missing_docs)]
 
 use gaitprop_kernels::{Blocking, Isa, MatMut, MatRef, Packing, Par, Plan, Real};
 use std::sync::Arc;

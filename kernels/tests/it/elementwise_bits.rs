@@ -1,14 +1,11 @@
 //! Kernels that go element by element, and the reductions: every instruction set and every layout gives the bits of plain loops.
-#![allow(missing_docs)]
 
-mod support;
-
+use crate::support::*;
 use gaitprop_kernels::epilogue::{AdamStep, adam, bias_activate, descend, momentum};
 use gaitprop_kernels::perturb::{Perturbation, Scale, Weighting, activation_grad, perturb};
 use gaitprop_kernels::reduce::{column_means, dot};
 use gaitprop_kernels::{Activation, Error, Isa, MatMut, MatRef, Real};
 use proptest::prelude::*;
-use support::*;
 
 fn any_unit() -> impl Strategy<Value = Activation> {
     let slope = proptest::sample::select(vec![0.01, 0.1, 0.3, 0.5, 1.0, 2.0]);

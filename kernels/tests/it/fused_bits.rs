@@ -1,14 +1,11 @@
 //! Fused products equal their separate steps in every bit: each start, each epilogue.
-#![allow(missing_docs)]
 
-mod support;
-
+use crate::support::fused::*;
+use crate::support::*;
 use gaitprop_kernels::{
     Activation, Epilogue, Error, Isa, MatMut, MatRef, Orientation, PackedRhs, Plan, Scratch, Start, Update, gemm_with,
 };
 use proptest::prelude::*;
-use support::fused::*;
-use support::*;
 
 fn cases() -> impl Strategy<Value = Case> {
     let how = (any_layout(), any_layout(), any::<bool>(), 0usize..4, any::<bool>(), 0usize..3, 0usize..6);
