@@ -24,7 +24,7 @@ pub mod operands {
 }
 
 /// Checks of the learning rules' tests.
-#[path = "../../tests/support/mod.rs"]
+#[path = "../../tests/it/support/mod.rs"]
 pub mod rules;
 
 use operands::fenced::{Crew, LAYOUTS, Layout};

@@ -1,5 +1,5 @@
 //! What callers of the library can get wrong, function by function: each mistake gives the error that is documented for it, and never a panic. The kernels' own
-//! table is `kernels/tests/contracts.rs`; files of data and checkpoints have theirs in `data_formats.rs` and `resume.rs`.
+//! table is `kernels/tests/it/contracts.rs`; files of data and checkpoints have theirs in `data_formats.rs` and `resume.rs`.
 
 use gaitprop::data::{DataError, LoadOptions, Samples};
 use gaitprop::diagnostics::Alignment;

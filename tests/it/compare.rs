@@ -1,12 +1,7 @@
 //! `gaitprop compare` and `gaitprop sweep` from outside: each of their runs is `train`'s, choices never see the test set, and tables say what metrics say.
 
-#[path = "support/folder.rs"]
-mod folder;
-#[path = "support/program.rs"]
-mod program;
-
-use folder::snapshot;
-use program::program;
+use crate::program::folder::snapshot;
+use crate::program::program;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;

@@ -1,8 +1,6 @@
 //! Rules with fixed feedback against plain loops, to the bit; absolute targets against differences; what a layer's report says against counts by hand.
-#![allow(missing_docs)]
 
-mod support;
-
+use crate::support::*;
 use gaitprop::diagnostics::{self, LayerReport};
 use gaitprop::init::{self, Init};
 use gaitprop::inverse::Lu;
@@ -14,7 +12,6 @@ use gaitprop::rng::Rng;
 use gaitprop::rule::{Absolute, Backprop, DirectFeedback, FeedbackAlignment, Form, Kind, Perturbed, Rule, Setup};
 use gaitprop::step::{Gradients, Recipe};
 use gaitprop::{Error, Matrix};
-use support::*;
 
 const LEAKY: Activation = Activation::LeakyRelu { slope: 0.1 };
 

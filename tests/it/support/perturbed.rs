@@ -125,6 +125,7 @@ fn place<T: Real>(p: Perturbation, given: &Given<T>) -> Place {
 }
 
 /// r and x of one row within what is promised, or the first unit outside the range named.
+#[allow(dead_code)] // only the fuzz target `perturb` calls it
 pub fn check<T: Real>(p: Perturbation, given: &[Given<T>], isa: Isa) -> Result<(), String> {
     let places: Vec<Place> = given.iter().map(|g| place(p, g)).collect();
     let (r, x) = match run(p, given, isa) {

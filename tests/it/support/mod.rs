@@ -1,5 +1,5 @@
 //! What the exactness tests share: running one batch, spying on the errors that a rule sends down, and foretelling rounding.
-#![allow(dead_code, unreachable_pub, missing_docs)]
+#![allow(unreachable_pub)] // the fuzz targets share this module
 
 pub mod big;
 pub mod perturbed;

@@ -1,15 +1,12 @@
 //! Every way through an inverse against the exact one: solutions, residuals, refusals, cost, and the same bits everywhere.
-#![allow(missing_docs)]
 
-mod support;
-
+use crate::support::*;
 use gaitprop::init::{self, Init};
 use gaitprop::inverse::{ConjugateGradient, Inverse, Kind, Lu, Solve, Solves, StaleInverse, Tuning, Weights};
 use gaitprop::kernels::{Error as KernelError, Isa, MatMut, Orientation, PackedRhs, Par, Plan, Real, Scratch, Start, gemm};
 use gaitprop::rng::Rng;
 use gaitprop::{Error, Matrix, Result};
 use proptest::prelude::*;
-use support::*;
 
 /// U diag(σ) Vᵀ with U and V Haar-orthogonal and σ from 1 down to 1/condition, geometrically.
 fn conditioned(n: usize, condition: f64, seed: u64) -> Matrix<f64> {
@@ -916,7 +913,7 @@ fn tolerances_and_names_are_checked() {
 }
 
 // ---------------------------------------------------------------------------------------------------------------------------
-// For records: cargo test --release --test inverse -- --ignored --nocapture --test-threads 1
+// For records: cargo test --release -p gaitprop --test it inverse:: -- --ignored --nocapture --test-threads 1
 
 /// What [`gaitprop::inverse::Costs`] is made of, on this machine.
 #[test]

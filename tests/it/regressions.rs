@@ -1,5 +1,4 @@
 //! Faults that were found once, each by its smallest case.
-#![allow(missing_docs)]
 
 use gaitprop::data::Samples;
 use gaitprop::inverse::Lu;

@@ -1,8 +1,6 @@
 //! What keeps weights near orthogonal, against plain loops: bits where the order of operations is stated, computed bounds where it is not.
-#![allow(missing_docs)]
 
-mod support;
-
+use crate::support::*;
 use gaitprop::init::{self, Init};
 use gaitprop::inverse::{Lu, Transpose, Tuning};
 use gaitprop::kernels::{Activation, Isa, MatMut, Par, Plan, Real, Scalar, Scratch, reduce, reference};
@@ -14,7 +12,6 @@ use gaitprop::rule::{Backprop, Perturbed, Rule};
 use gaitprop::step::{Recipe, Workspace};
 use gaitprop::{Architecture, Error, Layer, Matrix, Network, data};
 use proptest::prelude::*;
-use support::*;
 
 fn normal<T: Real>(rows: usize, cols: usize, scale: f64, seed: u64) -> Matrix<T> {
     let mut rng = Rng::new(seed, 0);

@@ -3,8 +3,6 @@
 //! What is checked there and nowhere else: nothing on the console, nothing fetched, no chart or picture without a size, no label over another or
 //! cut off, nothing wider than the screen, text large and strong enough. Pictures of what was seen are left in `target/screenshots`.
 
-#![cfg(unix)]
-
 use serde_json::{Value, json};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};

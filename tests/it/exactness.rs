@@ -1,9 +1,8 @@
 //! What a step computes against what it should: finite differences for gradients, absolute targets in hundreds of bits for the target rules,
 //! BP for GAIT-prop with orthogonal weights, and the bits of whole steps on every instruction set and number of threads.
-#![allow(missing_docs)]
 
-mod support;
-
+use crate::support::big::{Bits, Update, definition};
+use crate::support::*;
 use gaitprop::init::{self, Init};
 use gaitprop::inverse::Lu;
 use gaitprop::kernels::{Activation, Isa, Par, Plan, Real, Scalar, Scratch};
@@ -16,8 +15,6 @@ use gaitprop::rule::{Backprop, Kind, TargetProp};
 use gaitprop::step::{Recipe, Workspace};
 use gaitprop::{Error, Layer, Matrix, Network};
 use proptest::prelude::*;
-use support::big::{Bits, Update, definition};
-use support::*;
 
 const LEAKY: Activation = Activation::LeakyRelu { slope: 0.1 };
 

@@ -4,16 +4,13 @@
 //! nor the kept slope alone says where the unit is (near ±1 the rounded y has lost it, the slope has not), so there the oracle starts
 //! from h: the kernel gets `Activation::apply(h)`, the oracle tanh h and 1 − tanh² h in 480 bits, and the rounding of y and of the slope
 //! counts against the kernel.
-#![allow(missing_docs)]
 
-mod support;
-
+use crate::support::big::relative_to;
+use crate::support::perturbed::*;
+use crate::support::*;
 use gaitprop::kernels::perturb::{Perturbation, Scale, Weighting, perturb};
 use gaitprop::kernels::{Activation, Error, Isa, MatMut, MatRef, Real};
 use gaitprop::rng::Rng;
-use support::big::relative_to;
-use support::perturbed::*;
-use support::*;
 
 fn scales() -> Vec<Scale> {
     let finite = [1.0, 0.1, 1e-2, 1e-3, 1e-6, 1e-9, 1e-12, 1e-15, 1e-18, 1e-24, 1e-30, 1e-36, 1e-45, 1e-60];

@@ -1,9 +1,7 @@
 //! The fused step is the un-fused one, to the bit: weights, biases, moments and reports, for every rule, optimiser, regulariser and way through
 //! inverses, on any instruction set and number of threads. (The transpose, which refuses most weights, is a plain product: it has no more ways to differ.)
-#![allow(missing_docs)]
 
-mod support;
-
+use crate::support::steps::*;
 use gaitprop::init;
 use gaitprop::inverse::{Kind as Way, Tuning};
 use gaitprop::kernels::{Activation, Isa, MatRef, Par, Plan, Real};
@@ -14,7 +12,6 @@ use gaitprop::ortho::{Form, Regularizer, Side};
 use gaitprop::rule::{Form as TargetForm, Kind, Setup};
 use gaitprop::step::{Fused, Recipe};
 use proptest::prelude::*;
-use support::steps::*;
 
 fn shapes() -> impl Strategy<Value = Architecture> {
     let unit = prop_oneof![Just(Activation::LeakyRelu { slope: 0.1 }), Just(Activation::Identity), Just(Activation::Tanh)];

@@ -2,21 +2,11 @@
 //!
 //! After each of them: one line on standard error and an exit code other than 0, no file half-written, and a run that goes on from its last checkpoint to the
 //! bits of one that was left alone.
-#![cfg(target_os = "linux")]
 
-#[path = "support/inject.rs"]
-mod inject;
-#[path = "support/program.rs"]
-mod program;
-#[path = "support/room.rs"]
-mod room;
-#[path = "support/runs.rs"]
-mod runs;
-
-use inject::{Fault, backward_clock, faults, with_fault};
-use program::program;
-use room::room;
-use runs::{assert_same, hidden, left, newest, text};
+use crate::program::inject::{Fault, backward_clock, faults, with_fault};
+use crate::program::program;
+use crate::program::room::room;
+use crate::program::runs::{assert_same, hidden, left, newest, text};
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};

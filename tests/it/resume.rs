@@ -1,11 +1,8 @@
 //! A run that is stopped and goes on gives the bits of one that was never stopped: the trainer from its state, and the program from its
 //! checkpoints, whenever and however it was stopped.
 
-#[path = "support/program.rs"]
-mod program;
-#[path = "support/runs.rs"]
-mod runs;
-
+use crate::program::program;
+use crate::program::runs::{assert_same, checkpoints, hidden, left, newest, text};
 use gaitprop::data::{self, LoadOptions, Samples, Scaling};
 use gaitprop::init::Init;
 use gaitprop::inverse::{self, Tuning};
@@ -18,8 +15,6 @@ use gaitprop::rule::{self, Kind};
 use gaitprop::state;
 use gaitprop::train::{Epoch, Method, Trainer};
 use gaitprop::{Architecture, Network};
-use program::program;
-use runs::{assert_same, checkpoints, hidden, left, newest, text};
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::Path;

@@ -1,18 +1,12 @@
 //! What is said about bad input, all of it: every case is run, and the messages together are `docs/bad-inputs.md`, which has to be what they are.
-//! `GAITPROP_REWRITE=1 cargo test --test bad_inputs` writes it anew.
+//! `GAITPROP_REWRITE=1 cargo test -p gaitprop --test it bad_inputs::` writes it anew.
 //!
 //! Each case ends in one line on standard error and an exit code of 1 or 2, prints nothing else, leaves every file as it was, and does so within two
 //! gigabytes of addresses, so that what is refused is refused before it is allocated.
-#![cfg(target_os = "linux")]
 
-#[path = "support/folder.rs"]
-mod folder;
-#[path = "support/room.rs"]
-mod room;
-
-use folder::snapshot;
+use crate::program::folder::snapshot;
+use crate::program::room::room;
 use gaitprop::data::npz;
-use room::room;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
@@ -580,8 +574,8 @@ fn bad_inputs_get_the_documented_messages() {
     let mut place = Place::new();
     let mut page = Page(
         "# Bad inputs\n\nWhat is said about them: one line on standard error, after `error: `, with an exit code of 1, or 2 where the command line itself makes no sense; \
-         every file is as it was. This page is made by `tests/bad_inputs.rs` from runs of all these cases, which fails where it is not what the program says \
-         (`GAITPROP_REWRITE=1 cargo test --test bad_inputs` writes it anew). `…` is the folder of the cases.\n"
+         every file is as it was. This page is made by `tests/it/bad_inputs.rs` from runs of all these cases, which fails where it is not what the program says \
+         (`GAITPROP_REWRITE=1 cargo test -p gaitprop --test it bad_inputs::` writes it anew). `…` is the folder of the cases.\n"
             .into(),
     );
     batch(&place.at("in.npz"), &("", &[], vec![]));

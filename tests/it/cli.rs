@@ -4,13 +4,8 @@
 //! with every file as it was before. What goes well leaves standard error empty where nobody watches a progress bar, and files
 //! that do not depend on threads, instruction sets or the time of day.
 
-#[path = "support/folder.rs"]
-mod folder;
-#[path = "support/program.rs"]
-mod program;
-
-use folder::snapshot;
-use program::program;
+use crate::program::folder::snapshot;
+use crate::program::program;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;

@@ -9,11 +9,9 @@
 //! errors can cancel by luck. Bits being the same on every machine, so are the errors: the worst is 4.8 records (TP in f32, of
 //! which no record was made; GAIT: 2.9 in f32, 3.3 in f64), and `M` leaves room for another order of the same sums, not for another method.
 //!
-//! `cargo test --test golden -- --nocapture` prints a table of error / record for every case.
-#![allow(missing_docs)]
+//! `cargo test -p gaitprop --test it golden:: -- --nocapture` prints a table of error / record for every case.
 
-mod support;
-
+use crate::support::*;
 use gaitprop::data::npz::{self, Array};
 use gaitprop::inverse::Lu;
 use gaitprop::kernels::{Activation, Plan, Real, Scratch};
@@ -27,7 +25,6 @@ use gaitprop::{Layer, Network};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use support::*;
 
 /// An update's error may be this many times its record.
 const M: f64 = 6.0;

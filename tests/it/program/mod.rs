@@ -1,4 +1,11 @@
-//! The program, as tests start it.
+//! The program, as tests start it, and what they look at and do around it.
+
+pub(crate) mod folder;
+#[cfg(target_os = "linux")]
+pub(crate) mod inject;
+#[cfg(target_os = "linux")]
+pub(crate) mod room;
+pub(crate) mod runs;
 
 use std::path::Path;
 use std::process::{Command, Stdio};
