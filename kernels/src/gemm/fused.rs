@@ -48,7 +48,7 @@ impl<'a, T> From<Panels<'a, T>> for Rhs<'a, T> {
 /// * `a`: m×k, any strides
 /// * `b`: k×n, a view or packed
 /// * `start`: where each chain starts
-/// * `c`: m×n with contiguous rows, as all matrices of `start` and `epilogue`
+/// * `c`: m×n; any strides with [`Epilogue::Store`] from zero or from C, else contiguous rows
 ///
 /// Returns whether every parameter and second moment that an optimizer wrote is finite; `true` for
 /// the other epilogues. An optimizer's product is not stored anywhere, and its k is not blocked.
@@ -92,10 +92,12 @@ pub fn gemm_with<'a, T: Real>(
         panels.check(plan)?;
     }
     c.expect_shape("C of a product", (m, n))?;
-    expect_contiguous("C of a fused product", n, c.cs())?;
     if let Start::From(_, s) = start {
         s.expect_shape("the start of a product", (m, n))?;
         expect_contiguous("the start of a product", n, s.cs())?;
+    }
+    if !matches!((&epilogue, start), (Epilogue::Store, Start::Zero | Start::C(_))) {
+        expect_contiguous("C of a fused product", n, c.cs())?;
     }
     epilogue.check((m, n))?;
     if c.is_empty() {

@@ -340,7 +340,9 @@ fn fused_table<T: Real>(t: &mut Table, isa: Isa) {
     rows!(t;
         gemm_with(one, a, r(4, 5), Start::Zero, w(2, 5), Epilogue::Store, plan, &mut Scratch::new()) => Err(Error::Shape { what: "B of a product", .. }),
         with(Start::Zero, w(5, 2), Epilogue::Store) => Err(Error::Shape { what: "C of a product", .. }),
-        with(Start::Zero, spread(2, 5), Epilogue::Store) => Err(Error::Layout { what: "C of a fused product", .. }),
+        with(Start::Zero, spread(2, 5), Epilogue::Store) => Ok(true),
+        with(Start::From(one, r(2, 5)), spread(2, 5), Epilogue::Store) => Err(Error::Layout { what: "C of a fused product", .. }),
+        with(Start::Zero, spread(2, 5), Epilogue::Activate { activation: leaky, bias, slope: None }) => Err(Error::Layout { what: "C of a fused product", .. }),
         with(Start::From(one, r(5, 2)), w(2, 5), Epilogue::Store) => Err(Error::Shape { what: "the start of a product", .. }),
         with(Start::From(one, r(5, 2).t()), w(2, 5), Epilogue::Store) => Err(Error::Layout { what: "the start of a product", .. }),
         activate(leaky, &bias[..4], None) => Err(Error::Shape { what: "the bias", expected: (1, 5), found: (1, 4) }),
