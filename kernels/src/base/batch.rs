@@ -1,11 +1,11 @@
-//! Many matrices of one shape and one layout, at equal distances: what a batched product works on.
+//! Batches: matrices of one shape and layout at equal distances, the operands of batched products.
 
 use crate::base::error::Error;
 use crate::base::matrix::{MatMut, MatRef, check_bounds, check_distinct};
 use alloc::boxed::Box;
 use core::fmt;
 
-/// `count` read-only matrices of one shape and layout, each `stride` elements after the one before.
+/// A batch of `count` read-only matrices of one shape and layout, `stride` elements apart.
 ///
 /// ```text
 ///   data  ┌───────┬──┬───────┬──┬───────┐          element (i, j) of matrix p:
@@ -14,8 +14,8 @@ use core::fmt;
 ///         ├─ stride ─┤
 /// ```
 ///
-/// Matrices may interleave (the heads of a layer lie side by side in each row) and, as nothing is written, overlap; with a stride of 0 all
-/// products share one operand.
+/// Matrices may interleave: the heads of a layer, for example, lie side by side in each row. They
+/// may also overlap, since nothing is written. With a stride of 0 all products share one operand.
 #[derive(Clone, Copy)]
 pub struct BatchRef<'a, T> {
     first: MatRef<'a, T>,
@@ -23,14 +23,15 @@ pub struct BatchRef<'a, T> {
     count: usize,
 }
 
-/// `count` mutable matrices; see [`BatchRef`]. Distinct (p, i, j) are distinct elements.
+/// A batch of `count` mutable matrices, laid out like [`BatchRef`]. Distinct (p, i, j) are distinct
+/// elements.
 pub struct BatchMut<'a, T> {
     first: MatMut<'a, T>,
     stride: isize,
     count: usize,
 }
 
-/// Checks that every matrix stays in a slice of `len` elements.
+/// Checks that every matrix lies inside a slice of `len` elements.
 fn check_all(
     len: usize,
     offset: usize,
@@ -38,8 +39,8 @@ fn check_all(
     shape: (usize, usize),
     strides: (isize, isize),
 ) -> Result<(), Error> {
-    let one = |index: usize| {
-        // Empty matrices touch nothing, wherever they would be.
+    let check_one = |index: usize| {
+        // An empty matrix touches no element, so its position does not matter.
         let step =
             if shape.0 == 0 || shape.1 == 0 { Some(0) } else { isize::try_from(index).ok().and_then(|i| i.checked_mul(stride)) };
         match step.and_then(|step| offset.checked_add_signed(step)) {
@@ -50,21 +51,23 @@ fn check_all(
     if count == 0 {
         return Ok(());
     }
-    // What the matrices touch moves one way only: if the first and the last are inside, so are all.
+    // Offsets are monotonic in the index: if the first and the last matrix are inside, all are.
+    // Otherwise bisection finds the first one outside.
     let (mut good, mut bad) = (0, count - 1);
-    let named = |index| move |error| Error::Batch { index, error: Box::new(error) };
-    one(0).map_err(named(0))?;
-    if one(bad).is_ok() {
+    let at = |index| move |error| Error::Batch { index, error: Box::new(error) };
+    check_one(0).map_err(at(0))?;
+    if check_one(bad).is_ok() {
         return Ok(());
     }
     while bad - good > 1 {
         let middle = good + (bad - good) / 2;
-        if one(middle).is_ok() { good = middle } else { bad = middle }
+        if check_one(middle).is_ok() { good = middle } else { bad = middle }
     }
-    one(bad).map_err(named(bad))
+    check_one(bad).map_err(at(bad))
 }
 
-/// Checks that no element belongs to two matrices: from the narrowest stride to the widest, each must step over all that is spanned below it.
+/// Checks that no two matrices share an element: in increasing order, each stride must exceed the
+/// span of all narrower ones.
 fn check_disjoint((count, stride): (usize, isize), shape: (usize, usize), (rs, cs): (isize, isize)) -> Result<(), Error> {
     if count < 2 || shape.0 == 0 || shape.1 == 0 {
         return Ok(());
@@ -91,22 +94,22 @@ macro_rules! common {
         }
 
         impl<T> $batch<'_, T> {
-            /// Number of matrices.
+            /// Returns the number of matrices.
             #[inline(always)]
             pub fn count(&self) -> usize {
                 self.count
             }
-            /// Rows and columns of each.
+            /// Returns the rows and columns of each matrix.
             #[inline(always)]
             pub fn shape(&self) -> (usize, usize) {
                 self.first.shape()
             }
-            /// Elements from a matrix to the next.
+            /// Returns the number of elements from one matrix to the next.
             #[inline(always)]
             pub fn stride(&self) -> isize {
                 self.stride
             }
-            /// The transposes: the same memory.
+            /// Returns the batch of the transposes: a view of the same memory.
             #[must_use]
             pub fn t(self) -> Self {
                 Self { first: self.first.t(), ..self }
@@ -118,7 +121,7 @@ common!(BatchRef);
 common!(BatchMut);
 
 impl<'a, T> BatchRef<'a, T> {
-    /// Row-major matrices one after another, without gaps: all of `data`.
+    /// Views all of `data` as `count` row-major matrices, one after another without gaps.
     ///
     /// # Errors
     /// [`Error::Shape`] if `data` does not hold exactly `count · nrows · ncols` elements.
@@ -127,11 +130,18 @@ impl<'a, T> BatchRef<'a, T> {
         Self::strided(data, 0, (count, stride), (nrows, ncols), (ncols as isize, 1))
     }
 
-    /// `count` matrices, the first with its element (0, 0) at `data[offset]`, the others each `stride` elements further on; strides may be
-    /// negative or 0.
+    /// Views `count` matrices of `data`, `stride` elements apart.
+    ///
+    /// * `offset`: index in `data` of element (0, 0) of matrix 0
+    /// * `(count, stride)`: number of matrices, and elements from one to the next
+    /// * `shape`: rows and columns of each matrix
+    /// * `strides`: row and column strides of each matrix, in elements
+    ///
+    /// All three strides may be negative or 0.
     ///
     /// # Errors
-    /// [`Error::Batch`] with the index of the first matrix that would leave `data`, holding [`Error::OutOfBounds`].
+    /// [`Error::Batch`] with the index of the first matrix that would leave `data`; it contains
+    /// [`Error::OutOfBounds`].
     pub fn strided(
         data: &'a [T],
         offset: usize,
@@ -140,48 +150,50 @@ impl<'a, T> BatchRef<'a, T> {
         strides: (isize, isize),
     ) -> Result<Self, Error> {
         check_all(data.len(), offset, (count, stride), shape, strides)?;
-        // Where there is no matrix, the first has a shape but is never handed out.
+        // An empty batch keeps its shape. Its `first` covers no memory, and `get` never returns it.
         let (at, viewed) = if count == 0 { (0, (0, 0)) } else { (offset, shape) };
         let first = MatRef::strided(data, at, viewed, strides)?;
         let (nrows, ncols) = shape;
         Ok(Self { first: MatRef { nrows, ncols, ..first }, stride, count })
     }
 
-    /// Matrices that no slice describes: matrix p starts `p·stride` elements after `first`.
+    /// Views matrices behind a pointer: matrix p starts `p·stride` elements after `first`.
     ///
     /// # Safety
-    /// As [`MatRef::from_raw_parts`], for each of the `count` matrices; the offset of each fits an `isize`.
+    /// The conditions of [`MatRef::from_raw_parts`] hold for each of the `count` matrices. The
+    /// offset of each fits an `isize`.
     pub const unsafe fn from_raw_parts(
         first: *const T,
         (count, stride): (usize, isize),
         shape: (usize, usize),
         strides: (isize, isize),
     ) -> Self {
-        // SAFETY: the caller's promise for matrix 0; without matrices this view is never handed out.
+        // SAFETY: the caller promises matrix 0. If `count` is 0, `get` never returns this view.
         Self { first: unsafe { MatRef::from_raw_parts(first, shape, strides) }, stride, count }
     }
 
-    /// One matrix `count` times: an operand that all products share.
+    /// Repeats one matrix `count` times: an operand that all products share.
     pub fn repeat(matrix: MatRef<'a, T>, count: usize) -> Self {
         Self { first: matrix, stride: 0, count }
     }
 
-    /// Matrix `index`.
+    /// Returns matrix `index`.
     ///
     /// # Panics
-    /// If there is none.
+    /// If `index` is not less than the number of matrices.
     #[inline]
     pub fn get(&self, index: usize) -> MatRef<'a, T> {
         assert!(index < self.count, "matrix {index} of {}", self.count);
         let first = self.first;
-        // An empty matrix forms no pointer of its own; the others are inside the slice: `check_all`, in the constructor.
+        // An empty matrix keeps the pointer of `first`. Any other lies inside the slice: checked by
+        // `check_all` in the constructor, or promised to `from_raw_parts`.
         let ptr = if first.is_empty() { first.ptr } else { first.ptr.wrapping_offset(index as isize * self.stride) };
         MatRef { ptr, ..first }
     }
 }
 
 impl<'a, T> BatchMut<'a, T> {
-    /// Row-major matrices one after another, without gaps: all of `data`.
+    /// Views all of `data` as `count` row-major matrices, one after another without gaps.
     ///
     /// # Errors
     /// [`Error::Shape`] if `data` does not hold exactly `count · nrows · ncols` elements.
@@ -190,13 +202,21 @@ impl<'a, T> BatchMut<'a, T> {
         Self::strided(data, 0, (count, stride), (nrows, ncols), (ncols as isize, 1))
     }
 
-    /// `count` matrices, the first with its element (0, 0) at `data[offset]`, the others each `stride` elements further on; strides may be
-    /// negative.
+    /// Views `count` matrices of `data`, `stride` elements apart.
+    ///
+    /// * `offset`: index in `data` of element (0, 0) of matrix 0
+    /// * `(count, stride)`: number of matrices, and elements from one to the next
+    /// * `shape`: rows and columns of each matrix
+    /// * `strides`: row and column strides of each matrix, in elements
+    ///
+    /// All three strides may be negative.
     ///
     /// # Errors
-    /// [`Error::Batch`] with the index of the first matrix that would leave `data`, holding [`Error::OutOfBounds`]; [`Error::Overlap`] if two
-    /// indices of one matrix could reach the same element, [`Error::BatchOverlap`] if two matrices could: of the three strides (of those over more than
-    /// one step) each must step over all that the narrower ones span.
+    /// * [`Error::Batch`] with the index of the first matrix that would leave `data`; it contains
+    ///   [`Error::OutOfBounds`].
+    /// * [`Error::Overlap`] if two indices of one matrix could reach the same element.
+    /// * [`Error::BatchOverlap`] if two matrices could. Each of the three strides that takes more
+    ///   than one step must exceed the span of all narrower ones.
     pub fn strided(
         data: &'a mut [T],
         offset: usize,
@@ -214,41 +234,44 @@ impl<'a, T> BatchMut<'a, T> {
         Ok(Self { first: MatMut { nrows, ncols, ..first }, stride, count })
     }
 
-    /// Matrices that no slice describes: matrix p starts `p·stride` elements after `first`.
+    /// Views matrices behind a pointer: matrix p starts `p·stride` elements after `first`.
     ///
     /// # Safety
-    /// As [`MatMut::from_raw_parts`], for each of the `count` matrices; no two of them share an element.
+    /// The conditions of [`MatMut::from_raw_parts`] hold for each of the `count` matrices. No two
+    /// of them share an element. The offset of each fits an `isize`.
     pub const unsafe fn from_raw_parts(
         first: *mut T,
         (count, stride): (usize, isize),
         shape: (usize, usize),
         strides: (isize, isize),
     ) -> Self {
-        // SAFETY: the caller's promise for matrix 0; without matrices this view is never handed out.
+        // SAFETY: the caller promises matrix 0. If `count` is 0, `alias` never returns this view.
         Self { first: unsafe { MatMut::from_raw_parts(first, shape, strides) }, stride, count }
     }
 
-    /// Matrix `index`, while the batch is lent.
+    /// Returns matrix `index`; the view borrows the whole batch.
     ///
     /// # Panics
-    /// If there is none.
+    /// If `index` is not less than the number of matrices.
     #[inline]
     pub fn get_mut(&mut self, index: usize) -> MatMut<'_, T> {
-        // SAFETY: the batch is lent exclusively for as long as the view lives.
+        // SAFETY: the view borrows the batch exclusively, so no other view exists while it lives.
         unsafe { self.alias(index) }
     }
 
-    /// Matrix `index`, for handing different ones to threads.
+    /// Returns matrix `index` from a shared batch, so that threads can write different matrices.
     ///
     /// # Safety
-    /// The caller sees to it that no matrix is reached through two views at once.
+    /// The caller ensures that no matrix is reached through two views at once.
     ///
     /// # Panics
-    /// If there is none.
+    /// If `index` is not less than the number of matrices.
     #[inline]
     pub(crate) unsafe fn alias(&self, index: usize) -> MatMut<'a, T> {
         assert!(index < self.count, "matrix {index} of {}", self.count);
-        // SAFETY: only the pointer differs, and it is moved to a matrix that shares no element with the first (`check_disjoint`).
+        // SAFETY: the copy's pointer moves to matrix `index`, which the caller reaches through no
+        // other view. Matrices share no element: checked by `check_disjoint` in the constructor, or
+        // promised to `from_raw_parts`.
         let first = unsafe { self.first.alias() };
         // As in `BatchRef::get`.
         let ptr = if first.is_empty() { first.ptr } else { first.ptr.wrapping_offset(index as isize * self.stride) };
@@ -256,15 +279,16 @@ impl<'a, T> BatchMut<'a, T> {
     }
 }
 
-/// The distance of dense matrices that fill a slice of `len` elements.
+/// Returns the batch stride of dense matrices that fill a slice of `len` elements.
 fn dense(len: usize, count: usize, nrows: usize, ncols: usize) -> Result<isize, Error> {
-    let one = nrows.checked_mul(ncols);
-    if one.and_then(|one| one.checked_mul(count)) != Some(len) {
+    let stride = nrows.checked_mul(ncols);
+    if stride.and_then(|stride| stride.checked_mul(count)) != Some(len) {
         let rows = nrows.saturating_mul(count);
         return Err(Error::Shape { what: "a slice viewed as a batch", expected: (rows, ncols), found: (1, len) });
     }
-    // As long as a slice, or of no consequence.
-    Ok(one.and_then(|one| isize::try_from(one).ok()).unwrap_or(0))
+    // A matrix of a nonempty batch is no longer than the slice, so its stride fits. An empty batch
+    // never uses the stride.
+    Ok(stride.and_then(|stride| isize::try_from(stride).ok()).unwrap_or(0))
 }
 
 #[cfg(test)]
@@ -293,7 +317,8 @@ mod tests {
     #[test]
     fn overlapping_results_are_refused() {
         let mut data = [0f32; 200];
-        // Side by side in each row, one after another, backwards, batch innermost, one matrix alone, empty ones.
+        // Side by side in each row, one after another, backwards, batch innermost, one matrix
+        // alone, empty ones.
         for (offset, batch, shape, strides) in [
             (0, (3, 4), (5, 4), (12, 1)),
             (0, (3, 20), (5, 4), (4, 1)),

@@ -1,75 +1,75 @@
-//! What callers' data can get wrong. Mistakes of this crate's own are panics, never these.
+//! Errors caused by the caller's input. Bugs of this crate panic instead.
 
 use alloc::boxed::Box;
 use alloc::string::String;
 use core::fmt;
 
-/// Everything a public function of this crate can refuse.
+/// The error type of every public function of this crate.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Error {
-    /// Two operands do not fit together.
+    /// The shapes of two operands do not match.
     Shape {
-        /// The operand that does not fit.
+        /// The operand with the wrong shape.
         what: &'static str,
-        /// Rows and columns it should have had.
+        /// The rows and columns that it must have.
         expected: (usize, usize),
-        /// Rows and columns it has.
+        /// The rows and columns that it has.
         found: (usize, usize),
     },
-    /// A view reaches outside the slice it is made from.
+    /// A view reaches outside its slice.
     OutOfBounds {
         /// Length of the slice, in elements.
         len: usize,
-        /// The lowest element index the view touches.
+        /// Lowest index that the view touches.
         first: isize,
-        /// The highest element index the view touches.
+        /// Highest index that the view touches.
         last: isize,
     },
-    /// A mutable view would reach the same element by two indices.
+    /// Two indices of a mutable view could reach the same element.
     Overlap {
         /// Row stride, in elements.
         rs: isize,
         /// Column stride, in elements.
         cs: isize,
     },
-    /// Two matrices of a mutable batch would share an element.
+    /// Two matrices of a mutable batch could share an element.
     BatchOverlap {
-        /// Elements from a matrix to the next.
+        /// Elements from one matrix to the next.
         stride: isize,
         /// Row stride, in elements.
         rs: isize,
         /// Column stride, in elements.
         cs: isize,
     },
-    /// Operands of a batch differ in number.
+    /// The operands of a batch differ in their number of matrices.
     Count {
-        /// The operand that does not fit.
+        /// The operand with the wrong number.
         what: &'static str,
-        /// How many matrices it should have had.
+        /// The number of matrices that it must have.
         expected: usize,
-        /// How many it has.
+        /// The number of matrices that it has.
         found: usize,
     },
-    /// One product or matrix of a batch is refused.
+    /// One product or matrix of a batch is invalid.
     Batch {
-        /// Which.
+        /// Its index in the batch.
         index: usize,
-        /// What is wrong with it.
+        /// The error for it alone.
         error: Box<Error>,
     },
-    /// This CPU (or this build) does not have the instruction set that the caller named.
+    /// This CPU or this build does not have the instruction set that the caller named.
     IsaUnavailable {
-        /// The caller's name.
+        /// The name that the caller gave.
         name: String,
-        /// The names that would have been accepted.
+        /// The names that are available.
         available: String,
     },
     /// This build does not contain the backend that the caller named.
     BackendUnavailable {
-        /// The caller's name.
+        /// The name that the caller gave.
         name: String,
-        /// The names that would have been accepted.
+        /// The names that are available.
         available: String,
     },
     /// A triangular or LU factor has a zero on its diagonal: the matrix is singular.
@@ -77,56 +77,56 @@ pub enum Error {
         /// Index of the zero on the diagonal.
         index: usize,
     },
-    /// A matrix to be factored by Cholesky's method is not positive definite.
+    /// The matrix of a Cholesky factorization is not positive definite.
     NotPositiveDefinite {
-        /// Index of the first pivot that is not above 0.
+        /// Index of the first pivot that is not positive.
         index: usize,
     },
-    /// A factorisation met an infinity or a NaN.
+    /// A factorization found an infinity or a NaN.
     NonFinite {
-        /// Index on the diagonal at which it was met.
+        /// Index of the pivot at which it was found.
         index: usize,
     },
-    /// An activation's inverse was asked for outside the activation's range.
+    /// The inverse of an activation does not exist: the value lies outside the activation's range.
     Domain {
-        /// Sample (row) of the offending unit.
+        /// Row of the value (the sample).
         row: usize,
-        /// Column of the offending unit.
+        /// Column of the value (the neuron).
         col: usize,
     },
     /// A parameter is outside its range.
     Parameter {
-        /// Which parameter.
+        /// The parameter's name.
         what: &'static str,
         /// Its value.
         value: f64,
-        /// What would be accepted.
+        /// The range of accepted values.
         accepted: &'static str,
     },
-    /// An operand lies in memory in a way this function cannot work with.
+    /// The function does not support the memory layout of an operand.
     Layout {
         /// The operand.
         what: &'static str,
-        /// What would be accepted.
+        /// The accepted layout.
         accepted: &'static str,
     },
-    /// A packed operand does not fit the plan or the product it is used in.
+    /// An operand was packed for another plan or product than the one that uses it.
     Packed {
-        /// What it was packed for.
+        /// The kernel or product that it was packed for.
         found: String,
-        /// What is wanted here.
+        /// The kernel or product that it must be packed for.
         expected: String,
     },
     /// The system refused to start a thread.
     Threads {
-        /// How many were asked for, the calling one included.
+        /// Number of threads requested, the calling one included.
         wanted: usize,
-        /// How many there were when it refused.
+        /// Number of threads running at that point, the calling one included.
         started: usize,
     },
-    /// Memory for packing could not be had.
+    /// The system refused to allocate memory.
     OutOfMemory {
-        /// How much was asked for.
+        /// Number of bytes requested.
         bytes: usize,
     },
 }
@@ -135,21 +135,21 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Shape { what, expected, found } => {
-                write!(f, "{what} should be {}x{}, but is {}x{}", expected.0, expected.1, found.0, found.1)
+                write!(f, "{what} is {}x{}, but must be {}x{}", found.0, found.1, expected.0, expected.1)
             }
             Self::OutOfBounds { len, first, last } => {
-                write!(f, "a view of elements {first}..={last} does not fit in a slice of {len}")
+                write!(f, "a view of elements {first}..={last} exceeds a slice of {len} elements")
             }
             Self::Overlap { rs, cs } => {
-                write!(f, "strides {rs} and {cs} would let two indices reach one element of a mutable view")
+                write!(f, "row stride {rs} and column stride {cs} let two indices of a mutable view reach one element")
             }
             Self::BatchOverlap { stride, rs, cs } => {
                 write!(
                     f,
-                    "a batch stride of {stride} with strides {rs} and {cs} would let two matrices of a mutable batch share an element"
+                    "batch stride {stride}, row stride {rs} and column stride {cs} let two matrices of a mutable batch share an element"
                 )
             }
-            Self::Count { what, expected, found } => write!(f, "{what} should hold {expected} matrices, but holds {found}"),
+            Self::Count { what, expected, found } => write!(f, "{what} has {found} matrices, but must have {expected}"),
             Self::Batch { index, error } => write!(f, "matrix {index} of a batch: {error}"),
             Self::IsaUnavailable { name, available } => {
                 write!(f, "instruction set `{name}` is not available here (available: {available})")
@@ -158,9 +158,9 @@ impl fmt::Display for Error {
                 write!(f, "backend `{name}` is not in this build (available: {available})")
             }
             Self::ZeroPivot { index } => write!(f, "singular matrix: zero pivot at index {index}"),
-            Self::NotPositiveDefinite { index } => write!(f, "the matrix is not positive definite: pivot {index} is not above 0"),
+            Self::NotPositiveDefinite { index } => write!(f, "matrix not positive definite: pivot {index} is not positive"),
             Self::NonFinite { index } => {
-                write!(f, "the matrix holds an infinity or NaN (met at pivot {index})")
+                write!(f, "the matrix contains an infinity or NaN (found at pivot {index})")
             }
             Self::Domain { row, col } => write!(
                 f,
@@ -171,12 +171,12 @@ impl fmt::Display for Error {
             }
             Self::Layout { what, accepted } => write!(f, "{what} must have {accepted}"),
             Self::Packed { found, expected } => {
-                write!(f, "the packed operand is for {found}, but {expected} is wanted: pack it again with this plan")
+                write!(f, "the operand was packed for {found}, but must be packed for {expected}")
             }
             Self::Threads { wanted, started } => {
-                write!(f, "the system refused thread {} of {wanted}: ask for fewer threads", started + 1)
+                write!(f, "the system refused to start thread {} of {wanted}: use fewer threads", started + 1)
             }
-            Self::OutOfMemory { bytes } => write!(f, "could not get {bytes} bytes of memory"),
+            Self::OutOfMemory { bytes } => write!(f, "cannot allocate {bytes} bytes of memory"),
         }
     }
 }

@@ -1,15 +1,15 @@
-//! Which triangle, which side, which diagonal: the flags of level-3 kernels.
+//! Flags of the level-3 kernels: triangle, side, diagonal, part.
 
-/// Whether a triangular matrix's diagonal is stored.
+/// The diagonal of a triangular matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Diag {
-    /// It is read.
+    /// Stored with the matrix and read.
     Stored,
-    /// It is all ones and never read.
+    /// All ones, and never read.
     Unit,
 }
 
-/// Which triangle of a square matrix holds its elements; the other is never read.
+/// The stored triangle of a square matrix; the other one is never read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Triangle {
     /// On and below the diagonal.
@@ -19,7 +19,7 @@ pub enum Triangle {
 }
 
 impl Triangle {
-    /// The triangle that the same elements lie in once the matrix is transposed.
+    /// Returns the stored triangle of the transpose.
     #[must_use]
     pub const fn t(self) -> Self {
         match self {
@@ -29,7 +29,7 @@ impl Triangle {
     }
 }
 
-/// On which side of the unknowns a matrix stands.
+/// The side of the unknowns on which the matrix stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     /// `A·X = B`.
@@ -38,22 +38,22 @@ pub enum Side {
     Right,
 }
 
-/// Which part of a symmetric result is written.
+/// The part of a symmetric result that is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// On and below the diagonal; nothing else is touched.
+    /// On and below the diagonal; no other element is touched.
     Lower,
-    /// On and above the diagonal; nothing else is touched.
+    /// On and above the diagonal; no other element is touched.
     Upper,
-    /// All: the lower part, and its mirror image above.
+    /// Both triangles: the upper one mirrors the lower one.
     Both,
 }
 
-/// What becomes of the diagonal.
+/// The diagonal of a symmetric result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Diagonal {
-    /// It is computed like the rest.
+    /// Computed like all other elements.
     Kept,
-    /// 0 is stored on it.
+    /// Set to 0.
     Dropped,
 }

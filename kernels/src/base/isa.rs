@@ -1,4 +1,4 @@
-//! Which instruction set a kernel runs on.
+//! Instruction sets: detection, and a type that proves it.
 
 use crate::base::error::Error;
 use alloc::string::String;
@@ -18,8 +18,8 @@ pub(crate) enum Kind {
 
 #[cfg(all(feature = "std", target_arch = "aarch64"))]
 use std::arch::is_aarch64_feature_detected as detected;
-// Whether a feature that a set needs is here: asked of the CPU, and of the system whether it keeps the registers. Without `std` nobody can be
-// asked, and only what the target has for certain (`-C target-feature`) is there.
+// Detects a CPU feature, including operating-system support for its registers. Without `std` only
+// features enabled at compile time (`-C target-feature`) count.
 #[cfg(all(feature = "std", target_arch = "x86_64", target_feature = "sse2"))]
 use std::arch::is_x86_feature_detected as detected;
 #[cfg(all(not(feature = "std"), any(all(target_arch = "x86_64", target_feature = "sse2"), target_arch = "aarch64")))]
@@ -34,22 +34,22 @@ fn all<const N: usize>(detected: [bool; N]) -> bool {
     detected == [true; N]
 }
 
-/// An instruction set that THIS CPU has: a value of this type is the proof, since only detection can make one.
+/// An instruction set that this CPU has. Only detection creates a value, so a value is the proof.
 ///
-/// Every one gives the same bits; the choice is one of speed alone.
+/// All instruction sets give the same bits and differ in speed only.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Isa(Kind);
 
 impl Isa {
-    /// The portable kernels: present everywhere.
+    /// The portable kernels, which every CPU runs.
     pub const PORTABLE: Self = Self(Kind::Portable);
 
-    /// Every instruction set that can run here, the widest first; the last is always the portable one.
+    /// Returns every instruction set of this CPU, widest first. The portable one is always last.
     pub fn available() -> impl Iterator<Item = Self> {
         let mut found = [None; 3];
         #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
         {
-            // Exactly the features that `shells!` and the shells in `simd` enable.
+            // Exactly the features that the shells (`shells!`, and those of the tiles) enable.
             let fma = all([detected!("avx2"), detected!("fma")]);
             if fma && all([detected!("avx512f"), detected!("avx512dq"), detected!("avx512vl"), detected!("avx512bw")]) {
                 found[0] = Some(Self(Kind::Avx512));
@@ -66,15 +66,16 @@ impl Isa {
         found.into_iter().flatten()
     }
 
-    /// The widest instruction set of this CPU.
+    /// Returns the widest instruction set of this CPU.
     pub fn detect() -> Self {
         Self::available().next().unwrap_or(Self::PORTABLE)
     }
 
-    /// By name: `avx512`, `avx2`, `neon`, `portable`, or `auto` for [`Isa::detect`].
+    /// Returns the instruction set of this name: `avx512`, `avx2`, `neon`, `portable`, or `auto`
+    /// for [`Isa::detect`].
     ///
     /// # Errors
-    /// [`Error::IsaUnavailable`] if this CPU does not have it; nothing else is ever run in its stead.
+    /// [`Error::IsaUnavailable`] if this CPU does not have it. There is no fallback to another one.
     pub fn named(name: &str) -> Result<Self, Error> {
         if name == "auto" {
             return Ok(Self::detect());
@@ -85,7 +86,7 @@ impl Isa {
         })
     }
 
-    /// The name that [`Isa::named`] takes.
+    /// Returns the name that [`Isa::named`] accepts.
     pub const fn name(self) -> &'static str {
         match self.0 {
             Kind::Portable => "portable",

@@ -1,4 +1,4 @@
-//! Strided views: the only place where slices become pointers.
+//! Strided views. Only here do slices become pointers.
 
 use crate::base::error::Error;
 use alloc::vec::Vec;
@@ -7,10 +7,11 @@ use core::marker::PhantomData;
 
 /// A read-only view of an `nrows × ncols` matrix with signed strides, in elements.
 ///
-/// Element (i, j) stands `i·rs + j·cs` elements after the pointer. A transpose is the same memory with the strides swapped, a
-/// reversal the same memory with a stride negated.
+/// Element (i, j) is `i·rs + j·cs` elements after the pointer. A transpose swaps the strides, a
+/// reversal negates one; neither moves an element.
 ///
-/// Invariant, established by the constructors: every element (i, j) with i < nrows, j < ncols may be read for `'a`.
+/// Invariant, established by the constructors: every element (i, j) with i < nrows, j < ncols may
+/// be read for `'a`.
 pub struct MatRef<'a, T> {
     pub(super) ptr: *const T,
     pub(super) nrows: usize,
@@ -20,9 +21,10 @@ pub struct MatRef<'a, T> {
     pub(super) _life: PhantomData<&'a [T]>,
 }
 
-/// A mutable view; see [`MatRef`].
+/// A mutable view of a matrix, laid out like [`MatRef`].
 ///
-/// Invariant besides: distinct indices are distinct elements, and nobody else reaches them for `'a`.
+/// Invariant, established by the constructors: every element (i, j) may be read and written for
+/// `'a`, through this view alone. Distinct (i, j) are distinct elements.
 pub struct MatMut<'a, T> {
     pub(super) ptr: *mut T,
     pub(super) nrows: usize,
@@ -39,23 +41,24 @@ impl<T> Clone for MatRef<'_, T> {
 }
 impl<T> Copy for MatRef<'_, T> {}
 
-// SAFETY: a `MatRef` is a `&[T]` with strides: shared reads only, by the invariant of the type.
+// SAFETY: a `MatRef` is a `&[T]` with strides: it only reads, by the invariant of the type.
 unsafe impl<T: Sync> Send for MatRef<'_, T> {}
 // SAFETY: as above.
 unsafe impl<T: Sync> Sync for MatRef<'_, T> {}
 // SAFETY: a `MatMut` is a `&mut [T]` with strides: exclusive, by the invariant of the type.
 unsafe impl<T: Send> Send for MatMut<'_, T> {}
-// SAFETY: through a shared `&MatMut` only reads are possible.
+// SAFETY: a shared `&MatMut` allows only reads.
 unsafe impl<T: Sync> Sync for MatMut<'_, T> {}
 
-/// The lowest and highest element offset that a view touches; `None` if they do not fit an `isize`.
+/// Returns the lowest and highest element offset of a view, or `None` if they do not fit an
+/// `isize`.
 fn extent(nrows: usize, ncols: usize, rs: isize, cs: isize) -> Option<(isize, isize)> {
     let reach = |n: usize, s: isize| isize::try_from(n - 1).ok()?.checked_mul(s);
     let (r, c) = (reach(nrows, rs)?, reach(ncols, cs)?);
     Some((r.min(0).checked_add(c.min(0))?, r.max(0).checked_add(c.max(0))?))
 }
 
-/// Checks that the view stays in a slice of `len` elements when (0, 0) is element `offset`.
+/// Checks that a view lies inside a slice of `len` elements, where (0, 0) is element `offset`.
 pub(super) fn check_bounds(
     len: usize,
     offset: usize,
@@ -63,7 +66,8 @@ pub(super) fn check_bounds(
     (rs, cs): (isize, isize),
 ) -> Result<(), Error> {
     if nrows == 0 || ncols == 0 {
-        // An empty view touches nothing, but its pointer must still be one that may be formed.
+        // An empty view touches no element, but its pointer must lie inside the slice or at its
+        // end.
         return if offset <= len {
             Ok(())
         } else {
@@ -83,80 +87,81 @@ pub(super) fn check_bounds(
     Ok(())
 }
 
-/// Checks that no two indices share an element: the wider stride must step over all that the narrower one spans.
+/// Checks that no two indices share an element: the larger stride must exceed the span of the
+/// smaller.
 pub(super) fn check_distinct(nrows: usize, ncols: usize, rs: isize, cs: isize) -> Result<(), Error> {
     if nrows == 0 || ncols == 0 || (nrows == 1 && ncols == 1) {
         return Ok(());
     }
     let (r, c) = (rs.unsigned_abs(), cs.unsigned_abs());
-    let fine = match (nrows, ncols) {
+    let distinct = match (nrows, ncols) {
         (1, _) => c > 0,
         (_, 1) => r > 0,
         _ if r <= c => r > 0 && c > r.saturating_mul(nrows - 1),
         _ => c > 0 && r > c.saturating_mul(ncols - 1),
     };
-    if fine { Ok(()) } else { Err(Error::Overlap { rs, cs }) }
+    if distinct { Ok(()) } else { Err(Error::Overlap { rs, cs }) }
 }
 
 macro_rules! common {
     ($view:ident) => {
         impl<'a, T> $view<'a, T> {
-            /// Number of rows.
+            /// Returns the number of rows.
             #[inline(always)]
             pub fn nrows(&self) -> usize {
                 self.nrows
             }
-            /// Number of columns.
+            /// Returns the number of columns.
             #[inline(always)]
             pub fn ncols(&self) -> usize {
                 self.ncols
             }
-            /// Rows and columns.
+            /// Returns the number of rows and of columns.
             #[inline(always)]
             pub fn shape(&self) -> (usize, usize) {
                 (self.nrows, self.ncols)
             }
-            /// Row stride: elements from (i, j) to (i+1, j).
+            /// Returns the row stride: elements from (i, j) to (i+1, j).
             #[inline(always)]
             pub fn rs(&self) -> isize {
                 self.rs
             }
-            /// Column stride: elements from (i, j) to (i, j+1).
+            /// Returns the column stride: elements from (i, j) to (i, j+1).
             #[inline(always)]
             pub fn cs(&self) -> isize {
                 self.cs
             }
-            /// No element at all.
+            /// Returns whether the view has no elements.
             #[inline(always)]
             pub fn is_empty(&self) -> bool {
                 self.nrows == 0 || self.ncols == 0
             }
-            /// Refuses a shape that differs from `expected`; `what` names the operand in the error.
+            /// Checks that the shape is `expected`; `what` names the operand in the error.
             ///
             /// # Errors
-            /// [`Error::Shape`].
+            /// [`Error::Shape`] if it is another.
             pub fn expect_shape(&self, what: &'static str, expected: (usize, usize)) -> Result<(), Error> {
                 if self.shape() == expected { Ok(()) } else { Err(Error::Shape { what, expected, found: self.shape() }) }
             }
-            /// The transpose: the same memory, strides swapped.
+            /// Returns the transpose: the same memory with the strides swapped.
             #[inline(always)]
             #[must_use]
             pub fn t(self) -> Self {
                 Self { nrows: self.ncols, ncols: self.nrows, rs: self.cs, cs: self.rs, ..self }
             }
-            /// Rows in reverse order.
+            /// Returns the view with its rows in reverse order.
             #[must_use]
             pub fn reverse_rows(self) -> Self {
                 let step = (self.nrows.saturating_sub(1) as isize).wrapping_mul(self.rs);
                 let ptr = if self.is_empty() { self.ptr } else { self.ptr.wrapping_offset(step) };
                 Self { ptr, rs: self.rs.wrapping_neg(), ..self }
             }
-            /// Columns in reverse order.
+            /// Returns the view with its columns in reverse order.
             #[must_use]
             pub fn reverse_cols(self) -> Self {
                 self.t().reverse_rows().t()
             }
-            /// The block of `nrows × ncols` whose first element is (`row`, `col`).
+            /// Returns the block of `nrows × ncols` whose first element is (`row`, `col`).
             ///
             /// # Panics
             /// If the block does not lie inside the view.
@@ -169,7 +174,7 @@ macro_rules! common {
                     self.nrows,
                     self.ncols
                 );
-                // An empty block may start one past the end, where no pointer need be formed.
+                // An empty block may start one past the end. It keeps the pointer of the view.
                 let ptr = if nrows == 0 || ncols == 0 {
                     self.ptr
                 } else {
@@ -177,20 +182,20 @@ macro_rules! common {
                 };
                 Self { ptr, nrows, ncols, ..self }
             }
-            /// Columns `col .. col + ncols`.
+            /// Returns columns `col .. col + ncols`.
             ///
             /// # Panics
-            /// If they are not all there.
+            /// If the view does not contain all of them.
             #[inline]
             #[must_use]
             pub fn cols(self, col: usize, ncols: usize) -> Self {
                 let nrows = self.nrows;
                 self.block(0, col, nrows, ncols)
             }
-            /// Rows `row .. row + nrows`.
+            /// Returns rows `row .. row + nrows`.
             ///
             /// # Panics
-            /// If they are not all there.
+            /// If the view does not contain all of them.
             #[inline]
             #[must_use]
             pub fn rows(self, row: usize, nrows: usize) -> Self {
@@ -200,20 +205,21 @@ macro_rules! common {
         }
 
         impl<T: Copy> $view<'_, T> {
-            /// Element (`i`, `j`).
+            /// Returns element (`i`, `j`).
             ///
             /// # Panics
-            /// If there is none.
+            /// If it lies outside the view.
             #[inline]
             pub fn get(&self, i: usize, j: usize) -> T {
                 assert!(i < self.nrows && j < self.ncols, "element ({i}, {j}) of {:?}", self.shape());
-                // SAFETY: inside the view, asserted above; readable by the invariant of the type.
+                // SAFETY: (i, j) is inside the view (asserted above), so it may be read (invariant
+                // of the type).
                 unsafe { *self.ptr.offset(i as isize * self.rs + j as isize * self.cs) }
             }
-            /// Row `i` as a slice, if its elements are neighbours in memory.
+            /// Returns row `i` as a slice, or `None` if its elements are not contiguous.
             ///
             /// # Panics
-            /// If there is no such row.
+            /// If `i` is not less than the number of rows.
             #[inline]
             pub fn row(&self, i: usize) -> Option<&[T]> {
                 assert!(i < self.nrows, "row {i} of {:?}", self.shape());
@@ -223,18 +229,21 @@ macro_rules! common {
                 if self.cs != 1 && self.ncols > 1 {
                     return None;
                 }
-                // SAFETY: `ncols` neighbours starting at (i, 0) are elements of the view: readable by the type's invariant.
+                // SAFETY: row i has a column stride of 1 or a single element (checked above), so
+                // its `ncols` elements are contiguous from (i, 0). They may be read (invariant of
+                // the type).
                 Some(unsafe { core::slice::from_raw_parts(self.ptr.offset(i as isize * self.rs), self.ncols) })
             }
-            /// A row-major copy of the elements.
+            /// Copies the elements into a new row-major vector.
             ///
             /// # Panics
-            /// If there is no memory for them: a view with strides of 0 may have more elements than its slice.
+            /// If memory does not suffice. A view with strides of 0 may have more elements than its
+            /// slice.
             pub fn to_vec(&self) -> Vec<T> {
                 if self.is_empty() {
                     return Vec::new();
                 }
-                let len = self.nrows.checked_mul(self.ncols).expect("as many elements as memory can hold");
+                let len = self.nrows.checked_mul(self.ncols).expect("a number of elements that fits a usize");
                 let mut out = Vec::with_capacity(len);
                 for i in 0..self.nrows {
                     out.extend((0..self.ncols).map(|j| self.get(i, j)));
@@ -255,7 +264,7 @@ common!(MatRef);
 common!(MatMut);
 
 impl<'a, T> MatRef<'a, T> {
-    /// A row-major view of a whole slice.
+    /// Views a whole slice as a row-major matrix.
     ///
     /// # Errors
     /// [`Error::Shape`] if `data` does not hold exactly `nrows · ncols` elements.
@@ -267,8 +276,11 @@ impl<'a, T> MatRef<'a, T> {
         Self::strided(data, 0, (nrows, ncols), (ncols as isize, 1))
     }
 
-    /// A view with element (0, 0) at `data[offset]` and the given row and column strides, which may be negative or (as nothing is
-    /// written) zero.
+    /// Views part of a slice as an `nrows × ncols` matrix with any strides.
+    ///
+    /// * `offset`: index in `data` of element (0, 0)
+    /// * `(nrows, ncols)`: shape of the view
+    /// * `(rs, cs)`: row and column strides in elements; may be negative or 0
     ///
     /// # Errors
     /// [`Error::OutOfBounds`] if an element would lie outside `data`.
@@ -283,17 +295,17 @@ impl<'a, T> MatRef<'a, T> {
         Ok(Self { ptr, nrows, ncols, rs, cs, _life: PhantomData })
     }
 
-    /// A view of memory that no slice describes: a caller's buffer behind a pointer, with (0, 0) at `ptr`.
+    /// Views memory behind a pointer; element (0, 0) is at `ptr`.
     ///
     /// # Safety
-    /// For `'a`, every element (i, j) with i < nrows and j < ncols, at `ptr + i·rs + j·cs`, lies in one
-    /// allocation, is aligned and initialized, and is not written. The byte offset of each fits an
-    /// `isize`. An empty view may have any pointer.
+    /// For `'a`, every element (i, j) with i < nrows and j < ncols, at `ptr + i·rs + j·cs`, lies in
+    /// one allocation, is aligned and initialized, and is not written. The byte offset of each fits
+    /// an `isize`. An empty view may have any pointer.
     pub const unsafe fn from_raw_parts(ptr: *const T, (nrows, ncols): (usize, usize), (rs, cs): (isize, isize)) -> Self {
         Self { ptr, nrows, ncols, rs, cs, _life: PhantomData }
     }
 
-    /// Pointer to element (0, 0).
+    /// Returns a pointer to element (0, 0).
     #[inline(always)]
     pub fn as_ptr(&self) -> *const T {
         self.ptr
@@ -301,7 +313,7 @@ impl<'a, T> MatRef<'a, T> {
 }
 
 impl<'a, T> MatMut<'a, T> {
-    /// A row-major view of a whole slice.
+    /// Views a whole slice as a row-major matrix.
     ///
     /// # Errors
     /// [`Error::Shape`] if `data` does not hold exactly `nrows · ncols` elements.
@@ -313,11 +325,16 @@ impl<'a, T> MatMut<'a, T> {
         Self::strided(data, 0, (nrows, ncols), (ncols as isize, 1))
     }
 
-    /// A view with element (0, 0) at `data[offset]` and the given row and column strides, which may be negative.
+    /// Views part of a slice as a mutable `nrows × ncols` matrix with any strides.
+    ///
+    /// * `offset`: index in `data` of element (0, 0)
+    /// * `(nrows, ncols)`: shape of the view
+    /// * `(rs, cs)`: row and column strides in elements; may be negative
     ///
     /// # Errors
-    /// [`Error::OutOfBounds`] if an element would lie outside `data`; [`Error::Overlap`] if two indices could reach the same
-    /// element (layouts in which neither stride steps over the other are refused, even if they happen to be free of overlap).
+    /// * [`Error::OutOfBounds`] if an element would lie outside `data`.
+    /// * [`Error::Overlap`] if two indices could reach the same element. The larger stride must
+    ///   exceed the span of the smaller one; the few other layouts without overlap are refused too.
     pub fn strided(
         data: &'a mut [T],
         offset: usize,
@@ -330,29 +347,28 @@ impl<'a, T> MatMut<'a, T> {
         Ok(Self { ptr, nrows, ncols, rs, cs, _life: PhantomData })
     }
 
-    /// A mutable view of memory that no slice describes: a caller's buffer behind a pointer, with
-    /// (0, 0) at `ptr`.
+    /// Views memory behind a pointer as a mutable matrix; element (0, 0) is at `ptr`.
     ///
     /// # Safety
-    /// As [`MatRef::from_raw_parts`], but the elements may be written and are reached through this view
-    /// alone for `'a`; distinct (i, j) are distinct elements.
+    /// The conditions of [`MatRef::from_raw_parts`] hold, but the elements may be written. For `'a`
+    /// they are reached through this view alone. Distinct (i, j) are distinct elements.
     pub const unsafe fn from_raw_parts(ptr: *mut T, (nrows, ncols): (usize, usize), (rs, cs): (isize, isize)) -> Self {
         Self { ptr, nrows, ncols, rs, cs, _life: PhantomData }
     }
 
-    /// Pointer to element (0, 0).
+    /// Returns a pointer to element (0, 0).
     #[inline(always)]
     pub fn as_mut_ptr(&mut self) -> *mut T {
         self.ptr
     }
 
-    /// A shared view of the same elements, while this one is lent.
+    /// Borrows the elements as a read-only view.
     #[inline(always)]
     pub fn as_ref(&self) -> MatRef<'_, T> {
         MatRef { ptr: self.ptr, nrows: self.nrows, ncols: self.ncols, rs: self.rs, cs: self.cs, _life: PhantomData }
     }
 
-    /// The same view for a shorter time.
+    /// Reborrows the view.
     #[inline(always)]
     pub fn rb(&mut self) -> MatMut<'_, T> {
         MatMut { _life: PhantomData, ..*self }
@@ -361,18 +377,19 @@ impl<'a, T> MatMut<'a, T> {
     /// Writes element (`i`, `j`).
     ///
     /// # Panics
-    /// If there is none.
+    /// If it lies outside the view.
     #[inline]
     pub fn set(&mut self, i: usize, j: usize, value: T) {
         assert!(i < self.nrows && j < self.ncols, "element ({i}, {j}) of {:?}", self.shape());
-        // SAFETY: inside the view, asserted above; writable by the invariant of the type.
+        // SAFETY: (i, j) is inside the view (asserted above), so it may be written (invariant of
+        // the type).
         unsafe { self.ptr.offset(i as isize * self.rs + j as isize * self.cs).write(value) }
     }
 
-    /// Row `i` as a mutable slice, if its elements are neighbours in memory.
+    /// Returns row `i` as a mutable slice, or `None` if its elements are not contiguous.
     ///
     /// # Panics
-    /// If there is no such row.
+    /// If `i` is not less than the number of rows.
     #[inline]
     pub fn row_mut(&mut self, i: usize) -> Option<&mut [T]> {
         assert!(i < self.nrows, "row {i} of {:?}", self.shape());
@@ -382,14 +399,16 @@ impl<'a, T> MatMut<'a, T> {
         if self.cs != 1 && self.ncols > 1 {
             return None;
         }
-        // SAFETY: `ncols` neighbours starting at (i, 0) are elements of the view, which is exclusive by its invariant.
+        // SAFETY: row i has a column stride of 1 or a single element (checked above), so its
+        // `ncols` elements are contiguous from (i, 0). The view is exclusive (invariant of the
+        // type) and borrowed mutably.
         Some(unsafe { core::slice::from_raw_parts_mut(self.ptr.offset(i as isize * self.rs), self.ncols) })
     }
 
-    /// Two views: the columns before `col`, and the others.
+    /// Splits the view into the columns before `col` and the others.
     ///
     /// # Panics
-    /// If `col` is more than the number of columns.
+    /// If `col` exceeds the number of columns.
     #[inline]
     #[must_use]
     pub fn split_cols(self, col: usize) -> (Self, Self) {
@@ -397,10 +416,10 @@ impl<'a, T> MatMut<'a, T> {
         (twin.cols(0, col), self.cols(col, n - col))
     }
 
-    /// Two views: the rows before `row`, and the others.
+    /// Splits the view into the rows before `row` and the others.
     ///
     /// # Panics
-    /// If `row` is more than the number of rows.
+    /// If `row` exceeds the number of rows.
     #[inline]
     #[must_use]
     pub fn split_rows(self, row: usize) -> (Self, Self) {
@@ -408,10 +427,11 @@ impl<'a, T> MatMut<'a, T> {
         (above.t(), below.t())
     }
 
-    /// A second view of the same elements, for handing disjoint blocks to threads.
+    /// Returns a second view of the same elements, so that threads can work on disjoint blocks.
     ///
     /// # Safety
-    /// The caller sees to it that no element is reached through two views at once, unless both only read.
+    /// The caller ensures that no element is reached through two views at once, unless both only
+    /// read.
     #[inline(always)]
     pub(crate) unsafe fn alias(&self) -> MatMut<'a, T> {
         MatMut { ..*self }

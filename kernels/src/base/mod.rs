@@ -1,4 +1,4 @@
-//! Ground floor: element types, views, memory, threads and integer partitions.
+//! The lowest floor: element types, views, memory, threads and integer partitions.
 
 pub(crate) mod batch;
 pub(crate) mod error;

@@ -1,4 +1,4 @@
-//! Who does the work: the calling thread alone, or threads that the plan owns.
+//! The threads of a plan: the calling thread alone, a pool, a team, or the caller's own.
 
 #[cfg(feature = "threads")]
 use crate::base::team::Team;
@@ -6,10 +6,10 @@ use crate::base::threads::{Threads, claimed};
 use alloc::sync::Arc;
 use core::fmt;
 
-/// Who does the work: the calling thread alone, or threads shared by everyone who holds a clone.
+/// The threads that do the work: the calling thread alone, or threads shared by all clones.
 ///
-/// Cloning is cheap: at most one reference count. A job that already runs on a pool's thread may
-/// call in; the work is then shared inside that pool, and no thread is added.
+/// A clone costs at most one reference count. A job that runs on a pool's thread may call a kernel
+/// again. The kernel then shares its work inside that pool and starts no thread.
 ///
 /// ```
 /// use gaitprop_kernels::{Par, Plan};
@@ -20,18 +20,18 @@ use core::fmt;
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub enum Par {
-    /// The calling thread.
+    /// The calling thread alone.
     #[default]
     Seq,
-    /// All threads of a rayon pool. Waking them from outside the pool costs tens of microseconds,
-    /// so a pool suits large products and callers that run inside it.
+    /// All threads of a rayon pool. Waking them from outside the pool costs tens of microseconds. A
+    /// pool therefore suits large products, and callers that run inside it.
     #[cfg(feature = "threads")]
     Pool(Arc<rayon::ThreadPool>),
-    /// The threads of a [`Team`], which spin for a while between products. A team suits many small
-    /// products in a row.
+    /// The threads of a [`Team`], which spin for a while between products. A team suits a sequence
+    /// of many small products.
     #[cfg(feature = "threads")]
     Team(Arc<Team>),
-    /// Threads of the caller's own.
+    /// Threads that the caller implements.
     Custom(Arc<dyn Threads>),
 }
 
@@ -53,13 +53,13 @@ impl Par {
     /// Starts a [`Team`] of `threads`, the calling one included.
     ///
     /// # Errors
-    /// [`Error::Threads`](crate::Error::Threads) if the system refuses a thread.
+    /// [`Error::Threads`](crate::Error::Threads) if the system refuses to start a thread.
     #[cfg(feature = "threads")]
     pub fn team(threads: usize) -> Result<Self, crate::base::error::Error> {
         Ok(Self::Team(Arc::new(Team::new(threads)?)))
     }
 
-    /// Number of threads that work.
+    /// Returns the number of threads that do the work.
     pub fn threads(&self) -> usize {
         match self {
             Self::Seq => 1,
@@ -71,12 +71,13 @@ impl Par {
         }
     }
 
-    /// Multiply-adds that make a thread worth waking: several times the cost of waking it, measured
-    /// on two cores (benches/record/threads.md).
+    /// Returns the least number of multiply-adds for which waking a thread pays. It is several
+    /// times the cost of waking, measured on two cores (benches/record/threads.md).
     pub(crate) fn min_work(&self) -> usize {
         match self {
             Self::Seq => usize::MAX,
-            // Inside the pool a job waits in a queue; from outside, the pool's threads may sleep.
+            // Inside the pool a job waits in a queue; for outside callers the pool's threads may
+            // sleep.
             #[cfg(feature = "threads")]
             Self::Pool(_) => 400_000,
             #[cfg(feature = "threads")]
@@ -85,9 +86,9 @@ impl Par {
         }
     }
 
-    /// Calls `part(i)` once for each i < `parts`, on any thread; returns when all calls have ended.
-    /// Thread t takes part t first where it can, so that it finds the previous product's data in its
-    /// cache.
+    /// Calls `part(i)` once for each i < `parts`, on any thread, and returns when all calls have
+    /// ended. Thread t tries part t first, whose data its cache may still hold from the previous
+    /// product.
     pub(crate) fn split(&self, parts: usize, part: &(dyn Fn(usize) + Sync)) {
         if parts <= 1 {
             return (0..parts).for_each(part);
@@ -95,7 +96,7 @@ impl Par {
         match self {
             Self::Seq => (0..parts).for_each(part),
             #[cfg(feature = "threads")]
-            Self::Pool(pool) => pool.install(|| halves(0, parts, part)),
+            Self::Pool(pool) => pool.install(|| join_halves(0, parts, part)),
             #[cfg(feature = "threads")]
             Self::Team(team) => claimed(&**team, parts, part),
             Self::Custom(threads) => claimed(&**threads, parts, part),
@@ -103,14 +104,14 @@ impl Par {
     }
 }
 
-/// Splits by `join`, whose jobs live on the stack: nothing is allocated.
+/// Halves the parts by `rayon::join`, whose jobs live on the stack: no allocation.
 #[cfg(feature = "threads")]
-fn halves(from: usize, to: usize, part: &(dyn Fn(usize) + Sync)) {
+fn join_halves(from: usize, to: usize, part: &(dyn Fn(usize) + Sync)) {
     if to - from == 1 {
         return part(from);
     }
     let middle = from + (to - from) / 2;
-    rayon::join(|| halves(from, middle, part), || halves(middle, to, part));
+    rayon::join(|| join_halves(from, middle, part), || join_halves(middle, to, part));
 }
 
 #[cfg(all(test, feature = "threads"))]
@@ -119,7 +120,7 @@ mod tests {
     use core::sync::atomic::AtomicUsize;
     use core::sync::atomic::Ordering::Relaxed;
 
-    /// Runs everything twice, on a thread of its own and here: parts must be claimed, not trusted.
+    /// Runs the job three times, on a new thread and twice here: `Par` must claim each part.
     struct Overzealous;
     impl Threads for Overzealous {
         fn count(&self) -> usize {
@@ -134,7 +135,7 @@ mod tests {
         }
     }
 
-    /// Runs nothing at all.
+    /// Never runs the job: the caller must run every part.
     struct Idle;
     impl Threads for Idle {
         fn count(&self) -> usize {
@@ -156,7 +157,7 @@ mod tests {
                 });
                 assert!(seen.iter().all(|n| n.load(Relaxed) == 1), "{par:?}, {parts} parts");
             }
-            // From inside as well.
+            // Nested calls.
             let total = AtomicUsize::new(0);
             par.split(5, &|_| {
                 par.split(5, &|_| {

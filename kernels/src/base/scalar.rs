@@ -1,4 +1,4 @@
-//! The two element types: their arithmetic and constants.
+//! The element types `f32` and `f64`: arithmetic and constants.
 
 use core::fmt::{Debug, Display, LowerExp};
 use core::iter::Sum;
@@ -10,7 +10,8 @@ mod sealed {
     impl Sealed for f64 {}
 }
 
-/// Arithmetic and constants of the two element types, `f32` and `f64`. [`Real`](crate::Real) adds their kernels.
+/// Arithmetic and constants of the element types `f32` and `f64`. [`Real`](crate::Real) adds their
+/// kernels.
 pub trait Scalar:
     sealed::Sealed
     + Copy
@@ -37,55 +38,60 @@ pub trait Scalar:
     const ZERO: Self;
     /// 1.
     const ONE: Self;
-    /// NaN, for fencing memory that must not be read.
+    /// NaN. Tests use it to fence memory that must not be read.
     const NAN: Self;
-    /// The smallest positive normal number, in f64.
+    /// The smallest positive normal number, as f64.
     const SMALLEST: f64;
-    /// The largest finite number, in f64.
+    /// The largest finite number, as f64.
     const LARGEST: f64;
-    /// Unit roundoff u: half the distance from 1 to the next number.
+    /// The unit roundoff u: half the distance from 1 to the next larger number.
     const UNIT_ROUNDOFF: f64;
-    /// `"f32"` or `"f64"`.
+    /// The name of the type: `"f32"` or `"f64"`.
     const NAME: &'static str;
 
-    /// The nearest number of this type.
+    /// Rounds to the nearest number of this type.
     fn from_f64(v: f64) -> Self;
-    /// Exactly this number.
+    /// Converts to f64, exactly.
     fn to_f64(self) -> f64;
-    /// `self · b + c` with one rounding; a library call where the CPU has no such instruction.
+    /// Returns `self · b + c`, rounded once. A library call unless the target has the instruction.
     fn mul_add(self, b: Self, c: Self) -> Self;
-    /// [`Scalar::mul_add`] from the operations that every CPU has, for the portable kernels.
+    /// Returns the bits of [`Scalar::mul_add`] by operations of any CPU, for the portable kernels.
     fn fma_portable(self, b: Self, c: Self) -> Self;
-    /// |self|.
+    /// Returns |self|.
     fn abs(self) -> Self;
-    /// √self, correctly rounded.
+    /// Returns √self, correctly rounded.
     fn sqrt(self) -> Self;
-    /// Neither infinite nor NaN.
+    /// Returns whether the number is neither infinite nor NaN.
     fn is_finite(self) -> bool;
-    /// The bits, widened: for comparisons that must not forgive anything.
+    /// Returns the bits, zero-extended, for exact comparisons.
     fn bits(self) -> u64;
 }
 
-/// `a·b + c` in f32 with one rounding, computed in f64.
+/// Returns `a·b + c` in f32, rounded once, by f64 arithmetic.
 ///
-/// The product of two 24-bit significands is exact in f64. Their sum with `c` is rounded to ODD (if inexact, the last bit is
-/// set), which keeps enough of what was lost for the second rounding, to f32, to be the right one (Boldo and Melquiond,
-/// Emulation of FMA and correctly rounded sums: proved algorithms using rounding to odd, 2008).
-/// Neither step can overflow or underflow in f64.
+/// The product of two 24-bit significands is exact in f64. Its sum with `c` is rounded to odd: if
+/// the sum is inexact, its last bit is set. The second rounding, to f32, is then correct. Neither
+/// step can overflow or underflow in f64.
+///
+/// # References
+/// Boldo and Melquiond, Emulation of FMA and correctly rounded sums: proved algorithms using
+/// rounding to odd, 2008.
 #[cfg(any(test, not(any(target_feature = "fma", target_arch = "aarch64"))))]
 #[inline(always)]
 fn fma_f32_in_f64(a: f32, b: f32, c: f32) -> f32 {
     let product = f64::from(a) * f64::from(b);
     let addend = f64::from(c);
     let sum = product + addend;
-    // Knuth's TwoSum: `error` is exactly what the addition lost.
+    // Knuth's TwoSum: `error` is exactly the rounding error of the addition.
     let back = sum - product;
     let error = (product - (sum - back)) + (addend - back);
     let bits = sum.to_bits();
-    // A NaN error (infinite operands) must leave the sum alone, so the test is not `error != 0`.
+    // The error is NaN if an operand is infinite. The sum must then stay, so the test is not
+    // `error != 0`.
     let inexact = (error > 0.0) | (error < 0.0);
     let even = bits & 1 == 0;
-    // Of the two neighbours that enclose the exact value one is odd: an even sum moves towards the error.
+    // One of the two numbers that enclose the exact value is odd: an even sum moves towards the
+    // error.
     let outwards = (error > 0.0) == (sum > 0.0);
     let odd = if outwards { bits.wrapping_add(1) } else { bits.wrapping_sub(1) };
     f64::from_bits(if inexact & even { odd } else { bits }) as f32
@@ -138,8 +144,8 @@ macro_rules! scalar {
     };
 }
 
-// What `core` does not have comes from `std`, as an instruction where the target has it for certain, or without `std` from `libm`, a call. Both round
-// correctly, so the bits are the same.
+// `core` lacks `mul_add` and `sqrt`. `std` compiles them to an instruction if the target has it;
+// without `std` they are calls of `libm`. Both round correctly, so the bits are equal.
 #[cfg(feature = "std")]
 macro_rules! std_or_libm {
     ($std:path, $libm:path) => {
@@ -153,7 +159,7 @@ macro_rules! std_or_libm {
     };
 }
 
-// Where the target always has the instruction there is nothing to emulate.
+// A target that always has the instruction needs no emulation.
 #[cfg(any(target_feature = "fma", target_arch = "aarch64"))]
 use std_or_libm as portable_f32;
 #[cfg(not(any(target_feature = "fma", target_arch = "aarch64")))]
@@ -162,7 +168,8 @@ macro_rules! portable_f32 {
         fma_f32_in_f64
     };
 }
-// f64 has no wider type to compute in. The C library's `fma` uses the instruction where it can; Windows' has not always been exact.
+// f64 has no wider type to compute in. The C library's `fma` uses the instruction if the CPU has
+// it. That of Windows has not always been exact, so Windows uses `libm`.
 #[cfg(not(windows))]
 use std_or_libm as portable_f64;
 #[cfg(windows)]
@@ -209,7 +216,8 @@ mod tests {
             same(f32::from_bits(a), f32::from_bits(b), f32::from_bits(c))?;
         }
 
-        /// Near cancellation, near halfway cases and near the subnormal numbers, which random bits seldom meet.
+        /// Cases near cancellation, halfway cases and subnormal numbers, which random bits seldom
+        /// hit.
         #[test]
         fn emulated_fma_is_the_fma_where_it_is_hard(a in -2f32..2.0, b in -2f32..2.0, ulps in -3i32..=3, shift in -149i32..60) {
             let scale = 2f64.powi(shift) as f32;
@@ -221,22 +229,22 @@ mod tests {
         }
     }
 
-    /// A double rounding, which is what the emulation exists to avoid: plain f64 arithmetic gets this one wrong.
+    /// A case that plain f64 arithmetic rounds twice, and wrongly; the emulation avoids it.
     #[test]
     fn plain_double_rounding_would_fail() {
         let (a, b, c) = (1.0f32 + f32::EPSILON, 1.0f32 + f32::EPSILON, 2f32.powi(-70));
         let c = c + 0.0;
-        // a·b = 1 + 2^-22 + 2^-46: choose an addend that puts the f64 sum exactly on an f32 halfway point.
+        // a·b = 1 + 2^-22 + 2^-46: the addend puts the f64 sum exactly on an f32 halfway point.
         let half = -(2f64.powi(-46)) + 2f64.powi(-24);
         let addend = half as f32;
         for c in [addend, -addend, c, -c] {
             assert_eq!(a.mul_add(b, c).to_bits(), fma_f32_in_f64(a, b, c).to_bits());
         }
         let naive = |a: f32, b: f32, c: f32| (f64::from(a) * f64::from(b) + f64::from(c)) as f32;
-        // 1·1 + (2^-24 + 2^-54·…): the bit that decides lies below f64's last place.
+        // 1·1 + (2^-24 + 2^-54·…): the deciding bit lies below the last place of f64.
         let (a, b, c) = (1.0f32 + 2f32.powi(-12), 1.0f32 + 2f32.powi(-12), 2f32.powi(-60));
         let exact = a.mul_add(b, c);
         assert_eq!(exact.to_bits(), fma_f32_in_f64(a, b, c).to_bits());
-        assert_ne!(exact.to_bits(), naive(a, b, c).to_bits(), "this case no longer shows the double rounding");
+        assert_ne!(exact.to_bits(), naive(a, b, c).to_bits(), "plain arithmetic no longer rounds this case twice");
     }
 }

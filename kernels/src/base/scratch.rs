@@ -1,4 +1,4 @@
-//! Aligned memory that the caller owns and lends again and again.
+//! Scratch: aligned workspace that the caller owns and passes to each call.
 
 use crate::base::error::Error;
 use crate::base::scalar::Scalar;
@@ -7,52 +7,55 @@ use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 
-/// Two cache lines: what adjacent-line prefetchers fetch together, and more than the widest vector.
+/// Alignment in bytes: two cache lines, which adjacent-line prefetchers fetch together. The widest
+/// vector has 64 bytes.
 const ALIGN: usize = 128;
 
-/// How much scratch an operation needs.
+/// The amount of scratch that an operation needs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ScratchReq {
     bytes: usize,
 }
 
 impl ScratchReq {
-    /// Room for `len` elements; saturates, so that an absurd request fails when it is made, not here.
+    /// Returns the space for `len` elements, saturating: absurd requests fail at allocation.
     pub const fn of<T>(len: usize) -> Self {
         let bytes = len.saturating_mul(size_of::<T>());
         Self { bytes: bytes.saturating_add(ALIGN - 1) / ALIGN * ALIGN }
     }
-    /// Room for both at once.
+    /// Returns the space for both requests at the same time.
     #[must_use]
     pub const fn and(self, other: Self) -> Self {
         Self { bytes: self.bytes.saturating_add(other.bytes) }
     }
-    /// Room for either.
+    /// Returns the space for either request: the larger one.
     #[must_use]
     pub const fn or(self, other: Self) -> Self {
         if self.bytes > other.bytes { self } else { other }
     }
-    /// Room for `n` of these at once.
+    /// Returns the space for `n` such requests at the same time.
     #[must_use]
     pub const fn times(self, n: usize) -> Self {
         Self { bytes: self.bytes.saturating_mul(n) }
     }
-    /// In bytes.
+    /// Returns the size in bytes.
     pub const fn bytes(self) -> usize {
         self.bytes
     }
 }
 
-/// Aligned memory for packing. It grows to the largest request it has met and then stays: reserve once (or run one step) and
-/// nothing is allocated afterwards.
+/// Aligned workspace for packing.
+///
+/// It grows to the largest request so far and never shrinks. After one [`Scratch::reserve`], or one
+/// call of each kernel, no call allocates.
 pub struct Scratch {
     ptr: NonNull<u8>,
     layout: Layout,
 }
 
-// SAFETY: the block is owned, holds plain bytes, and is reached only through `&mut self`.
+// SAFETY: the block is owned and holds plain bytes. Writes need `&mut self`; reads need `&self`.
 unsafe impl Send for Scratch {}
-// SAFETY: nothing is reachable through `&self`.
+// SAFETY: `&self` allows only reads (`initialized`).
 unsafe impl Sync for Scratch {}
 
 impl Default for Scratch {
@@ -68,21 +71,21 @@ impl core::fmt::Debug for Scratch {
 }
 
 impl Scratch {
-    /// Empty: allocates nothing yet.
+    /// Creates empty scratch, without an allocation.
     pub const fn new() -> Self {
         let layout = Layout::new::<()>();
         Self { ptr: NonNull::dangling(), layout }
     }
 
-    /// Bytes held.
+    /// Returns the number of bytes held.
     pub fn capacity(&self) -> usize {
         self.layout.size()
     }
 
-    /// Makes room for `req`; allocates only if there is too little.
+    /// Grows to at least `req`. Allocates only if the capacity is smaller.
     ///
     /// # Errors
-    /// [`Error::OutOfMemory`] if the system has no such block; what was held before is kept.
+    /// [`Error::OutOfMemory`] if the system refuses the block. The old block then stays.
     pub fn reserve(&mut self, req: ScratchReq) -> Result<(), Error> {
         let bytes = req.bytes();
         if bytes <= self.layout.size() {
@@ -92,54 +95,57 @@ impl Scratch {
         let Ok(layout) = Layout::from_size_align(bytes, ALIGN) else {
             return Err(refused);
         };
-        // SAFETY: the layout's size is not 0: it is greater than the size held, checked above.
+        // SAFETY: the layout's size is not 0, since it exceeds the size held (checked above).
         let Some(ptr) = NonNull::new(unsafe { alloc(layout) }) else {
             return Err(refused);
         };
-        // The assignment drops, and so frees, the smaller block.
+        // The assignment drops, and thereby frees, the smaller block.
         *self = Self { ptr, layout };
         Ok(())
     }
 
-    /// `len` uninitialised elements from the front.
+    /// Returns the first `len` elements, uninitialized; grows the scratch if it is smaller.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`], as [`Scratch::reserve`].
     pub fn slice<T: Scalar>(&mut self, len: usize) -> Result<&mut [MaybeUninit<T>], Error> {
         self.reserve(ScratchReq::of::<T>(len))?;
-        // SAFETY: the block holds at least `len` elements (reserved above), is aligned for any Real, is exclusive while `self` is
-        // lent, and uninitialised memory is a valid MaybeUninit. An empty slice may dangle (aligned: see below).
+        // SAFETY: the block holds at least `len` elements (reserved above) and is aligned to ALIGN,
+        // enough for any scalar. It is exclusive while `self` is borrowed mutably. Uninitialized
+        // memory is a valid `MaybeUninit`. If `len` is 0, no pointer is used.
         Ok(unsafe { if len == 0 { &mut [] } else { core::slice::from_raw_parts_mut(self.ptr.as_ptr().cast(), len) } })
     }
 }
 
 impl Scratch {
-    /// `len` elements from `from` on, which are initialised.
+    /// Returns elements `from .. from + len`, which the caller has written.
     ///
     /// # Safety
-    /// They are: the caller has written them since the block was last reserved.
+    /// The caller has written these elements since the block was last reserved.
     ///
     /// # Panics
-    /// If they are not all there.
-    pub(crate) unsafe fn initialised<T: Scalar>(&self, from: usize, len: usize) -> &[T] {
+    /// If they exceed the capacity.
+    pub(crate) unsafe fn initialized<T: Scalar>(&self, from: usize, len: usize) -> &[T] {
         let held = self.layout.size() / size_of::<T>();
         assert!(from <= held && len <= held - from, "elements {from}..+{len} of {held}");
         if len == 0 {
             return &[];
         }
-        // SAFETY: inside the block, asserted above, aligned for any Real, and initialised by the caller's promise.
+        // SAFETY: the elements lie inside the block (asserted above), which is aligned for any
+        // scalar. The caller promises that they are initialized.
         unsafe { core::slice::from_raw_parts(self.ptr.as_ptr().cast::<T>().add(from), len) }
     }
 }
 
-/// Memory that threads fill in disjoint parts and then all read.
+/// Memory that threads fill in disjoint parts and then read in whole.
 pub(crate) struct DisjointSlices<'a, T> {
     first: *mut MaybeUninit<T>,
     len: usize,
     _life: PhantomData<&'a mut [T]>,
 }
 
-// SAFETY: `part` hands out disjoint exclusive slices (its contract), which may go to other threads if T may; `at` is a pointer.
+// SAFETY: `part` returns disjoint exclusive slices (its contract), which may move to other threads
+// if T may. `at` returns a pointer only.
 unsafe impl<T: Send + Sync> Sync for DisjointSlices<'_, T> {}
 
 impl<'a, T> DisjointSlices<'a, T> {
@@ -147,24 +153,25 @@ impl<'a, T> DisjointSlices<'a, T> {
         Self { first: memory.as_mut_ptr(), len: memory.len(), _life: PhantomData }
     }
 
-    /// `len` elements from `from` on, to be filled.
+    /// Returns elements `from .. from + len`, to be filled.
     ///
     /// # Safety
-    /// Nobody else has any of these elements at this time.
+    /// While the slice lives, no thread reaches any of these elements otherwise.
     ///
     /// # Panics
-    /// If they are not all there.
-    #[allow(clippy::mut_from_ref)] // that is what the contract is for
+    /// If they exceed the memory.
+    #[allow(clippy::mut_from_ref)] // exclusive by the contract above
     pub(crate) unsafe fn part(&self, from: usize, len: usize) -> &mut [MaybeUninit<T>] {
         assert!(from <= self.len && len <= self.len - from, "elements {from}..+{len} of {}", self.len);
-        // SAFETY: inside the memory that `new` was given, asserted above, and the caller alone has it.
+        // SAFETY: the elements lie inside the memory passed to `new` (asserted above). They are
+        // exclusive by the caller's promise.
         unsafe { core::slice::from_raw_parts_mut(self.first.add(from), len) }
     }
 
-    /// A pointer to element `at`, or to the end.
+    /// Returns a pointer to element `at`, which may be the end.
     ///
     /// # Panics
-    /// If it lies beyond.
+    /// If `at` exceeds the length.
     pub(crate) fn at(&self, at: usize) -> *const T {
         assert!(at <= self.len, "element {at} of {}", self.len);
         self.first.wrapping_add(at).cast_const().cast()
@@ -174,7 +181,7 @@ impl<'a, T> DisjointSlices<'a, T> {
 impl Drop for Scratch {
     fn drop(&mut self) {
         if self.layout.size() > 0 {
-            // SAFETY: allocated by `reserve` with exactly this layout, and never used again.
+            // SAFETY: `reserve` allocated the block with this layout, and no use follows.
             unsafe { dealloc(self.ptr.as_ptr(), self.layout) };
         }
     }

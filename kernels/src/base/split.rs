@@ -1,4 +1,4 @@
-//! Integer partitions: how a length is cut into nearly equal parts.
+//! Integer partitions: lengths cut into nearly equal parts.
 
 use core::ops::Range;
 
@@ -7,38 +7,40 @@ pub(crate) fn round_up(len: usize, unit: usize) -> usize {
     len.checked_next_multiple_of(unit).unwrap_or(usize::MAX / unit * unit)
 }
 
-/// Number of parts of at most `most` that make up `len`.
+/// Returns ⌈len / most⌉, the number of parts of at most `most`.
 pub(crate) fn parts_of(len: usize, most: usize) -> usize {
     len.div_ceil(most)
 }
 
-/// (start, length) of part `i` of `parts` nearly equal ones.
+/// Returns (start, length) of part `i` when `len` is cut into `parts` nearly equal parts.
 ///
 /// 60 rows in parts of at most 9 become 4 × 9 and 3 × 8, never 6 × 9 and a remainder of 6.
 #[inline(always)]
 pub(crate) fn part(len: usize, parts: usize, i: usize) -> (usize, usize) {
-    let cut = |i: usize| i * (len / parts) + i.min(len % parts);
-    if parts == 0 { (0, 0) } else { (cut(i), cut(i + 1) - cut(i)) }
+    let start = |i: usize| i * (len / parts) + i.min(len % parts);
+    if parts == 0 { (0, 0) } else { (start(i), start(i + 1) - start(i)) }
 }
 
-/// [`part`] as a range.
+/// Returns [`part`] as a range.
 pub(crate) fn part_range(len: usize, parts: usize, i: usize) -> Range<usize> {
     let (start, len) = part(len, parts, i);
     start..start + len
 }
 
-/// Cuts `len` into the fewest parts of at most `most`, nearly equal. Yields (start, length).
+/// Cuts `len` into the fewest parts of at most `most`, nearly equal. Yields (start, length) of
+/// each.
 pub(crate) fn near_equal(len: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
     let parts = parts_of(len, most);
     (0..parts).map(move |i| part(len, parts, i))
 }
 
-/// [`near_equal`] in whole units; the end of `len` may cut the last unit short.
+/// Cuts like [`near_equal`], but between whole units. The last unit may be shorter.
 pub(crate) fn near_equal_units(len: usize, most: usize, unit: usize) -> impl Iterator<Item = (usize, usize)> {
     near_equal(len.div_ceil(unit), (most / unit).max(1)).map(move |(start, n)| (start * unit, (n * unit).min(len - start * unit)))
 }
 
-/// Rows cut into tiles of nearly equal height. The first `taller` tiles have `rows + 1` rows, the others `rows`.
+/// Rows cut into tiles of nearly equal height. The first `taller` tiles have `rows + 1` rows, the
+/// others `rows`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RowTiles {
     pub(crate) count: usize,
@@ -59,30 +61,32 @@ impl RowTiles {
         self.rows + usize::from(self.taller > 0)
     }
 
-    /// (first row, height) of tile `t`. For t = `count` the first row is the number of rows.
+    /// Returns (first row, height) of tile `t`. For `t = count` the first row is the number of
+    /// rows.
     #[inline(always)]
     pub(crate) fn tile(&self, t: usize) -> (usize, usize) {
         (t * self.rows + t.min(self.taller), self.rows + usize::from(t < self.taller))
     }
 
-    /// (number of tiles, height) of the taller tiles, then of the others.
+    /// Returns (number of tiles, height) of the taller tiles, then of the others.
     #[inline(always)]
     pub(crate) fn runs(&self) -> [(usize, usize); 2] {
         [(self.taller, self.rows + 1), (self.count - self.taller, self.rows)]
     }
 
-    /// Tiles `ts` alone.
+    /// Returns tiles `ts` alone.
     pub(crate) fn range(&self, ts: &Range<usize>) -> Self {
         let count = ts.end - ts.start;
         Self { count, rows: self.rows, taller: self.taller.saturating_sub(ts.start).min(count) }
     }
 }
 
-/// Range of part `i` when `len` pieces of different weight are cut into `parts` runs of nearly equal weight.
+/// Returns the range of part `i` when `len` weighted pieces are cut into `parts` runs of nearly
+/// equal weight.
 pub(crate) fn weighted_range(len: usize, parts: usize, i: usize, weight: impl Fn(usize) -> usize) -> Range<usize> {
     let total: usize = (0..len).map(&weight).sum();
-    // The first piece whose middle lies beyond i parts of the total.
-    let cut = |i: usize| {
+    // Part i starts at the first piece whose middle lies at or beyond i/parts of the total.
+    let start = |i: usize| {
         let mut sum = 0;
         (0..len)
             .find(|&p| {
@@ -92,8 +96,8 @@ pub(crate) fn weighted_range(len: usize, parts: usize, i: usize, weight: impl Fn
             })
             .unwrap_or(len)
     };
-    let from = if i == 0 { 0 } else { cut(i) };
-    from..if i + 1 == parts { len } else { cut(i + 1) }
+    let from = if i == 0 { 0 } else { start(i) };
+    from..if i + 1 == parts { len } else { start(i + 1) }
 }
 
 #[cfg(test)]
@@ -101,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    #[cfg_attr(miri, ignore = "a question of numbers")]
+    #[cfg_attr(miri, ignore = "integer arithmetic only")]
     fn parts_are_nearly_equal_and_cover() {
         assert_eq!(near_equal(60, 14).map(|p| p.1).collect::<Vec<_>>(), [12; 5]);
         assert_eq!(near_equal(0, 14).count(), 0);
@@ -120,7 +124,8 @@ mod tests {
         }
     }
 
-    /// The runs cover every piece once, and each weighs its part of the total to within one piece.
+    /// The runs cover every piece once. The weight of each is its part of the total to within one
+    /// piece.
     #[test]
     fn weighted_ranges_are_nearly_equal_in_weight() {
         let weights: [&dyn Fn(usize) -> usize; 5] =

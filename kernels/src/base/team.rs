@@ -1,18 +1,23 @@
-//! A team of threads that stays ready: after a job its threads spin for a while before they sleep.
+//! A team of threads that spin for a while after each job before they sleep.
 //!
-//! Waking a sleeping thread costs as much as a product of 60×200×200. A training step is a row of
-//! such products with hardly anything between them, so a spinning thread starts the next one at once.
+//! Waking a sleeping thread costs as much as a product of 60×200×200. A training step is a sequence
+//! of such products with little serial work between them, so a spinning thread starts the next one
+//! at once.
 //!
 //! # How a job runs
-//! One atomic word holds the state: a count of jobs, whether the present job accepts threads, and
-//! how many threads are inside it. The caller publishes the job and opens it. A thread that sees it
-//! enters by raising the count of threads inside (only while the job is open) and leaves by lowering
-//! it. When the caller's own share is done, the caller closes the job and waits for the threads
-//! inside. A thread that wakes too late finds the job closed, so the caller never waits for it.
+//! One atomic word holds the state: the number of jobs, whether the current job is open, and the
+//! number of threads inside it. [`crate::guide::threads`] shows its bits.
+//!
+//! 1. The caller publishes the job and opens it.
+//! 2. A thread that sees an open job enters it by incrementing the number of threads inside. It
+//!    leaves by decrementing that number.
+//! 3. The caller finishes its share, closes the job and waits for the threads inside.
+//!
+//! A thread that wakes too late finds the job closed, so the caller never waits for it.
 //!
 //! # After a fork
-//! A forked child has the team's memory but none of its threads. There the caller works alone, and
-//! dropping the team joins nothing.
+//! A forked child has the team's memory but none of its threads. In the child the caller works
+//! alone, and dropping the team joins no thread.
 
 use crate::base::error::Error;
 use crate::base::threads::Threads;
@@ -22,46 +27,48 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 
-/// Looks for work before a waiting thread sleeps: some 50 µs, as long as the serial parts of a
-/// training step last.
+/// Number of times that a waiting thread polls the state before it sleeps. They take about 50 µs,
+/// as long as the serial parts of a training step.
 const LOOKS: u32 = 20_000;
-/// Bit of the state: the job takes threads.
+/// Bit of the state: the job is open to threads.
 const OPEN: u64 = 1 << 31;
-/// Lower bits of the state: threads inside the job.
+/// Lower bits of the state: number of threads inside the job.
 const INSIDE: u64 = OPEN - 1;
-/// One more job, in the upper half.
+/// Increment of the number of jobs, which the upper half of the state counts.
 const JOB: u64 = 1 << 32;
 
-type Job = dyn Fn(usize) + Sync;
+type TeamJob = dyn Fn(usize) + Sync;
 
-struct Shared {
-    /// Jobs so far, [`OPEN`], and [`INSIDE`].
+/// State shared by the caller and the threads.
+struct TeamState {
+    /// Number of jobs so far, [`OPEN`], and [`INSIDE`].
     state: AtomicU64,
-    /// Valid while the job is open or a thread is inside.
-    job: UnsafeCell<Option<*const Job>>,
-    /// A caller holds the team; other callers work alone.
+    /// The current job; valid while it is open or a thread is inside it.
+    job: UnsafeCell<Option<*const TeamJob>>,
+    /// Set while a caller holds the team; other callers work alone.
     busy: AtomicBool,
-    /// Threads asleep, or about to be.
+    /// Number of threads that sleep or are about to.
     asleep: AtomicUsize,
     sleep: Mutex<()>,
     wake: Condvar,
     stop: AtomicBool,
     panicked: AtomicBool,
-    /// The process that started the threads.
+    /// Id of the process that started the threads.
     process: u32,
 }
 
-// SAFETY: `job` is written only by whoever holds `busy`, before it opens the job, and read only by threads that have entered it; entering and
-// leaving are acquire-release operations on `state`. The job itself is Sync. Everything else is atomic.
-unsafe impl Sync for Shared {}
-// SAFETY: as above; the pointer is to a Sync job.
-unsafe impl Send for Shared {}
+// SAFETY: only the caller that holds `busy` writes `job`, before it opens the job. Only threads
+// that have entered the job read it. Entering acquires and leaving releases `state`, so the
+// accesses are ordered. The job itself is Sync. All other fields are Sync.
+unsafe impl Sync for TeamState {}
+// SAFETY: as above; the pointer refers to a Sync job.
+unsafe impl Send for TeamState {}
 
-/// Threads that stay ready between products. The calling thread is one of them.
+/// A team of threads that spin between products. The calling thread is one of them.
 ///
-/// Two callers at once, or a call from inside a job, are served: one gets the team, the other works
-/// alone, and no thread is added. Dropping the team ends its threads. In a forked child the team's
-/// owner works alone.
+/// If two threads call at the same time, or a job calls again, the first caller gets the team and
+/// the other works alone. No thread is added. Dropping the team ends its threads. In a forked child
+/// the caller works alone.
 ///
 /// ```
 /// use gaitprop_kernels::{Par, Plan, Team};
@@ -71,7 +78,7 @@ unsafe impl Send for Shared {}
 /// # Ok::<(), gaitprop_kernels::Error>(())
 /// ```
 pub struct Team {
-    shared: Arc<Shared>,
+    shared: Arc<TeamState>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -82,12 +89,13 @@ impl core::fmt::Debug for Team {
 }
 
 impl Team {
-    /// A team of `threads`, of which one is the caller: 0 and 1 make a team of the caller alone.
+    /// Starts a team of `threads`, the calling one included. 0 and 1 give a team of the caller
+    /// alone.
     ///
     /// # Errors
-    /// [`Error::Threads`] if the system refuses a thread; those already started are ended.
+    /// [`Error::Threads`] if the system refuses to start a thread. Those already started then end.
     pub fn new(threads: usize) -> Result<Self, Error> {
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(TeamState {
             state: AtomicU64::new(0),
             job: UnsafeCell::new(None),
             busy: AtomicBool::new(false),
@@ -114,15 +122,15 @@ impl Team {
 impl Drop for Team {
     fn drop(&mut self) {
         if self.shared.forked() {
-            // The threads live in the parent alone, and a mutex may be locked for ever: leave all
-            // of it as it is.
+            // The threads exist in the parent only, and the child's copy of a mutex may stay
+            // locked. Join and lock nothing.
             self.threads.drain(..).for_each(core::mem::forget);
             return;
         }
         self.shared.stop.store(true, Ordering::SeqCst);
         self.shared.wake_all();
         for thread in self.threads.drain(..) {
-            // A thread of the team catches the panics of jobs: it has none of its own to report.
+            // The thread catches the panics of jobs, so it never ends by one.
             let _ = thread.join();
         }
     }
@@ -138,42 +146,46 @@ impl Threads for Team {
         if self.threads.is_empty() || shared.busy.swap(true, Ordering::Acquire) {
             return job(0);
         }
-        // Asking for the process takes a system call, so it is asked only where a thread sleeps and
-        // waking it takes one too; `close` covers the other case.
+        // `forked` takes a system call. It is called only if a thread sleeps, since waking it takes
+        // one as well; `close` covers the other case.
         if shared.asleep.load(Ordering::Relaxed) > 0 && shared.forked() {
             shared.busy.store(false, Ordering::Release);
             return job(0);
         }
-        // SAFETY: the lifetime is erased, not lengthened: `shared.close` returns only when no thread is inside and none can enter any more, and it
-        // is called below before `job` ends, whatever panics.
-        let erased = unsafe { core::mem::transmute::<*const (dyn Fn(usize) + Sync + '_), *const Job>(job) };
-        // SAFETY: `busy` is ours, so the last job is closed and left: nobody reads the cell.
+        // SAFETY: only the lifetime is erased. `shared.close` below runs before `job` ends, even if
+        // `job` panics. It returns when no thread is inside and none can enter, so no thread uses
+        // the pointer later.
+        let erased = unsafe { core::mem::transmute::<*const (dyn Fn(usize) + Sync + '_), *const TeamJob>(job) };
+        // SAFETY: this caller holds `busy`, so the last job is closed and no thread is inside it:
+        // no thread reads the cell.
         unsafe { *shared.job.get() = Some(erased) };
         let next = (shared.state.load(Ordering::Relaxed) & !INSIDE & !OPEN).wrapping_add(JOB);
-        // SeqCst, and so is the count of sleepers: either they see the job or we see them.
+        // This store and `asleep` are SeqCst: either a sleeper sees the job or this thread sees the
+        // sleeper.
         shared.state.store(next | OPEN, Ordering::SeqCst);
         if shared.asleep.load(Ordering::SeqCst) > 0 {
             shared.wake_all();
         }
-        let own = catch_unwind(AssertUnwindSafe(|| job(0)));
+        let own_result = catch_unwind(AssertUnwindSafe(|| job(0)));
         shared.close();
-        let others = shared.panicked.swap(false, Ordering::Relaxed);
+        let other_panicked = shared.panicked.swap(false, Ordering::Relaxed);
         shared.busy.store(false, Ordering::Release);
-        if let Err(panic) = own {
+        if let Err(panic) = own_result {
             resume_unwind(panic);
         }
-        assert!(!others, "a thread of the team panicked");
+        assert!(!other_panicked, "another thread of the team panicked");
     }
 }
 
-impl Shared {
+impl TeamState {
     fn wake_all(&self) {
-        // The lock makes sure that a thread between its last look and its sleep is not missed. A poisoned lock guards no data.
+        // A thread holds the lock from its last poll until it sleeps, so taking the lock ensures
+        // that the notification reaches it. The mutex guards no data, so poison does not matter.
         drop(self.sleep.lock());
         self.wake.notify_all();
     }
 
-    /// Whether this process is a child forked from the one that started the threads.
+    /// Returns whether this process was forked after the team started.
     fn forked(&self) -> bool {
         std::process::id() != self.process
     }
@@ -181,16 +193,16 @@ impl Shared {
     /// Closes the job to new threads and waits for those running it.
     fn close(&self) {
         self.state.fetch_and(!OPEN, Ordering::AcqRel);
-        let mut looks = 0u32;
+        let mut polls = 0u32;
         while self.state.load(Ordering::Acquire) & INSIDE != 0 {
-            looks = looks.wrapping_add(1);
-            if !looks.is_multiple_of(1 << 12) {
+            polls = polls.wrapping_add(1);
+            if !polls.is_multiple_of(1 << 12) {
                 core::hint::spin_loop();
             } else if self.forked() {
-                // Forked in the middle of another thread's job: the threads inside are the parent's.
+                // The process forked during a job: the threads inside belong to the parent.
                 return;
             } else {
-                // Where threads outnumber cores, the thread inside may need this core.
+                // If threads outnumber cores, the thread inside may need this core.
                 std::thread::yield_now();
             }
         }
@@ -204,8 +216,9 @@ impl Shared {
             if !self.enter(seen) {
                 continue;
             }
-            // SAFETY: inside the job, so `run` is waiting for us: the pointer is set, and what it points to is alive.
-            let job = unsafe { &*(*self.job.get()).expect("a job is set before it is opened") };
+            // SAFETY: this thread is inside the job, so `run` has set the pointer and waits in
+            // `close`: the job is alive.
+            let job = unsafe { &*(*self.job.get()).expect("the job is set before it opens") };
             if catch_unwind(AssertUnwindSafe(|| job(index))).is_err() {
                 self.panicked.store(true, Ordering::Relaxed);
             }
@@ -213,7 +226,7 @@ impl Shared {
         }
     }
 
-    /// Waits for an open job other than `last`; returns its number, or `None` if the team ends.
+    /// Waits for an open job other than `last`. Returns its number, or `None` if the team ends.
     fn wait(&self, last: u64) -> Option<u64> {
         let open = || {
             let state = self.state.load(Ordering::SeqCst);
@@ -270,7 +283,7 @@ mod tests {
                     if i == bad {
                         panic!("part {i}");
                     }
-                    // Long enough for the others to come in.
+                    // Long enough for the other threads to enter.
                     std::thread::sleep(std::time::Duration::from_millis(30));
                 });
             }));
@@ -283,31 +296,31 @@ mod tests {
         }
     }
 
-    /// A forked child has no threads: it works alone, and dropping the team neither hangs nor aborts.
+    /// A forked child works alone, and dropping the team neither hangs nor aborts.
     #[test]
     #[cfg(all(unix, not(miri)))]
     fn a_forked_child_works_alone() {
-        // Asleep in the first round, at work in the second: a fork may come at any time.
+        // The threads sleep in the first round and spin in the second.
         for pause in [50, 0] {
             let team = Team::new(3).unwrap();
             team.run(&|_| {});
             std::thread::sleep(std::time::Duration::from_millis(pause));
-            // SAFETY: the child only runs what this test says, and leaves by `_exit`.
+            // SAFETY: the child runs only the code below and ends by `_exit`.
             let child = unsafe { libc::fork() };
             assert!(child >= 0, "fork failed");
             if child == 0 {
                 let sum = AtomicUsize::new(0);
                 team.run(&|i| _ = sum.fetch_add(i + 1, Ordering::Relaxed));
                 drop(team);
-                // SAFETY: ends the child at once, without the harness's destructors.
+                // SAFETY: ends the child immediately, without the destructors of the test harness.
                 unsafe { libc::_exit(i32::from(sum.into_inner() != 1)) };
             }
             let mut status = -1;
             let waited = std::time::Instant::now();
-            // SAFETY: the child is ours, and `status` is a place of our own.
+            // SAFETY: `child` is a child of this process, and `status` is a local variable.
             while unsafe { libc::waitpid(child, &mut status, libc::WNOHANG) } == 0 {
                 if waited.elapsed().as_secs() > 20 {
-                    // SAFETY: the child is ours and not yet waited for.
+                    // SAFETY: `child` is a child of this process that has not been waited for.
                     unsafe { libc::kill(child, libc::SIGKILL) };
                     panic!("the child hangs");
                 }
@@ -317,7 +330,8 @@ mod tests {
         }
     }
 
-    /// Jobs that follow each other closely, and after pauses in which the threads fall asleep; every effect must be seen.
+    /// Jobs follow each other closely, or after pauses in which the threads fall asleep. The caller
+    /// sees every effect.
     #[test]
     fn nothing_is_lost_between_jobs() {
         const ROUNDS: usize = if cfg!(miri) { 60 } else { 3_000 };

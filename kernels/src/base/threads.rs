@@ -1,22 +1,22 @@
-//! The interface to threads that run a job together.
+//! The interface to threads that run one job together.
 
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 /// Threads that run one job together, for [`Par::Custom`](crate::Par::Custom).
 ///
-/// Memory safety does not depend on the implementation. Each part of the work is claimed before it
-/// is done, and the calling thread does the parts that no thread has claimed.
+/// Memory safety does not depend on the implementation. A thread claims each part of the work
+/// before it runs it, and the calling thread runs the parts that no thread has claimed.
 pub trait Threads: Send + Sync {
-    /// Number of threads that [`Threads::run`] may use, the calling one included.
+    /// Returns the number of threads that [`Threads::run`] may use, the calling one included.
     fn count(&self) -> usize;
     /// Calls `job(0)` on this thread and, ideally, `job(i)` for 0 < i < [`Threads::count`] on other
-    /// threads at the same time. Returns when every call that began has ended. A call may be left out.
+    /// threads at the same time. May omit calls. Returns when every call that began has ended.
     fn run(&self, job: &(dyn Fn(usize) + Sync));
 }
 
 /// Calls `part(i)` once for each i < `parts`: the threads claim parts until none is left.
 pub(crate) fn claimed(threads: &dyn Threads, parts: usize, part: &(dyn Fn(usize) + Sync)) {
-    // One bit a claim. With more parts than bits, each bit stands for a run of parts.
+    // One bit per claim. If there are more parts than bits, each bit stands for a run of parts.
     let run = parts.div_ceil(usize::BITS as usize);
     let runs = parts.div_ceil(run);
     let taken = AtomicUsize::new(0);
@@ -30,6 +30,6 @@ pub(crate) fn claimed(threads: &dyn Threads, parts: usize, part: &(dyn Fn(usize)
         }
     };
     threads.run(&job);
-    // Parts that the threads have left out.
+    // The calling thread runs the parts that no thread has claimed.
     job(0);
 }

@@ -1,4 +1,4 @@
-//! Packing: operands in the order in which the tiles read them.
+//! Packing: operands rearranged into the order in which the tiles read them.
 
 pub(crate) mod operand;
 pub(crate) mod panel;

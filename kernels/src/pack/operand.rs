@@ -1,4 +1,4 @@
-//! The operands of a product: a view, panels packed before, or a matrix that packing generates.
+//! The operands of a product: views, prepacked panels, or matrices generated while they are packed.
 
 use crate::base::isa::Isa;
 use crate::base::matrix::MatRef;
@@ -18,7 +18,7 @@ pub(crate) enum Left<'a, T> {
 #[derive(Clone, Copy)]
 pub(crate) enum Right<'a, T> {
     View(MatRef<'a, T>),
-    /// In panels already.
+    /// Prepacked by the caller.
     Panels(Panels<'a, T>),
     Generated(&'a dyn Generate<T>),
 }
@@ -26,13 +26,13 @@ pub(crate) enum Right<'a, T> {
 /// A matrix whose elements are generated while they are packed.
 pub(crate) trait Generate<T>: Sync {
     fn shape(&self) -> (usize, usize);
-    /// Writes elements (i, j) to (i, j + out.len() − 1). A caller may ask for them again.
+    /// Writes elements (i, j) to (i, j + out.len() − 1). Repeated calls give the same bits.
     fn fill(&self, i: usize, j: usize, out: &mut [T]);
 }
 
-/// Rows of a panel of A at most, on any instruction set.
+/// Maximum number of rows of a panel of A, on any instruction set.
 const STRIP_ROWS: usize = 16;
-/// Elements of a row generated at a time: a strip stays in L1.
+/// Elements generated of a row at a time, so that a strip stays in L1.
 const STRIP_COLS: usize = 128;
 
 impl<T: Real> Left<'_, T> {
@@ -43,9 +43,9 @@ impl<T: Real> Left<'_, T> {
         }
     }
 
-    /// Packs `rows` rows from `first` on, elements pc .. pc + kb of each, into one panel of that width.
-    /// Every element is multiplied by `alpha` (rounded once; exact for ±1). Writes all of `out`,
-    /// rows · kb elements.
+    /// Packs rows `first .. first + rows`, elements pc .. pc + kb of each, into one panel of width
+    /// `rows`. Multiplies every element by `alpha`: rounded once, exact for ±1. Writes all of
+    /// `out`, rows · kb elements.
     pub(crate) fn pack(
         &self,
         (first, rows): (usize, usize),
@@ -81,7 +81,7 @@ impl<T: Real> Right<'_, T> {
         }
     }
 
-    /// [`pack_columns`] of the operand.
+    /// Packs columns of the operand, as [`pack_columns`].
     pub(crate) fn pack(
         &self,
         (pc, kb): (usize, usize),
@@ -117,48 +117,48 @@ mod tests {
     use std::sync::Mutex;
 
     /// A matrix whose elements are their own indices. Counts how often each is generated.
-    struct Places {
+    struct IndexMatrix {
         shape: (usize, usize),
-        asked: Mutex<Vec<u32>>,
+        generated: Mutex<Vec<u32>>,
     }
 
-    impl Generate<f64> for Places {
+    impl Generate<f64> for IndexMatrix {
         fn shape(&self) -> (usize, usize) {
             self.shape
         }
         fn fill(&self, i: usize, j: usize, out: &mut [f64]) {
             assert!(i < self.shape.0 && j + out.len() <= self.shape.1, "({i}, {j}) and {} more", out.len());
-            let mut asked = self.asked.lock().unwrap();
+            let mut generated = self.generated.lock().unwrap();
             for (k, v) in out.iter_mut().enumerate() {
                 *v = (1000 * i + j + k) as f64;
-                asked[i * self.shape.1 + j + k] += 1;
+                generated[i * self.shape.1 + j + k] += 1;
             }
         }
     }
 
-    fn places(shape: (usize, usize)) -> Places {
-        Places { shape, asked: Mutex::new(vec![0; shape.0 * shape.1]) }
+    fn index_matrix(shape: (usize, usize)) -> IndexMatrix {
+        IndexMatrix { shape, generated: Mutex::new(vec![0; shape.0 * shape.1]) }
     }
 
-    /// Rows longer than one strip: every element arrives in its place and is generated once.
+    /// Rows longer than one strip: every element is packed in its place and generated once.
     #[test]
     fn long_generated_rows_are_packed_strip_by_strip() {
         for (first, rows, pc, kb) in
             [(0, 5, 0, 300), (2, 3, 17, STRIP_COLS), (1, 4, 40, STRIP_COLS + 1), (4, 1, 299, 1), (0, 2, 7, 2 * STRIP_COLS)]
         {
-            let made = places((5, 300));
+            let matrix = index_matrix((5, 300));
             let mut out = vec![MaybeUninit::new(f64::NAN); rows * kb];
-            Left::Generated(&made).pack((first, rows), (pc, kb), -2.0, &mut out, Isa::PORTABLE);
+            Left::Generated(&matrix).pack((first, rows), (pc, kb), -2.0, &mut out, Isa::PORTABLE);
             for k in 0..kb {
                 for i in 0..rows {
-                    // SAFETY: written above, as a number at first.
+                    // SAFETY: initialized with NaN above.
                     let got = unsafe { out[k * rows + i].assume_init() };
                     assert_eq!(got, -2.0 * (1000 * (first + i) + pc + k) as f64, "({i}, {k}) of {rows} x {kb}");
                 }
             }
-            let asked = made.asked.into_inner().unwrap();
+            let generated = matrix.generated.into_inner().unwrap();
             let inside = |i: usize, j: usize| (first..first + rows).contains(&i) && (pc..pc + kb).contains(&j);
-            assert!((0..5).all(|i| (0..300).all(|j| asked[i * 300 + j] == u32::from(inside(i, j)))));
+            assert!((0..5).all(|i| (0..300).all(|j| generated[i * 300 + j] == u32::from(inside(i, j)))));
         }
     }
 }

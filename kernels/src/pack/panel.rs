@@ -1,13 +1,8 @@
 //! Panels: the order in which a register tile reads its operands.
 //!
-//! ```text
-//! A, panels of MR rows           B, panels of NR columns, the last padded with 0
-//!   ┌─────────┐                    ┌───────┬───────┬──┄┄┄┐
-//!   │ panel 0 │ k→                 │ p 0   │ p 1   │p 2 ┊
-//!   ├─────────┤ stored k by k:     │ k↓    │       │    ┊  stored k by k:
-//!   │ panel 1 │ MR elements each   │       │       │    ┊  NR elements each
-//!   └─────────┘                    └───────┴───────┴──┄┄┄┘
-//! ```
+//! A panel of A holds MR rows and is stored k by k, MR elements each. A panel of B holds NR columns
+//! and is stored k by k, NR elements each; the last one is padded with 0. [`crate::guide::pack`]
+//! has the diagram.
 
 use crate::base::isa::Isa;
 use crate::base::matrix::MatRef;
@@ -16,11 +11,12 @@ use crate::simd::transpose::transpose;
 use crate::simd::vector::prefetch;
 use core::mem::MaybeUninit;
 
-/// Packs whole panels of `nr` columns, row by row, so that one row's lines for all panels are read
-/// together. Does nothing and returns `false` if rows are not contiguous or no copy has this width.
+/// Packs whole panels of `nr` columns, row by row: the cache lines of a row are read together for
+/// all panels. Returns `false`, without a write, if rows are not contiguous or no fixed-length copy
+/// has this width.
 fn copy_panels<T: Scalar>(b: MatRef<'_, T>, nr: usize, out: &mut [MaybeUninit<T>]) -> bool {
-    // The tiles' heights above 3 and the panels' widths, of every instruction set (a test compares):
-    // copies of a fixed length are a few moves each.
+    // Tile heights above 3 and panel widths of every instruction set (a test compares them). The
+    // compiler turns a copy of fixed length into a few moves.
     macro_rules! by_width {
         ($($w:literal)+) => {
             match nr {
@@ -42,19 +38,20 @@ fn copy_panels_of<T: Scalar, const W: usize>(b: MatRef<'_, T>, out: &mut [MaybeU
         let row = first.wrapping_offset(k as isize * rs);
         for p in 0..panels {
             prefetch(row.wrapping_offset(rs.wrapping_mul(AHEAD)).wrapping_add(p * W));
-            // SAFETY: elements p·W to p·W + W − 1 of row k are in the view and, with a column stride of 1,
-            // contiguous (asserted above). An array needs no more alignment than its elements.
+            // SAFETY: elements p·W to p·W + W − 1 of row k are in the view. They are contiguous,
+            // since the column stride is 1 (asserted above). An array has the alignment of its
+            // elements.
             steps[p * kb + k] = unsafe { row.add(p * W).cast::<[MaybeUninit<T>; W]>().read() };
         }
     }
 }
 
-/// Steps that packing prefetches: enough to hide the third-level cache, and no more lines than a set
-/// of the first level has ways, where all of them go if rows are 4096 bytes apart.
+/// Number of k-steps that packing prefetches ahead. It hides the latency of L3. It also stays below
+/// the number of ways of L1: rows 4096 bytes apart all map to one set.
 const AHEAD: isize = 6;
 
-/// Packs columns j .. j + cols, elements pc .. pc + kb of each, into panels of `nr` columns, one after
-/// the other. Writes all of `out`, ⌈cols/nr⌉ · nr · kb elements, with 0 in the last panel's padding.
+/// Packs columns j .. j + cols, elements pc .. pc + kb of each, into consecutive panels of `nr`
+/// columns. Writes all of `out`, ⌈cols/nr⌉ · nr · kb elements, and pads the last panel with 0.
 pub(crate) fn pack_columns<T: Scalar>(
     b: MatRef<'_, T>,
     (pc, kb): (usize, usize),
@@ -65,21 +62,22 @@ pub(crate) fn pack_columns<T: Scalar>(
 ) {
     let len = nr * kb;
     assert_eq!(out.len(), cols.div_ceil(nr) * len);
-    let together = cols / nr * nr;
-    let (whole, rest) = out.split_at_mut(together * kb);
-    // A panel of B is a panel of A once the columns are called rows.
-    let one = |at: usize, panel: &mut [MaybeUninit<T>]| {
+    let whole_cols = cols / nr * nr;
+    let (whole, rest) = out.split_at_mut(whole_cols * kb);
+    // A panel of B is a panel of Bᵀ as left operand.
+    let pack_one = |at: usize, panel: &mut [MaybeUninit<T>]| {
         pack_panel(b.block(pc, j + at, kb, nr.min(cols - at)).t(), nr, T::ONE, panel, isa);
     };
-    if !copy_panels(b.block(pc, j, kb, together), nr, whole) {
-        whole.chunks_exact_mut(len.max(1)).enumerate().for_each(|(p, panel)| one(p * nr, panel));
+    if !copy_panels(b.block(pc, j, kb, whole_cols), nr, whole) {
+        whole.chunks_exact_mut(len.max(1)).enumerate().for_each(|(p, panel)| pack_one(p * nr, panel));
     }
-    if together < cols {
-        one(together, rest);
+    if whole_cols < cols {
+        pack_one(whole_cols, rest);
     }
 }
 
-/// Packs one panel: out[k · width + i] = alpha · a[i, k] for i below a's rows, and 0 up to `width`.
+/// Packs one panel: out[k · width + i] = alpha · a[i, k] for i < a.nrows(), and 0 for the other i <
+/// width.
 #[inline(always)]
 pub(crate) fn pack_panel<T: Scalar>(a: MatRef<'_, T>, width: usize, alpha: T, out: &mut [MaybeUninit<T>], isa: Isa) {
     let (rows, kc) = a.shape();
@@ -92,8 +90,9 @@ pub(crate) fn pack_panel<T: Scalar>(a: MatRef<'_, T>, width: usize, alpha: T, ou
             return;
         }
         if a.cs() == 1 {
-            // SAFETY: the panel is exactly rows × kc, as the assertion above says, and the view holds the
-            // elements read. A block of scratch and a view share none.
+            // SAFETY: `out` holds exactly rows · kc elements (asserted above, rows = width), and
+            // the view contains those read. `out` is an exclusive borrow, so it does not overlap
+            // the view.
             unsafe { transpose(isa, a.as_ptr(), a.rs(), out.as_mut_ptr().cast::<T>(), width as isize, (rows, kc)) };
             return;
         }
@@ -103,30 +102,30 @@ pub(crate) fn pack_panel<T: Scalar>(a: MatRef<'_, T>, width: usize, alpha: T, ou
             step[rows..].fill(MaybeUninit::new(T::ZERO));
         }
     }
-    // A reversed view (triangular solves have them) is the same memory walked backwards.
+    // Triangular solves pass reversed views, whose memory is read backwards.
     if a.rs().unsigned_abs() == 1 {
         // The elements of one k are contiguous: copy k by k.
-        let backwards = a.rs() == -1 && rows > 1;
-        let a = if backwards { a.reverse_rows().t() } else { a.t() };
+        let reversed = a.rs() == -1 && rows > 1;
+        let a = if reversed { a.reverse_rows().t() } else { a.t() };
         for (k, step) in out.chunks_exact_mut(width).enumerate() {
             let elements = a.row(k).expect("contiguous");
-            if backwards {
-                scaled(&mut step[..rows], elements.iter().rev(), alpha);
+            if reversed {
+                write_scaled(&mut step[..rows], elements.iter().rev(), alpha);
             } else {
-                scaled(&mut step[..rows], elements.iter(), alpha);
+                write_scaled(&mut step[..rows], elements.iter(), alpha);
             }
         }
     } else if a.cs().unsigned_abs() == 1 {
         // The elements of one row are contiguous: read row by row.
-        let backwards = a.cs() == -1 && kc > 1;
-        let a = if backwards { a.reverse_cols() } else { a };
+        let reversed = a.cs() == -1 && kc > 1;
+        let a = if reversed { a.reverse_cols() } else { a };
         for i in 0..rows {
             let row = a.row(i).expect("contiguous");
             let places = out[i..].iter_mut().step_by(width);
-            if backwards {
-                scaled(places, row.iter().rev(), alpha);
+            if reversed {
+                write_scaled(places, row.iter().rev(), alpha);
             } else {
-                scaled(places, row.iter(), alpha);
+                write_scaled(places, row.iter(), alpha);
             }
         }
     } else {
@@ -139,7 +138,7 @@ pub(crate) fn pack_panel<T: Scalar>(a: MatRef<'_, T>, width: usize, alpha: T, ou
 }
 
 #[inline(always)]
-fn scaled<'a, T: Scalar>(
+fn write_scaled<'a, T: Scalar>(
     places: impl IntoIterator<Item = &'a mut MaybeUninit<T>>,
     elements: impl Iterator<Item = &'a T>,
     alpha: T,
@@ -154,7 +153,7 @@ mod tests {
     use super::*;
     use crate::tile::table::Real;
 
-    /// Padding lanes are read by tiles, so they must be zero.
+    /// Tiles read the padding lanes, so these must be zero.
     #[test]
     fn panels_are_padded_with_zeros() {
         let data: Vec<f64> = (1..200).map(f64::from).collect();
@@ -167,7 +166,7 @@ mod tests {
                     pack_panel(a, width, alpha, &mut out, Isa::PORTABLE);
                     for k in 0..kc {
                         for i in 0..width {
-                            // SAFETY: initialized when it was made.
+                            // SAFETY: initialized with NaN above.
                             let got = unsafe { out[k * width + i].assume_init() };
                             let want = if i < rows { alpha * a.get(i, k) } else { 0.0 };
                             assert_eq!(
@@ -182,7 +181,7 @@ mod tests {
         }
     }
 
-    /// Every panel's width and every tile's height above 3 has a copy of fixed length.
+    /// Every panel width and every tile height above 3 has a copy of fixed length.
     #[test]
     fn no_width_is_packed_slowly() {
         fn check<T: Real>() {

@@ -1,4 +1,5 @@
-//! Operands packed once and used in many products: a layer's weights between two updates.
+//! Prepacked operands: packed once and used in many products, such as a layer's weights between two
+//! updates.
 
 use crate::base::error::Error;
 use crate::base::isa::Isa;
@@ -11,12 +12,12 @@ use crate::tile::table::Real;
 use alloc::format;
 use core::fmt;
 
-/// Which products a packed matrix W serves as their right operand.
+/// The products of which a packed matrix W is the right operand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Orientation {
     /// `x · W`: the forward pass.
     Plain,
-    /// `e · Wᵀ`: the way back.
+    /// `e · Wᵀ`: the backward pass.
     Transposed,
     /// Both, packed side by side.
     Both,
@@ -24,8 +25,8 @@ pub enum Orientation {
 
 /// A matrix packed for use as the right operand of products.
 ///
-/// Packed for one instruction set: a plan with another one is refused with [`Error::Packed`], never misread. Memory: the matrix once for each
-/// orientation, columns rounded up to the tile's width.
+/// The panels fit one instruction set: a plan with another one gets [`Error::Packed`]. Each
+/// orientation takes the memory of the matrix, with its columns rounded up to the panel width NR.
 ///
 /// ```
 /// use gaitprop_kernels::{Epilogue, MatMut, MatRef, Orientation, PackedRhs, Plan, Scratch, Start, gemm_with};
@@ -36,7 +37,7 @@ pub enum Orientation {
 /// let (x, y_view) = (MatRef::new(&x, 1, 2)?, MatMut::new(&mut y, 1, 2)?);
 /// gemm_with(1.0, x, packed.plain()?, Start::Zero, y_view, Epilogue::Store, &plan, &mut Scratch::new())?;
 /// assert_eq!(y, [13.0, 16.0]);
-/// // After an update the same memory is packed again.
+/// // After an update, pack the new weights into the same memory.
 /// packed.repack(MatRef::new(&[1.0, 0.0, 0.0, 1.0], 2, 2)?, &plan)?;
 /// # Ok::<(), gaitprop_kernels::Error>(())
 /// ```
@@ -45,7 +46,7 @@ pub struct PackedRhs<T> {
     orientation: Orientation,
     isa: Isa,
     nr: usize,
-    /// Panels of W, then those of Wᵀ.
+    /// Panels of W, then panels of Wᵀ.
     memory: Scratch,
     plain_len: usize,
     transposed_len: usize,
@@ -59,7 +60,7 @@ impl<T> fmt::Debug for PackedRhs<T> {
     }
 }
 
-/// One orientation of a packed matrix, to be passed to a product.
+/// One orientation of a packed matrix, for use in a product.
 #[derive(Clone, Copy, Debug)]
 pub struct Panels<'a, T> {
     data: &'a [T],
@@ -70,10 +71,10 @@ pub struct Panels<'a, T> {
 }
 
 impl<T: Real> PackedRhs<T> {
-    /// Packs `w`.
+    /// Packs `w` for the instruction set of the plan.
     ///
     /// # Errors
-    /// [`Error::OutOfMemory`].
+    /// [`Error::OutOfMemory`] if memory does not suffice.
     pub fn new(w: MatRef<'_, T>, orientation: Orientation, plan: &Plan) -> Result<Self, Error> {
         let nr = T::tiles(plan.isa).nr();
         let len = |(k, n): (usize, usize), wanted: bool| {
@@ -94,29 +95,30 @@ impl<T: Real> PackedRhs<T> {
         Ok(new)
     }
 
-    /// Packs another matrix of the same shape into the same memory: nothing is allocated.
+    /// Packs another matrix of the same shape into the same memory, without an allocation.
     ///
     /// # Errors
-    /// [`Error::Shape`]; [`Error::Packed`] if the plan has another instruction set. The old contents are then still there.
+    /// [`Error::Shape`] if the shape differs; [`Error::Packed`] if the plan has another instruction
+    /// set. The old contents then stay.
     pub fn repack(&mut self, w: MatRef<'_, T>, plan: &Plan) -> Result<(), Error> {
-        w.expect_shape("a matrix to be packed again", self.shape)?;
+        w.expect_shape("the matrix to repack", self.shape)?;
         self.check(plan)?;
         let (plain_len, len) = (self.plain_len, self.plain_len.saturating_add(self.transposed_len));
         let nr = self.nr;
         let (plain, transposed) = self.memory.slice::<T>(len)?.split_at_mut(plain_len);
-        for (w, room) in [(w, plain), (w.t(), transposed)] {
-            let ((k, n), room_len) = (w.shape(), room.len());
-            let panels = room_len / nr.saturating_mul(k).max(1);
-            // An element moved costs about as much as 16 multiply-adds.
-            let threads = plan.threads_for(room_len.saturating_mul(16)).min(panels.max(1));
-            let shared = DisjointSlices::new(room);
+        for (w, out) in [(w, plain), (w.t(), transposed)] {
+            let ((k, n), out_len) = (w.shape(), out.len());
+            let panels = out_len / nr.saturating_mul(k).max(1);
+            // Moving an element costs about as much as 16 multiply-adds.
+            let threads = plan.threads_for(out_len.saturating_mul(16)).min(panels.max(1));
+            let shared = DisjointSlices::new(out);
             plan.par.split(threads, &|i| {
                 let (first, count) = part(panels, threads, i);
                 for p in first..first + count {
                     let cols = nr.min(n - p * nr);
-                    // SAFETY: each panel belongs to one part, and each part runs once.
-                    let room = unsafe { shared.part(p * nr * k, nr * k) };
-                    pack_columns(w, (0, k), (p * nr, cols), nr, room, plan.isa);
+                    // SAFETY: each panel belongs to one part, and `split` runs each part once.
+                    let panel = unsafe { shared.part(p * nr * k, nr * k) };
+                    pack_columns(w, (0, k), (p * nr, cols), nr, panel, plan.isa);
                 }
             });
         }
@@ -127,35 +129,35 @@ impl<T: Real> PackedRhs<T> {
         if self.isa == plan.isa { Ok(()) } else { Err(mismatch::<T>(self.isa, plan.isa)) }
     }
 
-    /// Rows and columns of the matrix.
+    /// Returns the rows and columns of the matrix.
     pub fn shape(&self) -> (usize, usize) {
         self.shape
     }
 
-    /// For products `x · W`.
+    /// Returns the panels for products `x · W`.
     ///
     /// # Errors
-    /// [`Error::Packed`] if the matrix was packed for the other orientation alone.
+    /// [`Error::Packed`] if the matrix was packed for `e · Wᵀ` only.
     pub fn plain(&self) -> Result<Panels<'_, T>, Error> {
         self.side(Orientation::Plain, self.shape, 0, self.plain_len)
     }
 
-    /// For products `e · Wᵀ`.
+    /// Returns the panels for products `e · Wᵀ`.
     ///
     /// # Errors
-    /// [`Error::Packed`] if the matrix was packed for the other orientation alone.
+    /// [`Error::Packed`] if the matrix was packed for `x · W` only.
     pub fn transposed(&self) -> Result<Panels<'_, T>, Error> {
         self.side(Orientation::Transposed, (self.shape.1, self.shape.0), self.plain_len, self.transposed_len)
     }
 
     fn side(&self, wanted: Orientation, (k, n): (usize, usize), from: usize, len: usize) -> Result<Panels<'_, T>, Error> {
         if self.orientation != wanted && self.orientation != Orientation::Both {
-            let say = |o: Orientation| if o == Orientation::Plain { "products x·W".into() } else { "products e·Wᵀ".into() };
-            return Err(Error::Packed { found: say(self.orientation), expected: say(wanted) });
+            let name = |o: Orientation| if o == Orientation::Plain { "products x·W".into() } else { "products e·Wᵀ".into() };
+            return Err(Error::Packed { found: name(self.orientation), expected: name(wanted) });
         }
-        // SAFETY: `repack` has written every element of the two sides: it is called before a value of this type is handed out, and its panels
-        // cover them.
-        let data = unsafe { self.memory.initialised::<T>(from, len) };
+        // SAFETY: `new` calls `repack` before it returns a value, and `repack` has written every
+        // panel of both orientations.
+        let data = unsafe { self.memory.initialized::<T>(from, len) };
         Ok(Panels { data, k, n, nr: self.nr, isa: self.isa })
     }
 }
@@ -166,17 +168,17 @@ fn mismatch<T: Real>(found: Isa, expected: Isa) -> Error {
 }
 
 impl<T: Real> Panels<'_, T> {
-    /// Rows and columns of the operand.
+    /// Returns the rows and columns of the operand.
     pub fn shape(&self) -> (usize, usize) {
         (self.k, self.n)
     }
 
-    /// Refuses a plan that reads panels of another layout.
+    /// Checks that the plan has the instruction set of the panels.
     pub(crate) fn check(&self, plan: &Plan) -> Result<(), Error> {
         if self.isa == plan.isa { Ok(()) } else { Err(mismatch::<T>(self.isa, plan.isa)) }
     }
 
-    /// Element `pc` of panel `p`, the stride of k, and that of panels.
+    /// Returns a pointer to step `pc` of panel `p`, the stride of k, and the stride of panels.
     pub(crate) fn at(&self, p: usize, pc: usize) -> (*const T, isize, isize) {
         let len = self.nr * self.k;
         let at = p * len + pc * self.nr;
@@ -190,7 +192,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_packed_matrix_says_what_it_is() {
+    fn a_packed_matrix_names_its_orientation_and_instruction_set() {
         let (plan, w) = (Plan::new().with_isa(Isa::PORTABLE), [1.0f32; 6]);
         let w = MatRef::new(&w, 2, 3).unwrap();
         let of = |orientation| PackedRhs::new(w, orientation, &plan).unwrap();
@@ -205,7 +207,7 @@ mod tests {
             let Error::Packed { found: f, expected: e } = &error else { panic!("{error}") };
             assert!(f.ends_with(found) && e.ends_with(expected), "{error}");
         }
-        // The other instruction set's panels have another width, and say so.
+        // Panels of another instruction set are an error that names both.
         if let Some(isa) = Isa::available().find(|isa| *isa != Isa::PORTABLE) {
             let error = both.plain().unwrap().check(&plan.clone().with_isa(isa)).unwrap_err().to_string();
             assert!(error.contains("sgemm_") && error.contains("portable") && error.contains(isa.name()), "{error}");
