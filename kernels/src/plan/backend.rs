@@ -1,4 +1,4 @@
-//! The names of the backends. Their calls are in `gemm/foreign.rs`.
+//! Names of the backends. `gemm/foreign.rs` calls them.
 
 use crate::base::error::Error;
 use alloc::string::String;
@@ -8,13 +8,14 @@ use alloc::vec::Vec;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Backend {
-    /// This crate's kernels: the only ones that promise bits.
+    /// This crate's kernels, the only ones that guarantee bits.
     Native,
-    /// The `matrixmultiply` crate, single-threaded on each part.
+    /// The `matrixmultiply` crate. Each thread of the plan calls it on its own columns.
     #[cfg(feature = "matrixmultiply")]
     MatrixMultiply,
-    /// A system OpenBLAS. Its own threads are its own business (`OPENBLAS_NUM_THREADS`): set that to 1, or link the serial build, when
-    /// [`Par`](crate::Par) is to decide. A serial build must not be entered by two threads at once: its calls wait for one another.
+    /// The system's OpenBLAS. It uses its own threads. Set `OPENBLAS_NUM_THREADS=1`, or link the
+    /// serial build, to let [`Par`](crate::Par) decide. A serial build is not reentrant, so its
+    /// calls run one at a time.
     #[cfg(feature = "openblas")]
     OpenBlas,
 }
@@ -32,10 +33,10 @@ impl Backend {
         .into_iter()
     }
 
-    /// By name: `native`, `matrixmultiply`, `openblas`.
+    /// Returns the backend of this name: `native`, `matrixmultiply` or `openblas`.
     ///
     /// # Errors
-    /// [`Error::BackendUnavailable`] if it is not in this build.
+    /// [`Error::BackendUnavailable`] if this build does not contain it.
     pub fn named(name: &str) -> Result<Self, Error> {
         Self::available().find(|b| b.name() == name).ok_or_else(|| {
             let available: Vec<_> = Self::available().map(Self::name).collect();
@@ -43,7 +44,7 @@ impl Backend {
         })
     }
 
-    /// The name that [`Backend::named`] takes.
+    /// Returns the name that [`Backend::named`] accepts.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Native => "native",

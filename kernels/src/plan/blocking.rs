@@ -1,49 +1,53 @@
-//! Block sizes: from the caches when nothing is said, or whatever the caller passes. Never a global.
+//! Block sizes: derived from the caches, or chosen by the caller.
 
 use crate::base::error::Error;
 use crate::tile::table::Tiles;
 
-/// Chains up to this length stay whole, however small the caches are (benches/record/blocking.md).
+/// Length up to which a chain is never split, however small the caches are
+/// (benches/record/blocking.md).
 pub(crate) const ONE_CHAIN: usize = 1024;
 
-/// Rows of A in a block of long chains, at least: so many of them a panel of B serves before the next one comes from L3 or memory.
+/// Least number of rows of A in a block whose chains are longer than [`ONE_CHAIN`]. Each panel of
+/// B, read from L3 or memory, then serves at least these rows.
 const ROWS: usize = 128;
 
-/// Sizes of the data caches of one core, in bytes.
+/// The data cache sizes of one core, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Caches {
-    /// First level.
+    /// Size of the first level.
     pub l1: usize,
-    /// Second level.
+    /// Size of the second level.
     pub l2: usize,
-    /// Third level (shared; all of it).
+    /// Size of the third level; the whole cache, although cores share it.
     pub l3: usize,
 }
 
 impl Default for Caches {
-    /// A modest CPU: for targets on which nothing can be asked.
+    /// Returns the sizes of a modest CPU, for targets that cannot report them.
     fn default() -> Self {
         Self { l1: 32 << 10, l2: 512 << 10, l3: 4 << 20 }
     }
 }
 
 impl Caches {
-    /// What this CPU says of itself; the defaults where it says nothing. Asked once a process: under a hypervisor the question takes
-    /// microseconds, and the answer does not change.
+    /// Returns the sizes that this CPU reports, or the defaults if it reports none.
+    ///
+    /// The first call in a process queries the CPU and later calls reuse its answer. Under a
+    /// hypervisor a query takes microseconds.
     #[cfg(feature = "std")]
     pub fn detect() -> Self {
-        static ANSWER: std::sync::OnceLock<Caches> = std::sync::OnceLock::new();
-        *ANSWER.get_or_init(Self::ask)
+        static CACHES: std::sync::OnceLock<Caches> = std::sync::OnceLock::new();
+        *CACHES.get_or_init(Self::query)
     }
 
-    /// The defaults: without the feature `std` there is nowhere to keep an answer that is asked for once.
+    /// Returns the defaults: caching the answer of the CPU needs the feature `std`.
     #[cfg(not(feature = "std"))]
     pub fn detect() -> Self {
         Self::default()
     }
 
     #[cfg(feature = "std")]
-    fn ask() -> Self {
+    fn query() -> Self {
         #[cfg(all(target_arch = "x86_64", not(miri)))]
         if let Some(caches) = Self::from_cpuid() {
             return caches;
@@ -51,11 +55,13 @@ impl Caches {
         Self::default()
     }
 
-    /// Deterministic cache parameters: leaf 4 (Intel) or 0x8000001D (AMD), one sub-leaf a cache.
+    /// Reads the deterministic cache parameters: leaf 4 (Intel) or 0x8000001D (AMD), one sub-leaf
+    /// per cache.
     #[cfg(all(feature = "std", target_arch = "x86_64", not(miri)))]
     fn from_cpuid() -> Option<Self> {
         use core::arch::x86_64::__cpuid_count;
-        // SAFETY: every x86-64 has the instruction. Rust 1.89 has to be told, later versions find nothing unsafe in it.
+        // SAFETY: every x86-64 CPU has the instruction. The intrinsic is unsafe in Rust 1.89 and
+        // safe in later versions.
         #[allow(unused_unsafe)]
         let cpuid = |leaf, sub| unsafe { __cpuid_count(leaf, sub) };
         let leaf = if cpuid(0x8000_0000, 0).eax >= 0x8000_001D && cpuid(0x8000_001D, 0).eax & 31 != 0 {
@@ -71,7 +77,7 @@ impl Caches {
             let (kind, level) = (r.eax & 31, (r.eax >> 5) & 7);
             match kind {
                 0 => break,
-                // Data or unified.
+                // A data cache or a unified one.
                 1 | 3 if level <= 3 => {
                     let ways = (r.ebx >> 22) as usize + 1;
                     let partitions = ((r.ebx >> 12) & 0x3ff) as usize + 1;
@@ -83,16 +89,17 @@ impl Caches {
             }
         }
         let [_, l1, l2, l3] = sizes;
-        // Under some hypervisors the leaves are there but empty.
+        // Under some hypervisors the leaves exist but are empty.
         (l1 >= 4 << 10 && l2 >= l1).then_some(Self { l1, l2, l3: l3.max(l2) })
     }
 }
 
-/// The three cache blocks of the five loops, and the height of the register tile. Any values give the same bits.
+/// The sizes of the three cache blocks and the height of the register tile. All values give the
+/// same bits.
 ///
 /// ```
 /// use gaitprop_kernels::Blocking;
-/// // Tiny blocks, to meet every boundary on small matrices.
+/// // Tiny blocks, so that small matrices reach every boundary.
 /// let tiny = Blocking::new(3, 5, 7, 2)?;
 /// assert_eq!(tiny.kc(), 5);
 /// assert!(Blocking::new(0, 5, 7, 2).is_err());
@@ -107,8 +114,12 @@ pub struct Blocking {
 }
 
 impl Blocking {
-    /// At most `mc` rows of A and `kc` of the chain packed at a time, at most `nc` columns of B, tiles of at most `mr` rows (and
-    /// never more than the kernel has).
+    /// Sets the block sizes.
+    ///
+    /// * `mc`: maximum number of rows of A packed at a time
+    /// * `kc`: maximum number of chain steps packed at a time
+    /// * `nc`: maximum number of columns of B packed at a time
+    /// * `mr`: maximum number of rows of a tile; the limit of the kernel still applies
     ///
     /// # Errors
     /// [`Error::Parameter`] if one of them is 0.
@@ -121,32 +132,38 @@ impl Blocking {
         Ok(Self { mc, kc, nc, mr })
     }
 
-    /// From the caches: one panel of B (kc × NR) in a quarter of L2, or chains of [`ONE_CHAIN`]; the block of A (mc × kc) in half of L2, but of a longer
-    /// chain no fewer rows than [`ROWS`], which then come from L3, in memory's order; the block of B (kc × nc) in a quarter of L3, or in 8 MiB if L3 is larger (it is shared).
+    /// Derives the block sizes from the caches, for a chain of length `k`.
+    ///
+    /// * `kc`: one panel of B (kc × NR) fills a quarter of L2; at least [`ONE_CHAIN`]
+    /// * `mc`: the block of A (mc × kc) fills half of L2. If its chains are longer than
+    ///   [`ONE_CHAIN`], it has at least [`ROWS`] rows; a block larger than L2 streams from L3
+    ///   in memory order.
+    /// * `nc`: the block of B (kc × nc) fills a quarter of L3, at most 8 MiB since cores share L3
     pub(crate) fn from_caches<T>(tiles: &Tiles<T>, caches: Caches, k: usize) -> Self {
         let size = size_of::<T>();
-        // 128×4096×4096: 87 % of the peak with chains of 2048, 83 % with 512, and 75 % if 128 rows become two blocks (benches/record/blocking.md).
+        // 128×4096×4096: 87 % of the peak with chains of 2048, 83 % with 512, and 75 % if 128 rows
+        // are split into two blocks (benches/record/blocking.md).
         let kc = (caches.l2 / (4 * tiles.nr() * size)).max(ONE_CHAIN);
-        // The blocks of the chain are nearly equal, so that the rows per block can be told.
+        // Length of the longest of the nearly equal blocks of k; it determines the rows per block.
         let chain = k.div_ceil(k.div_ceil(kc).max(1)).max(1);
         let mc = (caches.l2 / (2 * size * chain)).max(if chain > ONE_CHAIN { ROWS } else { 1 }).next_multiple_of(tiles.mr);
         let nc = (caches.l3.min(32 << 20) / (4 * kc * size)).max(8 * tiles.nr());
         Self { mc, kc, nc, mr: tiles.mr }
     }
 
-    /// Rows of A packed at a time.
+    /// Returns the maximum number of rows of A packed at a time.
     pub const fn mc(&self) -> usize {
         self.mc
     }
-    /// Length of the chain packed at a time.
+    /// Returns the maximum number of chain steps packed at a time.
     pub const fn kc(&self) -> usize {
         self.kc
     }
-    /// Columns of B packed at a time.
+    /// Returns the maximum number of columns of B packed at a time.
     pub const fn nc(&self) -> usize {
         self.nc
     }
-    /// Rows of the register tile.
+    /// Returns the maximum number of rows of a register tile.
     pub const fn mr(&self) -> usize {
         self.mr
     }

@@ -1,4 +1,4 @@
-//! How products are computed: values that the caller passes, never a global.
+//! Plans: how products are computed, as values that the caller passes.
 
 use crate::base::isa::Isa;
 use crate::base::matrix::MatRef;
@@ -11,9 +11,9 @@ use alloc::string::String;
 pub(crate) mod backend;
 pub(crate) mod blocking;
 
-/// How products are computed: a value that the caller keeps and passes in.
+/// A plan: how products are computed. The caller keeps it and passes it to each call.
 ///
-/// [`Plan::new`] asks the CPU what it is. A clone is cheap and shares the threads.
+/// [`Plan::new`] detects the CPU. A clone is cheap and shares the threads.
 ///
 /// ```
 /// use gaitprop_kernels::{Isa, Plan};
@@ -23,39 +23,38 @@ pub(crate) mod blocking;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Plan {
-    /// The library that computes products. Only [`Backend::Native`] promises bits.
+    /// The library that computes products. Only [`Backend::Native`] guarantees bits.
     pub backend: Backend,
     /// The instruction set.
     pub isa: Isa,
-    /// Sizes of the caches, from which blocks are derived.
+    /// Cache sizes, from which the block sizes follow.
     pub caches: Caches,
-    /// Blocks to use instead of derived ones.
+    /// Block sizes to use instead of the derived ones.
     pub blocking: Option<Blocking>,
     /// The threads that do the work.
     pub par: Par,
-    /// Least number of multiply-adds a thread is woken for; `None` is the default of the kind of
-    /// threads.
+    /// Least number of multiply-adds for which a thread is woken; `None` takes the default of
+    /// `par`.
     pub min_work: Option<usize>,
-    /// Which operands are packed.
+    /// Policy for packing operands.
     pub packing: Packing,
 }
 
-/// Which operands of a product are packed where the tiles could read them in place. Changes speed
-/// alone.
+/// Policy for operands that the tiles could read in place. It changes speed only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Packing {
-    /// Those that are read often enough to repay it.
+    /// Packs an operand if the product reads it often enough to repay the copy.
     #[default]
     Auto,
-    /// All.
+    /// Packs all operands.
     Always,
-    /// Only those whose layout the tiles cannot read.
+    /// Packs an operand only if the tiles cannot read its layout.
     Avoid,
 }
 
 impl Packing {
-    /// Whether `row_tiles` rows of tiles read B, whose rows are contiguous, in place.
+    /// Returns whether `row_tiles` rows of tiles read B in place; the rows of B must be contiguous.
     pub(crate) fn b_in_place<T>(self, b: &MatRef<'_, T>, row_tiles: usize) -> bool {
         match self {
             Self::Auto => row_tiles <= 1 || (row_tiles <= B_TILES && !conflict_in_l1(b.rs(), b.nrows(), 8, size_of::<T>())),
@@ -64,10 +63,11 @@ impl Packing {
         }
     }
 
-    /// Whether the tiles read A in place.
+    /// Returns whether the tiles read A in place.
     pub(crate) fn a_in_place<T>(self, a: &MatRef<'_, T>) -> bool {
         match self {
-            // Down the columns each step is a line of its own, and a page.
+            // Unless rows are contiguous, each k-step reads another cache line, and often another
+            // page.
             Self::Auto => a.cs() == 1 || a.nrows() == 1,
             Self::Always => false,
             Self::Avoid => true,
@@ -75,10 +75,12 @@ impl Packing {
     }
 }
 
-/// Rows of tiles up to which reading B in place beats packing it: about what m = 60 makes on AVX2.
+/// Number of rows of tiles up to which reading B in place is faster than packing it. It is about
+/// that of m = 60 on AVX2.
 const B_TILES: usize = 12;
 
-/// Whether more than `ways` lines at this distance fall into the same few sets of a first-level cache.
+/// Returns whether `lines` cache lines, `stride` elements of `size` bytes apart, conflict in L1:
+/// more than `ways` of them would fall into the same few sets.
 pub(crate) fn conflict_in_l1(stride: isize, lines: usize, ways: usize, size: usize) -> bool {
     lines > ways && (stride.unsigned_abs() * size).is_multiple_of(512)
 }
@@ -90,7 +92,8 @@ impl Default for Plan {
 }
 
 impl Plan {
-    /// Returns the plan for this CPU: its widest instruction set, blocks from its caches, one thread.
+    /// Returns the plan for this CPU: its widest instruction set, blocks from its caches, one
+    /// thread.
     pub fn new() -> Self {
         Self {
             backend: Backend::Native,
@@ -115,13 +118,13 @@ impl Plan {
         Self { isa, ..self }
     }
 
-    /// Returns the plan for other cache sizes.
+    /// Returns the plan with other cache sizes.
     #[must_use]
     pub fn with_caches(self, caches: Caches) -> Self {
         Self { caches, ..self }
     }
 
-    /// Returns the plan with blocks of the caller's choice.
+    /// Returns the plan with these block sizes.
     #[must_use]
     pub fn with_blocking(self, blocking: Blocking) -> Self {
         Self { blocking: Some(blocking), ..self }
@@ -133,13 +136,13 @@ impl Plan {
         Self { par, ..self }
     }
 
-    /// Returns the plan that wakes a thread only for `min_work` multiply-adds or more.
+    /// Returns the plan with another least number of multiply-adds for which a thread is woken.
     #[must_use]
     pub fn with_min_work(self, min_work: usize) -> Self {
         Self { min_work: Some(min_work), ..self }
     }
 
-    /// Returns the plan with another rule for packing.
+    /// Returns the plan with another packing policy.
     #[must_use]
     pub fn with_packing(self, packing: Packing) -> Self {
         Self { packing, ..self }
@@ -149,17 +152,17 @@ impl Plan {
         self.min_work.unwrap_or_else(|| self.par.min_work()).max(1)
     }
 
-    /// Number of threads that `work` multiply-adds are worth, at least the calling one.
+    /// Returns the number of threads that `work` multiply-adds justify, at least 1.
     pub(crate) fn threads_for(&self, work: usize) -> usize {
         self.par.threads().min(work / self.min_work()).max(1)
     }
 
-    /// Returns the blocks of a product of `T` with a chain of `k`.
+    /// Returns the block sizes of a product of `T` with a chain of length `k`.
     pub fn blocking_of<T: Real>(&self, k: usize) -> Blocking {
         self.blocking.unwrap_or_else(|| Blocking::from_caches(T::tiles(self.isa), self.caches, k))
     }
 
-    /// Returns the name of the tallest register tile that runs, as in `sgemm_9x48_avx512`.
+    /// Returns the name of the tallest register tile, for example `sgemm_9x48_avx512`.
     pub fn kernel_name<T: Real>(&self) -> String {
         T::tiles(self.isa).name()
     }

@@ -1,30 +1,33 @@
-//! AVX2 and FMA words: 16 registers of 256 bits, edges by masked moves.
+//! AVX2 and FMA vectors: 16 registers of 256 bits, edges by masked moves.
 
 use crate::simd::vector::vector;
 use core::arch::x86_64::*;
 
-/// Lane masks by sliding: from element `LEN - n` on, n lanes are set and the others clear.
+/// Lane masks, read at a sliding offset: from element `LEN - n` on, n lanes are set, then LEN − n
+/// clear.
 static SLIDE_32: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
 static SLIDE_64: [i64; 8] = [-1, -1, -1, -1, 0, 0, 0, 0];
 
-/// The mask of the first `n` of 8 lanes.
+/// Returns the mask of the first `n` of 8 lanes.
 #[inline(always)]
 unsafe fn first_of_8(n: usize) -> __m256i {
     assert!(n <= 8);
-    // SAFETY: 8 elements from element 8 − n ≥ 0 end inside the 16 of the table; AVX is the caller's promise.
+    // SAFETY: 8 elements from element 8 − n ≥ 0 (asserted above) end inside the table's 16. The
+    // caller promises AVX2.
     unsafe { _mm256_loadu_si256(SLIDE_32.as_ptr().add(8 - n).cast()) }
 }
 
-/// The mask of the first `n` of 4 lanes.
+/// Returns the mask of the first `n` of 4 lanes.
 #[inline(always)]
 unsafe fn first_of_4(n: usize) -> __m256i {
     assert!(n <= 4);
-    // SAFETY: 4 elements from element 4 − n ≥ 0 end inside the 8 of the table; AVX is the caller's promise.
+    // SAFETY: 4 elements from element 4 − n ≥ 0 (asserted above) end inside the table's 8. The
+    // caller promises AVX2.
     unsafe { _mm256_loadu_si256(SLIDE_64.as_ptr().add(4 - n).cast()) }
 }
 
 vector!(
-    /// 8 elements of f32.
+    /// A vector of 8 f32.
     F32x8(__m256) of 8 f32: _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_mul_ps, _mm256_add_ps,
         _mm256_div_ps, _mm256_sqrt_ps,
     mul_add(a, b, c) _mm256_fmadd_ps(a, b, c),
@@ -34,7 +37,8 @@ vector!(
     any_le _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_LE_OQ>(a, b)) != 0,
     any_nan _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_UNORD_Q>(a, a)) != 0,
     load_first(p, n) {
-        // SAFETY: lanes outside the mask are not accessed; n elements from `p` are the caller's promise.
+        // SAFETY: the mask excludes lanes from n on, which are not accessed. The caller promises n
+        // elements from `p`.
         unsafe { _mm256_maskload_ps(p, first_of_8(n)) }
     },
     store_first(p, n) {
@@ -43,7 +47,7 @@ vector!(
     }
 );
 vector!(
-    /// 4 elements of f64.
+    /// A vector of 4 f64.
     F64x4(__m256d) of 4 f64: _mm256_set1_pd, _mm256_loadu_pd, _mm256_storeu_pd, _mm256_mul_pd, _mm256_add_pd,
         _mm256_div_pd, _mm256_sqrt_pd,
     mul_add(a, b, c) _mm256_fmadd_pd(a, b, c),
@@ -53,7 +57,8 @@ vector!(
     any_le _mm256_movemask_pd(_mm256_cmp_pd::<_CMP_LE_OQ>(a, b)) != 0,
     any_nan _mm256_movemask_pd(_mm256_cmp_pd::<_CMP_UNORD_Q>(a, a)) != 0,
     load_first(p, n) {
-        // SAFETY: lanes outside the mask are not accessed; n elements from `p` are the caller's promise.
+        // SAFETY: the mask excludes lanes from n on, which are not accessed. The caller promises n
+        // elements from `p`.
         unsafe { _mm256_maskload_pd(p, first_of_4(n)) }
     },
     store_first(p, n) {

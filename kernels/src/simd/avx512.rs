@@ -4,7 +4,7 @@ use crate::simd::vector::vector;
 use core::arch::x86_64::*;
 
 vector!(
-    /// 16 elements of f32.
+    /// A vector of 16 f32.
     F32x16(__m512) of 16 f32: _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_mul_ps, _mm512_add_ps,
         _mm512_div_ps, _mm512_sqrt_ps,
     mul_add(a, b, c) _mm512_fmadd_ps(a, b, c),
@@ -14,7 +14,8 @@ vector!(
     any_le _mm512_cmp_ps_mask::<_CMP_LE_OQ>(a, b) != 0,
     any_nan _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, a) != 0,
     load_first(p, n) {
-        // SAFETY: lanes outside the mask are not accessed; n elements from `p` are the caller's promise.
+        // SAFETY: the mask excludes lanes from n on, which are not accessed. The caller promises n
+        // elements from `p`.
         unsafe { _mm512_maskz_loadu_ps(((1u32 << n) - 1) as __mmask16, p) }
     },
     store_first(p, n) {
@@ -23,7 +24,7 @@ vector!(
     }
 );
 vector!(
-    /// 8 elements of f64.
+    /// A vector of 8 f64.
     F64x8(__m512d) of 8 f64: _mm512_set1_pd, _mm512_loadu_pd, _mm512_storeu_pd, _mm512_mul_pd, _mm512_add_pd,
         _mm512_div_pd, _mm512_sqrt_pd,
     mul_add(a, b, c) _mm512_fmadd_pd(a, b, c),
@@ -33,7 +34,8 @@ vector!(
     any_le _mm512_cmp_pd_mask::<_CMP_LE_OQ>(a, b) != 0,
     any_nan _mm512_cmp_pd_mask::<_CMP_UNORD_Q>(a, a) != 0,
     load_first(p, n) {
-        // SAFETY: lanes outside the mask are not accessed; n elements from `p` are the caller's promise.
+        // SAFETY: the mask excludes lanes from n on, which are not accessed. The caller promises n
+        // elements from `p`.
         unsafe { _mm512_maskz_loadu_pd(((1u32 << n) - 1) as __mmask8, p) }
     },
     store_first(p, n) {

@@ -1,4 +1,4 @@
-//! Copies between any two layouts.
+//! Copies between matrices of any two layouts.
 
 use crate::base::isa::Isa;
 use crate::base::matrix::{MatMut, MatRef};
@@ -6,21 +6,25 @@ use crate::base::scalar::Scalar;
 use crate::simd::transpose::transpose;
 use core::mem::MaybeUninit;
 
-/// `dst ← src`, whatever the strides: row by row where both have neighbours the same way, in square blocks where they cross.
+/// Computes `dst ← src` for any strides. If both are contiguous along the same axis, it copies row
+/// by row. If along different axes, it transposes in square blocks. Else it copies element by
+/// element.
 pub(crate) fn copy<T: Scalar>(isa: Isa, src: MatRef<'_, T>, dst: MatMut<'_, T>) {
     assert_eq!(src.shape(), dst.shape());
     if dst.is_empty() {
         return;
     }
     let unit = |s: isize| s.unsigned_abs() == 1;
-    // Rows are what the destination has neighbours along, in memory's order.
+    // Transpose and reverse both views so that the rows of `dst` are contiguous and ascend in
+    // memory.
     let (src, dst) = if unit(dst.rs()) && !unit(dst.cs()) { (src.t(), dst.t()) } else { (src, dst) };
     let (src, mut dst) = if dst.cs() == -1 { (src.reverse_cols(), dst.reverse_cols()) } else { (src, dst) };
     let (m, n) = dst.shape();
     if dst.cs() == 1 && unit(src.rs()) && src.cs() != 1 && m > 1 {
         let (src, mut dst) = if src.rs() == -1 { (src.reverse_rows(), dst.reverse_rows()) } else { (src, dst) };
-        // SAFETY: the n × m elements of srcᵀ, whose columns are neighbours, and those of dst, whose columns are: both views hold them, and
-        // nobody reaches those of a `MatMut` otherwise.
+        // SAFETY: srcᵀ has n × m elements with a column stride of 1, and `dst` has m × n with one
+        // too. Both views contain them (invariant of the types). A `MatMut` is exclusive, so no
+        // element belongs to both.
         unsafe { transpose(isa, src.as_ptr(), src.cs(), dst.as_mut_ptr(), dst.rs(), (n, m)) };
         return;
     }
@@ -32,10 +36,10 @@ pub(crate) fn copy<T: Scalar>(isa: Isa, src: MatRef<'_, T>, dst: MatMut<'_, T>) 
     }
 }
 
-/// Zeros, where nothing was.
+/// Fills the memory with zeros.
 pub(crate) fn zeroed<T: Scalar>(memory: &mut [MaybeUninit<T>]) -> &mut [T] {
     memory.fill(MaybeUninit::new(T::ZERO));
-    // SAFETY: every element was written above; `MaybeUninit<T>` has the layout of T.
+    // SAFETY: every element is written above. `MaybeUninit<T>` has the layout of T.
     unsafe { &mut *(core::ptr::from_mut(memory) as *mut [T]) }
 }
 
@@ -43,7 +47,7 @@ pub(crate) fn zeroed<T: Scalar>(memory: &mut [MaybeUninit<T>]) -> &mut [T] {
 mod tests {
     use super::*;
 
-    /// Between all layouts, with whole blocks and edges.
+    /// Copies between all layouts, with whole blocks and edges.
     #[test]
     fn every_element_arrives() {
         fn all<T: Scalar>() {
@@ -57,7 +61,7 @@ mod tests {
                         (low.unsigned_abs(), (rs, cs))
                     };
                     for (i, from) in strides.into_iter().enumerate() {
-                        // Under Miri each layout meets some of them.
+                        // Under Miri each source layout meets a third of the targets.
                         let (skipped, step) = if cfg!(miri) { (i % 3, 3) } else { (0, 1) };
                         for to in strides.into_iter().skip(skipped).step_by(step) {
                             let data: Vec<T> = (0..len).map(|i| T::from_f64(i as f64)).collect();
@@ -68,7 +72,7 @@ mod tests {
                             copy(isa, src, MatMut::strided(&mut out, at, (m, n), s).unwrap());
                             assert_eq!(src.to_vec(), MatRef::strided(&out, at, (m, n), s).unwrap().to_vec(), "{from:?} {to:?}");
                             let moved = src.to_vec().iter().filter(|x| **x != T::ZERO).count();
-                            assert_eq!(out.iter().filter(|x| **x != T::ZERO).count(), moved, "wrote outside");
+                            assert_eq!(out.iter().filter(|x| **x != T::ZERO).count(), moved, "wrote outside the view");
                         }
                     }
                 }

@@ -1,8 +1,8 @@
-//! From a body written once to one compiled function per instruction set.
+//! Dispatch: one generic body, one compiled function per instruction set.
 //!
-//! An arithmetic body is generic over [`Vector`], or over [`Fused`] where the compiler chooses the
-//! vectors. A thin shell per instruction set enables the features around it ([`shells`]). Shells are
-//! reached only through an [`Isa`], whose existence proves that this CPU has the features.
+//! A body is generic over [`Vector`], or over [`Fused`] if the compiler vectorizes it. A thin shell
+//! per instruction set enables the CPU features around the body ([`shells`]). Callers reach a shell
+//! only through an [`Isa`](crate::Isa), whose existence proves that this CPU has the features.
 
 use crate::base::scalar::Scalar;
 #[cfg(target_arch = "aarch64")]
@@ -39,16 +39,16 @@ macro_rules! vectors {
 vectors!(f32: ArrayVector<f32, 8>, F32x8, F32x16, F32x4);
 vectors!(f64: ArrayVector<f64, 4>, F64x4, F64x8, F64x2);
 
-/// How a body that leaves vectorisation to the compiler gets its fused multiply-add.
+/// The fused multiply-add of a body that the compiler vectorizes.
 pub(crate) trait Fused {
-    /// `a · b + c`, rounded once.
+    /// Returns `a · b + c`, rounded once.
     fn fma<T: Scalar>(a: T, b: T, c: T) -> T;
 }
 
-/// The CPU's own instruction; for shells that enable it.
+/// The instruction of the CPU, for shells that enable it.
 #[cfg(any(all(target_arch = "x86_64", target_feature = "sse2"), target_arch = "aarch64"))]
 pub(crate) struct Hardware;
-/// From operations that every CPU has.
+/// Emulation by operations that every CPU has.
 pub(crate) struct Emulated;
 
 #[cfg(any(all(target_arch = "x86_64", target_feature = "sse2"), target_arch = "aarch64"))]
@@ -66,10 +66,12 @@ impl Fused for Emulated {
     }
 }
 
-/// Compiles a body once for every instruction set and emits a function that picks by [`Isa`].
+/// Compiles a body for every instruction set and defines a function that selects by
+/// [`Isa`](crate::Isa).
 ///
-/// The body is `fn body<T: Scalar, M: Fused>(…)` or, after `vectors`, `fn body<T: Scalar, V: Vector<T>>(…)`.
-/// Rust never contracts `a * b + c` by itself, so every version computes the same bits.
+/// The body is `fn body<T: Scalar, M: Fused>(…)` or, after `vectors`,
+/// `fn body<T: Scalar, V: Vector<T>>(…)`. Rust never contracts `a * b + c` to a fused operation, so
+/// all versions compute the same bits.
 macro_rules! shells {
     (vectors $(#[$doc:meta])* $vis:vis fn $name:ident = $body:ident $args:tt $(-> $ret:ty)?) => {
         $crate::simd::dispatch::shells!(@emit [$(#[$doc])*] [$vis] $name $body $args [$($ret)?] T::Avx512, T::Avx2, T::Neon, T::Portable);
@@ -98,12 +100,13 @@ macro_rules! shells {
             }
             match isa.kind() {
                 #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
-                // SAFETY: an `Isa` of this kind exists only where `Isa::available` has found exactly these features.
+                // SAFETY: an `Isa` of this kind exists only if `Isa::available` has detected these
+                // features.
                 Kind::Avx512 => unsafe { avx512($($arg),*) },
                 #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
                 // SAFETY: as above.
                 Kind::Avx2 => unsafe { avx2($($arg),*) },
-                // NEON and its fused multiply-add are part of every aarch64 target: no shell is needed.
+                // Every aarch64 target has NEON and its fused multiply-add, so no shell is needed.
                 #[cfg(target_arch = "aarch64")]
                 Kind::Neon => $body::<T, $neon>($($arg),*),
                 Kind::Portable => $body::<T, $portable>($($arg),*),
@@ -118,20 +121,22 @@ mod tests {
     use super::*;
     use crate::base::isa::Isa;
 
-    /// `_first` touches its n elements and nothing else; the other lanes are 0.
+    /// `load_first` and `store_first` touch exactly n elements; `load_first` sets the other lanes
+    /// to 0.
     unsafe fn partial_vectors<T: Scalar, V: Vector<T>>() {
         let source: Vec<T> = (0..V::LEN).map(|i| T::from_f64(i as f64 + 1.0)).collect();
         for n in 0..=V::LEN {
-            // Exactly n elements, so that a read past them is one past an allocation.
+            // Exactly n elements: a read past them leaves the allocation.
             let short = source[..n].to_vec();
             let mut whole = vec![T::NAN; V::LEN];
-            // SAFETY: `short` holds n elements, `whole` LEN; the caller has the instruction set.
+            // SAFETY: `short` holds n elements and `whole` LEN. The caller promises the instruction
+            // set.
             unsafe { V::load_first(short.as_ptr(), n).store(whole.as_mut_ptr()) };
             for (i, x) in whole.iter().enumerate() {
                 assert_eq!(*x, if i < n { source[i] } else { T::ZERO });
             }
             let mut fenced = vec![T::from_f64(-7.0); V::LEN + 1];
-            // SAFETY: `fenced` holds more than n elements; the caller has the instruction set.
+            // SAFETY: `fenced` holds more than n elements. The caller promises the instruction set.
             unsafe { V::load(source.as_ptr()).store_first(fenced.as_mut_ptr(), n) };
             for (i, x) in fenced.iter().enumerate() {
                 assert_eq!(*x, if i < n { source[i] } else { T::from_f64(-7.0) });
@@ -142,7 +147,8 @@ mod tests {
     #[test]
     fn partial_loads_and_stores_stay_inside() {
         let has = |name| Isa::named(name).is_ok();
-        // SAFETY: in every call the instruction set is there, asked just before; the portable one always is.
+        // SAFETY: each call follows a check that this CPU has the instruction set; the portable one
+        // needs none.
         unsafe {
             partial_vectors::<f32, ArrayVector<f32, 8>>();
             partial_vectors::<f64, ArrayVector<f64, 4>>();

@@ -1,8 +1,7 @@
-//! Vector registers, one file an instruction set. Nothing here knows what a matrix is but `copy`,
-//! which moves one.
+//! Vector registers, one file per instruction set, and the copies and transposes built on them.
 //!
-//! An x86-64 target without SSE2 (such as a kernel's) passes floats in other registers; it has the
-//! portable vectors alone.
+//! An x86-64 target without SSE2 (such as that of an operating-system kernel) passes floats in
+//! other registers. It gets the portable vectors only.
 
 #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
 pub(crate) mod avx2;

@@ -1,13 +1,13 @@
-//! Vectors of plain arrays, which any compiler target can run.
+//! Vectors as plain arrays, for every target.
 
 use crate::base::scalar::Scalar;
 use crate::simd::vector::Vector;
 
-/// `N` elements in an array.
+/// A vector of `N` elements in an array.
 #[derive(Clone, Copy)]
 pub(crate) struct ArrayVector<T, const N: usize>([T; N]);
 
-// The methods need no instruction set; `unsafe` is the trait's.
+// The methods need no instruction set; the trait makes them `unsafe`.
 impl<T: Scalar, const N: usize> Vector<T> for ArrayVector<T, N> {
     const LEN: usize = N;
     const EMULATED: bool = true;
@@ -18,15 +18,17 @@ impl<T: Scalar, const N: usize> Vector<T> for ArrayVector<T, N> {
     }
     #[inline(always)]
     unsafe fn load(p: *const T) -> Self {
-        // SAFETY: N elements from `p` are the caller's promise; an array needs no more alignment than its elements.
+        // SAFETY: the caller promises N elements from `p`. An array has the alignment of its
+        // elements.
         Self(unsafe { p.cast::<[T; N]>().read() })
     }
     #[inline(always)]
     unsafe fn load_first(p: *const T, n: usize) -> Self {
-        let mut word = [T::ZERO; N];
-        // SAFETY: n ≤ N elements from `p` are the caller's promise, and `word` is another place.
-        unsafe { core::ptr::copy_nonoverlapping(p, word.as_mut_ptr(), n) };
-        Self(word)
+        let mut lanes = [T::ZERO; N];
+        // SAFETY: the caller promises n ≤ N elements from `p`. `lanes` holds N and does not
+        // overlap.
+        unsafe { core::ptr::copy_nonoverlapping(p, lanes.as_mut_ptr(), n) };
+        Self(lanes)
     }
     #[inline(always)]
     unsafe fn store(self, p: *mut T) {

@@ -1,17 +1,18 @@
-//! Transposing copies, in square blocks that fit the registers.
+//! Transposing copies, in square blocks that fit into registers.
 
 use crate::base::isa::Isa;
 #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
 use crate::base::isa::Kind;
 use crate::base::scalar::Scalar;
 
-/// `dst[j·d + i] = src[i·s + j]` for i < m, j < n.
+/// Computes `dst[j·d + i] = src[i·s + j]` for i < m, j < n.
 ///
 /// # Safety
-/// All these elements of `src` may be read, all these of `dst` written, and no element is of both.
+/// All these elements of `src` may be read and all these of `dst` written. No element belongs to
+/// both.
 pub(crate) unsafe fn transpose<T: Scalar>(isa: Isa, src: *const T, s: isize, dst: *mut T, d: isize, (m, n): (usize, usize)) {
-    // SAFETY: the caller's promise about the elements; an `Isa` of these kinds exists only where AVX2 was found. Moves of 4 and of 8 bytes
-    // move any element of that size: T is f32 or f64.
+    // SAFETY: the caller promises the elements. An `Isa` of these kinds exists only if AVX2 was
+    // detected. T is f32 or f64 (sealed), so its size selects the type.
     unsafe {
         match isa.kind() {
             #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
@@ -23,23 +24,25 @@ pub(crate) unsafe fn transpose<T: Scalar>(isa: Isa, src: *const T, s: isize, dst
     }
 }
 
-/// Rows and columns from … up to, a few columns at a time, so that lines are read and written whole.
+/// Transposes rows i0 .. i1 of columns j0 .. j1, 8 columns at a time: whole cache lines are then
+/// read and written.
 ///
 /// # Safety
 /// As [`transpose`].
 #[inline(always)]
 unsafe fn scalar<T: Copy>(src: *const T, s: isize, dst: *mut T, d: isize, (i0, i1): (usize, usize), (j0, j1): (usize, usize)) {
-    const AT_ONCE: usize = 8;
+    const COLS: usize = 8;
     let mut j = j0;
     while j < j1 {
-        let some = AT_ONCE.min(j1 - j);
+        let some = COLS.min(j1 - j);
         for i in i0 as isize..i1 as isize {
-            // SAFETY: the caller's promise, here and below; an array needs no more alignment than its elements.
+            // SAFETY: the caller promises all elements read and written here and below. An array
+            // has the alignment of its elements.
             let from = unsafe { src.offset(i * s).add(j) };
             let to = dst.wrapping_offset(j as isize * d + i);
-            if some == AT_ONCE {
+            if some == COLS {
                 // SAFETY: as above.
-                let row = unsafe { from.cast::<[T; AT_ONCE]>().read() };
+                let row = unsafe { from.cast::<[T; COLS]>().read() };
                 for (k, x) in row.into_iter().enumerate() {
                     // SAFETY: as above.
                     unsafe { *to.offset(k as isize * d) = x };
@@ -55,6 +58,8 @@ unsafe fn scalar<T: Copy>(src: *const T, s: isize, dst: *mut T, d: isize, (i0, i
     }
 }
 
+/// Transposes blocks of 8 × 8.
+///
 /// # Safety
 /// As [`transpose`]; the CPU has AVX2.
 #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
@@ -64,10 +69,12 @@ unsafe fn avx2_f32(src: *const f32, s: isize, dst: *mut f32, d: isize, (m, n): (
     let (whole_m, whole_n) = (m / 8 * 8, n / 8 * 8);
     for i in (0..whole_m).step_by(8) {
         for j in (0..whole_n).step_by(8) {
-            // SAFETY: rows i .. i + 8 and columns j .. j + 8 lie inside m × n, and these elements are the caller's promise.
+            // SAFETY: rows i .. i + 8 and columns j .. j + 8 lie inside m × n, whose elements the
+            // caller promises. The caller promises AVX2.
             unsafe {
                 let p = src.offset(i as isize * s + j as isize);
-                // Halves of rows r and r + 4 side by side: what is left to do stays within halves.
+                // Half a row of r beside half a row of r + 4: all further moves stay inside 128-bit
+                // halves.
                 let pair = |r: isize, half: isize| {
                     let low = _mm_loadu_ps(p.offset(r * s + half));
                     let high = _mm_loadu_ps(p.offset((r + 4) * s + half));
@@ -86,13 +93,15 @@ unsafe fn avx2_f32(src: *const f32, s: isize, dst: *mut f32, d: isize, (m, n): (
             }
         }
     }
-    // SAFETY: what the blocks have left over of the same elements.
+    // SAFETY: the remaining elements of m × n, which the caller promises.
     unsafe {
         scalar(src, s, dst, d, (0, whole_m), (whole_n, n));
         scalar(src, s, dst, d, (whole_m, m), (0, n));
     }
 }
 
+/// Transposes blocks of 4 × 4.
+///
 /// # Safety
 /// As [`transpose`]; the CPU has AVX2.
 #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
@@ -102,7 +111,8 @@ unsafe fn avx2_f64(src: *const f64, s: isize, dst: *mut f64, d: isize, (m, n): (
     let (whole_m, whole_n) = (m / 4 * 4, n / 4 * 4);
     for i in (0..whole_m).step_by(4) {
         for j in (0..whole_n).step_by(4) {
-            // SAFETY: rows i .. i + 4 and columns j .. j + 4 lie inside m × n, and these elements are the caller's promise.
+            // SAFETY: rows i .. i + 4 and columns j .. j + 4 lie inside m × n, whose elements the
+            // caller promises. The caller promises AVX2.
             unsafe {
                 let p = src.offset(i as isize * s + j as isize);
                 let pair = |r: isize, half: isize| {
@@ -119,7 +129,7 @@ unsafe fn avx2_f64(src: *const f64, s: isize, dst: *mut f64, d: isize, (m, n): (
             }
         }
     }
-    // SAFETY: what the blocks have left over of the same elements.
+    // SAFETY: the remaining elements of m × n, which the caller promises.
     unsafe {
         scalar(src, s, dst, d, (0, whole_m), (whole_n, n));
         scalar(src, s, dst, d, (whole_m, m), (0, n));

@@ -1,52 +1,53 @@
-//! The vector register as a type: what each instruction set implements.
+//! The vector register as a trait that each instruction set implements.
 
 /// A vector register of `LEN` elements of type `T`.
 ///
 /// # Safety
-/// Every method requires the instruction set of the implementing file; the caller runs inside that file's shell.
-/// `load` and `store` touch `LEN` elements from the pointer, their `_first` twins exactly the first `n ≤ LEN` (the other lanes
-/// are loaded as 0). No alignment is required beyond T's.
+/// Every method requires the instruction set of the implementing type: the caller runs inside a
+/// shell that enables it. `load` and `store` touch `LEN` elements from the pointer; `load_first`
+/// and `store_first` touch exactly the first `n ≤ LEN`. All need only the alignment of T.
 pub(crate) trait Vector<T>: Copy {
-    /// Elements of a vector.
+    /// Number of elements.
     const LEN: usize;
-    /// Whether a fused multiply-add takes many operations.
+    /// Whether a fused multiply-add is emulated by many operations.
     const EMULATED: bool = false;
-    /// The same element in every lane.
+    /// Sets every lane to `x`.
     unsafe fn splat(x: T) -> Self;
-    /// `LEN` elements.
+    /// Loads `LEN` elements.
     unsafe fn load(p: *const T) -> Self;
-    /// The first `n` elements; 0 in the other lanes.
+    /// Loads the first `n` elements and sets the other lanes to 0.
     unsafe fn load_first(p: *const T, n: usize) -> Self;
-    /// `LEN` elements.
+    /// Stores `LEN` elements.
     unsafe fn store(self, p: *mut T);
-    /// The first `n` elements; memory behind them is not touched.
+    /// Stores the first `n` elements and does not touch memory behind them.
     unsafe fn store_first(self, p: *mut T, n: usize);
-    /// `self · b + c`, rounded once.
+    /// Returns `self · b + c`, rounded once.
     unsafe fn mul_add(self, b: Self, c: Self) -> Self;
-    /// `−self · b + c`, rounded once.
+    /// Returns `−self · b + c`, rounded once.
     unsafe fn neg_mul_add(self, b: Self, c: Self) -> Self;
-    /// `self · b`.
+    /// Returns `self · b`.
     unsafe fn mul(self, b: Self) -> Self;
-    /// `self + b`.
+    /// Returns `self + b`.
     unsafe fn add(self, b: Self) -> Self;
-    /// `self / b`.
+    /// Returns `self / b`.
     unsafe fn div(self, b: Self) -> Self;
-    /// √self, correctly rounded.
+    /// Returns √self, correctly rounded.
     unsafe fn sqrt(self) -> Self;
-    /// |self|.
+    /// Returns |self|.
     unsafe fn abs(self) -> Self;
-    /// Lane by lane: `yes` where self < 0 (not where it is −0 or NaN), else `no`.
+    /// Selects in each lane: `yes` if self < 0, else `no`. −0 and NaN select `no`.
     unsafe fn if_negative(self, yes: Self, no: Self) -> Self;
-    /// Whether self ≤ b in any lane; a NaN on either side counts as no.
+    /// Returns whether self ≤ b in any lane. A lane with a NaN on either side does not count.
     unsafe fn any_le(self, b: Self) -> bool;
 
-    /// Whether no lane is infinite or NaN.
+    /// Returns whether all lanes are finite; `infinity` holds ∞ in every lane.
     #[inline(always)]
     unsafe fn all_finite(self, infinity: Self) -> bool {
-        // SAFETY: the instruction set is the caller's promise. ∞ ≤ |x| misses NaN, |x| ≤ |x| misses nothing else.
+        // ∞ ≤ |x| finds the infinities; NaN compares false there and is tested separately.
+        // SAFETY: the caller promises the instruction set.
         unsafe { !infinity.any_le(self.abs()) && !self.any_nan() }
     }
-    /// Whether any lane is NaN.
+    /// Returns whether any lane is NaN.
     unsafe fn any_nan(self) -> bool;
 }
 
@@ -56,7 +57,7 @@ pub(crate) trait Vector<T>: Copy {
 /// As [`Vector::load`] or [`Vector::load_first`].
 #[inline(always)]
 pub(crate) unsafe fn load<T, V: Vector<T>, const WHOLE: bool>(p: *const T, n: usize) -> V {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller makes the promise of the method that runs.
     unsafe { if WHOLE { V::load(p) } else { V::load_first(p, n) } }
 }
 
@@ -66,11 +67,12 @@ pub(crate) unsafe fn load<T, V: Vector<T>, const WHOLE: bool>(p: *const T, n: us
 /// As [`Vector::store`] or [`Vector::store_first`].
 #[inline(always)]
 pub(crate) unsafe fn store<T, V: Vector<T>, const WHOLE: bool>(vector: V, p: *mut T, n: usize) {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller makes the promise of the method that runs.
     unsafe { if WHOLE { vector.store(p) } else { vector.store_first(p, n) } }
 }
 
-/// Implements [`Vector`] for a register type from its intrinsics; only edges and comparisons differ by more than names.
+/// Implements [`Vector`] for a register type from its intrinsics. Instruction sets differ in names,
+/// edges and comparisons only.
 #[cfg(any(all(target_arch = "x86_64", target_feature = "sse2"), target_arch = "aarch64"))]
 macro_rules! vector {
     (
@@ -95,12 +97,13 @@ macro_rules! vector {
 
             #[inline(always)]
             unsafe fn splat(x: $t) -> Self {
-                // SAFETY: the instruction set is the caller's promise, in this and every method below.
+                // SAFETY: the caller promises the instruction set, in this and every method below.
                 Self(unsafe { $set(x) })
             }
             #[inline(always)]
             unsafe fn load(p: *const $t) -> Self {
-                // SAFETY: LEN elements from `p` are the caller's promise; the load needs no alignment beyond the element's.
+                // SAFETY: the caller promises LEN elements from `p`. The intrinsic needs only their
+                // alignment.
                 Self(unsafe { $load(p) })
             }
             #[inline(always)]
@@ -181,10 +184,11 @@ macro_rules! vector {
 #[cfg(any(all(target_arch = "x86_64", target_feature = "sse2"), target_arch = "aarch64"))]
 pub(crate) use vector;
 
-/// Asks for the cache line at `p`, which need not be readable, before it is needed. Does nothing where there is no such instruction.
+/// Prefetches the cache line at `p`, which need not be readable. Does nothing on targets other than
+/// x86-64.
 #[inline(always)]
 pub(crate) fn prefetch<T>(p: *const T) {
-    // SAFETY: a prefetch reads nothing; the condition below says that the target has SSE.
+    // SAFETY: a prefetch accesses no memory, and the target has SSE (the condition below).
     #[cfg(all(target_arch = "x86_64", target_feature = "sse2", not(miri)))]
     unsafe {
         core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(p.cast());
