@@ -1,8 +1,10 @@
-//! How the kernels work, one page a family: equation, memory order, parameters and their reasons, promises, tests, and how to add to them.
+//! How the kernels work: one page per family, with equation, memory order, parameters and their
+//! reasons, guarantees, tests, and how to extend it.
 //!
-//! The same pages are files in `kernels/docs/`. Every Rust block in them is run as a test.
+//! The pages are also files in `kernels/docs/`. Every Rust block in them runs as a test.
 
-/// One page, with the names of the others as links: the first definition of a link counts, so that the files can have their own.
+/// Defines a module per page, with links to the other pages. Markdown takes the first definition of
+/// a link, so these override the ones in the files.
 macro_rules! page {
     ($($name:ident $file:literal),+ $(,)?) => {
         $(
@@ -30,7 +32,7 @@ page! {
     numerics "numerics.md",
 }
 
-/// The blocks of the README are tests too.
+/// Runs the code blocks of the README as tests.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 mod readme {}

@@ -1,44 +1,47 @@
-//! Kernels for training small networks exactly and fast: products, LU, triangular solves and the fused
-//! perturbation of GAIT-prop.
+//! Kernels for training small networks exactly and fast: products, LU and Cholesky factorizations,
+//! triangular solves, and the fused perturbation of GAIT-prop.
 //!
-//! Their promise is **the same bits everywhere**. AVX-512, AVX2, NEON and portable code, any blocking,
-//! any strides and any number of threads give results equal in every bit to the loops in
-//! [`mod@reference`], which a person can read. Functions never panic on a caller's data: what does
-//! not fit is an [`Error`].
+//! The crate guarantees **the same bits everywhere**. Every result equals that of the readable
+//! loops in [`mod@reference`] in every bit: on AVX-512, AVX2, NEON and portable code, with any
+//! blocking, strides and number of threads.
 //!
-//! * [`MatRef`], [`MatMut`]: strided views of slices, the only matrices here.
-//! * [`Plan`]: how to compute (instruction set, blocks, threads, backend), a value that the caller passes.
-//! * [`Scratch`]: packing memory, which the caller owns. After the first use nothing is allocated.
+//! Kernels never panic on caller data: invalid input returns an [`Error`]. Only methods that take
+//! an index or a block panic, if it is out of range. Their section "Panics" says so.
+//!
+//! * [`MatRef`], [`MatMut`]: strided views of slices, the matrices of this crate.
+//! * [`Plan`]: how to compute (instruction set, blocking, threads, backend); the caller passes it.
+//! * [`Scratch`]: workspace that the caller owns and passes. It grows on first use; later calls do
+//!   not allocate.
 //! * [`BatchRef`], [`BatchMut`], [`gemm_batched()`]: many products in one call.
-//! * [`gemm()`], [`syrk`], [`symm`], [`trsm`], [`lu`], [`cholesky`], [`perturb`], [`epilogue`], [`reduce`]:
-//!   the kernels.
-//! * [`selftest`]: checks that this machine gives these bits.
+//! * [`gemm()`], [`syrk`], [`symm`], [`trsm`], [`lu`], [`cholesky`], [`perturb`], [`epilogue`],
+//!   [`reduce`]: the kernels.
+//! * [`selftest`]: checks that this machine computes these bits.
 //!
-//! Bias, activation, perturbation and optimizer updates stand once each: as passes over memory, and
-//! fused into products ([`gemm_with`]). The [`guide`] has a page for each family of kernels, and says
-//! how to add to them.
+//! Bias, activation and optimizer updates exist in two forms with the same bits: as passes over
+//! memory ([`epilogue`]), and fused into products ([`gemm_with`]). The [`guide`] has one page per
+//! family of kernels, which also explains how to extend it.
 //!
 //! # Glossary
-//! * *chain*: the fused multiply-adds of one element of C, in increasing k, unbroken.
+//! * *chain*: the fused multiply-adds of one element of C, in increasing k.
 //! * *tile*: MR × NR elements of C whose chains stay in registers.
-//! * *panel*: MR rows of A or NR columns of B, stored k by k, as a tile reads them.
-//! * *block*: MC × KC elements of A or KC × NC of B, which stay in a cache.
-//! * *strip*: one tile on operands that need no packing, inside a solve or a factorization.
-//! * *portable*: plain Rust without intrinsics, with an emulated fused multiply-add where need be.
-//! * *prepacked*: packed once by the caller ([`PackedRhs`]), used in many products.
+//! * *panel*: MR rows of A or NR columns of B, stored k by k for the tile.
+//! * *block*: MC × KC elements of A or KC × NC elements of B, which fit a cache.
+//! * *strip*: one tile on unpacked operands, inside a solve or a factorization.
+//! * *portable*: Rust without intrinsics; emulates the fused multiply-add if the target lacks it.
+//! * *prepacked*: packed once by the caller ([`PackedRhs`]) for many products.
 //! * *slope*: f′(h), the derivative of an activation function.
 //!
 //! # Floors
-//! The folders are floors: `base`, `simd`, `tile`, `elementwise`, `plan`, `pack`, `gemm`, `level3`,
-//! `factor`, `check`, from the ground up. A file imports from its own floor and those below it, and a
-//! test holds it to that. Only this file re-exports.
+//! The folders are floors, from bottom to top: `base`, `simd`, `tile`, `elementwise`, `plan`,
+//! `pack`, `gemm`, `level3`, `factor`, `check`. A file imports from its own floor and lower ones;
+//! `tests/floors.rs` checks this. Only `lib.rs` re-exports.
 //!
 //! # Rules for `unsafe`
-//! It lives where slices become pointers (`base/matrix`), where memory and disjoint blocks go to
-//! threads (`base/scratch`, `base/team`, and the kernels that split work), and at the intrinsics and
-//! tiles (`simd`, `tile`, `gemm`). A safe function checks lengths and shapes once; every block names
-//! the fact it rests on and who established it. An instruction set is reached only through an
-//! [`Isa`], which only detection can make.
+//! Unsafe code stands in three places: where slices become pointers (`base/matrix`); where threads
+//! get memory and disjoint blocks (`base/scratch`, `base/team`, the kernels that split work); and
+//! at intrinsics and tiles (`simd`, `tile`, `gemm`). A safe function checks lengths and shapes
+//! once. Every `SAFETY` note names its fact and where that was established. Kernels reach an
+//! instruction set only through an [`Isa`], which only detection creates.
 
 #![cfg_attr(not(any(feature = "std", test)), no_std)]
 
@@ -82,20 +85,20 @@ pub use plan::{Packing, Plan};
 pub use tile::table::Real;
 
 pub mod epilogue {
-    //! Passes over finished elements: bias and activation, and the optimizers' updates.
+    //! Passes over finished elements: bias, activation, and optimizer updates.
     //!
-    //! Fused into a product, [`Epilogue`](crate::Epilogue) does the same with the same bits.
+    //! [`Epilogue`](crate::Epilogue) fuses them into a product, with the same bits.
     pub use crate::elementwise::activation::bias_activate;
     pub use crate::elementwise::optimizer::{AdamStep, adam, descend, momentum};
 }
 
 pub mod symm {
-    //! Products with a symmetric matrix of which one triangle is stored.
+    //! Products with a symmetric matrix that stores one triangle.
     pub use crate::level3::symm::{symm, symm_scratch};
 }
 
 pub mod syrk {
-    //! The symmetric rank-k product.
+    //! Symmetric rank-k products.
     pub use crate::base::flags::{Diagonal, Part};
     pub use crate::level3::syrk::{syrk, syrk_scratch};
 }

@@ -1,4 +1,4 @@
-//! What every kernel must equal, and whether it does on this machine.
+//! Reference loops that every kernel must equal, and a self-test of the machine.
 
 pub mod reference;
 pub mod selftest;

@@ -1,6 +1,8 @@
-//! The naive twins: what every kernel must equal, written to be read. Slow, and used by tests everywhere.
+//! Reference loops: naive twins of the kernels, written to be read. Every kernel equals its twin in
+//! every bit.
 //!
-//! They check nothing: of shapes that do not fit, an element outside is a panic. Their twins say so in an `Error` instead.
+//! They are slow, and all tests use them. They check no shapes: an element outside a view panics,
+//! where a kernel returns an [`Error`].
 
 use crate::base::error::Error;
 use crate::base::flags::{Diag, Diagonal, Part, Side, Triangle};
@@ -8,10 +10,10 @@ use crate::base::matrix::{MatMut, MatRef};
 use crate::tile::table::Real;
 use alloc::vec;
 
-/// [`crate::gemm()`], element by element: equal in every bit.
+/// Computes [`crate::gemm()`] element by element, with the same bits.
 ///
 /// # Panics
-/// If the shapes do not fit together.
+/// If the shapes do not match.
 pub fn gemm<T: Real>(alpha: T, a: MatRef<'_, T>, b: MatRef<'_, T>, beta: T, mut c: MatMut<'_, T>) {
     for i in 0..c.nrows() {
         for j in 0..c.ncols() {
@@ -24,13 +26,14 @@ pub fn gemm<T: Real>(alpha: T, a: MatRef<'_, T>, b: MatRef<'_, T>, beta: T, mut 
     }
 }
 
-/// [`crate::lu::factor`], column by column: equal in every bit.
+/// Computes [`crate::lu::factor`] column by column, with the same bits.
 ///
 /// # Errors
-/// [`Error::ZeroPivot`]; [`Error::NonFinite`] with the first column in which a pivot is looked for among infinities or NaN.
+/// [`Error::ZeroPivot`] for a zero pivot; [`Error::NonFinite`] with the first column whose pivot
+/// candidates include an infinity or NaN.
 ///
 /// # Panics
-/// If the shapes do not fit together.
+/// If the shapes do not match.
 pub fn lu<T: Real>(mut a: MatMut<'_, T>, pivots: &mut [usize]) -> Result<(), Error> {
     let n = a.nrows();
     for (k, pivot) in pivots.iter_mut().enumerate().take(n) {
@@ -64,10 +67,10 @@ pub fn lu<T: Real>(mut a: MatMut<'_, T>, pivots: &mut [usize]) -> Result<(), Err
     Ok(())
 }
 
-/// [`crate::trsm::solve`], unknown by unknown: equal in every bit.
+/// Computes [`crate::trsm::solve`] unknown by unknown, with the same bits.
 ///
 /// # Panics
-/// If the shapes do not fit together.
+/// If the shapes do not match.
 pub fn solve<T: Real>(side: Side, triangle: Triangle, diag: Diag, alpha: T, a: MatRef<'_, T>, mut b: MatMut<'_, T>) {
     if side == Side::Right {
         return solve(Side::Left, triangle.t(), diag, alpha, a.t(), b.t());
@@ -86,10 +89,10 @@ pub fn solve<T: Real>(side: Side, triangle: Triangle, diag: Diag, alpha: T, a: M
     }
 }
 
-/// [`crate::syrk::syrk`], element by element: equal in every bit.
+/// Computes [`crate::syrk::syrk`] element by element, with the same bits.
 ///
 /// # Panics
-/// If the shapes do not fit together.
+/// If the shapes do not match.
 pub fn syrk<T: Real>(alpha: T, a: MatRef<'_, T>, beta: T, part: Part, diagonal: Diagonal, mut c: MatMut<'_, T>) {
     for i in 0..c.nrows() {
         for j in 0..=i {
@@ -108,10 +111,10 @@ pub fn syrk<T: Real>(alpha: T, a: MatRef<'_, T>, beta: T, part: Part, diagonal: 
     }
 }
 
-/// [`crate::symm::symm`], element by element: equal in every bit.
+/// Computes [`crate::symm::symm`] element by element, with the same bits.
 ///
 /// # Panics
-/// If the shapes do not fit together.
+/// If the shapes do not match.
 #[allow(clippy::too_many_arguments)]
 pub fn symm<T: Real>(side: Side, triangle: Triangle, alpha: T, s: MatRef<'_, T>, b: MatRef<'_, T>, beta: T, c: MatMut<'_, T>) {
     let n = s.nrows();
@@ -122,20 +125,21 @@ pub fn symm<T: Real>(side: Side, triangle: Triangle, alpha: T, s: MatRef<'_, T>,
             (full[i * n + j], full[j * n + i]) = (v, v);
         }
     }
-    let full = MatRef::new(&full, n, n).expect("n × n elements");
+    let full = MatRef::new(&full, n, n).expect("the slice holds n × n elements");
     match side {
         Side::Left => gemm(alpha, full, b, beta, c),
         Side::Right => gemm(alpha, b, full, beta, c),
     }
 }
 
-/// [`crate::cholesky::factor`], column by column: equal in every bit.
+/// Computes [`crate::cholesky::factor`] column by column, with the same bits.
 ///
 /// # Errors
-/// [`Error::NotPositiveDefinite`]; [`Error::NonFinite`] for a pivot that is infinite or NaN.
+/// [`Error::NotPositiveDefinite`] for a pivot that is not positive; [`Error::NonFinite`] for a
+/// pivot that is infinite or NaN.
 ///
 /// # Panics
-/// If the shapes do not fit together.
+/// If the shapes do not match.
 pub fn cholesky<T: Real>(mut a: MatMut<'_, T>) -> Result<(), Error> {
     let n = a.nrows();
     for j in 0..n {

@@ -1,4 +1,4 @@
-//! A check for the machine that it runs on: whether every kernel that this CPU has gives the bits that it should.
+//! Self-test: checks that every kernel gives the correct bits on this machine.
 //!
 //! ```
 //! use gaitprop_kernels::{Par, selftest};
@@ -8,9 +8,13 @@
 //! # Ok::<(), gaitprop_kernels::Error>(())
 //! ```
 //!
-//! Products, triangular solves and factorisations are compared with the loops of [`mod@crate::reference`], passes over elements and fused products with the
-//! portable ones, a bit being all it takes to fail. What the references themselves give is held against digests made on another machine: a
-//! multiply-add that rounds twice, or an emulator's, does not pass by being wrong everywhere alike.
+//! Products, triangular solves and factorizations are compared with the loops of
+//! [`mod@crate::reference`]. Elementwise passes and fused products are compared with the portable
+//! kernels. A single different bit fails.
+//!
+//! The results of the references themselves are compared with digests from another machine. This
+//! catches a multiply-add that rounds twice, or that of a faulty emulator, which every kernel would
+//! share.
 
 use crate::base::error::Error;
 use crate::base::flags::{Diag, Diagonal, Part, Side, Triangle};
@@ -38,34 +42,34 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
 
-/// What one kernel on one instruction set did.
+/// The result of one kernel on one instruction set.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Check {
     /// The instruction set.
     pub isa: Isa,
-    /// `f32` or `f64`.
+    /// The element type: `f32` or `f64`.
     pub element: &'static str,
-    /// The kernel.
+    /// The name of the kernel.
     pub kernel: &'static str,
-    /// Calls that were compared.
+    /// Number of calls compared.
     pub calls: usize,
-    /// Elements of their results.
+    /// Number of elements in the results of all calls.
     pub elements: usize,
-    /// The first element that differs.
+    /// The first element that differs, if any.
     pub wrong: Option<Wrong>,
 }
 
-/// An element that is not what it should be.
+/// An element with wrong bits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wrong {
-    /// Which call, from 0.
+    /// Index of the call.
     pub call: usize,
-    /// Which element of its result, by rows.
+    /// Index of the element in the row-major result.
     pub index: usize,
-    /// Its bits.
+    /// The bits found.
     pub found: u64,
-    /// What they should be.
+    /// The bits expected.
     pub expected: u64,
 }
 
@@ -82,18 +86,18 @@ impl fmt::Display for Check {
     }
 }
 
-/// Digests of everything that the references give, first found on an x86-64 machine (Zen 5); the test on emulated ARM finds them as well.
+/// Digests of all results of the references, from an x86-64 machine (Zen 5). The test on emulated
+/// ARM gives the same.
 const DIGESTS: [(&str, u64); 2] = [("f32", 0x90b4_507d_9133_98cd), ("f64", 0x5d39_38e0_626c_1ec5)];
 
-/// Runs every kernel on every instruction set of this CPU, in both precisions: about a second.
+/// Runs every kernel on every instruction set of this CPU, in both precisions. Takes about a
+/// second.
 ///
-/// The last two rows, `reference` on [`Isa::PORTABLE`], are the digests of the references themselves.
+/// The last two rows, `reference` on [`Isa::PORTABLE`], compare the digests of the references.
 ///
 /// # Errors
-/// [`Error::OutOfMemory`]. A wrong bit is no error but a row that says so.
-///
-/// # Panics
-/// Never.
+/// [`Error::OutOfMemory`] if memory does not suffice. Wrong bits are no error: [`Check::wrong`]
+/// holds them.
 pub fn run(par: Par) -> Result<Vec<Check>, Error> {
     let mut checks = Vec::new();
     let mut digests = [Digest::default(); 2];
@@ -117,7 +121,7 @@ pub fn run(par: Par) -> Result<Vec<Check>, Error> {
     Ok(checks)
 }
 
-/// FNV-1a (Fowler, Noll and Vo) over the bits of results.
+/// An FNV-1a hash (Fowler, Noll and Vo) of the bits of results.
 #[derive(Clone, Copy)]
 struct Digest {
     value: u64,
@@ -140,7 +144,8 @@ impl Digest {
     }
 }
 
-/// Numbers in [−1, 1) that are the same everywhere (SplitMix64: Steele, Lea and Flood, 2014).
+/// A generator of numbers in [−1, 1), equal on every machine (SplitMix64: Steele, Lea and Flood,
+/// 2014).
 struct Numbers(u64);
 
 impl Numbers {
@@ -153,19 +158,19 @@ impl Numbers {
         (z >> 11) as f64 / (1u64 << 52) as f64 - 1.0
     }
 
-    fn some<T: Real>(&mut self, len: usize) -> Vec<T> {
+    fn vector<T: Real>(&mut self, len: usize) -> Vec<T> {
         (0..len).map(|_| T::from_f64(self.next())).collect()
     }
 
-    /// n×n, well conditioned: its diagonal outweighs its rows.
-    fn heavy<T: Real>(&mut self, n: usize) -> Vec<T> {
-        let mut a = self.some::<T>(n * n);
+    /// Returns a diagonally dominant, and so well-conditioned, n×n matrix.
+    fn dominant<T: Real>(&mut self, n: usize) -> Vec<T> {
+        let mut a = self.vector::<T>(n * n);
         (0..n).for_each(|i| a[i * n + i] = T::from_f64(n as f64 + self.next()));
         a
     }
 }
 
-/// One row in the making.
+/// A row of the result while its calls run.
 struct Row<'d> {
     check: Check,
     digest: Option<&'d mut Digest>,
@@ -190,10 +195,11 @@ impl Row<'_> {
     }
 }
 
-/// Rows × columns × length of chains: smaller than every tile, edges of all, and several blocks and threads.
+/// (m, n, k) of the products: smaller than every tile, at the edges of all tiles, and large enough
+/// for several blocks and threads.
 const PRODUCTS: [(usize, usize, usize); 7] =
     [(1, 1, 1), (5, 7, 3), (14, 32, 33), (23, 49, 16), (60, 64, 64), (61, 97, 40), (6, 200, 130)];
-/// Orders of square matrices.
+/// Orders of the square matrices.
 const ORDERS: [usize; 5] = [1, 7, 33, 64, 129];
 
 fn all<T: Real>(plan: &Plan, checks: &mut Vec<Check>, mut digest: Option<&mut Digest>) -> Result<(), Error> {
@@ -220,16 +226,16 @@ fn all<T: Real>(plan: &Plan, checks: &mut Vec<Check>, mut digest: Option<&mut Di
 
 type Kernel = fn(&Plan, &mut Row<'_>, &mut Numbers, &mut Scratch) -> Result<(), Error>;
 
-/// A matrix of these sizes that lies by rows, or by columns.
-fn lying<T: Real>(data: &[T], rows: usize, cols: usize, by_columns: bool) -> Result<MatRef<'_, T>, Error> {
-    if by_columns { Ok(MatRef::new(data, cols, rows)?.t()) } else { MatRef::new(data, rows, cols) }
+/// Views `data` as a row-major or column-major matrix.
+fn view<T: Real>(data: &[T], rows: usize, cols: usize, column_major: bool) -> Result<MatRef<'_, T>, Error> {
+    if column_major { Ok(MatRef::new(data, cols, rows)?.t()) } else { MatRef::new(data, rows, cols) }
 }
 
 fn product<T: Real>(plan: &Plan, row: &mut Row<'_>, numbers: &mut Numbers, scratch: &mut Scratch) -> Result<(), Error> {
     for (m, n, k) in PRODUCTS {
-        let (a, b, c) = (numbers.some::<T>(m * k), numbers.some::<T>(k * n), numbers.some::<T>(m * n));
+        let (a, b, c) = (numbers.vector::<T>(m * k), numbers.vector::<T>(k * n), numbers.vector::<T>(m * n));
         for layout in 0..4 {
-            let (a, b) = (lying(&a, m, k, layout & 1 == 1)?, lying(&b, k, n, layout & 2 == 2)?);
+            let (a, b) = (view(&a, m, k, layout & 1 == 1)?, view(&b, k, n, layout & 2 == 2)?);
             for (alpha, beta) in [(T::ONE, T::ZERO), (T::from_f64(-0.7), T::ONE)] {
                 let (mut found, mut expected) = (c.clone(), c.clone());
                 gemm(alpha, a, b, beta, MatMut::new(&mut found, m, n)?, plan, scratch)?;
@@ -243,7 +249,7 @@ fn product<T: Real>(plan: &Plan, row: &mut Row<'_>, numbers: &mut Numbers, scrat
 
 fn packed<T: Real>(plan: &Plan, row: &mut Row<'_>, numbers: &mut Numbers, scratch: &mut Scratch) -> Result<(), Error> {
     for (m, n, k) in PRODUCTS {
-        let (a, w) = (numbers.some::<T>(m * k), numbers.some::<T>(k * n));
+        let (a, w) = (numbers.vector::<T>(m * k), numbers.vector::<T>(k * n));
         let (a, w) = (MatRef::new(&a, m, k)?, MatRef::new(&w, k, n)?);
         let panels = PackedRhs::new(w, Orientation::Plain, plan)?;
         let (mut found, mut expected) = (vec![T::ZERO; m * n], vec![T::ZERO; m * n]);
@@ -254,12 +260,12 @@ fn packed<T: Real>(plan: &Plan, row: &mut Row<'_>, numbers: &mut Numbers, scratc
     Ok(())
 }
 
-/// The units that elements pass through.
+/// The activations to check.
 const ACTIVATIONS: [Activation; 3] = [Activation::LeakyRelu { slope: 0.1 }, Activation::Tanh, Activation::Identity];
 
 fn fused<T: Real>(plan: &Plan, row: &mut Row<'_>, numbers: &mut Numbers, scratch: &mut Scratch) -> Result<(), Error> {
     for (m, n, k) in PRODUCTS {
-        let (a, b, bias) = (numbers.some::<T>(m * k), numbers.some::<T>(k * n), numbers.some::<T>(n));
+        let (a, b, bias) = (numbers.vector::<T>(m * k), numbers.vector::<T>(k * n), numbers.vector::<T>(n));
         let (a, b) = (MatRef::new(&a, m, k)?, MatRef::new(&b, k, n)?);
         for activation in ACTIVATIONS {
             let (mut found, mut expected) = (vec![T::ZERO; m * n], vec![T::ZERO; m * n]);
@@ -276,7 +282,7 @@ fn fused<T: Real>(plan: &Plan, row: &mut Row<'_>, numbers: &mut Numbers, scratch
 fn rank_k<T: Real>(plan: &Plan, row: &mut Row<'_>, numbers: &mut Numbers, scratch: &mut Scratch) -> Result<(), Error> {
     for n in ORDERS {
         let k = n / 2 + 1;
-        let (a, c) = (numbers.some::<T>(n * k), numbers.some::<T>(n * n));
+        let (a, c) = (numbers.vector::<T>(n * k), numbers.vector::<T>(n * n));
         let a = MatRef::new(&a, n, k)?;
         for (part, diagonal) in [(Part::Lower, Diagonal::Kept), (Part::Upper, Diagonal::Kept), (Part::Both, Diagonal::Dropped)] {
             let (mut found, mut expected) = (c.clone(), c.clone());
@@ -291,7 +297,7 @@ fn rank_k<T: Real>(plan: &Plan, row: &mut Row<'_>, numbers: &mut Numbers, scratc
 fn symmetric<T: Real>(plan: &Plan, row: &mut Row<'_>, numbers: &mut Numbers, scratch: &mut Scratch) -> Result<(), Error> {
     for n in ORDERS {
         let m = n / 3 + 1;
-        let (s, b) = (numbers.some::<T>(n * n), numbers.some::<T>(n * m));
+        let (s, b) = (numbers.vector::<T>(n * n), numbers.vector::<T>(n * m));
         let s = MatRef::new(&s, n, n)?;
         for (side, (rows, cols)) in [(Side::Left, (n, m)), (Side::Right, (m, n))] {
             let b = MatRef::new(&b, rows, cols)?;
@@ -307,7 +313,7 @@ fn symmetric<T: Real>(plan: &Plan, row: &mut Row<'_>, numbers: &mut Numbers, scr
 fn triangular<T: Real>(plan: &Plan, row: &mut Row<'_>, numbers: &mut Numbers, scratch: &mut Scratch) -> Result<(), Error> {
     for n in ORDERS {
         let rhs = 2 * n.min(20) + 1;
-        let (a, b) = (numbers.heavy::<T>(n), numbers.some::<T>(n * rhs));
+        let (a, b) = (numbers.dominant::<T>(n), numbers.vector::<T>(n * rhs));
         let a = MatRef::new(&a, n, n)?;
         for (side, (rows, cols)) in [(Side::Left, (n, rhs)), (Side::Right, (rhs, n))] {
             for triangle in [Triangle::Lower, Triangle::Upper] {
@@ -323,7 +329,7 @@ fn triangular<T: Real>(plan: &Plan, row: &mut Row<'_>, numbers: &mut Numbers, sc
 
 fn lu_factors<T: Real>(plan: &Plan, row: &mut Row<'_>, numbers: &mut Numbers, scratch: &mut Scratch) -> Result<(), Error> {
     for n in ORDERS {
-        let a = numbers.some::<T>(n * n);
+        let a = numbers.vector::<T>(n * n);
         let (mut found, mut expected, mut pivots) = (a.clone(), a, vec![0; n]);
         lu::factor(MatMut::new(&mut found, n, n)?, &mut pivots, plan, scratch)?;
         reference::lu(MatMut::new(&mut expected, n, n)?, &mut pivots)?;
@@ -334,11 +340,11 @@ fn lu_factors<T: Real>(plan: &Plan, row: &mut Row<'_>, numbers: &mut Numbers, sc
 
 fn cholesky_factor<T: Real>(plan: &Plan, row: &mut Row<'_>, numbers: &mut Numbers, scratch: &mut Scratch) -> Result<(), Error> {
     for n in ORDERS {
-        let a = numbers.heavy::<T>(n);
+        let a = numbers.dominant::<T>(n);
         let (mut found, mut expected) = (a.clone(), a);
         cholesky::factor(MatMut::new(&mut found, n, n)?, plan, scratch)?;
         reference::cholesky(MatMut::new(&mut expected, n, n)?)?;
-        // Above the diagonal nothing is said.
+        // The elements above the diagonal are unspecified.
         for x in [&mut found, &mut expected] {
             (0..n).for_each(|i| x[i * n + i + 1..][..n - i - 1].fill(T::ZERO));
         }
@@ -349,8 +355,9 @@ fn cholesky_factor<T: Real>(plan: &Plan, row: &mut Row<'_>, numbers: &mut Number
 
 fn perturbation<T: Real>(plan: &Plan, row: &mut Row<'_>, numbers: &mut Numbers, _: &mut Scratch) -> Result<(), Error> {
     for (m, n, _) in PRODUCTS {
-        // Within the range of every unit: tanh's is (−1, 1).
-        let half = |numbers: &mut Numbers| numbers.some::<T>(m * n).into_iter().map(|v| T::from_f64(0.5) * v).collect::<Vec<_>>();
+        // Inside the range of every activation; that of tanh is (−1, 1).
+        let half =
+            |numbers: &mut Numbers| numbers.vector::<T>(m * n).into_iter().map(|v| T::from_f64(0.5) * v).collect::<Vec<_>>();
         let (y, e) = (half(numbers), half(numbers));
         let slope: Vec<T> = y.iter().map(|&v| (-v).mul_add(v, T::ONE)).collect();
         let (y, e, slope) = (MatRef::new(&y, m, n)?, MatRef::new(&e, m, n)?, MatRef::new(&slope, m, n)?);
@@ -361,11 +368,11 @@ fn perturbation<T: Real>(plan: &Plan, row: &mut Row<'_>, numbers: &mut Numbers, 
                 (Weighting::Plain, Scale::Finite(0.25)),
                 (Weighting::SlopeSquared, Scale::Limit),
             ] {
-                let by = Perturbation { activation, weighting, scale };
+                let perturbation = Perturbation { activation, weighting, scale };
                 let on = |isa: Isa| {
                     let mut out = vec![T::ZERO; 2 * m * n];
                     let (r, x) = out.split_at_mut(m * n);
-                    perturb(by, y, slope, e, MatMut::new(r, m, n)?, MatMut::new(x, m, n)?, isa)?;
+                    perturb(perturbation, y, slope, e, MatMut::new(r, m, n)?, MatMut::new(x, m, n)?, isa)?;
                     Ok::<_, Error>(out)
                 };
                 row.compare(&on(plan.isa)?, &on(Isa::PORTABLE)?);
@@ -386,7 +393,7 @@ fn passes<T: Real>(plan: &Plan, row: &mut Row<'_>, numbers: &mut Numbers, _: &mu
     };
     for (m, n, _) in PRODUCTS {
         let len = m * n;
-        let (a, b, delta) = (numbers.some::<T>(len), numbers.some::<T>(len), numbers.some::<T>(len));
+        let (a, b, delta) = (numbers.vector::<T>(len), numbers.vector::<T>(len), numbers.vector::<T>(len));
         let on = |isa: Isa| {
             let mut out = vec![T::ZERO; n];
             reduce::column_means(MatRef::new(&a, m, n)?, &mut out, isa)?;
@@ -409,7 +416,7 @@ mod tests {
     use super::*;
 
     #[test]
-    #[cfg_attr(miri, ignore = "takes an hour there; the kernels themselves have smaller tests")]
+    #[cfg_attr(miri, ignore = "takes an hour under Miri; each kernel has smaller tests")]
     fn every_kernel_of_this_machine_is_right() {
         let checks = run(Par::Seq).unwrap();
         let bad: Vec<_> = checks.iter().filter(|c| c.wrong.is_some()).map(ToString::to_string).collect();
@@ -420,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    #[cfg_attr(miri, ignore = "takes an hour there; the kernels themselves have smaller tests")]
+    #[cfg_attr(miri, ignore = "takes an hour under Miri; each kernel has smaller tests")]
     fn threads_change_nothing() {
         struct Two;
         impl crate::base::threads::Threads for Two {
@@ -437,7 +444,8 @@ mod tests {
         assert!(run(Par::Custom(std::sync::Arc::new(Two))).unwrap().iter().all(|c| c.wrong.is_none()));
     }
 
-    /// The oracle sees one wrong bit, in the last element of the last call, and a digest another reference.
+    /// The comparison finds one wrong bit, in the last element of the last call. A digest finds a
+    /// wrong reference.
     #[test]
     fn one_wrong_bit_is_found() {
         let check = Check { isa: Isa::PORTABLE, element: "f32", kernel: "product", calls: 0, elements: 0, wrong: None };

@@ -1,5 +1,5 @@
-//! The same product through other libraries, for comparison and as a fallback. They promise an error
-//! bound, not bits.
+//! Products by other libraries, for comparison and as a fallback. They guarantee an error bound,
+//! not bits.
 
 use crate::base::error::Error;
 use crate::base::matrix::{MatMut, MatRef};
@@ -8,7 +8,8 @@ use crate::plan::Plan;
 use crate::plan::backend::Backend;
 use crate::tile::table::Real;
 
-/// A product by the plan's backend, which is not the native one; shapes are checked and nothing is empty, k included.
+/// Computes a product by the plan's backend, which is not the native one. The caller has checked
+/// the shapes; m, n and k are not 0.
 pub(crate) fn gemm<T: Real>(
     alpha: T,
     a: MatRef<'_, T>,
@@ -19,7 +20,7 @@ pub(crate) fn gemm<T: Real>(
     scratch: &mut Scratch,
 ) -> Result<(), Error> {
     match plan.backend {
-        Backend::Native => unreachable!("dispatched in gemm()"),
+        Backend::Native => unreachable!("gemm() computes native products itself"),
         #[cfg(feature = "matrixmultiply")]
         Backend::MatrixMultiply => {
             let _ = scratch;
@@ -28,7 +29,8 @@ pub(crate) fn gemm<T: Real>(
             let parts = plan.threads_for(work).min(n);
             plan.par.split(parts, &|i| {
                 let (first, len) = crate::base::split::part(n, parts, i);
-                // SAFETY: the column blocks of different parts have no element in common, and each part runs once.
+                // SAFETY: the column blocks of different parts are disjoint, and `split` runs each
+                // part once.
                 let c = unsafe { c.alias() }.cols(first, len);
                 matrix_multiply(alpha, a, b.cols(first, len), beta, c);
             });
@@ -39,13 +41,14 @@ pub(crate) fn gemm<T: Real>(
     }
 }
 
-/// `matrixmultiply`'s `sgemm` or `dgemm`.
+/// Calls `sgemm` or `dgemm` of `matrixmultiply`.
 #[cfg(feature = "matrixmultiply")]
 fn matrix_multiply<T: Real>(alpha: T, a: MatRef<'_, T>, b: MatRef<'_, T>, beta: T, mut c: MatMut<'_, T>) {
     macro_rules! call {
         ($f:path, $t:ty) => {
-            // SAFETY: T is this very type (its size decides: Real is sealed to f32 and f64), so the pointer casts change
-            // nothing; shapes fit (checked in `gemm`), and views hold what their shapes and strides say.
+            // SAFETY: T is `$t`: its size selects the call, and Real is sealed to f32 and f64. The
+            // casts therefore keep the type. The shapes match (checked in `gemm`), and each view
+            // contains the elements of its shape and strides.
             unsafe {
                 $f(
                     a.nrows(),
@@ -79,7 +82,7 @@ mod openblas {
     use crate::base::matrix::{MatMut, MatRef};
     use crate::base::scratch::Scratch;
     use crate::tile::table::Real;
-    // Links the library; nothing of it is named.
+    // Links the library.
     use blas_src as _;
     use cblas_sys::{CBLAS_LAYOUT, CBLAS_TRANSPOSE, cblas_dgemm, cblas_sgemm};
     use core::ffi::c_int;
@@ -88,46 +91,49 @@ mod openblas {
     use std::sync::{Mutex, PoisonError};
 
     unsafe extern "C" {
-        /// How the library was built: 0 for one thread, else for several.
+        /// Returns 0 if the library was built for a single thread.
         safe fn openblas_get_parallel() -> c_int;
     }
 
-    /// A library built for one thread keeps its buffers in a table without locks: two threads inside it at once get the same buffer, and
-    /// wrong results. They may come from anywhere in the process, so it is the process that has the lock.
+    /// Serializes calls of a library built for a single thread. Its table of buffers has no lock:
+    /// two threads inside it could get the same buffer and wrong results. The lock covers the
+    /// process, since any thread may call.
     static SERIAL: Mutex<()> = Mutex::new(());
 
-    /// A matrix as BLAS wants it: one stride 1, the other at least as long as a line.
+    /// A matrix as BLAS takes it: one stride is 1, the other at least the length of a row.
     #[derive(Clone, Copy)]
-    struct Blas<T> {
+    struct BlasMatrix<T> {
         ptr: *const T,
         ld: i32,
         trans: CBLAS_TRANSPOSE,
     }
 
-    /// Whether rows are neighbours with a leading dimension that BLAS accepts.
+    /// Returns the leading dimension if rows are contiguous and BLAS accepts it.
     fn row_major(nrows: usize, ncols: usize, rs: isize, cs: isize) -> Option<i32> {
         let ld = if nrows == 1 { rs.max(ncols as isize) } else { rs };
         ((cs == 1 || ncols == 1) && ld >= ncols as isize && ld > 0).then(|| i32::try_from(ld).ok())?
     }
 
-    /// The matrix in place if BLAS can read it, else copied to the front of `room`.
-    fn operand<'r, T: Real>(x: MatRef<'_, T>, room: &'r mut [MaybeUninit<T>]) -> (Blas<T>, &'r mut [MaybeUninit<T>]) {
+    /// Returns the matrix in place if BLAS can read it, else a copy at the front of `workspace`,
+    /// and the rest of the workspace.
+    fn operand<'w, T: Real>(x: MatRef<'_, T>, workspace: &'w mut [MaybeUninit<T>]) -> (BlasMatrix<T>, &'w mut [MaybeUninit<T>]) {
         let (m, n) = x.shape();
         if let Some(ld) = row_major(m, n, x.rs(), x.cs()) {
-            return (Blas { ptr: x.as_ptr(), ld, trans: CBLAS_TRANSPOSE::CblasNoTrans }, room);
+            return (BlasMatrix { ptr: x.as_ptr(), ld, trans: CBLAS_TRANSPOSE::CblasNoTrans }, workspace);
         }
         if let Some(ld) = row_major(n, m, x.cs(), x.rs()) {
-            return (Blas { ptr: x.as_ptr(), ld, trans: CBLAS_TRANSPOSE::CblasTrans }, room);
+            return (BlasMatrix { ptr: x.as_ptr(), ld, trans: CBLAS_TRANSPOSE::CblasTrans }, workspace);
         }
-        let (copy, rest) = room.split_at_mut(m * n);
+        let (copy, rest) = workspace.split_at_mut(m * n);
         for i in 0..m {
             for j in 0..n {
                 copy[i * n + j].write(x.get(i, j));
             }
         }
-        (Blas { ptr: copy.as_ptr().cast(), ld: n as i32, trans: CBLAS_TRANSPOSE::CblasNoTrans }, rest)
+        (BlasMatrix { ptr: copy.as_ptr().cast(), ld: n as i32, trans: CBLAS_TRANSPOSE::CblasNoTrans }, rest)
     }
 
+    /// Computes a product by `cblas_sgemm` or `cblas_dgemm`.
     pub(super) fn gemm<T: Real>(
         alpha: T,
         a: MatRef<'_, T>,
@@ -142,30 +148,31 @@ mod openblas {
                 return Err(Error::Parameter { what, value: len as f64, accepted: "below 2^31" });
             }
         }
-        let room = scratch.slice::<T>(m * k + k * n + m * n)?;
-        let (a, room) = operand(a, room);
-        let (b, room) = operand(b, room);
+        let workspace = scratch.slice::<T>(m * k + k * n + m * n)?;
+        let (a, workspace) = operand(a, workspace);
+        let (b, workspace) = operand(b, workspace);
         let (direct, ldc) = match row_major(m, n, c.rs(), c.cs()) {
             Some(ldc) => (true, ldc),
             None => (false, n as i32),
         };
-        let copy = &mut room[..m * n];
+        let copy = &mut workspace[..m * n];
         if !direct {
             for i in 0..m {
                 for j in 0..n {
-                    // β = 0 never reads C, in the copy neither.
+                    // β = 0 never reads C, so the copy gets zeros.
                     copy[i * n + j].write(if beta == T::ZERO { T::ZERO } else { c.get(i, j) });
                 }
             }
         }
         let target = if direct { c.as_mut_ptr() } else { copy.as_mut_ptr().cast() };
-        // Nothing is left half-done by a panic: the lock guards no data of ours.
-        let _alone = (openblas_get_parallel() == 0).then(|| SERIAL.lock().unwrap_or_else(PoisonError::into_inner));
+        // The mutex guards no data of this crate, so poison does not matter.
+        let _serial = (openblas_get_parallel() == 0).then(|| SERIAL.lock().unwrap_or_else(PoisonError::into_inner));
         macro_rules! call {
             ($f:path, $t:ty) => {
-                // SAFETY: T is this very type (its size decides: Real is sealed to f32 and f64); dimensions fit i32 (checked
-                // above); `operand` and `row_major` established leading dimensions that cover each line. A library that bears one caller
-                // at a time has just this one: the lock above.
+                // SAFETY: T is `$t`: its size selects the call, and Real is sealed to f32 and f64.
+                // Dimensions fit i32 (checked above). `operand` and `row_major` return leading
+                // dimensions no shorter than a row. A single-threaded library has this one caller
+                // (locked above).
                 unsafe {
                     $f(
                         CBLAS_LAYOUT::CblasRowMajor,
@@ -194,7 +201,7 @@ mod openblas {
         if !direct {
             for i in 0..m {
                 for j in 0..n {
-                    // SAFETY: every element of the copy was written above.
+                    // SAFETY: the loop above initialized every element of the copy.
                     c.set(i, j, unsafe { copy[i * n + j].assume_init() });
                 }
             }

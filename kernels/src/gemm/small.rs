@@ -1,4 +1,4 @@
-//! Products so small that cutting them into blocks costs more than it saves: straight over the tiles.
+//! Small products, for which blocking costs more than it saves: a plain loop over the tiles.
 //!
 //! ```text
 //!   C, row-major                      B, in place                A, in place
@@ -11,9 +11,10 @@
 //!   └──────┴──────┴───┘                                          └──────────┘
 //! ```
 //!
-//! Only what a tile cannot read is copied first: the last columns of B if they end inside a vector
-//! (nothing reads past the end of a row), a B whose rows are not contiguous, an A that α scales.
-//! [`Small::new`] decides from shapes and strides alone, so a batch of like products decides once.
+//! Operands that a tile cannot read are copied first: the last columns of B if they end inside a
+//! vector (no load passes the end of a row), a B whose rows are not contiguous, an A that α scales.
+//! [`Small::new`] decides from α, shapes and strides only, so a batch of equal products decides
+//! once.
 
 use crate::base::isa::Isa;
 use crate::base::matrix::{MatMut, MatRef};
@@ -28,46 +29,47 @@ use crate::tile::micro_kernel::{AStrides, Prefetch, TileArgs, TileFn};
 use crate::tile::table::{Real, Tiles};
 use core::mem::MaybeUninit;
 
-/// How a small product is computed, but for where its operands are.
+/// How a small product is computed, without the addresses of its operands.
 pub(crate) struct Small<T: 'static> {
     shape: (usize, usize, usize),
-    /// The layout that this was made for.
+    /// Strides of the operands.
     strides: Strides,
     row_tiles: RowTiles,
-    /// Columns of tiles, from the widest kind to the narrowest.
+    /// Columns of tiles by kind, from the widest to the narrowest.
     columns: [Columns<T>; 3],
     tiles: &'static Tiles<T>,
     pack_a: bool,
     b: RightSource,
 }
 
-/// Of A, of B (`None` if it comes in panels), and of C.
+/// Strides of A, of B (`None` if it is prepacked), and of C.
 type Strides = ((isize, isize), Option<(isize, isize)>, (isize, isize));
 
 /// Columns of tiles of one kind.
 struct Columns<T> {
-    /// Number of columns of tiles, and columns of C in each.
+    /// Number of columns of tiles.
     count: usize,
+    /// Number of columns of C in each.
     cols: usize,
-    /// The tiles of both heights, as [`RowTiles::runs`] has them. `None` where there is no such column.
+    /// The tiles of both heights, in the order of [`RowTiles::runs`]; `None` if `count` is 0.
     run: Option<[TileFn<T>; 2]>,
 }
 
-/// Where the tiles find B.
+/// The source from which the tiles read B.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum RightSource {
     InPlace,
-    /// In place, but for the last panel, which ends inside a vector.
+    /// In place, except the last panel, which ends inside a vector and is copied.
     RaggedLast,
-    /// In panels packed for this product.
+    /// Panels packed for this product.
     Packed,
-    /// In the caller's panels.
+    /// Panels that the caller has prepacked.
     Prepacked,
 }
 
 impl<T: Real> Small<T> {
-    /// Returns `None` if the blocked loops suit the job better, or if the caller asked for them with
-    /// blocks of its own or packing.
+    /// Returns `None` if the blocked loops suit the job better, or if the plan selects them by its
+    /// blocking or packing.
     pub(crate) fn new(job: &Job<'_, T>, c: &MatMut<'_, T>, plan: &Plan) -> Option<Self> {
         let Left::View(a) = &job.a else { return None };
         let (m, n, k) = job.shape();
@@ -76,13 +78,13 @@ impl<T: Real> Small<T> {
         {
             return None;
         }
-        // A longer chain would want more scratch than the blocked loops, for which callers reserve.
+        // A longer chain needs more scratch than the blocked loops, for which callers reserve.
         if k > ONE_CHAIN || m > ONE_CHAIN || n > ONE_CHAIN || job.epilogue.update().is_some() {
             return None;
         }
-        // No overflow: three numbers of at most ONE_CHAIN.
+        // No overflow: each factor is at most ONE_CHAIN.
         let bytes = (m * k + k * n + m * n) * size_of::<T>();
-        if bytes > most_bytes(plan) || plan.par.threads() > 1 && m * n * k / 2 >= plan.min_work() {
+        if bytes > max_bytes(plan) || plan.par.threads() > 1 && m * n * k / 2 >= plan.min_work() {
             return None;
         }
         let tiles = T::tiles(plan.isa);
@@ -102,8 +104,8 @@ impl<T: Real> Small<T> {
         };
         let pack_a = !job.a_readable();
         let negated = job.alpha == -T::ONE && !pack_a;
-        // Nearly equal heights: no row of tiles is left with a row or two, whose chains could not hide
-        // each other's latency.
+        // Heights are nearly equal. A tile of one or two rows has too few chains to hide their
+        // latency.
         let row_tiles = RowTiles::new(m, tiles.mr);
         let (low, high) = (row_tiles.rows, row_tiles.tallest());
         // A tile that subtracts spans one panel.
@@ -125,9 +127,10 @@ impl<T: Real> Small<T> {
         })
     }
 
-    /// Whether it was made for products like this one (of the same plan and α).
+    /// Returns whether the job has the shapes and strides of this product. The caller keeps plan
+    /// and α.
     #[inline]
-    pub(crate) fn fits(&self, job: &Job<'_, T>, c: &MatMut<'_, T>) -> bool {
+    pub(crate) fn matches(&self, job: &Job<'_, T>, c: &MatMut<'_, T>) -> bool {
         let Left::View(a) = &job.a else { return false };
         let (m, n, k) = self.shape;
         let b_strides = if let Right::View(b) = &job.b { Some((b.rs(), b.cs())) } else { None };
@@ -135,13 +138,13 @@ impl<T: Real> Small<T> {
         shapes && ((a.rs(), a.cs()), b_strides, (c.rs(), c.cs())) == self.strides
     }
 
-    /// Columns of a panel.
+    /// Returns the number of columns of a panel.
     #[inline(always)]
     fn nr(&self) -> usize {
         self.tiles.nr()
     }
 
-    /// Elements of scratch: never more than the blocked loops would take.
+    /// Returns the elements of scratch, at most those of the blocked loops.
     pub(crate) fn workspace_len(&self) -> usize {
         let (_, n, k) = self.shape;
         let b = match self.b {
@@ -152,26 +155,26 @@ impl<T: Real> Small<T> {
         self.a_len() + b
     }
 
-    /// Elements of a packed A, up to a line's end.
+    /// Returns the elements of a packed A, rounded up to whole cache lines.
     fn a_len(&self) -> usize {
         let (m, _, k) = self.shape;
         if self.pack_a { ScratchReq::of::<T>(m * k).bytes() / size_of::<T>() } else { 0 }
     }
 
-    /// Computes a product of the shapes, strides and α that this was made for. `workspace` holds at
-    /// least [`Small::workspace_len`] elements.
+    /// Computes a product whose shapes, strides and α match. `workspace` holds at least
+    /// [`Small::workspace_len`] elements.
     #[inline]
     pub(crate) fn run(&self, job: &Job<'_, T>, mut c: MatMut<'_, T>, workspace: &mut [MaybeUninit<T>], isa: Isa) {
-        let Left::View(a) = job.a else { unreachable!("made for a view") };
+        let Left::View(a) = job.a else { unreachable!("`new` accepts only a view of A") };
         let (_, n, k) = self.shape;
-        assert!(self.fits(job, &c), "made for a product of another shape or layout");
+        assert!(self.matches(job, &c), "the product has another shape or layout");
         let (a_buffer, b_buffer) = workspace.split_at_mut(self.a_len());
         if self.pack_a {
             for (i, rows) in (0..self.row_tiles.count).map(|t| self.row_tiles.tile(t)) {
                 job.a.pack((i, rows), (0, k), job.alpha, &mut a_buffer[i * k..(i + rows) * k], isa);
             }
         }
-        // First element of A, and from one of its rows to the next.
+        // First element of A, and the distance between its rows.
         let (a_first, row_of_a) = if self.pack_a { (a_buffer.as_ptr().cast(), k as isize) } else { (a.as_ptr(), a.rs()) };
         let (b_first, rs_b, ps_b) = self.b_at(job, b_buffer, isa);
         let (beta, start, rs_start) = match job.start {
@@ -187,7 +190,7 @@ impl<T: Real> Small<T> {
                 let panels = (j / self.nr()) as isize;
                 let (mut b, mut rs_b) = (b_first.wrapping_offset(panels.wrapping_mul(ps_b)), rs_b);
                 if self.b == RightSource::RaggedLast && j + columns.cols == n {
-                    let Right::View(whole) = &job.b else { unreachable!("only a view is ragged") };
+                    let Right::View(whole) = &job.b else { unreachable!("only a view has a ragged panel") };
                     self.copy_panel(*whole, j, columns.cols, &mut b_buffer[..self.nr() * k], isa);
                     (b, rs_b) = (b_buffer.as_ptr().cast::<T>(), self.nr() as isize);
                 }
@@ -196,7 +199,7 @@ impl<T: Real> Small<T> {
                     if count == 0 {
                         continue;
                     }
-                    // Wrapping: a row stride that no second row uses may be anything.
+                    // Wrapping: a view with one row may have any row stride.
                     let at = |rs: isize| (i as isize).wrapping_mul(rs).wrapping_add(j as isize);
                     let (rs_a, cs_a) = if self.pack_a { (1, rows as isize) } else { (a.rs(), a.cs()) };
                     let args = TileArgs {
@@ -214,33 +217,34 @@ impl<T: Real> Small<T> {
                         c: c_first.wrapping_offset(at(rs_c)),
                         rs_c,
                         cols: columns.cols,
-                        // All of it is in a near cache.
+                        // All operands are in L1 or L2.
                         fetch: Prefetch::NONE,
                     };
-                    // SAFETY: the tiles come from the table of an `Isa`, so the CPU has it. Their rows and
-                    // columns lie in C (and in S, of C's shape): `new` made heights add up to m and widths
-                    // to n. A and B hold them for k steps: they are views of m×k and k×n (asserted above),
-                    // or panels filled above; B is read in place only in whole vectors. C is exclusively
-                    // ours.
+                    // SAFETY: the tile comes from the table of an `Isa`, so the CPU has that
+                    // instruction set. Its rows and columns lie in C, and in S, which has C's
+                    // shape: the heights that `new` chose add up to m, and the widths to n. A and B
+                    // contain them for k steps: A and B are views of m×k and k×n (asserted above)
+                    // or panels filled above. B is read in place only in whole vectors. C is an
+                    // exclusive view.
                     unsafe { run(&args) };
                     i += rows * count;
                 }
                 j += columns.cols;
             }
         }
-        // All of C is in a near cache, so its rows are finished whole.
-        // SAFETY: the epilogue was checked for the product's shape, and C is exclusively ours.
+        // All of C is in L1 or L2, so the epilogue runs over all of it.
+        // SAFETY: the epilogue was checked for the product's shape, and `c` is an exclusive view.
         unsafe { job.epilogue.apply(isa, (0, 0), c) };
     }
 
-    /// First element of B, packed if need be, the stride of k, and that of panels.
+    /// Returns a pointer to B, packed if necessary, the stride of k, and the stride of panels.
     fn b_at(&self, job: &Job<'_, T>, buffer: &mut [MaybeUninit<T>], isa: Isa) -> (*const T, isize, isize) {
         let (_, n, k) = self.shape;
         let nr = self.nr();
         match (&job.b, self.b) {
             (Right::Panels(b), _) => b.at(0, 0),
             (Right::View(b), RightSource::Packed) => {
-                // Without a chain there are no panels.
+                // k = 0 gives no panels.
                 let panels = buffer[..n.next_multiple_of(nr) * k].chunks_exact_mut((nr * k).max(1));
                 for (p, panel) in panels.enumerate() {
                     self.copy_panel(*b, p * nr, nr.min(n - p * nr), panel, isa);
@@ -248,18 +252,19 @@ impl<T: Real> Small<T> {
                 (buffer.as_ptr().cast::<T>(), nr as isize, (nr * k) as isize)
             }
             (Right::View(b), _) => (b.as_ptr(), b.rs(), nr as isize),
-            (Right::Generated(_), _) => unreachable!("made for a view or panels"),
+            (Right::Generated(_), _) => unreachable!("`new` accepts only a view or panels of B"),
         }
     }
 }
 
-/// Bytes of all three matrices together, at most. Beyond, the few hundred cycles that the blocked
-/// loops take to begin are less than 1 % of the product.
-fn most_bytes(plan: &Plan) -> usize {
+/// Returns the maximum size of all three matrices together, in bytes. In larger products the
+/// startup of the blocked loops, a few hundred cycles, is less than 1 %.
+fn max_bytes(plan: &Plan) -> usize {
     (plan.caches.l2 / 4).min(128 << 10)
 }
 
-/// Quotient and remainder of numbers below 2³², which many CPUs divide faster than wider ones.
+/// Returns quotient and remainder of numbers below 2³², which many CPUs divide faster than 64-bit
+/// numbers.
 #[inline(always)]
 fn divide(a: usize, b: usize) -> (usize, usize) {
     let (a, b) = (a as u32, b as u32);
@@ -267,7 +272,7 @@ fn divide(a: usize, b: usize) -> (usize, usize) {
 }
 
 impl<T: Real> Small<T> {
-    /// Copies columns j .. j + cols of `b` as one panel, the last vector padded with 0.
+    /// Copies columns j .. j + cols of `b` into one panel and pads the last vector with 0.
     #[inline]
     fn copy_panel(&self, b: MatRef<'_, T>, j: usize, cols: usize, panel: &mut [MaybeUninit<T>], isa: Isa) {
         let (_, _, k) = self.shape;
@@ -285,13 +290,14 @@ impl<T: Real> Small<T> {
         }
     }
 
-    /// Copies rows of at least W contiguous elements in runs of W, of which the last two may overlap,
-    /// after zeros in runs of Z: every run has a length known to the compiler.
+    /// Copies rows of at least W contiguous elements in runs of W; the last two may overlap. Before
+    /// that it zeroes the last vector in runs of Z. The compiler knows the length of every run.
     #[inline]
     fn copy_rows<const W: usize, const Z: usize>(&self, b: MatRef<'_, T>, panel: &mut [MaybeUninit<T>]) {
         let (rows, cols) = b.shape();
         let padded = cols.next_multiple_of(self.tiles.lanes);
-        // In range below: the last vector begins at or before the last column and ends inside the panel.
+        // All accesses below are in range: the last vector begins at or before the last column and
+        // ends inside the panel.
         assert!(
             self.tiles.lanes.is_multiple_of(Z)
                 && W <= cols
@@ -308,7 +314,7 @@ impl<T: Real> Small<T> {
             let last = cols - W;
             let mut at = 0;
             loop {
-                let run: &[T; W] = row[at..at + W].try_into().expect("W elements");
+                let run: &[T; W] = row[at..at + W].try_into().expect("the slice has W elements");
                 out[at..at + W].copy_from_slice(&run.map(MaybeUninit::new));
                 if at == last {
                     break;
@@ -323,7 +329,7 @@ impl<T: Real> Small<T> {
 mod tests {
     use super::*;
 
-    /// Padding lanes are read by tiles, so they must be zero, up to a whole vector.
+    /// Tiles read the padding lanes, up to a whole vector, so these must be zero.
     fn padded<T: Real>() {
         let data: Vec<T> = (1..2000).map(|i| T::from_f64(f64::from(i))).collect();
         for isa in Isa::available() {
@@ -340,7 +346,7 @@ mod tests {
                     small.copy_panel(b, 0, cols, &mut panel, isa);
                     for step in 0..k {
                         for j in 0..tiles.vectors(cols) * tiles.lanes {
-                            // SAFETY: initialized when it was made.
+                            // SAFETY: initialized with NaN above.
                             let got = unsafe { panel[step * tiles.nr() + j].assume_init() };
                             let want = if j < cols { b.get(step, j) } else { T::ZERO };
                             assert!(
