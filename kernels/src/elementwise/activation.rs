@@ -1,4 +1,4 @@
-//! Activation functions, their gradients, and the bias before them.
+//! Activation functions, the bias before them, and the gradient through them.
 
 use crate::base::error::Error;
 use crate::base::isa::Isa;
@@ -8,13 +8,13 @@ use crate::simd::dispatch::{Fused, shells};
 use crate::simd::vector::{Vector, load, store};
 use crate::tile::table::Real;
 
-/// An invertible activation function f, applied unit by unit.
+/// An invertible activation function f, applied to each element.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Activation {
     /// f(h) = h.
     Identity,
-    /// f(h) = h for h ≥ 0 and `slope`·h below; the derivative at 0 is 1.
+    /// f(h) = h for h ≥ 0, `slope`·h below 0. The derivative at 0 is 1.
     LeakyRelu {
         /// The slope below 0: positive and finite.
         slope: f64,
@@ -24,7 +24,7 @@ pub enum Activation {
 }
 
 impl Activation {
-    /// Checks that the function has an inverse in T.
+    /// Checks that f has an inverse in T.
     ///
     /// # Errors
     /// [`Error::Parameter`] unless the slope is positive and both it and its inverse are normal
@@ -41,15 +41,15 @@ impl Activation {
         }
     }
 
-    /// Whether f′ must be stored beside y, because computing it from y loses accuracy.
+    /// Returns whether f′ must be stored beside y, because computing it from y loses accuracy.
     pub fn keeps_slope(self) -> bool {
         matches!(self, Self::Tanh)
     }
 
     /// Returns f(h) and f′(h).
     ///
-    /// The derivative of tanh comes from e^(−2|h|), not from 1 − y², which cancels as |y| → 1. A
-    /// portable library computes tanh in f64, so that every machine has the same bits.
+    /// The derivative of tanh comes from e^(−2|h|), because 1 − y² cancels as |y| → 1. `libm`
+    /// computes tanh in f64, so every machine returns the same bits.
     #[inline(always)]
     pub fn apply<T: Scalar>(self, h: T) -> (T, T) {
         match self {
@@ -67,12 +67,12 @@ impl Activation {
         }
     }
 
-    /// f′ from y, or the stored slope where [`Activation::keeps_slope`].
+    /// Returns f′ from y, or `stored` where [`Activation::keeps_slope`].
     #[inline(always)]
     pub(crate) fn slope<T: Scalar>(self, y: T, stored: T) -> T {
         match self {
             Self::Identity => T::ONE,
-            // The slope is positive, so y < 0 where h < 0. Where the product underflows to −0, h
+            // The slope is positive, so h < 0 gives y < 0. If the product underflows to −0, h
             // counts as 0.
             Self::LeakyRelu { slope } => {
                 if y < T::ZERO {
@@ -85,7 +85,7 @@ impl Activation {
         }
     }
 
-    /// The slope below 0 of a piecewise linear function (1 for the identity); `None` for the others.
+    /// Returns the slope below 0 of a piecewise linear f (1 for the identity), else `None`.
     fn negative_slope<T: Scalar>(self) -> Option<T> {
         match self {
             Self::Identity => Some(T::ONE),
@@ -95,13 +95,13 @@ impl Activation {
     }
 }
 
-/// Refuses an operand whose rows are not contiguous.
+/// Returns [`Error::Layout`] unless the operand's rows are contiguous.
 pub(crate) fn expect_contiguous(what: &'static str, ncols: usize, cs: isize) -> Result<(), Error> {
     if cs == 1 || ncols <= 1 { Ok(()) } else { Err(Error::Layout { what, accepted: "contiguous rows (a column stride of 1)" }) }
 }
 
-/// The stored slopes where the activation needs them; elsewhere y stands in, so that loops have a
-/// slice of the right length.
+/// Returns the stored slopes where the activation needs them, else `y` as a placeholder, so that
+/// loops have a slice of the right length.
 pub(crate) fn stored_slope<'a, T>(
     activation: Activation,
     slope: Option<MatRef<'a, T>>,
@@ -117,15 +117,15 @@ pub(crate) fn stored_slope<'a, T>(
     }
 }
 
-/// `y ← f(h + b)` in place, and f′ into `slope` if given.
+/// Computes `y ← f(h + b)` in place, and writes f′ into `slope` if given.
 ///
-/// * `h`: batch×n, overwritten by y; any strides, fastest with contiguous rows
-/// * `bias`: n elements
+/// * `h`: batch×n, overwritten by y; strides of any sign, fastest with contiguous rows
+/// * `bias`: b, n elements
 /// * `slope`: batch×n
 ///
 /// # Errors
-/// [`Error::Shape`]; [`Error::Parameter`] for an activation without an inverse. Nothing has then been
-/// written.
+/// [`Error::Shape`] if sizes differ. [`Error::Parameter`] for an activation without an inverse.
+/// Nothing has then been written.
 pub fn bias_activate<T: Real>(
     activation: Activation,
     mut h: MatMut<'_, T>,
@@ -155,7 +155,7 @@ pub fn bias_activate<T: Real>(
     Ok(())
 }
 
-/// Checks the operands of [`bias_activate`].
+/// Checks the shapes and parameters of [`bias_activate`].
 pub(crate) fn check_bias_activate<T: Real>(
     activation: Activation,
     shape: (usize, usize),
@@ -170,7 +170,7 @@ pub(crate) fn check_bias_activate<T: Real>(
 }
 
 shells! { vectors
-    /// [`bias_activate`] of operands that fit and have contiguous rows.
+    /// [`bias_activate`] for checked operands with contiguous rows.
     pub(crate) fn bias_activate_rows = bias_activate_body(
         activation: Activation, h: MatMut<'_, T>, bias: &[T], slope: Option<MatMut<'_, T>>
     )
@@ -191,7 +191,7 @@ fn bias_activate_body<T: Scalar, V: Vector<T>>(
         let mut slope = slope.as_mut().map(|s| s.row_mut(i).expect("contiguous, checked by the caller"));
         assert!(slope.as_ref().is_none_or(|s| s.len() == n));
         let Some(below) = negative_slope else {
-            // Hundreds of operations a unit: vectors gain nothing.
+            // tanh takes hundreds of scalar operations per element: vectors gain nothing.
             for (j, (h, &b)) in h.iter_mut().zip(bias).enumerate() {
                 let (y, d) = activation.apply(*h + b);
                 *h = y;
@@ -206,8 +206,9 @@ fn bias_activate_body<T: Scalar, V: Vector<T>>(
         for j in (0..n).step_by(V::LEN) {
             let at = |p: *mut T| p.wrapping_add(j);
             let (h, bias, slope) = (at(h), bias.wrapping_add(j), slope.map(at));
-            // SAFETY: the body runs in the shell of V's instruction set. Elements j .. j + V::LEN, or to
-            // the end of the row, lie in the row, in the bias and in the slopes: all have n elements.
+            // SAFETY: the shell of V's instruction set runs this body. Rows of h, bias and slopes
+            // all have n elements, asserted above, so V::LEN or n − j elements from j on are in
+            // bounds.
             unsafe {
                 if j + V::LEN <= n {
                     one_vector::<T, V, true>(below, h, bias, slope, V::LEN);
@@ -219,8 +220,10 @@ fn bias_activate_body<T: Scalar, V: Vector<T>>(
     }
 }
 
+/// Processes one vector; `below` is the slope below 0.
+///
 /// # Safety
-/// The instruction set of V is there. `n` elements are at each place, V::LEN if WHOLE.
+/// The CPU has V's instruction set. `n` elements are at each pointer, and n = V::LEN if WHOLE.
 #[inline(always)]
 unsafe fn one_vector<T: Scalar, V: Vector<T>, const WHOLE: bool>(
     below: T,
@@ -229,10 +232,10 @@ unsafe fn one_vector<T: Scalar, V: Vector<T>, const WHOLE: bool>(
     slope_at: Option<*mut T>,
     n: usize,
 ) {
-    // SAFETY: the caller's promise.
+    // SAFETY: instruction set and element counts are this function's contract.
     unsafe {
         let h = load::<T, V, WHOLE>(h_at, n).add(load::<T, V, WHOLE>(bias, n));
-        // A negative slope of 1 is the identity, to the bit.
+        // `below` = 1 gives the identity, bit for bit.
         let slope = h.if_negative(V::splat(below), V::splat(T::ONE));
         store::<T, V, WHOLE>(slope.mul(h), h_at, n);
         if let Some(slope_at) = slope_at {
@@ -241,13 +244,17 @@ unsafe fn one_vector<T: Scalar, V: Vector<T>, const WHOLE: bool>(
     }
 }
 
-/// `delta ← f′(h) ∘ e`: the gradient through the activation.
+/// Computes `delta ← f′(h) ∘ e`, the gradient through the activation.
 ///
-/// All operands are batch×n. `slope` is f′(h), needed where [`Activation::keeps_slope`] and not read
-/// elsewhere; f′ then comes from `y`.
+/// * `y`: batch×n, f(h)
+/// * `slope`: batch×n, f′(h); required where [`Activation::keeps_slope`]. Otherwise f′ comes from
+///   `y` and `slope` is not read
+/// * `e`: batch×n, the error
+/// * `delta`: batch×n, overwritten
 ///
 /// # Errors
-/// [`Error::Shape`]; [`Error::Parameter`] for a slope out of range. Nothing has then been written.
+/// [`Error::Shape`] if shapes differ or a required `slope` is missing. [`Error::Parameter`] for a
+/// slope out of range. Nothing has then been written.
 pub fn activation_grad<T: Real>(
     activation: Activation,
     y: MatRef<'_, T>,

@@ -1,4 +1,4 @@
-//! Kernels that work element by element, and reductions.
+//! Elementwise kernels and reductions.
 
 pub(crate) mod activation;
 pub(crate) mod optimizer;

@@ -1,4 +1,4 @@
-//! Sums, in f64 and in one fixed order, so that threads and instruction sets cannot change them.
+//! Sums in f64 and in one fixed order, so that threads and instruction sets cannot change a bit.
 
 use crate::base::error::Error;
 use crate::base::isa::Isa;
@@ -7,13 +7,19 @@ use crate::base::scalar::Scalar;
 use crate::simd::dispatch::{Fused, shells};
 use crate::tile::table::Real;
 
-/// Rows below which [`column_means`] adds one after another; above, halves are added to each other.
-const RUN: usize = 8;
+/// Number of rows up to which [`column_means`] adds one row after another. Above, it adds the sums
+/// of two halves.
+const LEAF_ROWS: usize = 8;
 
-/// The mean over the rows of `x` (batch×n) into `out` (n): a tree that halves the batch, sums of 8 rows at its leaves, all in f64.
+/// Number of independent partial sums: two of the widest vectors.
+const PARTIAL_SUMS: usize = 16;
+
+/// Writes the mean over the rows of `x` (batch×n) into `out` (n).
+///
+/// The sums are f64. A binary tree halves the batch; each leaf sums at most 8 rows.
 ///
 /// # Errors
-/// [`Error::Shape`] if `out` is not n long.
+/// [`Error::Shape`] if `out` does not have n elements.
 pub fn column_means<T: Real>(x: MatRef<'_, T>, out: &mut [T], isa: Isa) -> Result<(), Error> {
     if out.len() != x.ncols() {
         return Err(Error::Shape { what: "the means", expected: (1, x.ncols()), found: (1, out.len()) });
@@ -29,22 +35,22 @@ shells! {
 #[inline(always)]
 fn means_body<T: Scalar, M: Fused>(x: MatRef<'_, T>, out: &mut [T]) {
     let batch = x.nrows();
-    for (c, out) in out.chunks_mut(LANES).enumerate() {
-        let sums = tree(x.cols(c * LANES, out.len()), 0, batch);
+    for (c, out) in out.chunks_mut(PARTIAL_SUMS).enumerate() {
+        let sums = tree(x.cols(c * PARTIAL_SUMS, out.len()), 0, batch);
         for (out, sum) in out.iter_mut().zip(sums) {
             *out = T::from_f64(sum / batch.max(1) as f64);
         }
     }
 }
 
-/// The sums of rows from .. to, of up to [`LANES`] columns at once.
+/// Returns the sums of rows `from .. to` for up to [`PARTIAL_SUMS`] columns.
 #[inline]
-fn tree<T: Scalar>(x: MatRef<'_, T>, from: usize, to: usize) -> [f64; LANES] {
-    let mut sums = [0.0; LANES];
-    if to - from > RUN {
+fn tree<T: Scalar>(x: MatRef<'_, T>, from: usize, to: usize) -> [f64; PARTIAL_SUMS] {
+    let mut sums = [0.0; PARTIAL_SUMS];
+    if to - from > LEAF_ROWS {
         let middle = from + (to - from) / 2;
         let (a, b) = (tree(x, from, middle), tree(x, middle, to));
-        (0..LANES).for_each(|lane| sums[lane] = a[lane] + b[lane]);
+        (0..PARTIAL_SUMS).for_each(|lane| sums[lane] = a[lane] + b[lane]);
         return sums;
     }
     for i in from..to {
@@ -57,17 +63,16 @@ fn tree<T: Scalar>(x: MatRef<'_, T>, from: usize, to: usize) -> [f64; LANES] {
     sums
 }
 
-/// Sums carried side by side: enough for two of the widest words.
-const LANES: usize = 16;
-
-/// Σ aᵢ bᵢ in f64: 16 interleaved sums, added by halving at the end. With a = b, the square of the Euclidean norm.
+/// Returns Σ aᵢ·bᵢ in f64; for a = b, the squared Euclidean norm.
+///
+/// Lane l of 16 sums the products with i ≡ l (mod 16). The lanes are then added by halving.
 ///
 /// # Errors
 /// [`Error::Shape`] if the lengths differ.
 pub fn dot<T: Real>(a: &[T], b: &[T], isa: Isa) -> Result<f64, Error> {
     if a.len() != b.len() {
         let (expected, found) = ((1, a.len()), (1, b.len()));
-        return Err(Error::Shape { what: "the second factor of a scalar product", expected, found });
+        return Err(Error::Shape { what: "the second operand of a dot product", expected, found });
     }
     Ok(dot_all(isa, a, b))
 }
@@ -78,18 +83,18 @@ shells! {
 
 #[inline(always)]
 fn dot_body<T: Scalar, M: Fused>(a: &[T], b: &[T]) -> f64 {
-    let mut sums = [0f64; LANES];
-    let (whole_a, rest_a) = a.as_chunks::<LANES>();
-    let (whole_b, rest_b) = b.as_chunks::<LANES>();
+    let mut sums = [0f64; PARTIAL_SUMS];
+    let (whole_a, rest_a) = a.as_chunks::<PARTIAL_SUMS>();
+    let (whole_b, rest_b) = b.as_chunks::<PARTIAL_SUMS>();
     for (a, b) in whole_a.iter().zip(whole_b) {
-        for lane in 0..LANES {
+        for lane in 0..PARTIAL_SUMS {
             sums[lane] += a[lane].to_f64() * b[lane].to_f64();
         }
     }
     for ((sum, a), b) in sums.iter_mut().zip(rest_a).zip(rest_b) {
         *sum += a.to_f64() * b.to_f64();
     }
-    let mut width = LANES / 2;
+    let mut width = PARTIAL_SUMS / 2;
     while width > 0 {
         for lane in 0..width {
             sums[lane] += sums[lane + width];

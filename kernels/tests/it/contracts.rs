@@ -370,7 +370,7 @@ fn fused_table<T: Real>(t: &mut Table, isa: Isa) {
     rows!(t;
         p(finite, leaky, r(2, 3), None, r(3, 2), w(2, 3), w(2, 3)) => Err(Error::Shape { what: "the error", .. }),
         p(finite, leaky, r(2, 3), None, r(2, 3), w(3, 2), w(2, 3)) => Err(Error::Shape { what: "the perturbation", .. }),
-        p(finite, leaky, r(2, 3), None, r(2, 3), w(2, 3), w(3, 2)) => Err(Error::Shape { what: "the weighted error", .. }),
+        p(finite, leaky, r(2, 3), None, r(2, 3), w(2, 3), w(3, 2)) => Err(Error::Shape { what: "delta", .. }),
         p(finite, Activation::Tanh, r(2, 3), None, r(2, 3), w(2, 3), w(2, 3)) => Err(Error::Shape { what: "the kept slopes", .. }),
         p(finite, Activation::Tanh, r(2, 3), Some(r(3, 2)), r(2, 3), w(2, 3), w(2, 3)) => Err(Error::Shape { what: "the kept slopes", .. }),
         p(nan, leaky, r(2, 3), None, r(2, 3), w(2, 3), w(2, 3)) => Err(Error::Parameter { .. }),
