@@ -1,8 +1,13 @@
-//! LU factorisation with partial pivoting, its solves, and an estimate of the condition number.
+//! LU factorization with partial pivoting, its solves, and an estimate of ‖A⁻¹‖₁.
 //!
-//! `P·A = L·U`: L below the diagonal (its diagonal of ones is not stored), U on and above it. Recursive halving of the columns
-//! (Toledo, Locality of Reference in LU Decomposition with Partial Pivoting, 1997), so that nearly all work is products. Each
-//! element is one chain of fused multiply-adds in the order of elimination; L's elements are quotients, rounded once.
+//! `P·A = L·U`. L is stored below the diagonal, without its diagonal of ones; U on and above it.
+//! The factorization halves the columns recursively, so nearly all work is products. The diagram is
+//! in [`crate::guide::triangular`].
+//!
+//! Each element is one chain of fused multiply-adds in the order of elimination. Each element of L
+//! is then divided by its pivot and rounded once.
+//!
+//! Reference: Toledo, Locality of Reference in LU Decomposition with Partial Pivoting, 1997.
 
 use crate::base::error::Error;
 use crate::base::flags::{Diag, Side, Triangle};
@@ -18,22 +23,26 @@ use crate::plan::Plan;
 use crate::simd::copy::{copy, zeroed};
 use crate::tile::table::Real;
 
-/// Factors `a` (n×n) in place; `pivots[k] ≥ k` is the row that was exchanged with row k in step k.
+/// Factors `P·A = L·U` in place, with partial pivoting.
 ///
-/// Work: n³/3 fused multiply-adds. Same bits on every instruction set and thread count.
+/// * `a`: n×n, overwritten by L below and U on and above the diagonal
+/// * `pivots`: n elements, overwritten; step k exchanges rows k and `pivots[k]` ≥ k
+///
+/// Strides of any sign. Same bits on every instruction set and thread count.
+///
+/// Work: n³/3 fused multiply-adds.
 /// Error bound: |P·A − L·U| ≤ γ(n)·|L|·|U| entrywise.
 ///
 /// # Errors
-/// [`Error::Shape`] if `a` is not square or `pivots` has another length; [`Error::ZeroPivot`] with its index if `a` is singular and
-/// [`Error::NonFinite`] if it holds an infinity or NaN (in both cases `a` holds a partial factorisation).
+/// [`Error::Shape`] if `a` is not square or `pivots` has another length. [`Error::ZeroPivot`] with
+/// the index of the zero pivot if `a` is singular, [`Error::NonFinite`] if it holds an infinity or
+/// NaN. `a` then holds a partial factorization. [`Error::OutOfMemory`] if scratch cannot grow.
 ///
-/// # Panics
-/// Never on caller data.
-///
-/// Source: Higham, Accuracy and Stability of Numerical Algorithms, ch. 9.
+/// # References
+/// Higham, Accuracy and Stability of Numerical Algorithms, ch. 9.
 pub fn factor<T: Real>(a: MatMut<'_, T>, pivots: &mut [usize], plan: &Plan, scratch: &mut Scratch) -> Result<(), Error> {
     let n = a.nrows();
-    a.expect_shape("A of an LU factorisation", (n, n))?;
+    a.expect_shape("A of an LU factorization", (n, n))?;
     if pivots.len() != n {
         let (expected, found) = ((1, n), (1, pivots.len()));
         return Err(Error::Shape { what: "the pivots", expected, found });
@@ -42,11 +51,12 @@ pub fn factor<T: Real>(a: MatMut<'_, T>, pivots: &mut [usize], plan: &Plan, scra
     if lu_lookahead::is_worthwhile(&a, plan) {
         return lu_lookahead::factor(a, pivots, plan, scratch);
     }
-    columns(a, pivots, 0, plan, scratch)
+    factor_columns(a, pivots, 0, plan, scratch)
 }
 
-/// Factors a tall block (m×n, m ≥ n). `at` is its place on the diagonal of the whole, for errors.
-fn columns<T: Real>(
+/// Factors a tall block (m×n, m ≥ n) by recursive halving. Its first column is column `at` of the
+/// whole matrix, for errors.
+fn factor_columns<T: Real>(
     mut a: MatMut<'_, T>,
     pivots: &mut [usize],
     at: usize,
@@ -55,21 +65,21 @@ fn columns<T: Real>(
 ) -> Result<(), Error> {
     let (m, n) = a.shape();
     if n <= PANEL {
-        return panel_in_scratch(a, pivots, at, plan, scratch);
+        return factor_panel(a, pivots, at, plan, scratch);
     }
     let first = (n / 2).next_multiple_of(16);
     let (first_pivots, other_pivots) = pivots.split_at_mut(first);
     {
         let (mut left, mut right) = a.rb().split_cols(first);
-        columns(left.rb(), first_pivots, at, plan, scratch)?;
+        factor_columns(left.rb(), first_pivots, at, plan, scratch)?;
         exchange_rows(right.rb(), first_pivots, plan);
         let (mut top, mut below) = right.split_rows(first);
         let l = left.as_ref();
         let l11 = l.block(0, 0, first, first);
-        trsm::forwards(Diag::Unit, T::ONE, l11, top.rb(), plan, scratch)?;
+        trsm::forward_substitution(Diag::Unit, T::ONE, l11, top.rb(), plan, scratch)?;
         let l21 = l.rows(first, m - first);
         gemm_native(-T::ONE, l21, top.as_ref(), T::ONE, below.rb(), plan, scratch)?;
-        columns(below, other_pivots, at + first, plan, scratch)?;
+        factor_columns(below, other_pivots, at + first, plan, scratch)?;
     }
     let (left, _) = a.split_cols(first);
     let (_, l21) = left.split_rows(first);
@@ -80,8 +90,8 @@ fn columns<T: Real>(
     Ok(())
 }
 
-/// Factors a few columns (m×n, m ≥ n) in a copy whose columns are neighbours in memory, which is what its vectors run along.
-fn panel_in_scratch<T: Real>(
+/// Factors a panel (m×n, m ≥ n) in a copy with contiguous columns, along which the vectors run.
+fn factor_panel<T: Real>(
     mut a: MatMut<'_, T>,
     pivots: &mut [usize],
     at: usize,
@@ -100,47 +110,57 @@ fn panel_in_scratch<T: Real>(
     outcome
 }
 
-/// Scratch that [`factor`] needs for an n×n matrix.
+/// Returns the scratch that [`factor`] needs for an n×n matrix.
 pub fn factor_scratch<T: Real>(n: usize, plan: &Plan) -> ScratchReq {
     let panel = ScratchReq::of::<T>(lu_panel::ld::<T>(n).saturating_mul(n.min(PANEL)));
-    // Its hand-over of the next panel is a lock: without `std` threads share only the products and solves.
+    // Look-ahead hands the next panel over under a `Mutex`, which needs `std`. Without `std`,
+    // threads share only the products and solves.
     #[cfg(feature = "std")]
     let panel = panel.or(lu_lookahead::scratch::<T>(n, plan));
     if n <= PANEL {
         return panel;
     }
-    // The first halving has the largest product and the largest solve of all that follow; the left half has taller products, but narrower ones.
+    // At each width the leftmost block, which has the most rows, needs the largest product and
+    // solve. Narrower blocks can have taller products, so every width counts.
     let (mut need, mut width) = (panel, n);
     while width > PANEL {
         let first = (width / 2).next_multiple_of(16);
         let rest = width - first;
         need = need.or(gemm_native_scratch::<T>(n - first, rest, first, plan)).or(trsm::solve_scratch::<T>(first, rest, plan));
-        // Of the two halves the first is never the narrower one, by less than a tile.
+        // The wider half. The halves differ by less than 32 columns, since `first` rounds up to 16.
         width = first.max(rest);
     }
     need
 }
 
-/// Checks what the solves are given.
+/// Checks the factors that a solve receives. Returns n.
 fn check<T>(lu: &MatRef<'_, T>, pivots: &[usize]) -> Result<usize, Error> {
     let n = lu.nrows();
-    lu.expect_shape("an LU factorisation", (n, n))?;
+    lu.expect_shape("an LU factorization", (n, n))?;
     if pivots.len() != n {
-        return Err(Error::Shape { what: "the pivots of an LU factorisation", expected: (1, n), found: (1, pivots.len()) });
+        return Err(Error::Shape { what: "the pivots of an LU factorization", expected: (1, n), found: (1, pivots.len()) });
     }
-    // Followed unchecked, a pivot that no factorisation writes would lead out of bounds.
+    // An arbitrary pivot would index out of bounds.
     if let Some((_, &p)) = pivots.iter().enumerate().find(|&(k, &p)| p < k || p >= n) {
         return Err(Error::Parameter { what: "a pivot", value: p as f64, accepted: "at least its own index and below n" });
     }
     Ok(n)
 }
 
-/// Solves `X · A = B` for X, in place in `b` (batch×n), from the factors of A: with `P·A = L·U` this is `X = B U⁻¹ L⁻¹ P`.
+/// Solves `X·A = B` for X, in place in `b`, from the factors of A: `X = B·U⁻¹·L⁻¹·P`.
 ///
-/// This is how a batch of row vectors goes through the inverse of a layer. Work: batch·n² fused multiply-adds.
+/// This is the pass of a batch of row vectors through the inverse of a layer.
+///
+/// * `lu`: n×n, the factors from [`factor`]
+/// * `pivots`: n elements, from [`factor`]
+/// * `b`: batch×n, overwritten by X
+///
+/// Work: batch·n² fused multiply-adds.
 ///
 /// # Errors
-/// [`Error::Shape`]; [`Error::ZeroPivot`] if U has a zero on its diagonal; [`Error::OutOfMemory`].
+/// [`Error::Shape`] if sizes differ. [`Error::Parameter`] if `pivots` cannot come from a
+/// factorization. [`Error::ZeroPivot`] or [`Error::NonFinite`] if an element of U's diagonal is 0,
+/// infinite or NaN. [`Error::OutOfMemory`] if scratch cannot grow.
 pub fn solve_right<T: Real>(
     lu: MatRef<'_, T>,
     pivots: &[usize],
@@ -171,7 +191,13 @@ pub fn solve_right<T: Real>(
     Ok(())
 }
 
-/// Solves `A · X = B` for X, in place in `b` (n×columns), from the factors of A.
+/// Solves `A·X = B` for X, in place in `b`, from the factors of A: `X = U⁻¹·L⁻¹·P·B`.
+///
+/// * `lu`: n×n, the factors from [`factor`]
+/// * `pivots`: n elements, from [`factor`]
+/// * `b`: n×columns, overwritten by X
+///
+/// Work: columns·n² fused multiply-adds.
 ///
 /// # Errors
 /// As [`solve_right`].
@@ -184,22 +210,29 @@ pub fn solve_left<T: Real>(
 ) -> Result<(), Error> {
     let n = check(&lu, pivots)?;
     b.expect_shape("the right-hand sides", (n, b.ncols()))?;
-    trsm::pivots_divide(&lu)?;
+    trsm::check_diagonal(&lu)?;
     exchange_rows(b.rb(), pivots, plan);
     trsm::solve(Side::Left, Triangle::Lower, Diag::Unit, T::ONE, lu, b.rb(), plan, scratch)?;
     trsm::solve(Side::Left, Triangle::Upper, Diag::Stored, T::ONE, lu, b, plan, scratch)
 }
 
-/// An estimate (a lower bound, seldom off by more than 3) of ‖A⁻¹‖₁ from the factors of A, by a handful of solves with one
-/// right-hand side. `work` is overwritten; it holds 2n elements.
+/// Returns an estimate of ‖A⁻¹‖₁ from the factors of A.
+///
+/// The estimate is a lower bound, seldom off by more than a factor of 3.
+///
+/// * `lu`: n×n, the factors from [`factor`]
+/// * `pivots`: n elements, from [`factor`]
+/// * `work`: 2n elements, overwritten
+///
+/// Work: at most 11 solves with one right-hand side.
 ///
 /// # Errors
-/// As [`solve_right`]; [`Error::Shape`] if `work` is not 2n long.
+/// As [`solve_right`]. [`Error::Shape`] if `work` does not have 2n elements.
 ///
-/// # Panics
-/// Never on caller data.
-///
-/// Source: Hager, Condition Estimates, 1984; Higham, Accuracy and Stability of Numerical Algorithms, algorithm 15.1.
+/// # References
+/// Hager, Condition Estimates, 1984. Higham, Accuracy and Stability of Numerical Algorithms,
+/// algorithm 15.1.
+#[allow(clippy::missing_panics_doc)] // `expect` holds: n > 0 from the early return on
 pub fn inverse_norm1<T: Real>(
     lu: MatRef<'_, T>,
     pivots: &[usize],
@@ -209,7 +242,7 @@ pub fn inverse_norm1<T: Real>(
 ) -> Result<f64, Error> {
     let n = check(&lu, pivots)?;
     if work.len() != 2 * n {
-        return Err(Error::Shape { what: "the work space", expected: (1, 2 * n), found: (1, work.len()) });
+        return Err(Error::Shape { what: "the workspace", expected: (1, 2 * n), found: (1, work.len()) });
     }
     if n == 0 {
         return Ok(0.0);
@@ -218,7 +251,7 @@ pub fn inverse_norm1<T: Real>(
     let (x, z) = work.split_at_mut(n);
     x.fill(T::from_f64(1.0 / n as f64));
     let mut estimate = 0.0;
-    // Five rounds always suffice in practice: each strictly raises the estimate or ends the search.
+    // In practice five rounds suffice: each round raises the estimate strictly or ends the search.
     for round in 0..5 {
         solve_left(lu, pivots, MatMut::new(x, n, 1)?, plan, scratch)?;
         let norm = sum(x);
@@ -232,13 +265,13 @@ pub fn inverse_norm1<T: Real>(
         for (z, &x) in z.iter_mut().zip(x.iter()) {
             *z = if x < T::ZERO { -T::ONE } else { T::ONE };
         }
-        // ξᵀ A⁻¹: its largest element says which column of A⁻¹ to try next.
+        // The largest element of ξᵀ·A⁻¹ names the column of A⁻¹ to try next.
         solve_right(lu, pivots, MatMut::new(z, 1, n)?, plan, scratch)?;
         let next = (0..n).max_by(|&i, &j| z[i].abs().to_f64().total_cmp(&z[j].abs().to_f64())).expect("n > 0");
         x.fill(T::ZERO);
         x[next] = T::ONE;
     }
-    // Higham's alternative: catches the matrices that fool the search by cancellation.
+    // Higham's alternative start detects matrices for which the search fails by cancellation.
     for (i, v) in x.iter_mut().enumerate() {
         let sign = if i % 2 == 0 { 1.0 } else { -1.0 };
         *v = T::from_f64(sign * (1.0 + i as f64 / (n.max(2) - 1) as f64));

@@ -1,15 +1,17 @@
-//! A panel of an LU factorisation, in scratch: column after column, so that every vector runs down a column.
+//! The panel of an LU factorization, in scratch: column-major, so that every vector runs down a
+//! column.
 //!
 //! ```text
-//!      lanes (rows of the matrix) →
-//!    ┌──────────────────────────┄ pad
-//!  c │ column 0: u│l l l l l …    0 0
-//!  o │ column 1: u u│l l l l …    0 0     column j: its links with the base's earlier columns, while the largest element is looked for;
-//!  l │ …                                  the exchange, in all columns; one division an element
-//!  s └──────────────────────────┄
+//!      rows of the matrix →
+//!    ┌──────────────────────────┄ padding
+//!  c │ column 0: u│l l l l l …    0 0     column j:
+//!  o │ column 1: u u│l l l l …    0 0     1. subtract the base's earlier columns; find the pivot
+//!  l │ …                                  2. exchange rows j and p in all columns
+//!  s └──────────────────────────┄         3. divide by the pivot
 //! ```
 //!
-//! BASE columns are factored this way, left-looking; the columns behind them are then brought up to date by register tiles.
+//! [`BASE`] columns at a time are factored this way, left-looking. Register tiles then update the
+//! columns after them.
 
 use crate::base::error::Error;
 use crate::base::matrix::MatRef;
@@ -20,20 +22,28 @@ use crate::simd::dispatch::{Fused, shells};
 use crate::tile::strip::{Coefficients, subtract};
 use crate::tile::table::Real;
 
-/// Columns up to which a panel is factored in scratch, column by column.
+/// Maximum number of columns of a panel.
 pub(super) const PANEL: usize = 64;
-/// Columns factored before the others are updated.
+/// Maximum number of columns that are factored before the panel's other columns are updated.
 const BASE: usize = 16;
-/// Elements of a column worked on at a time: four words of AVX2, two of AVX-512.
-const LANES: usize = 32;
+/// Number of elements of a column processed at a time: four f32 vectors of AVX2, two of AVX-512.
+const CHUNK: usize = 32;
 
-/// From one column to the next: room for whole vectors from any row on, and never a power of two apart.
+/// Returns the leading dimension for `m` rows.
+///
+/// Padding lets whole vectors start at any row. The distance in bytes is never a multiple of 1024,
+/// so columns do not compete for the same sets of L1.
 pub(super) fn ld<T>(m: usize) -> usize {
-    let ld = (m.saturating_add(LANES + 16)) / 16 * 16;
+    let ld = (m.saturating_add(CHUNK + 16)) / 16 * 16;
     if ld.wrapping_mul(size_of::<T>()).is_multiple_of(1024) { ld.saturating_add(16) } else { ld }
 }
 
-/// Factors the m×n panel (m ≥ n) in `columns`: element (i, j) is columns[j · ld + i], elements behind row m are 0.
+/// Factors the m×n panel (m ≥ n) in `columns`.
+///
+/// * `columns`: element (i, j) is columns[j · ld + i]; elements from row m on are 0
+/// * `ld`: from [`ld`]
+/// * `pivots`: n elements, overwritten by row numbers of the panel
+/// * `at`: column of the whole matrix at which the panel starts, for errors
 pub(super) fn factor<T: Real>(
     plan: &Plan,
     columns: &mut [T],
@@ -55,7 +65,8 @@ pub(super) fn factor<T: Real>(
         let below = first + count;
         for (j, rows) in near_equal(n - below, mr) {
             let open = &mut open[j * ld..][..rows * ld];
-            // U12 stands in the columns that the tiles write, though not where they write: a copy keeps the two apart.
+            // U12 lies in the same columns as the tiles' C, in other rows. The copy lets both be
+            // borrowed.
             let mut upper = [T::ZERO; BASE * 16];
             for (k, step) in upper.chunks_exact_mut(rows).take(count).enumerate() {
                 step.iter_mut().enumerate().for_each(|(r, u)| *u = open[r * ld + first + k]);
@@ -63,8 +74,10 @@ pub(super) fn factor<T: Real>(
             let upper = Coefficients::of(MatRef::strided(&upper, 0, (rows, count), (1, rows as isize))?);
             for lane in (below..m).step_by(tiles.nr()) {
                 let cols = tiles.nr().min(m - lane);
-                // SAFETY: `upper` is alive. Whole words of the `count` columns in `done` and of the `rows` columns in `open` from `lane` on end before the
-                // next column does: `ld` leaves room for them. The two slices and `upper` are disjoint.
+                // SAFETY: `upper` lives on this stack frame. From row `lane` < m on, whole vectors
+                // of `cols` elements end inside the column's `ld` elements, which `ld` pads:
+                // `count` columns in `done`, `rows` in `open`. `upper` and both slices are
+                // disjoint.
                 unsafe {
                     let (b, c) = (done.as_ptr().add(lane), open.as_mut_ptr().add(lane));
                     subtract(plan.isa, upper, b, ld as isize, c, ld as isize, cols);
@@ -76,7 +89,9 @@ pub(super) fn factor<T: Real>(
 }
 
 shells! {
-    /// The links of one column with a base's columns, in the base's own rows.
+    /// Solves L11·u = a for the part of one column in the base's rows.
+    ///
+    /// `done` starts at the base's first column, and `first` is that column's index.
     fn base_column = base_column_body(done: &[T], ld: usize, first: usize, count: usize, column: &mut [T])
 }
 
@@ -93,8 +108,11 @@ fn base_column_body<T: Scalar, M: Fused>(done: &[T], ld: usize, first: usize, co
 }
 
 shells! {
-    /// Columns first .. first + count, with exchanges in all columns.
-    fn base = base_body(columns: &mut [T], ld: usize, m: usize, which: (usize, usize), pivots: &mut [usize], at: usize) -> Result<(), Error>
+    /// Factors columns first .. first + count, where (first, count) = `which`. Exchanges rows in
+    /// all columns.
+    fn base = base_body(
+        columns: &mut [T], ld: usize, m: usize, which: (usize, usize), pivots: &mut [usize], at: usize
+    ) -> Result<(), Error>
 }
 
 #[inline(always)]
@@ -112,38 +130,38 @@ fn base_body<T: Scalar, M: Fused>(
         base_column_body::<T, M>(done, ld, first, j - first, column);
         let mut upper = [T::ZERO; BASE];
         upper[..j - first].copy_from_slice(&column[first..j]);
-        // Zeros behind row m stay zeros: they are never the largest, and whole vectors need no edge.
-        let mut best = [T::ZERO; LANES];
-        let mut broken = [T::ZERO; LANES];
-        for i in (j..m).step_by(LANES) {
-            let place = column[i..].first_chunk_mut::<LANES>().expect("room behind the last row");
-            let mut acc = *place;
+        // The padding from row m on stays 0, so it is never the pivot, and no vector needs a mask.
+        let mut best = [T::ZERO; CHUNK];
+        let mut nonfinite = [T::ZERO; CHUNK];
+        for i in (j..m).step_by(CHUNK) {
+            let chunk = column[i..].first_chunk_mut::<CHUNK>().expect("columns are padded");
+            let mut acc = *chunk;
             for (k, &u) in upper[..j - first].iter().enumerate() {
-                let l = done[k * ld + i..].first_chunk::<LANES>().expect("room behind the last row");
+                let l = done[k * ld + i..].first_chunk::<CHUNK>().expect("columns are padded");
                 for (v, &l) in acc.iter_mut().zip(l) {
                     *v = M::fma(-l, u, *v);
                 }
             }
-            *place = acc;
-            for ((best, broken), v) in best.iter_mut().zip(&mut broken).zip(acc) {
+            *chunk = acc;
+            for ((best, nonfinite), v) in best.iter_mut().zip(&mut nonfinite).zip(acc) {
                 let size = v.abs();
                 *best = if size > *best { size } else { *best };
-                // 0 as long as all are finite, NaN from then on.
-                *broken = M::fma(v, T::ZERO, *broken);
+                // 0 while all elements are finite, NaN after the first that is not.
+                *nonfinite = M::fma(v, T::ZERO, *nonfinite);
             }
         }
         let largest = best.iter().fold(T::ZERO, |a, &b| if b > a { b } else { a });
-        if broken.iter().any(|b| !(*b == T::ZERO)) {
+        if nonfinite.iter().any(|b| !(*b == T::ZERO)) {
             return Err(Error::NonFinite { index: at + j });
         }
         if largest == T::ZERO {
             return Err(Error::ZeroPivot { index: at + j });
         }
-        // The first of the largest.
+        // The pivot is the first of the largest elements.
         let mut p = j;
-        for (block, values) in column[j..m].chunks(LANES).enumerate() {
+        for (block, values) in column[j..m].chunks(CHUNK).enumerate() {
             if values.iter().fold(false, |found, v| found | (v.abs() == largest)) {
-                p = j + block * LANES + values.iter().position(|v| v.abs() == largest).expect("just found");
+                p = j + block * CHUNK + values.iter().position(|v| v.abs() == largest).expect("the fold found it");
                 break;
             }
         }

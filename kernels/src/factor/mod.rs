@@ -1,4 +1,4 @@
-//! Factorizations, and the solves that use them.
+//! Factorizations and the solves with their factors.
 
 pub mod cholesky;
 pub mod lu;

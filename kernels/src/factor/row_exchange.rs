@@ -1,24 +1,24 @@
-//! Row exchanges of a factorization with pivots.
+//! Row exchanges of a factorization with pivoting.
 
 use crate::base::matrix::MatMut;
 use crate::base::split::part;
 use crate::plan::Plan;
 use crate::tile::table::Real;
 
-/// Exchanges row k with row `pivots[k]`, in order.
+/// Exchanges row k with row `pivots[k]`, for k = 0, 1, … in order. Threads share the columns.
 pub(super) fn exchange_rows<T: Real>(a: MatMut<'_, T>, pivots: &[usize], plan: &Plan) {
     let n = a.ncols();
-    // An element moved costs as much as some eight multiply-adds.
+    // Moving one element costs about as much as eight multiply-adds.
     let work = pivots.len().saturating_mul(n).saturating_mul(16);
     let parts = plan.threads_for(work).min(n.max(1));
     plan.par.split(parts, &|i| {
         let (first, count) = part(n, parts, i);
-        // SAFETY: parts are disjoint columns, and each runs once.
+        // SAFETY: parts are disjoint columns, and `split` runs each part once.
         let mut own = unsafe { a.alias() }.cols(first, count);
         if own.rs() == 1 && count > 0 {
             for c in 0..count {
                 let mut column = own.rb().cols(c, 1).t();
-                let column = column.row_mut(0).expect("contiguous");
+                let column = column.row_mut(0).expect("the row stride is 1");
                 pivots.iter().enumerate().for_each(|(k, &p)| column.swap(k, p));
             }
         } else {
@@ -27,6 +27,7 @@ pub(super) fn exchange_rows<T: Real>(a: MatMut<'_, T>, pivots: &[usize], plan: &
     });
 }
 
+/// Exchanges rows `i` and `j`.
 pub(super) fn exchange<T: Real>(a: &mut MatMut<'_, T>, i: usize, j: usize) {
     if i == j {
         return;

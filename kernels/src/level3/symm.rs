@@ -1,4 +1,5 @@
-//! Products with a symmetric matrix of which one triangle is stored: it is completed while it is packed, and nowhere else.
+//! Products with a symmetric matrix of which one triangle is stored. Packing completes the matrix;
+//! no full copy exists.
 
 use crate::base::error::Error;
 use crate::base::flags::{Side, Triangle};
@@ -10,9 +11,9 @@ use crate::pack::operand::{Generate, Left, Right};
 use crate::plan::Plan;
 use crate::tile::table::Real;
 
-/// The whole of a symmetric matrix, made from one triangle.
+/// A full symmetric matrix, generated from its lower triangle.
 struct Completed<'a, T> {
-    /// The lower triangle is stored.
+    /// View of the stored triangle, transposed if necessary so that it is the lower one.
     lower: MatRef<'a, T>,
 }
 
@@ -22,7 +23,7 @@ impl<T: Real> Generate<T> for Completed<'_, T> {
     }
 
     fn fill(&self, i: usize, j: usize, out: &mut [T]) {
-        // Left of the diagonal and on it row i; right of it column i.
+        // Row i up to the diagonal, then column i below it.
         let stored = (i + 1).saturating_sub(j).min(out.len());
         let (left, right) = out.split_at_mut(stored);
         match self.lower.row(i) {
@@ -37,22 +38,26 @@ impl<T: Real> Generate<T> for Completed<'_, T> {
     }
 }
 
-/// `C ← α·S·B + β·C` ([`Side::Left`]) or `C ← α·B·S + β·C` ([`Side::Right`]); S is symmetric and only `triangle` of it is read.
+/// Computes `C ← α·S·B + β·C` ([`Side::Left`]) or `C ← α·B·S + β·C` ([`Side::Right`]), S symmetric.
 ///
-/// Each element is the chain that [`gemm()`](crate::gemm()) says, with the completed S in its place as left or right operand; α is folded into the left one.
+/// Each element is the chain of [`gemm()`](crate::gemm()) with the full S as left or right operand.
+/// α is multiplied into the left operand.
 ///
-/// Shapes: `s` n×n, `b` n×m or, from the right, m×n, `c` like `b`; strides of any sign. β = 0 means C is never read. Work: n²·m fused multiply-adds; S is
-/// packed, never copied whole. Same bits on every instruction set and thread count.
+/// * `triangle`: the half of `s` that is read
+/// * `s`: n×n
+/// * `b`: n×m, or m×n for [`Side::Right`]
+/// * `c`: like `b`, overwritten; not read if β = 0
+///
+/// Strides of any sign. Same bits on every instruction set and thread count.
+///
+/// Work: n²·m fused multiply-adds; S is packed, never copied whole.
 /// Error bound: as [`gemm()`](crate::gemm()).
 ///
 /// # Errors
-/// [`Error::Shape`]; [`Error::OutOfMemory`]: nothing has then been written.
+/// [`Error::Shape`] if sizes differ. [`Error::OutOfMemory`] if scratch cannot grow. Nothing has
+/// then been written.
 ///
-/// # Panics
-/// Never on caller data.
-///
-/// Source: Goto and van de Geijn, High-Performance Implementation of the Level-3 BLAS, 2008.
-///
+/// # Examples
 /// ```
 /// use gaitprop_kernels::symm::symm;
 /// use gaitprop_kernels::trsm::{Side, Triangle};
@@ -64,6 +69,9 @@ impl<T: Real> Generate<T> for Completed<'_, T> {
 /// assert_eq!(c, [12.0, 31.0]);
 /// # Ok::<(), gaitprop_kernels::Error>(())
 /// ```
+///
+/// # References
+/// Goto and van de Geijn, High-Performance Implementation of the Level-3 BLAS, 2008.
 #[allow(clippy::too_many_arguments)]
 pub fn symm<T: Real>(
     side: Side,
@@ -95,7 +103,7 @@ pub fn symm<T: Real>(
     run(&Job::plain(alpha, a, b, beta), c, plan, scratch).map(drop)
 }
 
-/// Scratch that [`symm`] needs for S of n×n and m columns (rows, from the right) of B.
+/// Returns the scratch that [`symm`] needs for S of n×n and B of n×m (m×n for [`Side::Right`]).
 pub fn symm_scratch<T: Real>(n: usize, m: usize, plan: &Plan) -> ScratchReq {
     gemm_native_scratch::<T>(n, m, n, plan).or(gemm_native_scratch::<T>(m, n, n, plan))
 }

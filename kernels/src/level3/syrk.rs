@@ -1,4 +1,4 @@
-//! Symmetric rank-k product: half the work of a product, since the other half is its mirror image.
+//! Symmetric rank-k product. It computes one triangle and mirrors it: half the work of a product.
 
 use crate::base::error::Error;
 use crate::base::flags::{Diagonal, Part};
@@ -11,31 +11,37 @@ use crate::plan::Plan;
 use crate::simd::copy::copy;
 use crate::tile::table::Real;
 
-/// Rows and columns of a block that is mirrored: two of them, and the lines they end in, fit in L1.
+/// Rows and columns of a mirrored block. Two blocks, with the cache lines that they reach into, fit
+/// in L1.
 const MIRROR: usize = 48;
 
-/// `C ← α·A·Aᵀ + β·C`, of which one triangle is computed, and mirrored if wished.
+/// Computes one triangle of `C ← α·A·Aᵀ + β·C`, and mirrors it with [`Part::Both`].
 ///
 /// ```text
-/// i ≥ j:  acc = if β == 0 { 0 } else { β * C[i,j] };  for k in 0..K { acc = fma(α * A[i,k], A[j,k], acc) };  C[i,j] = acc
+/// i ≥ j:  acc = if β == 0 { 0 } else { β * C[i,j] }
+///         for k in 0..K { acc = fma(α * A[i,k], A[j,k], acc) }
+///         C[i,j] = acc
 /// i < j:  the same number as at (j, i)
 /// ```
 ///
-/// With [`Part::Upper`] β multiplies `C[i,j]` above the diagonal; with [`Part::Both`] what stood above it is never read.
-/// [`Diagonal::Dropped`] gives the off-diagonal part that the orthogonality gradient is made of.
+/// * `a`: n×k; `a.t()` gives Aᵀ·A
+/// * `part`: the triangle that is written. With [`Part::Upper`], β multiplies the elements of C
+///   above the diagonal. With [`Part::Both`], those elements are never read
+/// * `diagonal`: [`Diagonal::Dropped`] stores 0 on it, which gives the off-diagonal part of the
+///   orthogonality gradient
+/// * `c`: n×n, overwritten; not read if β = 0. Contiguous rows are fastest, contiguous columns for
+///   [`Part::Upper`]
 ///
-/// Shapes: `a` n×k, `c` n×n; strides of any sign; AᵀA is this with `a.t()`. β = 0 means C is never read. Work: n·(n+1)·k/2 fused multiply-adds, shared out by area.
-/// Same bits on every instruction set and thread count. Fastest where the rows of C (the columns, for [`Part::Upper`]) have neighbours in memory.
+/// Strides of any sign. Same bits on every instruction set and thread count.
+///
+/// Work: n·(n+1)·k/2 fused multiply-adds; threads share them by area.
 /// Error bound: |C − exact| ≤ γ(k+2)·(|α||A||Aᵀ| + |β||C|) entrywise.
 ///
 /// # Errors
-/// [`Error::Shape`]; [`Error::OutOfMemory`]: nothing has then been written.
+/// [`Error::Shape`] if sizes differ. [`Error::OutOfMemory`] if scratch cannot grow. Nothing has
+/// then been written.
 ///
-/// # Panics
-/// Never on caller data.
-///
-/// Source: Goto and van de Geijn, High-Performance Implementation of the Level-3 BLAS, 2008.
-///
+/// # Examples
 /// ```
 /// use gaitprop_kernels::syrk::{syrk, Diagonal, Part};
 /// use gaitprop_kernels::{MatMut, MatRef, Plan, Scratch};
@@ -46,6 +52,9 @@ const MIRROR: usize = 48;
 /// assert_eq!(c, [0.0, 11.0, 11.0, 0.0]);
 /// # Ok::<(), gaitprop_kernels::Error>(())
 /// ```
+///
+/// # References
+/// Goto and van de Geijn, High-Performance Implementation of the Level-3 BLAS, 2008.
 #[allow(clippy::too_many_arguments)]
 pub fn syrk<T: Real>(
     alpha: T,
@@ -62,7 +71,7 @@ pub fn syrk<T: Real>(
     if c.is_empty() {
         return Ok(());
     }
-    // The upper triangle is the lower one of the transpose, element for element.
+    // The upper triangle of C is the lower triangle of Cᵀ, element for element.
     let mut c = if part == Part::Upper { c.t() } else { c };
     let region = Region::Lower { drop_diagonal: diagonal == Diagonal::Dropped };
     let job = Job { region, ..Job::plain(alpha, Left::View(a), Right::View(a.t()), beta) };
@@ -73,28 +82,30 @@ pub fn syrk<T: Real>(
     Ok(())
 }
 
-/// Scratch that [`syrk`] needs for `a` of n×k.
+/// Returns the scratch that [`syrk`] needs for `a` of n×k.
 pub fn syrk_scratch<T: Real>(n: usize, k: usize, plan: &Plan) -> ScratchReq {
     gemm_native_scratch::<T>(n, n, k, plan)
 }
 
-/// Copies what lies below the diagonal to its mirror image, block by block.
+/// Copies the triangle below the diagonal to the one above, block by block.
 fn mirror<T: Real>(c: MatMut<'_, T>, plan: &Plan) {
     let n = c.nrows();
     let blocks = n.div_ceil(MIRROR);
-    // An element moved costs as much as some eight multiply-adds.
+    // Moving one element costs about as much as eight multiply-adds.
     let work = n.saturating_mul(n).saturating_mul(4);
     let threads = plan.threads_for(work);
-    // Rows of blocks grow towards the bottom: dealt out in turn, from both ends, they come to the same area for each.
+    // Block rows grow towards the bottom. Dealing them out cyclically, with a shift in each cycle,
+    // gives every thread about the same area.
     let parts = if threads == 1 { 1 } else { threads.min(blocks) };
     plan.par.split(parts, &|thread| {
-        // SAFETY: each part writes the blocks right of the diagonal in columns of its own, in the transposed places of block rows of its own, and
-        // reads these rows left of it, which nobody writes.
+        // SAFETY: thread t reads its block rows below the diagonal, which no thread writes. It
+        // writes their transposed places above the diagonal: columns that belong to t alone.
         let mut c = unsafe { c.alias() };
         for row in (0..blocks).filter(|row| (row + row / parts) % parts == thread) {
             let (i, rows) = (row * MIRROR, MIRROR.min(n - row * MIRROR));
             for j in (0..i).step_by(MIRROR) {
-                // SAFETY: the block (i, j) lies left of the diagonal and is only read; the block (j, i) lies right of it.
+                // SAFETY: j < i, so block (i, j) lies below the diagonal and is only read. Block
+                // (j, i), which is written, lies above it.
                 let from = unsafe { c.alias() };
                 copy(plan.isa, from.as_ref().block(i, j, rows, MIRROR).t(), c.rb().block(j, i, MIRROR, rows));
             }

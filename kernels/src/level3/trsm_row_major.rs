@@ -1,19 +1,13 @@
-//! The same solve where coefficients are neighbours along the unknowns (U or L by rows, from the right): vectors run along these, and the triangle is
-//! read where it lies, as the B of the tiles.
+//! Forward substitution `L·X = α·B` for an L with contiguous columns. This is X·A = B with
+//! row-major U or L: a batch of row vectors that passes through the factors of a layer.
 //!
-//! ```text
-//!                     solved unknowns →        a panel
-//!                    ┌────────────────────────┬────┐
-//!                    │ rows of the triangle,  │    │ k
-//!                    │ where they lie         │    │ ↓
-//!   right-hand       └────────────────────────┤    │
-//!   sides ↓  ┌────────────────────────┐       ├────┤      then the panel's own triangle, on its transpose: unknown by unknown,
-//!            │ X, packed in strips:   │       │ C  │      vectors across the right-hand sides
-//!            │ MR elements an unknown │       │    │
-//!            └────────────────────────┘       └────┘
-//! ```
+//! The diagram is in [`crate::guide::triangular`]. Vectors run along the unknowns, and the tiles
+//! read the triangle in place as their B. The panel's own triangle is solved on a transposed copy,
+//! with vectors across the right-hand sides.
 //!
-//! Left-looking: a panel's chains run over all solved unknowns at once, in registers. The product is that of a forward pass. Nothing is packed but X, whatever [`Packing`](crate::Packing) says.
+//! The solve is left-looking: the chains of a panel run over all solved unknowns at once, in
+//! registers. Its product is that of a forward pass. Only X is packed, whatever
+//! [`Packing`](crate::Packing) says.
 
 use crate::base::error::Error;
 use crate::base::flags::Diag;
@@ -21,65 +15,81 @@ use crate::base::isa::Isa;
 use crate::base::matrix::{MatMut, MatRef};
 use crate::base::scratch::{DisjointSlices, Scratch, ScratchReq};
 use crate::base::split::{RowTiles, near_equal_units, part, parts_of, round_up};
-use crate::level3::small_triangle::own_triangle;
+use crate::level3::small_triangle::solve_small_triangle;
 use crate::plan::Plan;
 use crate::simd::copy::{copy, zeroed};
 use crate::tile::strip::{Coefficients, Column, subtract_column};
 use crate::tile::table::Real;
 use core::mem::MaybeUninit;
 
-/// Right-hand sides that a thread works on at a time, at most: 784 solved unknowns of so many are 300 KB of f32, in L2.
-const SIDES: usize = 96;
+/// Maximum number of right-hand sides in a block. 784 solved unknowns of 96 right-hand sides are
+/// 300 KB of f32, which stay in L2.
+const MAX_RHS: usize = 96;
 
-/// Lanes of the own triangle come in so many: enough for a division to hide behind others.
-const LANES: usize = 32;
+/// The small triangle gets a multiple of this many lanes: enough divisions to hide each other's
+/// latency.
+const LANE_MULTIPLE: usize = 32;
 
-/// Whether this is the way for L: its elements are neighbours down a column.
+/// Returns whether this module solves with `l`: the elements of a column are contiguous, in either
+/// direction.
 pub(super) fn applies_to<T: Real>(l: &MatRef<'_, T>) -> bool {
     l.rs().unsigned_abs() == 1 && l.nrows() > 1
 }
 
-/// How the right-hand sides are shared out, and what each thread needs.
-struct Cut {
-    parts: usize,
-    /// Pieces of right-hand sides; each thread has a run of them.
-    pieces: usize,
-    /// Unknowns of a panel, right-hand sides of a strip, at most.
+/// The partition of the right-hand sides among threads, and the sizes of each thread's buffers.
+struct RhsPartition {
+    /// Number of threads. Each solves a run of blocks.
+    threads: usize,
+    /// Number of blocks of right-hand sides.
+    blocks: usize,
+    /// Maximum number of unknowns in a panel.
     nr: usize,
+    /// Maximum number of right-hand sides in a strip.
     mr: usize,
-    /// Elements of a thread's room: solved unknowns, a panel both ways, coefficients of a panel that is no whole number of words.
-    solved: usize,
-    panel: usize,
-    edge: usize,
+    /// Number of elements of [`Buffers::solved`].
+    solved_len: usize,
+    /// Number of elements of [`Buffers::panel_by_unknown`], and of [`Buffers::panel_by_rhs`].
+    panel_len: usize,
+    /// Number of elements of [`Buffers::edge`].
+    edge_len: usize,
 }
 
-impl Cut {
+impl RhsPartition {
     fn new<T: Real>(n: usize, rhs: usize, plan: &Plan) -> Self {
         let tiles = T::tiles(plan.isa);
         let mr = plan.blocking.map_or(tiles.mr, |b| b.mr().min(tiles.mr));
         let work = n.saturating_mul(n) / 2;
-        let parts = plan.threads_for(work.saturating_mul(rhs)).min(rhs.div_ceil(mr)).max(1);
-        let most = plan.blocking.map_or(SIDES, |b| b.mc().max(mr));
-        let pieces = parts * parts_of(rhs.div_ceil(parts), most);
-        let sides = rhs.div_ceil(pieces.max(1));
+        let threads = plan.threads_for(work.saturating_mul(rhs)).min(rhs.div_ceil(mr)).max(1);
+        let most = plan.blocking.map_or(MAX_RHS, |b| b.mc().max(mr));
+        let blocks = threads * parts_of(rhs.div_ceil(threads), most);
+        let block_rhs = rhs.div_ceil(blocks.max(1));
         let nr = tiles.nr();
-        let line = |len: usize| len.checked_next_multiple_of(64).unwrap_or(usize::MAX);
-        let panel = line(round_up(sides, LANES).saturating_mul(nr));
-        Self { parts, pieces, nr, mr, solved: line(n.saturating_mul(sides)), panel, edge: line(n.saturating_mul(nr)) }
+        let lines = |len: usize| len.checked_next_multiple_of(64).unwrap_or(usize::MAX);
+        Self {
+            threads,
+            blocks,
+            nr,
+            mr,
+            solved_len: lines(n.saturating_mul(block_rhs)),
+            panel_len: lines(round_up(block_rhs, LANE_MULTIPLE).saturating_mul(nr)),
+            edge_len: lines(n.saturating_mul(nr)),
+        }
     }
 
-    fn room(&self) -> usize {
-        self.solved.saturating_add(self.panel.saturating_mul(2)).saturating_add(self.edge)
+    /// Returns the number of elements in a thread's workspace.
+    fn workspace_len(&self) -> usize {
+        self.solved_len.saturating_add(self.panel_len.saturating_mul(2)).saturating_add(self.edge_len)
     }
 }
 
+/// Returns the scratch that [`forward_substitution`] needs.
 pub(super) fn scratch<T: Real>(n: usize, rhs: usize, plan: &Plan) -> ScratchReq {
-    let cut = Cut::new::<T>(n, rhs, plan);
-    ScratchReq::of::<T>(cut.room().saturating_mul(cut.parts))
+    let partition = RhsPartition::new::<T>(n, rhs, plan);
+    ScratchReq::of::<T>(partition.workspace_len().saturating_mul(partition.threads))
 }
 
-/// `L·X = α·B`, for L that [`applies_to`].
-pub(super) fn forwards<T: Real>(
+/// Solves `L·X = α·B` in place in `b`, for an L that [`applies_to`] accepts.
+pub(super) fn forward_substitution<T: Real>(
     diag: Diag,
     alpha: T,
     l: MatRef<'_, T>,
@@ -88,113 +98,157 @@ pub(super) fn forwards<T: Real>(
     scratch: &mut Scratch,
 ) -> Result<(), Error> {
     let (n, rhs) = b.shape();
-    let cut = Cut::new::<T>(n, rhs, plan);
-    let memory = scratch.slice::<T>(cut.room().saturating_mul(cut.parts))?;
-    let rooms = DisjointSlices::new(memory);
-    plan.par.split(cut.parts, &|thread| {
-        // SAFETY: each part has a room of its own, and each runs once.
-        let room = unsafe { rooms.part(thread * cut.room(), cut.room()) };
-        let (solved, room) = room.split_at_mut(cut.solved);
-        let (across, room) = room.split_at_mut(cut.panel);
-        let (along, edge) = room.split_at_mut(cut.panel);
-        let mut room = Room { solved, across: zeroed(across), along: zeroed(along), edge };
-        let (first, count) = part(cut.pieces, cut.parts, thread);
-        for piece in first..first + count {
-            let (at, sides) = part(rhs, cut.pieces, piece);
-            if sides == 0 {
+    let partition = RhsPartition::new::<T>(n, rhs, plan);
+    let workspace_len = partition.workspace_len();
+    let memory = scratch.slice::<T>(workspace_len.saturating_mul(partition.threads))?;
+    let workspaces = DisjointSlices::new(memory);
+    plan.par.split(partition.threads, &|thread| {
+        // SAFETY: the workspaces of different threads are disjoint, and `split` runs each thread
+        // once.
+        let workspace = unsafe { workspaces.part(thread * workspace_len, workspace_len) };
+        let mut buffers = Buffers::new(workspace, &partition);
+        let (first, count) = part(partition.blocks, partition.threads, thread);
+        for block in first..first + count {
+            let (at, block_rhs) = part(rhs, partition.blocks, block);
+            if block_rhs == 0 {
                 continue;
             }
-            // SAFETY: pieces are disjoint columns of B, and each belongs to one part.
-            let b = unsafe { b.alias() }.cols(at, sides);
-            Piece { l, diag, cut: &cut, isa: plan.isa, sides }.solve(alpha, b, &mut room);
+            // SAFETY: blocks are disjoint columns of B, and `part` gives each block to one thread.
+            let b = unsafe { b.alias() }.cols(at, block_rhs);
+            RhsBlock { l, diag, partition: &partition, isa: plan.isa, rhs: block_rhs }.solve(alpha, b, &mut buffers);
         }
     });
     Ok(())
 }
 
-/// Some right-hand sides in a thread's hands.
-struct Piece<'a, T> {
+/// A block of right-hand sides, which one thread solves.
+struct RhsBlock<'a, T> {
     l: MatRef<'a, T>,
     diag: Diag,
-    cut: &'a Cut,
+    partition: &'a RhsPartition,
     isa: Isa,
-    sides: usize,
+    /// Number of right-hand sides in the block.
+    rhs: usize,
 }
 
-/// Its memory.
-struct Room<'a, T> {
-    /// X of the solved unknowns, strip by strip, unknown by unknown.
+/// The buffers of one thread.
+struct Buffers<'a, T> {
+    /// X of the solved unknowns, packed: strip by strip, unknown by unknown.
     solved: &'a mut [MaybeUninit<T>],
-    /// A panel's unknowns, right-hand sides side by side.
-    across: &'a mut [T],
-    /// Right-hand sides, a panel's unknowns side by side: where B itself does not lie so.
-    along: &'a mut [T],
-    /// Coefficients of a panel that is no whole number of words.
+    /// The unknowns of a panel, one row per unknown: contiguous right-hand sides.
+    panel_by_unknown: &'a mut [T],
+    /// The unknowns of a panel, one row per right-hand side: contiguous unknowns. Used where B
+    /// itself has another layout.
+    panel_by_rhs: &'a mut [T],
+    /// Coefficients of a panel that does not end in a whole vector.
     edge: &'a mut [MaybeUninit<T>],
 }
 
-impl<T: Real> Piece<'_, T> {
-    fn solve(&self, alpha: T, mut b: MatMut<'_, T>, room: &mut Room<'_, T>) {
-        let (n, sides, nr) = (self.l.nrows(), self.sides, self.cut.nr);
-        let lanes = sides.next_multiple_of(LANES);
-        let row_tiles = RowTiles::new(sides, self.cut.mr);
-        room.across.fill(T::ZERO);
-        for (at, unknowns) in near_equal_units(n, nr, T::tiles(self.isa).lanes) {
-            let mut own = b.rb().rows(at, unknowns);
-            let across = &mut room.across[..unknowns * lanes];
-            if own.rs() == self.l.rs() {
-                // The tiles go on with B's own elements.
-                scale(alpha, own.rb());
-                let (first, step) = (self.lowest(own.rb()), own.cs());
-                // SAFETY: `own` holds these unknowns of `sides` right-hand sides, neighbours in memory, and is borrowed for writing.
-                unsafe { self.tell(at, unknowns, row_tiles, room.solved, room.edge, first, step) };
-                copy(self.isa, own.as_ref(), self.turned(across, unknowns));
-            } else {
-                let (first, step) = if self.backwards() { (unknowns - 1, -1) } else { (0, 1) };
-                let shape = (unknowns, sides);
-                let mut along = MatMut::strided(room.along, first, shape, (step, nr as isize)).expect("NR elements a side");
-                copy(self.isa, own.as_ref(), along.rb());
-                scale(alpha, along.rb());
-                let first = self.lowest(along.rb());
-                // SAFETY: as above, in scratch.
-                unsafe { self.tell(at, unknowns, row_tiles, room.solved, room.edge, first, nr as isize) };
-                copy(self.isa, along.as_ref(), self.turned(across, unknowns));
-            }
-            own_triangle(self.isa, self.l.block(at, at, unknowns, unknowns), self.diag, across, lanes);
-            copy(self.isa, self.turned(across, unknowns).as_ref(), own);
-            for t in 0..row_tiles.count {
-                let (row, rows) = row_tiles.tile(t);
-                let dst = &mut room.solved[n * row + at * rows..][..unknowns * rows];
-                let src = &across[row..];
-                // SAFETY: `src` holds `unknowns` rows of `lanes` elements but for the first `row`, and row + rows ≤ lanes; `dst` holds unknowns × rows.
-                unsafe { pack_steps(src.as_ptr(), lanes as isize, dst.as_mut_ptr().cast(), rows, unknowns) };
-            }
+impl<'a, T: Real> Buffers<'a, T> {
+    /// Splits a workspace of [`RhsPartition::workspace_len`] elements.
+    fn new(workspace: &'a mut [MaybeUninit<T>], partition: &RhsPartition) -> Self {
+        let (solved, rest) = workspace.split_at_mut(partition.solved_len);
+        let (panel_by_unknown, rest) = rest.split_at_mut(partition.panel_len);
+        let (panel_by_rhs, edge) = rest.split_at_mut(partition.panel_len);
+        Self { solved, panel_by_unknown: zeroed(panel_by_unknown), panel_by_rhs: zeroed(panel_by_rhs), edge }
+    }
+}
+
+impl<T: Real> RhsBlock<'_, T> {
+    /// Solves the block in place in `b`, panel by panel.
+    fn solve(&self, alpha: T, mut b: MatMut<'_, T>, buffers: &mut Buffers<'_, T>) {
+        let lanes = self.lanes();
+        let row_tiles = RowTiles::new(self.rhs, self.partition.mr);
+        buffers.panel_by_unknown.fill(T::ZERO);
+        for (at, unknowns) in near_equal_units(self.l.nrows(), self.partition.nr, T::tiles(self.isa).lanes) {
+            let mut x = b.rb().rows(at, unknowns);
+            self.subtract_earlier_panels(at, alpha, x.rb(), row_tiles, buffers);
+            let panel = &mut buffers.panel_by_unknown[..unknowns * lanes];
+            solve_small_triangle(self.isa, self.l.block(at, at, unknowns, unknowns), self.diag, panel, lanes);
+            copy(self.isa, self.transposed_panel(panel, unknowns).as_ref(), x);
+            self.pack_solved(at, unknowns, row_tiles, buffers);
         }
     }
 
-    /// A panel's unknowns as a matrix, unknowns × sides.
-    fn turned<'x>(&self, across: &'x mut [T], unknowns: usize) -> MatMut<'x, T> {
-        let lanes = self.sides.next_multiple_of(LANES) as isize;
-        MatMut::strided(across, 0, (unknowns, self.sides), (lanes, 1)).expect("lanes an unknown")
+    /// Computes α·B minus the contribution of all solved unknowns, for the unknowns from `at` on,
+    /// into `panel_by_unknown`. `x` holds B and may be overwritten.
+    fn subtract_earlier_panels(
+        &self,
+        at: usize,
+        alpha: T,
+        mut x: MatMut<'_, T>,
+        row_tiles: RowTiles,
+        buffers: &mut Buffers<'_, T>,
+    ) {
+        let (unknowns, nr) = (x.nrows(), self.partition.nr);
+        let panel = &mut buffers.panel_by_unknown[..unknowns * self.lanes()];
+        if x.rs() == self.l.rs() {
+            // B has contiguous unknowns in the order of L: the tiles update it in place.
+            scale(alpha, x.rb());
+            let (first, step) = (self.first_in_memory(x.rb()), x.cs());
+            // SAFETY: `x` borrows these unknowns of `rhs` right-hand sides mutably, contiguous and
+            // in the order of L, as the branch condition states.
+            unsafe { self.subtract_solved(at, unknowns, row_tiles, buffers.solved, buffers.edge, first, step) };
+            copy(self.isa, x.as_ref(), self.transposed_panel(panel, unknowns));
+        } else {
+            let (first, step) = if self.is_reversed() { (unknowns - 1, -1) } else { (0, 1) };
+            let shape = (unknowns, self.rhs);
+            let mut by_rhs = MatMut::strided(buffers.panel_by_rhs, first, shape, (step, nr as isize))
+                .expect("NR elements per right-hand side");
+            copy(self.isa, x.as_ref(), by_rhs.rb());
+            scale(alpha, by_rhs.rb());
+            let first = self.first_in_memory(by_rhs.rb());
+            // SAFETY: `by_rhs` borrows NR ≥ unknowns contiguous elements of scratch for each
+            // right-hand side, in the order of L by the choice of `step`.
+            unsafe { self.subtract_solved(at, unknowns, row_tiles, buffers.solved, buffers.edge, first, nr as isize) };
+            copy(self.isa, by_rhs.as_ref(), self.transposed_panel(panel, unknowns));
+        }
     }
 
-    /// Whether unknowns follow each other downwards in memory.
-    fn backwards(&self) -> bool {
+    /// Packs the panel's solved unknowns after the earlier ones, in each strip of right-hand sides.
+    fn pack_solved(&self, at: usize, unknowns: usize, row_tiles: RowTiles, buffers: &mut Buffers<'_, T>) {
+        let (n, lanes) = (self.l.nrows(), self.lanes());
+        let panel = &buffers.panel_by_unknown[..unknowns * lanes];
+        for t in 0..row_tiles.count {
+            let (row, rows) = row_tiles.tile(t);
+            let dst = &mut buffers.solved[n * row + at * rows..][..unknowns * rows];
+            let src = &panel[row..];
+            // SAFETY: `src` holds `unknowns` rows of `lanes` elements without the first `row`
+            // elements, and row + rows ≤ rhs ≤ lanes. `dst` holds unknowns × rows elements, sliced
+            // above.
+            unsafe { pack_steps(src.as_ptr(), lanes as isize, dst.as_mut_ptr().cast(), rows, unknowns) };
+        }
+    }
+
+    /// Returns the number of lanes per unknown in [`Buffers::panel_by_unknown`].
+    fn lanes(&self) -> usize {
+        self.rhs.next_multiple_of(LANE_MULTIPLE)
+    }
+
+    /// Returns a view of `panel_by_unknown` as a matrix, unknowns × rhs.
+    fn transposed_panel<'x>(&self, panel: &'x mut [T], unknowns: usize) -> MatMut<'x, T> {
+        MatMut::strided(panel, 0, (unknowns, self.rhs), (self.lanes() as isize, 1)).expect("`lanes` elements per unknown")
+    }
+
+    /// Returns whether the unknowns have descending addresses.
+    fn is_reversed(&self) -> bool {
         self.l.rs() == -1
     }
 
-    /// The first element in memory of some unknowns of the first right-hand side.
-    fn lowest(&self, mut x: MatMut<'_, T>) -> *mut T {
+    /// Returns the lowest address among the unknowns of the first right-hand side in `x`.
+    fn first_in_memory(&self, mut x: MatMut<'_, T>) -> *mut T {
         let last = (x.nrows() - 1) as isize;
-        x.as_mut_ptr().wrapping_offset(if self.backwards() { -last } else { 0 })
+        x.as_mut_ptr().wrapping_offset(if self.is_reversed() { -last } else { 0 })
     }
 
-    /// Tells the unknowns of a panel, `at` .. at + unknowns, of all that are solved.
+    /// X[at .. at+unknowns] −= L[at .. at+unknowns, 0 .. at] · X[0 .. at].
     ///
     /// # Safety
-    /// From `c` on, `unknowns` neighbours in each of the piece's right-hand sides, `rs` apart, may be written and hold these unknowns in memory's order.
+    /// `c` points to the first right-hand side of the block; the others follow at stride `rs`. Each
+    /// has `unknowns` contiguous writable elements, which hold the unknowns from `at` on in the
+    /// order of L's addresses.
     #[allow(clippy::too_many_arguments)]
-    unsafe fn tell(
+    unsafe fn subtract_solved(
         &self,
         at: usize,
         unknowns: usize,
@@ -207,30 +261,33 @@ impl<T: Real> Piece<'_, T> {
         if at == 0 {
             return;
         }
-        let (n, nr) = (self.l.nrows(), self.cut.nr);
-        // The panel's columns of the triangle by rows, in memory's order.
+        let (n, nr) = (self.l.nrows(), self.partition.nr);
+        // The panel's rows of L, transposed, with ascending addresses along a row.
         let l = self.l.block(at, 0, unknowns, at);
-        let u = if self.backwards() { l.reverse_rows() } else { l }.t();
+        let u = if self.is_reversed() { l.reverse_rows() } else { l }.t();
         let whole = unknowns.is_multiple_of(T::tiles(self.isa).lanes);
         let (b, b_step, next) = if whole {
-            // The next panel begins behind this one, which way ever that is; behind the last one nothing is fetched.
-            let ahead = if self.backwards() { -(nr as isize) } else { unknowns as isize };
+            // The next panel starts after this one, or before it if reversed. After the last panel
+            // nothing is prefetched.
+            let ahead = if self.is_reversed() { -(nr as isize) } else { unknowns as isize };
             (u.as_ptr(), u.rs(), (at + unknowns < n).then(|| u.as_ptr().wrapping_offset(ahead)))
         } else {
             let edge = zeroed(&mut edge[..at * nr]);
-            copy(self.isa, u, MatMut::strided(edge, 0, (at, unknowns), (nr as isize, 1)).expect("NR elements a step"));
+            copy(self.isa, u, MatMut::strided(edge, 0, (at, unknowns), (nr as isize, 1)).expect("NR elements per step"));
             (edge.as_ptr(), nr as isize, None)
         };
         let mut t = 0;
         while t < row_tiles.count {
-            // All tiles of one height at once.
+            // All tiles of one height in one call.
             let (row, rows) = row_tiles.tile(t);
             let until = if t < row_tiles.taller { row_tiles.taller } else { row_tiles.count };
             let a = Coefficients::packed(solved[n * row..][..(until - t) * rows * n].as_ptr().cast(), rows, at);
             let (count, total, below) = (until - t, row_tiles.count, row_tiles.count - until);
             let column = Column { count, total, below, ps_a: (n * rows) as isize, next };
-            // SAFETY: `a` and the strips behind it are in `solved`, n × rows elements each, of which `at` × rows are written. B holds `at` steps of whole
-            // words: in the triangle, or in `edge`. C is the caller's promise; solved, edge and triangle are borrowed for reading, C for writing.
+            // SAFETY: `a` and the strips after it lie in `solved`, n × rows elements each, sliced
+            // above; `pack_solved` wrote the first `at` × rows of each. B holds `at` steps of whole
+            // vectors: in the triangle if `whole`, else in `edge`. C is writable by this function's
+            // contract. The borrows of `solved`, `edge` and the triangle are disjoint from C.
             unsafe { subtract_column(self.isa, a, column, b, b_step, c, rs, unknowns) };
             c = c.wrapping_offset(((until - t) * rows) as isize * rs);
             t = until;
@@ -238,7 +295,7 @@ impl<T: Real> Piece<'_, T> {
     }
 }
 
-/// α·x, rounded once; 1 changes nothing.
+/// Multiplies `x` by α, one rounding per element. α = 1 leaves `x` untouched.
 fn scale<T: Real>(alpha: T, mut x: MatMut<'_, T>) {
     if alpha != T::ONE {
         for i in 0..x.nrows() {
@@ -249,17 +306,18 @@ fn scale<T: Real>(alpha: T, mut x: MatMut<'_, T>) {
     }
 }
 
-/// Packs `count` steps of `rows` neighbours each, `s` apart, one behind the other.
+/// Packs `count` steps of `rows` contiguous elements, which lie `s` apart, one after another.
 ///
 /// # Safety
-/// These elements may be read, and count · rows elements of `dst` written.
+/// These elements are readable, and count · rows elements of `dst` are writable.
 unsafe fn pack_steps<T: Real>(src: *const T, s: isize, dst: *mut T, rows: usize, count: usize) {
     for k in 0..count {
-        // SAFETY: the caller's promise; arrays need no more alignment than their elements.
+        // SAFETY: k < count, so both places are inside the elements that this function's contract
+        // names. An array needs no more alignment than its elements.
         unsafe {
             let (from, to) = (src.offset(k as isize * s), dst.add(k * rows));
             if (4..=8).contains(&rows) {
-                // Moves of a fixed length are cheap: two that overlap.
+                // Two overlapping moves of a fixed length are cheaper than a loop.
                 let (low, high) = (*from.cast::<[T; 4]>(), *from.add(rows - 4).cast::<[T; 4]>());
                 *to.cast::<[T; 4]>() = low;
                 *to.add(rows - 4).cast::<[T; 4]>() = high;

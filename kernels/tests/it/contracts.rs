@@ -443,7 +443,7 @@ fn solves_table<T: Real>(t: &mut Table, isa: Isa) {
             lu::solve_right(good, pivots(n), w(2, n), plan, s) => Err(Error::Parameter { what: "a pivot", .. }),
             lu::solve_right(a(0.0), swaps, w(2, n), plan, s) => Err(Error::ZeroPivot { .. }),
             lu::solve_right(a(nan), swaps, w(2, n), plan, s) => Err(Error::NonFinite { .. }),
-            lu::inverse_norm1(good, swaps, some(n, 0.0), plan, s) => Err(Error::Shape { what: "the work space", .. }),
+            lu::inverse_norm1(good, swaps, some(n, 0.0), plan, s) => Err(Error::Shape { what: "the workspace", .. }),
             lu::inverse_norm1(good, pivots(n), some(2 * n, 0.0), plan, s) => Err(Error::Parameter { .. }),
             lu::inverse_norm1(a(0.0), swaps, some(2 * n, 0.0), plan, s) => Err(Error::ZeroPivot { .. }),
             lu::inverse_norm1(a(nan), swaps, some(2 * n, 0.0), plan, s) => Err(Error::NonFinite { .. }),
