@@ -155,9 +155,11 @@ fn base_body<T: Scalar, M: Fused>(columns: &mut [T], n: usize, at: usize) -> Res
 ///
 /// # Errors
 /// [`Error::Shape`] if sizes differ. [`Error::ZeroPivot`] or [`Error::NonFinite`] if an element of
-/// L's diagonal is 0, infinite or NaN. `b` is then unchanged. [`Error::OutOfMemory`] if scratch
-/// cannot grow; `b` may then hold the result of the first of the two solves.
+/// L's diagonal is 0, infinite or NaN. [`Error::OutOfMemory`] if scratch cannot grow. `b` is then
+/// unchanged.
 pub fn solve<T: Real>(l: MatRef<'_, T>, mut b: MatMut<'_, T>, plan: &Plan, scratch: &mut Scratch) -> Result<(), Error> {
+    // For both solves at once, so that the second cannot fail after the first has written.
+    scratch.reserve(solve_scratch::<T>(b.nrows(), b.ncols(), plan))?;
     trsm::solve(Side::Left, Triangle::Lower, Diag::Stored, T::ONE, l, b.rb(), plan, scratch)?;
     trsm::solve(Side::Left, Triangle::Upper, Diag::Stored, T::ONE, l.t(), b, plan, scratch)
 }
