@@ -1,4 +1,4 @@
-//! Any shapes, strides, scalars, blocks, epilogues and made operands: the bits of the naive steps, or an error; never a write outside C.
+//! Any shapes, strides, scalars, blocks, starts, epilogues and packed operands: the bits of the naive steps, or an error; never a write outside C.
 #![no_main]
 
 use arbitrary::Arbitrary;
@@ -21,8 +21,8 @@ struct Input {
 enum Kind {
     /// Views of any strides at all, overlapping where they may.
     Views { strides: [(i8, i8); 3], offsets: [u16; 3], scalars: (i8, i8), odd: Vec<(u16, u8)> },
-    /// Operands made while they are packed, and finishes in registers.
-    Fused { layouts: (u8, u8), parts: [u8; 5], padded: bool, alpha: i8, scale: u8 },
+    /// A view or a packed B, each start and each epilogue.
+    Fused { layouts: (u8, u8), parts: [u8; 3], padded: bool, packed: bool, alpha: i8 },
 }
 
 /// Numbers that are no normal numbers.
@@ -57,21 +57,19 @@ fn views<T: Real>(input: &Input, strides: [(i8, i8); 3], offsets: [u16; 3], scal
 fn check<T: Real>(input: &Input) {
     match &input.kind {
         Kind::Views { strides, offsets, scalars, odd } => views::<T>(input, *strides, *offsets, *scalars, odd),
-        Kind::Fused { layouts, parts, padded, alpha, scale } => {
-            let [unit, left, right, start, finish] = parts.map(usize::from);
+        Kind::Fused { layouts, parts, padded, packed, alpha } => {
+            let [unit, start, epilogue] = parts.map(usize::from);
             let case = fused::Case {
                 shape: shape(input.shape),
                 a: layout(layouts.0),
                 b: layout(layouts.1),
                 padded: *padded,
                 unit: unit % 4,
-                left: left % 4,
-                right: right % 3,
+                packed: *packed,
                 start: start % 3,
-                finish: finish % 7,
+                epilogue: epilogue % 6,
                 // An α of 0 would leave nothing to compare.
                 alpha: Some(scalar(*alpha)).filter(|&a| a != 0.0).unwrap_or(1.0),
-                scale: [1.0, 1e-3, 1e-30, 0.0, 1e-60][usize::from(*scale) % 5],
                 seed: input.seed >> 1,
             };
             hold(fused::check::<T>(&case, &[input.how.plan()]));

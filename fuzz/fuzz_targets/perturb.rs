@@ -4,7 +4,7 @@
 
 use arbitrary::Arbitrary;
 use gaitprop::kernels::perturb::{Perturbation, Scale, Weighting};
-use gaitprop::kernels::{Isa, Real, Activation};
+use gaitprop::kernels::{Activation, Isa, Real};
 use gaitprop_fuzz::hold;
 use gaitprop_fuzz::rules::perturbed::{Given, check};
 use libfuzzer_sys::fuzz_target;

@@ -22,12 +22,12 @@ fn sealed(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// What a training remembers, as bytes: two are compared by these, since NaN differs from itself.
-fn remembered(trainer: &Trainer<'_, f32>) -> Vec<u8> {
+fn remembered(trainer: &Trainer<f32>) -> Vec<u8> {
     state::to_bytes(&trainer.save(), &"").expect("a state can be written")
 }
 
 /// An epoch more, or what keeps it from that, and what is then remembered.
-fn outcome(trainer: &mut Trainer<'_, f32>) -> (Result<(), String>, Vec<u8>) {
+fn outcome(trainer: &mut Trainer<f32>) -> (Result<(), String>, Vec<u8>) {
     let ended = trainer.epoch(&samples(), |_| ControlFlow::Continue(()));
     (ended.map(|_| ()).map_err(|e| e.to_string()), remembered(trainer))
 }

@@ -4,7 +4,7 @@
 
 use arbitrary::Arbitrary;
 use gaitprop::inverse::Kind as Way;
-use gaitprop::kernels::{Real, Activation};
+use gaitprop::kernels::{Activation, Real};
 use gaitprop::loss::Loss;
 use gaitprop::network::Architecture;
 use gaitprop::optimizer;

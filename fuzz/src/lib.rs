@@ -41,18 +41,18 @@ pub struct How {
 
 impl How {
     /// One plan: of every instruction set of this CPU, mostly without threads, which cost more than all else.
-    pub fn plan(self) -> Plan<'static> {
+    pub fn plan(self) -> Plan {
         let packing = [Packing::Auto, Packing::Always, Packing::Avoid][usize::from(self.packing) % 3];
         let up_to = |block: u8, most: usize| 1 + usize::from(block) % most;
         let blocking = self.blocks.map(|(mc, kc, nc, mr)| {
             Blocking::new(up_to(mc, 30), up_to(kc, 20), up_to(nc, 50), up_to(mr, 16)).expect("all blocks are above 0")
         });
         let min_work = [1, 1, 300, 5000][usize::from(self.plan >> 6)];
-        let plans = CREW.plans(blocking, packing, min_work);
+        let mut plans = CREW.plans(blocking, packing, min_work);
         let which = usize::from(self.plan & 63);
         // Alone, with a pool and with a team, by turns.
         let (isa, par) = (which % (plans.len() / 3), if which < 48 { 0 } else { 1 + (which >> 3) % 2 });
-        plans[3 * isa + par]
+        plans.swap_remove(3 * isa + par)
     }
 }
 
@@ -99,7 +99,7 @@ pub fn hold(checked: Result<(), String>) {
 }
 
 /// A training that a checkpoint may be of: the seeds of the corpus are.
-pub fn trainer(way: Way) -> Trainer<'static, f32> {
+pub fn trainer(way: Way) -> Trainer<f32> {
     let (plan, shape) = (Plan::new(), Architecture::square(4, 4, 1, 2).expect("widths that fit"));
     let net = Network::random(&shape, init::Init::Orthogonal, 1, &plan).expect("a small network");
     let method = Method {
