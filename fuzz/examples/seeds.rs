@@ -1,4 +1,5 @@
-//! Writes the seeds of the target `safetensors_checkpoint`: weights in both precisions, and checkpoints in the middle of an epoch and at its end.
+//! Writes the seeds of the target `safetensors_checkpoint`: weights in both precisions, and
+//! checkpoints in the middle of an epoch and at its end.
 //!
 //! `cargo run --example seeds`, in the folder `fuzz`.
 

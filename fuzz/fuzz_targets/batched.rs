@@ -1,8 +1,10 @@
-//! Batches of like and unlike products, anywhere in memory: the bits of a loop over the naive product; never a write outside them.
+//! Batches of like and unlike products, anywhere in memory: the bits of a loop over the naive
+//! product; never a write outside them.
 #![no_main]
 
 use arbitrary::Arbitrary;
 use gaitprop_fuzz::operands::batch::{Case, Product, SPACINGS, Spacing, check_strided, check_views};
+use gaitprop_fuzz::operands::fenced::Fences;
 use gaitprop_fuzz::{How, hold, layout, scalar, shape as product};
 use gaitprop_kernels::Real;
 use libfuzzer_sys::fuzz_target;
@@ -34,7 +36,7 @@ fn check<T: Real>(input: &Input) {
             if spacings[2] == Spacing::Shared {
                 spacings[2] = Spacing::Apart;
             }
-            hold(check_strided::<T>(&(case, usize::from(*count) % 70, shape, layouts.map(layout), spacings), &plans));
+            hold(check_strided::<T, _>(Fences, &(case, usize::from(*count) % 70, shape, layouts.map(layout), spacings), &plans));
         }
         Kind::Views(products) => {
             let products = products.iter().take(12).enumerate().map(|(i, &((m, n, k), layouts))| {
@@ -42,7 +44,7 @@ fn check<T: Real>(input: &Input) {
                 let shape = if i == 0 { product((m, n, k)) } else { (small(m), small(n), small(k)) };
                 (shape, layouts.map(layout))
             });
-            hold(check_views::<T>(&case, &products.collect::<Vec<Product>>(), &plans));
+            hold(check_views::<T, _>(Fences, &case, &products.collect::<Vec<Product>>(), &plans));
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Any text as a file of settings: an error of one line that is not much longer than the text, or settings that are the same when they are written and read
-//! again; never a panic.
+//! Any text as a file of settings: an error of one line that is not much longer than the text, or
+//! settings that are the same when they are written and read again; never a panic.
 #![no_main]
 
 use gaitprop::cli::{one_line, resolve_text};

@@ -1,4 +1,5 @@
-//! Any bytes as an archive of arrays: an error or arrays of the length their shapes say; never a panic.
+//! Any bytes as an archive of arrays: an error or arrays of the length their shapes say; never a
+//! panic.
 #![no_main]
 
 use gaitprop::data::npz;

@@ -1,5 +1,6 @@
-//! The fused perturbation at any scale, of any activities and errors, by its definition in 480 bits; a target outside the range is named. (Twice
-//! the bits of f64 would not do: at a scale of 1e-60 the definition itself loses 200 of them.)
+//! The fused perturbation at any scale, of any activities and errors, by its definition in 480
+//! bits; a target outside the range is named. (Twice the bits of f64 would not do: at a scale of
+//! 1e-60 the definition itself loses 200 of them.)
 #![no_main]
 
 use arbitrary::Arbitrary;

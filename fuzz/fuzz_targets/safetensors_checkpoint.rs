@@ -1,6 +1,7 @@
-//! Any bytes as saved weights and as a checkpoint, their checksum made to fit so that what lies behind it is reached: an error, or weights that
-//! are the same when they are saved and read again, and a training that refuses or goes on, and to the same bits in another one after one more trip through bytes;
-//! never a panic.
+//! Any bytes as saved weights and as a checkpoint, their checksum made to fit so that what lies
+//! behind it is reached: an error, or weights that are the same when they are saved and read again,
+//! and a training that refuses or goes on, and to the same bits in another one after one more trip
+//! through bytes; never a panic.
 #![no_main]
 
 use gaitprop::checkpoint::{self, Saved};

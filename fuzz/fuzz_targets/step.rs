@@ -1,5 +1,5 @@
-//! Steps of training, fused against un-fused: any network, rule, way through inverses, optimiser and regulariser leaves the same bits or gives the
-//! same error.
+//! Steps of training, fused against un-fused: any network, rule, way through inverses, optimiser
+//! and regulariser leaves the same bits or gives the same error.
 #![no_main]
 
 use arbitrary::Arbitrary;
@@ -11,7 +11,7 @@ use gaitprop::optimizer;
 use gaitprop::ortho::{Form, Regularizer, Side};
 use gaitprop::rule::{Form as TargetForm, Kind};
 use gaitprop_fuzz::rules::steps::{Case, check};
-use gaitprop_fuzz::{How, hold};
+use gaitprop_fuzz::{How, hold, one_of};
 use libfuzzer_sys::fuzz_target;
 
 #[derive(Arbitrary, Debug)]
@@ -30,10 +30,6 @@ enum Network {
     Square(u8, u8),
     Wide(u8, u8),
     Tower(u8),
-}
-
-fn one_of<T: Copy>(of: &[T], byte: u8) -> T {
-    of[usize::from(byte) % of.len()]
 }
 
 fn run<T: Real>(input: &Input) {

@@ -1,8 +1,9 @@
-//! SYRK, SYMM, triangular solves, LU and Cholesky, of sound matrices and of broken ones: the bits and the errors of the textbook's loops, and
-//! small residuals.
+//! SYRK, SYMM, triangular solves, LU and Cholesky, of sound matrices and of broken ones: the bits
+//! and the errors of the textbook's loops, and small residuals.
 #![no_main]
 
 use arbitrary::Arbitrary;
+use gaitprop_fuzz::operands::fenced::Fences;
 use gaitprop_fuzz::operands::triangular::*;
 use gaitprop_fuzz::{How as Way, hold, layout, scalar, shape};
 use gaitprop_kernels::Real;
@@ -51,17 +52,19 @@ impl Broken {
 }
 
 fn check<T: Real>(input: &Input) {
-    let how = How { layouts: input.layouts.map(layout), seed: input.seed };
+    let how = How { memory: Fences, layouts: input.layouts.map(layout), seed: input.seed };
     let plans = [input.way.plan()];
     let (n, m, _) = shape((input.sizes.0, input.sizes.1, input.sizes.0));
     let (alpha, beta) = (scalar(input.scalars.0), scalar(input.scalars.1));
     let [side, which, other] = input.which.map(usize::from);
     hold(match &input.operation {
-        Operation::Syrk => check_syrk::<T>((n, m), (alpha, beta), PARTS[side % 3], DIAGONALS[which % 2], &how, &plans),
-        Operation::Symm => check_symm::<T>((n, m), SIDES[side % 2], TRIANGLES[which % 2], (alpha, beta), &how, &plans),
-        Operation::Solve => check_solve::<T>((n, m), SIDES[side % 2], TRIANGLES[which % 2], DIAGS[other % 2], alpha, &how, &plans),
-        Operation::Lu(broken) => check_lu::<T>(n, broken.flaw(), &how, &plans),
-        Operation::Cholesky(broken) => check_cholesky::<T>(n, broken.flaw(), &how, &plans),
+        Operation::Syrk => check_syrk::<T, _>((n, m), (alpha, beta), PARTS[side % 3], DIAGONALS[which % 2], &how, &plans),
+        Operation::Symm => check_symm::<T, _>((n, m), SIDES[side % 2], TRIANGLES[which % 2], (alpha, beta), &how, &plans),
+        Operation::Solve => {
+            check_solve::<T, _>((n, m), SIDES[side % 2], TRIANGLES[which % 2], DIAGS[other % 2], alpha, &how, &plans)
+        }
+        Operation::Lu(broken) => check_lu::<T, _>((n, m), broken.flaw(), &how, &plans),
+        Operation::Cholesky(broken) => check_cholesky::<T, _>((n, m), broken.flaw(), &how, &plans),
     });
 }
 

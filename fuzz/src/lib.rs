@@ -1,7 +1,8 @@
 //! What the fuzz targets share: the checks of the tests, and how bytes become their operands.
 //!
-//! A target is a check of the test suite, with a fuzzer that looks at coverage in the place of random numbers. All of them compare: with a naive twin,
-//! with 480-bit arithmetic, with what the same file says when it is read again.
+//! A target is a check of the test suite, with a fuzzer that looks at coverage in the place of
+//! random numbers. All of them compare: with a naive twin, with 480-bit arithmetic, with what the
+//! same file says when it is read again.
 
 use arbitrary::Arbitrary;
 use gaitprop::data::Samples;
@@ -40,7 +41,8 @@ pub struct How {
 }
 
 impl How {
-    /// One plan: of every instruction set of this CPU, mostly without threads, which cost more than all else.
+    /// One plan: of every instruction set of this CPU, mostly without threads, which cost more than
+    /// all else.
     pub fn plan(self) -> Plan {
         let packing = [Packing::Auto, Packing::Always, Packing::Avoid][usize::from(self.packing) % 3];
         let up_to = |block: u8, most: usize| 1 + usize::from(block) % most;
@@ -56,7 +58,7 @@ impl How {
     }
 }
 
-/// A size around the edges of tiles: nothing, one, a tile ± 1, several.
+/// A size around the edges of tiles: 0, 1, a tile ± 1, several tiles.
 pub fn size(byte: u8) -> usize {
     const LARGE: [usize; 11] = [47, 48, 49, 63, 64, 65, 95, 96, 97, 127, 130];
     match usize::from(byte) {
@@ -65,7 +67,8 @@ pub fn size(byte: u8) -> usize {
     }
 }
 
-/// Sizes of a product: a large one beside small ones, so that the naive twin does not take the fuzzer's time.
+/// Sizes of a product: a large one beside small ones, so that the naive twin does not take the
+/// fuzzer's time.
 pub fn shape((m, n, k): (u8, u8, u8)) -> (usize, usize, usize) {
     let mut sizes = [size(m), size(n), size(k)];
     while sizes.iter().product::<usize>() > 60_000 {
@@ -76,9 +79,13 @@ pub fn shape((m, n, k): (u8, u8, u8)) -> (usize, usize, usize) {
     (m, n, k)
 }
 
-/// A way of lying in memory.
+/// The value that a byte chooses.
+pub fn one_of<T: Copy>(values: &[T], byte: u8) -> T {
+    values[usize::from(byte) % values.len()]
+}
+
 pub fn layout(byte: u8) -> Layout {
-    LAYOUTS[usize::from(byte) % LAYOUTS.len()]
+    one_of(&LAYOUTS, byte)
 }
 
 /// A factor: the plain ones, which kernels treat apart, and others.

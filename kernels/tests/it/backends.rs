@@ -4,8 +4,8 @@ use crate::support::*;
 use gaitprop_kernels::{Backend, Error, Par, Plan, Real, Scratch, gemm};
 use proptest::prelude::*;
 
-/// The first element outside γ(k+2)·(|α||A||B| + |β||C|), computed in f64 (for f64 operands the bound is doubled for the oracle's
-/// own rounding).
+/// The first element outside γ(k+2)·(|α||A||B| + |β||C|), computed in f64 (for f64 operands the
+/// bound is doubled for the oracle's own rounding).
 fn outside_bound<T: Real>((alpha, beta): (T, T), a: &Fenced<T>, b: &Fenced<T>, c: &Fenced<T>, got: &Fenced<T>) -> Option<String> {
     let (a, b, c, got) = (a.view(), b.view(), c.view(), got.view());
     let k = a.ncols();
@@ -72,7 +72,8 @@ proptest! {
     }
 }
 
-/// Callers that know nothing of each other: a library built for one thread gives wrong results if they meet inside it.
+/// Callers that know nothing of each other: a library built for one thread gives wrong results if
+/// they meet inside it.
 #[test]
 fn two_callers_at_once() {
     let mut value = reals::<f32>(7);
@@ -90,7 +91,8 @@ fn two_callers_at_once() {
                     let (mut c, mut scratch) = (alone.clone(), Scratch::new());
                     for call in 0..20_000 {
                         product(&mut c, &mut scratch);
-                        // The same numbers at the same places: any backend gives the same bits again.
+                        // The same numbers at the same places: any backend gives the same bits
+                        // again.
                         assert!(
                             c.data.iter().zip(&alone.data).all(|(x, y)| x.to_bits() == y.to_bits()),
                             "{}, call {call}",

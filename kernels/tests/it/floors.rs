@@ -1,5 +1,5 @@
-//! The folders of `src` are floors: a file imports from its own floor and those below it, through the
-//! defining file, and no circle of imports remains inside a floor.
+//! The folders of `src` are floors: a file imports from its own floor and those below it, through
+//! the defining file, and no circle of imports remains inside a floor.
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,8 @@ fn floor(name: &str) -> Option<usize> {
     FLOORS.iter().position(|f| *f == name)
 }
 
-/// The source without comments, and without `#[cfg(test)]` modules, which stand at the end of a file.
+/// The source without comments, and without `#[cfg(test)]` modules, which stand at the end of a
+/// file.
 fn code(text: &str) -> String {
     let text = text.split("#[cfg(test)]\nmod tests").next().unwrap();
     let text = text.split("#[cfg(all(test, feature = \"threads\"))]\nmod tests").next().unwrap();

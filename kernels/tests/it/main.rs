@@ -1,4 +1,5 @@
-//! Integration tests of the kernels, in one binary. `cargo test -p gaitprop-kernels --test it gemm_bits::` runs one module.
+//! Integration tests of the kernels, in one binary. `cargo test -p gaitprop-kernels --test it
+//! gemm_bits::` runs one module.
 
 mod backends;
 mod batched_bits;

@@ -47,7 +47,8 @@ fn the_condition_estimate_is_close() {
     let mut scratch = Scratch::new();
     let n = 60;
     for (seed, small) in [(1u64, 1.0), (2, 1e-3), (3, 1e-9)] {
-        // Orthogonal-ish by construction is not needed: compare with the norm of the explicit inverse.
+        // Orthogonal-ish by construction is not needed: compare with the norm of the explicit
+        // inverse.
         let mut value = reals::<f64>(seed);
         let mut a: Vec<f64> = (0..n * n).map(|_| value()).collect();
         for v in &mut a[..n] {

@@ -1,16 +1,17 @@
-//! Triangular solves, symmetric products, LU and Cholesky equal their naive twins in every bit, read only the triangles they may, write
-//! only what they say, and need no more scratch than they say.
+//! Triangular solves, symmetric products, LU and Cholesky equal their naive twins in every bit,
+//! read only the triangles they may, write only what they say, and need no more scratch than they
+//! say.
 
 use crate::support::triangular::*;
 use crate::support::*;
 use gaitprop_kernels::syrk::{Diagonal, Part, syrk};
 use gaitprop_kernels::trsm::{Diag, Side, Triangle};
-use gaitprop_kernels::{Error, MatMut, MatRef, Par, Plan, Scratch, ScratchReq, cholesky, lu, reference, symm, trsm};
+use gaitprop_kernels::{Error, MatMut, Par, Plan, Scratch, cholesky, lu, reference, trsm};
 use proptest::prelude::*;
 use proptest::sample::select;
 
 fn any_how() -> impl Strategy<Value = How> {
-    ([any_layout(), any_layout(), any_layout()], any::<u64>()).prop_map(|(layouts, seed)| How { layouts, seed })
+    ([any_layout(), any_layout(), any_layout()], any::<u64>()).prop_map(|(layouts, seed)| How { memory: Fences, layouts, seed })
 }
 
 fn any_flaw() -> impl Strategy<Value = Flaw> {
@@ -31,8 +32,8 @@ proptest! {
         n in size(), rhs in size(), side in select(&SIDES[..]), which in select(&TRIANGLES[..]), diag in select(&DIAGS[..]),
         alpha in any_scalar(), how in any_how(), ways in any_ways(),
     ) {
-        ways.all(|plans| check_solve::<f32>((n, rhs), side, which, diag, alpha, &how, plans))?;
-        ways.all(|plans| check_solve::<f64>((n, rhs), side, which, diag, alpha, &how, plans))?;
+        ways.all(|plans| check_solve::<f32, _>((n, rhs), side, which, diag, alpha, &how, plans))?;
+        ways.all(|plans| check_solve::<f64, _>((n, rhs), side, which, diag, alpha, &how, plans))?;
     }
 
     #[test]
@@ -40,8 +41,8 @@ proptest! {
         n in size(), k in size(), scalars in (any_scalar(), any_scalar()), part in select(&PARTS[..]), diagonal in select(&DIAGONALS[..]),
         how in any_how(), ways in any_ways(),
     ) {
-        ways.all(|plans| check_syrk::<f32>((n, k), scalars, part, diagonal, &how, plans))?;
-        ways.all(|plans| check_syrk::<f64>((n, k), scalars, part, diagonal, &how, plans))?;
+        ways.all(|plans| check_syrk::<f32, _>((n, k), scalars, part, diagonal, &how, plans))?;
+        ways.all(|plans| check_syrk::<f64, _>((n, k), scalars, part, diagonal, &how, plans))?;
     }
 
     #[test]
@@ -49,20 +50,20 @@ proptest! {
         n in size(), m in size(), scalars in (any_scalar(), any_scalar()), side in select(&SIDES[..]), which in select(&TRIANGLES[..]),
         how in any_how(), ways in any_ways(),
     ) {
-        ways.all(|plans| check_symm::<f32>((n, m), side, which, scalars, &how, plans))?;
-        ways.all(|plans| check_symm::<f64>((n, m), side, which, scalars, &how, plans))?;
+        ways.all(|plans| check_symm::<f32, _>((n, m), side, which, scalars, &how, plans))?;
+        ways.all(|plans| check_symm::<f64, _>((n, m), side, which, scalars, &how, plans))?;
     }
 
     #[test]
     fn lu_equals_the_loop(n in size(), flaw in any_flaw(), how in any_how(), ways in any_ways()) {
-        ways.all(|plans| check_lu::<f32>(n, flaw, &how, plans))?;
-        ways.all(|plans| check_lu::<f64>(n, flaw, &how, plans))?;
+        ways.all(|plans| check_lu::<f32, _>((n, 5), flaw, &how, plans))?;
+        ways.all(|plans| check_lu::<f64, _>((n, 5), flaw, &how, plans))?;
     }
 
     #[test]
     fn cholesky_equals_the_loop(n in size(), flaw in any_flaw(), how in any_how(), ways in any_ways()) {
-        ways.all(|plans| check_cholesky::<f32>(n, flaw, &how, plans))?;
-        ways.all(|plans| check_cholesky::<f64>(n, flaw, &how, plans))?;
+        ways.all(|plans| check_cholesky::<f32, _>((n, 3), flaw, &how, plans))?;
+        ways.all(|plans| check_cholesky::<f64, _>((n, 3), flaw, &how, plans))?;
     }
 }
 
@@ -70,33 +71,34 @@ proptest! {
 #[test]
 #[cfg_attr(miri, ignore = "takes hours there")]
 fn training_widths() {
-    let how = |layout| How { layouts: [layout; 3], seed: 11 };
+    let how = |layout| How { memory: Fences, layouts: [layout; 3], seed: 11 };
     for layout in [Layout::Rows, Layout::Columns] {
-        Ways::usual(2).all(|plans| check_lu::<f32>(333, Flaw::None, &how(layout), plans)).unwrap();
-        Ways::usual(2).all(|plans| check_lu::<f32>(500, Flaw::None, &how(layout), plans)).unwrap();
-        Ways::usual(2).all(|plans| check_cholesky::<f32>(290, Flaw::None, &how(layout), plans)).unwrap();
+        Ways::usual(2).all(|plans| check_lu::<f32, _>((333, 5), Flaw::None, &how(layout), plans)).unwrap();
+        Ways::usual(2).all(|plans| check_lu::<f32, _>((500, 5), Flaw::None, &how(layout), plans)).unwrap();
+        Ways::usual(2).all(|plans| check_cholesky::<f32, _>((290, 3), Flaw::None, &how(layout), plans)).unwrap();
         Ways::usual(2)
-            .all(|plans| check_syrk::<f32>((260, 130), (1.0, 0.0), Part::Both, Diagonal::Dropped, &how(layout), plans))
+            .all(|plans| check_syrk::<f32, _>((260, 130), (1.0, 0.0), Part::Both, Diagonal::Dropped, &how(layout), plans))
             .unwrap();
         for (side, which) in SIDES.into_iter().flat_map(|s| TRIANGLES.map(|t| (s, t))) {
             Ways::usual(2)
-                .all(|plans| check_solve::<f32>((200, 61), side, which, Diag::Stored, 1.0, &how(layout), plans))
+                .all(|plans| check_solve::<f32, _>((200, 61), side, which, Diag::Stored, 1.0, &how(layout), plans))
                 .unwrap();
         }
     }
     Ways::usual(1)
-        .all(|plans| check_solve::<f64>((1100, 5), Side::Right, Triangle::Upper, Diag::Unit, 1.0, &how(Layout::Rows), plans))
+        .all(|plans| check_solve::<f64, _>((1100, 5), Side::Right, Triangle::Upper, Diag::Unit, 1.0, &how(Layout::Rows), plans))
         .unwrap();
-    Ways::usual(3).all(|plans| check_lu::<f64>(256, Flaw::None, &how(Layout::Rows), plans)).unwrap();
+    Ways::usual(3).all(|plans| check_lu::<f64, _>((256, 5), Flaw::None, &how(Layout::Rows), plans)).unwrap();
 }
 
-/// Single-shot checks miss races: the same factorisation many times, on two threads.
+/// The same factorizations many times on three threads, each compared: one call seldom meets a
+/// race.
 #[test]
 fn threads_never_race() {
     // Wide enough for LU to factor panels ahead; too wide for Miri, where it is not.
     let (n, rounds) = if cfg!(miri) { (20, 2) } else { (140, 500) };
     let a = Fenced::new((n, n), Layout::Rows, reals::<f32>(21));
-    let spd = triangle::<f32>(n, Layout::Rows, Triangle::Lower, Diag::Stored, 40.0, 22);
+    let spd = triangle::<f32, _>(Fences, n, Layout::Rows, Triangle::Lower, Diag::Stored, 40.0, 22);
     let (mut lu_want, mut pivots) = (a.clone(), vec![0; n]);
     reference::lu(lu_want.view_mut(), &mut pivots).unwrap();
     let mut cholesky_want = spd.clone();
@@ -125,7 +127,7 @@ fn what_cannot_be_factored_is_named() {
     let places = [0, 1, 15, 16, 47, 48, 63, 64, 77, 99];
     let n = if cfg!(miri) { 20 } else { 100 };
     for bad in places.into_iter().filter(|&bad| bad < n) {
-        let good = triangle::<f64>(n, Layout::Rows, Triangle::Lower, Diag::Stored, 40.0, 5);
+        let good = triangle::<f64, _>(Fences, n, Layout::Rows, Triangle::Lower, Diag::Stored, 40.0, 5);
         let with = |value: f64| {
             let mut a = good.clone();
             a.view_mut().set(bad, bad, value);
@@ -163,44 +165,12 @@ fn what_cannot_be_factored_is_named() {
     assert_eq!((a, pivots), ([1.0, 2.0, -1.0, 7.0], [0, 1]));
 }
 
+/// A solve that reads the wrong triangle meets its NaN.
 #[test]
-fn wrong_shapes_are_errors_and_write_nothing() {
-    let plan = Plan::new();
-    let mut scratch = Scratch::new();
-    let (a, mut c) = ([1f32; 6], [7f32; 6]);
-    let (tall, square) = (MatRef::new(&a, 3, 2).unwrap(), MatRef::new(&a[..4], 2, 2).unwrap());
-    let refused = |result: Result<(), Error>| assert!(matches!(result, Err(Error::Shape { .. })), "{result:?}");
-    refused(syrk(1.0, tall, 0.0, Part::Both, Diagonal::Kept, MatMut::new(&mut c, 3, 2).unwrap(), &plan, &mut scratch));
-    let (side, which) = (Side::Left, Triangle::Lower);
-    refused(symm::symm(side, which, 1.0, square, tall, 0.0, MatMut::new(&mut c, 3, 2).unwrap(), &plan, &mut scratch));
-    refused(symm::symm(Side::Right, which, 1.0, square, tall, 0.0, MatMut::new(&mut c, 2, 3).unwrap(), &plan, &mut scratch));
-    refused(trsm::solve(side, which, Diag::Unit, 1.0, square, MatMut::new(&mut c, 3, 2).unwrap(), &plan, &mut scratch));
-    refused(cholesky::factor(MatMut::new(&mut c, 3, 2).unwrap(), &plan, &mut scratch));
-    refused(cholesky::solve(square, MatMut::new(&mut c, 3, 2).unwrap(), &plan, &mut scratch));
-    assert_eq!(c, [7.0; 6]);
-}
-
-/// The comparators themselves: a wrong bit, a read of the other triangle and too little scratch must each be seen.
-#[test]
-#[cfg_attr(miri, ignore = "is about the test")]
-fn the_oracles_can_fail() {
-    let want = Fenced::new((3, 3), Layout::Rows, reals::<f32>(1));
-    let mut got = want.clone();
-    got.view_mut().set(2, 2, f32::from_bits(want.view().get(2, 2).to_bits() ^ 1));
-    assert!(same(&want, &got, &Plan::new()).is_err() && same(&want, &want, &Plan::new()).is_ok());
-    // A solve told the wrong triangle meets the NaN.
-    let a = triangle::<f32>(9, Layout::Rows, Triangle::Upper, Diag::Stored, 3.0, 2);
+fn a_read_of_the_other_triangle_is_seen() {
+    let a = triangle::<f32, _>(Fences, 9, Layout::Rows, Triangle::Upper, Diag::Stored, 3.0, 2);
     let mut b = Fenced::new((9, 2), Layout::Rows, reals::<f32>(3));
-    trsm::solve(Side::Left, Triangle::Lower, Diag::Stored, 1.0, a.view(), b.view_mut(), &Plan::new(), &mut Scratch::new())
-        .unwrap();
+    let (plan, scratch) = (Plan::new(), &mut Scratch::new());
+    trsm::solve(Side::Left, Triangle::Lower, Diag::Stored, 1.0, a.view(), b.view_mut(), &plan, scratch).unwrap();
     assert!(b.view().get(8, 0).is_nan());
-    let greedy = with_plans(
-        &[Plan::new()],
-        |_| ScratchReq::of::<f32>(1),
-        |_, scratch| {
-            scratch.reserve(ScratchReq::of::<f32>(1000)).unwrap();
-            Ok(())
-        },
-    );
-    assert!(greedy.is_err());
 }

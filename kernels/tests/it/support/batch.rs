@@ -3,14 +3,14 @@
 use super::fenced::*;
 use crate::ensure;
 use gaitprop_kernels::{
-    BatchMut, BatchRef, Plan, Real, Scratch, gemm_batched, gemm_batched_scratch, gemm_batched_views, gemm_batched_views_scratch,
+    BatchMut, BatchRef, MatRef, Plan, Real, gemm_batched, gemm_batched_scratch, gemm_batched_views, gemm_batched_views_scratch,
     reference,
 };
 
-/// `count` matrices in one fenced buffer: between and around them every element is a marked NaN.
+/// `count` matrices in one buffer, in which every other element is a marked NaN.
 #[derive(Clone, Debug)]
-pub struct FencedBatch<T> {
-    pub data: Vec<T>,
+pub struct FencedBatch<T: Real, M: Memory = Fences> {
+    pub data: M::Buffer<T>,
     pub offset: usize,
     pub batch: (usize, isize),
     pub shape: (usize, usize),
@@ -20,6 +20,8 @@ pub struct FencedBatch<T> {
 /// How the matrices of a batch lie to each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spacing {
+    /// One directly after another.
+    Dense,
     /// One after another, with a gap.
     Apart,
     /// The same from last to first.
@@ -30,30 +32,34 @@ pub enum Spacing {
     Shared,
 }
 
-pub const SPACINGS: [Spacing; 3] = [Spacing::Apart, Spacing::Backwards, Spacing::SideBySide];
+pub const SPACINGS: [Spacing; 4] = [Spacing::Dense, Spacing::Apart, Spacing::Backwards, Spacing::SideBySide];
 
-impl<T: Real> FencedBatch<T> {
-    pub fn new(count: usize, shape: (usize, usize), layout: Layout, spacing: Spacing, mut value: impl FnMut() -> T) -> Self {
-        let one = Fenced::<T>::new(shape, layout, || T::ZERO);
-        let mut batch = (count, 0isize);
-        let mut out = match spacing {
-            Spacing::Shared => Self { data: one.data, offset: one.offset, batch, shape, strides: one.strides },
-            Spacing::SideBySide => {
-                let (rs, width) = ((count.max(1) * (shape.1 + 1)) as isize, shape.1 as isize + 1);
-                batch.1 = width;
-                let data = vec![T::NAN; rs as usize * shape.0 + 10];
-                Self { data, offset: 4, batch, shape, strides: (rs, 1) }
-            }
-            Spacing::Apart | Spacing::Backwards => {
-                let len = one.data.len();
-                let data = vec![T::NAN; len * count.max(1)];
-                let backwards = spacing == Spacing::Backwards && count > 0;
-                batch.1 = if backwards { -(len as isize) } else { len as isize };
-                let offset = one.offset + if backwards { (count - 1) * len } else { 0 };
-                Self { data, offset, batch, shape, strides: one.strides }
-            }
+impl<T: Real, M: Memory> FencedBatch<T, M> {
+    pub fn new_in(
+        memory: M,
+        count: usize,
+        shape: (usize, usize),
+        layout: Layout,
+        spacing: Spacing,
+        mut value: impl FnMut() -> T,
+    ) -> Self {
+        const GAP: usize = 10;
+        let width = shape.1 + 1;
+        let strides = match spacing {
+            Spacing::SideBySide => ((count.max(1) * width) as isize, 1),
+            _ => layout.strides(shape),
         };
-        out.data.fill(T::NAN);
+        let one = extent(&[(shape.0, strides.0), (shape.1, strides.1)]).1;
+        let stride = match spacing {
+            Spacing::Dense => one as isize,
+            Spacing::Apart => (one + GAP) as isize,
+            Spacing::Backwards => -((one + GAP) as isize),
+            Spacing::SideBySide => width as isize,
+            Spacing::Shared => 0,
+        };
+        let (first, len) = extent(&[(count, stride), (shape.0, strides.0), (shape.1, strides.1)]);
+        let (data, offset) = (memory.buffer(len + 2 * M::MARGIN), M::MARGIN + first);
+        let mut out = Self { data, offset, batch: (count, stride), shape, strides };
         let distinct = if spacing == Spacing::Shared { count.min(1) } else { count };
         for p in 0..distinct {
             for i in 0..shape.0 {
@@ -81,9 +87,8 @@ impl<T: Real> FencedBatch<T> {
 
     /// The first difference in any element of the buffer, inside the matrices or outside.
     pub fn difference(&self, got: &Self) -> Option<String> {
-        let differ = |(w, g): (&T, &T)| w.bits() != g.bits();
-        let at = self.data.iter().zip(&got.data).position(differ)?;
-        Some(format!("element {at} of the buffer: want {:e}, got {:e}", self.data[at], got.data[at]))
+        let whole = |data| MatRef::new(data, 1, data.len()).unwrap();
+        first_difference(whole(&*self.data), whole(&*got.data))
     }
 }
 
@@ -94,41 +99,49 @@ pub struct Case {
     pub seed: u64,
 }
 
+/// Scalars and seed, number of products, their m, n and k, and how A, B and C lie.
 pub type StridedCase = (Case, usize, (usize, usize, usize), [Layout; 3], [Spacing; 3]);
 
 pub type Product = ((usize, usize, usize), [Layout; 3]);
 
-pub fn check_strided<T: Real>((case, count, (m, n, k), layouts, spacings): &StridedCase, plans: &[Plan]) -> Checked {
+pub fn check_strided<T: Real, M: Memory>(
+    memory: M,
+    (case, count, (m, n, k), layouts, spacings): &StridedCase,
+    plans: &[Plan],
+) -> Checked {
     let (count, m, n, k) = (*count, *m, *n, *k);
     let (alpha, beta) = (T::from_f64(case.alpha), T::from_f64(case.beta));
     let mut value = reals::<T>(case.seed);
-    let a = FencedBatch::new(count, (m, k), layouts[0], spacings[0], &mut value);
-    let b = FencedBatch::new(count, (k, n), layouts[1], spacings[1], &mut value);
-    let c = FencedBatch::new(count, (m, n), layouts[2], spacings[2], || if beta == T::ZERO { T::NAN } else { value() });
+    let a = FencedBatch::new_in(memory, count, (m, k), layouts[0], spacings[0], &mut value);
+    let b = FencedBatch::new_in(memory, count, (k, n), layouts[1], spacings[1], &mut value);
+    let mut old = || if beta == T::ZERO { T::NAN } else { value() };
+    let c = FencedBatch::new_in(memory, count, (m, n), layouts[2], spacings[2], &mut old);
     let mut want = c.clone();
     for p in 0..count {
         reference::gemm(alpha, a.view().get(p), b.view().get(p), beta, want.view_mut().get_mut(p));
     }
-    for plan in plans {
-        let mut got = c.clone();
-        let mut scratch = Scratch::new();
-        scratch.reserve(gemm_batched_scratch::<T>(m, n, k, count, plan)).unwrap();
-        let reserved = scratch.capacity();
-        gemm_batched(alpha, a.view(), b.view(), beta, got.view_mut(), plan, &mut scratch).unwrap();
-        let difference = want.difference(&got);
-        ensure!(difference.is_none(), "{} {} {:?}: {difference:?}", plan.isa, T::NAME, plan.par);
-        ensure!(scratch.capacity() == reserved, "gemm_batched_scratch asked for too little");
-    }
-    Ok(())
+    with_plans(
+        plans,
+        |plan| gemm_batched_scratch::<T>(m, n, k, count, plan),
+        |plan, scratch| {
+            let mut got = c.clone();
+            gemm_batched(alpha, a.view(), b.view(), beta, got.view_mut(), plan, scratch).unwrap();
+            let difference = want.difference(&got);
+            ensure!(difference.is_none(), "{}: {}", T::NAME, difference.unwrap());
+            Ok(())
+        },
+    )
 }
 
-pub fn check_views<T: Real>(case: &Case, products: &[Product], plans: &[Plan]) -> Checked {
+pub fn check_views<T: Real, M: Memory>(memory: M, case: &Case, products: &[Product], plans: &[Plan]) -> Checked {
     let (alpha, beta) = (T::from_f64(case.alpha), T::from_f64(case.beta));
     let mut value = reals::<T>(case.seed);
     let (mut operands, mut results) = (Vec::new(), Vec::new());
     for &((m, n, k), layouts) in products {
-        operands.push((Fenced::new((m, k), layouts[0], &mut value), Fenced::new((k, n), layouts[1], &mut value)));
-        results.push(Fenced::new((m, n), layouts[2], || if beta == T::ZERO { T::NAN } else { value() }));
+        let a = Fenced::new_in(memory, (m, k), layouts[0], &mut value);
+        let b = Fenced::new_in(memory, (k, n), layouts[1], &mut value);
+        operands.push((a, b));
+        results.push(Fenced::new_in(memory, (m, n), layouts[2], || if beta == T::ZERO { T::NAN } else { value() }));
     }
     let views: Vec<_> = operands.iter().map(|(a, b)| (a.view(), b.view())).collect();
     let mut want = results.clone();
@@ -136,19 +149,17 @@ pub fn check_views<T: Real>(case: &Case, products: &[Product], plans: &[Plan]) -
         reference::gemm(alpha, *a, *b, beta, c.view_mut());
     }
     let shapes: Vec<_> = products.iter().map(|p| p.0).collect();
-    for plan in plans {
-        let mut got = results.clone();
-        let mut scratch = Scratch::new();
-        scratch.reserve(gemm_batched_views_scratch::<T>(&shapes, plan)).unwrap();
-        let reserved = scratch.capacity();
-        let mut c: Vec<_> = got.iter_mut().map(|c| c.view_mut()).collect();
-        gemm_batched_views(alpha, &views, beta, &mut c, plan, &mut scratch).unwrap();
-        for (p, (want, got)) in want.iter().zip(&got).enumerate() {
-            let difference = first_difference(want.view(), got.view());
-            ensure!(difference.is_none(), "{} {} product {p}: {difference:?}", plan.isa, T::NAME);
-            ensure!(got.fences_stand(), "{}: wrote outside C of product {p}", plan.isa);
-        }
-        ensure!(scratch.capacity() == reserved, "gemm_batched_views_scratch asked for too little");
-    }
-    Ok(())
+    with_plans(
+        plans,
+        |plan| gemm_batched_views_scratch::<T>(&shapes, plan),
+        |plan, scratch| {
+            let mut got = results.clone();
+            let mut c: Vec<_> = got.iter_mut().map(|c| c.view_mut()).collect();
+            gemm_batched_views(alpha, &views, beta, &mut c, plan, scratch).unwrap();
+            for (p, (want, got)) in want.iter().zip(&got).enumerate() {
+                same(want, got, format_args!("product {p}"))?;
+            }
+            Ok(())
+        },
+    )
 }

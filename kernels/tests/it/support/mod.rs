@@ -1,12 +1,14 @@
-//! What the kernels' tests share: operands and comparisons, and how to draw them at random.
+//! Operands, comparisons and checks that the kernels' tests share, and how to draw them at random.
 #![allow(unreachable_pub)] // the fuzz targets use it too
 
 pub mod batch;
+pub mod elementwise;
 pub mod fenced;
 pub mod fused;
+pub mod product;
 pub mod triangular;
 
-use gaitprop_kernels::{Blocking, Packing, Plan};
+use gaitprop_kernels::{Blocking, MatRef, Packing, Plan, Real, ScratchReq};
 use proptest::prelude::*;
 
 pub use fenced::*;
@@ -29,7 +31,7 @@ pub fn from_one(n: usize) -> std::ops::Range<usize> {
     1..below(n).end
 }
 
-/// Sizes around every edge: nothing, one, a tile ± 1, several.
+/// Sizes around every edge: 0, 1, a tile ± 1, several tiles.
 pub fn size() -> impl Strategy<Value = usize> {
     let larger = if cfg!(miri) { vec![24, 33] } else { vec![47, 48, 49, 63, 64, 65, 95, 96, 97, 127, 130] };
     prop_oneof![
@@ -51,12 +53,13 @@ pub struct Ways {
     pub blocking: Option<Blocking>,
     pub packing: Packing,
     pub threads: usize,
-    /// Few multiply-adds a thread, so that there are always several, and enough that some products are split and others are not.
+    /// Multiply-adds that wake a thread: few, so that every product is split, or so many that only
+    /// some are.
     pub min_work: usize,
 }
 
 impl Ways {
-    /// As a caller computes who says nothing, but for the threads.
+    /// The defaults, but for the threads.
     pub fn usual(threads: usize) -> Self {
         Self { blocking: None, packing: Packing::Auto, threads, min_work: 1 }
     }
@@ -80,4 +83,67 @@ pub fn any_ways() -> impl Strategy<Value = Ways> {
 
 pub fn any_scalar() -> impl Strategy<Value = f64> {
     prop_oneof![Just(0.0), Just(1.0), Just(-1.0), -2.0..2.0]
+}
+
+/// The number whose last bit differs, for a normal one.
+pub fn one_bit_off<T: Real>(x: T) -> T {
+    let last = if T::NAME == "f32" { 1 << 29 } else { 1 };
+    T::from_f64(f64::from_bits(x.to_f64().to_bits() ^ last))
+}
+
+/// The comparison that every test of bits rests on sees one wrong bit, a NaN, an unexpected zero
+/// and another shape.
+#[test]
+fn the_comparison_of_bits_can_fail() {
+    fn of<T: Real>() {
+        let want = Fenced::<T>::new((4, 5), Layout::PaddedRows, reals(3));
+        assert_eq!(same(&want, &want.clone(), "itself"), Ok(()));
+        for (i, j) in [(0, 0), (2, 1), (3, 4)] {
+            let right = want.view().get(i, j);
+            for wrong in [one_bit_off(right), -right, T::NAN, T::ZERO] {
+                let mut got = want.clone();
+                got.view_mut().set(i, j, wrong);
+                assert!(same(&want, &got, "C").is_err(), "({i}, {j}) is {wrong:e}, not {right:e}");
+            }
+        }
+        let (zero, negative) = ([T::ZERO], [-T::ZERO]);
+        let view = |x| MatRef::new(x, 1, 1).unwrap();
+        assert!(first_difference(view(&zero), view(&negative)).is_some());
+        assert!(first_difference(want.view(), want.view().t()).is_some());
+    }
+    of::<f32>();
+    of::<f64>();
+}
+
+/// A write before, between or behind the elements of a matrix or of a batch is seen.
+#[test]
+fn fences_can_fall() {
+    let want = Fenced::<f32>::new((4, 5), Layout::PaddedRows, reals(3));
+    let last = want.data.len() - 1;
+    for at in [0, want.offset - 1, want.offset + 6, last] {
+        let mut torn = want.clone();
+        torn.data[at] = 1.0;
+        assert!(same(&want, &torn, "C").is_err_and(|wrong| wrong.contains("wrote outside")), "{at}");
+    }
+    let want = batch::FencedBatch::<f32>::new_in(Fences, 3, (4, 5), Layout::PaddedRows, batch::Spacing::Backwards, reals(5));
+    assert_eq!(want.difference(&want.clone()), None);
+    for at in [0, want.at(2, 1, 3), want.at(2, 1, 4) + 1, want.at(0, 3, 4) + 1] {
+        let mut torn = want.clone();
+        torn.data[at] = 1.0;
+        assert!(want.difference(&torn).is_some(), "{at}");
+    }
+}
+
+/// A kernel that takes more scratch than it asks for is seen.
+#[test]
+fn too_little_scratch_is_found() {
+    let greedy = with_plans(
+        &[Plan::new()],
+        |_| ScratchReq::of::<f32>(1),
+        |_, scratch| {
+            scratch.reserve(ScratchReq::of::<f32>(1000)).unwrap();
+            Ok(())
+        },
+    );
+    assert!(greedy.is_err_and(|wrong| wrong.contains("too little")));
 }
