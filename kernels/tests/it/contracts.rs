@@ -174,6 +174,16 @@ fn a_table_finds_wrong_outcomes_writes_panics_and_missing_panics() {
     assert_eq!(table.wrong.len(), 5, "{:?}", table.wrong);
 }
 
+/// A plan, its threads and what is packed by it can be kept in a value that threads share.
+#[test]
+fn plans_own_what_they_need() {
+    const fn owned<T: Send + Sync + Clone + 'static>() {}
+    const { owned::<Plan>() };
+    const { owned::<Par>() };
+    const fn shared<T: Send + Sync + 'static>() {}
+    const { shared::<PackedRhs<f32>>() };
+}
+
 fn views_table<T: Real>(t: &mut Table, _: Isa) {
     let data = || some::<T>(12, 0.5);
     const FAR: isize = isize::MAX;
@@ -212,6 +222,7 @@ fn views_table<T: Real>(t: &mut Table, _: Isa) {
         Ok::<_, Error>(MatRef::<T>::new(&[], 1 << (usize::BITS - 1), 0)?.reverse_rows()) => Ok(_),
         Ok::<_, Error>(tall::<T>().to_vec().len()) => Ok(0),
     );
+    raw_views_table::<T>(t);
     let (a, b) = (r::<T>(2, 3), BatchRef::repeat(r::<T>(2, 3), 2));
     panics!(t;
         a.get(2, 0),
@@ -233,6 +244,60 @@ fn views_table<T: Real>(t: &mut Table, _: Isa) {
     );
 }
 everywhere!(views, views_table, 40);
+
+/// Views from raw parts have the elements of the safe ones. An empty one may have any pointer.
+fn raw_views_table<T: Real>(t: &mut Table) {
+    let (shape, batch) = ((3, 2), (2, 30));
+    for (offset, strides) in [(0, (5, 1)), (0, (1, 4)), (13, (-6, 1)), (20, (1, -7)), (1, (9, 2))] {
+        let data: Vec<T> = (0..60).map(|i| T::from_f64(i.into())).collect();
+        // SAFETY: `strided` accepts the same views of the same slice, below.
+        let (raw, many) = unsafe {
+            let first = data.as_ptr().add(offset);
+            (MatRef::from_raw_parts(first, shape, strides), BatchRef::from_raw_parts(first, batch, shape, strides))
+        };
+        rows!(t;
+            MatRef::strided(&data, offset, shape, strides) => Ok(safe) if safe.to_vec() == raw.to_vec(),
+            BatchRef::strided(&data, offset, batch, shape, strides)
+                => Ok(safe) if many.count() == 2 && (0..2).all(|p| safe.get(p).to_vec() == many.get(p).to_vec()),
+        );
+        let number = |mut c: MatMut<'_, T>, from: usize| {
+            (0..6).for_each(|i| c.set(i / 2, i % 2, T::from_f64((from + i) as f64)));
+        };
+        let written = || {
+            let (mut safe, mut raw) = (data.clone(), data.clone());
+            number(MatMut::strided(&mut safe, offset, shape, strides)?, 100);
+            // SAFETY: `strided` has accepted the same view of a slice as long, which nothing else
+            // refers to.
+            number(unsafe { MatMut::from_raw_parts(raw.as_mut_ptr().add(offset), shape, strides) }, 100);
+            let mut safe_batch = BatchMut::strided(&mut safe, offset, batch, shape, strides)?;
+            // SAFETY: as above.
+            let mut raw_batch = unsafe { BatchMut::from_raw_parts(raw.as_mut_ptr().add(offset), batch, shape, strides) };
+            number(safe_batch.get_mut(1), 200);
+            number(raw_batch.get_mut(1), 200);
+            Ok::<_, Error>((safe, raw))
+        };
+        rows!(t; written() => Ok((safe, raw)) if safe == raw && *safe != data);
+    }
+    let none = std::ptr::NonNull::<T>::dangling().as_ptr();
+    let (empty, one) = ((0, 5), T::ONE);
+    // SAFETY: an empty view, and a batch of none, have no element to reach.
+    let (raw, many, no_matrix) = unsafe {
+        let many = BatchRef::from_raw_parts(none.cast_const(), (3, 7), empty, (5, 1));
+        let no_matrix = BatchRef::from_raw_parts(none.cast_const(), (0, 7), (2, 2), (2, 1));
+        (MatRef::from_raw_parts(none, empty, (5, 1)), many, no_matrix)
+    };
+    // SAFETY: as above.
+    let raw_mut = || unsafe { MatMut::from_raw_parts(none, empty, (5, 1)) };
+    // SAFETY: as above.
+    let many_mut = |count, shape| unsafe { BatchMut::from_raw_parts(none, (count, 7), shape, (5, 1)) };
+    let (plan, s) = (&Plan::new(), &mut Scratch::new());
+    rows!(t;
+        Ok::<_, Error>((raw.to_vec().len(), raw_mut().to_vec().len(), many.get(2).to_vec().len(), no_matrix.count())) => Ok((0, 0, 0, 0)),
+        gemm(one, raw, r(5, 5), one, raw_mut(), plan, s) => Ok(()),
+        gemm_batched(one, many, BatchRef::repeat(r(5, 5), 3), one, many_mut(3, empty), plan, s) => Ok(()),
+        gemm_batched(one, no_matrix, no_matrix, one, many_mut(0, (2, 2)), plan, s) => Ok(()),
+    );
+}
 
 fn plans_table<T: Real>(t: &mut Table, isa: Isa) {
     let plan = Plan::new().with_isa(isa);
