@@ -272,7 +272,9 @@ fn opaque<T>(p: *const T) -> *const T {
         let mut p = p;
         #[allow(clippy::pointers_in_nomem_asm_block)] // Nothing reads through it.
         // SAFETY: no instruction at all; the register keeps its value.
-        unsafe { core::arch::asm!("/* {0} */", inout(reg) p, options(pure, nomem, nostack, preserves_flags)) };
+        unsafe {
+            core::arch::asm!("/* {0} */", inout(reg) p, options(pure, nomem, nostack, preserves_flags))
+        };
         p
     }
     #[cfg(not(all(any(target_arch = "x86_64", target_arch = "aarch64"), not(miri))))]
