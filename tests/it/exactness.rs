@@ -53,7 +53,7 @@ fn batch(net: &Network<f64>, rows: usize, seed: u64) -> Batch<f64> {
     Batch { x: matrix(rows, net.inputs(), &x), target }
 }
 
-fn recipe<'a, 'p, T: Real>(rule: &'a dyn gaitprop::rule::Rule<T>, plan: &'a Plan, lambda: f64) -> Recipe<'a, T> {
+fn recipe<'a, T: Real>(rule: &'a dyn gaitprop::rule::Rule<T>, plan: &'a Plan, lambda: f64) -> Recipe<'a, T> {
     Recipe { rule, loss: Loss::Squared, ortho: Regularizer::new(lambda).unwrap(), plan }
 }
 

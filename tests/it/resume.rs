@@ -36,7 +36,7 @@ struct Case {
 }
 
 impl Case {
-    fn trainer<'p, T: gaitprop::kernels::Real>(&self, plan: Plan) -> Trainer<T> {
+    fn trainer<T: gaitprop::kernels::Real>(&self, plan: Plan) -> Trainer<T> {
         let architecture = Architecture::square(64, 24, 2, 10).unwrap();
         // Far from orthogonal, so that every strategy has something to do, where a regulariser mends it.
         let mended = self.lambda > 0.0 && matches!(self.optimizer, optimizer::Rule::Adam | optimizer::Rule::PublishedAdam);
