@@ -1,4 +1,4 @@
-//! A layer's forward pass, `Y = f(X·W + b)`, in one call: W packed once, bias and activation on the register tile.
+//! A layer's forward pass, `Y = f(X·W + b)`, in one call: W packed once, bias and activation on finished rows in L1.
 //!
 //! `cargo run --release --example forward -p gaitprop-kernels`
 

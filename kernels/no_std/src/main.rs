@@ -7,6 +7,7 @@
 extern crate alloc;
 
 use alloc::format;
+use alloc::sync::Arc;
 use core::alloc::{GlobalAlloc, Layout};
 use core::ffi::{c_int, c_void};
 use gaitprop_kernels::{Isa, MatMut, MatRef, Par, Threads, lu, reference, selftest};
@@ -79,8 +80,8 @@ impl Threads for InTurn {
 /// Wrong rows of the selftest.
 fn selftests() -> usize {
     let mut bad = 0;
-    for par in [Par::Seq, Par::Custom(&InTurn)] {
-        match selftest::run(par) {
+    for par in [Par::Seq, Par::Custom(Arc::new(InTurn))] {
+        match selftest::run(par.clone()) {
             Ok(checks) => {
                 let wrong = checks.iter().filter(|check| check.wrong.is_some());
                 bad += wrong.inspect(|check| say(&format!("{check}\n"))).count();
@@ -108,7 +109,7 @@ fn lu_of_two() -> usize {
         .collect();
     let (mut found, mut expected) = (data.clone(), data);
     let (mut pivots, mut wanted) = ([0; N], [0; N]);
-    let plan = Plan::new().with_par(Par::Custom(&InTurn));
+    let plan = Plan::new().with_par(Par::Custom(Arc::new(InTurn)));
     let same = || {
         lu::factor(MatMut::new(&mut found, N, N)?, &mut pivots, &plan, &mut Scratch::new())?;
         reference::lu(MatMut::new(&mut expected, N, N)?, &mut wanted)?;
