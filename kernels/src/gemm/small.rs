@@ -260,7 +260,7 @@ impl<T: Real> Small<T> {
 /// Returns the maximum size of all three matrices together, in bytes. In larger products the
 /// startup of the blocked loops, a few hundred cycles, is less than 1 %.
 fn max_bytes(plan: &Plan) -> usize {
-    (plan.caches.l2 / 4).min(128 << 10)
+    (plan.caches.l2.min(plan.caches.l3) / 4).min(128 << 10)
 }
 
 /// Returns quotient and remainder of numbers below 2³², which many CPUs divide faster than 64-bit

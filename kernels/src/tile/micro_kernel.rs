@@ -196,10 +196,10 @@ where
     for index in 0..t.count {
         let rows = (index * MR) as isize;
         let (c, start) = (t.c.wrapping_offset(rows * t.rs_c), t.start.wrapping_offset(rows * t.rs_start));
-        let mut a = t.a.wrapping_offset(index as isize * t.ps_a);
+        let mut a = t.a.wrapping_offset((index as isize).wrapping_mul(t.ps_a));
         // The next tile's A. The last tile goes back to the first, where the next panel starts. What
         // lies behind A is never fetched: it may be C, and another core may be writing it.
-        let mut ahead = t.a.wrapping_offset(if index + 1 == t.count { 0 } else { index as isize + 1 } * t.ps_a);
+        let mut ahead = t.a.wrapping_offset(if index + 1 == t.count { 0 } else { (index as isize + 1).wrapping_mul(t.ps_a) });
         let mut b = t.b;
         let left = t.count - index + t.fetch.below;
         // Before its turn a tile fetches its own B, which is in L1 already.
