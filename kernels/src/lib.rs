@@ -34,7 +34,7 @@
 //! # Floors
 //! The folders are floors, from bottom to top: `base`, `simd`, `tile`, `elementwise`, `plan`,
 //! `pack`, `gemm`, `level3`, `factor`, `check`. A file imports from its own floor and lower ones;
-//! `tests/it/floors.rs` checks this. Only `lib.rs` re-exports.
+//! `tests/it/floors.rs` checks this. Only `lib.rs` re-exports other floors.
 //!
 //! # Rules for `unsafe`
 //! Unsafe code stands in three places: where slices become pointers (`base/matrix`); where threads

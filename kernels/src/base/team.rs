@@ -104,7 +104,7 @@ impl Team {
             wake: Condvar::new(),
             stop: AtomicBool::new(false),
             panicked: AtomicBool::new(false),
-            process: std::process::id(),
+            process: process(),
         });
         let mut team = Self { shared, threads: Vec::new() };
         for index in 1..threads {
@@ -167,14 +167,21 @@ impl Threads for Team {
             shared.wake_all();
         }
         let own_result = catch_unwind(AssertUnwindSafe(|| job(0)));
-        shared.close();
+        let closed = shared.close();
         let other_panicked = shared.panicked.swap(false, Ordering::Relaxed);
         shared.busy.store(false, Ordering::Release);
         if let Err(panic) = own_result {
             resume_unwind(panic);
         }
         assert!(!other_panicked, "another thread of the team panicked");
+        // Parts that they had claimed are not done here, and never will be.
+        assert!(closed, "the process forked during a job: other threads' parts stayed in the parent");
     }
+}
+
+/// The number of this process; 0 where a process cannot fork.
+fn process() -> u32 {
+    if cfg!(unix) { std::process::id() } else { 0 }
 }
 
 impl TeamState {
@@ -187,11 +194,12 @@ impl TeamState {
 
     /// Returns whether this process was forked after the team started.
     fn forked(&self) -> bool {
-        std::process::id() != self.process
+        process() != self.process
     }
 
-    /// Closes the job to new threads and waits for those running it.
-    fn close(&self) {
+    /// Closes the job to new threads and waits for those running it. Returns `false` if they are the
+    /// parent's, because the job itself forked the process.
+    fn close(&self) -> bool {
         self.state.fetch_and(!OPEN, Ordering::AcqRel);
         let mut polls = 0u32;
         while self.state.load(Ordering::Acquire) & INSIDE != 0 {
@@ -199,13 +207,13 @@ impl TeamState {
             if !polls.is_multiple_of(1 << 12) {
                 core::hint::spin_loop();
             } else if self.forked() {
-                // The process forked during a job: the threads inside belong to the parent.
-                return;
+                return false;
             } else {
                 // If threads outnumber cores, the thread inside may need this core.
                 std::thread::yield_now();
             }
         }
+        true
     }
 
     /// Runs jobs on a thread of the team until the team ends.
@@ -296,6 +304,68 @@ mod tests {
         }
     }
 
+    /// Forks, and fails unless `succeeds` returns `true` in the child.
+    #[cfg(all(unix, not(miri)))]
+    fn in_child(succeeds: impl FnOnce() -> bool) {
+        // SAFETY: the child runs only the code below and ends by `_exit`.
+        let child = unsafe { libc::fork() };
+        assert!(child >= 0, "fork failed");
+        if child == 0 {
+            let good = catch_unwind(AssertUnwindSafe(succeeds)).unwrap_or(false);
+            // SAFETY: ends the child immediately, without the destructors of the test harness.
+            unsafe { libc::_exit(i32::from(!good)) };
+        }
+        let mut status = -1;
+        let waited = std::time::Instant::now();
+        // SAFETY: `child` is a child of this process, and `status` is a local variable.
+        while unsafe { libc::waitpid(child, &mut status, libc::WNOHANG) } == 0 {
+            if waited.elapsed().as_secs() > 20 {
+                // SAFETY: `child` is a child of this process that has not been waited for.
+                unsafe { libc::kill(child, libc::SIGKILL) };
+                panic!("the child hangs");
+            }
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        assert_eq!(status, 0, "the child's exit status");
+    }
+
+    /// A job that forks loses the parts of the other threads in the child, which says so.
+    #[test]
+    #[cfg(all(unix, not(miri)))]
+    fn a_job_that_forks_panics_in_the_child() {
+        let team = Team::new(2).unwrap();
+        let parent = std::process::id();
+        let (inside, forked) = (AtomicBool::new(false), AtomicBool::new(false));
+        let job = |i: usize| {
+            if i == 1 {
+                inside.store(true, Ordering::SeqCst);
+                while !forked.load(Ordering::SeqCst) {
+                    std::thread::yield_now();
+                }
+                return;
+            }
+            while !inside.load(Ordering::SeqCst) {
+                std::thread::yield_now();
+            }
+            // SAFETY: the child returns from this job to the check below and ends there by `_exit`.
+            let child = unsafe { libc::fork() };
+            assert!(child >= 0, "fork failed");
+            if child > 0 {
+                forked.store(true, Ordering::SeqCst);
+                let mut status = -1;
+                // SAFETY: `child` is a child of this process, and `status` is a local variable.
+                unsafe { libc::waitpid(child, &mut status, 0) };
+                assert_eq!(status, 0, "the child's run must panic");
+            }
+        };
+        let result = catch_unwind(AssertUnwindSafe(|| team.run(&job)));
+        if std::process::id() != parent {
+            // SAFETY: ends the child immediately, without the destructors of the test harness.
+            unsafe { libc::_exit(i32::from(result.is_ok())) };
+        }
+        result.unwrap();
+    }
+
     /// A forked child works alone, and dropping the team neither hangs nor aborts.
     #[test]
     #[cfg(all(unix, not(miri)))]
@@ -305,28 +375,12 @@ mod tests {
             let team = Team::new(3).unwrap();
             team.run(&|_| {});
             std::thread::sleep(std::time::Duration::from_millis(pause));
-            // SAFETY: the child runs only the code below and ends by `_exit`.
-            let child = unsafe { libc::fork() };
-            assert!(child >= 0, "fork failed");
-            if child == 0 {
+            in_child(|| {
                 let sum = AtomicUsize::new(0);
                 team.run(&|i| _ = sum.fetch_add(i + 1, Ordering::Relaxed));
                 drop(team);
-                // SAFETY: ends the child immediately, without the destructors of the test harness.
-                unsafe { libc::_exit(i32::from(sum.into_inner() != 1)) };
-            }
-            let mut status = -1;
-            let waited = std::time::Instant::now();
-            // SAFETY: `child` is a child of this process, and `status` is a local variable.
-            while unsafe { libc::waitpid(child, &mut status, libc::WNOHANG) } == 0 {
-                if waited.elapsed().as_secs() > 20 {
-                    // SAFETY: `child` is a child of this process that has not been waited for.
-                    unsafe { libc::kill(child, libc::SIGKILL) };
-                    panic!("the child hangs");
-                }
-                std::thread::sleep(std::time::Duration::from_millis(1));
-            }
-            assert_eq!(status, 0, "the child's exit status");
+                sum.into_inner() == 1
+            });
         }
     }
 

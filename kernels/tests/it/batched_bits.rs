@@ -3,7 +3,9 @@
 
 use crate::support::batch::*;
 use crate::support::*;
-use gaitprop_kernels::{Isa, MatMut, MatRef, Packing, Plan, Real, Scratch, gemm, gemm_batched_views, gemm_scratch, reference};
+use gaitprop_kernels::{
+    Caches, Isa, MatMut, MatRef, Packing, Plan, Real, Scratch, gemm, gemm_batched_views, gemm_scratch, reference,
+};
 use proptest::prelude::*;
 
 fn cases() -> impl Strategy<Value = Case> {
@@ -96,6 +98,19 @@ fn small_products_at_every_edge() {
     }
     all::<f32>();
     all::<f64>();
+}
+
+/// On a CPU without a third-level cache the blocked loops reserve little scratch. Small products stay
+/// within it.
+#[test]
+fn small_products_without_a_third_level_cache() {
+    let caches = Caches { l1: 32 << 10, l2: 512 << 10, l3: 0 };
+    let plans: Vec<_> = Isa::available().map(|isa| Plan::new().with_isa(isa).with_caches(caches)).collect();
+    let case = Case { alpha: 0.3, beta: -1.0, seed: 1 };
+    let layouts = [Layout::Rows, Layout::Columns, Layout::Rows];
+    let products = [((8, 201, 20), layouts); 2];
+    check_views::<f32, _>(Fences, &case, &products, &plans).unwrap();
+    check_views::<f64, _>(Fences, &case, &products, &plans).unwrap();
 }
 
 /// A product with k = 0 beside one that needs scratch: its empty panels once took scratch from the

@@ -598,7 +598,10 @@ fn strides_table<T: Real>(t: &mut Table, isa: Isa) {
                     gemm_with(one, col(n), row(n), Start::Zero, w(n, n), Epilogue::Update(Update::Descend { rate: one }), plan, s) => Ok(true),
                 );
             }
+            // A chain of no links, whose rows may lie any distance apart.
+            let endless = MatRef::strided(&[], 0, (n, 0), (far / 6, 1)).unwrap();
             rows!(t;
+                gemm(one, endless, r(0, 5), one, w(n, 5), plan, s) => Ok(()),
                 PackedRhs::new(row(n), Orientation::Both, plan) => Ok(_),
                 PackedRhs::new(col(n), Orientation::Both, plan) => Ok(_),
                 syrk::syrk(one, row(n), one, Part::Both, Diagonal::Kept, w(1, 1), plan, s) => Ok(()),

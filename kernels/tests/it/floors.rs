@@ -32,7 +32,7 @@ fn paths(code: &str) -> Vec<String> {
 
 /// Reads one path or tree from the front of `text`; returns what follows it.
 fn expand<'t>(prefix: &str, text: &'t str, found: &mut Vec<String>) -> &'t str {
-    let end = text.find(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':')).unwrap_or(text.len());
+    let end = text.find(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':' || c == '*')).unwrap_or(text.len());
     let (head, mut rest) = text.split_at(end);
     let path = format!("{prefix}{head}");
     if !(head.is_empty() || head.ends_with("::")) || !rest.starts_with('{') {
@@ -64,6 +64,11 @@ fn violations(files: &BTreeMap<String, String>) -> Vec<String> {
         let code = code(text);
         if code.contains("super::") {
             wrong.push(format!("{file} imports through `super`: name the file from `crate` on"));
+        }
+        for (at, _) in code.match_indices("pub use crate::") {
+            if !code[at..].starts_with(&format!("pub use crate::{own}::")) {
+                wrong.push(format!("{file} re-exports another floor: only lib.rs does"));
+            }
         }
         for path in paths(&code) {
             let mut parts = path.split("::");
@@ -149,6 +154,8 @@ fn a_planted_violation_is_found() {
         ("gemm/small.rs", "fn f() -> $crate::check::selftest::Check {}", "gemm/small.rs imports up: gemm → check"),
         ("pack/panel.rs", "use crate::Error;", "pack/panel.rs imports `crate::Error` through the re-exports"),
         ("base/error.rs", "use crate::base::isa::Isa;", "a circle of imports"),
+        ("gemm/fused.rs", "pub use crate::plan::Plan;", "gemm/fused.rs re-exports another floor"),
+        ("simd/copy.rs", "use crate::{base::isa::Isa, gemm::*};", "simd/copy.rs imports up: simd → gemm"),
         ("plan/mod.rs", "use super::tile;", "plan/mod.rs imports through `super`"),
         ("tile/strip.rs", &"\n".repeat(MOST_LINES), "more than 600"),
     ] {
