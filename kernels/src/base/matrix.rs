@@ -143,6 +143,22 @@ macro_rules! common {
             pub fn expect_shape(&self, what: &'static str, expected: (usize, usize)) -> Result<(), Error> {
                 if self.shape() == expected { Ok(()) } else { Err(Error::Shape { what, expected, found: self.shape() }) }
             }
+            /// Returns whether the elements of each row are contiguous.
+            #[inline(always)]
+            pub(crate) fn has_contiguous_rows(&self) -> bool {
+                self.cs == 1 || self.ncols <= 1
+            }
+            /// Checks that the rows are contiguous; `what` names the operand in the error.
+            ///
+            /// # Errors
+            /// [`Error::Layout`] if they are not.
+            pub(crate) fn expect_contiguous_rows(&self, what: &'static str) -> Result<(), Error> {
+                if self.has_contiguous_rows() {
+                    Ok(())
+                } else {
+                    Err(Error::Layout { what, accepted: "contiguous rows (a column stride of 1)" })
+                }
+            }
             /// Returns the transpose: the same memory with the strides swapped.
             #[inline(always)]
             #[must_use]
@@ -226,7 +242,7 @@ macro_rules! common {
                 if self.ncols == 0 {
                     return Some(&[]);
                 }
-                if self.cs != 1 && self.ncols > 1 {
+                if !self.has_contiguous_rows() {
                     return None;
                 }
                 // SAFETY: row i has a column stride of 1 or a single element (checked above), so

@@ -1,10 +1,13 @@
 //! The threads of a plan: the calling thread alone, a pool, a team, or the caller's own.
 
+use crate::base::scalar::Scalar;
+use crate::base::scratch::DisjointSlices;
 #[cfg(feature = "threads")]
 use crate::base::team::Team;
 use crate::base::threads::{Threads, claimed};
 use alloc::sync::Arc;
 use core::fmt;
+use core::mem::MaybeUninit;
 
 /// The threads that do the work: the calling thread alone, or threads shared by all clones.
 ///
@@ -101,6 +104,24 @@ impl Par {
             Self::Team(team) => claimed(&**team, parts, part),
             Self::Custom(threads) => claimed(&**threads, parts, part),
         }
+    }
+
+    /// [`Par::split`] with a workspace for each part: `len` elements of `memory`, uninitialized.
+    ///
+    /// # Panics
+    /// If `memory` holds fewer than parts · len elements.
+    pub(crate) fn split_with<T: Scalar>(
+        &self,
+        parts: usize,
+        memory: &mut [MaybeUninit<T>],
+        len: usize,
+        part: &(dyn Fn(usize, &mut [MaybeUninit<T>]) + Sync),
+    ) {
+        let workspaces = DisjointSlices::new(memory);
+        self.split(parts, &|i| {
+            // SAFETY: the workspaces of different parts are disjoint, and `split` runs each part once.
+            part(i, unsafe { workspaces.part(i * len, len) });
+        });
     }
 }
 

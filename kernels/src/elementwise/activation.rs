@@ -95,11 +95,6 @@ impl Activation {
     }
 }
 
-/// Returns [`Error::Layout`] unless the operand's rows are contiguous.
-pub(crate) fn expect_contiguous(what: &'static str, ncols: usize, cs: isize) -> Result<(), Error> {
-    if cs == 1 || ncols <= 1 { Ok(()) } else { Err(Error::Layout { what, accepted: "contiguous rows (a column stride of 1)" }) }
-}
-
 /// Returns the stored slopes where the activation needs them, else `y` as a placeholder, so that
 /// loops have a slice of the right length.
 pub(crate) fn stored_slope<'a, T>(
@@ -138,8 +133,7 @@ pub fn bias_activate<T: Real>(
     if h.is_empty() {
         return Ok(());
     }
-    let contiguous = |m: &MatMut<'_, T>| m.cs() == 1 || m.ncols() == 1;
-    if contiguous(&h) && slope.as_ref().is_none_or(contiguous) {
+    if h.has_contiguous_rows() && slope.as_ref().is_none_or(MatMut::has_contiguous_rows) {
         bias_activate_rows(isa, activation, h, bias, slope);
         return Ok(());
     }

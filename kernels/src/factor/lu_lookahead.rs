@@ -18,7 +18,7 @@
 use crate::base::error::Error;
 use crate::base::flags::Diag;
 use crate::base::matrix::{MatMut, MatRef};
-use crate::base::scratch::{DisjointSlices, Scratch, ScratchReq};
+use crate::base::scratch::{Scratch, ScratchReq};
 use crate::base::split::{near_equal, round_up};
 use crate::factor::lu_panel::{self, PANEL};
 use crate::factor::row_exchange::exchange;
@@ -81,7 +81,6 @@ pub(super) fn factor<T: Real>(
     let (threads, bw) = (threads(n, plan), block_width(n, plan));
     let (panel_len, workspace_len) = (lu_panel::ld::<T>(n) * w, workspace_len::<T>(n, plan));
     let (panel_buffer, workspaces) = scratch.slice::<T>(panel_len + workspace_len * threads)?.split_at_mut(panel_len);
-    let workspaces = DisjointSlices::new(workspaces);
     factor_panel(a.rb().cols(0, w), 0, &mut pivots[..w], panel_buffer, plan)?;
     for k0 in (0..n).step_by(w) {
         let k1 = (k0 + w).min(n);
@@ -96,10 +95,7 @@ pub(super) fn factor<T: Real>(
         let outcome = Mutex::new(Ok(()));
         let (behind, taken) = (k1 + next, AtomicU64::new(0));
         let update = PanelUpdate { k0, k1, pivots: known, plan };
-        plan.par.split(threads, &|t| {
-            // SAFETY: the workspaces of different threads are disjoint, and `split` runs each
-            // thread once.
-            let workspace = unsafe { workspaces.part(t * workspace_len, workspace_len) };
+        plan.par.split_with(threads, workspaces, workspace_len, &|t, workspace| {
             // SAFETY: no thread writes the panel, columns k0 .. k1, until all threads are done.
             let panel = unsafe { a.alias() }.cols(k0, k1 - k0);
             for own in [true, false] {

@@ -10,7 +10,7 @@ use crate::base::batch::{BatchMut, BatchRef};
 use crate::base::error::Error;
 use crate::base::matrix::{MatMut, MatRef};
 use crate::base::par::Par;
-use crate::base::scratch::{DisjointSlices, Scratch, ScratchReq};
+use crate::base::scratch::{Scratch, ScratchReq};
 use crate::gemm::job::canonicalize;
 use crate::gemm::partition::Partition;
 use crate::gemm::small::Small;
@@ -284,10 +284,8 @@ fn run<T: Real>(alpha: T, beta: T, batch: &impl Batch<T>, plan: &Plan, scratch: 
     if any_large {
         shares = Shares::cut(batch, workers, |p| !large(p));
     }
-    let workspaces = DisjointSlices::new(scratch.slice::<T>(workspace_len * workers)?);
-    plan.par.split(workers, &|i| {
-        // SAFETY: the workspaces of different parts are disjoint, and `split` runs each part once.
-        let workspace = unsafe { workspaces.part(i * workspace_len, workspace_len) };
+    let memory = scratch.slice::<T>(workspace_len * workers)?;
+    plan.par.split_with(workers, memory, workspace_len, &|i, workspace| {
         let mut worker = Worker { alpha, beta, batch, plan: &serial_plan, workspace, small: None };
         shares.claim_from(i, |p| {
             if !large(p) {

@@ -306,12 +306,8 @@ impl<T: Real> Stage<'_, T> {
         let (a, (rs_a, cs_a)) = self.a_at(block);
         let (b, rs_b, ps_b) = self.b_at(p, cols);
         let mut c = self.block_of_c(block.first, j, block.rows, cols);
-        let contiguous = block.delta.is_some() || c.cs() == 1 || self.c.ncols() == 1;
-        let (beta, start, rs_start) = match self.start {
-            Start::Zero => (T::ZERO, c.as_ref().as_ptr(), 0),
-            Start::C(beta) => (beta, c.as_ref().as_ptr(), c.rs()),
-            Start::From(beta, s) => (beta, s.block(block.first, self.jc + j, block.rows, cols).as_ptr(), s.rs()),
-        };
+        let contiguous = block.delta.is_some() || self.c.has_contiguous_rows();
+        let (beta, start, rs_start) = self.start.of_block((block.first, self.jc + j), c.as_ref());
         let (to, rs_c) = match block.delta {
             Some(delta) => (delta.wrapping_add(j), self.nb as isize),
             None => (c.as_mut_ptr(), c.rs()),

@@ -14,7 +14,7 @@ use crate::base::error::Error;
 use crate::base::isa::Isa;
 use crate::base::matrix::{MatMut, MatRef};
 use crate::base::scalar::Scalar;
-use crate::elementwise::activation::{Activation, bias_activate_rows, check_bias_activate, expect_contiguous};
+use crate::elementwise::activation::{Activation, bias_activate_rows, check_bias_activate};
 use crate::elementwise::optimizer::{AdamStep, adam_all, descend_all, momentum_all};
 use crate::simd::dispatch::{Fused, shells};
 use crate::tile::table::Real;
@@ -80,20 +80,19 @@ pub enum Update<'a, T> {
 impl<'a, T: Real> Epilogue<'a, T> {
     /// Checks the operands for a product of `shape`.
     pub(crate) fn check(&self, shape: (usize, usize)) -> Result<(), Error> {
-        let contiguous = |what, ncols, cs| expect_contiguous(what, ncols, cs);
         match self {
             Self::Store => Ok(()),
             Self::Activate { activation, bias, slope } => {
                 check_bias_activate(*activation, shape, bias, slope.as_ref())?;
-                slope.as_ref().map_or(Ok(()), |s| contiguous("the slopes", s.ncols(), s.cs()))
+                slope.as_ref().map_or(Ok(()), |s| s.expect_contiguous_rows("the slopes"))
             }
             Self::ScaleAdd { add, .. } => {
                 add.expect_shape("the matrix to be added", shape)?;
-                contiguous("the matrix to be added", add.ncols(), add.cs())
+                add.expect_contiguous_rows("the matrix to be added")
             }
             Self::Update(update) => update.moments().into_iter().flatten().try_for_each(|m| {
                 m.expect_shape("a moment", shape)?;
-                contiguous("a moment", m.ncols(), m.cs())
+                m.expect_contiguous_rows("a moment")
             }),
         }
     }

@@ -3,7 +3,6 @@
 use crate::base::error::Error;
 use crate::base::matrix::{MatMut, MatRef};
 use crate::base::scratch::{Scratch, ScratchReq};
-use crate::elementwise::activation::expect_contiguous;
 use crate::gemm::blocked::{scratch_for, update_scratch};
 use crate::gemm::epilogue::Epilogue;
 use crate::gemm::job::{Job, Region, Start};
@@ -94,10 +93,10 @@ pub fn gemm_with<'a, T: Real>(
     c.expect_shape("C of a product", (m, n))?;
     if let Start::From(_, s) = start {
         s.expect_shape("the start of a product", (m, n))?;
-        expect_contiguous("the start of a product", n, s.cs())?;
+        s.expect_contiguous_rows("the start of a product")?;
     }
     if !matches!((&epilogue, start), (Epilogue::Store, Start::Zero | Start::C(_))) {
-        expect_contiguous("C of a fused product", n, c.cs())?;
+        c.expect_contiguous_rows("C of a fused product")?;
     }
     epilogue.check((m, n))?;
     if c.is_empty() {

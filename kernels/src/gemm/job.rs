@@ -17,6 +17,19 @@ pub enum Start<'a, T> {
     From(T, MatRef<'a, T>),
 }
 
+impl<T: Real> Start<'_, T> {
+    /// Factor, first element and row stride of the S that a block of C starts from. `at` is the
+    /// block's first element in the whole of C.
+    pub(crate) fn of_block(&self, (i, j): (usize, usize), c: MatRef<'_, T>) -> (T, *const T, isize) {
+        match self {
+            // Never read.
+            Self::Zero => (T::ZERO, c.as_ptr(), 0),
+            Self::C(beta) => (*beta, c.as_ptr(), c.rs()),
+            Self::From(beta, s) => (*beta, s.block(i, j, c.nrows(), c.ncols()).as_ptr(), s.rs()),
+        }
+    }
+}
+
 /// Which elements of C are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Region {

@@ -20,7 +20,7 @@ use crate::base::isa::Isa;
 use crate::base::matrix::{MatMut, MatRef};
 use crate::base::scratch::ScratchReq;
 use crate::base::split::{RowTiles, round_up};
-use crate::gemm::job::{Job, Region, Start};
+use crate::gemm::job::{Job, Region};
 use crate::pack::operand::{Left, Right};
 use crate::pack::panel::pack_columns;
 use crate::plan::blocking::ONE_CHAIN;
@@ -73,8 +73,11 @@ impl<T: Real> Small<T> {
     pub(crate) fn new(job: &Job<'_, T>, c: &MatMut<'_, T>, plan: &Plan) -> Option<Self> {
         let Left::View(a) = &job.a else { return None };
         let (m, n, k) = job.shape();
-        let contiguous = c.cs() == 1 || n == 1;
-        if plan.blocking.is_some() || plan.packing == Packing::Always || job.region != Region::Whole || !contiguous || m * n == 0
+        if plan.blocking.is_some()
+            || plan.packing == Packing::Always
+            || job.region != Region::Whole
+            || !c.has_contiguous_rows()
+            || m * n == 0
         {
             return None;
         }
@@ -177,11 +180,7 @@ impl<T: Real> Small<T> {
         // First element of A, and the distance between its rows.
         let (a_first, row_of_a) = if self.pack_a { (a_buffer.as_ptr().cast(), k as isize) } else { (a.as_ptr(), a.rs()) };
         let (b_first, rs_b, ps_b) = self.b_at(job, b_buffer, isa);
-        let (beta, start, rs_start) = match job.start {
-            Start::Zero => (T::ZERO, c.as_ref().as_ptr(), 0),
-            Start::C(beta) => (beta, c.as_ref().as_ptr(), c.rs()),
-            Start::From(beta, start) => (beta, start.as_ptr(), start.rs()),
-        };
+        let (beta, start, rs_start) = job.start.of_block((0, 0), c.as_ref());
         let (c_first, rs_c) = (c.as_mut_ptr(), c.rs());
         let mut j = 0;
         for columns in &self.columns {
@@ -259,6 +258,9 @@ impl<T: Real> Small<T> {
 
 /// Returns the maximum size of all three matrices together, in bytes. In larger products the
 /// startup of the blocked loops, a few hundred cycles, is less than 1 %.
+///
+/// A quarter of L3 is the bound of [`scratch_for`](crate::gemm::blocked::scratch_for) for a B of one
+/// block, which is what a small product takes at most.
 fn max_bytes(plan: &Plan) -> usize {
     (plan.caches.l2.min(plan.caches.l3) / 4).min(128 << 10)
 }

@@ -14,7 +14,7 @@ use crate::base::error::Error;
 use crate::base::flags::{Diag, Side, Triangle};
 use crate::base::isa::Isa;
 use crate::base::matrix::{MatMut, MatRef};
-use crate::base::scratch::{DisjointSlices, Scratch, ScratchReq};
+use crate::base::scratch::{Scratch, ScratchReq};
 use crate::base::split::{near_equal, part, parts_of, round_up};
 use crate::level3::small_triangle::solve_small_triangle;
 use crate::level3::trsm_row_major;
@@ -183,12 +183,8 @@ pub(crate) fn forward_substitution<T: Real>(
     }
     let partition = RhsPartition::new::<T>(n, rhs, plan);
     let memory = scratch.slice::<T>(partition.workspace_len.saturating_mul(partition.threads))?;
-    let workspaces = DisjointSlices::new(memory);
     let len = T::tiles(plan.isa).lanes;
-    plan.par.split(partition.threads, &|thread| {
-        // SAFETY: the workspaces of different threads are disjoint, and `split` runs each thread
-        // once.
-        let workspace = unsafe { workspaces.part(thread * partition.workspace_len, partition.workspace_len) };
+    plan.par.split_with(partition.threads, memory, partition.workspace_len, &|thread, workspace| {
         let (packed, panels) = workspace.split_at_mut(partition.packed_len);
         let packed = zeroed(packed);
         let (first, count) = part(partition.blocks, partition.threads, thread);

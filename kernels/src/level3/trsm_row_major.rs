@@ -13,7 +13,7 @@ use crate::base::error::Error;
 use crate::base::flags::Diag;
 use crate::base::isa::Isa;
 use crate::base::matrix::{MatMut, MatRef};
-use crate::base::scratch::{DisjointSlices, Scratch, ScratchReq};
+use crate::base::scratch::{Scratch, ScratchReq};
 use crate::base::split::{RowTiles, near_equal_units, part, parts_of, round_up};
 use crate::level3::small_triangle::solve_small_triangle;
 use crate::plan::Plan;
@@ -101,11 +101,7 @@ pub(super) fn forward_substitution<T: Real>(
     let partition = RhsPartition::new::<T>(n, rhs, plan);
     let workspace_len = partition.workspace_len();
     let memory = scratch.slice::<T>(workspace_len.saturating_mul(partition.threads))?;
-    let workspaces = DisjointSlices::new(memory);
-    plan.par.split(partition.threads, &|thread| {
-        // SAFETY: the workspaces of different threads are disjoint, and `split` runs each thread
-        // once.
-        let workspace = unsafe { workspaces.part(thread * workspace_len, workspace_len) };
+    plan.par.split_with(partition.threads, memory, workspace_len, &|thread, workspace| {
         let mut buffers = Buffers::new(workspace, &partition);
         let (first, count) = part(partition.blocks, partition.threads, thread);
         for block in first..first + count {
@@ -276,21 +272,23 @@ impl<T: Real> RhsBlock<'_, T> {
             copy(self.isa, u, MatMut::strided(edge, 0, (at, unknowns), (nr as isize, 1)).expect("NR elements per step"));
             (edge.as_ptr(), nr as isize, None)
         };
-        let mut t = 0;
-        while t < row_tiles.count {
-            // All tiles of one height in one call.
-            let (row, rows) = row_tiles.tile(t);
-            let until = if t < row_tiles.taller { row_tiles.taller } else { row_tiles.count };
-            let a = Coefficients::packed(solved[n * row..][..(until - t) * rows * n].as_ptr().cast(), rows, at);
-            let (count, total, below) = (until - t, row_tiles.count, row_tiles.count - until);
+        let (mut row, mut below) = (0, row_tiles.count);
+        // All tiles of one height in one call.
+        for (count, rows) in row_tiles.runs() {
+            if count == 0 {
+                continue;
+            }
+            below -= count;
+            let a = Coefficients::packed(solved[n * row..][..count * rows * n].as_ptr().cast(), rows, at);
+            let total = row_tiles.count;
             let column = Column { count, total, below, ps_a: (n * rows) as isize, next };
             // SAFETY: `a` and the strips after it lie in `solved`, n × rows elements each, sliced
             // above; `pack_solved` wrote the first `at` × rows of each. B holds `at` steps of whole
             // vectors: in the triangle if `whole`, else in `edge`. C is writable by this function's
             // contract. The borrows of `solved`, `edge` and the triangle are disjoint from C.
             unsafe { subtract_column(self.isa, a, column, b, b_step, c, rs, unknowns) };
-            c = c.wrapping_offset(((until - t) * rows) as isize * rs);
-            t = until;
+            c = c.wrapping_offset((count * rows) as isize * rs);
+            row += count * rows;
         }
     }
 }

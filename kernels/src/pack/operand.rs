@@ -4,7 +4,7 @@ use crate::base::isa::Isa;
 use crate::base::matrix::MatRef;
 use crate::pack::panel::{pack_columns, pack_panel};
 use crate::pack::prepacked::Panels;
-use crate::tile::table::Real;
+use crate::tile::table::{MOST_ROWS, Real};
 use core::mem::MaybeUninit;
 
 /// The left operand of a product.
@@ -30,8 +30,6 @@ pub(crate) trait Generate<T>: Sync {
     fn fill(&self, i: usize, j: usize, out: &mut [T]);
 }
 
-/// Maximum number of rows of a panel of A, on any instruction set.
-const STRIP_ROWS: usize = 16;
 /// Elements generated of a row at a time, so that a strip stays in L1.
 const STRIP_COLS: usize = 128;
 
@@ -57,8 +55,8 @@ impl<T: Real> Left<'_, T> {
         match self {
             Self::View(a) => pack_panel(a.block(first, pc, rows, kb), rows, alpha, out, isa),
             Self::Generated(a) => {
-                assert!(rows <= STRIP_ROWS && out.len() == rows * kb);
-                let mut strip = [T::ZERO; STRIP_ROWS * STRIP_COLS];
+                assert!(rows <= MOST_ROWS && out.len() == rows * kb);
+                let mut strip = [T::ZERO; MOST_ROWS * STRIP_COLS];
                 for k in (0..kb).step_by(STRIP_COLS) {
                     let n = STRIP_COLS.min(kb - k);
                     for (i, row) in strip.chunks_exact_mut(STRIP_COLS).take(rows).enumerate() {

@@ -25,7 +25,7 @@ use alloc::format;
 use alloc::string::String;
 
 /// `f32` or `f64`: an element type that has kernels on every instruction set. Sealed.
-#[allow(private_bounds)] // What the kernels are made of is nobody's business outside.
+#[allow(private_bounds)] // Vectors and tiles are private to this crate.
 pub trait Real: Scalar + Vectors + Tiled {}
 impl Real for f32 {}
 impl Real for f64 {}
@@ -57,7 +57,7 @@ pub(crate) struct Tiles<T: 'static> {
 }
 
 /// Rows of the tallest tile, and vectors of the widest, of any instruction set.
-const MOST_ROWS: usize = 9;
+pub(crate) const MOST_ROWS: usize = 9;
 const MOST_VECTORS: usize = 12;
 
 /// [`Tiles::spans`] from the sizes of the wide tiles.
@@ -177,7 +177,7 @@ macro_rules! tiles {
 }
 
 macro_rules! tiled {
-    ($t:ty) => {
+    ($t:ty, portable vectors $nvs:tt wide $wide:tt) => {
         impl Tiled for $t {
             fn tiles(isa: Isa) -> &'static Tiles<$t> {
                 match isa.kind() {
@@ -200,28 +200,14 @@ macro_rules! tiled {
                         rows [1, 2, 3, 4, 5, 6, 7, 8], vectors [1, 2, 3],
                         wide [1 x 6, 2 x 6, 4 x 6, 1 x 12, 2 x 12]
                     ),
-                    Kind::Portable => Self::portable(),
+                    Kind::Portable => tiles!(
+                        $t, <$t as Vectors>::Portable, "portable":
+                        rows [1, 2, 3, 4], vectors $nvs, wide $wide
+                    ),
                 }
             }
         }
     };
 }
-tiled!(f32);
-tiled!(f64);
-
-/// The portable tiles, whose widths differ by element type.
-trait PortableTiles: Sized + 'static {
-    fn portable() -> &'static Tiles<Self>;
-}
-
-impl PortableTiles for f32 {
-    fn portable() -> &'static Tiles<f32> {
-        tiles!(f32, <f32 as Vectors>::Portable, "portable": rows [1, 2, 3, 4], vectors [1], wide [1 x 2])
-    }
-}
-
-impl PortableTiles for f64 {
-    fn portable() -> &'static Tiles<f64> {
-        tiles!(f64, <f64 as Vectors>::Portable, "portable": rows [1, 2, 3, 4], vectors [1, 2], wide [1 x 4])
-    }
-}
+tiled!(f32, portable vectors [1] wide [1 x 2]);
+tiled!(f64, portable vectors [1, 2] wide [1 x 4]);
