@@ -331,6 +331,13 @@ impl<T: Real> Stage<'_, T> {
             let down = |rs: isize| (i as isize).wrapping_mul(rs);
             let (rs_a, cs_a) = if cut.a == OperandSource::InPlace { (rs_a, cs_a) } else { (1, rows as isize) };
             let row_of_a = if cut.a == OperandSource::InPlace { rs_a } else { self.kb as isize };
+            let fetch = if more {
+                let next = b.wrapping_offset((span as isize).wrapping_mul(ps_b));
+                let (total, below) = (row_tiles.count, row_tiles.count - t - count);
+                Prefetch::new(next, (rows, vectors), (total, below), self.kb, nr * size_of::<T>(), rs_b)
+            } else {
+                Prefetch::NONE
+            };
             let args = TileArgs {
                 kc: self.kb,
                 count,
@@ -346,13 +353,7 @@ impl<T: Real> Stage<'_, T> {
                 c: to.wrapping_offset(down(rs_c)),
                 rs_c,
                 cols,
-                fetch: if more {
-                    let next = b.wrapping_offset((span as isize).wrapping_mul(ps_b));
-                    let (total, below) = (row_tiles.count, row_tiles.count - t - count);
-                    Prefetch::new(next, (rows, vectors), (total, below), self.kb, nr * size_of::<T>(), rs_b)
-                } else {
-                    Prefetch::NONE
-                },
+                fetch: &fetch,
             };
             let run = self.tiles.get(rows, vectors, negated);
             let whole = c.rb().block(i, 0, rows * count, cols);
@@ -381,7 +382,7 @@ impl<T: Real> Stage<'_, T> {
 
     /// Computes a tile at element `at` of C in a copy, because not all of it is wanted or its rows are
     /// not contiguous.
-    fn through_copy(&self, mut block: MatMut<'_, T>, (i, j): (usize, usize), args: &TileArgs<T>, run: TileFn<T>) {
+    fn through_copy(&self, mut block: MatMut<'_, T>, (i, j): (usize, usize), args: &TileArgs<'_, T>, run: TileFn<T>) {
         let (rows, cols) = block.shape();
         let (lower, dropped) = match self.job.region {
             Region::Whole => (false, false),

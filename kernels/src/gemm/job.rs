@@ -20,6 +20,7 @@ pub enum Start<'a, T> {
 impl<T: Real> Start<'_, T> {
     /// Factor, first element and row stride of the S that a block of C starts from. `at` is the
     /// block's first element in the whole of C.
+    #[inline(always)]
     pub(crate) fn of_block(&self, (i, j): (usize, usize), c: MatRef<'_, T>) -> (T, *const T, isize) {
         match self {
             // Never read.

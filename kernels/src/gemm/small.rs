@@ -217,7 +217,7 @@ impl<T: Real> Small<T> {
                         rs_c,
                         cols: columns.cols,
                         // All operands are in L1 or L2.
-                        fetch: Prefetch::NONE,
+                        fetch: &Prefetch::NONE,
                     };
                     // SAFETY: the tile comes from the table of an `Isa`, so the CPU has that
                     // instruction set. Its rows and columns lie in C, and in S, which has C's

@@ -21,7 +21,7 @@ use crate::base::scalar::Scalar;
 use crate::simd::vector::{Vector, prefetch};
 
 /// What a column of tiles works on. Strides count elements.
-pub(crate) struct TileArgs<T> {
+pub(crate) struct TileArgs<'a, T> {
     /// Length of the chain.
     pub(crate) kc: usize,
     /// Number of tiles, one below the other.
@@ -51,7 +51,7 @@ pub(crate) struct TileArgs<T> {
     /// Columns of C. They end in the tile's last vector.
     pub(crate) cols: usize,
     /// What the tiles prefetch beyond their own operands.
-    pub(crate) fetch: Prefetch<T>,
+    pub(crate) fetch: &'a Prefetch<T>,
 }
 
 /// Strides of A in the form that the address computation wants.
@@ -164,7 +164,7 @@ impl<T> Prefetch<T> {
 /// the tiles' rows and B the tile's vectors (whole vectors, the last one included). The tiles' rows
 /// × `cols` elements of C may be written, and those of S are initialized unless β = 0. No other
 /// thread touches them meanwhile.
-pub(crate) type TileFn<T> = unsafe fn(&TileArgs<T>);
+pub(crate) type TileFn<T> = unsafe fn(&TileArgs<'_, T>);
 
 /// k-steps of one iteration of the loop. Two halve the prefetches. Tiles above 16 vectors use one:
 /// the compiler would hold both steps' vectors of B at once and spill accumulators.
@@ -181,7 +181,7 @@ const LINE: usize = 64;
 /// # Safety
 /// As [`TileFn`].
 #[inline(always)]
-pub(crate) unsafe fn tile<T, V, const MR: usize, const NV: usize, const PV: usize, const NEGATED: bool>(t: &TileArgs<T>)
+pub(crate) unsafe fn tile<T, V, const MR: usize, const NV: usize, const PV: usize, const NEGATED: bool>(t: &TileArgs<'_, T>)
 where
     T: Scalar,
     V: Vector<T>,
@@ -287,7 +287,7 @@ fn opaque<T>(p: *const T) -> *const T {
 /// As [`TileFn`].
 #[inline(always)]
 unsafe fn step<T, V, const MR: usize, const NV: usize, const PV: usize, const NEGATED: bool>(
-    t: &TileArgs<T>,
+    t: &TileArgs<'_, T>,
     a: *const T,
     b: *const T,
     acc: &mut [[V; NV]; MR],

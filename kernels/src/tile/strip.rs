@@ -87,8 +87,8 @@ pub(crate) unsafe fn subtract_column<T: Real>(
     let vectors = tiles.vectors(cols);
     let (shape, panel) = ((a.rows, vectors), tiles.nr() * size_of::<T>());
     let fetch = match column.next {
-        Some(next) => Prefetch::new(next, shape, (column.total, column.below), a.steps, panel, rs_b),
-        None => Prefetch::NONE,
+        Some(next) => &Prefetch::new(next, shape, (column.total, column.below), a.steps, panel, rs_b),
+        None => &Prefetch::NONE,
     };
     let args = TileArgs {
         kc: a.steps,

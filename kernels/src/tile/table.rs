@@ -156,7 +156,7 @@ macro_rules! tiles {
     ) => {{
         const PANEL: usize = { const NVS: &[usize] = &$nvs; NVS[NVS.len() - 1] };
         $(#[target_feature(enable = $feature)])?
-        unsafe fn shell<const MR: usize, const NV: usize, const NEGATED: bool>(t: &TileArgs<$t>) {
+        unsafe fn shell<const MR: usize, const NV: usize, const NEGATED: bool>(t: &TileArgs<'_, $t>) {
             // SAFETY: the tile's obligations are the caller's; the features are enabled here.
             unsafe { tile::<$t, $vector, MR, NV, PANEL, NEGATED>(t) }
         }
