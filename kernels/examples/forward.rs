@@ -1,4 +1,5 @@
-//! A layer's forward pass, `Y = f(X·W + b)`, in one call: W packed once, bias and activation on finished rows in L1.
+//! A layer's forward pass, `Y = f(X·W + b)`, in one call: W packed once, bias and activation on
+//! finished rows in L1.
 //!
 //! `cargo run --release --example forward -p gaitprop-kernels`
 
@@ -29,7 +30,8 @@ fn main() -> Result<(), Error> {
     let unit = Activation::LeakyRelu { slope: 0.1 };
     let (x, w) = (MatRef::new(&x, BATCH, N)?, MatRef::new(&w, N, N)?);
 
-    // Once: the plan, the scratch, and W in the order in which tiles read it. After an update of W: `packed.repack(w, &plan)`.
+    // Once: the plan, the scratch, and W in the order in which tiles read it. After an update of W:
+    // `packed.repack(w, &plan)`.
     let plan = Plan::new();
     let mut scratch = Scratch::new();
     let packed = PackedRhs::new(w, Orientation::Plain, &plan)?;

@@ -1,4 +1,5 @@
-//! Products on threads of your own: `Threads` for a pool that exists already, beside rayon's and a `Team`.
+//! Products on threads of your own: `Threads` for a pool that exists already, beside rayon's and a
+//! `Team`.
 //!
 //! `cargo run --release --example own_threads -p gaitprop-kernels`
 
@@ -77,7 +78,8 @@ impl Threads for Pool {
     }
 
     fn run(&self, job: &(dyn Fn(usize) + Sync)) {
-        // SAFETY: the tasks that hold this reference have ended when `run` returns or unwinds: `WaitFor` waits for all of them.
+        // SAFETY: the tasks that hold this reference have ended when `run` returns or unwinds:
+        // `WaitFor` waits for all of them.
         let job: &'static (dyn Fn(usize) + Sync) = unsafe { std::mem::transmute(job) };
         let (sender, receiver) = std::sync::mpsc::channel();
         let _wait = WaitFor(&receiver, self.workers.len());

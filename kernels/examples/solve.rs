@@ -1,4 +1,5 @@
-//! A batch of row vectors through the inverse of a matrix, `X·A = B`, by LU; and what a singular matrix says.
+//! A batch of row vectors through the inverse of a matrix, `X·A = B`, by LU; and what a singular
+//! matrix says.
 //!
 //! `cargo run --release --example solve -p gaitprop-kernels`
 
@@ -47,7 +48,8 @@ fn main() -> Result<(), Error> {
     println!("{BATCH} right-hand sides: ‖X·A − B‖ / (‖X‖·‖A‖) = {relative:.1e}");
     assert!(relative <= 100.0 * N as f64 * f64::UNIT_ROUNDOFF, "the residual is too large");
 
-    // A singular matrix is an error that names the pivot, not a vector of NaN: row 6 is twice row 2, and all is exact.
+    // A singular matrix is an error that names the pivot, not a vector of NaN: row 6 is twice row
+    // 2, and all is exact.
     let mut singular: Vec<f64> = (0..64).map(|i| f64::from(u8::from(i % 9 == 0))).collect();
     for j in 0..8 {
         singular[6 * 8 + j] = 2.0 * singular[2 * 8 + j];

@@ -1,4 +1,5 @@
-//! A weight gradient that is never written: `Δ = mean(Xᵀ·(D ∘ E))` goes, block by block, into an Adam step.
+//! A weight gradient that is never written: `Δ = mean(Xᵀ·(D ∘ E))` goes, block by block, into an
+//! Adam step.
 //!
 //! `cargo run --release --example weight_update -p gaitprop-kernels`
 

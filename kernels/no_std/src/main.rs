@@ -1,6 +1,8 @@
-//! The kernels without `std`: the selftest on every instruction set of this target, its digests included, as an exit status.
+//! The kernels without `std`: the selftest on every instruction set of this target, its digests
+//! included, as an exit status.
 //!
-//! That it links is the first half of the proof: the panic handler below and `std`'s cannot be in one program.
+//! That it links is the first half of the proof: the panic handler below and `std`'s cannot be in
+//! one program.
 #![no_std]
 #![no_main]
 
@@ -24,7 +26,8 @@ unsafe extern "C" {
 
 struct System;
 
-// SAFETY: `posix_memalign` gives blocks of the size and alignment asked for, or an error, and `free` takes them back whatever those were.
+// SAFETY: `posix_memalign` gives blocks of the size and alignment asked for, or an error, and
+// `free` takes them back whatever those were.
 unsafe impl GlobalAlloc for System {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let mut block = core::ptr::null_mut();
@@ -54,7 +57,8 @@ fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
     abort()
 }
 
-// `alloc` as it comes was compiled to unwind, and its landing pads name these two; with `panic = "abort"` nobody gets there.
+// `alloc` as it comes was compiled to unwind, and its landing pads name these two; with `panic =
+// "abort"` nobody gets there.
 #[unsafe(no_mangle)]
 extern "C" fn rust_eh_personality() {
     abort()
@@ -64,7 +68,8 @@ extern "C" fn _Unwind_Resume() -> ! {
     abort()
 }
 
-/// Two threads that are one: all that a target without threads can give, and enough to go every threaded way.
+/// Two threads that are one: all that a target without threads can give, and enough to go every
+/// threaded way.
 struct InTurn;
 
 impl Threads for InTurn {
@@ -97,7 +102,8 @@ fn selftests() -> usize {
     bad
 }
 
-/// An LU large enough to go on several threads where `std` is there: another way here, the same bits. 1 if not.
+/// An LU large enough to go on several threads where `std` is there: another way here, the same
+/// bits. 1 if not.
 fn lu_of_two() -> usize {
     const N: usize = 200;
     let mut seed = 1u32;

@@ -119,7 +119,8 @@ impl Par {
     ) {
         let workspaces = DisjointSlices::new(memory);
         self.split(parts, &|i| {
-            // SAFETY: the workspaces of different parts are disjoint, and `split` runs each part once.
+            // SAFETY: the workspaces of different parts are disjoint, and `split` runs each part
+            // once.
             part(i, unsafe { workspaces.part(i * len, len) });
         });
     }

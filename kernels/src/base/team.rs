@@ -197,8 +197,8 @@ impl TeamState {
         process() != self.process
     }
 
-    /// Closes the job to new threads and waits for those running it. Returns `false` if they are the
-    /// parent's, because the job itself forked the process.
+    /// Closes the job to new threads and waits for those running it. Returns `false` if they are
+    /// the parent's, because the job itself forked the process.
     fn close(&self) -> bool {
         self.state.fetch_and(!OPEN, Ordering::AcqRel);
         let mut polls = 0u32;

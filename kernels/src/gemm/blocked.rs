@@ -27,8 +27,8 @@ use core::mem::MaybeUninit;
 use core::ops::Range;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-/// Elements of the copy that stands in for C where C's rows are not contiguous, or not all of a tile
-/// is wanted: the largest tile of any instruction set (a test compares).
+/// Elements of the copy that stands in for C where C's rows are not contiguous, or not all of a
+/// tile is wanted: the largest tile of any instruction set (a test compares).
 const STACK_TILE: usize = 9 * 48;
 
 /// Bytes of B packed at a time. Several lines of a row are then read together and are still in L2
@@ -38,8 +38,8 @@ const PACK_BYTES: usize = 64 << 10;
 /// Bytes of C that an epilogue finishes at a time: half of a small L1.
 const EPILOGUE_BYTES: usize = 16 << 10;
 
-/// Returns the scratch for a product of these sizes, whatever the strides of its operands, with blocks
-/// of k of at least `kc`.
+/// Returns the scratch for a product of these sizes, whatever the strides of its operands, with
+/// blocks of k of at least `kc`.
 pub(crate) fn scratch_for<T: Real>(m: usize, n: usize, k: usize, plan: &Plan, kc: usize) -> ScratchReq {
     let nr = T::tiles(plan.isa).nr();
     let one = |m: usize, n: usize| {
@@ -72,8 +72,8 @@ pub(super) fn workspace_len<T: Real>(partition: &Partition, k: usize) -> usize {
     a_len.saturating_add(b_len).saturating_add(partition.delta_len.saturating_mul(partition.parts))
 }
 
-/// Computes a product into `c` in `memory` of [`workspace_len`] elements. Returns whether all that an
-/// optimizer wrote is finite.
+/// Computes a product into `c` in `memory` of [`workspace_len`] elements. Returns whether all that
+/// an optimizer wrote is finite.
 ///
 /// Shapes fit and, with any epilogue but `Store`, C's rows are contiguous: checked by the callers.
 pub(super) fn run<T: Real>(
@@ -173,8 +173,8 @@ impl<T: Real> Stage<'_, T> {
         let zero = if self.cut.private_a { self.cut.row_tiles.tile(ts.start).0 } else { 0 };
         for t in ts {
             let (first, rows) = self.cut.row_tiles.tile(t);
-            // SAFETY: one thread packs each row of tiles: in `pack_for_all`, before any thread reads it,
-            // or in `compute`, into a buffer that no other part has.
+            // SAFETY: one thread packs each row of tiles: in `pack_for_all`, before any thread
+            // reads it, or in `compute`, into a buffer that no other part has.
             let panel = unsafe { self.buffers.a.part(at + (first - zero) * self.kb, rows * self.kb) };
             self.job.a.pack((first, rows), (self.pc, self.kb), self.job.alpha, panel, self.isa);
         }
@@ -192,8 +192,8 @@ impl<T: Real> Stage<'_, T> {
             OperandSource::InPlace => (last..ps.end, 0),
             _ => (ps.clone(), ps.start * len),
         };
-        // SAFETY: one thread packs each panel: in `pack_for_all`, or in `compute` the only part that has
-        // its columns.
+        // SAFETY: one thread packs each panel: in `pack_for_all`, or in `compute` the only part
+        // that has its columns.
         let panels = unsafe { self.buffers.b.part(at, ps.len() * len) };
         let first = ps.start * nr;
         let columns = (self.jc + first, self.nb.min(ps.end * nr) - first);
@@ -247,8 +247,8 @@ impl<T: Real> Stage<'_, T> {
             let packed = if cut.by_rows || block.start > ts.start { ps.end } else { ps.start };
             self.row_block(&block_of, &ps, packed, i);
             if let (Some(update), Some(delta)) = (update, delta) {
-                // SAFETY: the tiles have written every element of the block, whose part has all columns,
-                // and only this part reaches its buffer.
+                // SAFETY: the tiles have written every element of the block, whose part has all
+                // columns, and only this part reaches its buffer.
                 let delta = unsafe { core::slice::from_raw_parts(delta, rows * self.nb) };
                 let delta = MatRef::new(delta, rows, self.nb).expect("rows × columns");
                 // SAFETY: parts have rows of their own, and each goes through its blocks once.
@@ -262,8 +262,8 @@ impl<T: Real> Stage<'_, T> {
     fn row_block(&self, block: &RowBlock<T>, ps: &Range<usize>, mut packed: usize, i: usize) {
         let cut = self.cut;
         let group = (PACK_BYTES / (cut.nr * self.kb * size_of::<T>()).max(1)).clamp(1, 8);
-        // Threads that own rows start at different panels. Otherwise one thread's hardware prefetcher
-        // would pull in lines that its neighbor is writing.
+        // Threads that own rows start at different panels. Otherwise one thread's hardware
+        // prefetcher would pull in lines that its neighbor is writing.
         let start = if cut.by_rows { ps.end / cut.parts * i } else { ps.start };
         for ring in [start..ps.end, ps.start..start] {
             let mut p = ring.start;
@@ -318,8 +318,8 @@ impl<T: Real> Stage<'_, T> {
         while t < row_tiles.count {
             let (i, rows) = row_tiles.tile(t);
             let of_this_height = if t < row_tiles.taller { row_tiles.taller } else { row_tiles.count } - t;
-            // All tiles of one height at once, unless each has to be looked at. Below a tile that is
-            // wanted whole, all are.
+            // All tiles of one height at once, unless each has to be looked at. Below a tile that
+            // is wanted whole, all are.
             let coverage = self.coverage(block.first + i, rows, self.jc + j, cols);
             let directly = contiguous && coverage == Coverage::Full;
             let count = match (directly, finish) {
@@ -358,12 +358,13 @@ impl<T: Real> Stage<'_, T> {
             let run = self.tiles.get(rows, vectors, negated);
             let whole = c.rb().block(i, 0, rows * count, cols);
             if directly {
-                // SAFETY: the tile comes from the table of an `Isa`, so the CPU has it. A and B hold what
-                // `a_at` and `b_at` say for kb steps. The `count` times `rows` rows of C, or of the
-                // part's Δ, are in the block above, which this part alone has.
+                // SAFETY: the tile comes from the table of an `Isa`, so the CPU has it. A and B
+                // hold what `a_at` and `b_at` say for kb steps. The `count` times `rows` rows of C,
+                // or of the part's Δ, are in the block above, which this part alone has.
                 unsafe { run(&args) };
                 if finish {
-                    // SAFETY: the epilogue was checked for the product's shape; the block is as above.
+                    // SAFETY: the epilogue was checked for the product's shape; the block is as
+                    // above.
                     unsafe { self.job.epilogue.apply(self.isa, (block.first + i, self.jc + j), whole) };
                 }
             } else if coverage != Coverage::Empty {
@@ -380,8 +381,8 @@ impl<T: Real> Stage<'_, T> {
         unsafe { self.c.alias() }.block(i, self.jc + j, rows, cols)
     }
 
-    /// Computes a tile at element `at` of C in a copy, because not all of it is wanted or its rows are
-    /// not contiguous.
+    /// Computes a tile at element `at` of C in a copy, because not all of it is wanted or its rows
+    /// are not contiguous.
     fn through_copy(&self, mut block: MatMut<'_, T>, (i, j): (usize, usize), args: &TileArgs<'_, T>, run: TileFn<T>) {
         let (rows, cols) = block.shape();
         let (lower, dropped) = match self.job.region {
@@ -431,7 +432,8 @@ impl<T: Real> Stage<'_, T> {
         }
     }
 
-    /// First element of the B of panel `p` of the block (`cols` columns), the stride of k, and that of panels.
+    /// First element of the B of panel `p` of the block (`cols` columns), the stride of k, and that
+    /// of panels.
     fn b_at(&self, p: usize, cols: usize) -> (*const T, isize, isize) {
         let (nr, step) = (self.cut.nr, self.cut.nr as isize);
         let len = nr * self.kb;

@@ -1,14 +1,14 @@
 //! Epilogues: what happens to finished elements of a product while they are in cache.
 //!
 //! ```text
-//!   tiles store  ──►  some rows of C, in L1  ──►  epilogue, in place        bias and activation, scaled sum
-//!   tiles store  ──►  all columns of some rows of Δ, in L2  ──►  θ, m, v    an optimizer: Δ never reaches memory
+//!   tiles store ─► some rows of C, in L1 ─► epilogue, in place     bias and activation, scaled sum
+//!   tiles store ─► some rows of Δ, in L2 ─► θ, m, v                an optimizer: Δ stays in cache
 //! ```
 //!
-//! An epilogue is an object that runs over finished rows, not code on the register tile. A tile with
-//! room for its accumulators and B has no registers left for another operand, and would store its
-//! accumulators first anyway. An Adam step takes square roots and divisions, which keep a core busy
-//! half as long as the whole product at a batch of 60 (benches/record/blocking.md).
+//! An epilogue is an object that runs over finished rows, not code on the register tile. A tile
+//! with room for its accumulators and B has no registers left for another operand, and would store
+//! its accumulators first anyway. An Adam step takes square roots and divisions, which keep a core
+//! busy half as long as the whole product at a batch of 60 (benches/record/blocking.md).
 
 use crate::base::error::Error;
 use crate::base::isa::Isa;
@@ -19,8 +19,8 @@ use crate::elementwise::optimizer::{AdamStep, adam_all, descend_all, momentum_al
 use crate::simd::dispatch::{Fused, shells};
 use crate::tile::table::Real;
 
-/// What happens to each finished element `acc` of [`gemm_with`](crate::gemm_with). Matrices have C's
-/// shape and contiguous rows.
+/// What happens to each finished element `acc` of [`gemm_with`](crate::gemm_with). Matrices have
+/// C's shape and contiguous rows.
 #[non_exhaustive]
 pub enum Epilogue<'a, T> {
     /// `C = acc`.
@@ -110,14 +110,15 @@ impl<'a, T: Real> Epilogue<'a, T> {
     /// Finishes a block of C in place, whose first element is (i, j).
     ///
     /// # Safety
-    /// The product has the shape that [`Epilogue::check`] accepted, and this block lies in it. No other
-    /// thread finishes an element of the block.
+    /// The product has the shape that [`Epilogue::check`] accepted, and this block lies in it. No
+    /// other thread finishes an element of the block.
     pub(crate) unsafe fn apply(&self, isa: Isa, (i, j): (usize, usize), mut c: MatMut<'_, T>) {
         let (rows, cols) = c.shape();
         match self {
             Self::Store => {}
             Self::Activate { activation, bias, slope } => {
-                // SAFETY: the slopes have the product's shape, and the block is this thread's alone.
+                // SAFETY: the slopes have the product's shape, and the block is this thread's
+                // alone.
                 let slope = slope.as_ref().map(|s| unsafe { s.alias() }.block(i, j, rows, cols));
                 bias_activate_rows(isa, *activation, c, &bias[j..j + cols], slope);
             }

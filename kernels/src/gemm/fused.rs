@@ -1,4 +1,5 @@
-//! Products that start elsewhere than at C, take packed operands, and finish their elements in cache.
+//! Products that start elsewhere than at C, take packed operands, and finish their elements in
+//! cache.
 
 use crate::base::error::Error;
 use crate::base::matrix::{MatMut, MatRef};
@@ -41,8 +42,8 @@ impl<'a, T> From<Panels<'a, T>> for Rhs<'a, T> {
 /// C[i,j] = epilogue(acc)                            one formula of `Epilogue`
 /// ```
 ///
-/// Every bit equals that of the separate steps: [`gemm()`](crate::gemm()), then the epilogue's slice
-/// function. Always uses this crate's kernels, whatever the plan's backend.
+/// Every bit equals that of the separate steps: [`gemm()`](crate::gemm()), then the epilogue's
+/// slice function. Always uses this crate's kernels, whatever the plan's backend.
 ///
 /// * `a`: m×k, any strides
 /// * `b`: k×n, a view or packed

@@ -39,8 +39,9 @@ pub(crate) fn gemm_native_scratch<T: Real>(m: usize, n: usize, k: usize, plan: &
 
 /// `C ← α·A·B + β·C` for any strides.
 ///
-/// Each element of C is one chain of fused multiply-adds in increasing k, started from β·C (from 0 when β = 0: C is then never read),
-/// with α multiplied into the elements of A first (one rounding; exact for ±1):
+/// Each element of C is one chain of fused multiply-adds in increasing k, started from β·C (from 0
+/// when β = 0: C is then never read), with α multiplied into the elements of A first (one rounding;
+/// exact for ±1):
 ///
 /// ```text
 /// acc = if β == 0 { 0 } else { β * C[i,j] }
@@ -54,7 +55,8 @@ pub(crate) fn gemm_native_scratch<T: Real>(m: usize, n: usize, k: usize, plan: &
 /// Error bound: |C − exact| ≤ γ(k+2)·(|α||A||B| + |β||C|) entrywise, γ(n) = n·u/(1 − n·u).
 ///
 /// # Errors
-/// [`Error::Shape`] if the shapes do not fit; [`Error::OutOfMemory`] if scratch cannot grow; nothing has then been written.
+/// [`Error::Shape`] if the shapes do not fit; [`Error::OutOfMemory`] if scratch cannot grow;
+/// nothing has then been written.
 ///
 /// # Examples
 /// ```
@@ -113,8 +115,8 @@ pub(crate) fn gemm_native<T: Real>(
     run(&job, c, plan, scratch).map(drop)
 }
 
-/// Computes a product into `c` by whichever loops suit it. Returns whether all that an optimizer wrote
-/// is finite.
+/// Computes a product into `c` by whichever loops suit it. Returns whether all that an optimizer
+/// wrote is finite.
 ///
 /// Shapes fit and, with any epilogue but `Store`, C's rows are contiguous: checked by the callers.
 pub(crate) fn run<T: Real>(job: &Job<'_, T>, c: MatMut<'_, T>, plan: &Plan, scratch: &mut Scratch) -> Result<bool, Error> {

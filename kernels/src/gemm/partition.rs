@@ -44,8 +44,8 @@ pub(super) struct Partition {
     pub(super) a: OperandSource,
     pub(super) b: OperandSource,
     /// Whether each thread packs its own blocks of A; otherwise all threads pack A once, for all.
-    /// Reading what another core packed is slow: 256×1024×1024 on two cores reached 80 % of the peak
-    /// that way, and 94 % with private blocks.
+    /// Reading what another core packed is slow: 256×1024×1024 on two cores reached 80 % of the
+    /// peak that way, and 94 % with private blocks.
     pub(super) private_a: bool,
     /// Elements of each thread's block of Δ, for an optimizer's update; else 0.
     pub(super) delta_len: usize,
@@ -177,8 +177,8 @@ fn line<T>(len: usize) -> usize {
 }
 
 /// Chooses the number of threads, and whether each has rows of tiles or panels: the more even cut.
-/// Where both are even, threads get panels, and each finds the same panels of B in its cache in every
-/// product.
+/// Where both are even, threads get panels, and each finds the same panels of B in its cache in
+/// every product.
 fn split(
     row_tiles: &RowTiles,
     b: OperandSource,
@@ -192,7 +192,8 @@ fn split(
     let (by_cols, by_tiles) = (threads.min(panels).max(1), threads.min(row_tiles.count).max(1));
     let largest_cols = panels.div_ceil(by_cols).saturating_mul(nr).min(n).saturating_mul(m);
     let largest_rows = row_tiles.count.div_ceil(by_tiles).saturating_mul(row_tiles.tallest()).min(m).saturating_mul(n);
-    // Threads with rows share B. That is free if B is in panels already, or small and read in place.
+    // Threads with rows share B. That is free if B is in panels already, or small and read in
+    // place.
     let small = k.saturating_mul(n).saturating_mul(size) <= plan.caches.l2 / 2;
     let free = b == OperandSource::Prepacked || (small && b == OperandSource::InPlace);
     let by_rows = largest_rows < if free { largest_cols } else { largest_cols / 8 * 7 };

@@ -197,16 +197,17 @@ where
         let rows = (index * MR) as isize;
         let (c, start) = (t.c.wrapping_offset(rows * t.rs_c), t.start.wrapping_offset(rows * t.rs_start));
         let mut a = t.a.wrapping_offset((index as isize).wrapping_mul(t.ps_a));
-        // The next tile's A. The last tile goes back to the first, where the next panel starts. What
-        // lies behind A is never fetched: it may be C, and another core may be writing it.
+        // The next tile's A. The last tile goes back to the first, where the next panel starts.
+        // What lies behind A is never fetched: it may be C, and another core may be writing it.
         let mut ahead = t.a.wrapping_offset(if index + 1 == t.count { 0 } else { (index as isize + 1).wrapping_mul(t.ps_a) });
         let mut b = t.b;
         let left = t.count - index + t.fetch.below;
         // Before its turn a tile fetches its own B, which is in L1 already.
         let mut next =
             if left <= t.fetch.tiles { t.fetch.next.wrapping_byte_offset(t.fetch.starts[t.fetch.tiles - left]) } else { b };
-        // SAFETY: pointers stay in A, B, C and S by the contract above: k stays below kc, rows below
-        // MR · count, and columns below `cols`, with `_first` where the last vector is not whole.
+        // SAFETY: pointers stay in A, B, C and S by the contract above: k stays below kc, rows
+        // below MR · count, and columns below `cols`, with `_first` where the last vector is not
+        // whole.
         unsafe {
             let mut acc = [[V::splat(T::ZERO); NV]; MR];
             for i in 0..MR {
@@ -263,8 +264,8 @@ where
     }
 }
 
-/// Hides from the compiler how a pointer was computed. It would otherwise keep a pointer for each row
-/// of A, advance them all in every step, and spill some.
+/// Hides from the compiler how a pointer was computed. It would otherwise keep a pointer for each
+/// row of A, advance them all in every step, and spill some.
 #[inline(always)]
 fn opaque<T>(p: *const T) -> *const T {
     #[cfg(all(any(target_arch = "x86_64", target_arch = "aarch64"), not(miri)))]

@@ -100,8 +100,8 @@ fn small_products_at_every_edge() {
     all::<f64>();
 }
 
-/// On a CPU without a third-level cache the blocked loops reserve little scratch. Small products stay
-/// within it.
+/// On a CPU without a third-level cache the blocked loops reserve little scratch. Small products
+/// stay within it.
 #[test]
 fn small_products_without_a_third_level_cache() {
     let caches = Caches { l1: 32 << 10, l2: 512 << 10, l3: 0 };

@@ -53,8 +53,8 @@ pub struct Ways {
     pub blocking: Option<Blocking>,
     pub packing: Packing,
     pub threads: usize,
-    /// Multiply-adds that wake a thread: few, so that every product is split, or so many that only
-    /// some are.
+    /// Least number of multiply-adds that wakes a thread. Small values split every product, larger
+    /// ones only some.
     pub min_work: usize,
 }
 
