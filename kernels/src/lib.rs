@@ -39,7 +39,8 @@
 //! # Rules for `unsafe`
 //! Unsafe code stands in three places: where slices become pointers (`base/matrix`); where threads
 //! get memory and disjoint blocks (`base/scratch`, `base/team`, the kernels that split work); and
-//! at intrinsics and tiles (`simd`, `tile`, `gemm`). A safe function checks lengths and shapes
+//! at intrinsics, tiles and unchecked pointers to rows (`simd`, `tile`, `elementwise`, `pack`, `gemm`,
+//! `level3`, `factor`). A safe function checks lengths and shapes
 //! once. Every `SAFETY` note names its fact and where that was established. Kernels reach an
 //! instruction set only through an [`Isa`], which only detection creates.
 

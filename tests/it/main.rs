@@ -16,6 +16,7 @@ mod data_formats;
 mod exactness;
 #[cfg(target_os = "linux")]
 mod faults;
+mod filters;
 mod fused_step;
 mod golden;
 mod inverse;

@@ -5,6 +5,7 @@ pub(crate) mod error;
 pub(crate) mod flags;
 pub(crate) mod isa;
 pub(crate) mod matrix;
+pub(crate) mod once;
 pub(crate) mod par;
 pub(crate) mod scalar;
 pub(crate) mod scratch;

@@ -1,5 +1,6 @@
 //! The element types `f32` and `f64`: arithmetic and constants.
 
+use crate::base::once::Select;
 use core::fmt::{Debug, Display, LowerExp};
 use core::iter::Sum;
 use core::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
@@ -12,8 +13,10 @@ mod sealed {
 
 /// Arithmetic and constants of the element types `f32` and `f64`. [`Real`](crate::Real) adds their
 /// kernels.
+#[allow(private_bounds)] // The selection is private to this crate.
 pub trait Scalar:
     sealed::Sealed
+    + Select
     + Copy
     + Default
     + Debug

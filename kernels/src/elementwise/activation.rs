@@ -166,7 +166,7 @@ pub(crate) fn check_bias_activate<T: Real>(
 shells! { vectors
     /// [`bias_activate`] for checked operands with contiguous rows.
     pub(crate) fn bias_activate_rows = bias_activate_body(
-        activation: Activation, h: MatMut<'_, T>, bias: &[T], slope: Option<MatMut<'_, T>>
+        activation: Activation, h: MatMut<'a, T>, bias: &'a [T], slope: Option<MatMut<'a, T>>
     )
 }
 
@@ -276,12 +276,22 @@ pub fn activation_grad<T: Real>(
 }
 
 shells! {
-    fn activation_grad_row = activation_grad_body(activation: Activation, y: &[T], d: &[T], e: &[T], delta: &mut [T])
+    fn activation_grad_row = activation_grad_body(activation: Activation, y: &'a [T], d: &'a [T], e: &'a [T], delta: &'a mut [T])
 }
 
 #[inline(always)]
 fn activation_grad_body<T: Scalar, M: Fused>(activation: Activation, y: &[T], d: &[T], e: &[T], delta: &mut [T]) {
-    for (((delta, &y), &d), &e) in delta.iter_mut().zip(y).zip(d).zip(e) {
-        *delta = activation.slope(y, d) * e;
+    // Chosen once, not per element: optimizers below level 3 leave the choice in the loop.
+    match activation.negative_slope::<T>() {
+        Some(below) => {
+            for ((delta, &y), &e) in delta.iter_mut().zip(y).zip(e) {
+                *delta = if y < T::ZERO { below } else { T::ONE } * e;
+            }
+        }
+        None => {
+            for ((delta, &d), &e) in delta.iter_mut().zip(d).zip(e) {
+                *delta = d * e;
+            }
+        }
     }
 }

@@ -48,7 +48,7 @@ pub fn adam<T: Real>(step: AdamStep<T>, theta: &mut [T], m: &mut [T], v: &mut [T
 }
 
 shells! { vectors
-    pub(crate) fn adam_all = adam_body(step: AdamStep<T>, theta: &mut [T], m: &mut [T], v: &mut [T], delta: &[T]) -> bool
+    pub(crate) fn adam_all = adam_body(step: AdamStep<T>, theta: &'a mut [T], m: &'a mut [T], v: &'a mut [T], delta: &'a [T]) -> bool
 }
 
 #[inline(always)]
@@ -153,7 +153,7 @@ pub fn momentum<T: Real>(rate: T, mu: T, theta: &mut [T], m: &mut [T], delta: &[
 }
 
 shells! { vectors
-    pub(crate) fn momentum_all = momentum_body(rate: T, mu: T, theta: &mut [T], m: &mut [T], delta: &[T]) -> bool
+    pub(crate) fn momentum_all = momentum_body(rate: T, mu: T, theta: &'a mut [T], m: &'a mut [T], delta: &'a [T]) -> bool
 }
 
 #[inline(always)]
@@ -198,7 +198,7 @@ pub fn descend<T: Real>(rate: T, theta: &mut [T], delta: &[T], isa: Isa) -> Resu
 }
 
 shells! { vectors
-    pub(crate) fn descend_all = descend_body(rate: T, theta: &mut [T], delta: &[T]) -> bool
+    pub(crate) fn descend_all = descend_body(rate: T, theta: &'a mut [T], delta: &'a [T]) -> bool
 }
 
 #[inline(always)]

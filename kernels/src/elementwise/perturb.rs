@@ -168,7 +168,7 @@ shells! { vectors
     ///
     /// `d` holds the stored slopes. It is a placeholder of the same length for other activations.
     fn perturb_row = perturb_row_body(
-        p: Perturbation, y: &[T], d: &[T], e: &[T], r: &mut [T], delta: &mut [T]
+        p: Perturbation, y: &'a [T], d: &'a [T], e: &'a [T], r: &'a mut [T], delta: &'a mut [T]
     ) -> Option<usize>
 }
 

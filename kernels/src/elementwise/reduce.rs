@@ -29,7 +29,7 @@ pub fn column_means<T: Real>(x: MatRef<'_, T>, out: &mut [T], isa: Isa) -> Resul
 }
 
 shells! {
-    fn means = means_body(x: MatRef<'_, T>, out: &mut [T])
+    fn means = means_body(x: MatRef<'a, T>, out: &'a mut [T])
 }
 
 #[inline(always)]
@@ -78,7 +78,7 @@ pub fn dot<T: Real>(a: &[T], b: &[T], isa: Isa) -> Result<f64, Error> {
 }
 
 shells! {
-    fn dot_all = dot_body(a: &[T], b: &[T]) -> f64
+    fn dot_all = dot_body(a: &'a [T], b: &'a [T]) -> f64
 }
 
 #[inline(always)]

@@ -9,6 +9,7 @@
 use crate::base::error::Error;
 use crate::base::flags::{Diag, Side, Triangle};
 use crate::base::matrix::{MatMut, MatRef};
+use crate::base::once::once;
 use crate::base::scalar::Scalar;
 use crate::base::scratch::{Scratch, ScratchReq};
 use crate::gemm::job::{Job, Region};
@@ -77,9 +78,15 @@ fn half(n: usize) -> usize {
     (n / 2).next_multiple_of(16)
 }
 
-/// Factors a block on the diagonal by recursive halving. Its first row is row `at` of the whole
-/// matrix, for errors.
-fn factor_recursive<T: Real>(mut a: MatMut<'_, T>, at: usize, plan: &Plan, scratch: &mut Scratch) -> Result<(), Error> {
+once! {
+    /// Factors a block on the diagonal by recursive halving. Its first row is row `at` of the whole
+    /// matrix, for errors.
+    fn factor_recursive<T: Real> = factor_recursive_body(
+        a: MatMut<'a, T>, at: usize, plan: &'a Plan, scratch: &'a mut Scratch
+    ) -> Result<(), Error>
+}
+
+fn factor_recursive_body<T: Real>(mut a: MatMut<'_, T>, at: usize, plan: &Plan, scratch: &mut Scratch) -> Result<(), Error> {
     let n = a.nrows();
     if n <= BASE {
         return base_in_scratch(a, at, plan, scratch);
@@ -118,7 +125,7 @@ shells! {
     /// Factors column by column, left-looking, as the textbook does.
     ///
     /// columns[j · n + i] is element (i, j). `at` is the index of the first pivot, for errors.
-    fn base = base_body(columns: &mut [T], n: usize, at: usize) -> Result<(), Error>
+    fn base = base_body(columns: &'a mut [T], n: usize, at: usize) -> Result<(), Error>
 }
 
 #[inline(always)]

@@ -12,6 +12,7 @@
 use crate::base::error::Error;
 use crate::base::flags::{Diag, Side, Triangle};
 use crate::base::matrix::{MatMut, MatRef};
+use crate::base::once::once;
 use crate::base::scratch::{Scratch, ScratchReq};
 #[cfg(feature = "std")]
 use crate::factor::lu_lookahead;
@@ -54,9 +55,16 @@ pub fn factor<T: Real>(a: MatMut<'_, T>, pivots: &mut [usize], plan: &Plan, scra
     factor_columns(a, pivots, 0, plan, scratch)
 }
 
-/// Factors a tall block (m×n, m ≥ n) by recursive halving. Its first column is column `at` of the
-/// whole matrix, for errors.
-fn factor_columns<T: Real>(
+once! {
+    /// Factors a tall block (m×n, m ≥ n) by recursive halving. Its first column is column `at` of the
+    /// whole matrix, for errors.
+    fn factor_columns<T: Real> = factor_columns_body(
+        a: MatMut<'a, T>, pivots: &'a mut [usize], at: usize, plan: &'a Plan,
+        scratch: &'a mut Scratch
+    ) -> Result<(), Error>
+}
+
+fn factor_columns_body<T: Real>(
     mut a: MatMut<'_, T>,
     pivots: &mut [usize],
     at: usize,
@@ -175,6 +183,16 @@ pub fn solve_right<T: Real>(
     if b.is_empty() {
         return Ok(());
     }
+    exchange_columns_back(b, pivots);
+    Ok(())
+}
+
+once! {
+    /// Undoes the exchanges in the columns of `b`, last to first.
+    fn exchange_columns_back<T: Real> = exchange_columns_back_body(b: MatMut<'a, T>, pivots: &'a [usize])
+}
+
+fn exchange_columns_back_body<T: Real>(mut b: MatMut<'_, T>, pivots: &[usize]) {
     for i in 0..b.nrows() {
         if let Some(row) = b.row_mut(i) {
             for (k, &p) in pivots.iter().enumerate().rev() {
@@ -188,7 +206,6 @@ pub fn solve_right<T: Real>(
             }
         }
     }
-    Ok(())
 }
 
 /// Solves `A·X = B` for X, in place in `b`, from the factors of A: `X = U⁻¹·L⁻¹·P·B`.
@@ -232,7 +249,6 @@ pub fn solve_left<T: Real>(
 /// # References
 /// Hager, Condition Estimates, 1984. Higham, Accuracy and Stability of Numerical Algorithms,
 /// algorithm 15.1.
-#[allow(clippy::missing_panics_doc)] // `expect` holds: n > 0 from the early return on
 pub fn inverse_norm1<T: Real>(
     lu: MatRef<'_, T>,
     pivots: &[usize],
@@ -247,6 +263,24 @@ pub fn inverse_norm1<T: Real>(
     if n == 0 {
         return Ok(0.0);
     }
+    estimate_inverse_norm1(lu, pivots, work, plan, scratch)
+}
+
+once! {
+    /// [`inverse_norm1`] for checked operands of order n > 0.
+    fn estimate_inverse_norm1<T: Real> = estimate_inverse_norm1_body(
+        lu: MatRef<'a, T>, pivots: &'a [usize], work: &'a mut [T], plan: &'a Plan, scratch: &'a mut Scratch
+    ) -> Result<f64, Error>
+}
+
+fn estimate_inverse_norm1_body<T: Real>(
+    lu: MatRef<'_, T>,
+    pivots: &[usize],
+    work: &mut [T],
+    plan: &Plan,
+    scratch: &mut Scratch,
+) -> Result<f64, Error> {
+    let n = pivots.len();
     let sum = |x: &[T]| x.iter().map(|v| v.abs().to_f64()).sum::<f64>();
     let (x, z) = work.split_at_mut(n);
     x.fill(T::from_f64(1.0 / n as f64));

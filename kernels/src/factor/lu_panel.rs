@@ -92,7 +92,7 @@ shells! {
     /// Solves L11·u = a for the part of one column in the base's rows.
     ///
     /// `done` starts at the base's first column, and `first` is that column's index.
-    fn base_column = base_column_body(done: &[T], ld: usize, first: usize, count: usize, column: &mut [T])
+    fn base_column = base_column_body(done: &'a [T], ld: usize, first: usize, count: usize, column: &'a mut [T])
 }
 
 #[inline(always)]
@@ -111,7 +111,7 @@ shells! {
     /// Factors columns first .. first + count, where (first, count) = `which`. Exchanges rows in
     /// all columns.
     fn base = base_body(
-        columns: &mut [T], ld: usize, m: usize, which: (usize, usize), pivots: &mut [usize], at: usize
+        columns: &'a mut [T], ld: usize, m: usize, which: (usize, usize), pivots: &'a mut [usize], at: usize
     ) -> Result<(), Error>
 }
 

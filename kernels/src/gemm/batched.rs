@@ -9,6 +9,7 @@
 use crate::base::batch::{BatchMut, BatchRef};
 use crate::base::error::Error;
 use crate::base::matrix::{MatMut, MatRef};
+use crate::base::once::once;
 use crate::base::par::Par;
 use crate::base::scratch::{Scratch, ScratchReq};
 use crate::gemm::job::canonicalize;
@@ -82,7 +83,7 @@ pub fn gemm_batched<T: Real>(
     }
     let ((m, k), n) = (a.shape(), b.shape().1);
     check_shapes((m, k), b.shape(), c.shape())?;
-    run(alpha, beta, &Strided { a, b, c, shape: (m, n, k) }, plan, scratch)
+    run_strided(alpha, beta, &Strided { a, b, c, shape: (m, n, k) }, plan, scratch)
 }
 
 /// Computes `C_p ← α·A_p·B_p + β·C_p` for every p, for matrices of any shapes anywhere in memory.
@@ -136,7 +137,7 @@ pub fn gemm_batched_views<T: Real>(
     for (index, ((a, b), c)) in operands.iter().zip(&*c).enumerate() {
         check_shapes(a.shape(), b.shape(), c.shape()).map_err(|error| Error::Batch { index, error: Box::new(error) })?;
     }
-    run(alpha, beta, &Views { operands, c }, plan, scratch)
+    run_views(alpha, beta, &Views { operands, c }, plan, scratch)
 }
 
 /// Returns the scratch that [`gemm_batched`] needs for `count` products of these sizes, with any
@@ -227,6 +228,14 @@ impl<T: Real> Batch<T> for Views<'_, '_, T> {
 /// load balancing only.
 fn work((m, n, k): (usize, usize, usize)) -> f64 {
     m as f64 * n as f64 * (k as f64 + 8.0)
+}
+
+once! {
+    fn run_strided<T: Real> = run(alpha: T, beta: T, batch: &'a Strided<'a, T>, plan: &'a Plan, scratch: &'a mut Scratch) -> Result<(), Error>
+}
+
+once! {
+    fn run_views<T: Real> = run(alpha: T, beta: T, batch: &'a Views<'a, 'a, T>, plan: &'a Plan, scratch: &'a mut Scratch) -> Result<(), Error>
 }
 
 fn run<T: Real>(alpha: T, beta: T, batch: &impl Batch<T>, plan: &Plan, scratch: &mut Scratch) -> Result<(), Error> {

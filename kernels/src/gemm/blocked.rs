@@ -14,6 +14,7 @@
 
 use crate::base::isa::Isa;
 use crate::base::matrix::{MatMut, MatRef};
+use crate::base::once::once;
 use crate::base::scratch::{DisjointSlices, ScratchReq};
 use crate::base::split::{RowTiles, near_equal_units, part, part_range, parts_of, weighted_range};
 use crate::gemm::job::{Job, Region, Start};
@@ -38,9 +39,15 @@ const PACK_BYTES: usize = 64 << 10;
 /// Bytes of C that an epilogue finishes at a time: half of a small L1.
 const EPILOGUE_BYTES: usize = 16 << 10;
 
-/// Returns the scratch for a product of these sizes, whatever the strides of its operands, with
-/// blocks of k of at least `kc`.
-pub(crate) fn scratch_for<T: Real>(m: usize, n: usize, k: usize, plan: &Plan, kc: usize) -> ScratchReq {
+once! {
+    /// Returns the scratch for a product of these sizes, whatever the strides of its operands, with
+    /// blocks of k of at least `kc`.
+    pub(crate) fn scratch_for<T: Real> = scratch_for_body(
+        m: usize, n: usize, k: usize, plan: &'a Plan, kc: usize
+    ) -> ScratchReq
+}
+
+fn scratch_for_body<T: Real>(m: usize, n: usize, k: usize, plan: &Plan, kc: usize) -> ScratchReq {
     let nr = T::tiles(plan.isa).nr();
     let one = |m: usize, n: usize| {
         let blocking = plan.blocking_of::<T>(k);

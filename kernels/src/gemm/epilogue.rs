@@ -170,7 +170,7 @@ const CONTIGUOUS: &str = "contiguous rows, checked by `Epilogue::check`";
 
 shells! {
     /// c ← fma(scale, c, weight · z).
-    fn scale_add = scale_add_body(scale: T, weight: T, z: &[T], c: &mut [T])
+    fn scale_add = scale_add_body(scale: T, weight: T, z: &'a [T], c: &'a mut [T])
 }
 
 #[inline(always)]

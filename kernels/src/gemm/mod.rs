@@ -12,6 +12,7 @@ mod small;
 
 use crate::base::error::Error;
 use crate::base::matrix::{MatMut, MatRef};
+use crate::base::once::once;
 use crate::base::scratch::{Scratch, ScratchReq};
 use crate::gemm::job::{Job, canonicalize};
 use crate::gemm::partition::Partition;
@@ -115,11 +116,17 @@ pub(crate) fn gemm_native<T: Real>(
     run(&job, c, plan, scratch).map(drop)
 }
 
-/// Computes a product into `c` by whichever loops suit it. Returns whether all that an optimizer
-/// wrote is finite.
-///
-/// Shapes fit and, with any epilogue but `Store`, C's rows are contiguous: checked by the callers.
-pub(crate) fn run<T: Real>(job: &Job<'_, T>, c: MatMut<'_, T>, plan: &Plan, scratch: &mut Scratch) -> Result<bool, Error> {
+once! {
+    /// Computes a product into `c` by whichever loops suit it. Returns whether all that an optimizer
+    /// wrote is finite.
+    ///
+    /// Shapes fit and, with any epilogue but `Store`, C's rows are contiguous: checked by the callers.
+    pub(crate) fn run<T: Real> = run_body(
+        job: &'a Job<'a, T>, c: MatMut<'a, T>, plan: &'a Plan, scratch: &'a mut Scratch
+    ) -> Result<bool, Error>
+}
+
+fn run_body<T: Real>(job: &Job<'_, T>, c: MatMut<'_, T>, plan: &Plan, scratch: &mut Scratch) -> Result<bool, Error> {
     if let Some(small) = Small::new(job, &c, plan) {
         small.run(job, c, scratch.slice::<T>(small.workspace_len())?, plan.isa);
         return Ok(true);

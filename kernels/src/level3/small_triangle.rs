@@ -9,7 +9,7 @@ shells! {
     /// Solves `L·X = B` for the few unknowns of a strip or panel; `x` holds B, then X.
     ///
     /// x[k · lanes + i] is unknown k of right-hand side i. The bits are those of the textbook loop.
-    pub(crate) fn solve_small_triangle = solve_small_triangle_body(l: MatRef<'_, T>, diag: Diag, x: &mut [T], lanes: usize)
+    pub(crate) fn solve_small_triangle = solve_small_triangle_body(l: MatRef<'a, T>, diag: Diag, x: &'a mut [T], lanes: usize)
 }
 
 #[inline(always)]

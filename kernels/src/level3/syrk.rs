@@ -3,6 +3,7 @@
 use crate::base::error::Error;
 use crate::base::flags::{Diagonal, Part};
 use crate::base::matrix::{MatMut, MatRef};
+use crate::base::once::once;
 use crate::base::scratch::{Scratch, ScratchReq};
 use crate::gemm::job::{Job, Region};
 use crate::gemm::{gemm_native_scratch, run};
@@ -87,8 +88,12 @@ pub fn syrk_scratch<T: Real>(n: usize, k: usize, plan: &Plan) -> ScratchReq {
     gemm_native_scratch::<T>(n, n, k, plan)
 }
 
-/// Copies the triangle below the diagonal to the one above, block by block.
-fn mirror<T: Real>(c: MatMut<'_, T>, plan: &Plan) {
+once! {
+    /// Copies the triangle below the diagonal to the one above, block by block.
+    fn mirror<T: Real> = mirror_body(c: MatMut<'a, T>, plan: &'a Plan)
+}
+
+fn mirror_body<T: Real>(c: MatMut<'_, T>, plan: &Plan) {
     let n = c.nrows();
     let blocks = n.div_ceil(MIRROR);
     // Moving one element costs about as much as eight multiply-adds.

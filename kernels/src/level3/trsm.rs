@@ -14,6 +14,7 @@ use crate::base::error::Error;
 use crate::base::flags::{Diag, Side, Triangle};
 use crate::base::isa::Isa;
 use crate::base::matrix::{MatMut, MatRef};
+use crate::base::once::once;
 use crate::base::scratch::{Scratch, ScratchReq};
 use crate::base::split::{near_equal, part, parts_of, round_up};
 use crate::level3::small_triangle::solve_small_triangle;
@@ -165,8 +166,15 @@ impl RhsPartition {
     }
 }
 
-/// Solves `L·X = α·B` in place in `b`. The callers check the shapes and the diagonal.
-pub(crate) fn forward_substitution<T: Real>(
+once! {
+    /// Solves `L·X = α·B` in place in `b`. The callers check the shapes and the diagonal.
+    pub(crate) fn forward_substitution<T: Real> = forward_substitution_body(
+        diag: Diag, alpha: T, l: MatRef<'a, T>, b: MatMut<'a, T>, plan: &'a Plan,
+        scratch: &'a mut Scratch
+    ) -> Result<(), Error>
+}
+
+fn forward_substitution_body<T: Real>(
     diag: Diag,
     alpha: T,
     l: MatRef<'_, T>,

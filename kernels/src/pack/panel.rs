@@ -6,6 +6,7 @@
 
 use crate::base::isa::Isa;
 use crate::base::matrix::MatRef;
+use crate::base::once::once;
 use crate::base::scalar::Scalar;
 use crate::simd::transpose::transpose;
 use crate::simd::vector::prefetch;
@@ -50,9 +51,16 @@ fn copy_panels_of<T: Scalar, const W: usize>(b: MatRef<'_, T>, out: &mut [MaybeU
 /// the number of ways of L1: rows 4096 bytes apart all map to one set.
 const AHEAD: isize = 6;
 
-/// Packs columns j .. j + cols, elements pc .. pc + kb of each, into consecutive panels of `nr`
-/// columns. Writes all of `out`, ⌈cols/nr⌉ · nr · kb elements, and pads the last panel with 0.
-pub(crate) fn pack_columns<T: Scalar>(
+once! {
+    /// Packs columns j .. j + cols, elements pc .. pc + kb of each, into consecutive panels of `nr`
+    /// columns. Writes all of `out`, ⌈cols/nr⌉ · nr · kb elements, and pads the last panel with 0.
+    pub(crate) fn pack_columns<T: Scalar> = pack_columns_body(
+        b: MatRef<'a, T>, rows: (usize, usize), columns: (usize, usize), nr: usize,
+        out: &'a mut [MaybeUninit<T>], isa: Isa
+    )
+}
+
+fn pack_columns_body<T: Scalar>(
     b: MatRef<'_, T>,
     (pc, kb): (usize, usize),
     (j, cols): (usize, usize),

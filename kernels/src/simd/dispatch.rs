@@ -82,20 +82,18 @@ macro_rules! shells {
     };
     (@emit [$($doc:tt)*] [$vis:vis] $name:ident $body:ident ( $($arg:ident : $ty:ty),* $(,)? ) [$($ret:ty)?]
         $avx512:ty, $avx2:ty, $neon:ty, $portable:ty) => {
-        $($doc)*
-        #[allow(clippy::too_many_arguments)]
-        $vis fn $name<T: $crate::simd::dispatch::Vectors>(isa: $crate::base::isa::Isa, $($arg: $ty),*) $(-> $ret)? {
+        $crate::base::once::once! { $($doc)* $vis fn $name<T: $crate::simd::dispatch::Vectors>(isa: $crate::base::isa::Isa, $($arg: $ty),*) $(-> $ret)? {
             use $crate::base::isa::Kind;
             #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
             #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw,avx2,fma")]
             #[allow(clippy::too_many_arguments)]
-            fn avx512<T: $crate::simd::dispatch::Vectors>($($arg: $ty),*) $(-> $ret)? {
+            fn avx512<'a, T: $crate::simd::dispatch::Vectors>($($arg: $ty),*) $(-> $ret)? {
                 $body::<T, $avx512>($($arg),*)
             }
             #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
             #[target_feature(enable = "avx2,fma")]
             #[allow(clippy::too_many_arguments)]
-            fn avx2<T: $crate::simd::dispatch::Vectors>($($arg: $ty),*) $(-> $ret)? {
+            fn avx2<'a, T: $crate::simd::dispatch::Vectors>($($arg: $ty),*) $(-> $ret)? {
                 $body::<T, $avx2>($($arg),*)
             }
             match isa.kind() {
@@ -111,7 +109,7 @@ macro_rules! shells {
                 Kind::Neon => $body::<T, $neon>($($arg),*),
                 Kind::Portable => $body::<T, $portable>($($arg),*),
             }
-        }
+        } }
     };
 }
 pub(crate) use shells;

@@ -1,0 +1,63 @@
+//! A filter that matches no test passes. So every filter that a command names must be a module of
+//! tests, and what follows it the start of a test's name.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A package's tests (both where the command names no package), a module, and the start of a name.
+type Filter = (&'static [&'static str], String, String);
+
+/// The filters of all commands with `--test it` in `text`.
+fn filters(text: &str) -> Vec<Filter> {
+    let text = text.replace("\\\n", " ");
+    let mut found = Vec::new();
+    for line in text.lines() {
+        for command in line.split("cargo test").filter(|c| c.contains("--test it")) {
+            let folders: &[&str] = match command {
+                _ if command.contains("-p gaitprop-kernels") => &["kernels/tests/it"],
+                _ if command.contains("-p gaitprop") => &["tests/it"],
+                _ => &["kernels/tests/it", "tests/it"],
+            };
+            let (_, rest) = command.split_once("--test it").expect("filtered");
+            for word in rest.split(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':')) {
+                if let Some((module, name)) = word.split_once("::") {
+                    found.push((folders, module.to_string(), name.to_string()));
+                }
+            }
+        }
+    }
+    found
+}
+
+/// The sources of the module of tests that a filter names, if there is one.
+fn module(folder: &Path, name: &str) -> Option<String> {
+    if let Ok(text) = fs::read_to_string(folder.join(format!("{name}.rs"))) {
+        return Some(text);
+    }
+    let files = fs::read_dir(folder.join(name)).ok()?;
+    Some(files.map(|file| fs::read_to_string(file.unwrap().path()).unwrap()).collect())
+}
+
+fn is_known(root: &Path, (folders, name, start): &Filter) -> bool {
+    let found = |folder: &&str| module(&root.join(folder), name).is_some_and(|text| text.contains(&format!("fn {start}")));
+    folders.iter().any(found)
+}
+
+#[test]
+fn every_filter_of_a_command_names_tests() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let pages = |folder: &str| fs::read_dir(root.join(folder)).unwrap().map(|entry| entry.unwrap().path());
+    let files: Vec<PathBuf> = pages(".ci").chain(pages("docs")).chain([root.join("README.md")]).filter(|p| p.is_file()).collect();
+    let mut seen = 0;
+    for file in files {
+        for filter in filters(&fs::read_to_string(&file).unwrap()) {
+            seen += 1;
+            assert!(is_known(root, &filter), "{}: no test matches {filter:?}", file.display());
+        }
+    }
+    assert!(seen > 15, "only {seen} filters found");
+    let planted = "cargo test -p gaitprop-kernels --test it gemm_bits::no_such_test \\\n -- faults::";
+    let planted = filters(planted);
+    assert_eq!(planted.len(), 2);
+    assert!(planted.iter().all(|filter| !is_known(root, filter)));
+}
