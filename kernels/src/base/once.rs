@@ -1,8 +1,8 @@
 //! Functions that are compiled in this crate, once for each element type.
 //!
-//! Rust compiles a generic function in the crate that calls it, again in each, and with the options
-//! of that crate. A program whose own code is built without optimization would then run its products
-//! without optimization. [`once`] keeps the work here: the generic function only selects one of two
+//! Rust compiles a generic function anew in every crate that calls it, with the options of that
+//! crate. A program whose own code is built without optimization would then run its products without
+//! optimization. [`once`] keeps the work here: the generic function only selects one of two
 //! functions that are not generic.
 
 /// What [`once`] defines: a generic function as a type, so that an element type can select from it.
@@ -34,8 +34,8 @@ impl Select for f64 {
 
 /// Defines a function that runs a generic body, which is compiled here for `f32` and for `f64`.
 ///
-/// The body is `fn body<T: Real>(…)`. References and views in the list of arguments have the
-/// lifetime `'a`.
+/// The body is a function that is generic over T alone, or a block. References and views in the list
+/// of arguments have the lifetime `'a`; a result cannot borrow from them.
 macro_rules! once {
     ($(#[$meta:meta])* $vis:vis fn $name:ident<T: $bound:path> = $body:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)?) => {
         $crate::base::once::once! {

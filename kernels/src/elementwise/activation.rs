@@ -3,6 +3,7 @@
 use crate::base::error::Error;
 use crate::base::isa::Isa;
 use crate::base::matrix::{MatMut, MatRef};
+use crate::base::once::once;
 use crate::base::scalar::Scalar;
 use crate::simd::dispatch::{Fused, shells};
 use crate::simd::vector::{Vector, load, store};
@@ -123,9 +124,9 @@ pub(crate) fn stored_slope<'a, T>(
 /// Nothing has then been written.
 pub fn bias_activate<T: Real>(
     activation: Activation,
-    mut h: MatMut<'_, T>,
+    h: MatMut<'_, T>,
     bias: &[T],
-    mut slope: Option<MatMut<'_, T>>,
+    slope: Option<MatMut<'_, T>>,
     isa: Isa,
 ) -> Result<(), Error> {
     check_bias_activate(activation, h.shape(), bias, slope.as_ref())?;
@@ -133,9 +134,26 @@ pub fn bias_activate<T: Real>(
     if h.is_empty() {
         return Ok(());
     }
+    bias_activate_all(isa, activation, h, bias, slope);
+    Ok(())
+}
+
+once! {
+    /// [`bias_activate`] for checked operands.
+    fn bias_activate_all<T: Real> = bias_activate_all_body(
+        isa: Isa, activation: Activation, h: MatMut<'a, T>, bias: &'a [T], slope: Option<MatMut<'a, T>>
+    )
+}
+
+fn bias_activate_all_body<T: Real>(
+    isa: Isa,
+    activation: Activation,
+    mut h: MatMut<'_, T>,
+    bias: &[T],
+    mut slope: Option<MatMut<'_, T>>,
+) {
     if h.has_contiguous_rows() && slope.as_ref().is_none_or(MatMut::has_contiguous_rows) {
-        bias_activate_rows(isa, activation, h, bias, slope);
-        return Ok(());
+        return bias_activate_rows(isa, activation, h, bias, slope);
     }
     for i in 0..h.nrows() {
         for (j, &b) in bias.iter().enumerate() {
@@ -146,7 +164,6 @@ pub fn bias_activate<T: Real>(
             }
         }
     }
-    Ok(())
 }
 
 /// Checks the shapes and parameters of [`bias_activate`].
@@ -254,13 +271,32 @@ pub fn activation_grad<T: Real>(
     y: MatRef<'_, T>,
     slope: Option<MatRef<'_, T>>,
     e: MatRef<'_, T>,
-    mut delta: MatMut<'_, T>,
+    delta: MatMut<'_, T>,
     isa: Isa,
 ) -> Result<(), Error> {
     activation.check::<T>()?;
     e.expect_shape("the error", y.shape())?;
     delta.expect_shape("delta", y.shape())?;
     let slope = stored_slope(activation, slope, y)?;
+    activation_grad_all(isa, activation, y, slope, e, delta);
+    Ok(())
+}
+
+once! {
+    /// [`activation_grad`] for checked operands.
+    fn activation_grad_all<T: Real> = activation_grad_all_body(
+        isa: Isa, activation: Activation, y: MatRef<'a, T>, slope: MatRef<'a, T>, e: MatRef<'a, T>, delta: MatMut<'a, T>
+    )
+}
+
+fn activation_grad_all_body<T: Real>(
+    isa: Isa,
+    activation: Activation,
+    y: MatRef<'_, T>,
+    slope: MatRef<'_, T>,
+    e: MatRef<'_, T>,
+    mut delta: MatMut<'_, T>,
+) {
     // An empty view may have any number of rows.
     let rows = if y.is_empty() { 0 } else { y.nrows() };
     for i in 0..rows {
@@ -272,7 +308,6 @@ pub fn activation_grad<T: Real>(
             }
         }
     }
-    Ok(())
 }
 
 shells! {
@@ -281,7 +316,7 @@ shells! {
 
 #[inline(always)]
 fn activation_grad_body<T: Scalar, M: Fused>(activation: Activation, y: &[T], d: &[T], e: &[T], delta: &mut [T]) {
-    // Chosen once, not per element: optimizers below level 3 leave the choice in the loop.
+    // Chosen once, not per element: below level 3 the compiler leaves the choice in the loop.
     match activation.negative_slope::<T>() {
         Some(below) => {
             for ((delta, &y), &e) in delta.iter_mut().zip(y).zip(e) {

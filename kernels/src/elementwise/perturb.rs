@@ -32,6 +32,7 @@
 use crate::base::error::Error;
 use crate::base::isa::Isa;
 use crate::base::matrix::{MatMut, MatRef};
+use crate::base::once::once;
 use crate::base::scalar::Scalar;
 use crate::elementwise::activation::{Activation, stored_slope};
 use crate::simd::dispatch::shells;
@@ -126,14 +127,18 @@ pub fn perturb<T: Real>(
     if y.is_empty() {
         return Ok(());
     }
-    match first_outside(isa, p, y, slope, e, r, delta) {
-        None => Ok(()),
-        Some((row, col)) => Err(Error::Domain { row, col }),
-    }
+    first_outside(isa, p, y, slope, e, r, delta).map_or(Ok(()), |(row, col)| Err(Error::Domain { row, col }))
 }
 
-/// Computes r and δ. Returns the first unit (row, column) outside f's range.
-fn first_outside<T: Real>(
+once! {
+    /// Computes r and δ. Returns the first unit (row, column) outside f's range.
+    fn first_outside<T: Real> = first_outside_body(
+        isa: Isa, p: Perturbation, y: MatRef<'a, T>, slope: MatRef<'a, T>, e: MatRef<'a, T>,
+        r: MatMut<'a, T>, delta: MatMut<'a, T>
+    ) -> Option<(usize, usize)>
+}
+
+fn first_outside_body<T: Real>(
     isa: Isa,
     p: Perturbation,
     y: MatRef<'_, T>,

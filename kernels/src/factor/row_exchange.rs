@@ -1,12 +1,17 @@
 //! Row exchanges of a factorization with pivoting.
 
 use crate::base::matrix::MatMut;
+use crate::base::once::once;
 use crate::base::split::part;
 use crate::plan::Plan;
 use crate::tile::table::Real;
 
-/// Exchanges row k with row `pivots[k]`, for k = 0, 1, … in order. Threads share the columns.
-pub(super) fn exchange_rows<T: Real>(a: MatMut<'_, T>, pivots: &[usize], plan: &Plan) {
+once! {
+    /// Exchanges row k with row `pivots[k]`, for k = 0, 1, … in order. Threads share the columns.
+    pub(super) fn exchange_rows<T: Real> = exchange_rows_body(a: MatMut<'a, T>, pivots: &'a [usize], plan: &'a Plan)
+}
+
+fn exchange_rows_body<T: Real>(a: MatMut<'_, T>, pivots: &[usize], plan: &Plan) {
     let n = a.ncols();
     // Moving one element costs about as much as eight multiply-adds.
     let work = pivots.len().saturating_mul(n).saturating_mul(16);

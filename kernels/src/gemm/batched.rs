@@ -231,11 +231,17 @@ fn work((m, n, k): (usize, usize, usize)) -> f64 {
 }
 
 once! {
-    fn run_strided<T: Real> = run(alpha: T, beta: T, batch: &'a Strided<'a, T>, plan: &'a Plan, scratch: &'a mut Scratch) -> Result<(), Error>
+    /// [`run`] for this kind of batch.
+    fn run_strided<T: Real> = run(
+        alpha: T, beta: T, batch: &'a Strided<'a, T>, plan: &'a Plan, scratch: &'a mut Scratch
+    ) -> Result<(), Error>
 }
 
 once! {
-    fn run_views<T: Real> = run(alpha: T, beta: T, batch: &'a Views<'a, 'a, T>, plan: &'a Plan, scratch: &'a mut Scratch) -> Result<(), Error>
+    /// [`run`] for this kind of batch.
+    fn run_views<T: Real> = run(
+        alpha: T, beta: T, batch: &'a Views<'a, 'a, T>, plan: &'a Plan, scratch: &'a mut Scratch
+    ) -> Result<(), Error>
 }
 
 fn run<T: Real>(alpha: T, beta: T, batch: &impl Batch<T>, plan: &Plan, scratch: &mut Scratch) -> Result<(), Error> {

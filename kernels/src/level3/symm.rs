@@ -4,6 +4,7 @@
 use crate::base::error::Error;
 use crate::base::flags::{Side, Triangle};
 use crate::base::matrix::{MatMut, MatRef};
+use crate::base::once::once;
 use crate::base::scratch::{Scratch, ScratchReq};
 use crate::gemm::job::{Job, compute_transposed};
 use crate::gemm::{gemm_native_scratch, run};
@@ -90,7 +91,29 @@ pub fn symm<T: Real>(
     if c.is_empty() {
         return Ok(());
     }
-    let whole = Completed { lower: if triangle == Triangle::Lower { s } else { s.t() } };
+    symm_of_shapes(side, alpha, if triangle == Triangle::Lower { s } else { s.t() }, b, beta, c, plan, scratch)
+}
+
+once! {
+    /// [`symm`] for operands whose shapes fit. `lower` holds the symmetric matrix below its diagonal.
+    fn symm_of_shapes<T: Real> = symm_body(
+        side: Side, alpha: T, lower: MatRef<'a, T>, b: MatRef<'a, T>, beta: T, c: MatMut<'a, T>,
+        plan: &'a Plan, scratch: &'a mut Scratch
+    ) -> Result<(), Error>
+}
+
+#[allow(clippy::too_many_arguments)]
+fn symm_body<T: Real>(
+    side: Side,
+    alpha: T,
+    lower: MatRef<'_, T>,
+    b: MatRef<'_, T>,
+    beta: T,
+    c: MatMut<'_, T>,
+    plan: &Plan,
+    scratch: &mut Scratch,
+) -> Result<(), Error> {
+    let whole = Completed { lower };
     let (side, b, c) = match (compute_transposed(alpha, &c), side) {
         (false, side) => (side, b, c),
         (true, Side::Left) => (Side::Right, b.t(), c.t()),

@@ -71,7 +71,8 @@ impl Fused for Emulated {
 ///
 /// The body is `fn body<T: Scalar, M: Fused>(…)` or, after `vectors`,
 /// `fn body<T: Scalar, V: Vector<T>>(…)`. Rust never contracts `a * b + c` to a fused operation, so
-/// all versions compute the same bits.
+/// all versions compute the same bits. References and views in the list of arguments have the
+/// lifetime `'a`: the selecting function is one of [`once`](crate::base::once).
 macro_rules! shells {
     (vectors $(#[$doc:meta])* $vis:vis fn $name:ident = $body:ident $args:tt $(-> $ret:ty)?) => {
         $crate::simd::dispatch::shells!(@emit [$(#[$doc])*] [$vis] $name $body $args [$($ret)?] T::Avx512, T::Avx2, T::Neon, T::Portable);
