@@ -57,8 +57,8 @@ fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
     abort()
 }
 
-// `alloc` as it comes was compiled to unwind, and its landing pads name these two; with `panic =
-// "abort"` nobody gets there.
+// The precompiled `alloc` can unwind, and refers to these two functions. With `panic = "abort"` they
+// are never called.
 #[unsafe(no_mangle)]
 extern "C" fn rust_eh_personality() {
     abort()

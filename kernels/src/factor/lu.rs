@@ -48,6 +48,17 @@ pub fn factor<T: Real>(a: MatMut<'_, T>, pivots: &mut [usize], plan: &Plan, scra
         let (expected, found) = ((1, n), (1, pivots.len()));
         return Err(Error::Shape { what: "the pivots", expected, found });
     }
+    factor_square(a, pivots, plan, scratch)
+}
+
+once! {
+    /// [`factor`] for checked operands.
+    fn factor_square<T: Real> = factor_square_body(
+        a: MatMut<'a, T>, pivots: &'a mut [usize], plan: &'a Plan, scratch: &'a mut Scratch
+    ) -> Result<(), Error>
+}
+
+fn factor_square_body<T: Real>(a: MatMut<'_, T>, pivots: &mut [usize], plan: &Plan, scratch: &mut Scratch) -> Result<(), Error> {
     #[cfg(feature = "std")]
     if lu_lookahead::is_worthwhile(&a, plan) {
         return lu_lookahead::factor(a, pivots, plan, scratch);
@@ -55,16 +66,9 @@ pub fn factor<T: Real>(a: MatMut<'_, T>, pivots: &mut [usize], plan: &Plan, scra
     factor_columns(a, pivots, 0, plan, scratch)
 }
 
-once! {
-    /// Factors a tall block (m×n, m ≥ n) by recursive halving. Its first column is column `at` of the
-    /// whole matrix, for errors.
-    fn factor_columns<T: Real> = factor_columns_body(
-        a: MatMut<'a, T>, pivots: &'a mut [usize], at: usize, plan: &'a Plan,
-        scratch: &'a mut Scratch
-    ) -> Result<(), Error>
-}
-
-fn factor_columns_body<T: Real>(
+/// Factors a tall block (m×n, m ≥ n) by recursive halving. Its first column is column `at` of the
+/// whole matrix, for errors.
+fn factor_columns<T: Real>(
     mut a: MatMut<'_, T>,
     pivots: &mut [usize],
     at: usize,

@@ -18,7 +18,6 @@
 use crate::base::error::Error;
 use crate::base::flags::Diag;
 use crate::base::matrix::{MatMut, MatRef};
-use crate::base::once::once;
 use crate::base::scratch::{Scratch, ScratchReq};
 use crate::base::split::{near_equal, round_up};
 use crate::factor::lu_panel::{self, PANEL};
@@ -70,15 +69,14 @@ pub(super) fn scratch<T: Real>(n: usize, plan: &Plan) -> ScratchReq {
     ScratchReq::of::<T>(lu_panel::ld::<T>(n).saturating_mul(panel_width(plan)).saturating_add(workspaces))
 }
 
-once! {
-    /// [`lu::factor`](crate::factor::lu::factor) with look-ahead, for operands that [`is_worthwhile`]
-    /// accepts.
-    pub(super) fn factor<T: Real> = factor_body(
-        a: MatMut<'a, T>, pivots: &'a mut [usize], plan: &'a Plan, scratch: &'a mut Scratch
-    ) -> Result<(), Error>
-}
-
-fn factor_body<T: Real>(mut a: MatMut<'_, T>, pivots: &mut [usize], plan: &Plan, scratch: &mut Scratch) -> Result<(), Error> {
+/// [`lu::factor`](crate::factor::lu::factor) with look-ahead, for operands that [`is_worthwhile`]
+/// accepts.
+pub(super) fn factor<T: Real>(
+    mut a: MatMut<'_, T>,
+    pivots: &mut [usize],
+    plan: &Plan,
+    scratch: &mut Scratch,
+) -> Result<(), Error> {
     let (n, w) = (a.nrows(), panel_width(plan));
     let (threads, bw) = (threads(n, plan), block_width(n, plan));
     let (panel_len, workspace_len) = (lu_panel::ld::<T>(n) * w, workspace_len::<T>(n, plan));
