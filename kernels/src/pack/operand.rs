@@ -4,6 +4,7 @@ use crate::base::isa::Isa;
 use crate::base::matrix::MatRef;
 use crate::pack::panel::{pack_columns, pack_panel};
 use crate::pack::prepacked::Panels;
+use crate::simd::copy::zeroed;
 use crate::tile::table::{MOST_ROWS, Real};
 use core::mem::MaybeUninit;
 
@@ -56,14 +57,21 @@ impl<T: Real> Left<'_, T> {
             Self::View(a) => pack_panel(a.block(first, pc, rows, kb), rows, alpha, out, isa),
             Self::Generated(a) => {
                 assert!(rows <= MOST_ROWS && out.len() == rows * kb);
-                let mut strip = [T::ZERO; MOST_ROWS * STRIP_COLS];
+                let cols = STRIP_COLS.min(kb);
+                let mut strip = [const { MaybeUninit::uninit() }; MOST_ROWS * STRIP_COLS];
+                // As much as a short product needs: zeroing all of it would cost as much as packing.
+                let strip = zeroed(&mut strip[..rows * cols]);
                 for k in (0..kb).step_by(STRIP_COLS) {
-                    let n = STRIP_COLS.min(kb - k);
-                    for (i, row) in strip.chunks_exact_mut(STRIP_COLS).take(rows).enumerate() {
+                    let n = cols.min(kb - k);
+                    for (i, row) in strip.chunks_exact_mut(cols).enumerate() {
                         a.fill(first + i, pc + k, &mut row[..n]);
                     }
-                    let strip = MatRef::strided(&strip, 0, (rows, n), (STRIP_COLS as isize, 1)).expect("inside the strip");
-                    pack_panel(strip, rows, alpha, &mut out[k * rows..(k + n) * rows], isa);
+                    // Before the transposition, where it is vectors' work.
+                    if alpha != T::ONE {
+                        strip.iter_mut().for_each(|x| *x = alpha * *x);
+                    }
+                    let strip = MatRef::strided(strip, 0, (rows, n), (cols as isize, 1)).expect("inside the strip");
+                    pack_panel(strip, rows, T::ONE, &mut out[k * rows..(k + n) * rows], isa);
                 }
             }
         }
