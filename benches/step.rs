@@ -4,7 +4,6 @@
 use clap::Parser;
 use gaitprop::data::{self, LoadOptions, Scaling};
 use gaitprop::init::Init;
-use gaitprop::inverse::{Inverse, Kind as Way, Tuning};
 use gaitprop::kernels::{Epilogue, MatMut, MatRef, Orientation, PackedRhs, Par, Plan, Scratch, Start, gemm_with};
 use gaitprop::loss::Loss;
 use gaitprop::network::{Architecture, Network};
@@ -12,6 +11,7 @@ use gaitprop::optimizer::{self, Optimizer, Settings};
 use gaitprop::ortho::{Block, Hold, Holder, Regularizer};
 use gaitprop::rng::Rng;
 use gaitprop::rule::{self, Kind, Setup};
+use gaitprop::solve::{Inverse, Kind as Way, Tuning};
 use gaitprop::step::{Fused, Phases, Recipe};
 use serde_json::{Value, json};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};

@@ -1,9 +1,9 @@
 //! Training inside another program: its arrays in, weights out, on its own thread pool. `cargo run --release --example embed`
 
 use gaitprop::data::Samples;
-use gaitprop::inverse::{self, Tuning};
 use gaitprop::kernels::{Par, Plan};
 use gaitprop::rule::{Kind, Setup};
+use gaitprop::solve::{self, Tuning};
 use gaitprop::train::{self, Method, Trainer};
 use gaitprop::{Architecture, Network, init, loss, optimizer, ortho};
 use std::ops::ControlFlow;
@@ -22,7 +22,7 @@ fn learn(
     let shape = Architecture::square(features, 32, 2, classes)?;
     let method = Method {
         rule: Kind::Gait.build(&Setup::new(&shape), &plan)?,
-        inverse: inverse::Kind::Auto.build(Tuning::default())?,
+        inverse: solve::Kind::Auto.build(Tuning::default())?,
         loss: loss::Loss::CrossEntropy,
         ortho: ortho::Regularizer::new(0.1)?,
         hold: ortho::Hold::Free,

@@ -3,9 +3,9 @@
 //! Sign-symmetric feedback (Liao, Leibo and Poggio, How important is weight symmetry in backpropagation?, 2016): errors go down by the SIGNS of the weights alone,
 //! `e_{l−1} = (D_l ∘ e_l) sign(W_l)ᵀ / √n`. For orthogonal weights, whose elements are about 1/√n in size, that keeps the size of an error.
 
-use gaitprop::inverse::{Lu, Solve, Weights};
-use gaitprop::kernels::{Plan, Real, Start, perturb::activation_grad};
+use gaitprop::kernels::{Plan, Real, gemm, perturb::activation_grad};
 use gaitprop::rule::{Local, Means, Outcome, Rule};
+use gaitprop::solve::{Lu, Solve};
 use gaitprop::train::{Method, Trainer};
 use gaitprop::{Architecture, Matrix, Network, data, init, loss, optimizer, ortho};
 use std::ops::ControlFlow;
@@ -38,8 +38,8 @@ impl<T: Real> Rule<T> for SignSymmetric<T> {
         }
         let size = T::from_f64(1.0 / (w.cols() as f64).sqrt());
         // Of the last layer only the label units have an error.
-        let (x, b) = (out.x.as_ref().cols(0, at.live), Weights::from(signs.view()).first(at.live));
-        b.times_t(size, x, Start::Zero, below, with.plan, with.scratch)?;
+        let (x, b) = (out.x.as_ref().cols(0, at.live), signs.view().cols(0, at.live));
+        gemm(size, x, b.t(), T::ZERO, below, with.plan, with.scratch)?;
         // Nothing went through an inverse.
         Ok(None)
     }

@@ -1,35 +1,33 @@
 #![forbid(unsafe_code)]
 #![doc = include_str!("../README.md")]
 
-pub mod activation;
-pub mod align;
-pub mod checkpoint;
+// From the ground up: a folder imports from those before it (tests/it/floors.rs).
+mod base;
 #[doc(hidden)]
 pub mod cli;
 pub mod data;
-pub mod diagnostics;
-mod error;
-mod files;
-pub mod init;
-pub mod inverse;
-mod layer;
-pub mod loss;
-mod matrix;
-mod names;
-pub mod network;
-pub mod optimizer;
+mod model;
 pub mod ortho;
 pub mod report;
-pub mod rng;
 pub mod rule;
-#[doc(hidden)] // for the fuzz targets, which would otherwise stop at checksums
-pub mod seal;
-pub mod state;
+mod run;
+pub mod solve;
 pub mod step;
+mod store;
+mod study;
 pub mod train;
 
-pub use error::{Error, Result};
+pub use base::error::{Error, Result};
+pub use base::rng;
+#[doc(hidden)] // for the fuzz targets, which would otherwise stop at checksums
+pub use base::seal;
 pub use gaitprop_kernels as kernels;
-pub use layer::Layer;
-pub use matrix::Matrix;
-pub use network::{Architecture, Network};
+pub use model::layer::Layer;
+pub use model::matrix::Matrix;
+pub use model::network::{Architecture, Network};
+pub use model::{activation, init, loss, network};
+pub use step::optimizer;
+pub use store::{checkpoint, weights};
+pub use study::{align, diagnostics};
+#[doc(hidden)] // for the fuzz targets
+pub use {base::names::one_line, run::config::resolve_text};

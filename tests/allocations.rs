@@ -3,7 +3,6 @@
 
 use gaitprop::Matrix;
 use gaitprop::init::{self, Init};
-use gaitprop::inverse::{Kind as Way, Tuning};
 use gaitprop::kernels::{MatRef, Par, Plan, Scratch};
 use gaitprop::loss::Loss;
 use gaitprop::network::{Architecture, Network};
@@ -11,6 +10,7 @@ use gaitprop::optimizer::{self, Optimizer, Settings};
 use gaitprop::ortho::{Block, Hold, Holder, Regularizer, Retraction};
 use gaitprop::rng::Rng;
 use gaitprop::rule::{Kind, Setup};
+use gaitprop::solve::{Kind as Way, Tuning};
 use gaitprop::step::{Fused, Recipe};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use std::alloc::System;
@@ -59,7 +59,7 @@ fn allocations_in_solves(way: Way) -> usize {
         for layer in [0, 1] {
             r.data_mut().iter_mut().for_each(|x| *x = rng.normal() as f32);
             let region = Region::new(ALLOCATOR);
-            inverse.solve(layer, w.view().into(), r.view_mut(), &plan, &mut scratch).unwrap();
+            inverse.solve(layer, w.view(), r.view_mut(), &plan, &mut scratch).unwrap();
             let change = region.change();
             count += if step > 0 { change.allocations + change.reallocations } else { 0 };
         }

@@ -3,10 +3,10 @@
 //!
 //! `cargo run --example seeds`, in the folder `fuzz`.
 
-use gaitprop::checkpoint::{self, Notes};
+use gaitprop::weights::{self, Notes};
 use gaitprop::data::Affine;
-use gaitprop::inverse::Kind as Way;
-use gaitprop::state;
+use gaitprop::solve::Kind as Way;
+use gaitprop::checkpoint;
 use gaitprop_fuzz::{samples, trainer};
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -16,17 +16,17 @@ fn main() -> gaitprop::Result<()> {
     for (name, way) in [("lu", Way::Lu), ("stale", Way::Stale), ("auto", Way::Auto)] {
         let mut trainer = trainer(way);
         trainer.epoch(&samples(), |_| ControlFlow::Continue(()))?;
-        state::write(&dir.join(format!("{name}-end")), &trainer.save(), &())?;
+        checkpoint::write(&dir.join(format!("{name}-end")), &trainer.save(), &())?;
         trainer.epoch(&samples(), |_| ControlFlow::Break(()))?;
-        state::write(&dir.join(format!("{name}-middle")), &trainer.save(), &())?;
+        checkpoint::write(&dir.join(format!("{name}-middle")), &trainer.save(), &())?;
         if way == Way::Lu {
             let notes = Notes {
                 loss: "squared".into(),
                 rule: "gait".into(),
                 inputs: Affine { centre: vec![0.0; 4], spread: vec![1.0; 4] },
             };
-            checkpoint::save(&dir.join("weights-f32"), trainer.network(), &notes)?;
-            checkpoint::save(&dir.join("weights-f64"), &trainer.network().cast::<f64>(), &notes)?;
+            weights::save(&dir.join("weights-f32"), trainer.network(), &notes)?;
+            weights::save(&dir.join("weights-f64"), &trainer.network().cast::<f64>(), &notes)?;
         }
     }
     Ok(())

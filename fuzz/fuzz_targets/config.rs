@@ -2,7 +2,7 @@
 //! settings that are the same when they are written and read again; never a panic.
 #![no_main]
 
-use gaitprop::cli::{one_line, resolve_text};
+use gaitprop::{one_line, resolve_text};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {

@@ -4,10 +4,10 @@
 //! through bytes; never a panic.
 #![no_main]
 
-use gaitprop::checkpoint::{self, Saved};
-use gaitprop::inverse::Kind as Way;
+use gaitprop::weights::{self, Saved};
+use gaitprop::solve::Kind as Way;
 use gaitprop::train::Trainer;
-use gaitprop::{seal, state};
+use gaitprop::{checkpoint, seal};
 use gaitprop_fuzz::{samples, trainer};
 use libfuzzer_sys::fuzz_target;
 use std::ops::ControlFlow;
@@ -24,7 +24,7 @@ fn sealed(bytes: &[u8]) -> Vec<u8> {
 
 /// What a training remembers, as bytes: two are compared by these, since NaN differs from itself.
 fn remembered(trainer: &Trainer<f32>) -> Vec<u8> {
-    state::to_bytes(&trainer.save(), &"").expect("a state can be written")
+    checkpoint::to_bytes(&trainer.save(), &"").expect("a state can be written")
 }
 
 /// An epoch more, or what keeps it from that, and what is then remembered.
@@ -36,17 +36,17 @@ fn outcome(trainer: &mut Trainer<f32>) -> (Result<(), String>, Vec<u8>) {
 fuzz_target!(|bytes: &[u8]| {
     let path = Path::new("fuzz");
     // As they are, mostly without a checksum that fits.
-    let _ = checkpoint::from_bytes(bytes.to_vec(), path);
-    let _ = state::from_bytes::<f32, serde_json::Value>(bytes.to_vec(), path);
-    if let Ok((saved, notes)) = checkpoint::from_bytes(sealed(bytes), path) {
-        let again = |bytes| checkpoint::from_bytes(bytes, path).expect("what was written can be read");
+    let _ = weights::from_bytes(bytes.to_vec(), path);
+    let _ = checkpoint::from_bytes::<f32, serde_json::Value>(bytes.to_vec(), path);
+    if let Ok((saved, notes)) = weights::from_bytes(sealed(bytes), path) {
+        let again = |bytes| weights::from_bytes(bytes, path).expect("what was written can be read");
         match saved {
             Saved::F32(net) => {
-                let (back, said) = again(checkpoint::to_bytes(&net, &notes).expect("it was read"));
+                let (back, said) = again(weights::to_bytes(&net, &notes).expect("it was read"));
                 assert!(said == notes && matches!(back, Saved::F32(back) if back == net));
             }
             Saved::F64(net) => {
-                let (back, said) = again(checkpoint::to_bytes(&net, &notes).expect("it was read"));
+                let (back, said) = again(weights::to_bytes(&net, &notes).expect("it was read"));
                 assert!(said == notes && matches!(back, Saved::F64(back) if back == net));
             }
             other => panic!("a precision that is compared with nothing: {other:?}"),
@@ -54,13 +54,13 @@ fuzz_target!(|bytes: &[u8]| {
     }
     for way in [Way::Lu, Way::Stale, Way::Auto] {
         // What the notes hold is the program's: anything will do.
-        let Ok((state, _, _)) = state::from_bytes::<f32, serde_json::Value>(sealed(bytes), path) else { return };
+        let Ok((state, _, _)) = checkpoint::from_bytes::<f32, serde_json::Value>(sealed(bytes), path) else { return };
         let mut first = trainer(way);
         if first.restore(state).is_err() {
             continue;
         }
         let between = remembered(&first);
-        let (state, _, _) = state::from_bytes::<f32, String>(between.clone(), path).expect("what was written can be read");
+        let (state, _, _) = checkpoint::from_bytes::<f32, String>(between.clone(), path).expect("what was written can be read");
         let mut second = trainer(way);
         second.restore(state).expect("what was remembered is taken back");
         assert!(remembered(&second) == between, "{way:?}: another state after it was written and read");

@@ -3,7 +3,7 @@
 #![no_main]
 
 use arbitrary::Arbitrary;
-use gaitprop::inverse::Kind as Way;
+use gaitprop::solve::Kind as Way;
 use gaitprop::kernels::{Activation, Real};
 use gaitprop::loss::Loss;
 use gaitprop::network::Architecture;

@@ -6,7 +6,7 @@
 
 use arbitrary::Arbitrary;
 use gaitprop::data::Samples;
-use gaitprop::inverse::{Kind as Way, Tuning};
+use gaitprop::solve::{Kind as Way, Tuning};
 use gaitprop::loss::Loss;
 use gaitprop::ortho::{Hold, Regularizer};
 use gaitprop::rule::{Kind, Setup};

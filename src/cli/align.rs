@@ -1,17 +1,21 @@
 //! `gaitprop align`: how far the updates of two rules lie apart, layer by layer, over what they depend on.
 
-use super::session::{Session, ask_for};
-use super::settings::{Precision, Run, Settings};
-use super::{Done, Failure, print};
-use crate::align::{Party, Point, Study};
+use crate::base::error::{Error, Result};
+use crate::base::files;
+use crate::base::names::names;
+use crate::base::rng::Rng;
+use crate::cli::{Done, Failure, print};
 use crate::data::{self, Dataset, Features, Samples, Split};
-use crate::diagnostics::Alignment;
-use crate::inverse;
-use crate::names::names;
-use crate::network::Architecture;
-use crate::rng::Rng;
+use crate::model::matrix::Matrix;
+use crate::model::network::Architecture;
 use crate::rule::{Form, Kind};
-use crate::{Error, Matrix, Result, files};
+use crate::run::config::Run;
+use crate::run::options::Settings;
+use crate::run::session::{Session, ask_for};
+use crate::solve;
+use crate::study::align::Precision;
+use crate::study::align::{Party, Point, Study};
+use crate::study::diagnostics::Alignment;
 use gaitprop_kernels::{Plan, Real};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
@@ -132,7 +136,7 @@ pub(super) fn run(args: &Args) -> Result<Done, Failure> {
     let parties = parties(args, over, form, said.dtype.as_deref())?;
     // What is trained over time, and what settings are resolved for. Without a word, inverses are exact.
     said.rule.get_or_insert(parties[0].kind.to_string());
-    said.inverse.get_or_insert(inverse::Kind::Lu.to_string());
+    said.inverse.get_or_insert(solve::Kind::Lu.to_string());
     said.beside = Some("none".into());
     let data = dataset(args, &said)?;
     let run = Run::resolve(said, &data)?;
@@ -317,7 +321,7 @@ fn over_time<T: Real>(
     if !epochs.is_sorted() {
         return Err(Error::Setting("--values: time goes forward; give epochs in ascending order".into()));
     }
-    super::session::check_memory::<T>(run, data.train.len(), 1)?;
+    crate::run::session::check_memory::<T>(run, data.train.len(), 1)?;
     check_memory(&study.architecture, study.x.rows())?;
     let inputs = data.affine(run.scale);
     let ready = data.apply::<T>(&inputs);

@@ -1,15 +1,19 @@
 //! `gaitprop compare`: rules from the same starts, on the same batches, with the same optimiser and budget.
 
-use super::choose::{Candidates, Choice, Trials};
-use super::grid::{Allowed, Grid, Point};
-use super::many::{Common, Crew, Fate, Look, Planned, Store, finish, seeds, span, train_all, unfinished};
-use super::settings::{Machine, Precision, Run, Settings};
-use super::table::{Group, Table, shown};
-use super::{Done, Failure, print};
+use crate::base::error::{Error, Result};
+use crate::base::names::either;
+use crate::cli::common::{Common, finish, span, unfinished};
+use crate::cli::{Done, Failure, print};
 use crate::data::Dataset;
-use crate::names::either;
 use crate::rule::Kind;
-use crate::{Error, Result};
+use crate::run::batch::{Crew, Look, Planned, Store, seeds, train_all};
+use crate::run::choose::{Candidates, Choice, Trials};
+use crate::run::config::{Machine, Run};
+use crate::run::grid::{Allowed, Grid, Point};
+use crate::run::history::Fate;
+use crate::run::options::Settings;
+use crate::run::table::{Group, Table, shown};
+use crate::study::align::Precision;
 use gaitprop_kernels::Real;
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -100,9 +104,10 @@ impl Comparison<'_> {
         // Whatever can be wrong with any of the runs is said before any work.
         let all = candidates.iter().flat_map(|c| c.points.iter().map(|point| self.all_seeds(c.rule, point, out)));
         let all = all.collect::<Result<Vec<_>>>()?.concat();
-        let store = out.map(|dir| Store::open(dir, (COMMAND, Some(PAGE)), &self.args.common, &all, &self.data)).transpose()?;
+        let store =
+            out.map(|dir| Store::open(dir, (COMMAND, Some(PAGE)), self.args.common.keeps(), &all, &self.data)).transpose()?;
 
-        let interrupted = super::interrupts();
+        let interrupted = crate::cli::interrupts();
         let crew = Crew { threads: self.machine.threads, interrupted: &interrupted, quiet: self.args.common.quiet };
         let judges = trials.judges();
         let Some(choices) = trials.choose::<T>(&candidates, &self.grid, store.as_ref(), &crew)? else {
@@ -134,7 +139,7 @@ impl Comparison<'_> {
         store.write_tables(text, &table.csv(), summary)?;
         let page = store.page().filter(|_| table.groups.iter().any(Group::any_done));
         if let Some(page) = page {
-            super::report::page(&[store.dir().to_owned()], (page, None), &self.machine, true, self.args.common.quiet)?;
+            crate::cli::report::page(&[store.dir().to_owned()], page, &self.machine, true, self.args.common.quiet)?;
         }
         Ok(page.map(Path::to_owned))
     }

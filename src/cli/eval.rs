@@ -1,11 +1,14 @@
 //! `gaitprop eval`: loss and accuracy of saved weights.
 
-use super::settings::{DEFAULT_DATA, Machine, Settings};
-use super::{Done, Failure, print};
-use crate::checkpoint::{self, Saved};
-use crate::data::{self, Affine, DataError, Dataset, LoadOptions, Samples, Scaling};
-use crate::loss::{Loss, Score};
-use crate::{Error, Network, Result, train};
+use crate::base::error::{Error, Result};
+use crate::cli::{Done, Failure, print};
+use crate::data::{self, Affine, Dataset, LoadOptions, Samples, Scaling};
+use crate::model::loss::{Loss, Score};
+use crate::model::network::Network;
+use crate::run::config::Machine;
+use crate::run::options::{DEFAULT_DATA, Settings};
+use crate::store::weights::{self, Saved};
+use crate::train;
 use gaitprop_kernels::Real;
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -27,8 +30,8 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<Done, Failure> {
     let machine = Machine::new(None, args.threads, None, None)?;
-    let file = if args.weights.is_dir() { args.weights.join(super::folder::WEIGHTS) } else { args.weights.clone() };
-    let (saved, notes) = checkpoint::load(&file)?;
+    let file = if args.weights.is_dir() { args.weights.join(weights::WEIGHTS) } else { args.weights.clone() };
+    let (saved, notes) = weights::load(&file)?;
     let scale: Option<Scaling> = args.scale.as_deref().map(str::parse).transpose()?;
     let loss: Loss = notes.loss.parse().map_err(|e: Error| Error::File { path: file.clone(), what: e.to_string() })?;
     let labels = match &saved {
@@ -37,7 +40,7 @@ pub(super) fn run(args: &Args) -> Result<Done, Failure> {
     };
     // The network says how many classes there can be.
     let mut options = LoadOptions { classes: Some(labels), ..LoadOptions::default() };
-    let config = file.with_file_name(super::folder::CONFIG);
+    let config = file.with_file_name(crate::run::dir::CONFIG);
     let mut validation = None;
     let data = match &args.data {
         Some(data) => data.clone(),
@@ -52,11 +55,11 @@ pub(super) fn run(args: &Args) -> Result<Done, Failure> {
     };
     let mut data = data::load(&data, &options).map_err(|e| match e {
         // The usual advice, --classes, is of no use to a network that is already there.
-        DataError::Label { path, index, label, classes } => Error::Setting(format!(
+        Error::Label { path, index, label, classes } => Error::Setting(format!(
             "{}: label {label} at index {index}, but the network tells {classes} classes apart",
             path.display()
         )),
-        other => other.into(),
+        other => other,
     })?;
     if let Some(count) = validation {
         data.hold_out(count)?;

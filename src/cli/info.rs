@@ -1,7 +1,7 @@
 //! `gaitprop info`: what this machine has, and what would run on it.
 
-use super::settings::Machine;
-use super::{Done, Failure, print};
+use crate::cli::{Done, Failure, print};
+use crate::run::config::Machine;
 use gaitprop_kernels::{Backend, Isa, Real};
 use std::fmt::Write as _;
 

@@ -1,7 +1,8 @@
 //! `gaitprop completions` and `gaitprop man`: what shells and manuals want to know, from the parser of the command line itself.
 
-use super::{Cli, Done, Failure, print};
-use crate::{Error, names};
+use crate::base::error::Error;
+use crate::base::names;
+use crate::cli::{Cli, Done, Failure, print};
 use clap::CommandFactory as _;
 use clap_complete::Shell;
 

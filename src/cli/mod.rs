@@ -3,28 +3,20 @@
 //! Everything a user can get wrong ends in one line on standard error that names the cause, and in an exit code other than 0.
 
 mod align;
-mod checkpoints;
-mod choose;
+mod common;
 mod compare;
 mod eval;
-mod events;
-mod folder;
-mod grid;
-mod history;
 mod info;
 mod manual;
-mod many;
 mod report;
 mod selftest;
-mod session;
-mod settings;
-mod spread;
 mod sweep;
-mod table;
 mod train;
 mod update;
 
-use crate::Error;
+use crate::base::error::Error;
+use crate::base::names::one_line;
+use crate::run::options::usage_line;
 use clap::{Parser, Subcommand};
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -32,8 +24,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 #[cfg(not(unix))]
 use std::sync::atomic::Ordering;
-
-pub use settings::resolve_text;
 
 /// GAIT-prop: backpropagation's updates, from targets sent down through the inverses of the layers.
 #[derive(Parser)]
@@ -53,7 +43,7 @@ enum Command {
     Sweep(Box<sweep::Args>),
     /// Loss and accuracy of saved weights on a data set.
     Eval(eval::Args),
-    /// A page about runs: one HTML file with curves, tables and examples; each chart also as SVG, its data as CSV.
+    /// A page about runs: one HTML file with curves, tables and examples. Charts can be saved from it as SVG, their data as CSV.
     Report(report::Args),
     /// Updates of one batch, from arrays to arrays: for checking against other code.
     Update(Box<update::Args>),
@@ -130,33 +120,31 @@ pub fn main(args: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode {
             ExitCode::FAILURE
         }
         Err(Failure::Error(e)) => {
-            complain(&e.to_string());
+            complain(&advise(&e));
             ExitCode::FAILURE
         }
     }
 }
 
+/// An error's message with the flags that can help.
+fn advise(e: &Error) -> String {
+    let advice = match e {
+        Error::WrongBits { .. } => "--isa chooses another",
+        Error::Singular { .. } => "start from orthogonal weights, regularise more (--lambda) or learn more slowly (--lr)",
+        Error::NotOrthogonal { .. } => "use another way through inverses (--inverse auto) or a larger --tolerance",
+        Error::TooFar { .. } => "retract more often (--retract-every) or learn more slowly (--lr)",
+        Error::OutOfRange { .. } => "use GAIT with a smaller --gamma, or an unbounded --activation",
+        Error::Diverged { .. } => "use a smaller learning rate (--lr)",
+        Error::Threads { .. } => "use fewer (--threads)",
+        Error::Label { .. } => "--classes can set more",
+        _ => return e.to_string(),
+    };
+    format!("{e}; {advice}")
+}
+
 /// One line on standard error; if that is closed, there is nobody to tell.
 fn complain(what: &str) {
     let _ = writeln!(io::stderr(), "error: {}", one_line(what));
-}
-
-/// The words of a message in one line. What it quotes may come from a file: nothing in it moves a terminal's cursor.
-pub fn one_line(message: &str) -> String {
-    let mut line = String::with_capacity(message.len());
-    for word in message.split_whitespace() {
-        if !line.is_empty() {
-            line.push(' ');
-        }
-        for c in word.chars() {
-            if c.is_control() {
-                line.extend(c.escape_debug());
-            } else {
-                line.push(c);
-            }
-        }
-    }
-    line
 }
 
 /// One line on standard error about what is no error.
@@ -198,24 +186,4 @@ fn ignored_signals() -> u64 {
 fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Failure::Output)
-}
-
-/// What clap says over several lines, on one: the message, its tips, and where help is.
-fn usage_line(e: &clap::Error) -> String {
-    let text = e.to_string();
-    let mut parts = Vec::new();
-    for paragraph in text.split("\n\n") {
-        let line = paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
-        if let Some(rest) = line.strip_prefix("error: ") {
-            parts.push(rest.to_owned());
-        } else if line.starts_with("tip: ") {
-            parts.push(format!("({line})"));
-        }
-    }
-    if parts.is_empty() {
-        // No command at all: clap shows the whole help instead of a message.
-        parts.push("a command is missing: train, compare, sweep, eval, report, update, align, info or selftest".into());
-    }
-    parts.push("— see --help".into());
-    parts.join(" ")
 }

@@ -1,9 +1,10 @@
 //! `gaitprop report`: a page about runs.
 
-use super::settings::Machine;
-use super::{Done, Failure, print};
-use crate::report::{self, Report, Work};
-use crate::{Error, Result};
+use crate::base::error::Result;
+use crate::cli::{Done, Failure, print};
+use crate::report::{self, Work};
+use crate::run::config::Machine;
+use crate::run::page;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::path::{Path, PathBuf};
 
@@ -15,9 +16,6 @@ pub(super) struct Args {
     /// The page
     #[arg(short, long, value_name = "FILE", default_value = "report.html")]
     output: PathBuf,
-    /// Folder for every chart as SVG and its data as CSV [default: report_files beside report.html]
-    #[arg(long, value_name = "DIR")]
-    assets: Option<PathBuf>,
     /// Replace a report that is already there
     #[arg(long)]
     overwrite: bool,
@@ -31,29 +29,18 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<Done, Failure> {
     let machine = Machine::new(None, args.threads, None, None)?;
-    let text = page(&args.folders, (&args.output, args.assets.as_deref()), &machine, args.overwrite, args.quiet)?;
+    let text = page(&args.folders, &args.output, &machine, args.overwrite, args.quiet)?;
     print(&text)?;
     Ok(Done::Well)
 }
 
-/// Writes the page about the runs in some folders, and its charts into `assets` or the usual place; what there is to say of it.
-pub(super) fn page(
-    folders: &[PathBuf],
-    (output, assets): (&Path, Option<&Path>),
-    machine: &Machine,
-    overwrite: bool,
-    quiet: bool,
-) -> Result<String> {
-    let assets = match (assets, assets_of(output)) {
-        (Some(dir), _) => dir.to_owned(),
-        (None, Some(dir)) => dir,
-        (None, None) => return Err(Error::Setting(format!("-o {}: name a file", output.display()))),
-    };
-    report::check(output, &assets, overwrite)?;
+/// Writes the page about the runs in some folders to `output`. Returns a summary for the terminal.
+pub(super) fn page(folders: &[PathBuf], output: &Path, machine: &Machine, overwrite: bool, quiet: bool) -> Result<String> {
+    page::check(output, overwrite)?;
     let groups = report::group(report::find(folders)?);
     let plan = machine.plan(machine.par()?);
     let bar = bar(quiet);
-    let made = Report::new(&groups, &plan, machine.threads, &mut |work, done, all| {
+    let html = report::html(&groups, &plan, machine.threads, &mut |work, done, all| {
         bar.set_message(match work {
             Work::SingularValues => "singular values",
             Work::Examples => "examples",
@@ -62,17 +49,9 @@ pub(super) fn page(
         bar.set_position(done as u64);
     });
     bar.finish_and_clear();
-    made.write(output, &assets, overwrite)?;
-    let (page, size) = (output.display(), made.html.len().div_ceil(1024));
-    let files = format!("\n{page} ({size} KiB) and {} files in {}\n", made.files.len(), assets.display());
-    Ok(report::summary(&groups) + &files)
-}
-
-/// The usual place of a page's charts; none for what is no name of a file.
-pub(super) fn assets_of(output: &Path) -> Option<PathBuf> {
-    let mut name = output.file_stem()?.to_owned();
-    name.push("_files");
-    Some(output.with_file_name(name))
+    page::write(output, &html, overwrite)?;
+    let (page, size) = (output.display(), html.len().div_ceil(1024));
+    Ok(report::summary(&groups) + &format!("\n{page} ({size} KiB)\n"))
 }
 
 fn bar(quiet: bool) -> ProgressBar {

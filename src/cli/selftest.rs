@@ -1,8 +1,8 @@
 //! `gaitprop selftest`: whether every kernel that this machine has gives the bits that it should.
 
-use super::settings::Machine;
-use super::{Done, Failure, print};
-use crate::Error;
+use crate::base::error::Error;
+use crate::cli::{Done, Failure, print};
+use crate::run::config::Machine;
 use gaitprop_kernels::Isa;
 use gaitprop_kernels::selftest::{self, Check};
 use std::fmt::Write as _;

@@ -1,13 +1,16 @@
 //! `gaitprop sweep`: a grid of settings, each with several seeds, on all cores.
 
-use super::grid::{Allowed, Grid, Point};
-use super::history::MeanSd;
-use super::many::{Common, Crew, Look, Planned, Store, finish, span, train_all, unfinished};
-use super::settings::{Machine, Precision, Settings};
-use super::table::{Group, Table};
-use super::{Done, Failure, print};
+use crate::base::error::{Error, Result};
+use crate::cli::common::{Common, finish, span, unfinished};
+use crate::cli::{Done, Failure, print};
 use crate::data::Dataset;
-use crate::{Error, Result};
+use crate::run::batch::{Crew, Look, Planned, Store, train_all};
+use crate::run::config::Machine;
+use crate::run::grid::{Allowed, Grid, Point};
+use crate::run::history::MeanSd;
+use crate::run::options::Settings;
+use crate::run::table::{Group, Table};
+use crate::study::align::Precision;
 use gaitprop_kernels::Real;
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -82,8 +85,8 @@ impl Sweep<'_> {
     fn run<T: Real>(&self) -> Result<Done, Failure> {
         let out = self.said.out.as_deref();
         let runs = self.planned(out)?;
-        let store = out.map(|dir| Store::open(dir, (COMMAND, None), &self.args.common, &runs, &self.data)).transpose()?;
-        let interrupted = super::interrupts();
+        let store = out.map(|dir| Store::open(dir, (COMMAND, None), self.args.common.keeps(), &runs, &self.data)).transpose()?;
+        let interrupted = crate::cli::interrupts();
         let crew = Crew { threads: self.machine.threads, interrupted: &interrupted, quiet: self.args.common.quiet };
         let clock = Instant::now();
         let (fates, learned) = train_all::<T>(&runs, &self.data, Look::Scores, &crew)?;

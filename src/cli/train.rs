@@ -1,15 +1,17 @@
 //! `gaitprop train`: the main job.
 
-use super::folder::{CONFIG, Folder, Measured, write_settings};
-use super::many::own_fault;
-use super::session::{Progress, Session, check_memory};
-use super::settings::{Precision, Run, Settings};
-use super::spread::bar;
-use super::{Done, Failure, print};
+use crate::base::error::{Error, Result};
+use crate::cli::{Done, Failure, print};
 use crate::data::{Affine, Dataset, Prepared};
 use crate::report::sparkline;
 use crate::rule::Kind;
-use crate::{Error, Result};
+use crate::run::batch::own_fault;
+use crate::run::config::Run;
+use crate::run::dir::{CONFIG, Folder, Measured, write_settings};
+use crate::run::options::Settings;
+use crate::run::pool::bar;
+use crate::run::session::{Progress, Session, check_memory};
+use crate::study::align::Precision;
 use gaitprop_kernels::{Plan, Real};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget};
 use std::fmt::Write as _;
@@ -132,7 +134,7 @@ fn typed<T: Real>(args: &Args, job: &Job) -> Result<Done, Failure> {
     let plan = run.machine.plan(run.machine.par()?);
     let inputs = data.affine(run.scale);
     let ready = data.apply::<T>(&inputs);
-    let interrupted = super::interrupts();
+    let interrupted = crate::cli::interrupts();
 
     check_memory::<T>(run, data.train.len(), runs.len())?;
     let sessions = if job.resumed {
@@ -183,7 +185,7 @@ fn resume<'a, T: Real>(
     let mut sessions = Vec::new();
     for (run, (dir, settings)) in job.runs.iter().zip(&job.folders) {
         let (session, said) = Session::resume(run, samples, plan.clone(), Folder::open(dir, settings)?)?;
-        said.iter().for_each(|line| super::note(line));
+        said.iter().for_each(|line| crate::cli::note(line));
         sessions.push(session);
     }
     if sessions.iter().all(Session::finished) {

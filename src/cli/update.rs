@@ -1,15 +1,20 @@
 //! `gaitprop update`: one batch, arrays in, arrays out. What anyone needs to check this code against their own.
 
-use super::settings::{Machine, Precision};
-use super::{Done, Failure, print};
+use crate::base::error::{Error, Result};
+use crate::cli::{Done, Failure, print};
 use crate::data::npz::{self, Array};
-use crate::inverse::{self, Tuning};
-use crate::loss::Loss;
-use crate::optimizer::{self, Optimizer};
+use crate::model::activation;
+use crate::model::layer::Layer;
+use crate::model::loss::Loss;
+use crate::model::matrix::Matrix;
+use crate::model::network::Network;
 use crate::ortho::Regularizer;
 use crate::rule::{Kind, Setup};
+use crate::run::config::Machine;
+use crate::solve::{self, Tuning};
+use crate::step::optimizer::{self, Optimizer};
 use crate::step::{Recipe, Workspace};
-use crate::{Error, Layer, Matrix, Network, Result, activation};
+use crate::study::align::Precision;
 use gaitprop_kernels::{Activation, MatRef, Plan, Real};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -145,7 +150,7 @@ fn update<T: Real>(args: &Args, arrays: &BTreeMap<String, Array>, plan: &Plan) -
     let rule = kind.build::<T>(&setup, plan)?;
     let mut work = Workspace::new(&net, batch);
     let tuning = Tuning { regularized: args.lambda > 0.0, ..Tuning::new(args.tolerance)? };
-    let mut inverse = args.inverse.parse::<inverse::Kind>()?.build::<T>(tuning)?;
+    let mut inverse = args.inverse.parse::<solve::Kind>()?.build::<T>(tuning)?;
     let recipe = Recipe { rule: &*rule, loss, ortho, plan };
     work.gradients(&net, x, onehot, &recipe, &mut *inverse)?;
 

@@ -10,7 +10,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{DataError, Dataset, Draft, LoadOptions, idx};
+use crate::base::error::Result;
+use crate::data::{Dataset, Draft, LoadOptions, idx};
 
 static IMAGES: &[u8] = include_bytes!("../../data/digits-images-idx3-ubyte.gz");
 static LABELS: &[u8] = include_bytes!("../../data/digits-labels-idx1-ubyte.gz");
@@ -21,8 +22,8 @@ const FULL_SCALE: f64 = 16.0;
 /// The digits, split, limited and checked as `options` say. Classes default to 10.
 ///
 /// # Errors
-/// `Classes`, `Label` and `ZeroLimit` from the options; the embedded bytes themselves are checked by a test.
-pub fn load(options: &LoadOptions) -> Result<Dataset, DataError> {
+/// [`Error::File`](crate::Error::File) and [`Error::Label`](crate::Error::Label) from the options; the embedded bytes themselves are checked by a test.
+pub fn load(options: &LoadOptions) -> Result<Dataset> {
     let path = |part: &str| PathBuf::from(format!("embedded digits ({part})"));
     let train = idx::read_pair((IMAGES, &path("images")), (LABELS, &path("labels")))?;
     Draft {

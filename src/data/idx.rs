@@ -18,7 +18,8 @@ use std::path::{Path, PathBuf};
 
 use flate2::bufread::MultiGzDecoder;
 
-use super::{DataError, Dataset, Draft, Features, LoadOptions, Part, Split, name_of};
+use crate::base::error::{Error, Result};
+use crate::data::{Dataset, Draft, Features, LoadOptions, Part, Split, name_of, wrong};
 
 /// Type code of unsigned bytes, the only one read.
 const UNSIGNED_BYTE: u8 = 0x08;
@@ -40,8 +41,8 @@ pub struct Images {
 /// Reads an image file, plain or gzipped; `path` is only for messages.
 ///
 /// # Errors
-/// Every `Idx…` case of one file, `Gzip`, `Empty`, `Io`.
-pub fn read_images(input: impl BufRead, path: &Path) -> Result<Images, DataError> {
+/// [`Error::File`] for what is no such file, cut short, too long, damaged or empty; [`Error::Io`].
+pub fn read_images(input: impl BufRead, path: &Path) -> Result<Images> {
     let ([count, rows, cols], pixels) = read::<3>(input, path)?;
     Ok(Images { count, rows, cols, pixels })
 }
@@ -50,7 +51,7 @@ pub fn read_images(input: impl BufRead, path: &Path) -> Result<Images, DataError
 ///
 /// # Errors
 /// As [`read_images`].
-pub fn read_labels(input: impl BufRead, path: &Path) -> Result<Vec<u8>, DataError> {
+pub fn read_labels(input: impl BufRead, path: &Path) -> Result<Vec<u8>> {
     read::<1>(input, path).map(|(_, labels)| labels)
 }
 
@@ -58,16 +59,12 @@ pub fn read_labels(input: impl BufRead, path: &Path) -> Result<Vec<u8>, DataErro
 pub(super) fn read_pair(
     (images, images_path): (impl BufRead, &Path),
     (labels, labels_path): (impl BufRead, &Path),
-) -> Result<Part, DataError> {
+) -> Result<Part> {
     let images = read_images(images, images_path)?;
     let labels = read_labels(labels, labels_path)?;
     if images.count != labels.len() {
-        return Err(DataError::IdxCounts {
-            images: images_path.to_owned(),
-            image_count: images.count,
-            labels: labels_path.to_owned(),
-            label_count: labels.len(),
-        });
+        let (images, labels, of) = (images.count, labels.len(), labels_path.display());
+        return Err(wrong(images_path, format!("{images} images, but {of} holds {labels} labels")));
     }
     Ok(Part {
         sample_shape: vec![images.rows, images.cols],
@@ -78,63 +75,63 @@ pub(super) fn read_pair(
 }
 
 /// An IDX array of `D` dimensions: its sizes and its bytes.
-fn read<const D: usize>(mut input: impl BufRead, path: &Path) -> Result<([usize; D], Vec<u8>), DataError> {
+fn read<const D: usize>(mut input: impl BufRead, path: &Path) -> Result<([usize; D], Vec<u8>)> {
     let mut lead = Vec::with_capacity(2);
-    input.by_ref().take(2).read_to_end(&mut lead).map_err(|cause| DataError::Io {
-        path: path.to_owned(),
-        action: "read",
-        cause,
-    })?;
+    input.by_ref().take(2).read_to_end(&mut lead).map_err(Error::io("read", path))?;
     let gzipped = lead == [0x1f, 0x8b];
     let whole = io::Cursor::new(lead).chain(input);
     if gzipped {
         // All members, as gunzip does: bytes behind the first one are then data (too long) or damage, never ignored.
         parse(MultiGzDecoder::new(whole), path, |cause| match cause.kind() {
             io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => {
-                DataError::Gzip { path: path.to_owned(), cause }
+                wrong(path, format!("a damaged or truncated gzip file ({cause}); fetch it again"))
             }
-            _ => DataError::Io { path: path.to_owned(), action: "read", cause },
+            _ => Error::io("read", path)(cause),
         })
     } else {
-        parse(whole, path, |cause| DataError::Io { path: path.to_owned(), action: "read", cause })
+        parse(whole, path, |cause| Error::io("read", path)(cause))
     }
 }
 
 fn parse<const D: usize>(
     mut input: impl Read,
     path: &Path,
-    failed: impl Fn(io::Error) -> DataError,
-) -> Result<([usize; D], Vec<u8>), DataError> {
-    let path_buf = || path.to_owned();
+    failed: impl Fn(io::Error) -> Error,
+) -> Result<([usize; D], Vec<u8>)> {
     let header_len = 4 + 4 * D;
     let mut header = Vec::with_capacity(header_len);
     // The magic comes alone: a short file of something else is better called that than short.
     input.by_ref().take(4).read_to_end(&mut header).map_err(&failed)?;
     if let [a, b, code, dimensions] = header[..] {
         if (a, b) != (0, 0) {
-            return Err(DataError::IdxMagic { path: path_buf(), magic: u32::from_be_bytes([a, b, code, dimensions]) });
+            let magic = u32::from_be_bytes([a, b, code, dimensions]);
+            let what =
+                format!("not an IDX file: it starts with 0x{magic:08x}, not with 0x00000803 (images) or 0x00000801 (labels)");
+            return Err(wrong(path, what));
         }
         if code != UNSIGNED_BYTE {
-            return Err(DataError::IdxElementType { path: path_buf(), code });
+            return Err(wrong(path, format!("IDX elements of type 0x{code:02x}: only unsigned bytes (0x08) are read")));
         }
         if usize::from(dimensions) != D {
-            return Err(DataError::IdxDimensions { path: path_buf(), found: dimensions, expected: D as u8 });
+            let what = format!("an IDX array of {dimensions} dimensions where {D} were expected (images 3, labels 1)");
+            return Err(wrong(path, what));
         }
     }
     input.by_ref().take(4 * D as u64).read_to_end(&mut header).map_err(&failed)?;
     if header.len() < header_len {
-        return Err(DataError::IdxHeader { path: path_buf(), expected: header_len, found: header.len() });
+        return Err(wrong(path, format!("ends inside its IDX header: {} bytes of {header_len}", header.len())));
     }
 
     let (words, _) = header[4..].as_chunks::<4>();
     let sizes: Vec<u32> = words.iter().map(|&w| u32::from_be_bytes(w)).collect();
-    let overflow = || DataError::IdxOverflow { path: path_buf(), sizes: sizes.clone() };
+    let overflow =
+        || wrong(path, format!("impossible IDX header: sizes {sizes:?} multiply to more bytes than memory can address"));
     let mut shape = [0; D];
     for (to, &from) in shape.iter_mut().zip(&sizes) {
         *to = usize::try_from(from).map_err(|_| overflow())?;
     }
     if shape.contains(&0) {
-        return Err(DataError::Empty { path: path_buf(), shape: shape.to_vec() });
+        return Err(wrong(path, format!("empty: sizes {shape:?}")));
     }
     // No slice can be longer than isize::MAX bytes.
     let expected =
@@ -144,10 +141,11 @@ fn parse<const D: usize>(
     let mut data = Vec::new();
     input.take(expected as u64 + 1).read_to_end(&mut data).map_err(&failed)?;
     if data.len() < expected {
-        return Err(DataError::IdxTooShort { path: path_buf(), expected, found: data.len() });
+        let found = data.len();
+        return Err(wrong(path, format!("cut short: its IDX header asks for {expected} bytes of data, {found} follow")));
     }
     if data.len() > expected {
-        return Err(DataError::IdxTooLong { path: path_buf(), expected });
+        return Err(wrong(path, format!("too long: more data follows the {expected} bytes that its IDX header asks for")));
     }
     // Growth by doubling may have reserved twice the bytes, and this vector lives as long as the data set.
     data.shrink_to_fit();
@@ -162,16 +160,16 @@ struct Pair {
 }
 
 impl Pair {
-    fn read(&self, dir: &Path, prefix: &str) -> Result<Part, DataError> {
-        let missing = |what: &str| DataError::IdxMissing { path: dir.to_owned(), missing: format!("{prefix}-{what}") };
+    fn read(&self, dir: &Path, prefix: &str) -> Result<Part> {
+        let missing = |what: &str| wrong(dir, format!("lacks {prefix}-{what} (plain or .gz)"));
         let (_, images) = self.images.as_ref().ok_or_else(|| missing("images-idx3-ubyte"))?;
         let (_, labels) = self.labels.as_ref().ok_or_else(|| missing("labels-idx1-ubyte"))?;
         read_pair((open(images)?, images), (open(labels)?, labels))
     }
 }
 
-fn open(path: &Path) -> Result<BufReader<File>, DataError> {
-    let file = File::open(path).map_err(|cause| DataError::Io { path: path.to_owned(), action: "open", cause })?;
+fn open(path: &Path) -> Result<BufReader<File>> {
+    let file = File::open(path).map_err(Error::io("open", path))?;
     Ok(BufReader::with_capacity(1 << 16, file))
 }
 
@@ -197,9 +195,9 @@ fn parse_name(name: &str) -> Option<(&str, bool, u8)> {
 /// With the prefixes `train` and `t10k` all four files must be there, and other files are left alone. With one pair
 /// only, of another prefix, every fifth sample becomes the test set. Classes default to 10.
 /// # Errors
-/// `IdxNone`, `IdxMissing`, `IdxAmbiguous`, and those of each file.
-pub(super) fn load_folder(dir: &Path, options: &LoadOptions) -> Result<Dataset, DataError> {
-    let failed = |cause| DataError::Io { path: dir.to_owned(), action: "list", cause };
+/// [`Error::File`] for a folder without IDX files, one that lacks a file or holds several sets, and as [`read_images`] for each file.
+pub(super) fn load_folder(dir: &Path, options: &LoadOptions) -> Result<Dataset> {
+    let failed = |cause| Error::io("list", dir)(cause);
     let mut pairs: BTreeMap<String, Pair> = BTreeMap::new();
     for entry in std::fs::read_dir(dir).map_err(failed)? {
         let entry = entry.map_err(failed)?;
@@ -212,7 +210,7 @@ pub(super) fn load_folder(dir: &Path, options: &LoadOptions) -> Result<Dataset, 
         }
     }
 
-    let lacks = |prefix: &str| DataError::IdxMissing { path: dir.to_owned(), missing: format!("{prefix}-images-idx3-ubyte") };
+    let lacks = |prefix: &str| wrong(dir, format!("lacks {prefix}-images-idx3-ubyte (plain or .gz)"));
     let (train, test) = match (pairs.get("train"), pairs.get("t10k")) {
         (Some(train), Some(test)) => (train.read(dir, "train")?, Some(test.read(dir, "t10k")?)),
         // Half of the four files is a download that stopped, not a set without a test part.
@@ -221,11 +219,19 @@ pub(super) fn load_folder(dir: &Path, options: &LoadOptions) -> Result<Dataset, 
         (None, None) => {
             let mut others = pairs.iter();
             match (others.next(), others.next()) {
-                (None, _) => return Err(DataError::IdxNone { path: dir.to_owned() }),
+                (None, _) => {
+                    let what = "no IDX files in it: expected train-images-idx3-ubyte, train-labels-idx1-ubyte, \
+                                t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte, plain or .gz";
+                    return Err(wrong(dir, what));
+                }
                 (Some((prefix, pair)), None) => (pair.read(dir, prefix)?, None),
                 (Some(_), Some(_)) => {
                     let names: Vec<String> = pairs.keys().map(|p| format!("{p:?}")).collect();
-                    return Err(DataError::IdxAmbiguous { path: dir.to_owned(), prefixes: names.join(", ") });
+                    let what = format!(
+                        "several IDX sets ({}): keep one, or name the two parts train-... and t10k-...",
+                        names.join(", ")
+                    );
+                    return Err(wrong(dir, what));
                 }
             }
         }

@@ -17,21 +17,20 @@
 //! assert_eq!(ready.train.len, 1438);
 //! assert_eq!(ready.train.x.len(), 1438 * 64);
 //! assert_eq!(ready.test.labels.len(), 359);
-//! # Ok::<(), data::DataError>(())
+//! # Ok::<(), gaitprop::Error>(())
 //! ```
 
 pub mod digits;
-mod error;
 pub mod idx;
 mod npy;
 pub mod npz;
 mod scaling;
 
+use crate::base::error::{Error, Result};
 use gaitprop_kernels::Real;
 use std::io;
 use std::path::{Path, PathBuf};
 
-pub use error::DataError;
 pub use scaling::{Affine, Scaling};
 
 /// The most classes a data set may have; far above any use, and low enough that a stray label (an index, a hash) is
@@ -202,11 +201,13 @@ impl Dataset {
     /// Takes the last `count` training samples for validation: neither learned nor counted by any statistic. What was held out before is let go.
     ///
     /// # Errors
-    /// [`DataError::Validation`] unless at least one sample is taken and one is left.
-    pub fn hold_out(&mut self, count: usize) -> Result<(), DataError> {
+    /// [`Error::Setting`] unless at least one sample is taken and one is left.
+    pub fn hold_out(&mut self, count: usize) -> Result<()> {
         let samples = self.train.len();
         if count == 0 || count >= samples {
-            return Err(DataError::Validation { asked: count, samples });
+            return Err(Error::Setting(format!(
+                "cannot hold {count} of {samples} training samples out for validation: hold out at least 1, and leave at least 1"
+            )));
         }
         self.validation = Some(self.train.split_off(count, self.features));
         Ok(())
@@ -256,22 +257,30 @@ pub fn one_hot<T: Real>(labels: &[u32], classes: usize, out: &mut [T]) {
     }
 }
 
+/// What names a data set.
+const KINDS: &str = "`digits` (embedded), a folder of IDX files (train-images-idx3-ubyte, ...), or a file ending in .npz";
+
+/// An error about the file or folder at `path`.
+fn wrong(path: &Path, what: impl Into<String>) -> Error {
+    Error::File { path: path.to_owned(), what: what.into() }
+}
+
 /// Loads the data set that `spec` names.
 ///
 /// `digits` is the embedded set (a folder of that name is `./digits`); a folder is read as IDX files; a file whose name
 /// ends in `.npz` as numpy arrays. Without a test set of its own, every fifth sample is set aside (index % 5 = 4).
 /// # Errors
-/// Any [`DataError`] of reading; the message names the file and what is wrong with it.
+/// [`Error::File`], [`Error::Io`] and [`Error::Label`]: the message names the file and what is wrong with it.
 /// # Panics
 /// Never on what the files hold.
-pub fn load(spec: &str, options: &LoadOptions) -> Result<Dataset, DataError> {
+pub fn load(spec: &str, options: &LoadOptions) -> Result<Dataset> {
     if spec == "digits" {
         return digits::load(options);
     }
     let path = Path::new(spec);
     let found = std::fs::metadata(path).map_err(|cause| match cause.kind() {
-        io::ErrorKind::NotFound => DataError::NotFound { path: path.to_owned() },
-        _ => DataError::Io { path: path.to_owned(), action: "open", cause },
+        io::ErrorKind::NotFound => wrong(path, format!("does not exist: give {KINDS}")),
+        _ => Error::io("open", path)(cause),
     })?;
     let is_npz = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("npz"));
     if found.is_dir() {
@@ -279,7 +288,7 @@ pub fn load(spec: &str, options: &LoadOptions) -> Result<Dataset, DataError> {
     } else if is_npz {
         npz::load(path, options)
     } else {
-        Err(DataError::UnknownFormat { path: path.to_owned() })
+        Err(wrong(path, format!("not a data set: give {KINDS}")))
     }
 }
 
@@ -304,12 +313,12 @@ struct Draft {
 }
 
 impl Draft {
-    fn finish(self, options: &LoadOptions) -> Result<Dataset, DataError> {
+    fn finish(self, options: &LoadOptions) -> Result<Dataset> {
         let classes = self.classes(options)?;
         for part in std::iter::once(&self.train).chain(&self.test) {
             if let Some(index) = part.split.labels.iter().position(|&l| l as usize >= classes) {
                 let label = part.split.labels[index];
-                return Err(DataError::Label { path: part.path.clone(), index, label, classes });
+                return Err(Error::Label { path: part.path.clone(), index, label, classes });
             }
         }
 
@@ -317,18 +326,21 @@ impl Draft {
         let features: usize = shape.iter().product();
         let (mut train, mut test) = match self.test {
             Some(test) if test.sample_shape != shape => {
-                return Err(DataError::TestShape { path: test.samples_path, train: shape, test: test.sample_shape });
+                let what = format!("test samples have shape {:?}, training samples {shape:?}", test.sample_shape);
+                return Err(wrong(&test.samples_path, what));
             }
             Some(test) => (self.train.split, test.split),
             None if self.train.split.len() < 5 => {
-                return Err(DataError::TooFewToSplit { path: self.path, samples: self.train.split.len() });
+                let samples = self.train.split.len();
+                let what = format!("{samples} samples and no test set: at least 5 are needed to set every fifth aside");
+                return Err(wrong(&self.path, what));
             }
             None => every_fifth(&self.train.split, features),
         };
         let limits = [(&mut train, options.limit_train, "training"), (&mut test, options.limit_test, "test")];
         for (split, limit, part) in limits {
             match limit {
-                Some(0) => return Err(DataError::ZeroLimit { path: self.path, part }),
+                Some(0) => return Err(wrong(&self.path, format!("the limit of {part} samples is 0, at least 1 is needed"))),
                 Some(limit) => split.limit(limit, features),
                 None => {}
             }
@@ -341,12 +353,16 @@ impl Draft {
         Ok(Dataset { name: self.name, features, classes, image, full_scale, train, validation: None, test })
     }
 
-    fn classes(&self, options: &LoadOptions) -> Result<usize, DataError> {
+    fn classes(&self, options: &LoadOptions) -> Result<usize> {
         let classes = options.classes.map_or(self.default_classes, |c| c as u64);
-        usize::try_from(classes)
-            .ok()
-            .filter(|c| (2..=MAX_CLASSES).contains(c))
-            .ok_or_else(|| DataError::Classes { path: self.path.clone(), classes })
+        usize::try_from(classes).ok().filter(|c| (2..=MAX_CLASSES).contains(c)).ok_or_else(|| {
+            wrong(
+                &self.path,
+                format!(
+                    "the number of classes is {classes} (asked for, or the largest label + 1), but must be 2 to {MAX_CLASSES}"
+                ),
+            )
+        })
     }
 }
 
@@ -399,7 +415,7 @@ mod tests {
         }
         for bad in ["", "Unit", "perfeature", "unit "] {
             let message = bad.parse::<Scaling>().unwrap_err().to_string();
-            assert!(message.contains("none, unit, standard, per-feature"), "{message}");
+            assert!(message.contains("none, unit, standard or per-feature"), "{message}");
         }
         assert_eq!(format!("[{:>6}]", Scaling::None), "[  none]");
     }

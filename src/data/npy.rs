@@ -11,7 +11,7 @@
 
 use std::io::{self, Read};
 
-use super::Features;
+use crate::data::Features;
 
 /// The longest header read. NumPy pads to 64 bytes and refuses more than 10 000.
 const MAX_HEADER: usize = 1 << 16;

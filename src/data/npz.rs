@@ -22,8 +22,9 @@ use std::path::Path;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, ZipArchive, ZipWriter};
 
-use super::npy::{self, Fault, Npy};
-use super::{DataError, Dataset, Draft, Features, LoadOptions, Part, Split, name_of};
+use crate::base::error::{Error, Result};
+use crate::data::npy::{self, Fault, Npy};
+use crate::data::{Dataset, Draft, Features, LoadOptions, Part, Split, name_of, wrong};
 
 /// One array, in C order (last index fastest).
 #[derive(Debug, Clone, PartialEq)]
@@ -38,8 +39,8 @@ pub struct Array {
 ///
 /// Types: bool, signed and unsigned integers, float32, float64, of either byte order; C or Fortran order.
 /// # Errors
-/// `Io`, `Zip`, `Member`, `NpyHeader`, `NpyType`, `NpySize`.
-pub fn read(path: impl AsRef<Path>, want: impl Fn(&str) -> bool) -> Result<BTreeMap<String, Array>, DataError> {
+/// [`Error::File`] for what is no such archive, damaged, or holds an array of another type or size than it says; [`Error::Io`].
+pub fn read(path: impl AsRef<Path>, want: impl Fn(&str) -> bool) -> Result<BTreeMap<String, Array>> {
     let path = path.as_ref();
     read_from(open(path)?, path, want)
 }
@@ -48,11 +49,7 @@ pub fn read(path: impl AsRef<Path>, want: impl Fn(&str) -> bool) -> Result<BTree
 ///
 /// # Errors
 /// As [`read`].
-pub fn read_from(
-    input: impl Read + Seek,
-    path: &Path,
-    want: impl Fn(&str) -> bool,
-) -> Result<BTreeMap<String, Array>, DataError> {
+pub fn read_from(input: impl Read + Seek, path: &Path, want: impl Fn(&str) -> bool) -> Result<BTreeMap<String, Array>> {
     let (arrays, _) = read_raw(input, path, want)?;
     let array = |npy: Npy| Array {
         shape: npy.shape,
@@ -68,23 +65,23 @@ pub fn read_from(
 ///
 /// All or nothing: on any error `path` is as it was. Same arrays → same bytes.
 /// # Errors
-/// `WriteShape` when a shape's product is not the number of values; `Io`; `Zip` (a name given twice).
-pub fn write(path: impl AsRef<Path>, arrays: &[(&str, &[usize], &[f64])]) -> Result<(), DataError> {
+/// [`Error::File`] when a shape's product is not the number of values, or for a name given twice; [`Error::Io`].
+pub fn write(path: impl AsRef<Path>, arrays: &[(&str, &[usize], &[f64])]) -> Result<()> {
     let path = path.as_ref();
     for &(name, shape, data) in arrays {
         if npy::product(shape) != Some(data.len()) {
-            let (array, shape) = (name.to_owned(), shape.to_vec());
-            return Err(DataError::WriteShape { path: path.to_owned(), array, shape, found: data.len() });
+            let found = data.len();
+            return Err(wrong(path, format!("cannot be written: array {name:?} has shape {shape:?} but {found} values")));
         }
     }
-    let failed = |cause| DataError::Io { path: path.to_owned(), action: "write", cause };
+    let failed = |cause| Error::io("write", path)(cause);
     // In memory first: an archive that is abandoned half-way to a file complains on standard error by itself.
     let mut archive = Vec::new();
     write_to(io::Cursor::new(&mut archive), arrays).map_err(|e| match e {
         zip::result::ZipError::Io(cause) => failed(cause),
-        other => DataError::Zip { path: path.to_owned(), cause: other.into() },
+        other => damaged(path, other),
     })?;
-    crate::files::write_atomically(path, &archive).map_err(failed)
+    crate::base::files::write_atomically(path, &archive).map_err(failed)
 }
 
 fn write_to(output: impl Write + Seek, arrays: &[(&str, &[usize], &[f64])]) -> zip::result::ZipResult<()> {
@@ -113,9 +110,9 @@ fn write_to(output: impl Write + Seek, arrays: &[(&str, &[usize], &[f64])]) -> z
 /// Loads a data set; see the module's table. Classes default to the largest training label + 1, at least 2.
 ///
 /// # Errors
-/// Those of [`read`], `ArrayMissing`, `ArrayShape`, `ArrayCounts`, `Feature`, `LabelValue`, `Label`,
-/// `Classes`, `Empty`, `TestShape`, `TooFewToSplit`, `ZeroLimit`.
-pub(super) fn load(path: &Path, options: &LoadOptions) -> Result<Dataset, DataError> {
+/// As [`read`]; [`Error::File`] for arrays that are missing, do not fit each other, or hold a value that is no feature or label;
+/// [`Error::Label`].
+pub(super) fn load(path: &Path, options: &LoadOptions) -> Result<Dataset> {
     let used = |name: &str| ["x", "y", "x_train", "y_train", "x_test", "y_test"].contains(&name);
     let (mut arrays, names) = read_raw(open(path)?, path, used)?;
     let has = |name: &str| names.contains(name);
@@ -148,7 +145,7 @@ fn part(
     arrays: &mut BTreeMap<String, Npy>,
     names: &BTreeSet<String>,
     (x_name, y_name): (&'static str, &'static str),
-) -> Result<Part, DataError> {
+) -> Result<Part> {
     let mut take = |array: &'static str| {
         arrays.remove(array).ok_or_else(|| {
             // Enough to see a misspelt name, short enough for one line.
@@ -156,16 +153,13 @@ fn part(
             if names.len() > found.len() {
                 found.push("...".to_owned());
             }
-            DataError::ArrayMissing { path: path.to_owned(), array, found: found.join(", ") }
+            wrong(path, format!("lacks array {array:?}; it holds: {}", found.join(", ")))
         })
     };
     let (x, y) = (take(x_name)?, take(y_name)?);
 
-    let bad_shape = |array: &str, shape: &[usize], expected| DataError::ArrayShape {
-        path: path.to_owned(),
-        array: array.to_owned(),
-        shape: shape.to_vec(),
-        expected,
+    let bad_shape = |array: &str, shape: &[usize], expected: &str| {
+        wrong(path, format!("array {array:?} has shape {shape:?}, expected {expected}"))
     };
     let (samples, sample_shape) = match x.shape[..] {
         [n, d] => (n, vec![d]),
@@ -176,11 +170,11 @@ fn part(
         return Err(bad_shape(y_name, &y.shape, "one dimension, a label a sample"));
     };
     if samples != labels {
-        let (x, y) = (x_name.to_owned(), y_name.to_owned());
-        return Err(DataError::ArrayCounts { path: path.to_owned(), x, samples, y, labels });
+        let what = format!("array {x_name:?} holds {samples} samples but array {y_name:?} holds {labels} labels");
+        return Err(wrong(path, what));
     }
     if x.values.is_empty() {
-        return Err(DataError::Empty { path: path.to_owned(), shape: x.shape });
+        return Err(wrong(path, format!("empty: sizes {:?}", x.shape)));
     }
 
     let features: usize = sample_shape.iter().product();
@@ -188,8 +182,9 @@ fn part(
         // Finite is not enough: what f32 cannot hold would become infinite later, without a name and a place.
         if let Some(at) = values.iter().position(|v| !v.is_finite() || v.abs() > f64::from(f32::MAX)) {
             let (sample, feature) = (at / features, at % features);
-            let array = x_name.to_owned();
-            return Err(DataError::Feature { path: path.to_owned(), array, sample, feature, value: values[at] });
+            let value = values[at];
+            let what = format!("array {x_name:?}, sample {sample}, feature {feature} is {value:e}: not a finite 32-bit float");
+            return Err(wrong(path, what));
         }
     }
     let label = |index: usize| {
@@ -198,15 +193,18 @@ fn part(
         let whole = (0.0..=f64::from(u32::MAX)).contains(&value) && value.fract() == 0.0;
         match whole {
             true => Ok(value as u32),
-            false => Err(DataError::LabelValue { path: path.to_owned(), array: y_name.to_owned(), index, value }),
+            false => {
+                let what = "a label must be a whole number from 0 to 4294967295";
+                Err(wrong(path, format!("array {y_name:?}, index {index} is {value}: {what}")))
+            }
         }
     };
-    let labels = (0..labels).map(label).collect::<Result<_, _>>()?;
+    let labels = (0..labels).map(label).collect::<Result<_>>()?;
     Ok(Part { sample_shape, split: Split { x: x.values, labels }, samples_path: path.to_owned(), path: path.to_owned() })
 }
 
-fn open(path: &Path) -> Result<BufReader<File>, DataError> {
-    let failed = |cause| DataError::Io { path: path.to_owned(), action: "open", cause };
+fn open(path: &Path) -> Result<BufReader<File>> {
+    let failed = |cause| Error::io("open", path)(cause);
     let file = File::open(path).map_err(failed)?;
     if file.metadata().map_err(failed)?.is_dir() {
         return Err(failed(io::Error::new(io::ErrorKind::IsADirectory, "it is a folder, not an npz file")));
@@ -219,8 +217,8 @@ fn read_raw(
     input: impl Read + Seek,
     path: &Path,
     want: impl Fn(&str) -> bool,
-) -> Result<(BTreeMap<String, Npy>, BTreeSet<String>), DataError> {
-    let broken = |e: zip::result::ZipError| DataError::Zip { path: path.to_owned(), cause: e.into() };
+) -> Result<(BTreeMap<String, Npy>, BTreeSet<String>)> {
+    let broken = |e: zip::result::ZipError| damaged(path, e);
     let mut zip = ZipArchive::new(input).map_err(broken)?;
     let mut arrays = BTreeMap::new();
     let mut names = BTreeSet::new();
@@ -238,12 +236,21 @@ fn read_raw(
 }
 
 /// Adds the names of the file and of the array to an error.
-fn placed(fault: Fault, path: &Path, array: &str) -> DataError {
-    let (path, array) = (path.to_owned(), array.to_owned());
-    match fault {
-        Fault::Io(cause) => DataError::Member { path, array, cause },
-        Fault::Header(cause) => DataError::NpyHeader { path, array, cause },
-        Fault::Type(dtype) => DataError::NpyType { path, array, dtype },
-        Fault::Size { shape, expected, found } => DataError::NpySize { path, array, shape, expected, found },
-    }
+fn placed(fault: Fault, path: &Path, array: &str) -> Error {
+    let what = match fault {
+        Fault::Io(cause) => format!("cannot be unpacked: {cause}"),
+        Fault::Header(cause) => format!("has a bad npy header: {cause}"),
+        Fault::Type(dtype) => format!(
+            "has dtype {dtype}; only bool, integers, float32 and float64 are read: convert it with .astype() before saving"
+        ),
+        Fault::Size { shape, expected, found } => {
+            format!("should hold {expected} bytes by its shape {shape:?} but holds {found}")
+        }
+    };
+    wrong(path, format!("array {array:?} {what}"))
+}
+
+/// An archive, or a member of one, that cannot be read or written.
+fn damaged(path: &Path, cause: zip::result::ZipError) -> Error {
+    wrong(path, format!("damaged or not an npz (zip) archive: {}", io::Error::from(cause)))
 }

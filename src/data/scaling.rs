@@ -1,9 +1,8 @@
 //! From stored values to network inputs.
 
-use super::{DataError, Features, Split};
+use crate::base::names::names;
+use crate::data::{Features, Split};
 use gaitprop_kernels::Real;
-use std::fmt;
-use std::str::FromStr;
 
 /// How stored values become network inputs. Statistics are always the training set's, after any limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -11,7 +10,7 @@ use std::str::FromStr;
 pub enum Scaling {
     /// As stored.
     None,
-    /// Divided by [`Dataset::full_scale`](super::Dataset::full_scale).
+    /// Divided by [`Dataset::full_scale`](crate::data::Dataset::full_scale).
     #[default]
     Unit,
     /// Mean over all values of all samples subtracted, divided by their standard deviation (population, divisor n).
@@ -20,33 +19,11 @@ pub enum Scaling {
     PerFeature,
 }
 
+names!(Scaling, "scaling", None = "none", Unit = "unit", Standard = "standard", PerFeature = "per-feature");
+
 impl Scaling {
     /// All of them, in the order of their documentation.
     pub const ALL: [Scaling; 4] = [Scaling::None, Scaling::Unit, Scaling::Standard, Scaling::PerFeature];
-
-    /// The name that [`FromStr`] reads.
-    pub fn name(self) -> &'static str {
-        match self {
-            Scaling::None => "none",
-            Scaling::Unit => "unit",
-            Scaling::Standard => "standard",
-            Scaling::PerFeature => "per-feature",
-        }
-    }
-}
-
-impl fmt::Display for Scaling {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-impl FromStr for Scaling {
-    type Err = DataError;
-
-    fn from_str(given: &str) -> Result<Self, DataError> {
-        Scaling::ALL.into_iter().find(|s| s.name() == given).ok_or_else(|| DataError::UnknownScaling { given: given.to_owned() })
-    }
 }
 
 /// A scaling with its numbers: `(x − centre) / spread`, feature by feature.

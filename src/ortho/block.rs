@@ -14,8 +14,10 @@
 //!
 //! Why decoupled: a block's gradient inside Adam is 0 in most steps and large in a few, which inflates the second moments and slows learning.
 
-use super::Side;
-use crate::{Error, Matrix, Network, Result};
+use crate::base::error::{Error, Result};
+use crate::model::matrix::Matrix;
+use crate::model::network::Network;
+use crate::ortho::Side;
 use gaitprop_kernels::{Epilogue, MatMut, MatRef, Plan, Real, Scratch, Start, gemm_with, gemm_with_scratch, reduce};
 
 /// Settings of the block regulariser.

@@ -8,8 +8,10 @@
 //! W Wᵀ is symmetric: one triangle of it is computed, and the product with W completes it while packing. 3 n³ flops for n × n weights where two
 //! plain products take 4 n³, and the same bits: an element of the triangle and its mirror image are the same chain.
 
-use super::{Form, Side};
-use crate::{Error, Matrix, Network, Result};
+use crate::base::error::{Error, Result};
+use crate::model::matrix::Matrix;
+use crate::model::network::Network;
+use crate::ortho::{Form, Side};
 use gaitprop_kernels::symm::symm;
 use gaitprop_kernels::syrk::{Diagonal, Part, syrk};
 use gaitprop_kernels::trsm::{self, Triangle};

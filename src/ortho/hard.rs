@@ -1,7 +1,9 @@
 //! Hard orthogonality: weights whose inverse is their transpose, to rounding or to a stated distance. A rectangular first layer has its shorter side orthonormal.
 
-use super::{Form, Regularizer, Side};
-use crate::{Error, Matrix, Network, Result, optimizer};
+use crate::base::error::{Error, Result};
+use crate::model::matrix::Matrix;
+use crate::model::network::Network;
+use crate::ortho::{Form, Regularizer, Side};
 use gaitprop_kernels::symm::{symm, symm_scratch};
 use gaitprop_kernels::syrk::{Diagonal, Part, syrk, syrk_scratch};
 use gaitprop_kernels::trsm::{self, Triangle};
@@ -228,22 +230,6 @@ impl<T: Real> Cayley<T> {
         }
     }
 
-    /// # Errors
-    /// [`Error::Setting`] for an optimiser that is more than plain gradient descent, or a λ greater than 0: only the rule's own direction has a small rank.
-    pub fn check(optimizer: optimizer::Rule, lambda: f64) -> Result<()> {
-        if optimizer != optimizer::Rule::Sgd {
-            let what = format!(
-                "rotations (--orthogonal cayley) take plain gradient steps, not those of {optimizer}: add --optimizer sgd"
-            );
-            return Err(Error::Setting(what));
-        }
-        if lambda > 0.0 {
-            let what = format!("rotations (--orthogonal cayley) leave nothing to regularise: lambda is {lambda}, but must be 0");
-            return Err(Error::Setting(what));
-        }
-        Ok(())
-    }
-
     /// What the weights of each layer will be.
     pub fn next(&self) -> &[Matrix<T>] {
         &self.next
@@ -358,8 +344,8 @@ impl<T: Real> Cayley<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Layer;
     use crate::kernels::Activation;
+    use crate::model::layer::Layer;
 
     fn net(shapes: &[(usize, usize)]) -> Network<f64> {
         let layer = |&(rows, cols): &(usize, usize)| Layer {

@@ -11,8 +11,9 @@ mod block;
 mod exact;
 mod hard;
 
-use crate::names::names;
-use crate::{Network, Result};
+use crate::base::error::Result;
+use crate::base::names::names;
+use crate::model::network::Network;
 pub use block::{Block, Blocks};
 pub use exact::Regularizer;
 use gaitprop_kernels::{MatRef, Plan, Real, Scratch};
@@ -88,7 +89,7 @@ impl<T: Real> Holder<T> {
     /// Memory for `net` and batches of up to `batch` samples.
     ///
     /// # Errors
-    /// [`Error::Setting`](crate::Error::Setting) for a setting out of its range.
+    /// [`Error::Setting`](crate::base::error::Error::Setting) for a setting out of its range.
     pub fn new(hold: Hold, net: &Network<T>, batch: usize) -> Result<Self> {
         Ok(match hold {
             Hold::Free => Self::Free,

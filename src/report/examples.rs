@@ -1,12 +1,14 @@
 //! What a trained network says of single test samples.
 
-use super::groups::Group;
-use super::runs::{Run, WEIGHTS};
-use crate::checkpoint::{self, Saved};
+use crate::base::error::{Error, Result};
 use crate::data::{self, Dataset, Features, LoadOptions};
-use crate::loss::Loss;
-use crate::network::Trace;
-use crate::{Error, Network, Result};
+use crate::model::loss::Loss;
+use crate::model::network::Network;
+use crate::model::network::Trace;
+use crate::report::groups::Group;
+use crate::report::runs::Run;
+use crate::store::weights::WEIGHTS;
+use crate::store::weights::{self, Saved};
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
 use gaitprop_kernels::{MatRef, Plan, Real, Scratch};
@@ -73,7 +75,7 @@ struct Source {
 
 fn answers(run: &Run, kept: &mut Option<(Source, Dataset)>, plan: &Plan) -> Result<Answers> {
     let file = run.dir.join(WEIGHTS);
-    let (saved, notes) = checkpoint::load(&file)?;
+    let (saved, notes) = weights::load(&file)?;
     let loss: Loss = notes.loss.parse()?;
     let classes = match &saved {
         Saved::F32(net) => net.labels(),

@@ -1,10 +1,10 @@
 //! Which charts are made of groups of runs, and the data of each.
 
-use super::axis::Scale;
-use super::groups::{Course, Group};
-use super::runs::{Line, Run};
-use super::spectrum::Spectrum;
-use super::svg::{Chart, Paint, Series};
+use crate::report::axis::Scale;
+use crate::report::groups::{Course, Group};
+use crate::report::runs::{Line, Run};
+use crate::report::spectrum::Spectrum;
+use crate::report::svg::{Chart, Paint, Series};
 use std::fmt::Write as _;
 
 /// A chart with its data.
@@ -137,7 +137,7 @@ fn describe(title: &str, x_name: &str, series: &[Series]) -> String {
         let known: Vec<(f64, f64)> =
             series.x.iter().zip(&series.y).filter(|(_, y)| y.is_finite()).map(|(x, y)| (*x, *y)).collect();
         if let (Some(first), Some(last)) = (known.first(), known.last()) {
-            let short = super::axis::short;
+            let short = crate::report::axis::short;
             let _ = write!(
                 text,
                 " {}: {} at {}, {} at {}.",

@@ -1,6 +1,6 @@
 //! Runs that differ in their seed alone are one group.
 
-use super::runs::{Line, Run, value_text};
+use crate::report::runs::{Line, Run, value_text};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Settings that do not make another experiment: the seed, where results go and how often they are written, and what a result

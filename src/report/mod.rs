@@ -1,7 +1,6 @@
-//! Reports of training runs: one page of HTML with its charts, each also as a file of SVG and one of data.
+//! Reports of training runs: one page of HTML. Each chart can be saved from it as SVG, and its data as CSV.
 //!
-//! [`find`] reads folders of results, [`group`](fn@group) puts together what differs in the seed alone, [`Report::new`] makes the page, [`Report::write`] puts
-//! it on disk, whole or not at all. The page needs no network and no script; its bytes are a function of the results, of the data sets they name and of
+//! [`find`] reads folders of results, [`group`](fn@group) puts together what differs in the seed alone, [`html`] makes the page. The page needs no network and no script; its bytes are a function of the results, of the data sets they name and of
 //! this version.
 
 mod axis;
@@ -13,15 +12,13 @@ mod runs;
 mod sparkline;
 mod spectrum;
 mod svg;
-mod write;
 
 pub use groups::{Group, Spread, group};
 pub use runs::{Line, Run, find};
 pub use sparkline::{sparkline, sparkline_within};
 pub use spectrum::singular_values;
-pub(crate) use write::{check, has_written, remove};
 
-use figures::{Figure, Section, exact, field};
+use figures::{exact, field};
 use gaitprop_kernels::Plan;
 use std::fmt::Write as _;
 
@@ -35,43 +32,23 @@ pub enum Work {
     Examples,
 }
 
-/// A page and the files beside it.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Report {
-    /// The page.
-    pub html: String,
-    /// Names and contents: every chart as `.svg`, its data, the table and the examples as `.csv`.
-    pub files: Vec<(String, String)>,
-}
-
-impl Report {
-    /// Everything that the runs of these groups, their weights and their data sets can show; what they cannot is left out, and the page says so.
-    ///
-    /// Singular values take `threads` threads; `progress` hears what is done (a count, of how many).
-    pub fn new(groups: &[Group], plan: &Plan, threads: usize, progress: &mut dyn FnMut(Work, usize, usize)) -> Self {
-        let spectra = spectrum::of_all(groups, threads, &mut |done, all| progress(Work::SingularValues, done, all));
-        let answers = examples::of_all(groups, plan, &mut |done, all| progress(Work::Examples, done, all));
-        let sections = [
-            figures::learning(groups),
-            figures::alignment(groups),
-            figures::orthogonality(groups),
-            figures::spectra(groups, &spectra),
-            figures::solves(groups),
-            figures::diagnosis(groups),
-        ];
-        let table = table_csv(groups);
-        let html = page::page(groups, &sections, &answers, &table);
-        let mut files = vec![("comparison.csv".to_owned(), table)];
-        for Figure { chart, csv } in sections.iter().flat_map(|s: &Section| &s.figures) {
-            files.push((format!("{}.svg", chart.id), chart.file()));
-            files.push((format!("{}.csv", chart.id), csv.clone()));
-        }
-        if answers.iter().any(Result::is_ok) {
-            files.push(("examples.csv".into(), examples_csv(groups, &answers)));
-        }
-        Self { html, files }
-    }
+/// Returns the page: everything that the runs of these groups, their weights and their data sets can show. What they cannot show is left out, and the
+/// page says so.
+///
+/// Singular values take `threads` threads. `progress` is called with what is done: a count, of how many.
+pub fn html(groups: &[Group], plan: &Plan, threads: usize, progress: &mut dyn FnMut(Work, usize, usize)) -> String {
+    let spectra = spectrum::of_all(groups, threads, &mut |done, all| progress(Work::SingularValues, done, all));
+    let answers = examples::of_all(groups, plan, &mut |done, all| progress(Work::Examples, done, all));
+    let sections = [
+        figures::learning(groups),
+        figures::alignment(groups),
+        figures::orthogonality(groups),
+        figures::spectra(groups, &spectra),
+        figures::solves(groups),
+        figures::diagnosis(groups),
+    ];
+    let answers_csv = answers.iter().any(Result::is_ok).then(|| examples_csv(groups, &answers));
+    page::page(groups, &sections, &answers, &table_csv(groups), answers_csv.as_deref())
 }
 
 /// Highest test accuracy of a run's epochs; NaN without any.

@@ -1,10 +1,11 @@
 //! The page: parts in order, every text from a file escaped.
 
-use super::examples::Answers;
-use super::figures::{Figure, Section};
-use super::groups::{Group, Spread, differing};
-use super::svg::{DARK, Paint, escape};
-use super::{COLUMNS, axis, percent};
+use crate::report::examples::Answers;
+use crate::report::figures::{Figure, Section};
+use crate::report::groups::{Group, Spread, differing};
+use crate::report::svg::{DARK, Paint, escape};
+use crate::report::{COLUMNS, axis, percent};
+use crate::run::page::MARK;
 use std::fmt::Write as _;
 
 const STYLE: &str = include_str!("page.css");
@@ -83,7 +84,7 @@ fn comparison(groups: &[Group], csv: &str) -> String {
     head.extend([("epochs", true), ("runs", true), ("seeds", false)]);
     let mut table = Table::new("Comparison of groups", &head);
     for (g, group) in groups.iter().enumerate() {
-        let epochs = |run: &super::Run| run.epochs.len();
+        let epochs = |run: &crate::report::Run| run.epochs.len();
         let (least, most) = (group.runs.iter().map(epochs).min().unwrap_or(0), group.runs.iter().map(epochs).max().unwrap_or(0));
         let epochs = if least == most { most.to_string() } else { format!("{least} to {most}") };
         let mut cells = Vec::new();
@@ -170,11 +171,15 @@ fn section(section: &Section) -> String {
     html
 }
 
-fn examples(groups: &[Group], answers: &[Result<Answers, String>]) -> String {
+fn examples(groups: &[Group], answers: &[Result<Answers, String>], csv: Option<&str>) -> String {
     let mut html = String::from("<section><h2 id=\"examples\">Examples</h2>\n");
     html.push_str(
-        "<p class=\"muted\">Test samples as the saved weights read them: wrong answers first, the surest foremost, then the first right ones.</p>\n",
+        "<p class=\"muted\">Test samples as the saved weights read them: wrong answers first, the surest foremost, then the first right ones.",
     );
+    if let Some(csv) = csv {
+        let _ = write!(html, " {}", download("examples.csv", "text/csv", "CSV", csv));
+    }
+    html.push_str("</p>\n");
     for (g, (group, answers)) in groups.iter().zip(answers).enumerate() {
         let answers = match answers {
             Ok(answers) => answers,
@@ -238,7 +243,13 @@ fn environment(groups: &[Group]) -> String {
 }
 
 /// The whole page.
-pub(super) fn page(groups: &[Group], sections: &[Section], answers: &[Result<Answers, String>], table: &str) -> String {
+pub(super) fn page(
+    groups: &[Group],
+    sections: &[Section],
+    answers: &[Result<Answers, String>],
+    table: &str,
+    answers_csv: Option<&str>,
+) -> String {
     let runs: usize = groups.iter().map(|group| group.runs.len()).sum();
     let data: std::collections::BTreeSet<String> =
         groups.iter().flat_map(|g| &g.runs).filter_map(|run| run.setting("data")).collect();
@@ -255,7 +266,7 @@ pub(super) fn page(groups: &[Group], sections: &[Section], answers: &[Result<Ans
     };
     // The policy says what the page promises: nothing is fetched and nothing is run.
     let mut html = format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+        "{MARK}<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n\
          <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">\n\
          <meta name=\"color-scheme\" content=\"light dark\">\n<title>{title}</title>\n<link rel=\"icon\" href=\"data:,\">\n\
@@ -269,7 +280,7 @@ pub(super) fn page(groups: &[Group], sections: &[Section], answers: &[Result<Ans
     for part in sections {
         html.push_str(&section(part));
     }
-    html.push_str(&examples(groups, answers));
+    html.push_str(&examples(groups, answers, answers_csv));
     html.push_str(&environment(groups));
     let _ = writeln!(html, "</main>\n<footer>gaitprop {}</footer>\n</body>\n</html>", env!("CARGO_PKG_VERSION"));
     html

@@ -1,7 +1,6 @@
 //! Runs read back from folders of results, whatever state they are in.
 
-pub(super) use crate::checkpoint::WEIGHTS;
-use crate::{Error, Result};
+use crate::base::error::{Error, Result};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -1,9 +1,10 @@
 //! Singular values of a run's weights.
 
-use super::groups::Group;
-use super::runs::{Run, WEIGHTS};
-use crate::Layer;
-use crate::checkpoint::{self, Saved};
+use crate::model::layer::Layer;
+use crate::report::groups::Group;
+use crate::report::runs::Run;
+use crate::store::weights::WEIGHTS;
+use crate::store::weights::{self, Saved};
 use gaitprop_kernels::Real;
 use std::array::from_fn;
 use std::path::Path;
@@ -203,7 +204,7 @@ fn weights(file: &Path) -> Result<Vec<(usize, usize, Vec<f64>)>, String> {
     if !file.exists() {
         return Err("no weights are saved".into());
     }
-    Ok(match checkpoint::load(file).map_err(|e| e.to_string())?.0 {
+    Ok(match weights::load(file).map_err(|e| e.to_string())?.0 {
         Saved::F32(net) => of(net.layers()),
         Saved::F64(net) => of(net.layers()),
     })
@@ -212,8 +213,9 @@ fn weights(file: &Path) -> Result<Vec<(usize, usize, Vec<f64>)>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::init::{self, Init};
-    use crate::rng::Rng;
+    use crate::base::rng::Rng;
+    use crate::model::init;
+    use crate::model::init::Init;
     use gaitprop_kernels::Plan;
 
     /// By hand: [[3, 0], [4, 5]] has √45 and √5.

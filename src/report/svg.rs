@@ -5,7 +5,7 @@
 //! class, and [`DARK`] gives the classes their other colours where the reader prefers a dark scheme. A chart is 360 units wide, about a phone's
 //! width, so that its 12-unit text is never shrunk much: wide screens show several side by side instead of larger ones.
 
-use super::axis::{Axis, Scale, short};
+use crate::report::axis::{Axis, Scale, short};
 use std::fmt::Write as _;
 
 /// Colours of groups on light paper: after Okabe and Ito's, told apart by the colour-blind too, the pale ones darkened to 3 : 1 on white.

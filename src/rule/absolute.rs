@@ -5,13 +5,13 @@
 //! ```
 //!
 //! The difference of a target, of order γ^k, to the activity, of order 1, has a relative error of u/γ^k: in f64 with γ = 0.001 nothing is left of it five
-//! layers below the output, in f32 two. That is what this form is for: to be seen beside [`Perturbed`](super::Perturbed), which computes the same from
+//! layers below the output, in f32 two. That is what this form is for: to be seen beside [`Perturbed`](crate::rule::Perturbed), which computes the same from
 //! differences alone. All arithmetic is in T, as in the authors' code, but W⁻¹ is applied by the inverse that is given and not formed first: only
-//! [`Lu`](crate::inverse::Lu) is exact enough, since every other way stops at a relative error of the TARGET far above γ^k.
+//! [`Lu`](crate::solve::Lu) is exact enough, since every other way stops at a relative error of the TARGET far above γ^k.
 
-use super::{Local, Means, Outcome, Rule, power};
-use crate::inverse::Solve;
-use crate::{Error, Result};
+use crate::base::error::{Error, Result};
+use crate::rule::{Local, Means, Outcome, Rule, power};
+use crate::solve::Solve;
 use gaitprop_kernels::perturb::{Perturbation, Scale, Weighting, activation_grad};
 use gaitprop_kernels::{Activation, Real};
 
@@ -46,7 +46,7 @@ impl Absolute {
     }
 
     fn new(name: &'static str, gamma: f64, weighting: Weighting) -> Result<Self> {
-        super::check_gamma(gamma)?;
+        crate::rule::check_gamma(gamma)?;
         if gamma == 0.0 {
             let what = "gamma is 0, at which absolute targets are the activities themselves: use more, or the difference form, which has the limit";
             return Err(Error::Setting(what.into()));
@@ -108,7 +108,7 @@ impl<T: Real> Rule<T> for Absolute {
                 below.set(i, j, h - at.layer.b[j]);
             }
         }
-        let solve = with.inverse.solve(at.index, at.weights()?, below.rb(), with.plan, with.scratch)?;
+        let solve = with.inverse.solve(at.index, at.layer.w.view(), below.rb(), with.plan, with.scratch)?;
         for i in 0..below.nrows() {
             for j in 0..below.ncols() {
                 let difference = below.as_ref().get(i, j) - at.input.get(i, j);

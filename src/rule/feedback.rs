@@ -12,13 +12,15 @@
 //! would have sent it there at the start, so that one learning rate means the same to all three, and orthogonal feedback loses no direction of an error. It is a
 //! function of shape and seed (from a stream of its own: weights and shuffling do not move): a run that goes on later draws the same again.
 
-use super::{Local, Means, Outcome, Rule};
-use crate::init::{self, Init};
-use crate::inverse::{Solve, Weights};
-use crate::rng::Rng;
-use crate::{Architecture, Error, Matrix, Result};
+use crate::base::error::{Error, Result};
+use crate::base::rng::Rng;
+use crate::model::init::{self, Init};
+use crate::model::matrix::Matrix;
+use crate::model::network::Architecture;
+use crate::rule::{Local, Means, Outcome, Rule};
+use crate::solve::{Solve, product};
 use gaitprop_kernels::perturb::activation_grad;
-use gaitprop_kernels::{Backend, Plan, Real, Start};
+use gaitprop_kernels::{Backend, MatRef, Plan, Real, Start};
 
 /// The stream of a seed that feedback is drawn from; 0 and 1 are those of weights and of shuffling.
 const STREAM: u64 = 2;
@@ -31,10 +33,10 @@ fn draw<T: Real>(shapes: impl Iterator<Item = (usize, usize)>, init: Init, seed:
 }
 
 /// The feedback of the layer that a rule is at, of this shape.
-fn of<'a, T: Real>(feedback: &'a [Matrix<T>], at: &Local<'_, T>, shape: (usize, usize)) -> Result<Weights<'a, T>> {
+fn of<'a, T: Real>(feedback: &'a [Matrix<T>], at: &Local<'_, T>, shape: (usize, usize)) -> Result<MatRef<'a, T>> {
     let wrong = |what| Err(Error::Architecture { layer: at.index, what });
     match feedback.get(at.index - 1) {
-        Some(b) if b.view().shape() == shape => Ok(b.view().into()),
+        Some(b) if b.view().shape() == shape => Ok(b.view()),
         Some(b) => wrong(format!("its feedback is {}x{}, but must be {}x{}", b.rows(), b.cols(), shape.0, shape.1)),
         None => wrong("there is no feedback for it: the rule was made for another network".into()),
     }
@@ -70,8 +72,8 @@ impl<T: Real> Rule<T> for FeedbackAlignment<T> {
     fn send_down(&self, at: &Local<'_, T>, mut out: Outcome<'_, T>, with: &mut Means<'_, T>) -> Result<Option<Solve>> {
         activation_grad(at.layer.unit, at.y, at.slope, at.e, out.x.rb(), with.plan.isa)?;
         if let Some(below) = out.below {
-            let b = of(&self.feedback, at, at.layer.w.view().shape())?.first(at.live);
-            b.times_t(T::ONE, out.x.as_ref().cols(0, at.live), Start::Zero, below, with.plan, with.scratch)?;
+            let b = of(&self.feedback, at, at.layer.w.view().shape())?.cols(0, at.live);
+            product(T::ONE, out.x.as_ref().cols(0, at.live), b.t(), Start::Zero, below, with.plan, with.scratch)?;
         }
         Ok(None)
     }
@@ -110,7 +112,7 @@ impl<T: Real> Rule<T> for DirectFeedback<T> {
         activation_grad(at.layer.unit, at.y, at.slope, at.e, out.x, with.plan.isa)?;
         if let Some(below) = out.below {
             let b = of(&self.feedback, at, (at.output_error.ncols(), at.layer.fed()))?;
-            b.times(T::ONE, at.output_error, Start::Zero, below, with.plan, with.scratch)?;
+            product(T::ONE, at.output_error, b, Start::Zero, below, with.plan, with.scratch)?;
         }
         Ok(None)
     }

@@ -18,7 +18,7 @@
 //! A rule of one's own is one method; [`Trainer`](crate::train::Trainer) takes it like any of these (`examples/own_rule.rs`):
 //!
 //! ```
-//! use gaitprop::inverse::Solve;
+//! use gaitprop::solve::Solve;
 //! use gaitprop::kernels::{Real, perturb::activation_grad};
 //! use gaitprop::rule::{Local, Means, Outcome, Rule};
 //!
@@ -47,12 +47,14 @@ pub mod feedback;
 pub mod perturbed;
 pub mod target;
 
-use crate::init::Init;
-use crate::inverse::{Inverse, Solve, Weights};
-use crate::names::names;
-use crate::{Architecture, Error, Layer, Result};
+use crate::base::error::{Error, Result};
+use crate::base::names::names;
+use crate::model::init::Init;
+use crate::model::layer::Layer;
+use crate::model::network::Architecture;
+use crate::solve::{Inverse, Solve};
 use gaitprop_kernels::perturb::{Perturbation, perturb};
-use gaitprop_kernels::{Activation, Error as KernelError, MatMut, MatRef, PackedRhs, Plan, Real, Scratch};
+use gaitprop_kernels::{Activation, Error as KernelError, MatMut, MatRef, Plan, Real, Scratch};
 
 pub use absolute::Absolute;
 pub use backprop::Backprop;
@@ -71,10 +73,6 @@ pub struct Local<'a, T> {
     pub layer: &'a Layer<T>,
     /// Columns of `e`, from the first on, that may be other than 0: of the last layer the label units.
     pub live: usize,
-    /// The same weights packed for products, if the caller has them so. No bit depends on it.
-    pub packed: Option<&'a PackedRhs<T>>,
-    /// Its W Wᵀ, if the caller has computed it: the lower triangle and the diagonal are enough.
-    pub gram: Option<MatRef<'a, T>>,
     /// What feeds it: the first units of the activity below, or of the input; batch × fed.
     pub input: MatRef<'a, T>,
     /// Its activity, batch × width; of the last layer the columns after the first `live` may be anything finite, unless the rule
@@ -86,16 +84,6 @@ pub struct Local<'a, T> {
     pub e: MatRef<'a, T>,
     /// D ∘ e of the label units, batch × labels, at every layer the same: what the loss says of the output before its activation, −∂loss/∂h.
     pub output_error: MatRef<'a, T>,
-}
-
-impl<'a, T: Real> Local<'a, T> {
-    /// The weights as products and solves take them.
-    ///
-    /// # Errors
-    /// A shape error if what the caller made of the weights does not fit them.
-    pub fn weights(&self) -> Result<Weights<'a, T>> {
-        Weights::from(self.layer.w.view()).with_packed(self.packed)?.with_gram(self.gram)
-    }
 }
 
 /// Where a rule's results go.
@@ -280,7 +268,7 @@ fn perturb_and_invert<T: Real>(
         Err(KernelError::Domain { row, col }) => Err(Error::OutOfRange { layer: at.index, sample: row, unit: col }),
         other => {
             other?;
-            with.inverse.solve(at.index, at.weights()?, below, with.plan, with.scratch).map(Some)
+            with.inverse.solve(at.index, at.layer.w.view(), below, with.plan, with.scratch).map(Some)
         }
     }
 }

@@ -3,9 +3,9 @@
 //! `t_{l−1} = g_l((1 − γ φ_l) y_l + γ φ_l t_l)` with φ = D² (GAIT) or 1 (ITP), and updates scaled back by γ^−(L−l). Carried as the scaled
 //! difference `e_l = γ^−(L−l) (t_l − y_l)`, which is of order 1 at any depth.
 
-use super::{Local, Means, Outcome, Rule, perturb_and_invert};
-use crate::Result;
-use crate::inverse::Solve;
+use crate::base::error::Result;
+use crate::rule::{Local, Means, Outcome, Rule, perturb_and_invert};
+use crate::solve::Solve;
 use gaitprop_kernels::perturb::{Perturbation, Scale, Weighting};
 use gaitprop_kernels::{Activation, Real};
 
@@ -20,7 +20,7 @@ impl Perturbed {
     /// GAIT-prop: perturbations weighted by D².
     ///
     /// # Errors
-    /// [`Error::Setting`](crate::Error::Setting) for a γ outside [0, 1]; 0 is the linear limit.
+    /// [`Error::Setting`](crate::base::error::Error::Setting) for a γ outside [0, 1]; 0 is the linear limit.
     pub fn gait(gamma: f64) -> Result<Self> {
         Self::new(gamma, Weighting::SlopeSquared)
     }
@@ -28,13 +28,13 @@ impl Perturbed {
     /// Incremental target propagation: perturbations not weighted.
     ///
     /// # Errors
-    /// [`Error::Setting`](crate::Error::Setting) for a γ outside [0, 1]; 0 is the linear limit.
+    /// [`Error::Setting`](crate::base::error::Error::Setting) for a γ outside [0, 1]; 0 is the linear limit.
     pub fn itp(gamma: f64) -> Result<Self> {
         Self::new(gamma, Weighting::Plain)
     }
 
     fn new(gamma: f64, weighting: Weighting) -> Result<Self> {
-        super::check_gamma(gamma)?;
+        crate::rule::check_gamma(gamma)?;
         Ok(Self { gamma, weighting })
     }
 
@@ -44,7 +44,7 @@ impl Perturbed {
         if self.gamma == 0.0 {
             return Scale::Limit;
         }
-        Scale::Finite(super::power(self.gamma, above + 1))
+        Scale::Finite(crate::rule::power(self.gamma, above + 1))
     }
 
     fn at(&self, unit: Activation, above: usize) -> Perturbation {

@@ -1,8 +1,8 @@
 //! Target propagation: t_{l−1} = g_l(t_l) with g_l(t) = (f⁻¹(t) − b_l) W_l⁻¹.
 
-use super::{Local, Means, Outcome, Rule, perturb_and_invert};
-use crate::Result;
-use crate::inverse::Solve;
+use crate::base::error::Result;
+use crate::rule::{Local, Means, Outcome, Rule, perturb_and_invert};
+use crate::solve::Solve;
 use gaitprop_kernels::perturb::{Perturbation, Scale, Weighting};
 use gaitprop_kernels::{Activation, Real};
 

@@ -1,4 +1,4 @@
-//! The step as training runs it: the same numbers as [`Workspace::step`](super::Workspace::step), to the bit, in fewer passes over memory.
+//! The step as training runs it: the same numbers as [`Workspace::step`](crate::step::Workspace::step), to the bit, in fewer passes over memory.
 //!
 //! | phase | un-fused | here |
 //! |---|---|---|
@@ -10,12 +10,14 @@
 //! first step, but by ways through inverses at their first use. Weights are not packed beforehand: at 784 × 5 and a batch of 60 that took 1.8 to 3.4 ms a step, since all layers' weights and moments do not
 //! fit a cache, and saved half of it (benches/record/step.md).
 
-use super::{Down, Recipe, Report, feeding, view, view_mut};
-use crate::inverse::Inverse;
-use crate::loss;
-use crate::network::Trace;
-use crate::optimizer::Optimizer;
-use crate::{Error, Layer, Network, Result};
+use crate::base::error::{Error, Result};
+use crate::model::layer::Layer;
+use crate::model::loss;
+use crate::model::network::Network;
+use crate::model::network::Trace;
+use crate::solve::Inverse;
+use crate::step::optimizer::Optimizer;
+use crate::step::{Down, Recipe, Report, feeding, view, view_mut};
 use gaitprop_kernels::symm::symm_scratch;
 use gaitprop_kernels::syrk::syrk_scratch;
 use gaitprop_kernels::{Backend, Epilogue, MatRef, Real, Scratch, Start, gemm_with, gemm_with_scratch, reduce};
@@ -95,7 +97,7 @@ impl<T: Real> Fused<T> {
         }
     }
 
-    /// A whole step: [`Workspace::step`](super::Workspace::step), with the same results. Always this crate's kernels, whatever the plan's backend.
+    /// A whole step: [`Workspace::step`](crate::step::Workspace::step), with the same results. Always this crate's kernels, whatever the plan's backend.
     ///
     /// Shapes: `input` batch × inputs, `target` batch × labels. If anything fails before the optimiser, no parameter has changed.
     ///
@@ -121,7 +123,7 @@ impl<T: Real> Fused<T> {
         optimizer.check_fit(net)?;
 
         let report = self.errors_of(net, input, target, recipe, inverse);
-        let report = report.map_err(|e| super::in_step(e, optimizer.steps() + 1))?;
+        let report = report.map_err(|e| crate::step::in_step(e, optimizer.steps() + 1))?;
 
         self.reserve(net, batch, recipe)?;
         // From here on parameters change.
@@ -146,7 +148,7 @@ impl<T: Real> Fused<T> {
         let [mut error, mut below] = self.errors.each_mut().map(Vec::as_mut_slice);
         let top = view_mut(error, batch, net.outputs());
         let mut report = Report { score: loss::score(recipe.loss, self.trace.output(), target, Some(top))?, ..Report::default() };
-        let output_error = super::label_error(error, net, &self.trace, batch, &mut self.output_error, plan)?;
+        let output_error = crate::step::label_error(error, net, &self.trace, batch, &mut self.output_error, plan)?;
         self.phases.forward += clock.elapsed();
 
         let clock = Instant::now();

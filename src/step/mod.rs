@@ -8,67 +8,22 @@
 //! 5. the optimiser moves the parameters, after everything that can fail has not.
 
 mod fused;
+mod gradients;
+pub mod optimizer;
 
 pub use fused::{Fused, Phases};
+pub use gradients::Gradients;
 
-use crate::inverse::{Inverse, Solve, Solves};
-use crate::loss::{self, Loss, Score};
-use crate::network::Trace;
-use crate::optimizer::{self, Optimizer};
+use crate::base::error::{Error, Result};
+use crate::model::loss::{self, Loss, Score};
+use crate::model::network::Network;
+use crate::model::network::Trace;
 use crate::ortho::{Cayley, Regularizer};
 use crate::rule::{Local, Means, Outcome, Rule};
-use crate::{Error, Matrix, Network, Result};
+use crate::solve::{Inverse, Solve, Solves};
+use crate::step::optimizer::Optimizer;
 use gaitprop_kernels::perturb::activation_grad;
 use gaitprop_kernels::{MatMut, MatRef, Plan, Real, Scratch, gemm, reduce};
-
-/// Descent directions (minus the gradient where there is one), averaged over the batch.
-#[derive(Clone, Debug)]
-pub struct Gradients<T> {
-    w: Vec<Matrix<T>>,
-    b: Vec<Vec<T>>,
-}
-
-impl<T: Real> Gradients<T> {
-    /// Zeros of the network's shapes.
-    pub fn new(net: &Network<T>) -> Self {
-        Self {
-            w: net.layers().iter().map(|l| Matrix::zeros(l.fed(), l.width())).collect(),
-            b: net.layers().iter().map(|l| vec![T::ZERO; l.width()]).collect(),
-        }
-    }
-    /// Of the weights of layer `l`, fed × width.
-    pub fn weights(&self, l: usize) -> &Matrix<T> {
-        &self.w[l]
-    }
-    /// Of the biases of layer `l`.
-    pub fn biases(&self, l: usize) -> &[T] {
-        &self.b[l]
-    }
-
-    pub(crate) fn check_fit(&self, net: &Network<T>) -> Result<()> {
-        let fits = |l: usize| {
-            net.layers().get(l).is_some_and(|n| n.w.view().shape() == self.w[l].view().shape() && n.b.len() == self.b[l].len())
-        };
-        if self.w.len() == net.layers().len() && (0..self.w.len()).all(fits) {
-            return Ok(());
-        }
-        let (expected, found) =
-            ((net.layers().len(), net.parameters()), (self.w.len(), self.w.iter().map(|w| w.data().len()).sum()));
-        Err(gaitprop_kernels::Error::Shape { what: "gradients", expected, found }.into())
-    }
-
-    /// The first layer with an update that is not finite (or, in f64, whose square is not), and which. `weights`: theirs, or what they become.
-    fn first_not_finite(&self, weights: &[Matrix<T>], isa: gaitprop_kernels::Isa) -> Result<Option<(usize, &'static str)>> {
-        for (l, (w, b)) in weights.iter().zip(&self.b).enumerate() {
-            for (what, x) in [("the weight update", w.data()), ("the bias update", b.as_slice())] {
-                if !reduce::dot(x, x, isa)?.is_finite() {
-                    return Ok(Some((l, what)));
-                }
-            }
-        }
-        Ok(None)
-    }
-}
 
 /// What a step is made of, besides network and data.
 #[derive(Clone, Copy, Debug)]
@@ -245,7 +200,7 @@ impl<T: Real> Workspace<T> {
         cayley: &mut Cayley<T>,
     ) -> Result<Report> {
         let optimizer::Settings { rule, learning_rate, .. } = optimizer.settings();
-        Cayley::<T>::check(rule, recipe.ortho.lambda)?;
+        check_rotations(rule, recipe.ortho.lambda)?;
         optimizer.check_fit(net)?;
         optimizer.settings().check()?;
         cayley.check_fit(net)?;
@@ -256,6 +211,23 @@ impl<T: Real> Workspace<T> {
         optimizer.apply_to(net, &self.gradients, false, recipe.plan.isa)?;
         Ok(report)
     }
+}
+
+/// Refuses rotations ([`Cayley`]) with another optimiser or a regulariser.
+///
+/// # Errors
+/// [`Error::Setting`] for an optimiser that is more than plain gradient descent, or a λ greater than 0: only the rule's own direction has a small rank.
+pub fn check_rotations(optimizer: optimizer::Rule, lambda: f64) -> Result<()> {
+    if optimizer != optimizer::Rule::Sgd {
+        let what =
+            format!("rotations (--orthogonal cayley) take plain gradient steps, not those of {optimizer}: add --optimizer sgd");
+        return Err(Error::Setting(what));
+    }
+    if lambda > 0.0 {
+        let what = format!("rotations (--orthogonal cayley) leave nothing to regularise: lambda is {lambda}, but must be 0");
+        return Err(Error::Setting(what));
+    }
+    Ok(())
 }
 
 /// The report, unless something is not finite.
@@ -328,8 +300,6 @@ impl<T: Real> Down<'_, T> {
             above,
             layer,
             live: if above == 0 { self.net.labels() } else { layer.width() },
-            packed: None,
-            gram: None,
             input: feeding(self.input, self.trace, l, layer.fed()),
             y: self.trace.activity(l),
             slope: self.trace.slope(l),

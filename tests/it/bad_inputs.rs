@@ -226,7 +226,6 @@ fn walk_flags(place: &Place, page: &mut Page) {
                     for name in ["out.npz", "report.html"] {
                         let _ = fs::remove_file(place.at(name));
                     }
-                    let _ = fs::remove_dir_all(place.at("report_files"));
                     continue;
                 };
                 refused += 1;
@@ -472,7 +471,7 @@ fn places(place: &Place, page: &mut Page) {
         ("a folder of several runs", format!("compare {} --seeds 1 --out made", small.replace("--rule bp", "--rules bp"))),
         ("the page is a folder", "report made -o folder".into()),
         ("the page's folder is not there", "report made -o nowhere/page.html".into()),
-        ("no page can be written there", "report made -o /proc/page.html --assets /proc/files".into()),
+        ("no page can be written there", "report made -o /proc/page.html".into()),
         ("no runs", "report folder -o page.html".into()),
         ("nothing there", "report nowhere -o page.html".into()),
         ("no folder", "update in.npz nowhere/out.npz --rule bp".into()),

@@ -375,7 +375,7 @@ fn wrong_settings_of_training_are_named() {
         ("--isa foo", &["instruction set `foo`", "portable"]),
         ("--backend foo", &["backend `foo`", "native"]),
         ("--dtype f16", &["unknown element type `f16`", "f32 or f64"]),
-        ("--scale foo", &["unknown scaling \"foo\"", "per-feature"]),
+        ("--scale foo", &["unknown scaling `foo`", "per-feature"]),
         ("--ortho-form foo", &["`foo`", "published or identity"]),
         ("--ortho-side foo", &["`foo`", "rows or columns"]),
         ("--inverse foo", &["unknown way through inverses `foo`", "transpose or auto"]),
@@ -966,7 +966,7 @@ fn wrong_files_of_weights_are_named() {
         ("loss", &["loss", "unknown loss `hinge`"]),
         ("run --data narrow.npz", &["64 inputs", "narrow has 3"]),
         ("run --data nowhere", &["nowhere", "does not exist"]),
-        ("run --scale foo", &["unknown scaling \"foo\""]),
+        ("run --scale foo", &["unknown scaling `foo`"]),
         ("run --threads 0", &["--threads 0"]),
     ];
     for (line, causes) in cases {

@@ -317,8 +317,8 @@ fn a_comparison_goes_on_where_it_stopped() {
     // Replaced, nothing of the old one is left.
     well(dir.path(), &format!("compare --rules bp --seeds 1 {SMALL} --out all --overwrite"));
     let mut left: Vec<_> = snapshot(&at("")).into_keys().map(|p| p.strip_prefix(at("")).unwrap().display().to_string()).collect();
-    left.retain(|p| !p.starts_with("bp/seed-1/") && !p.starts_with("report_files/"));
-    assert_eq!(left, ["bp", "bp/seed-1", "compare.json", "report.html", "report_files", "table.csv", "table.txt"]);
+    left.retain(|p| !p.starts_with("bp/seed-1/"));
+    assert_eq!(left, ["bp", "bp/seed-1", "compare.json", "report.html", "table.csv", "table.txt"]);
 }
 
 /// A rule that cannot be trained is a row that says why; the others are as without it.
@@ -417,13 +417,11 @@ fn a_replaced_comparison_takes_its_report_along() {
     let dir = TempDir::new().unwrap();
     well(dir.path(), &format!("compare --rules bp --seeds 1 {SMALL} --out all"));
     let at = |name: &str| dir.path().join("all").join(name);
-    assert!(at("report.html").exists() && at("report_files").is_dir());
-    fs::write(at("report_files/mine.txt"), "not the report's").unwrap();
+    assert!(at("report.html").exists());
     // Targets of 1 lie on the edge of what tanh reaches: no run of it has anything to show.
     let out = run(dir.path(), &format!("compare --rules tp --activation tanh --seeds 1 {SMALL} --out all --overwrite"));
     assert_eq!(out.status.code(), Some(1));
     assert!(!at("report.html").exists());
-    assert_eq!(snapshot(&at("report_files")).into_keys().collect::<Vec<_>>(), [at("report_files/mine.txt")]);
 }
 
 /// A page that somebody else has put there is nobody's to replace; and what cannot be replaced is said before anything is.
@@ -456,11 +454,7 @@ fn reports_that_are_not_of_the_comparison_stay() {
     well(dir.path(), &compare);
     fs::remove_file(at("report.html")).unwrap();
     fs::create_dir(at("report.html")).unwrap();
-    fails(dir.path(), &format!("{compare} --overwrite"), &["report.html", "is a folder"]);
-    fs::remove_dir(at("report.html")).unwrap();
-    fs::remove_dir_all(at("report_files")).unwrap();
-    fs::write(at("report_files"), "mine").unwrap();
-    fails(dir.path(), &format!("{compare} --resume"), &["report_files", "is a file"]);
+    fails(dir.path(), &format!("{compare} --overwrite"), &["report.html", "not of `compare`"]);
 }
 
 /// An interrupt ends all runs after their steps; what has come to its end is in the table.

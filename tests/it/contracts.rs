@@ -1,14 +1,14 @@
 //! What callers of the library can get wrong, function by function: each mistake gives the error that is documented for it, and never a panic. The kernels' own
 //! table is `kernels/tests/it/contracts.rs`; files of data and checkpoints have theirs in `data_formats.rs` and `resume.rs`.
 
-use gaitprop::data::{DataError, LoadOptions, Samples};
+use gaitprop::data::{LoadOptions, Samples};
 use gaitprop::diagnostics::Alignment;
-use gaitprop::inverse::{self, Inverse, Lu, Tuning, Weights};
 use gaitprop::kernels::Error as Bad;
-use gaitprop::kernels::{Activation, MatMut, MatRef, Orientation, PackedRhs, Plan, Scratch};
+use gaitprop::kernels::{Activation, MatMut, MatRef, Plan, Scratch};
 use gaitprop::loss::{self, Loss};
 use gaitprop::network::Trace;
-use gaitprop::ortho::{Block, Blocks, Cayley, Hold, Holder, Regularizer, Retraction, Retractor};
+use gaitprop::ortho::{Block, Blocks, Hold, Holder, Regularizer, Retraction, Retractor};
+use gaitprop::solve::{self, Inverse, Lu, Tuning};
 use gaitprop::train::{Method, Trainer};
 use gaitprop::{Architecture, Error, Layer, Matrix, Network, data, init, optimizer, rng, rule};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -61,7 +61,7 @@ fn a_wrong_outcome_and_a_panic_are_found() {
     let mut t = Table::default();
     rows!(t;
         Regularizer::new(1.0) => Err(_),
-        Regularizer::new(-1.0) => Err(Error::Data(_)),
+        Regularizer::new(-1.0) => Err(Error::Label { .. }),
         ([] as [Result<(), Error>; 0]).into_iter().next().expect("nothing") => Ok(()),
         Regularizer::new(-1.0) => Err(Error::Setting(_) | Error::Kernel(_)),
     );
@@ -76,12 +76,12 @@ fn settings() {
     rows!(t;
         init::Init::from_str("none such") => Err(Error::Setting(_)),
         Loss::from_str("") => Err(Error::Setting(_)),
-        inverse::Kind::from_str("none such") => Err(Error::Setting(_)),
+        solve::Kind::from_str("none such") => Err(Error::Setting(_)),
         rule::Kind::from_str("none such") => Err(Error::Setting(_)),
         rule::Form::from_str("none such") => Err(Error::Setting(_)),
         optimizer::Rule::from_str("none such") => Err(Error::Setting(_)),
-        data::Scaling::from_str("none such") => Err(DataError::UnknownScaling { .. }),
-        data::load("/none/such", &LoadOptions::default()) => Err(DataError::NotFound { .. }),
+        data::Scaling::from_str("none such") => Err(Error::Setting(_)),
+        data::load("/none/such", &LoadOptions::default()) => Err(Error::File { .. }),
         gaitprop::activation::parse("none such") => Err(Error::Setting(_)),
         gaitprop::activation::parse("leaky-relu:0") => Err(Error::Kernel(_)),
         Regularizer::new(nan) => Err(Error::Setting(_)),
@@ -100,7 +100,7 @@ fn settings() {
         optimizer::Settings::new(optimizer::Rule::PublishedAdam, nan) => Err(Error::Setting(_)),
         optimizer::Settings::new(optimizer::Rule::PublishedAdam, -1.0) => Err(Error::Setting(_)),
         optimizer::Settings::new(optimizer::Rule::PublishedAdam, inf) => Err(Error::Setting(_)),
-        Cayley::<f64>::check(optimizer::Rule::PublishedAdam, 0.1) => Err(Error::Setting(_)),
+        gaitprop::step::check_rotations(optimizer::Rule::PublishedAdam, 0.1) => Err(Error::Setting(_)),
     );
     t.done(25);
 }
@@ -142,8 +142,7 @@ fn passes() {
     let plan = &Plan::new();
     let s = &mut Scratch::new();
     let square = r(4, 4);
-    let singular = || Weights::from(square);
-    let packed: &PackedRhs<f64> = &PackedRhs::new(r(3, 3), Orientation::Both, plan).unwrap();
+    let singular = || square;
     let one = Regularizer::new(1.0).unwrap();
     let mut t = Table::default();
     rows!(t;
@@ -151,20 +150,18 @@ fn passes() {
         loss::score(Loss::Squared, r(3, 4), r(3, 2), Some(w(3, 5))) => Err(Error::Kernel(Bad::Shape { .. })),
         loss::score(Loss::CrossEntropy, r(3, 4), r(2, 2), None) => Err(Error::Kernel(Bad::Shape { .. })),
         Alignment::of(&[1.0, 2.0], &[1.0], plan) => Err(Error::Kernel(Bad::Shape { .. })),
-        Weights::from(square).with_packed(Some(packed)).map(|_| ()) => Err(Error::Kernel(Bad::Shape { .. })),
-        Weights::from(square).with_gram(Some(r(3, 3))).map(|_| ()) => Err(Error::Kernel(Bad::Shape { .. })),
         Lu::new().solve(1, singular(), w(2, 4), plan, s) => Err(Error::Singular { layer: 1, .. }),
         Lu::new().solve(1, singular(), w(2, 5), plan, s) => Err(Error::Kernel(Bad::Shape { .. })),
-        Lu::new().solve(1, Weights::from(r(4, 5)), w(2, 5), plan, s) => Err(Error::Kernel(Bad::Shape { .. })),
-        inverse::condition(r(4, 5), plan, s) => Err(Error::Kernel(Bad::Shape { .. })),
+        Lu::new().solve(1, r(4, 5), w(2, 5), plan, s) => Err(Error::Kernel(Bad::Shape { .. })),
+        solve::condition(r(4, 5), plan, s) => Err(Error::Kernel(Bad::Shape { .. })),
         Blocks::new(Block::new(0.1)?, &net())?.step(&mut Network::random(&Architecture::square(5, 5, 2, 2)?, init::Init::Orthogonal, 1, plan)?, plan, s) => Err(Error::Kernel(Bad::Shape { .. })),
         Retractor::new(Retraction::new(1)?, &net())?.retract(0, &mut Matrix::zeros(5, 5), plan, s) => Err(Error::Kernel(_)),
         one.descend(r(4, 4), 0.0, w(4, 5), w(4, 4), plan, s) => Err(Error::Kernel(Bad::Shape { .. })),
     );
-    for kind in inverse::Kind::ALL {
+    for kind in solve::Kind::ALL {
         let build = || kind.build::<f64>(Tuning::new(1e-3)?);
         rows!(t;
-            build()?.solve(0, Weights::from(r(4, 5)), w(2, 5), plan, s) => Err(Error::Kernel(Bad::Shape { .. })),
+            build()?.solve(0, r(4, 5), w(2, 5), plan, s) => Err(Error::Kernel(Bad::Shape { .. })),
             build()?.solve(0, singular(), w(2, 5), plan, s) => Err(Error::Kernel(Bad::Shape { .. })),
             build()?.solve(0, singular(), w(2, 4), plan, s) => Err(Error::Singular { layer: 0, .. } | Error::NotOrthogonal { layer: 0, .. }) | Ok(_),
         );
@@ -208,9 +205,9 @@ fn training() {
         with(method())?.alignment(&samples(10, 5), &mut Lu::new()) => Err(Error::Architecture { .. }),
         with(method())?.alignment(&samples(0, 4), &mut Lu::new()) => Ok(_),
         with(method())?.examine(&samples(10, 5), &mut Lu::new()) => Err(Error::Architecture { .. }),
-        with(method())?.restore(gaitprop::state::State::default()) => Err(Error::Setting(_)),
+        with(method())?.restore(gaitprop::checkpoint::State::default()) => Err(Error::Setting(_)),
         Holder::new(Hold::Free, &net(), 0).map(|_| ()) => Ok(()),
-        data::load("digits", &LoadOptions::default())?.hold_out(usize::MAX) => Err(data::DataError::Validation { .. }),
+        data::load("digits", &LoadOptions::default())?.hold_out(usize::MAX) => Err(Error::Setting(_)),
     );
     t.done(17);
 }

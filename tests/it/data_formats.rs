@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use gaitprop::data::{self, DataError, Dataset, Features, LoadOptions, Scaling, idx, npz};
+use gaitprop::data::{self, Dataset, Features, LoadOptions, Scaling, idx, npz};
+use gaitprop::{Error, Result};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
@@ -46,12 +47,18 @@ fn folder(files: &[(&str, Vec<u8>)]) -> TempDir {
     dir
 }
 
-fn load(path: &Path) -> Result<Dataset, DataError> {
+fn load(path: &Path) -> Result<Dataset> {
     data::load(path.to_str().unwrap(), &LoadOptions::default())
 }
 
+#[track_caller]
+fn says(error: &Error, what: &str) {
+    assert!(error.to_string().contains(what), "{error}");
+}
+
 /// The message of a failure, after checking what holds for all: one line, with the name `file` in it.
-fn message<T>(result: Result<T, DataError>, file: &str) -> String {
+#[track_caller]
+fn message<T>(result: Result<T>, file: &str) -> String {
     let message = result.err().expect("an error").to_string();
     assert!(!message.contains('\n'), "more than one line: {message}");
     assert!(message.contains(file), "{file} is not named: {message}");
@@ -59,7 +66,7 @@ fn message<T>(result: Result<T, DataError>, file: &str) -> String {
 }
 
 /// The error of a folder whose training images are `bytes`, the rest being a sound set of two 1×2 pictures.
-fn with_train_images(bytes: Vec<u8>) -> DataError {
+fn with_train_images(bytes: Vec<u8>) -> Error {
     let dir = folder(&[(TRAIN_X, bytes), (TRAIN_Y, labels(&[0, 1])), (TEST_X, images(1, 1, 2, &[5, 6])), (TEST_Y, labels(&[1]))]);
     let error = load(dir.path()).expect_err("an error");
     let text = error.to_string();
@@ -76,8 +83,9 @@ fn a_spec_that_names_nothing_says_what_is_accepted() {
     assert!(text.contains("does not exist") && text.contains("digits") && text.contains(".npz"), "{text}");
     let text = message(load(&dir.path().join("notes.txt")), "notes.txt");
     assert!(text.contains("not a data set") && text.contains("digits") && text.contains(".npz"), "{text}");
-    assert!(matches!(data::load("", &LoadOptions::default()), Err(DataError::NotFound { .. })));
-    assert!(matches!(data::load("mnist", &LoadOptions::default()), Err(DataError::NotFound { .. })));
+    for name in ["", "mnist"] {
+        says(&data::load(name, &LoadOptions::default()).unwrap_err(), "does not exist");
+    }
 }
 
 // Digits
@@ -108,7 +116,7 @@ fn limits_and_classes_are_obeyed() {
     assert_eq!((d.train.x.len(), &d.train.labels[..]), (6400, &all.train.labels[..100]));
 
     let text = message(data::load("digits", &options(Some(5), None, None)), "embedded digits");
-    assert!(text.contains("label 5 at index 5") && text.contains("--classes"), "{text}");
+    assert!(text.contains("label 5 at index 5"), "{text}");
     for bad in [0, 1, data::MAX_CLASSES + 1, usize::MAX] {
         let text = message(data::load("digits", &options(Some(bad), None, None)), "embedded digits");
         assert!(text.contains("2 to 65536"), "{text}");
@@ -216,7 +224,7 @@ fn folders_without_a_clear_set_are_refused() {
     let (x, y) = (images(1, 1, 1, &[0]), labels(&[0]));
 
     let dir = folder(&[("readme.txt", vec![])]);
-    assert!(message(load(dir.path()), &name_of(&dir)).contains("holds no IDX files"));
+    assert!(message(load(dir.path()), &name_of(&dir)).contains("no IDX files"));
 
     let full = [(TRAIN_X, x.clone()), (TRAIN_Y, y.clone()), (TEST_X, x.clone()), (TEST_Y, y.clone())];
     for missing in 0..4 {
@@ -240,18 +248,18 @@ fn each_fault_of_an_idx_file_has_its_error() {
         bytes[at] = byte;
         with_train_images(bytes)
     };
-    assert!(matches!(fault(0, 7), DataError::IdxMagic { magic: 0x0700_0803, .. }));
-    assert!(matches!(fault(2, 0x0d), DataError::IdxElementType { code: 0x0d, .. }));
-    assert!(matches!(fault(3, 1), DataError::IdxDimensions { found: 1, expected: 3, .. }));
-    assert!(matches!(fault(7, 0), DataError::Empty { .. }), "no samples");
-    assert!(matches!(fault(11, 0), DataError::Empty { .. }), "no rows");
-    assert!(matches!(fault(7, 1), DataError::IdxTooLong { expected: 2, .. }));
-    assert!(matches!(fault(7, 3), DataError::IdxTooShort { expected: 6, found: 4, .. }));
-    assert!(matches!(with_train_images(vec![]), DataError::IdxHeader { expected: 16, found: 0, .. }));
-    assert!(matches!(with_train_images(good[..15].to_vec()), DataError::IdxHeader { found: 15, .. }));
-    assert!(matches!(with_train_images(b"PK\x03\x04....".to_vec()), DataError::IdxMagic { magic: 0x504b_0304, .. }));
+    says(&fault(0, 7), "starts with 0x07000803");
+    says(&fault(2, 0x0d), "type 0x0d");
+    says(&fault(3, 1), "1 dimensions where 3");
+    says(&fault(7, 0), "empty");
+    says(&fault(11, 0), "empty");
+    says(&fault(7, 1), "follows the 2 bytes");
+    says(&fault(7, 3), "asks for 6 bytes of data, 4 follow");
+    says(&with_train_images(vec![]), "0 bytes of 16");
+    says(&with_train_images(good[..15].to_vec()), "15 bytes of 16");
+    says(&with_train_images(b"PK\x03\x04....".to_vec()), "starts with 0x504b0304");
     let huge = images(u32::MAX, u32::MAX, u32::MAX, &[1]);
-    assert!(matches!(with_train_images(huge), DataError::IdxOverflow { .. }));
+    says(&with_train_images(huge), "impossible IDX header");
     let text = with_train_images(images(3, 1, 2, &[0; 6])).to_string();
     assert!(text.contains("3 images") && text.contains("2 labels") && text.contains(TRAIN_Y), "{text}");
     let text = with_train_images(labels(&[0, 1])).to_string();
@@ -263,7 +271,7 @@ fn each_fault_of_an_idx_file_has_its_error() {
 fn a_promise_of_exabytes_costs_nothing() {
     let promise = images(u32::MAX, 1 << 16, 1 << 14, &[1, 2, 3]);
     for bytes in [promise.clone(), gz(&promise)] {
-        assert!(matches!(with_train_images(bytes), DataError::IdxTooShort { found: 3, .. }));
+        says(&with_train_images(bytes), "3 follow");
     }
 }
 
@@ -279,7 +287,7 @@ fn damaged_gzip_is_called_so() {
     body[10] = 0xff; // a block type that does not exist
     for bytes in [checksum, garbage_behind, body, whole[..12].to_vec(), whole[..whole.len() - 1].to_vec()] {
         let error = with_train_images(bytes);
-        assert!(matches!(error, DataError::Gzip { .. }), "{error}");
+        says(&error, "gzip");
     }
     // A second member is more data, as it is for gunzip; and a bomb is stopped one byte past the promise.
     let mut members = whole;
@@ -288,7 +296,7 @@ fn damaged_gzip_is_called_so() {
     bomb.resize(30 << 20, 0);
     for bytes in [members, gz(&bomb)] {
         let error = with_train_images(bytes);
-        assert!(matches!(error, DataError::IdxTooLong { .. }), "{error}");
+        says(&error, "too long");
     }
 }
 
@@ -314,7 +322,7 @@ fn test_pictures_must_match_and_labels_be_in_range() {
 
     let dir = files(images(3, 2, 3, &[0; 18]), &[0, 26, 1]);
     let text = message(load(dir.path()), TEST_Y);
-    assert!(text.contains("label 26 at index 1") && text.contains("10 classes") && text.contains("--classes"), "{text}");
+    assert!(text.contains("label 26 at index 1") && text.contains("10 classes"), "{text}");
     let options = LoadOptions { classes: Some(27), ..Default::default() };
     assert_eq!(data::load(dir.path().to_str().unwrap(), &options).unwrap().classes, 27);
 }
@@ -351,13 +359,13 @@ fn f8(shape: &str, values: &[f64]) -> Vec<u8> {
 }
 
 /// Loads the archive of these members as a data set, through a file named `set.npz`.
-fn load_members(members: &[(&str, Vec<u8>)]) -> Result<Dataset, DataError> {
+fn load_members(members: &[(&str, Vec<u8>)]) -> Result<Dataset> {
     let dir = folder(&[("set.npz", archive(members, zip::CompressionMethod::Deflated))]);
     load(&dir.path().join("set.npz"))
 }
 
 /// Reads one member as array `a`.
-fn read_member(bytes: Vec<u8>) -> Result<npz::Array, DataError> {
+fn read_member(bytes: Vec<u8>) -> Result<npz::Array> {
     let bytes = archive(&[("a.npy", bytes)], zip::CompressionMethod::Stored);
     let mut arrays = npz::read_from(Cursor::new(bytes), Path::new("set.npz"), |_| true)?;
     Ok(arrays.remove("a").expect("array a"))
@@ -498,12 +506,13 @@ fn each_fault_of_an_array_has_its_error() {
     assert_eq!(read_member(good.clone()).unwrap().data, [1.0, 2.0]);
 
     let size = |shape: &str, n: usize| read_member(f8(shape, &vec![0.0; n])).unwrap_err();
-    assert!(matches!(size("(2,)", 1), DataError::NpySize { expected: 16, .. }));
+    says(&size("(2,)", 1), "should hold 16 bytes");
     assert!(size("(2,)", 1).to_string().contains("holds 8"));
     assert!(size("(2,)", 3).to_string().contains("holds more"));
     let huge = format!("({0}, {0})", u64::MAX / 2);
     assert!(size(&huge, 1).to_string().contains("memory can address"));
-    assert!(matches!(size("(1000000000000000,)", 1), DataError::NpySize { .. }), "promised petabytes are not reserved");
+    // Promised petabytes are not reserved.
+    says(&size("(1000000000000000,)", 1), "should hold");
 
     for descr in ["<f2", "<c16", "|O", "<U3", ">f16", "<M8[ns]"] {
         let text = message(read_member(array(descr, "(1,)", &[0; 16])), "set.npz");
@@ -537,8 +546,8 @@ fn archives_that_are_none_or_damaged_say_so() {
     let at = bytes.windows(8).position(|w| w == 2.0f64.to_le_bytes()).unwrap();
     bytes[at] ^= 1;
     let error = npz::read_from(Cursor::new(bytes), Path::new("set.npz"), |_| true).unwrap_err();
-    assert!(matches!(error, DataError::Member { .. }), "a wrong checksum: {error}");
-    assert!(matches!(npz::read("no-such.npz", |_| true), Err(DataError::Io { .. })));
+    says(&error, "cannot be unpacked");
+    assert!(matches!(npz::read("no-such.npz", |_| true), Err(Error::Io { .. })));
 }
 
 #[test]
@@ -586,8 +595,8 @@ fn each_fault_of_a_data_set_has_its_error() {
     assert!(fault(&[("x.npy", f8("(6, 1, 1, 2)", &[0.0; 12])), y()]).contains("[6, 1, 1, 2]"));
     assert!(fault(&[x(), ("y.npy", f8("(6, 1)", &[0.0; 6]))]).contains("a label a sample"));
     assert!(fault(&[x(), ("y.npy", f8("(5,)", &[0.0; 5]))]).contains("6 samples but array \"y\" holds 5 labels"));
-    assert!(fault(&[("x.npy", f8("(0, 2)", &[])), ("y.npy", f8("(0,)", &[]))]).contains("is empty"));
-    assert!(fault(&[("x.npy", f8("(6, 0)", &[])), y()]).contains("is empty"));
+    assert!(fault(&[("x.npy", f8("(0, 2)", &[])), ("y.npy", f8("(0,)", &[]))]).contains("empty"));
+    assert!(fault(&[("x.npy", f8("(6, 0)", &[])), y()]).contains("empty"));
     assert!(fault(&[("x.npy", f8("(4, 3)", &[0.0; 12])), ("y.npy", f8("(4,)", &[0.0; 4]))]).contains("at least 5"));
     let other = [x(), y(), ("x_test.npy", f8("(1, 3)", &[0.0; 3])), ("y_test.npy", f8("(1,)", &[0.0]))];
     assert!(fault(&other).contains("[3], training samples [2]"));

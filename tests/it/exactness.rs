@@ -4,7 +4,6 @@
 use crate::support::big::{Bits, Update, definition};
 use crate::support::*;
 use gaitprop::init::{self, Init};
-use gaitprop::inverse::Lu;
 use gaitprop::kernels::{Activation, Isa, Par, Plan, Real, Scalar, Scratch};
 use gaitprop::loss::{self, Loss};
 use gaitprop::network::Trace;
@@ -12,6 +11,7 @@ use gaitprop::optimizer::{Optimizer, Rule as Optimiser, Settings};
 use gaitprop::ortho::{Form, Regularizer, Side};
 use gaitprop::rng::Rng;
 use gaitprop::rule::{Backprop, Kind, TargetProp};
+use gaitprop::solve::Lu;
 use gaitprop::step::{Recipe, Workspace};
 use gaitprop::{Error, Layer, Matrix, Network};
 use proptest::prelude::*;

@@ -3,13 +3,13 @@
 
 use crate::support::steps::*;
 use gaitprop::init;
-use gaitprop::inverse::{Kind as Way, Tuning};
 use gaitprop::kernels::{Activation, Isa, MatRef, Par, Plan, Real};
 use gaitprop::loss::Loss;
 use gaitprop::network::{Architecture, Network};
 use gaitprop::optimizer::{self, Optimizer, Settings};
 use gaitprop::ortho::{Form, Regularizer, Side};
 use gaitprop::rule::{Form as TargetForm, Kind, Setup};
+use gaitprop::solve::{Kind as Way, Tuning};
 use gaitprop::step::{Fused, Recipe};
 use proptest::prelude::*;
 

@@ -13,13 +13,13 @@
 
 use crate::support::*;
 use gaitprop::data::npz::{self, Array};
-use gaitprop::inverse::Lu;
 use gaitprop::kernels::{Activation, Plan, Real, Scratch};
 use gaitprop::loss::Loss;
 use gaitprop::network::Trace;
 use gaitprop::optimizer::{Moments, Optimizer, Rule as Optimiser, Settings};
 use gaitprop::ortho::Regularizer;
 use gaitprop::rule::{Form, Kind, Setup};
+use gaitprop::solve::Lu;
 use gaitprop::step::{Gradients, Recipe, Workspace};
 use gaitprop::{Layer, Network};
 use serde::Deserialize;

@@ -2,11 +2,9 @@
 
 use crate::support::*;
 use gaitprop::init::{self, Init};
-use gaitprop::inverse::{ConjugateGradient, Inverse, Kind, Lu, Solve, Solves, StaleInverse, Tuning, Weights};
-use gaitprop::kernels::{
-    Error as KernelError, Isa, MatMut, MatRef, Orientation, PackedRhs, Par, Plan, Real, Scratch, Start, gemm,
-};
+use gaitprop::kernels::{Error as KernelError, Isa, MatMut, MatRef, Par, Plan, Real, Scratch, gemm};
 use gaitprop::rng::Rng;
+use gaitprop::solve::{ConjugateGradient, Inverse, Kind, Lu, Solve, Solves, StaleInverse, Tuning};
 use gaitprop::{Error, Matrix, Result};
 use proptest::prelude::*;
 
@@ -45,7 +43,7 @@ fn all<T: Real>(tolerance: f64) -> Vec<Box<dyn Inverse<T>>> {
 
 fn solve<T: Real>(inverse: &mut dyn Inverse<T>, w: &Matrix<T>, r: &Matrix<T>, plan: &Plan) -> Result<(Matrix<T>, Solve)> {
     let mut e = r.clone();
-    let done = inverse.solve(5, w.view().into(), e.view_mut(), plan, &mut Scratch::new())?;
+    let done = inverse.solve(5, w.view(), e.view_mut(), plan, &mut Scratch::new())?;
     Ok((e, done))
 }
 
@@ -223,18 +221,13 @@ fn conjugate_gradients_end_within_what_is_asked() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// Any side, any batch, views in any layout, packed or not.
+    /// Any side, any batch, views in any layout.
     #[test]
     fn any_shape(n in 1usize..40, batch in 1usize..30, gap in 0usize..3, condition in 1.0f64..2.0, seed in 0u64..1000) {
         let w = conditioned(n, condition, seed);
         let exact = inverse(w.data(), n);
         let r = normal(batch, n, 1.0, seed);
         let plan = Plan::new();
-        let packed = PackedRhs::new(w.view(), Orientation::Both, &plan).unwrap();
-        let mut gram = Matrix::zeros(n, n);
-        gemm(1.0, w.view(), w.view().t(), 0.0, gram.view_mut(), &plan, &mut Scratch::new()).unwrap();
-        // What lies above the diagonal is not read.
-        (0..n).for_each(|i| gram.data_mut()[i * n + i + 1..(i + 1) * n].fill(f64::NAN));
         for kind in Kind::ALL {
             if kind == Kind::Transpose && condition > 1.0 {
                 continue;
@@ -244,55 +237,20 @@ proptest! {
             let mut room = vec![f64::NAN; batch * ld + 1];
             let mut out = MatMut::strided(&mut room, 0, (batch, n), (ld as isize, 1)).unwrap();
             (0..batch).for_each(|i| (0..n).for_each(|j| out.set(i, j, r.row(i)[j])));
-            let weights = Weights::from(w.view()).with_packed(Some(&packed)).unwrap();
-            build().solve(0, weights, out.rb(), &plan, &mut Scratch::new()).unwrap();
+            build().solve(0, w.view(), out.rb(), &plan, &mut Scratch::new()).unwrap();
             let e = matrix::<f64>(batch, n, &out.as_ref().to_vec());
             prop_assert!(error(&exact, &r, &e) <= 1e-3, "{kind}: {:e}", error(&exact, &r, &e));
             prop_assert!((0..batch).all(|i| room[i * ld + n..].iter().take(gap).all(|x| x.is_nan())), "wrote outside");
-            // Neither packing nor layout is seen in the result.
+            // The layout is not seen in the result.
             let plain = solve(&mut *build(), &w, &r, &plan).unwrap().0;
             prop_assert_eq!(bits(plain.data()), bits(e.data()), "{}", kind);
             let mut columns = vec![0.0; batch * n];
             let mut turned = MatMut::strided(&mut columns, 0, (batch, n), (1, batch as isize)).unwrap();
             (0..batch).for_each(|i| (0..n).for_each(|j| turned.set(i, j, r.row(i)[j])));
-            build().solve(0, w.view().into(), turned.rb(), &plan, &mut Scratch::new()).unwrap();
+            build().solve(0, w.view(), turned.rb(), &plan, &mut Scratch::new()).unwrap();
             prop_assert_eq!(bits(plain.data()), bits(&turned.as_ref().to_vec()), "{}", kind);
-            // A Gram matrix that is there already is used as well as one's own.
-            let mut e = r.clone();
-            let weights = Weights::from(w.view()).with_gram(Some(gram.view())).unwrap();
-            let done = build().solve(0, weights, e.view_mut(), &plan, &mut Scratch::new()).unwrap();
-            prop_assert!(error(&exact, &r, &e) <= 1e-3, "{kind} with W Wᵀ: {done:?}");
         }
     }
-}
-
-#[test]
-fn products_with_packed_weights_have_the_same_bits() {
-    let (w, x, start) = (cast::<f32>(&gaussian(70, 1)), cast::<f32>(&normal(9, 70, 1.0, 2)), cast::<f32>(&normal(9, 70, 1.0, 3)));
-    for isa in Isa::available() {
-        let plan = Plan::new().with_isa(isa);
-        let run = |weights: Weights<'_, f32>| {
-            let mut scratch = Scratch::new();
-            let mut outs = Vec::new();
-            for start in [Start::Zero, Start::C(0.5), Start::From(2.0, start.view())] {
-                let (mut a, mut b) = (x.clone(), x.clone());
-                weights.times(-1.5, x.view(), start, a.view_mut(), &plan, &mut scratch).unwrap();
-                weights.times_t(1.0, x.view(), start, b.view_mut(), &plan, &mut scratch).unwrap();
-                outs.push((bits(a.data()), bits(b.data())));
-            }
-            outs
-        };
-        let bare = Weights::from(w.view());
-        let want = run(bare);
-        for orientation in [Orientation::Plain, Orientation::Transposed, Orientation::Both] {
-            let packed = PackedRhs::new(w.view(), orientation, &plan).unwrap();
-            assert_eq!(run(bare.with_packed(Some(&packed)).unwrap()), want, "{isa} {orientation:?}");
-        }
-    }
-    let other = PackedRhs::new(x.view(), Orientation::Both, &Plan::new()).unwrap();
-    let refused = Weights::from(w.view()).with_packed(Some(&other));
-    assert!(matches!(refused, Err(Error::Kernel(KernelError::Shape { .. }))));
-    assert!(Weights::from(w.view()).with_gram(Some(x.view())).is_err());
 }
 
 /// A zero row, a row twice, a NaN: an error of every strategy, the first time and when it had a good inverse before.
@@ -827,81 +785,32 @@ fn gram_solves_cost_what_is_done() {
     let mut strategy = Kind::Gram.build::<f64>(Tuning::new(1e-3).unwrap()).unwrap();
     let mut scratch = Scratch::new();
     let (first, second) = (conditioned(n, 2.0, 1), conditioned(n, 2.0, 2));
-    let mut gram = Matrix::<f64>::zeros(n, n);
-    gemm(1.0, second.view(), second.view().t(), 0.0, gram.view_mut(), &plan, &mut scratch).unwrap();
     let (factor, product) = (0.5, 1.5);
     // W Wᵀ and its factor; r Wᵀ and two substitutions, as dear as a product; a residual.
     let (made, solved, seen) = (product + factor, 2.0, 1.0);
     let corrected = 3.0;
-    let mut check = |w: &Matrix<f64>, known: Option<&Matrix<f64>>, live: usize, changed: bool, want: f64, what: &str| {
+    let mut check = |w: &Matrix<f64>, live: usize, changed: bool, want: f64, what: &str| {
         if changed {
             strategy.weights_changed();
         }
         let mut r = normal(batch, n, 1.0, 3);
         r.data_mut().chunks_exact_mut(n).for_each(|row| row[live..].fill(0.0));
         let mut e = r.clone();
-        let weights = Weights::from(w.view()).with_gram(known.map(|g| g.view())).unwrap();
-        let done = strategy.solve(2, weights, e.view_mut(), &plan, &mut scratch).unwrap();
+        let done = strategy.solve(2, w.view(), e.view_mut(), &plan, &mut scratch).unwrap();
         assert!(done.by == Kind::Gram && (done.products - want).abs() < 1e-12, "{what}: {done:?}, not {want}");
         assert!(!done.sampled && residual(w, &r, &e) <= 1e-3, "{what}");
     };
-    check(&first, None, n, false, made + solved + seen + corrected, "the first of all");
-    check(&first, None, n, false, solved + seen, "the same weights again");
-    check(&first, None, 12, false, solved + seen - 18.0 / 30.0, "few columns");
-    check(&first, None, n, true, made + solved + seen, "weights that may have changed");
-    check(&second, None, n, false, solved + seen + made + solved + seen, "other weights, of which nobody has said so");
-    check(&second, Some(&gram), n, true, factor + solved + seen, "a Gram matrix that is there");
+    check(&first, n, false, made + solved + seen + corrected, "the first of all");
+    check(&first, n, false, solved + seen, "the same weights again");
+    check(&first, 12, false, solved + seen - 18.0 / 30.0, "few columns");
+    check(&first, n, true, made + solved + seen, "weights that may have changed");
+    check(&second, n, false, solved + seen + made + solved + seen, "other weights, of which nobody has said so");
     // Too near singularity for W Wᵀ: LU does it, and the attempt is in the bill.
     let hard = conditioned(n, 1e9, 3);
     let r = normal(batch, n, 1.0, 3);
     let [tried, alone] = [Kind::Gram, Kind::Lu]
         .map(|kind| solve(&mut *kind.build::<f64>(Tuning::new(1e-3).unwrap()).unwrap(), &hard, &r, &plan).unwrap().1);
     assert!(tried.by == Kind::Lu && tried.products > alone.products + factor - 1e-12, "{tried:?}, {alone:?}");
-}
-
-/// Another backend is within rounding of the kernels, whatever a product starts from.
-#[cfg(feature = "matrixmultiply")]
-#[test]
-fn products_of_another_backend_start_where_they_should() {
-    let (n, batch) = (9, 4);
-    let (w, x, c) = (normal(n, n, 1.0, 1), normal(batch, n, 1.0, 2), normal(batch, n, 1.0, 3));
-    let other = Plan::new().with_backend(gaitprop::kernels::Backend::MatrixMultiply);
-    for (name, start) in [("zero", Start::Zero), ("c", Start::C(0.5)), ("from", Start::From(-2.0, x.view()))] {
-        for transposed in [false, true] {
-            let [got, want] = [other.clone(), Plan::new()].map(|plan| {
-                let (mut out, weights, mut scratch) = (c.clone(), Weights::from(w.view()), Scratch::new());
-                if transposed {
-                    weights.times_t(0.75, x.view(), start, out.view_mut(), &plan, &mut scratch).unwrap();
-                } else {
-                    weights.times(0.75, x.view(), start, out.view_mut(), &plan, &mut scratch).unwrap();
-                }
-                out
-            });
-            let off = got.data().iter().zip(want.data()).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
-            assert!(off < 1e-13, "{name} {transposed}: {off:e}");
-        }
-    }
-}
-
-/// With W Wᵀ there and factors of it cheap Auto takes them; where W Wᵀ has none it tries once, and the inverse that is dear is then made to last.
-#[test]
-fn auto_takes_a_gram_matrix_where_that_is_cheap() {
-    let (n, batch, plan) = (60, 40, Plan::new());
-    let mut tuning = Tuning::new(1e-6).unwrap();
-    (tuning.costs.lu, tuning.costs.inversion) = (50.0, 50.0);
-    for (condition, first, later) in [(300.0, Kind::Gram, Kind::Gram), (1e10, Kind::Lu, Kind::Stale)] {
-        let w = conditioned(n, condition, 5);
-        let mut gram = Matrix::<f64>::zeros(n, n);
-        gemm(1.0, w.view(), w.view().t(), 0.0, gram.view_mut(), &plan, &mut Scratch::new()).unwrap();
-        let mut auto = Kind::Auto.build::<f64>(tuning).unwrap();
-        for step in 0..12 {
-            let mut r = normal(batch, n, 1.0, step);
-            let weights = Weights::from(w.view()).with_gram(Some(gram.view())).unwrap();
-            let done = auto.solve(0, weights, r.view_mut(), &plan, &mut Scratch::new()).unwrap();
-            assert_eq!(done.by, if step == 0 { first } else { later }, "{condition:e} {step}: {done:?}");
-            auto.weights_changed();
-        }
-    }
 }
 
 /// What was tried in vain is in the bill.
@@ -939,7 +848,7 @@ fn tolerances_and_names_are_checked() {
 // ---------------------------------------------------------------------------------------------------------------------------
 // For records: cargo test --release -p gaitprop --test it inverse:: -- --ignored --nocapture --test-threads 1
 
-/// What [`gaitprop::inverse::Costs`] is made of, on this machine.
+/// What [`gaitprop::solve::Costs`] is made of, on this machine.
 #[test]
 #[ignore = "measures time"]
 fn costs() {
@@ -1023,7 +932,7 @@ fn costs() {
                 let mut done = Solve::default();
                 let mut work = || {
                     y.data_mut().copy_from_slice(x.data());
-                    done = strategy.solve(0, w.view().into(), y.view_mut(), plan, &mut scratch).unwrap();
+                    done = strategy.solve(0, w.view(), y.view_mut(), plan, &mut scratch).unwrap();
                     strategy.weights_changed();
                 };
                 (0..3).for_each(|_| work());

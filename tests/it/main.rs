@@ -17,8 +17,11 @@ mod exactness;
 #[cfg(target_os = "linux")]
 mod faults;
 mod filters;
+mod floors;
 mod fused_step;
 mod golden;
+#[path = "../../kernels/tests/it/imports.rs"]
+mod imports;
 mod inverse;
 mod msrv;
 mod ortho;

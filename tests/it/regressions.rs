@@ -1,7 +1,6 @@
 //! Faults that were found once, each by its smallest case.
 
 use gaitprop::data::Samples;
-use gaitprop::inverse::Lu;
 use gaitprop::kernels::perturb::{Perturbation, Scale, Weighting, perturb};
 use gaitprop::kernels::{Activation, Error as KernelError, Isa, MatMut, MatRef, Plan, Scratch, gemm, reference};
 use gaitprop::loss::{self, Loss};
@@ -9,6 +8,7 @@ use gaitprop::network::{Architecture, Trace};
 use gaitprop::optimizer::{Rule, Settings};
 use gaitprop::ortho::Regularizer;
 use gaitprop::rule::Perturbed;
+use gaitprop::solve::Lu;
 use gaitprop::train::{Method, Trainer};
 use gaitprop::{Error, Network, init};
 use std::ops::ControlFlow;

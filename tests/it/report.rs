@@ -5,11 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use gaitprop::checkpoint::{self, Notes};
+use crate::support::downloads;
 use gaitprop::data::{self, LoadOptions, Scaling};
 use gaitprop::init::Init;
 use gaitprop::kernels::Plan;
-use gaitprop::report::{self, Group, Report};
+use gaitprop::report::{self, Group};
+use gaitprop::weights::{self, Notes};
 use gaitprop::{Architecture, Network};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -25,7 +26,7 @@ fn run(dir: &Path, config: &str, lines: &[Value], weights: bool) {
         let shape = Architecture::square(64, 24, 1, 10).unwrap();
         let net = Network::<f32>::random(&shape, Init::Orthogonal, 1, &Plan::new()).unwrap();
         let notes = Notes { loss: "squared".into(), rule: "gait".into(), inputs: digits.affine(Scaling::Unit) };
-        checkpoint::save(&dir.join("weights.safetensors"), &net, &notes).unwrap();
+        weights::save(&dir.join("weights.safetensors"), &net, &notes).unwrap();
     }
 }
 
@@ -75,8 +76,20 @@ fn groups(dir: &Path) -> Vec<Group> {
     report::group(report::find(&[dir.to_owned()]).unwrap())
 }
 
+/// A page, and the files that can be saved from it.
+#[derive(PartialEq)]
+struct Report {
+    html: String,
+    files: Vec<(String, String)>,
+}
+
 fn made(dir: &Path) -> Report {
-    Report::new(&groups(dir), &Plan::new(), 2, &mut |_, _, _| {})
+    made_with(dir, 2)
+}
+
+fn made_with(dir: &Path, threads: usize) -> Report {
+    let html = report::html(&groups(dir), &Plan::new(), threads, &mut |_, _, _| {});
+    Report { files: downloads(&html), html }
 }
 
 fn file<'r>(report: &'r Report, name: &str) -> &'r str {
@@ -335,9 +348,8 @@ fn what_files_say_is_never_markup() {
 fn the_same_runs_give_the_same_bytes() {
     let dir = comparison();
     let (a, b) = (made(dir.path()), made(dir.path()));
-    assert!(a.html == b.html && a.files == b.files);
-    let one = Report::new(&groups(dir.path()), &Plan::new(), 1, &mut |_, _, _| {});
-    assert!(a.html == one.html && a.files == one.files, "threads change nothing");
+    assert!(a == b);
+    assert!(a == made_with(dir.path(), 1), "threads change nothing");
 }
 
 #[test]
@@ -403,18 +415,18 @@ fn fails(dir: &Path, before: &str, line: &str, causes: &[&str]) {
 }
 
 #[test]
-fn the_program_writes_a_page_and_a_folder() {
+fn the_program_writes_a_page() {
     let dir = comparison();
     let ran = program(dir.path(), "", "report runs -o out.html --threads 2");
     assert!(ran.code == Some(0) && ran.err.is_empty(), "{}", ran.err);
-    assert!(ran.out.contains("out.html") && ran.out.contains("out_files") && ran.out.contains('█'), "{}", ran.out);
+    assert!(ran.out.contains("out.html") && ran.out.contains('█'), "{}", ran.out);
     let runs = report::find(&["runs".into()].map(|p: PathBuf| dir.path().join(p))).unwrap();
     assert_eq!(runs.len(), 5);
     let page = fs::read_to_string(dir.path().join("out.html")).unwrap();
     assert!(page.starts_with("<!DOCTYPE html>") && page.ends_with("</html>\n"));
-    let name = |path: PathBuf| path.file_name().unwrap().to_string_lossy().into_owned();
-    let files: Vec<String> = snapshot(&dir.path().join("out_files")).into_keys().map(name).collect();
-    assert!(files.len() > 20 && files.iter().all(|f| !f.ends_with(".tmp")), "{files:?}");
+    assert!(downloads(&page).len() > 20);
+    let beside: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(beside.len(), 2, "{beside:?}");
     #[cfg(unix)]
     {
         // As readable as anything else that is made here.
@@ -423,8 +435,6 @@ fn the_program_writes_a_page_and_a_folder() {
         fs::write(&plain, "").unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
         assert_eq!(mode(&dir.path().join("out.html")), mode(&plain));
-        fs::create_dir(dir.path().join("folder")).unwrap();
-        assert_eq!(mode(&dir.path().join("out_files")), mode(&dir.path().join("folder")));
     }
 }
 
@@ -434,23 +444,10 @@ fn nothing_is_replaced_unless_asked() {
     assert_eq!(program(dir.path(), "", "report runs").code, Some(0));
     let first = snapshot(dir.path());
     fails(dir.path(), "", "report runs", &["report.html", "--overwrite"]);
-    fails(dir.path(), "", "report runs -o other.html --assets report_files", &["report_files", "not empty", "--overwrite"]);
-    // The same again is the same; something of the reader's own stays, and a chart that is no more goes.
-    fs::write(dir.path().join("report_files/mine.csv"), "1").unwrap();
+    // The same again is the same.
     let ran = program(dir.path(), "", "report runs --overwrite");
     assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""));
-    fs::remove_file(dir.path().join("report_files/mine.csv")).unwrap();
     assert!(snapshot(dir.path()) == first);
-    fs::write(dir.path().join("report_files/mine.csv"), "1").unwrap();
-    // A folder in the way is found before anything is replaced.
-    fs::remove_file(dir.path().join("report_files/test-loss.csv")).unwrap();
-    fs::create_dir(dir.path().join("report_files/test-loss.csv")).unwrap();
-    fails(dir.path(), "", "report runs --overwrite", &["test-loss.csv is a folder"]);
-    fs::remove_dir(dir.path().join("report_files/test-loss.csv")).unwrap();
-    fs::remove_dir_all(dir.path().join("runs/gait")).unwrap();
-    assert_eq!(program(dir.path(), "", "report runs --overwrite").code, Some(0));
-    assert!(!dir.path().join("report_files/offdiag-2.svg").exists());
-    assert!(dir.path().join("report_files/offdiag-1.svg").exists() && dir.path().join("report_files/mine.csv").exists());
 }
 
 #[test]
@@ -465,8 +462,7 @@ fn what_a_user_gets_wrong_is_one_line() {
     fails(d, "", "report empty", &["empty", "no run in it"]);
     fails(d, "", "report runs -o empty", &["empty is a folder"]);
     fails(d, "", "report runs -o nowhere/report.html", &["nowhere", "no folder"]);
-    fails(d, "", "report runs --assets nowhere/files", &["nowhere", "no folder"]);
-    fails(d, "", "report runs --assets file", &["file is a file"]);
+    fails(d, "", "report runs -o ..", &[".. names no file"]);
     fails(d, "", "report runs --threads 0", &["--threads 0"]);
     fs::write(d.join("runs/bp/seed-1/config.toml"), "lr = ").unwrap();
     fails(d, "", "report runs", &["config.toml", "not a configuration"]);
@@ -489,6 +485,5 @@ fn a_full_disk_leaves_everything_as_it_was() {
 #[test]
 fn an_unwritable_folder_leaves_nothing() {
     let dir = comparison();
-    fails(dir.path(), "", "report runs -o /proc/report.html --assets files", &["/proc", "cannot write"]);
-    fails(dir.path(), "", "report runs --assets /proc/files", &["/proc", "cannot write"]);
+    fails(dir.path(), "", "report runs -o /proc/report.html", &["/proc", "cannot write"]);
 }

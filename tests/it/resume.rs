@@ -3,16 +3,16 @@
 
 use crate::program::program;
 use crate::program::runs::{assert_same, checkpoints, hidden, left, newest, text};
+use gaitprop::checkpoint;
 use gaitprop::data::{self, LoadOptions, Samples, Scaling};
 use gaitprop::init::Init;
-use gaitprop::inverse::{self, Tuning};
 use gaitprop::kernels::Plan;
 use gaitprop::loss::Loss;
 use gaitprop::optimizer;
 use gaitprop::ortho::{Block, Hold, Regularizer, Retraction};
 use gaitprop::rng::Rng;
 use gaitprop::rule::{self, Kind};
-use gaitprop::state;
+use gaitprop::solve::{self, Tuning};
 use gaitprop::train::{Epoch, Method, Trainer};
 use gaitprop::{Architecture, Network};
 use std::fs;
@@ -28,7 +28,7 @@ use tempfile::TempDir;
 #[derive(Clone, Copy, Debug)]
 struct Case {
     rule: Kind,
-    inverse: inverse::Kind,
+    inverse: solve::Kind,
     optimizer: optimizer::Rule,
     lambda: f64,
     hold: Hold,
@@ -59,8 +59,8 @@ impl Case {
 }
 
 fn cases() -> Vec<Case> {
-    use inverse::Kind as By;
     use optimizer::Rule as Opt;
+    use solve::Kind as By;
     let usual = Case {
         rule: Kind::Gait,
         inverse: By::Auto,
@@ -86,7 +86,7 @@ fn samples<T: gaitprop::kernels::Real>() -> Samples<T> {
 }
 
 /// `epochs` of them; after so many steps the trainer is replaced by a new one with its state, as often as `stops` says.
-fn train<T: gaitprop::kernels::Real>(case: &Case, epochs: usize, stops: &[u64]) -> (Vec<Epoch>, state::State<T>) {
+fn train<T: gaitprop::kernels::Real>(case: &Case, epochs: usize, stops: &[u64]) -> (Vec<Epoch>, checkpoint::State<T>) {
     let (samples, plan) = (samples::<T>(), Plan::new());
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("state");
@@ -107,11 +107,11 @@ fn train<T: gaitprop::kernels::Real>(case: &Case, epochs: usize, stops: &[u64]) 
             all.push(epoch);
         }
         if let Some(saved) = saved {
-            state::write(&file, &saved, &()).unwrap();
+            checkpoint::write(&file, &saved, &()).unwrap();
             // Another's memory must not show: it has trained a little.
             trainer = case.trainer(plan.clone());
             let _ = trainer.epoch(&samples, |_| ControlFlow::Break(())).unwrap();
-            trainer.restore(state::read::<T, ()>(&file).unwrap().0).unwrap();
+            trainer.restore(checkpoint::read::<T, ()>(&file).unwrap().0).unwrap();
             assert!(trainer.save() == saved, "{case:?}: a state that is taken up is not the one that was left");
         }
     }
@@ -147,7 +147,7 @@ fn a_trainer_without_its_state_goes_on_otherwise() {
     let _ = state.take_part("inverse");
     let message = case.trainer::<f32>(plan.clone()).restore(state).unwrap_err().to_string();
     assert!(message.contains("the state holds no"), "{message}");
-    let mut other = Case { inverse: inverse::Kind::Stale, ..case }.trainer::<f32>(plan);
+    let mut other = Case { inverse: solve::Kind::Stale, ..case }.trainer::<f32>(plan);
     assert!(other.restore(trainer.save()).is_err());
 }
 

@@ -3,13 +3,13 @@
 use crate::support::*;
 use gaitprop::diagnostics::{self, LayerReport};
 use gaitprop::init::{self, Init};
-use gaitprop::inverse::Lu;
 use gaitprop::kernels::{Activation, Plan, Real, reduce};
 use gaitprop::loss::Loss;
 use gaitprop::network::{Architecture, Network};
 use gaitprop::ortho::Regularizer;
 use gaitprop::rng::Rng;
 use gaitprop::rule::{Absolute, Backprop, DirectFeedback, FeedbackAlignment, Form, Kind, Perturbed, Rule, Setup};
+use gaitprop::solve::Lu;
 use gaitprop::step::{Gradients, Recipe};
 use gaitprop::{Error, Matrix};
 

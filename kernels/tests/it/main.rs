@@ -8,6 +8,7 @@ mod elementwise_bits;
 mod floors;
 mod fused_bits;
 mod gemm_bits;
+mod imports;
 #[cfg(unix)]
 mod memory_ends;
 mod solves;

@@ -1,6 +1,5 @@
 //! The fused step against the un-fused one, in every bit that they leave.
 
-use gaitprop::inverse::{Kind as Way, Tuning};
 use gaitprop::kernels::{MatRef, Plan, Real};
 use gaitprop::loss::Loss;
 use gaitprop::network::{Architecture, Network};
@@ -8,6 +7,7 @@ use gaitprop::optimizer::{self, Optimizer, Settings};
 use gaitprop::ortho::Regularizer;
 use gaitprop::rng::Rng;
 use gaitprop::rule::{Form as TargetForm, Kind, Setup};
+use gaitprop::solve::{Kind as Way, Tuning};
 use gaitprop::step::{Fused, Recipe, Report, Workspace};
 use gaitprop::{Error, init};
 

@@ -1,0 +1,63 @@
+//! Choices by name: what is read from a flag or a file, and written to one.
+
+/// Implements `name`, `FromStr` and `Display` for an enum of plain choices. The error lists the names.
+macro_rules! names {
+    ($kind:ty, $what:literal, $($variant:ident = $name:literal),+ $(,)?) => {
+        impl std::str::FromStr for $kind {
+            type Err = $crate::base::error::Error;
+            fn from_str(given: &str) -> $crate::base::error::Result<Self> {
+                match given {
+                    $($name => Ok(Self::$variant),)+
+                    _ => {
+                        let known = $crate::base::names::either(&[$($name),+]);
+                        Err($crate::base::error::Error::Setting(format!("unknown {} `{given}`: use {known}", $what)))
+                    }
+                }
+            }
+        }
+
+        impl $kind {
+            /// The name that is read and written.
+            #[allow(unreachable_pub)] // some of the enums are the program's own
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)+
+                }
+            }
+        }
+
+        impl std::fmt::Display for $kind {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad(self.name())
+            }
+        }
+    };
+}
+pub(crate) use names;
+
+/// `a, b or c`.
+pub(crate) fn either(names: &[&str]) -> String {
+    match names {
+        [] => String::new(),
+        [only] => (*only).into(),
+        [first @ .., last] => format!("{} or {last}", first.join(", ")),
+    }
+}
+
+/// The words of a message in one line. What it quotes may come from a file: nothing in it moves a terminal's cursor.
+pub fn one_line(message: &str) -> String {
+    let mut line = String::with_capacity(message.len());
+    for word in message.split_whitespace() {
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        for c in word.chars() {
+            if c.is_control() {
+                line.extend(c.escape_debug());
+            } else {
+                line.push(c);
+            }
+        }
+    }
+    line
+}

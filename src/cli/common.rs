@@ -1,0 +1,103 @@
+//! What `compare` and `sweep` share: flags about many runs, and how such a command ends.
+
+use crate::base::error::{Error, Result};
+use crate::cli::{Done, Failure};
+use crate::run::batch::seeds;
+use crate::run::options::Settings;
+use crate::run::table::{Group, Table};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// What is said of many runs besides the settings.
+#[derive(clap::Args)]
+pub(crate) struct Common {
+    /// TOML file with settings of the same names; flags win
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// How many seeds each has: --seed and the numbers after it
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    seeds: u64,
+    /// Replace the results that are already in that folder
+    #[arg(long, conflicts_with = "resume")]
+    overwrite: bool,
+    /// Go on with what is in that folder: runs that have come to their end are read back, the others begin anew
+    #[arg(long)]
+    resume: bool,
+    /// No progress bars
+    #[arg(long)]
+    pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+}
+
+impl Common {
+    /// (`--resume`, `--overwrite`).
+    pub(crate) fn keeps(&self) -> (bool, bool) {
+        (self.resume, self.overwrite)
+    }
+
+    /// Settings of all runs, from flags and file; without a rule where there are several.
+    ///
+    /// # Errors
+    /// As [`Settings::read`]; [`Error::Setting`] for flags that make no sense with many runs.
+    pub(crate) fn said(&self, several_rules: bool) -> Result<Settings> {
+        let flags = self.settings.clone();
+        if flags.beside.is_some() {
+            return Err(Error::Setting("--beside is for `train`: several rules are compared by `compare --rules`".into()));
+        }
+        if several_rules && flags.rule.is_some() {
+            return Err(Error::Setting("--rule is for a single rule: use --rules".into()));
+        }
+        let mut file = self.config.as_deref().map(Settings::read).transpose()?.unwrap_or_default();
+        file.beside = None;
+        if several_rules && file.rule.take().is_some() {
+            // They were that rule's.
+            (file.lr, file.lambda, file.mu) = (None, None, None);
+        }
+        let said = flags.or(file);
+        for (flag, given) in [("--overwrite", self.overwrite), ("--resume", self.resume)] {
+            if given && said.out.is_none() {
+                return Err(Error::Setting(format!("{flag} needs --out: nothing is written without a folder")));
+            }
+        }
+        Ok(said)
+    }
+
+    /// The seeds, from the first.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for none, or for more than can be meant.
+    pub(crate) fn seeds(&self, first: Option<u64>) -> Result<Vec<u64>> {
+        seeds("--seeds", self.seeds, first)
+    }
+}
+
+/// How many runs a table lacks.
+pub(crate) fn unfinished(table: &Table) -> String {
+    match table.groups.iter().map(Group::unfinished).sum::<usize>() {
+        0 => String::new(),
+        1 => "interrupted: 1 run is not finished\n".into(),
+        n => format!("interrupted: {n} runs are not finished\n"),
+    }
+}
+
+/// Seeds, of which there is one at least, for readers.
+pub(crate) fn span(seeds: &[u64]) -> String {
+    let (first, last) = (seeds[0], seeds[seeds.len() - 1]);
+    if first == last { format!("seed {first}") } else { format!("seeds {first} to {last}") }
+}
+
+/// How a command ends whose table has been shown: badly if at least `enough` rows have not a single run to show.
+pub(crate) fn finish(table: &Table, enough: usize, interrupted: &AtomicBool) -> Result<Done, Failure> {
+    if interrupted.load(Ordering::Relaxed) {
+        return Ok(Done::Interrupted);
+    }
+    let failed: Vec<_> = table.groups.iter().filter_map(|group| Some((group, group.all_failed()?))).collect();
+    match &failed[..] {
+        [(group, why), rest @ ..] if failed.len() >= enough => {
+            let more = if rest.is_empty() { String::new() } else { format!(", and of {} more rows of the table,", rest.len()) };
+            Err(Error::Setting(format!("every run of {}{more} failed: {why}", group.names.join(" "))).into())
+        }
+        _ => Ok(Done::Well),
+    }
+}

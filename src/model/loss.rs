@@ -1,0 +1,149 @@
+//! Losses: what the output should have been, and by how much it was missed.
+
+use crate::base::error::Result;
+use crate::base::names::names;
+use gaitprop_kernels::{Activation, MatMut, MatRef, Real};
+
+/// A loss on the first c output units, the label units. All other units' target is their own activity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Loss {
+    /// ½ ‖y − t‖² with a one-hot t: the published one. Error t − y.
+    Squared,
+    /// `−log softmax(y)[label]`, on a linear output layer (Dalm et al., 2021). Error t − softmax(y)·Σt.
+    CrossEntropy,
+}
+
+names!(Loss, "loss", Squared = "squared", CrossEntropy = "cross-entropy");
+
+impl Loss {
+    /// The activation of the last layer: the given one, or none where the loss wants a linear output.
+    pub fn output_unit(self, unit: Activation) -> Activation {
+        match self {
+            Self::Squared => unit,
+            Self::CrossEntropy => Activation::Identity,
+        }
+    }
+}
+
+/// Sums over a batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Score {
+    /// Sum of the losses of the samples.
+    pub loss: f64,
+    /// Samples whose largest label unit is the right one (the first of equals counts).
+    pub correct: usize,
+    /// Samples.
+    pub samples: usize,
+}
+
+impl Score {
+    /// Mean loss of a sample.
+    pub fn mean_loss(&self) -> f64 {
+        self.loss / self.samples.max(1) as f64
+    }
+    /// Share of right answers.
+    pub fn accuracy(&self) -> f64 {
+        self.correct as f64 / self.samples.max(1) as f64
+    }
+    /// Adds another batch.
+    pub fn add(&mut self, other: Self) {
+        self.loss += other.loss;
+        self.correct += other.correct;
+        self.samples += other.samples;
+    }
+}
+
+/// Scores an output and, if wanted, writes the output error `e_L` (target − activity, 0 beyond the label units).
+///
+/// Shapes: `y` batch×n, `target` batch×c with c ≤ n (one-hot, or any values for [`Loss::Squared`]), `e` batch×n. A sample's label, for
+/// accuracy, is its largest target.
+///
+/// # Errors
+/// A shape error.
+pub fn score<T: Real>(loss: Loss, y: MatRef<'_, T>, target: MatRef<'_, T>, mut e: Option<MatMut<'_, T>>) -> Result<Score> {
+    let ((batch, n), c) = (y.shape(), target.ncols());
+    target.expect_shape("the targets", (batch, c.min(n)))?;
+    if let Some(e) = &e {
+        e.expect_shape("the output error", (batch, n))?;
+    }
+    let mut score = Score { samples: batch, ..Score::default() };
+    for i in 0..batch {
+        let at = |j| y.get(i, j).to_f64();
+        let wanted = |j| target.get(i, j).to_f64();
+        let best = |value: &dyn Fn(usize) -> f64| (1..c).fold(0, |best, j| if value(j) > value(best) { j } else { best });
+        let (winner, label) = (best(&at), best(&wanted));
+        // A NaN output is no answer, not even where the label is 0.
+        score.correct += usize::from(c > 0 && winner == label && (0..c).all(|j| at(j).is_finite()));
+        match loss {
+            Loss::Squared => score.loss += 0.5 * (0..c).map(|j| (wanted(j) - at(j)) * (wanted(j) - at(j))).sum::<f64>(),
+            Loss::CrossEntropy => {
+                // Relative to the largest: exponentials cannot overflow, and their sum is at least 1.
+                let top = at(winner);
+                let sum: f64 = (0..c).map(|j| libm::exp(at(j) - top)).sum();
+                score.loss += (0..c).map(|j| wanted(j) * (top + libm::log(sum) - at(j))).sum::<f64>();
+                // 1 for a one-hot target.
+                let mass: f64 = (0..c).map(wanted).sum();
+                if let Some(e) = &mut e {
+                    for j in 0..c {
+                        e.set(i, j, T::from_f64(wanted(j) - mass * (libm::exp(at(j) - top) / sum)));
+                    }
+                }
+            }
+        }
+        if let Some(e) = &mut e {
+            if loss == Loss::Squared {
+                (0..c).for_each(|j| e.set(i, j, target.get(i, j) - y.get(i, j)));
+            }
+            (c..n).for_each(|j| e.set(i, j, T::ZERO));
+        }
+    }
+    Ok(score)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::matrix::Matrix;
+
+    fn run(loss: Loss, y: &[f64], t: &[f64], batch: usize) -> (Score, Vec<f64>) {
+        let (n, c) = (y.len() / batch, t.len() / batch);
+        let mut e = Matrix::<f64>::from_vec(batch, n, vec![f64::NAN; y.len()]).unwrap();
+        let (y, t) = (MatRef::new(y, batch, n).unwrap(), MatRef::new(t, batch, c).unwrap());
+        let score = score(loss, y, t, Some(e.view_mut())).unwrap();
+        (score, e.data().to_vec())
+    }
+
+    #[test]
+    fn squared_error_by_hand() {
+        let (score, e) = run(Loss::Squared, &[0.5, 0.25, 7.0, 1.0, 3.0, 9.0], &[1.0, 0.0, 1.0, 0.0], 2);
+        assert_eq!(e, [0.5, -0.25, 0.0, 0.0, -3.0, 0.0]);
+        assert_eq!(score, Score { loss: 0.5 * (0.25 + 0.0625 + 9.0), correct: 1, samples: 2 });
+    }
+
+    /// The error is minus the gradient of the loss: central differences.
+    #[test]
+    fn errors_are_minus_the_gradients() {
+        let (y, t) = ([0.3, -1.2, 0.8, 0.1], [0.0, 0.0, 1.0]);
+        for loss in [Loss::Squared, Loss::CrossEntropy] {
+            let (_, e) = run(loss, &y, &t, 1);
+            for j in 0..y.len() {
+                let shifted = |by: f64| {
+                    let mut y = y;
+                    y[j] += by;
+                    run(loss, &y, &t, 1).0.loss
+                };
+                let slope = (shifted(1e-5) - shifted(-1e-5)) / 2e-5;
+                assert!((e[j] + slope).abs() < 1e-9, "{loss} {j}: {} and {slope}", e[j]);
+            }
+        }
+    }
+
+    #[test]
+    fn large_outputs_do_not_overflow_and_nan_is_never_right() {
+        let (score, e) = run(Loss::CrossEntropy, &[1e4, -1e4], &[0.0, 1.0], 1);
+        assert_eq!((score.loss, e), (2e4, vec![-1.0, 1.0]));
+        assert_eq!(run(Loss::Squared, &[f64::NAN, f64::NAN], &[1.0, 0.0], 1).0.correct, 0);
+    }
+}

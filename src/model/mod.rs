@@ -1,0 +1,8 @@
+//! What a network is: matrices, layers, the forward pass, initial weights, losses.
+
+pub mod activation;
+pub mod init;
+pub(crate) mod layer;
+pub mod loss;
+pub(crate) mod matrix;
+pub mod network;

@@ -1,0 +1,364 @@
+//! What a network is: layers that fit together, and the forward pass.
+
+use crate::base::error::{Error, Result};
+use crate::base::rng::Rng;
+use crate::model::init::{self, Init};
+use crate::model::layer::Layer;
+use crate::model::matrix::Matrix;
+use gaitprop_kernels::{Activation, Backend, Epilogue, MatRef, Plan, Real, Scratch, Start, epilogue, gemm, gemm_with};
+
+/// The shape of a network before it has weights.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Architecture {
+    /// Width of the input.
+    pub inputs: usize,
+    /// (fed, width) of each layer: its weights are fed × width.
+    pub layers: Vec<(usize, usize)>,
+    /// Classes: the first so many output units are compared with the label.
+    pub labels: usize,
+    /// Activation of all layers but the last.
+    pub unit: Activation,
+    /// Activation of the last layer.
+    pub output: Activation,
+}
+
+impl Architecture {
+    /// Every layer as wide as `width`: a first layer inputs × width and `hidden` more of width × width.
+    ///
+    /// # Errors
+    /// As [`Architecture::check`].
+    pub fn square(inputs: usize, width: usize, hidden: usize, labels: usize) -> Result<Self> {
+        if hidden >= MAX_LAYERS {
+            return Err(Error::Setting(format!("{hidden} hidden layers: more than {MAX_LAYERS} layers are taken for a mistake")));
+        }
+        Self::widths(inputs, &vec![width; hidden + 1], labels)
+    }
+
+    /// Layers of these widths: the first fully connected to the input, every other a square matrix fed by the first units of the
+    /// layer below.
+    ///
+    /// # Errors
+    /// As [`Architecture::check`].
+    pub fn widths(inputs: usize, widths: &[usize], labels: usize) -> Result<Self> {
+        let layers = widths.iter().enumerate().map(|(l, &n)| (if l == 0 { inputs } else { n }, n));
+        Self::new(inputs, layers.collect(), labels)
+    }
+
+    /// The published tower: `sizes` starts with the width of the input, and every layer, the first included, is a square matrix fed
+    /// by the first units below (784-784-500-200-10).
+    ///
+    /// # Errors
+    /// As [`Architecture::check`]; [`Error::Setting`] for fewer than two sizes.
+    pub fn tower(sizes: &[usize], labels: usize) -> Result<Self> {
+        let [inputs, widths @ ..] = sizes else {
+            return Err(Error::Setting("a tower needs the width of the input and of at least one layer".into()));
+        };
+        Self::new(*inputs, widths.iter().map(|&n| (n, n)).collect(), labels)
+    }
+
+    fn new(inputs: usize, layers: Vec<(usize, usize)>, labels: usize) -> Result<Self> {
+        let unit = crate::model::activation::PUBLISHED;
+        let new = Self { inputs, layers, labels, unit, output: unit };
+        new.check()?;
+        Ok(new)
+    }
+
+    /// # Errors
+    /// [`Error::Architecture`] naming the layer: nothing in it, fed by more units than there are, not square (which only the first
+    /// may be, as nothing is sent through its inverse), or a last layer with fewer units than labels. [`Error::Setting`] for a
+    /// network without layers or of an absurd size.
+    pub fn check(&self) -> Result<()> {
+        if self.layers.is_empty() {
+            return Err(Error::Setting("a network needs at least one layer".into()));
+        }
+        let weights = self.layers.iter().try_fold(0usize, |sum, &(fed, width)| sum.checked_add(fed.checked_mul(width)?));
+        if self.layers.len() > MAX_LAYERS || weights.is_none_or(|n| n > MAX_WEIGHTS) {
+            return Err(Error::Setting(format!(
+                "a network of {} layers and {} weights is beyond what can be held (at most {MAX_LAYERS} layers and {MAX_WEIGHTS} weights)",
+                self.layers.len(),
+                weights.map_or("uncountably many".into(), |n| n.to_string()),
+            )));
+        }
+        let mut below = self.inputs;
+        for (layer, &(fed, width)) in self.layers.iter().enumerate() {
+            let wrong = |what| Err(Error::Architecture { layer, what });
+            if fed == 0 || width == 0 {
+                return wrong(format!("its weights are {fed}x{width}: empty"));
+            }
+            if fed > below {
+                return wrong(format!("it is fed by {fed} units, but there are only {below} below it"));
+            }
+            if layer > 0 && fed != width {
+                return wrong(format!(
+                    "its weights are {fed}x{width}, but only the first layer may be other than square: targets go down through inverses"
+                ));
+            }
+            below = width;
+        }
+        if self.labels == 0 || below < self.labels {
+            let layer = self.layers.len() - 1;
+            let what = format!("it has {below} units, but there are {} labels", self.labels);
+            return Err(Error::Architecture { layer, what });
+        }
+        self.unit.check::<f64>()?;
+        Ok(self.output.check::<f64>()?)
+    }
+}
+
+/// More layers than this are taken for a mistake.
+const MAX_LAYERS: usize = 10_000;
+/// More weights than this (64 GiB in f64 with moments and gradients) are taken for a mistake.
+const MAX_WEIGHTS: usize = 1 << 31;
+
+/// Layers that fit together.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Network<T> {
+    inputs: usize,
+    labels: usize,
+    layers: Vec<Layer<T>>,
+}
+
+impl<T: Real> Network<T> {
+    /// Random weights, zero biases.
+    ///
+    /// # Errors
+    /// As [`Architecture::check`]; out of memory.
+    pub fn random(architecture: &Architecture, init: Init, seed: u64, plan: &Plan) -> Result<Self> {
+        architecture.check()?;
+        // Every backend starts from the same bits.
+        let plan = plan.clone().with_backend(Backend::Native);
+        let mut rng = Rng::new(seed, 0);
+        let last = architecture.layers.len() - 1;
+        let layers = architecture.layers.iter().enumerate().map(|(l, &(fed, width))| {
+            Ok(Layer {
+                w: init::weights(init, fed, width, &mut rng, &plan)?,
+                b: vec![T::ZERO; width],
+                unit: if l == last { architecture.output } else { architecture.unit },
+            })
+        });
+        Self::new(architecture.inputs, layers.collect::<Result<_>>()?, architecture.labels)
+    }
+
+    /// From layers.
+    ///
+    /// # Errors
+    /// [`Error::Architecture`] if they do not fit together, as [`Architecture::check`].
+    pub fn new(inputs: usize, layers: Vec<Layer<T>>, labels: usize) -> Result<Self> {
+        let net = Self { inputs, labels, layers };
+        for (layer, l) in net.layers.iter().enumerate() {
+            l.unit.check::<T>()?;
+            if l.b.len() != l.width() {
+                let what = format!("it has {} units but {} biases", l.width(), l.b.len());
+                return Err(Error::Architecture { layer, what });
+            }
+        }
+        net.architecture().check()?;
+        Ok(net)
+    }
+
+    /// The same network with every weight rounded to `U`.
+    ///
+    /// # Panics
+    /// Never.
+    pub fn cast<U: Real>(&self) -> Network<U> {
+        let real = |x: &[T]| x.iter().map(|v| U::from_f64(v.to_f64())).collect::<Vec<U>>();
+        let layers = self.layers.iter().map(|l| Layer {
+            w: Matrix::from_vec(l.fed(), l.width(), real(l.w.data())).expect("the same shape"),
+            b: real(&l.b),
+            unit: l.unit,
+        });
+        Network { inputs: self.inputs, labels: self.labels, layers: layers.collect() }
+    }
+
+    /// Takes over the parameters of a network of the same shape, without allocating.
+    pub(crate) fn copy_from(&mut self, other: &Self) {
+        for (own, other) in self.layers.iter_mut().zip(&other.layers) {
+            own.w.data_mut().copy_from_slice(other.w.data());
+            own.b.copy_from_slice(&other.b);
+        }
+    }
+
+    /// The layers, from the input up.
+    pub fn layers(&self) -> &[Layer<T>] {
+        &self.layers
+    }
+    /// The layers, for an optimiser. Sizes must stay.
+    pub(crate) fn layers_mut(&mut self) -> &mut [Layer<T>] {
+        &mut self.layers
+    }
+    /// Width of the input.
+    pub fn inputs(&self) -> usize {
+        self.inputs
+    }
+    /// Classes: the first so many output units are compared with the label.
+    pub fn labels(&self) -> usize {
+        self.labels
+    }
+    /// Units of the last layer.
+    pub fn outputs(&self) -> usize {
+        self.layers.last().map_or(0, Layer::width)
+    }
+    /// Its shape; its activations as far as a shape can say them: the first layer's for all but the last.
+    pub fn architecture(&self) -> Architecture {
+        let unit = |l: Option<&Layer<T>>| l.map_or(Activation::Identity, |l| l.unit);
+        Architecture {
+            inputs: self.inputs,
+            layers: self.layers.iter().map(|l| (l.fed(), l.width())).collect(),
+            labels: self.labels,
+            unit: unit(self.layers.first()),
+            output: unit(self.layers.last()),
+        }
+    }
+    /// Number of weights and biases.
+    pub fn parameters(&self) -> usize {
+        self.layers.iter().map(|l| l.w.data().len() + l.b.len()).sum()
+    }
+
+    /// `h_l = y_{l-1}[:, :fed] W_l + b_l`, `y_l = f(h_l)` for every layer, into `trace`.
+    ///
+    /// Shapes: `x` batch × inputs with batch ≤ the trace's.
+    ///
+    /// # Errors
+    /// A shape error; out of memory for packing.
+    pub fn forward(&self, x: MatRef<'_, T>, trace: &mut Trace<T>, plan: &Plan, scratch: &mut Scratch) -> Result<()> {
+        let batch = x.nrows();
+        trace.check_fit(self)?;
+        x.expect_shape("the input batch", (batch.min(trace.capacity), self.inputs))?;
+        trace.batch = batch;
+        for (l, layer) in self.layers.iter().enumerate() {
+            let (below, above) = trace.y.split_at_mut(l);
+            let input = match below.last() {
+                Some(y) => y.top_left(batch, layer.fed()),
+                None => x.cols(0, layer.fed()),
+            };
+            let mut y = above[0].top_left_mut(batch, layer.width());
+            gemm(T::ONE, input, layer.w.view(), T::ZERO, y.rb(), plan, scratch)?;
+            let slope = trace.slope[l].as_mut().map(|s| s.top_left_mut(batch, layer.width()));
+            epilogue::bias_activate(layer.unit, y, &layer.b, slope, plan.isa)?;
+        }
+        Ok(())
+    }
+
+    /// [`Network::forward`] with bias and activation on the register tile, and unless the whole output is wanted of the last layer the label
+    /// units alone.
+    pub(crate) fn forward_fused(
+        &self,
+        x: MatRef<'_, T>,
+        whole: bool,
+        trace: &mut Trace<T>,
+        plan: &Plan,
+        scratch: &mut Scratch,
+    ) -> Result<()> {
+        let (batch, last) = (x.nrows(), self.layers.len() - 1);
+        trace.batch = batch;
+        for (l, layer) in self.layers.iter().enumerate() {
+            let (below, above) = trace.y.split_at_mut(l);
+            let input = match below.last() {
+                Some(y) => y.top_left(batch, layer.fed()),
+                None => x.cols(0, layer.fed()),
+            };
+            let live = if l == last && !whole { self.labels } else { layer.width() };
+            let w = layer.w.view().cols(0, live);
+            let slope = trace.slope[l].as_mut().map(|s| s.top_left_mut(batch, live));
+            let finish = Epilogue::Activate { activation: layer.unit, bias: &layer.b[..live], slope };
+            gemm_with(T::ONE, input, w, Start::Zero, above[0].top_left_mut(batch, live), finish, plan, scratch)?;
+        }
+        Ok(())
+    }
+}
+
+/// What a forward pass leaves: activities, and slopes where an activation's cannot be had from its activity.
+#[derive(Clone, Debug)]
+pub struct Trace<T> {
+    capacity: usize,
+    batch: usize,
+    y: Vec<Matrix<T>>,
+    slope: Vec<Option<Matrix<T>>>,
+}
+
+impl<T: Real> Trace<T> {
+    /// Room for batches of up to `capacity` samples.
+    pub fn new(net: &Network<T>, capacity: usize) -> Self {
+        let room = |l: &Layer<T>| Matrix::zeros(capacity, l.width());
+        Self {
+            capacity,
+            batch: 0,
+            y: net.layers.iter().map(room).collect(),
+            slope: net.layers.iter().map(|l| l.unit.keeps_slope().then(|| room(l))).collect(),
+        }
+    }
+    /// Refuses a trace that was made for another network.
+    pub(crate) fn check_fit(&self, net: &Network<T>) -> Result<()> {
+        let fits = |(l, n): (usize, &Layer<T>)| self.y[l].cols() == n.width() && self.slope[l].is_some() == n.unit.keeps_slope();
+        if self.y.len() == net.layers.len() && net.layers.iter().enumerate().all(fits) {
+            return Ok(());
+        }
+        let (expected, found) = ((net.layers.len(), net.outputs()), (self.y.len(), self.y.last().map_or(0, Matrix::cols)));
+        Err(gaitprop_kernels::Error::Shape { what: "a trace, made for another network,", expected, found }.into())
+    }
+
+    /// Samples of the last forward pass.
+    pub fn batch(&self) -> usize {
+        self.batch
+    }
+    /// Activity of layer `l` (from 0), batch × width.
+    ///
+    /// # Panics
+    /// If there is no such layer.
+    pub fn activity(&self, l: usize) -> MatRef<'_, T> {
+        self.y[l].top_left(self.batch, self.y[l].cols())
+    }
+    /// Kept slopes f′(h) of layer `l`, if its activation needs them.
+    ///
+    /// # Panics
+    /// If there is no such layer.
+    pub fn slope(&self, l: usize) -> Option<MatRef<'_, T>> {
+        self.slope[l].as_ref().map(|s| s.top_left(self.batch, s.cols()))
+    }
+    /// Activity of the last layer.
+    ///
+    /// # Panics
+    /// Never: a network has a layer.
+    pub fn output(&self) -> MatRef<'_, T> {
+        self.activity(self.y.len() - 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shapes_that_do_not_fit_are_named() {
+        let message = |r: Result<Architecture>| r.unwrap_err().to_string();
+        assert!(message(Architecture::tower(&[16, 17], 4)).contains("layer 0: it is fed by 17 units"));
+        assert!(message(Architecture::tower(&[16, 8, 9], 4)).contains("layer 1"));
+        assert!(message(Architecture::square(16, 3, 2, 4)).contains("layer 2: it has 3 units, but there are 4 labels"));
+        assert!(message(Architecture::square(16, 0, 2, 4)).contains("empty"));
+        assert!(message(Architecture::square(16, 16, usize::MAX, 4)).contains("mistake"));
+        assert!(message(Architecture::widths(usize::MAX, &[usize::MAX], 4)).contains("uncountably"));
+        assert!(message(Architecture::tower(&[16], 4)).contains("at least one layer"));
+        let square = Layer { w: Matrix::zeros(4, 5), b: vec![0f32; 5], unit: Activation::Identity };
+        let error = Network::new(5, vec![Layer { w: Matrix::zeros(5, 5), ..square.clone() }, square], 2).unwrap_err();
+        assert!(error.to_string().contains("layer 1") && error.to_string().contains("square"), "{error}");
+    }
+
+    /// By hand: a rectangular first layer, then one fed by the first two of three units.
+    #[test]
+    fn forward_is_what_the_formula_says() {
+        let w0 = Matrix::from_vec(2, 3, vec![1.0, 2.0, -3.0, 4.0, -5.0, 6.0]).unwrap();
+        let w1 = Matrix::from_vec(2, 2, vec![1.0, 0.0, 2.0, 1.0]).unwrap();
+        let unit = Activation::LeakyRelu { slope: 0.5 };
+        let layers =
+            vec![Layer { w: w0, b: vec![0.5, 0.0, 0.0], unit }, Layer { w: w1, b: vec![0.0, -1.0], unit: Activation::Identity }];
+        let net = Network::<f64>::new(2, layers, 2).unwrap();
+        let mut trace = Trace::new(&net, 3);
+        let x = [1.0, 1.0];
+        net.forward(MatRef::new(&x, 1, 2).unwrap(), &mut trace, &Plan::new(), &mut Scratch::new()).unwrap();
+        assert_eq!(trace.activity(0).to_vec(), [5.5, -1.5, 3.0]);
+        assert_eq!(trace.output().to_vec(), [2.5, -2.5]);
+        let wrong = [1.0; 3];
+        let wrong = MatRef::new(&wrong, 1, 3).unwrap();
+        assert!(net.forward(wrong, &mut trace, &Plan::new(), &mut Scratch::new()).is_err());
+    }
+}

@@ -1,0 +1,283 @@
+//! Settings chosen from a grid: each tried without the validation samples, and judged by them. Test samples are not there at all.
+
+use crate::base::error::{Error, Result};
+use crate::base::files;
+use crate::data::{Affine, Dataset, Prepared};
+use crate::model::loss::Score;
+use crate::rule::Kind;
+use crate::run::batch::{Crew, GRID_CSV, Planned, Store, TRIALS, epochs, own_fault};
+use crate::run::grid::{Grid, Point};
+use crate::run::history::mean;
+use crate::run::options::Settings;
+use crate::run::pool::{Board, spread};
+use crate::run::session::{Session, check_memory};
+use crate::run::table::csv;
+use gaitprop_kernels::Real;
+use serde::{Deserialize, Serialize};
+use std::cmp::Ordering;
+use std::fs::File;
+use std::io::Write as _;
+use std::sync::Mutex;
+
+/// What there is to choose from for a rule; a single point needs no trial.
+pub(crate) struct Candidates {
+    pub(crate) rule: Kind,
+    pub(crate) points: Vec<Point>,
+}
+
+impl Candidates {
+    /// Whether there is a choice.
+    pub(crate) fn several(&self) -> bool {
+        self.points.len() > 1
+    }
+}
+
+/// What was chosen for a rule, or why nothing could be.
+pub(crate) struct Choice {
+    pub(crate) rule: Kind,
+    pub(crate) point: Result<Point, String>,
+}
+
+/// One try of one point.
+struct Trial {
+    candidates: usize,
+    point: usize,
+    planned: Planned,
+}
+
+/// All tries, before the first.
+pub(crate) struct Trials {
+    all: Vec<Trial>,
+    data: Dataset,
+    seeds: usize,
+}
+
+impl Trials {
+    /// All points where there is a choice, with all `seeds`. `data` has validation samples held out; its test samples are let go here.
+    ///
+    /// # Errors
+    /// As [`Planned::new`]; [`Error::Setting`] for points that say the same.
+    pub(crate) fn plan(candidates: &[Candidates], said: &Settings, seeds: &[u64], set: &str, mut data: Dataset) -> Result<Self> {
+        if let Some(held) = &data.validation {
+            data.test = held.clone();
+        }
+        let mut all: Vec<Trial> = Vec::new();
+        for (c, Candidates { rule, points }) in candidates.iter().enumerate().filter(|(_, c)| c.several()) {
+            for (p, point) in points.iter().enumerate() {
+                for &seed in seeds {
+                    let planned = Planned::new(said, point, (Some(*rule), seed), (set, &data), None)?;
+                    if let Some(twin) = all.iter().find(|t| t.planned.settings == planned.settings) {
+                        let twin = &points[twin.point];
+                        return Err(Error::Setting(format!("--grid: {twin} and {point} are the same for {rule}")));
+                    }
+                    all.push(Trial { candidates: c, point: p, planned });
+                }
+            }
+        }
+        Ok(Self { all, data, seeds: seeds.len() })
+    }
+
+    /// How many samples judge them; none if there is nothing to judge.
+    pub(crate) fn judges(&self) -> Option<usize> {
+        self.data.validation.as_ref().filter(|_| !self.all.is_empty()).map(crate::data::Split::len)
+    }
+
+    /// Runs them, but for those that `store` knows already, and chooses: the best mean accuracy, of equals the smallest mean loss, of equals the first.
+    /// A point that fails with any seed is not chosen. None if there was no time.
+    ///
+    /// # Errors
+    /// Any that is not [a run's own](own_fault).
+    pub(crate) fn choose<T: Real>(
+        self,
+        candidates: &[Candidates],
+        grid: &Grid,
+        store: Option<&Store>,
+        crew: &Crew<'_>,
+    ) -> Result<Option<Vec<Choice>>> {
+        let Some(tried) = self.run::<T>(store, crew)? else { return Ok(None) };
+        let mut choices = Vec::new();
+        let mut rows = vec![["rule"].into_iter().chain(grid.keys()).chain(CSV_REST).map(str::to_owned).collect::<Vec<_>>()];
+        for (c, Candidates { rule, points }) in candidates.iter().enumerate() {
+            if points.len() == 1 {
+                choices.push(Choice { rule: *rule, point: Ok(points[0].clone()) });
+                continue;
+            }
+            let of = |p: usize| {
+                self.all.iter().zip(&tried).filter(move |(t, _)| (t.candidates, t.point) == (c, p)).map(|(_, tried)| tried)
+            };
+            let verdicts: Vec<_> = (0..points.len()).map(|p| Verdict::of(of(p))).collect();
+            let best = (0..points.len()).reduce(|best, p| if verdicts[p].better(&verdicts[best]) { p } else { best });
+            let best = best.filter(|&p| verdicts[p].error.is_none());
+            for (p, (point, verdict)) in points.iter().zip(&verdicts).enumerate() {
+                let mut row = vec![rule.to_string()];
+                row.extend(grid.keys().iter().map(|key| point.get(key).unwrap_or_default().to_owned()));
+                let number = |x: Option<f64>| x.map_or(String::new(), |x| x.to_string());
+                row.extend([self.seeds.to_string(), number(verdict.accuracy), number(verdict.loss)]);
+                row.push(if best == Some(p) { "yes" } else { "no" }.into());
+                row.push(verdict.error.clone().unwrap_or_default());
+                rows.push(row);
+            }
+            let none = || format!("no choice of the grid can be trained: {}", verdicts[0].error.as_deref().unwrap_or_default());
+            choices.push(Choice { rule: *rule, point: best.map(|p| points[p].clone()).ok_or_else(none) });
+        }
+        if let Some(store) = store.filter(|_| !self.all.is_empty()) {
+            store.write(&store.path(GRID_CSV), csv(&rows).as_bytes())?;
+        }
+        Ok(Some(choices))
+    }
+
+    /// What became of each; none if there was no time for all.
+    fn run<T: Real>(&self, store: Option<&Store>, crew: &Crew<'_>) -> Result<Option<Vec<Tried>>> {
+        let Some(first) = self.all.first() else { return Ok(Some(Vec::new())) };
+        let inputs = self.data.affine(first.planned.run.scale);
+        let ready = self.data.apply::<T>(&inputs);
+        let log = store.map(Log::open).transpose()?;
+        let known = log.as_ref().map_or(&[][..], |log| &log.known);
+        let mut tried: Vec<_> =
+            self.all.iter().map(|t| known.iter().find(|k| k.settings == t.planned.settings).cloned()).collect();
+        let left: Vec<_> = (0..self.all.len()).filter(|&i| tried[i].is_none()).collect();
+        for &i in &left {
+            check_memory::<T>(&self.all[i].planned.run, ready.train.len, crew.threads.min(left.len()))?;
+        }
+        let samples = |i: usize| (self.all[i].planned.run.epochs as u64).saturating_mul(ready.train.len as u64);
+        let all = left.iter().map(|&i| samples(i)).fold(0, u64::saturating_add);
+        let done = spread(
+            &left,
+            (crew.threads, crew.interrupted),
+            &Board::new("grid", all, crew.quiet),
+            |&i| (self.all[i].planned.title.clone(), samples(i)),
+            |&i, bar, halt| {
+                let planned = &self.all[i].planned;
+                let judged = judge(planned, (&ready, &inputs), |session| epochs(session, bar, halt, |_, _| Ok(())));
+                let tried = match judged {
+                    Ok(None) => return Ok(None),
+                    Ok(Some(score)) => Tried::new(planned, Some(score), None),
+                    Err(e) if own_fault(&e) => Tried::new(planned, None, Some(e.to_string())),
+                    Err(e) => return Err(e),
+                };
+                log.as_ref().map_or(Ok(()), |log| log.add(&tried))?;
+                Ok(Some(tried))
+            },
+        )?;
+        for (i, done) in left.into_iter().zip(done) {
+            tried[i] = done.flatten();
+        }
+        Ok(tried.into_iter().collect())
+    }
+}
+
+/// What a network that is trained by `train` makes of the validation samples; none if it had no time.
+fn judge<'a, T: Real>(
+    planned: &'a Planned,
+    (ready, inputs): (&'a Prepared<T>, &'a Affine),
+    train: impl FnOnce(&mut Session<'a, T>) -> Result<bool>,
+) -> Result<Option<Score>> {
+    let mut session = Session::new(&planned.run, (ready, inputs), planned.run.machine.plan(gaitprop_kernels::Par::Seq), None)?;
+    if !train(&mut session)? {
+        return Ok(None);
+    }
+    // Held out by whoever made the plan.
+    ready.validation.as_ref().map(|held| session.trainer().evaluate(held)).transpose()
+}
+
+/// Columns after those of settings.
+const CSV_REST: [&str; 5] = ["seeds", "validation_accuracy", "validation_loss", "chosen", "error"];
+
+/// How a try ended.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+struct Tried {
+    /// All it hangs on.
+    settings: Settings,
+    validation_accuracy: Option<f64>,
+    validation_loss: Option<f64>,
+    error: Option<String>,
+}
+
+impl Tried {
+    fn new(planned: &Planned, score: Option<Score>, error: Option<String>) -> Self {
+        Self {
+            settings: planned.settings.clone(),
+            validation_accuracy: score.map(|s| s.accuracy()),
+            validation_loss: score.map(|s| s.mean_loss()).filter(|loss| loss.is_finite()),
+            error,
+        }
+    }
+}
+
+/// How all tries of a point ended.
+struct Verdict {
+    accuracy: Option<f64>,
+    loss: Option<f64>,
+    error: Option<String>,
+}
+
+impl Verdict {
+    fn of<'t>(tried: impl Iterator<Item = &'t Tried> + Clone) -> Self {
+        Self {
+            accuracy: mean(tried.clone().filter_map(|t| t.validation_accuracy)),
+            loss: mean(tried.clone().map(|t| t.validation_loss.unwrap_or(f64::INFINITY))).filter(|loss| loss.is_finite()),
+            error: tried.filter_map(|t| t.error.clone()).next(),
+        }
+    }
+
+    fn better(&self, other: &Self) -> bool {
+        let key = |v: &Self| (v.error.is_none(), v.accuracy.unwrap_or(-1.0), -v.loss.unwrap_or(f64::INFINITY));
+        let ((whole, accuracy, loss), (other_whole, other_accuracy, other_loss)) = (key(self), key(other));
+        let order = whole.cmp(&other_whole).then(accuracy.total_cmp(&other_accuracy)).then(loss.total_cmp(&other_loss));
+        order == Ordering::Greater
+    }
+}
+
+/// Tries that have ended, a line each.
+struct Log {
+    known: Vec<Tried>,
+    file: Mutex<File>,
+    path: std::path::PathBuf,
+}
+
+impl Log {
+    fn open(store: &Store) -> Result<Self> {
+        let path = store.path(TRIALS);
+        let text = match std::fs::read_to_string(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
+            other => other.map_err(Error::io("read", &path))?,
+        };
+        // A line that a crash has cut is tried again.
+        let whole: Vec<_> = text.lines().filter_map(|line| Some((line, serde_json::from_str::<Tried>(line).ok()?))).collect();
+        let (lines, known): (Vec<_>, Vec<_>) = whole.into_iter().unzip();
+        let text: String = lines.into_iter().map(|line| format!("{line}\n")).collect();
+        files::write_atomically(&path, text.as_bytes()).map_err(Error::io("write", &path))?;
+        let file = File::options().append(true).open(&path).map_err(Error::io("open", &path))?;
+        Ok(Self { known, file: Mutex::new(file), path })
+    }
+
+    fn add(&self, tried: &Tried) -> Result<()> {
+        let wrong = |what: String| Error::File { path: self.path.clone(), what: format!("cannot be written: {what}") };
+        let line = serde_json::to_string(tried).map_err(|e| wrong(e.to_string()))? + "\n";
+        let mut file = self.file.lock().map_err(|e| wrong(e.to_string()))?;
+        file.write_all(line.as_bytes()).map_err(Error::io("write", &self.path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tried(accuracy: f64, loss: f64) -> Tried {
+        let score = (Some(accuracy), Some(loss).filter(|x| x.is_finite()));
+        Tried { settings: Settings::default(), validation_accuracy: score.0, validation_loss: score.1, error: None }
+    }
+
+    #[test]
+    fn accuracy_then_loss_then_order() {
+        let of = |all: &[Tried]| Verdict::of(all.iter());
+        let good = of(&[tried(0.75, 2.0), tried(0.25, 1.0)]);
+        assert_eq!((good.accuracy, good.loss), (Some(0.5), Some(1.5)));
+        assert!(of(&[tried(0.75, 9.0)]).better(&good) && !good.better(&of(&[tried(0.75, 9.0)])));
+        assert!(of(&[tried(0.5, 1.25)]).better(&good) && !good.better(&of(&[tried(0.5, 1.25)])));
+        assert!(!of(&[tried(0.5, 1.5)]).better(&good) && !good.better(&of(&[tried(0.5, 1.5)])));
+        assert!(good.better(&of(&[tried(0.5, f64::NAN)])));
+        let failed = of(&[tried(1.0, 0.0), Tried { error: Some("diverged".into()), ..tried(0.0, 0.0) }]);
+        assert!(good.better(&failed) && !failed.better(&good));
+    }
+}

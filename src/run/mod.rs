@@ -1,0 +1,15 @@
+//! Experiments on disk: settings, sessions, folders of results, grids, many runs at a time.
+
+pub(crate) mod batch;
+pub(crate) mod checkpoints;
+pub(crate) mod choose;
+pub(crate) mod config;
+pub(crate) mod dir;
+pub(crate) mod events;
+pub(crate) mod grid;
+pub(crate) mod history;
+pub(crate) mod options;
+pub(crate) mod page;
+pub(crate) mod pool;
+pub(crate) mod session;
+pub(crate) mod table;

@@ -1,0 +1,56 @@
+//! Where the page about runs is written.
+
+use crate::base::error::{Error, Result};
+use crate::base::files;
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::path::Path;
+
+/// Begins every page, and tells it from a page of somebody else's.
+pub(crate) const MARK: &str = "<!DOCTYPE html>\n<!-- written by gaitprop -->\n";
+
+/// Returns whether `page` is a file that [`write()`] wrote.
+pub(crate) fn is_ours(page: &Path) -> bool {
+    let mut start = Vec::new();
+    let read = File::open(page).and_then(|file| file.take(MARK.len() as u64).read_to_end(&mut start));
+    read.is_ok() && start == MARK.as_bytes()
+}
+
+/// Refuses a place where no page can be written, before any work is done.
+///
+/// # Errors
+/// [`Error::Setting`] for a folder, for a file that is there unless `overwrite`, and for a folder around it that does not exist.
+pub(crate) fn check(page: &Path, overwrite: bool) -> Result<()> {
+    let refuse = |path: &Path, what: &str| Err(Error::Setting(format!("{} {what}", path.display())));
+    if page.file_name().is_none() {
+        return refuse(page, "names no file: name one for the page (-o report.html)");
+    }
+    if page.is_dir() {
+        return refuse(page, "is a folder: name the file for the page (-o report.html)");
+    }
+    if !overwrite && page.exists() {
+        return refuse(page, "is there already: name another file (-o), or give --overwrite");
+    }
+    let folder = page.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !folder.is_dir() {
+        return refuse(folder, "is no folder: create it first");
+    }
+    Ok(())
+}
+
+/// Writes `html` to `page`, whole or not at all.
+///
+/// # Errors
+/// As [`check`]; [`Error::Io`].
+pub(crate) fn write(page: &Path, html: &str, overwrite: bool) -> Result<()> {
+    check(page, overwrite)?;
+    files::write_atomically(page, html.as_bytes()).map_err(Error::io("write", page))
+}
+
+/// Removes a page that [`write()`] wrote. Any other file stays.
+///
+/// # Errors
+/// [`Error::Io`].
+pub(crate) fn remove(page: &Path) -> Result<()> {
+    if is_ours(page) { fs::remove_file(page).map_err(Error::io("remove", page)) } else { Ok(()) }
+}

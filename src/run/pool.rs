@@ -1,0 +1,163 @@
+//! Jobs spread over threads, each on one, with a bar for every job that is under way and one for all.
+
+use crate::base::error::{Error, Result};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+use std::collections::VecDeque;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+/// All bars.
+pub(crate) struct Board {
+    bars: MultiProgress,
+    all: ProgressBar,
+}
+
+impl Board {
+    /// For jobs that learn so many samples together; without a terminal nothing is drawn.
+    pub(crate) fn new(title: &str, samples: u64, quiet: bool) -> Self {
+        let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+        let bars = MultiProgress::with_draw_target(target);
+        let all = bars.add(bar(title.to_owned(), samples));
+        Self { bars, all }
+    }
+
+    /// The bar of one job, above that of all.
+    fn job(&self, title: &str, samples: u64) -> Bar {
+        Bar { own: self.bars.insert_before(&self.all, bar(title.to_owned(), samples)), all: self.all.clone() }
+    }
+}
+
+/// One job's bar.
+pub(crate) struct Bar {
+    own: ProgressBar,
+    all: ProgressBar,
+}
+
+impl Bar {
+    /// So many more samples are learned.
+    pub(crate) fn learned(&self, samples: usize, message: impl FnOnce() -> String) {
+        self.own.inc(samples as u64);
+        self.all.inc(samples as u64);
+        if !self.own.is_hidden() {
+            self.own.set_message(message());
+        }
+    }
+}
+
+/// A bar that counts samples.
+pub(crate) fn bar(title: String, samples: u64) -> ProgressBar {
+    let style = "{prefix:>5} {bar:32} {percent:>3} %  {msg}  {per_sec}  {eta} left";
+    let bar = ProgressBar::new(samples).with_prefix(title);
+    match ProgressStyle::with_template(style) {
+        Ok(style) => bar.with_style(style.with_key("per_sec", |s: &ProgressState, w: &mut dyn std::fmt::Write| {
+            let _ = write!(w, "{:.0} samples/s", s.per_sec());
+        })),
+        Err(_) => bar,
+    }
+}
+
+/// Says when jobs should come to an end.
+pub(crate) struct Halt<'a> {
+    interrupted: &'a AtomicBool,
+    failed: AtomicBool,
+}
+
+impl Halt<'_> {
+    /// Whether they should.
+    pub(crate) fn asked(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed) || self.failed.load(Ordering::Relaxed)
+    }
+}
+
+/// Does `jobs` in their order, as many at once as there are `threads`. Each has a title and the number of samples it learns; `work` watches the
+/// [`Halt`]. The results are in the jobs' places, none for those that were not begun.
+///
+/// # Errors
+/// The first error of any job, after which no other is begun; [`Error::Threads`].
+pub(crate) fn spread<J: Sync, R: Send>(
+    jobs: &[J],
+    (threads, interrupted): (usize, &AtomicBool),
+    board: &Board,
+    about: impl Fn(&J) -> (String, u64) + Sync,
+    work: impl Fn(&J, &Bar, &Halt<'_>) -> Result<R> + Sync,
+) -> Result<Vec<Option<R>>> {
+    let halt = Halt { interrupted, failed: AtomicBool::new(false) };
+    let queue = Mutex::new((0..jobs.len()).collect::<VecDeque<_>>());
+    let done = Mutex::new((jobs.iter().map(|_| None).collect::<Vec<Option<R>>>(), None));
+    // A thread that panics takes the program with it; what it held is not looked at again.
+    let next = || queue.lock().ok().and_then(|mut queue| queue.pop_front());
+    let worker = || {
+        while let Some(i) = next().filter(|_| !halt.asked()) {
+            let (title, samples) = about(&jobs[i]);
+            let bar = board.job(&title, samples);
+            let result = work(&jobs[i], &bar, &halt);
+            bar.own.finish_and_clear();
+            let Ok(mut done) = done.lock() else { return };
+            match result {
+                Ok(result) => done.0[i] = Some(result),
+                Err(e) => {
+                    halt.failed.store(true, Ordering::Relaxed);
+                    done.1.get_or_insert(e);
+                }
+            }
+        }
+    };
+    let workers = threads.min(jobs.len());
+    let started = thread::scope(|scope| {
+        for started in 0..workers {
+            let builder = thread::Builder::new().name("run".into());
+            if let Err(e) = builder.spawn_scoped(scope, worker) {
+                halt.failed.store(true, Ordering::Relaxed);
+                let what = format!("the system refused the {}. of them ({e})", started + 1);
+                return Err(Error::Threads { threads: workers, what });
+            }
+        }
+        Ok(())
+    });
+    board.all.finish_and_clear();
+    started?;
+    let (results, error) = done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    error.map_or(Ok(results), Err)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicUsize;
+
+    fn about(_: &usize) -> (String, u64) {
+        ("job".into(), 1)
+    }
+
+    #[test]
+    fn results_are_in_their_jobs_places() {
+        let (board, never) = (Board::new("all", 100, true), AtomicBool::new(false));
+        let jobs: Vec<usize> = (0..100).collect();
+        for threads in [1, 3, 200] {
+            let squares = spread(&jobs, (threads, &never), &board, about, |&j, _, _| Ok(j * j)).unwrap();
+            assert!(squares.iter().enumerate().all(|(i, &square)| square == Some(i * i)));
+        }
+        assert!(spread(&[], (4, &never), &board, about, |&j, _, _| Ok(j)).unwrap().is_empty());
+    }
+
+    #[test]
+    fn an_error_or_an_interrupt_begins_nothing_more() {
+        let board = Board::new("all", 100, true);
+        let jobs: Vec<usize> = (0..100).collect();
+        let (never, begun) = (AtomicBool::new(false), AtomicUsize::new(0));
+        let failed = spread(&jobs, (1, &never), &board, about, |&j, _, halt| {
+            begun.fetch_add(1, Ordering::Relaxed);
+            assert!(!halt.asked());
+            if j == 3 { Err(Error::Setting("enough".into())) } else { Ok(j) }
+        });
+        assert_eq!((failed.unwrap_err().to_string().as_str(), begun.into_inner()), ("enough", 4));
+        let interrupted = AtomicBool::new(false);
+        let some = spread(&jobs, (1, &interrupted), &board, about, |&j, _, halt| {
+            interrupted.store(j == 1, Ordering::Relaxed);
+            Ok(halt.asked())
+        });
+        let some = some.unwrap();
+        assert_eq!((some[0], some[1], some[2]), (Some(false), Some(true), None));
+    }
+}

@@ -1,0 +1,429 @@
+//! One rule's training, with its folder of results if it has one: what `train` and other commands run.
+
+use crate::base::error::{Error, Result};
+use crate::data::{Affine, Prepared, Samples};
+use crate::model::loss::Score;
+use crate::model::network::Network;
+use crate::rule::Kind;
+use crate::run::checkpoints;
+use crate::run::checkpoints::Notes as Saved;
+use crate::run::config::Run;
+use crate::run::dir::{DiagnosticsLine, EndLine, EpochLine, Folder, Measured, Stopping};
+use crate::store::checkpoint::{State, VERSION};
+use crate::store::weights::WEIGHTS;
+use crate::store::weights::{self, Notes};
+use crate::study::diagnostics::Alignment;
+use crate::train::{Method, Trainer};
+use gaitprop_kernels::{Plan, Real};
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// One rule in training.
+pub(crate) struct Session<'a, T> {
+    run: &'a Run,
+    data: &'a Prepared<T>,
+    inputs: &'a Affine,
+    trainer: Trainer<T>,
+    keeper: Option<Keeper>,
+    course: Course,
+    /// The folder holds the end of the run already.
+    finished: bool,
+}
+
+/// How far a session has come, its trainer aside.
+#[derive(Clone, Copy, Debug, Default)]
+struct Course {
+    epochs: usize,
+    seconds: f64,
+    /// Of them, those of the epoch under way.
+    epoch_seconds: f64,
+    /// The epoch with the smallest validation loss, and that.
+    best: Option<(usize, f64)>,
+}
+
+impl Course {
+    fn later(self, by: Duration) -> Self {
+        let by = by.as_secs_f64();
+        Self { seconds: self.seconds + by, epoch_seconds: self.epoch_seconds + by, ..self }
+    }
+
+    fn save<T: Real>(&self) -> State<T> {
+        let mut state = State::default();
+        state.put("epochs", self.epochs as u64);
+        state.put_f64("seconds", self.seconds);
+        state.put_f64("epoch-seconds", self.epoch_seconds);
+        if let Some((epoch, loss)) = self.best {
+            state.put("best-epoch", epoch as u64);
+            state.put_f64("best-loss", loss);
+        }
+        state
+    }
+
+    fn restore<T: Real>(state: &State<T>) -> Result<Self> {
+        let loss = state.find_f64("best-loss");
+        Ok(Self {
+            epochs: state.get_as("epochs")?,
+            seconds: state.get_f64("seconds")?,
+            epoch_seconds: state.get_f64("epoch-seconds")?,
+            best: loss.map(|loss| state.get_as("best-epoch").map(|epoch| (epoch, loss))).transpose()?,
+        })
+    }
+}
+
+/// A folder of results with what decides when a checkpoint is due.
+struct Keeper {
+    folder: Folder,
+    /// Steps from one to the next; by time where there is none.
+    every: Option<u64>,
+    keep: usize,
+    config: String,
+    data: u32,
+    /// Of the last checkpoint: when, and after how many steps and epochs.
+    last: (Instant, Option<(u64, usize)>),
+    /// Bytes of metrics and events at the checkpoint that the run goes on from, if it does.
+    resumed_at: (u64, u64),
+}
+
+/// Time from one checkpoint to the next where steps are not counted.
+const MINUTE: Duration = Duration::from_secs(60);
+
+impl Keeper {
+    fn new<T: Real>(run: &Run, data: &Prepared<T>, folder: Folder) -> Result<Self> {
+        let config = run.deciding()?.to_toml()?;
+        let (every, keep, data) = (run.checkpoint_every(), run.keep(), fingerprint(data));
+        Ok(Self { folder, every, keep, config, data, last: (Instant::now(), None), resumed_at: (0, 0) })
+    }
+
+    fn due(&self, steps: u64) -> bool {
+        match self.every {
+            Some(every) => steps.is_multiple_of(every),
+            None => self.last.0.elapsed() >= MINUTE,
+        }
+    }
+
+    /// Writes a checkpoint, unless the last one was of the same moment.
+    fn write<T: Real>(&mut self, trainer: &Trainer<T>, course: &Course) -> Result<()> {
+        let at = (trainer.steps(), course.epochs);
+        if self.last.1 == Some(at) {
+            return Ok(());
+        }
+        let mut state = trainer.save();
+        state.put_part("course", course.save());
+        let (metrics, events) = self.folder.lengths()?;
+        let notes = Saved { config: self.config.clone(), data: self.data, metrics, events };
+        checkpoints::write(self.folder.path(), at.0, self.keep, &state, &notes)?;
+        self.last = (Instant::now(), Some(at));
+        Ok(())
+    }
+}
+
+/// A checksum of the samples that decide a run, those held out included: other ones would make another.
+fn fingerprint<T: Real>(data: &Prepared<T>) -> u32 {
+    data.validation.iter().fold(checksum(0, &data.train), checksum)
+}
+
+fn checksum<T: Real>(mut sum: u32, samples: &Samples<T>) -> u32 {
+    for some in samples.x.chunks(1 << 12) {
+        sum = crc32c::crc32c_append(sum, &weights::bytes_of(some));
+    }
+    let labels = samples.labels.iter().flat_map(|label| label.to_le_bytes()).collect::<Vec<_>>();
+    crc32c::crc32c_append(sum, &labels)
+}
+
+/// How far an epoch has come.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Progress {
+    /// Which, from 1.
+    pub(crate) epoch: usize,
+    /// Samples of the last step.
+    pub(crate) learned: usize,
+    /// All of the epoch so far.
+    pub(crate) sofar: Score,
+}
+
+impl<'a, T: Real> Session<'a, T> {
+    /// A new network, before its first step. `data` is as `inputs` has made it; `run.beside` is another session's matter.
+    ///
+    /// # Errors
+    /// As [`Trainer::new`] and [`Network::random`].
+    pub(crate) fn new(
+        run: &'a Run,
+        (data, inputs): (&'a Prepared<T>, &'a Affine),
+        plan: Plan,
+        folder: Option<Folder>,
+    ) -> Result<Self> {
+        let method = Method {
+            rule: run.kind.build(&run.setup(), &plan)?,
+            inverse: run.inverse.build(run.tuning(run.kind)?)?,
+            loss: run.loss,
+            ortho: run.regularizer(run.kind)?,
+            hold: run.hold(run.kind)?,
+            optimizer: run.optimizer(run.kind)?,
+            // Room for more than there are samples would be wasted.
+            batch: run.batch.min(data.train.len),
+            shuffle: run.shuffle.then_some(run.seed),
+        };
+        let trainer = Trainer::new(Network::random(&run.architecture, run.init, run.seed, &plan)?, method, plan)?;
+        let keeper = folder.map(|folder| Keeper::new(run, data, folder)).transpose()?;
+        Ok(Self { run, data, inputs, trainer, keeper, course: Course::default(), finished: false })
+    }
+
+    /// [`Session::new`], from the newest checkpoint in its folder that can be read, or from the start if there is none yet. The folder is changed by
+    /// [`Session::reopen`] alone. Returns what there is to be said about it as well.
+    ///
+    /// # Errors
+    /// As [`Session::new`] and [`checkpoints::newest`]; [`Error::Setting`] if the settings or the samples are no longer those of the run.
+    pub(crate) fn resume(
+        run: &'a Run,
+        (data, inputs): (&'a Prepared<T>, &'a Affine),
+        plan: Plan,
+        folder: Folder,
+    ) -> Result<(Self, Vec<String>)> {
+        let mut session = Self::new(run, (data, inputs), plan, Some(folder))?;
+        let keeper = session.keeper.as_mut().expect("just given");
+        let dir = keeper.folder.path().to_owned();
+        let Some(found) = checkpoints::newest::<T>(&dir)? else { return Ok((session, Vec::new())) };
+        let wrong = |what: String| Err(Error::File { path: found.path.clone(), what });
+        if found.notes.config != keeper.config {
+            return wrong("its settings are not those of the folder's config.toml, which was changed since: undo that, or train another run (--config, --out)".into());
+        }
+        if found.notes.data != keeper.data {
+            return wrong("it has learned or held out other samples than there are now: the data set was changed since: bring it back, or train another run (--out)".into());
+        }
+        let mut said: Vec<String> =
+            found.damaged.iter().map(|e| format!("{e}; going back to {}", found.path.display())).collect();
+        if found.version != VERSION {
+            let (path, version) = (found.path.display(), &found.version);
+            said.push(format!("{path}: written by version {version}, this is {VERSION}: the last bits may differ"));
+        }
+        let mut state = found.state;
+        let course = state.take_part("course");
+        let unfit = |e: Error| Error::File { path: found.path.clone(), what: e.to_string() };
+        session.course = Course::restore(&course).map_err(unfit)?;
+        session.trainer.restore(state).map_err(unfit)?;
+        keeper.last.1 = Some((session.trainer.steps(), session.course.epochs));
+        keeper.resumed_at = (found.notes.metrics, found.notes.events);
+        session.finished = keeper.folder.ended(found.notes.metrics) && session.over();
+        let (done, begun) = (session.course.epochs, session.trainer.learned() > 0);
+        if !session.finished && (done > run.epochs || (done == run.epochs && begun)) {
+            let what = format!("--epochs {}: the run has come further than that; leave it out, or say more", run.epochs);
+            return Err(Error::Setting(what));
+        }
+        Ok((session, said))
+    }
+
+    /// Cuts off what the folder holds beyond the checkpoint that was resumed.
+    ///
+    /// # Errors
+    /// As [`Folder::cut`].
+    pub(crate) fn reopen(&mut self) -> Result<()> {
+        self.keeper.as_mut().map_or(Ok(()), |keeper| keeper.folder.cut(keeper.resumed_at))
+    }
+
+    /// Its settings.
+    pub(crate) fn run(&self) -> &'a Run {
+        self.run
+    }
+    /// The trainer, with the network.
+    pub(crate) fn trainer(&self) -> &Trainer<T> {
+        &self.trainer
+    }
+    /// Epochs that are done.
+    pub(crate) fn epochs(&self) -> usize {
+        self.course.epochs
+    }
+    /// Seconds of training so far.
+    pub(crate) fn seconds(&self) -> f64 {
+        self.course.seconds
+    }
+    /// Samples of an epoch.
+    pub(crate) fn samples(&self) -> usize {
+        self.data.train.len
+    }
+    /// How many samples the epoch under way has learned.
+    pub(crate) fn learned(&self) -> usize {
+        self.trainer.learned()
+    }
+    /// Its folder of results.
+    pub(crate) fn dir(&self) -> Option<&Path> {
+        self.keeper.as_ref().map(|keeper| keeper.folder.path())
+    }
+    /// Whether its folder held the end of the run already when it was resumed.
+    pub(crate) fn finished(&self) -> bool {
+        self.finished
+    }
+    /// What validation has decided, if there is any.
+    pub(crate) fn stopping(&self) -> Option<Stopping> {
+        self.data.validation.as_ref()?;
+        let (best_epoch, best_validation_loss) = self.course.best.unwrap_or((0, f64::NAN));
+        let late = self.run.patience().is_some_and(|patience| self.course.epochs - best_epoch >= patience);
+        Some(Stopping { stopped_early: late && self.course.epochs < self.run.epochs, best_epoch, best_validation_loss })
+    }
+    /// Whether there is nothing left to train.
+    pub(crate) fn over(&self) -> bool {
+        self.course.epochs >= self.run.epochs || self.stopping().is_some_and(|s| s.stopped_early)
+    }
+
+    /// One epoch, or the rest of it; `watch` is called after each step and may end it early: false is then returned. A folder gets its line, the
+    /// weights if validation has found none better, and checkpoints when they are due.
+    ///
+    /// # Errors
+    /// As [`Trainer::epoch`]; [`Error::Io`] for what cannot be written.
+    pub(crate) fn epoch(&mut self, mut watch: impl FnMut(Progress) -> ControlFlow<()>) -> Result<bool> {
+        let start = Instant::now();
+        let Self { data, trainer, keeper, course, .. } = self;
+        let epoch = course.epochs + 1;
+        let (mut due, mut written) = (false, Ok(()));
+        let done = trainer.epoch_with(&data.train, |trainer, report| {
+            let go_on = watch(Progress { epoch, learned: report.score.samples, sofar: trainer.sofar().score });
+            match keeper {
+                Some(keeper) if keeper.due(trainer.steps()) => {
+                    if trainer.between_epochs() {
+                        // When the epoch's line is written.
+                        due = true;
+                        return go_on;
+                    }
+                    written = keeper.write(trainer, &course.later(start.elapsed()));
+                    if written.is_err() { ControlFlow::Break(()) } else { go_on }
+                }
+                _ => go_on,
+            }
+        })?;
+        *course = course.later(start.elapsed());
+        written?;
+        if done.stopped {
+            return Ok(false);
+        }
+        let seconds = std::mem::take(&mut course.epoch_seconds);
+        course.epochs = epoch;
+        if self.keeper.is_some() || self.run.patience().is_some() {
+            let measured = self.measure(done.score)?;
+            let better =
+                measured.validation.map(|s| s.mean_loss()).filter(|&loss| self.course.best.is_none_or(|(_, best)| loss < best));
+            // A loss that is not a number is no loss to be better than.
+            if let Some(loss) = better.filter(|loss| !loss.is_nan()) {
+                self.course.best = Some((epoch, loss));
+                self.save_best()?;
+            }
+            if let Some(keeper) = &mut self.keeper {
+                keeper.folder.epoch(&EpochLine::new((self.run.kind, self.run.inverse), epoch, &done, &measured, seconds))?;
+            }
+            self.diagnose()?;
+        }
+        if due {
+            self.save()?;
+        }
+        Ok(true)
+    }
+
+    /// Writes a checkpoint of this moment, if there is a folder.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; older ones are then still there.
+    pub(crate) fn save(&mut self) -> Result<()> {
+        let Self { trainer, keeper, course, .. } = self;
+        keeper.as_mut().map_or(Ok(()), |keeper| keeper.write(trainer, course))
+    }
+
+    /// What the network is like now; `train` is what is known of the training samples.
+    ///
+    /// # Errors
+    /// As [`Trainer::evaluate`], and as [`Trainer::alignment`] but for those that merely leave it empty.
+    pub(crate) fn measure(&mut self, train: Score) -> Result<Measured> {
+        let alignment = match self.alignment() {
+            // What cannot be measured need not end the run: if it must end, its next step will say so.
+            Err(Error::Singular { .. } | Error::OutOfRange { .. } | Error::NotOrthogonal { .. }) => Vec::new(),
+            other => other?,
+        };
+        let (trainer, data) = (&self.trainer, self.data);
+        let validation = data.validation.as_ref().map(|held| trainer.evaluate(held)).transpose()?;
+        Ok(Measured { train, validation, test: trainer.evaluate(&data.test)?, alignment, offdiag: trainer.orthogonality()? })
+    }
+
+    /// Writes a line about the layers into the folder, if there is one and it is time for one.
+    fn diagnose(&mut self) -> Result<()> {
+        let every = self.run.diagnose_every;
+        let epochs = self.course.epochs;
+        let Some(keeper) = self.keeper.as_mut().filter(|_| every > 0 && epochs.is_multiple_of(every)) else { return Ok(()) };
+        let mut meter = self.run.inverse.build(self.run.tuning(self.run.kind)?)?;
+        let layers = self.trainer.examine(&self.data.train, &mut *meter)?;
+        keeper.folder.line(&DiagnosticsLine::new(self.run.kind, (epochs, self.trainer.steps()), layers))
+    }
+
+    /// Through an inverse of the run's kind without a memory, so that it depends on the weights alone.
+    fn alignment(&mut self) -> Result<Vec<Alignment>> {
+        let mut meter = self.run.inverse.build(self.run.tuning(self.run.kind)?)?;
+        self.trainer.alignment(&self.data.train, &mut *meter)
+    }
+
+    /// Writes the weights into the folder, if there is one.
+    ///
+    /// # Errors
+    /// As [`weights::save`].
+    pub(crate) fn save_weights(&self) -> Result<()> {
+        self.dir().map_or(Ok(()), |dir| self.save_network(&dir.join(WEIGHTS)))
+    }
+
+    fn save_best(&self) -> Result<()> {
+        self.keeper.as_ref().map_or(Ok(()), |keeper| self.save_network(&keeper.folder.best()))
+    }
+
+    fn save_network(&self, path: &Path) -> Result<()> {
+        let (loss, rule) = (self.run.loss.to_string(), self.run.kind.to_string());
+        weights::save(path, self.trainer.network(), &Notes { loss, rule, inputs: self.inputs.clone() })
+    }
+
+    /// Measures the network as it is at the end, on all training samples, and writes the last line of metrics.
+    ///
+    /// # Errors
+    /// As [`Session::measure`]; [`Error::Io`] for a line that cannot be written.
+    pub(crate) fn finish(&mut self) -> Result<Measured> {
+        let measured = self.measure(self.trainer.evaluate(&self.data.train)?)?;
+        let (so_far, ending) = ((self.course.epochs, self.trainer.steps()), (self.over(), self.stopping()));
+        if let Some(keeper) = &mut self.keeper {
+            keeper.folder.line(&EndLine::new(self.run, so_far, ending, &measured, self.course.seconds))?;
+        }
+        Ok(measured)
+    }
+}
+
+/// Asks the system once for about the memory that training will hold, so that a network which it refuses outright is an error and not the
+/// end of the process. (A system that promises more than it has will still find out later.)
+///
+/// # Errors
+/// Out of memory.
+pub(crate) fn check_memory<T: Real>(run: &Run, samples: usize, rules: usize) -> Result<()> {
+    let layers = &run.architecture.layers;
+    let units: usize = layers.iter().map(|&(_, width)| 2 * width).sum();
+    let (widest, weights) = layers.iter().fold((0usize, 0usize), |(w, n), &(fed, width)| (w.max(fed * width), n + fed * width));
+    // Weights, the epoch's start, two moments, gradients and what solves keep of each layer, the next weights where they are made beside, and fixed
+    // feedback; a Gram matrix and what solves share; activities and errors; one layer drawn in f64.
+    let bytes = weights
+        .saturating_mul(
+            if run.orthogonal_name() == "none" { 6 } else { 7 }
+                + usize::from(run.kind == Kind::Fa || run.beside == Some(Kind::Fa)),
+        )
+        .saturating_add(widest.saturating_mul(4))
+        .saturating_add(run.batch.min(samples).saturating_mul(units))
+        .saturating_mul(size_of::<T>())
+        .saturating_mul(rules)
+        .saturating_add(widest.saturating_mul(2 * size_of::<f64>()));
+    ask_for(
+        bytes,
+        "training",
+        "use fewer or narrower layers (--hidden, --width), a smaller --batch, or, of many runs, fewer at once (--threads)",
+    )
+}
+
+/// Asks the system once for so much memory, which `what` would hold; `instead` says what to do where it is refused.
+///
+/// # Errors
+/// [`Error::Setting`] saying how much that is.
+pub(crate) fn ask_for(bytes: usize, what: &str, instead: &str) -> Result<()> {
+    let mut probe = Vec::<u8>::new();
+    probe.try_reserve_exact(bytes).map_err(|_| {
+        let size = bytes as f64 / f64::from(1u32 << 30);
+        Error::Setting(format!("{what} would hold about {size:.1} GiB, more memory than the system gives: {instead}"))
+    })
+}

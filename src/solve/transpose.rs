@@ -1,0 +1,100 @@
+//! Wᵀ for W⁻¹: for weights whose orthogonality is enforced, not merely encouraged.
+
+use crate::base::error::{Error, Result};
+use crate::solve::lu::Lu;
+use crate::solve::sketch::{HEARD, NOISE, add_noise};
+use crate::solve::{Inverse, Kind, Solve, Tuning, WEIGHTS, gather, norm, product, room, scatter};
+use crate::store::checkpoint::State;
+use gaitprop_kernels::{MatMut, MatRef, Plan, Real, Scratch, Start};
+
+/// `e = r Wᵀ`, with the residual of every row: 2 products, and 2 more for each correction `e += ρ Wᵀ` that it takes to reach the tolerance.
+///
+/// Weights that are not orthogonal enough are an error and not solved for in another way: whoever asks for the transpose relies on something that
+/// keeps them orthogonal, and wants to know when that fails. Near orthogonality residual and error are the same but for a factor near 1; two rows of noise
+/// beside the batch tell whether W is anywhere far from it.
+#[derive(Debug)]
+pub struct Transpose<T> {
+    tuning: Tuning,
+    judge: Lu<T>,
+    right: Vec<T>,
+    solution: Vec<T>,
+    rest: Vec<T>,
+    draws: u64,
+}
+
+/// Corrections, at most: with more of them LU would be cheaper.
+const MOST: usize = 2;
+
+impl<T: Real> Transpose<T> {
+    /// # Errors
+    /// [`Error::Setting`] for an impossible tolerance.
+    pub fn new(tuning: Tuning) -> Result<Self> {
+        tuning.check()?;
+        Ok(Self { tuning, judge: Lu::new(), right: Vec::new(), solution: Vec::new(), rest: Vec::new(), draws: 0 })
+    }
+}
+
+impl<T: Real> Inverse<T> for Transpose<T> {
+    fn name(&self) -> &'static str {
+        Kind::Transpose.name()
+    }
+
+    fn solve(
+        &mut self,
+        layer: usize,
+        w: MatRef<'_, T>,
+        mut r: MatMut<'_, T>,
+        plan: &Plan,
+        scratch: &mut Scratch,
+    ) -> Result<Solve> {
+        let (batch, n) = r.shape();
+        w.expect_shape(WEIGHTS, (n, n))?;
+        gather(r.as_ref(), &mut self.right);
+        let size = norm(&self.right, plan.isa)?;
+        if size == 0.0 {
+            return Ok(Solve { by: Kind::Transpose, ..Solve::default() });
+        }
+        if !size.is_finite() {
+            // No fault of W's: passed on, for the step to say.
+            return self.judge.judge(layer, w, r.rb(), plan, scratch);
+        }
+        self.draws += 1;
+        add_noise(&mut self.right, n, size, self.draws);
+        let (all, own) = (batch + NOISE, batch * n);
+        let right = MatRef::new(&self.right, all, n)?;
+        let solution = room(&mut self.solution, all * n);
+        let rest = room(&mut self.rest, all * n);
+        product(T::ONE, right, w.t(), Start::Zero, MatMut::new(solution, all, n)?, plan, scratch)?;
+        let price = all as f64 / batch as f64;
+        let mut residual = f64::INFINITY;
+        for made in 0..=MOST {
+            let e = MatRef::new(solution, all, n)?;
+            product(-T::ONE, e, w, Start::From(T::ONE, right), MatMut::new(rest, all, n)?, plan, scratch)?;
+            residual = norm(&rest[..own], plan.isa)? / size;
+            let heard = norm(&rest[own..], plan.isa)? / norm(&self.right[own..], plan.isa)?;
+            if residual <= self.tuning.tolerance && heard * (n as f64).sqrt() <= HEARD {
+                scatter(&solution[..own], &mut r);
+                let products = (2 * made + 2) as f64 * price;
+                return Ok(Solve { residual, sampled: false, products, by: Kind::Transpose });
+            }
+            let e = MatMut::new(solution, all, n)?;
+            product(T::ONE, MatRef::new(rest, all, n)?, w.t(), Start::C(T::ONE), e, plan, scratch)?;
+        }
+        // Singular weights are told from others, with their condition.
+        self.judge.judge(layer, w, r.rb(), plan, scratch)?;
+        Err(Error::NotOrthogonal { layer, residual })
+    }
+
+    fn weights_changed(&mut self) {}
+
+    fn save(&self) -> State<T> {
+        let mut state = State::default();
+        state.put("draws", self.draws);
+        state
+    }
+
+    fn restore(&mut self, state: State<T>) -> Result<()> {
+        self.draws = state.get("draws")?;
+        Ok(())
+    }
+}

@@ -1,0 +1,288 @@
+//! Optimisers: from a descent direction to new parameters.
+
+use crate::base::error::{Error, Result};
+use crate::base::names::names;
+use crate::model::network::Network;
+use crate::step::gradients::Gradients;
+use crate::store::checkpoint::State;
+use gaitprop_kernels::epilogue::{self, AdamStep};
+use gaitprop_kernels::{Isa, MatMut, Real, Update};
+
+/// An update rule. Δ is the descent direction (minus the gradient), η the learning rate.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Rule {
+    /// `m ← β1 m + (1−β1) Δ`, `v ← β2 v + (1−β2) Δ²`, `θ ← θ + η m / (ε + √v)`: the authors' Adam, without bias correction.
+    ///
+    /// Where a weight's loss gradient is exactly 0, rounding noise of the regulariser (1e-8 in f32) meets ε = 1e-8 and still moves the
+    /// weight, by a few hundredths of η.
+    PublishedAdam,
+    /// Adam with bias correction (Kingma and Ba, 2015).
+    Adam,
+    /// `θ ← θ + η Δ`.
+    Sgd,
+    /// `m ← μ m + Δ`, `θ ← θ + η m`.
+    Momentum,
+}
+
+names!(Rule, "optimiser", PublishedAdam = "published-adam", Adam = "adam", Sgd = "sgd", Momentum = "momentum");
+
+/// An update rule with its constants.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Settings {
+    /// Which.
+    pub rule: Rule,
+    /// η.
+    pub learning_rate: f64,
+    /// β1 of Adam, and μ of momentum: in [0, 1).
+    pub beta1: f64,
+    /// β2 of Adam: in [0, 1).
+    pub beta2: f64,
+    /// ε of Adam.
+    pub epsilon: f64,
+}
+
+impl Settings {
+    /// The published constants: β1 = 0.9, β2 = 0.99 (standard Adam: 0.999), ε = 1e-8; μ = 0.9.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for a learning rate that is negative or not finite.
+    pub fn new(rule: Rule, learning_rate: f64) -> Result<Self> {
+        let beta2 = if rule == Rule::Adam { 0.999 } else { 0.99 };
+        let settings = Self { rule, learning_rate, beta1: 0.9, beta2, epsilon: 1e-8 };
+        settings.check()?;
+        Ok(settings)
+    }
+
+    /// # Errors
+    /// [`Error::Setting`] for a constant out of its range.
+    pub fn check(&self) -> Result<()> {
+        let wrong = |what: &str, value: f64, range: &str| Err(Error::Setting(format!("{what} is {value}, but must be {range}")));
+        let Self { learning_rate, beta1, beta2, epsilon, .. } = *self;
+        if !(learning_rate >= 0.0 && learning_rate.is_finite()) {
+            return wrong("the learning rate", learning_rate, "at least 0 and finite");
+        }
+        for (name, beta) in [("beta1", beta1), ("beta2", beta2)] {
+            if !(0.0..1.0).contains(&beta) {
+                return wrong(name, beta, "at least 0 and below 1");
+            }
+        }
+        if !(epsilon > 0.0 && epsilon.is_finite()) {
+            return wrong("epsilon", epsilon, "greater than 0 and finite");
+        }
+        Ok(())
+    }
+}
+
+/// 1 − β as the decimal number that is meant: `1.0 - 0.99` is 0.010000000000000009, an error of 9e-16 in every second moment.
+fn complement(beta: f64) -> f64 {
+    ((1.0 - beta) * 1e15).round() / 1e15
+}
+
+/// The moments of every parameter.
+#[derive(Clone, Debug)]
+pub struct Optimizer<T> {
+    settings: Settings,
+    steps: u64,
+    weights: Vec<Moments<T>>,
+    biases: Vec<Moments<T>>,
+    /// The last layer's weights to auxiliary units never had a gradient: their moments are 0.
+    auxiliary_rest: bool,
+}
+
+/// First and second moments of one array of parameters; empty where the rule keeps none.
+#[derive(Clone, Debug, Default)]
+pub struct Moments<T> {
+    /// m.
+    pub first: Vec<T>,
+    /// v.
+    pub second: Vec<T>,
+}
+
+impl<T: Real> Optimizer<T> {
+    /// All moments 0.
+    pub fn new(settings: Settings, net: &Network<T>) -> Self {
+        let moments = |n: usize| {
+            let zeros = |wanted: bool| vec![T::ZERO; if wanted { n } else { 0 }];
+            let adam = matches!(settings.rule, Rule::Adam | Rule::PublishedAdam);
+            Moments { first: zeros(settings.rule != Rule::Sgd), second: zeros(adam) }
+        };
+        Self {
+            settings,
+            steps: 0,
+            auxiliary_rest: true,
+            weights: net.layers().iter().map(|l| moments(l.w.data().len())).collect(),
+            biases: net.layers().iter().map(|l| moments(l.b.len())).collect(),
+        }
+    }
+
+    /// Forgets all moments, as if no step had been taken.
+    pub(crate) fn reset(&mut self) {
+        self.steps = 0;
+        self.auxiliary_rest = true;
+        for moments in self.weights.iter_mut().chain(&mut self.biases) {
+            moments.first.fill(T::ZERO);
+            moments.second.fill(T::ZERO);
+        }
+    }
+
+    /// Steps and moments: all that later steps depend on besides the settings.
+    pub fn save(&self, net: &Network<T>) -> State<T> {
+        let mut state = State::default();
+        state.put("steps", self.steps);
+        state.put("auxiliary-rest", self.auxiliary_rest.into());
+        for (l, layer) in net.layers().iter().enumerate() {
+            let (w, b) = ([layer.fed(), layer.width()], [layer.width()]);
+            for (name, shape, of) in [("W", &w[..], &self.weights[l]), ("b", &b[..], &self.biases[l])] {
+                for (letter, moment) in [("m", &of.first), ("v", &of.second)] {
+                    if !moment.is_empty() {
+                        state.put_array(format!("{letter}{name}{l}"), shape, moment);
+                    }
+                }
+            }
+        }
+        state
+    }
+
+    /// Goes on from there.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for the state of another optimiser, or of another network's.
+    pub fn restore(&mut self, state: &State<T>) -> Result<()> {
+        self.steps = state.get("steps")?;
+        self.auxiliary_rest = state.get_flag("auxiliary-rest")?;
+        for (name, all) in [("W", &mut self.weights), ("b", &mut self.biases)] {
+            for (l, of) in all.iter_mut().enumerate() {
+                for (letter, moment) in [("m", &mut of.first), ("v", &mut of.second)] {
+                    if !moment.is_empty() {
+                        state.copy_array(&format!("{letter}{name}{l}"), moment)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Rule and constants.
+    pub fn settings(&self) -> Settings {
+        self.settings
+    }
+    /// Steps taken.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+    /// Moments of the weights of layer `l`.
+    pub fn weight_moments(&self, l: usize) -> &Moments<T> {
+        &self.weights[l]
+    }
+    /// Moments of the biases of layer `l`.
+    pub fn bias_moments(&self, l: usize) -> &Moments<T> {
+        &self.biases[l]
+    }
+
+    /// Takes one step along `gradients`' descent directions.
+    ///
+    /// # Errors
+    /// A shape error if they belong to another network; no parameter has then changed. [`Error::Diverged`] if a new parameter is not
+    /// finite: the network is then of no more use, and the caller should have kept another.
+    pub fn apply(&mut self, net: &mut Network<T>, gradients: &Gradients<T>, isa: Isa) -> Result<()> {
+        self.apply_to(net, gradients, true, isa)
+    }
+
+    /// The same, with or without the weights.
+    pub(crate) fn apply_to(&mut self, net: &mut Network<T>, gradients: &Gradients<T>, weights_too: bool, isa: Isa) -> Result<()> {
+        gradients.check_fit(net)?;
+        self.check_fit(net)?;
+        self.begin(true)?;
+        for (l, layer) in net.layers_mut().iter_mut().enumerate() {
+            let weights = !weights_too || self.one(layer.w.data_mut(), gradients.weights(l).data(), l, true, isa)?;
+            let biases = self.one(&mut layer.b, gradients.biases(l), l, false, isa)?;
+            if !(weights && biases) {
+                return Err(Error::Diverged { what: if weights { "a bias" } else { "a weight" }, layer: l, step: self.steps });
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses another network's moments.
+    pub(crate) fn check_fit(&self, net: &Network<T>) -> Result<()> {
+        let shapes = |of: &Moments<T>, n: usize| of.first.len() == n || (of.first.is_empty() && self.settings.rule == Rule::Sgd);
+        let fits = |l: usize| {
+            let layer = &net.layers()[l];
+            shapes(&self.weights[l], layer.w.data().len()) && shapes(&self.biases[l], layer.b.len())
+        };
+        if self.weights.len() == net.layers().len() && (0..self.weights.len()).all(fits) {
+            return Ok(());
+        }
+        let (expected, found) = ((net.layers().len(), net.parameters()), (self.weights.len(), 0));
+        Err(gaitprop_kernels::Error::Shape { what: "an optimiser's moments, of another network,", expected, found }.into())
+    }
+
+    /// One step more; `auxiliary`: whether the last layer's weights to auxiliary units may have a gradient in it.
+    pub(crate) fn begin(&mut self, auxiliary: bool) -> Result<()> {
+        self.settings.check()?;
+        self.steps += 1;
+        self.auxiliary_rest &= !auxiliary;
+        Ok(())
+    }
+
+    /// Whether a step need not touch the last layer's weights to auxiliary units.
+    pub(crate) fn auxiliary_rest(&self) -> bool {
+        self.auxiliary_rest
+    }
+
+    /// The step of the first `live` columns of the weights of layer `l`, as the end of a product.
+    pub(crate) fn update(&mut self, l: usize, shape: (usize, usize), live: usize) -> Update<'_, T> {
+        let Settings { rule, learning_rate, beta1, .. } = self.settings;
+        let step = self.adam();
+        let Moments { first, second } = &mut self.weights[l];
+        fn columns<T: Real>(m: &mut [T], (rows, cols): (usize, usize), live: usize) -> MatMut<'_, T> {
+            MatMut::new(m, rows, cols).expect("checked to fit").cols(0, live)
+        }
+        match rule {
+            Rule::Sgd => Update::Descend { rate: T::from_f64(learning_rate) },
+            Rule::Momentum => {
+                let m = columns(first, shape, live);
+                Update::Momentum { rate: T::from_f64(learning_rate), mu: T::from_f64(beta1), m }
+            }
+            Rule::PublishedAdam | Rule::Adam => {
+                Update::Adam { step, m: columns(first, shape, live), v: columns(second, shape, live) }
+            }
+        }
+    }
+
+    /// The step of the biases of layer `l`; returns whether they are finite.
+    pub(crate) fn biases(&mut self, b: &mut [T], delta: &[T], l: usize, isa: Isa) -> Result<bool> {
+        self.one(b, delta, l, false, isa)
+    }
+
+    fn adam(&self) -> AdamStep<T> {
+        let Settings { rule, learning_rate, beta1, beta2, epsilon } = self.settings;
+        let real = T::from_f64;
+        // 1 − β^t without cancellation at small t.
+        let correct = |beta: f64| match rule {
+            Rule::Adam => -libm::expm1(self.steps as f64 * libm::log(beta)),
+            _ => 1.0,
+        };
+        AdamStep {
+            rate: real(learning_rate / correct(beta1)),
+            beta1: (real(beta1), real(complement(beta1))),
+            beta2: (real(beta2), real(complement(beta2))),
+            epsilon: real(epsilon),
+            correction: real(1.0 / correct(beta2).sqrt()),
+        }
+    }
+
+    fn one(&mut self, theta: &mut [T], delta: &[T], l: usize, weights: bool, isa: Isa) -> Result<bool> {
+        let (Settings { rule, learning_rate, beta1, .. }, step) = (self.settings, self.adam());
+        let moments = if weights { &mut self.weights[l] } else { &mut self.biases[l] };
+        let real = T::from_f64;
+        match rule {
+            Rule::Sgd => Ok(epilogue::descend(real(learning_rate), theta, delta, isa)?),
+            Rule::Momentum => Ok(epilogue::momentum(real(learning_rate), real(beta1), theta, &mut moments.first, delta, isa)?),
+            Rule::PublishedAdam | Rule::Adam => {
+                Ok(epilogue::adam(step, theta, &mut moments.first, &mut moments.second, delta, isa)?)
+            }
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! Weights and checkpoints on disk.
+
+pub mod checkpoint;
+pub mod weights;
