@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
 #![doc = include_str!("../README.md")]
 
-// From the ground up: a folder imports from those before it (tests/it/floors.rs).
+// The folders are floors: tests/it/floors.rs has their order.
 mod base;
 #[doc(hidden)]
 pub mod cli;

@@ -8,7 +8,7 @@ use crate::run::table::{Group, Table};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// What is said of many runs besides the settings.
+/// Flags of a command that trains many runs, besides the settings of each.
 #[derive(clap::Args)]
 pub(crate) struct Common {
     /// TOML file with settings of the same names; flags win

@@ -161,11 +161,15 @@ struct Pair {
 
 impl Pair {
     fn read(&self, dir: &Path, prefix: &str) -> Result<Part> {
-        let missing = |what: &str| wrong(dir, format!("lacks {prefix}-{what} (plain or .gz)"));
-        let (_, images) = self.images.as_ref().ok_or_else(|| missing("images-idx3-ubyte"))?;
-        let (_, labels) = self.labels.as_ref().ok_or_else(|| missing("labels-idx1-ubyte"))?;
+        let (_, images) = self.images.as_ref().ok_or_else(|| lacks(dir, prefix, "images-idx3-ubyte"))?;
+        let (_, labels) = self.labels.as_ref().ok_or_else(|| lacks(dir, prefix, "labels-idx1-ubyte"))?;
         read_pair((open(images)?, images), (open(labels)?, labels))
     }
+}
+
+/// The error for a folder without one of its files.
+fn lacks(dir: &Path, prefix: &str, what: &str) -> Error {
+    wrong(dir, format!("lacks {prefix}-{what} (plain or .gz)"))
 }
 
 fn open(path: &Path) -> Result<BufReader<File>> {
@@ -195,7 +199,8 @@ fn parse_name(name: &str) -> Option<(&str, bool, u8)> {
 /// With the prefixes `train` and `t10k` all four files must be there, and other files are left alone. With one pair
 /// only, of another prefix, every fifth sample becomes the test set. Classes default to 10.
 /// # Errors
-/// [`Error::File`] for a folder without IDX files, one that lacks a file or holds several sets, and as [`read_images`] for each file.
+/// [`Error::File`] for a folder without IDX files, one that lacks a file or holds several sets. As
+/// [`read_images`] for each file.
 pub(super) fn load_folder(dir: &Path, options: &LoadOptions) -> Result<Dataset> {
     let failed = |cause| Error::io("list", dir)(cause);
     let mut pairs: BTreeMap<String, Pair> = BTreeMap::new();
@@ -210,12 +215,11 @@ pub(super) fn load_folder(dir: &Path, options: &LoadOptions) -> Result<Dataset> 
         }
     }
 
-    let lacks = |prefix: &str| wrong(dir, format!("lacks {prefix}-images-idx3-ubyte (plain or .gz)"));
     let (train, test) = match (pairs.get("train"), pairs.get("t10k")) {
         (Some(train), Some(test)) => (train.read(dir, "train")?, Some(test.read(dir, "t10k")?)),
         // Half of the four files is a download that stopped, not a set without a test part.
-        (Some(_), None) => return Err(lacks("t10k")),
-        (None, Some(_)) => return Err(lacks("train")),
+        (Some(_), None) => return Err(lacks(dir, "t10k", "images-idx3-ubyte")),
+        (None, Some(_)) => return Err(lacks(dir, "train", "images-idx3-ubyte")),
         (None, None) => {
             let mut others = pairs.iter();
             match (others.next(), others.next()) {

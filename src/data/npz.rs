@@ -39,7 +39,8 @@ pub struct Array {
 ///
 /// Types: bool, signed and unsigned integers, float32, float64, of either byte order; C or Fortran order.
 /// # Errors
-/// [`Error::File`] for what is no such archive, damaged, or holds an array of another type or size than it says; [`Error::Io`].
+/// [`Error::File`] for what is no such archive, damaged, or holds an array of another type or size
+/// than it says; [`Error::Io`].
 pub fn read(path: impl AsRef<Path>, want: impl Fn(&str) -> bool) -> Result<BTreeMap<String, Array>> {
     let path = path.as_ref();
     read_from(open(path)?, path, want)
@@ -110,8 +111,8 @@ fn write_to(output: impl Write + Seek, arrays: &[(&str, &[usize], &[f64])]) -> z
 /// Loads a data set; see the module's table. Classes default to the largest training label + 1, at least 2.
 ///
 /// # Errors
-/// As [`read`]; [`Error::File`] for arrays that are missing, do not fit each other, or hold a value that is no feature or label;
-/// [`Error::Label`].
+/// As [`read`]; [`Error::File`] for arrays that are missing, do not fit each other, or hold a value
+/// that is no feature or label; [`Error::Label`].
 pub(super) fn load(path: &Path, options: &LoadOptions) -> Result<Dataset> {
     let used = |name: &str| ["x", "y", "x_train", "y_train", "x_test", "y_test"].contains(&name);
     let (mut arrays, names) = read_raw(open(path)?, path, used)?;

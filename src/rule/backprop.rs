@@ -2,9 +2,9 @@
 
 use crate::base::error::Result;
 use crate::rule::{Local, Means, Outcome, Rule};
-use crate::solve::{Solve, product};
+use crate::solve::Solve;
 use gaitprop_kernels::perturb::activation_grad;
-use gaitprop_kernels::{Real, Start};
+use gaitprop_kernels::{Real, gemm};
 
 /// Backpropagation (Rumelhart, Hinton and Williams, 1986).
 #[derive(Clone, Copy, Debug)]
@@ -19,7 +19,7 @@ impl<T: Real> Rule<T> for Backprop {
         activation_grad(at.layer.unit, at.y, at.slope, at.e, out.x.rb(), with.plan.isa)?;
         if let Some(below) = out.below {
             let (x, w) = (out.x.as_ref().cols(0, at.live), at.layer.w.view().cols(0, at.live));
-            product(T::ONE, x, w.t(), Start::Zero, below, with.plan, with.scratch)?;
+            gemm(T::ONE, x, w.t(), T::ZERO, below, with.plan, with.scratch)?;
         }
         Ok(None)
     }

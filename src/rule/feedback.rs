@@ -18,9 +18,9 @@ use crate::model::init::{self, Init};
 use crate::model::matrix::Matrix;
 use crate::model::network::Architecture;
 use crate::rule::{Local, Means, Outcome, Rule};
-use crate::solve::{Solve, product};
+use crate::solve::Solve;
 use gaitprop_kernels::perturb::activation_grad;
-use gaitprop_kernels::{Backend, MatRef, Plan, Real, Start};
+use gaitprop_kernels::{Backend, MatRef, Plan, Real, gemm};
 
 /// The stream of a seed that feedback is drawn from; 0 and 1 are those of weights and of shuffling.
 const STREAM: u64 = 2;
@@ -73,7 +73,7 @@ impl<T: Real> Rule<T> for FeedbackAlignment<T> {
         activation_grad(at.layer.unit, at.y, at.slope, at.e, out.x.rb(), with.plan.isa)?;
         if let Some(below) = out.below {
             let b = of(&self.feedback, at, at.layer.w.view().shape())?.cols(0, at.live);
-            product(T::ONE, out.x.as_ref().cols(0, at.live), b.t(), Start::Zero, below, with.plan, with.scratch)?;
+            gemm(T::ONE, out.x.as_ref().cols(0, at.live), b.t(), T::ZERO, below, with.plan, with.scratch)?;
         }
         Ok(None)
     }
@@ -112,7 +112,7 @@ impl<T: Real> Rule<T> for DirectFeedback<T> {
         activation_grad(at.layer.unit, at.y, at.slope, at.e, out.x, with.plan.isa)?;
         if let Some(below) = out.below {
             let b = of(&self.feedback, at, (at.output_error.ncols(), at.layer.fed()))?;
-            product(T::ONE, at.output_error, b, Start::Zero, below, with.plan, with.scratch)?;
+            gemm(T::ONE, at.output_error, b, T::ZERO, below, with.plan, with.scratch)?;
         }
         Ok(None)
     }

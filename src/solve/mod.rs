@@ -235,7 +235,7 @@ const WEIGHTS: &str = "the weights to be inverted";
 
 /// `out ← start + α·x·B`. A backend that cannot start elsewhere gets a copy of S.
 #[allow(clippy::too_many_arguments)]
-pub(crate) fn product<T: Real>(
+fn product<T: Real>(
     alpha: T,
     x: MatRef<'_, T>,
     b: MatRef<'_, T>,
@@ -244,11 +244,10 @@ pub(crate) fn product<T: Real>(
     plan: &Plan,
     scratch: &mut Scratch,
 ) -> Result<()> {
-    match (plan.backend, start) {
-        (_, Start::Zero) => gemm(alpha, x, b, T::ZERO, out, plan, scratch)?,
-        (_, Start::C(beta)) => gemm(alpha, x, b, beta, out, plan, scratch)?,
-        (Backend::Native, _) => gemm_with(alpha, x, b, start, out, Epilogue::Store, plan, scratch).map(|_| ())?,
-        (_, Start::From(beta, from)) => {
+    match start {
+        Start::Zero => gemm(alpha, x, b, T::ZERO, out, plan, scratch)?,
+        Start::C(beta) => gemm(alpha, x, b, beta, out, plan, scratch)?,
+        Start::From(beta, from) if plan.backend != Backend::Native => {
             from.expect_shape("the start of a product", out.shape())?;
             for i in 0..out.nrows() {
                 (0..out.ncols()).for_each(|j| out.set(i, j, from.get(i, j)));

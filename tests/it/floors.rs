@@ -1,6 +1,6 @@
 //! The floors of the library.
 
-use crate::imports::{sources, violations};
+use crate::imports::{assert_down, planted};
 use std::path::{Path, PathBuf};
 
 /// Bottom to top.
@@ -13,10 +13,7 @@ fn src() -> PathBuf {
 
 #[test]
 fn imports_go_down_only() {
-    let files = sources(&src());
-    assert!(FLOORS.iter().all(|floor| files.keys().any(|f| f.starts_with(&format!("{floor}/")))), "a floor is empty");
-    let wrong = violations(&FLOORS, &files);
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert_down(&FLOORS, &src());
 }
 
 /// Each kind of violation, planted in the sources, is found.
@@ -28,10 +25,7 @@ fn a_planted_violation_is_found() {
         ("run/dir.rs", "use crate::run::batch::Store;", "a circle of imports"),
         ("run/dir.rs", "use crate::Network;", "through the re-exports of lib.rs"),
     ] {
-        let mut files = sources(&src());
-        let text = files.get_mut(file).unwrap_or_else(|| panic!("no {file}"));
-        *text = format!("{line}\n{text}");
-        let wrong = violations(&FLOORS, &files);
+        let wrong = planted(&FLOORS, &src(), file, line);
         assert!(wrong.iter().any(|w| w.contains(complaint)), "{file}, {line:?}: {wrong:?}");
     }
 }

@@ -804,7 +804,7 @@ fn gram_solves_cost_what_is_done() {
     check(&first, n, false, solved + seen, "the same weights again");
     check(&first, 12, false, solved + seen - 18.0 / 30.0, "few columns");
     check(&first, n, true, made + solved + seen, "weights that may have changed");
-    check(&second, n, false, solved + seen + made + solved + seen, "other weights, of which nobody has said so");
+    check(&second, n, false, solved + seen + made + solved + seen, "other weights, without notice");
     // Too near singularity for W Wᵀ: LU does it, and the attempt is in the bill.
     let hard = conditioned(n, 1e9, 3);
     let r = normal(batch, n, 1.0, 3);

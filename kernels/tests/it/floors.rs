@@ -1,6 +1,6 @@
 //! The floors of this crate.
 
-use crate::imports::{MOST_LINES, sources, violations};
+use crate::imports::{MOST_LINES, assert_down, planted};
 use std::path::Path;
 
 /// Bottom to top.
@@ -13,22 +13,14 @@ fn src() -> std::path::PathBuf {
 #[test]
 #[cfg_attr(miri, ignore = "reads the sources")]
 fn imports_go_down_only() {
-    let files = sources(&src());
-    assert!(FLOORS.iter().all(|floor| files.keys().any(|f| f.starts_with(&format!("{floor}/")))), "a floor is empty");
-    let wrong = violations(&FLOORS, &files);
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert_down(&FLOORS, &src());
 }
 
 /// Each kind of violation, planted in the sources, is found.
 #[test]
 #[cfg_attr(miri, ignore = "is about the test")]
 fn a_planted_violation_is_found() {
-    let plant = |file: &str, line: &str| {
-        let mut files = sources(&src());
-        let text = files.entry(file.into()).or_default();
-        *text = format!("{line}\n{text}");
-        violations(&FLOORS, &files)
-    };
+    let plant = |file: &str, line: &str| planted(&FLOORS, &src(), file, line);
     for (file, line, complaint) in [
         ("simd/copy.rs", "use crate::gemm::job::Job;", "simd/copy.rs imports up: simd → gemm"),
         ("base/error.rs", "use crate::{base::isa::Isa, tile::table::Real};", "base/error.rs imports up: base → tile"),

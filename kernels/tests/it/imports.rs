@@ -44,7 +44,7 @@ fn expand<'t>(prefix: &str, text: &'t str, found: &mut Vec<String>) -> &'t str {
 }
 
 /// Every violation in the files, given as (path below `src`, text). `floors`: from bottom to top.
-pub(crate) fn violations(floors: &[&str], files: &BTreeMap<String, String>) -> Vec<String> {
+fn violations(floors: &[&str], files: &BTreeMap<String, String>) -> Vec<String> {
     let floor = |name: &str| floors.iter().position(|f| *f == name);
     let mut wrong = Vec::new();
     // Imports between files of one floor.
@@ -110,8 +110,24 @@ pub(crate) fn violations(floors: &[&str], files: &BTreeMap<String, String>) -> V
     wrong
 }
 
+/// Fails unless all of `floors` are folders of `src` and no file breaks the rule.
+pub(crate) fn assert_down(floors: &[&str], src: &Path) {
+    let files = sources(src);
+    assert!(floors.iter().all(|floor| files.keys().any(|f| f.starts_with(&format!("{floor}/")))), "a floor is empty");
+    let wrong = violations(floors, &files);
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The violations with `line` planted at the front of `file`.
+pub(crate) fn planted(floors: &[&str], src: &Path, file: &str, line: &str) -> Vec<String> {
+    let mut files = sources(src);
+    let text = files.get_mut(file).unwrap_or_else(|| panic!("no {file}"));
+    *text = format!("{line}\n{text}");
+    violations(floors, &files)
+}
+
 /// The files of a `src` folder, by their paths below it.
-pub(crate) fn sources(src: &Path) -> BTreeMap<String, String> {
+fn sources(src: &Path) -> BTreeMap<String, String> {
     fn walk(folder: &Path, into: &mut Vec<PathBuf>) {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
