@@ -3,7 +3,7 @@
 #![allow(missing_docs)]
 
 use gaitprop::kernels::{Activation, MatMut, MatRef, Par, Plan, Scratch, gemm};
-use gaitprop::ortho::{Block, Blocks, Form, Regularizer, Side};
+use gaitprop::ortho::{Block, Blocks, Penalty, Regularizer, Side};
 use gaitprop::rng::Rng;
 use gaitprop::{Layer, Matrix, Network};
 use std::hint::black_box;
@@ -21,7 +21,7 @@ fn by_two_products(
     let (w, delta) = if r.side == Side::Columns { (w.t(), delta.t()) } else { (w, delta) };
     gemm(1.0, w, w.t(), 0.0, gram.rb(), plan, scratch).expect("fits");
     for i in 0..gram.nrows() {
-        let diagonal = if r.form == Form::OffDiagonal { 0.0 } else { gram.get(i, i) - 1.0 };
+        let diagonal = if r.form == Penalty::OffDiagonal { 0.0 } else { gram.get(i, i) - 1.0 };
         gram.set(i, i, diagonal);
     }
     gemm((-4.0 * r.lambda) as f32, gram.as_ref(), w, 1.0, delta, plan, scratch).expect("fits");

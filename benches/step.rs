@@ -7,11 +7,11 @@ use gaitprop::init::Init;
 use gaitprop::kernels::{Epilogue, MatMut, MatRef, Orientation, PackedRhs, Par, Plan, Scratch, Start, gemm_with};
 use gaitprop::loss::Loss;
 use gaitprop::network::{Architecture, Network};
-use gaitprop::optimizer::{self, Optimizer, Settings};
+use gaitprop::optimizer::{self, Optimizer, OptimizerConfig};
 use gaitprop::ortho::{Block, Hold, Holder, Regularizer};
 use gaitprop::rng::Rng;
-use gaitprop::rule::{self, Kind, Setup};
-use gaitprop::solve::{Inverse, Kind as Way, Tuning};
+use gaitprop::rule::{self, LearningRule, RuleConfig};
+use gaitprop::solve::{Solver, SolverKind, Tuning};
 use gaitprop::step::{Fused, Phases, Recipe};
 use serde_json::{Value, json};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -77,12 +77,12 @@ struct Args {
 
 /// A rule in training on its own network.
 struct Ours {
-    kind: Kind,
+    kind: LearningRule,
     regularizer: String,
     rule: Box<dyn rule::Rule<f32>>,
     ortho: Regularizer,
     net: Network<f32>,
-    inverse: Box<dyn Inverse<f32>>,
+    inverse: Box<dyn Solver<f32>>,
     optimizer: Optimizer<f32>,
     holder: Holder<f32>,
     fused: Fused<f32>,
@@ -98,7 +98,7 @@ struct Ours {
 }
 
 impl Ours {
-    fn new(kind: Kind, regularizer: &str, shape: &Architecture, batch: usize, args: &Args, plan: &Plan) -> Self {
+    fn new(kind: LearningRule, regularizer: &str, shape: &Architecture, batch: usize, args: &Args, plan: &Plan) -> Self {
         let net = Network::random(shape, Init::Orthogonal, 1, plan).expect("fits");
         let lambda = if regularizer == "exact" { 0.1 } else { 0.0 };
         let hold = match regularizer {
@@ -107,16 +107,19 @@ impl Ours {
             other => panic!("no regulariser is called {other}: none, exact or block"),
         };
         let tuning = Tuning { regularized: regularizer != "none", ..Tuning::new(args.tolerance).expect("in range") };
-        let way: Way = args.inverse.parse().expect("a way through inverses");
+        let way: SolverKind = args.inverse.parse().expect("a way through inverses");
         // As published: weights move as they do in training.
-        let rate = if kind == Kind::Tp { 1e-5 } else { 1e-4 };
+        let rate = if kind == LearningRule::Tp { 1e-5 } else { 1e-4 };
         Self {
             kind,
             regularizer: regularizer.into(),
-            rule: kind.build(&Setup::new(shape), plan).expect("in range"),
+            rule: kind.build(&RuleConfig::new(shape), plan).expect("in range"),
             ortho: Regularizer::new(lambda).expect("in range"),
             inverse: way.build(tuning).expect("in range"),
-            optimizer: Optimizer::new(Settings::new(optimizer::Rule::PublishedAdam, rate).expect("in range"), &net),
+            optimizer: Optimizer::new(
+                OptimizerConfig::new(optimizer::OptimizerKind::PublishedAdam, rate).expect("in range"),
+                &net,
+            ),
             holder: Holder::new(hold, &net, batch).expect("in range"),
             fused: Fused::new(&net, batch),
             net,
@@ -292,7 +295,7 @@ fn measure(
     let par = if threads > 1 { Par::team(threads).map_err(|e| e.to_string())? } else { Par::Seq };
     let plan = Plan::new().with_par(par);
     let batches = samples(shape, batch, data)?;
-    let rules = args.rules.iter().map(|r| r.parse::<Kind>().map_err(|e| e.to_string())).collect::<Result<Vec<_>, _>>()?;
+    let rules = args.rules.iter().map(|r| r.parse::<LearningRule>().map_err(|e| e.to_string())).collect::<Result<Vec<_>, _>>()?;
     let pairs = rules.iter().flat_map(|&kind| args.regularizers.iter().map(move |r| (kind, r)));
     let mut ours: Vec<_> = pairs.map(|(kind, r)| Ours::new(kind, r, shape, batch, args, &plan)).collect();
     let mut peers = Vec::new();

@@ -2,7 +2,7 @@
 
 use gaitprop::data::Samples;
 use gaitprop::kernels::{Par, Plan};
-use gaitprop::rule::{Kind, Setup};
+use gaitprop::rule::{LearningRule, RuleConfig};
 use gaitprop::solve::{self, Tuning};
 use gaitprop::train::{self, Method, Trainer};
 use gaitprop::{Architecture, Network, init, loss, optimizer, ortho};
@@ -21,12 +21,12 @@ fn learn(
     let samples = Samples { len: labels.len(), x, labels, features };
     let shape = Architecture::square(features, 32, 2, classes)?;
     let method = Method {
-        rule: Kind::Gait.build(&Setup::new(&shape), &plan)?,
-        inverse: solve::Kind::Auto.build(Tuning::default())?,
+        rule: LearningRule::Gait.build(&RuleConfig::new(&shape), &plan)?,
+        inverse: solve::SolverKind::Auto.build(Tuning::default())?,
         loss: loss::Loss::CrossEntropy,
         ortho: ortho::Regularizer::new(0.1)?,
         hold: ortho::Hold::Free,
-        optimizer: optimizer::Settings::new(optimizer::Rule::Adam, 2e-3)?,
+        optimizer: optimizer::OptimizerConfig::new(optimizer::OptimizerKind::Adam, 2e-3)?,
         batch: 50,
         shuffle: Some(1),
     };

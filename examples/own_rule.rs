@@ -56,7 +56,7 @@ fn main() -> gaitprop::Result<()> {
         loss: loss::Loss::Squared,
         ortho: ortho::Regularizer::new(0.0)?,
         hold: ortho::Hold::Free,
-        optimizer: optimizer::Settings::new(optimizer::Rule::PublishedAdam, 1e-3)?,
+        optimizer: optimizer::OptimizerConfig::new(optimizer::OptimizerKind::PublishedAdam, 1e-3)?,
         batch: 60,
         shuffle: None,
     };

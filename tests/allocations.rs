@@ -6,11 +6,11 @@ use gaitprop::init::{self, Init};
 use gaitprop::kernels::{MatRef, Par, Plan, Scratch};
 use gaitprop::loss::Loss;
 use gaitprop::network::{Architecture, Network};
-use gaitprop::optimizer::{self, Optimizer, Settings};
+use gaitprop::optimizer::{self, Optimizer, OptimizerConfig};
 use gaitprop::ortho::{Block, Hold, Holder, Regularizer, Retraction};
 use gaitprop::rng::Rng;
-use gaitprop::rule::{Kind, Setup};
-use gaitprop::solve::{Kind as Way, Tuning};
+use gaitprop::rule::{LearningRule, RuleConfig};
+use gaitprop::solve::{SolverKind, Tuning};
 use gaitprop::step::{Fused, Recipe};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use std::alloc::System;
@@ -19,15 +19,15 @@ use std::alloc::System;
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 /// Allocations in `steps` steps after the first `warm`.
-fn allocations(kind: Kind, way: Way, lambda: f64, hold: Hold, par: Par, (warm, steps): (usize, usize)) -> usize {
+fn allocations(kind: LearningRule, way: SolverKind, lambda: f64, hold: Hold, par: Par, (warm, steps): (usize, usize)) -> usize {
     let (n, batch, labels) = (96, 24, 10);
     let plan = Plan::new().with_par(par).with_min_work(1);
     let shape = Architecture::square(n, n, 3, labels).unwrap();
     let mut net = Network::<f32>::random(&shape, Init::Orthogonal, 1, &plan).unwrap();
-    let rule = kind.build(&Setup::new(&shape), &plan).unwrap();
+    let rule = kind.build(&RuleConfig::new(&shape), &plan).unwrap();
     let ortho = Regularizer::new(lambda).unwrap();
     let recipe = Recipe { rule: &*rule, loss: Loss::Squared, ortho, plan: &plan };
-    let mut optimizer = Optimizer::new(Settings::new(optimizer::Rule::PublishedAdam, 1e-3).unwrap(), &net);
+    let mut optimizer = Optimizer::new(OptimizerConfig::new(optimizer::OptimizerKind::PublishedAdam, 1e-3).unwrap(), &net);
     let mut inverse = way.build(Tuning { regularized: lambda > 0.0, ..Tuning::default() }).unwrap();
     let mut holder = Holder::new(hold, &net, batch).unwrap();
     let mut fused = Fused::new(&net, batch);
@@ -48,7 +48,7 @@ fn allocations(kind: Kind, way: Way, lambda: f64, hold: Hold, par: Par, (warm, s
 }
 
 /// Allocations in solves after the first, of two layers whose weights drift as fast as it takes for an inverse to be refreshed.
-fn allocations_in_solves(way: Way) -> usize {
+fn allocations_in_solves(way: SolverKind) -> usize {
     let (n, batch, plan) = (150, 60, Plan::new());
     let mut rng = Rng::new(1, 0);
     let mut w = init::weights::<f32>(Init::Orthogonal, n, n, &mut rng, &plan).unwrap();
@@ -83,29 +83,29 @@ fn steps_allocate_nothing_after_the_first() {
     }
     for par in [Par::Seq, team.clone()] {
         for (kind, way, lambda, hold) in [
-            (Kind::Bp, Way::Lu, 0.0, Hold::Free),
-            (Kind::Bp, Way::Lu, 0.1, Hold::Free),
-            (Kind::Gait, Way::Lu, 0.1, Hold::Free),
-            (Kind::Gait, Way::Cg, 0.1, Hold::Free),
-            (Kind::Gait, Way::Gram, 0.1, Hold::Free),
-            (Kind::Gait, Way::Cg, 0.0, Hold::Block(Block::new(0.5).unwrap())),
-            (Kind::Gait, Way::Cg, 0.0, Hold::Retract(Retraction::new(2).unwrap())),
-            (Kind::Itp, Way::Lu, 0.0, Hold::Free),
-            (Kind::Fa, Way::Lu, 0.0, Hold::Free),
-            (Kind::Dfa, Way::Lu, 0.0, Hold::Free),
+            (LearningRule::Bp, SolverKind::Lu, 0.0, Hold::Free),
+            (LearningRule::Bp, SolverKind::Lu, 0.1, Hold::Free),
+            (LearningRule::Gait, SolverKind::Lu, 0.1, Hold::Free),
+            (LearningRule::Gait, SolverKind::Cg, 0.1, Hold::Free),
+            (LearningRule::Gait, SolverKind::Gram, 0.1, Hold::Free),
+            (LearningRule::Gait, SolverKind::Cg, 0.0, Hold::Block(Block::new(0.5).unwrap())),
+            (LearningRule::Gait, SolverKind::Cg, 0.0, Hold::Retract(Retraction::new(2).unwrap())),
+            (LearningRule::Itp, SolverKind::Lu, 0.0, Hold::Free),
+            (LearningRule::Fa, SolverKind::Lu, 0.0, Hold::Free),
+            (LearningRule::Dfa, SolverKind::Lu, 0.0, Hold::Free),
         ] {
             let count = allocations(kind, way, lambda, hold, par.clone(), (2, 10));
             assert_eq!(count, 0, "{kind}, {way}, λ = {lambda}, {hold:?}, {par:?}");
         }
         // Long enough to refresh an inverse and to change their mind.
-        for way in [Way::Stale, Way::Auto] {
+        for way in [SolverKind::Stale, SolverKind::Auto] {
             for lambda in [0.0, 0.1] {
-                let count = allocations(Kind::Gait, way, lambda, Hold::Free, par.clone(), (2, 180));
+                let count = allocations(LearningRule::Gait, way, lambda, Hold::Free, par.clone(), (2, 180));
                 assert_eq!(count, 0, "{way}, λ = {lambda}, {par:?}");
             }
         }
     }
-    for way in [Way::Lu, Way::Stale, Way::Cg, Way::Gram, Way::Auto] {
+    for way in [SolverKind::Lu, SolverKind::Stale, SolverKind::Cg, SolverKind::Gram, SolverKind::Auto] {
         assert_eq!(allocations_in_solves(way), 0, "{way}");
     }
     // The counter counts.

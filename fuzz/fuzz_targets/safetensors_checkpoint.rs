@@ -5,7 +5,7 @@
 #![no_main]
 
 use gaitprop::weights::{self, Saved};
-use gaitprop::solve::Kind as Way;
+use gaitprop::solve::SolverKind;
 use gaitprop::train::Trainer;
 use gaitprop::{checkpoint, seal};
 use gaitprop_fuzz::{samples, trainer};
@@ -52,7 +52,7 @@ fuzz_target!(|bytes: &[u8]| {
             other => panic!("a precision that is compared with nothing: {other:?}"),
         }
     }
-    for way in [Way::Lu, Way::Stale, Way::Auto] {
+    for way in [SolverKind::Lu, SolverKind::Stale, SolverKind::Auto] {
         // What the notes hold is the program's: anything will do.
         let Ok((state, _, _)) = checkpoint::from_bytes::<f32, serde_json::Value>(sealed(bytes), path) else { return };
         let mut first = trainer(way);

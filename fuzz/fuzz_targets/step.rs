@@ -3,13 +3,13 @@
 #![no_main]
 
 use arbitrary::Arbitrary;
-use gaitprop::solve::Kind as Way;
+use gaitprop::solve::SolverKind;
 use gaitprop::kernels::{Activation, Real};
 use gaitprop::loss::Loss;
 use gaitprop::network::Architecture;
 use gaitprop::optimizer;
-use gaitprop::ortho::{Form, Regularizer, Side};
-use gaitprop::rule::{Form as TargetForm, Kind};
+use gaitprop::ortho::{Penalty, Regularizer, Side};
+use gaitprop::rule::{TargetForm, LearningRule};
 use gaitprop_fuzz::rules::steps::{Case, check};
 use gaitprop_fuzz::{How, hold, one_of};
 use libfuzzer_sys::fuzz_target;
@@ -49,17 +49,17 @@ fn run<T: Real>(input: &Input) {
     let [unit, output, rule, way, optimizer, bits] = input.choices;
     let units = [Activation::LeakyRelu { slope: 0.1 }, Activation::Identity, Activation::Tanh];
     let flag = |bit: u8| bits >> bit & 1 == 1;
-    let optimizers = [optimizer::Rule::PublishedAdam, optimizer::Rule::Adam, optimizer::Rule::Sgd, optimizer::Rule::Momentum];
+    let optimizers = [optimizer::OptimizerKind::PublishedAdam, optimizer::OptimizerKind::Adam, optimizer::OptimizerKind::Sgd, optimizer::OptimizerKind::Momentum];
     let case = Case {
         shape: Architecture { unit: one_of(&units, unit), output: one_of(&units, output), ..shape },
         batch: between(input.batch, 1, 20),
-        rule: one_of(&Kind::ALL, rule),
+        rule: one_of(&LearningRule::ALL, rule),
         form: if flag(0) && flag(1) { TargetForm::Absolute } else { TargetForm::Difference },
-        way: one_of(&[Way::Lu, Way::Stale, Way::Cg, Way::Gram, Way::Auto], way),
+        way: one_of(&[SolverKind::Lu, SolverKind::Stale, SolverKind::Cg, SolverKind::Gram, SolverKind::Auto], way),
         optimizer: one_of(&optimizers, optimizer),
         ortho: Regularizer {
             lambda: if flag(2) { 0.1 } else { 0.0 },
-            form: if flag(3) { Form::Identity } else { Form::OffDiagonal },
+            form: if flag(3) { Penalty::Identity } else { Penalty::OffDiagonal },
             side: if flag(4) { Side::Columns } else { Side::Rows },
         },
         loss: if flag(5) { Loss::CrossEntropy } else { Loss::Squared },

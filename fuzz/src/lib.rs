@@ -6,10 +6,10 @@
 
 use arbitrary::Arbitrary;
 use gaitprop::data::Samples;
-use gaitprop::solve::{Kind as Way, Tuning};
+use gaitprop::solve::{SolverKind, Tuning};
 use gaitprop::loss::Loss;
 use gaitprop::ortho::{Hold, Regularizer};
-use gaitprop::rule::{Kind, Setup};
+use gaitprop::rule::{LearningRule, RuleConfig};
 use gaitprop::train::{Method, Trainer};
 use gaitprop::{Architecture, Network, init, optimizer};
 use gaitprop_kernels::{Blocking, Packing, Plan};
@@ -106,16 +106,16 @@ pub fn hold(checked: Result<(), String>) {
 }
 
 /// A training that a checkpoint may be of: the seeds of the corpus are.
-pub fn trainer(way: Way) -> Trainer<f32> {
+pub fn trainer(way: SolverKind) -> Trainer<f32> {
     let (plan, shape) = (Plan::new(), Architecture::square(4, 4, 1, 2).expect("widths that fit"));
     let net = Network::random(&shape, init::Init::Orthogonal, 1, &plan).expect("a small network");
     let method = Method {
-        rule: Kind::Gait.build(&Setup::new(&shape), &plan).expect("the usual settings"),
+        rule: LearningRule::Gait.build(&RuleConfig::new(&shape), &plan).expect("the usual settings"),
         inverse: way.build(Tuning::default()).expect("the usual settings"),
         loss: Loss::Squared,
         ortho: Regularizer::new(0.1).expect("in range"),
         hold: Hold::Free,
-        optimizer: optimizer::Settings::new(optimizer::Rule::PublishedAdam, 1e-3).expect("in range"),
+        optimizer: optimizer::OptimizerConfig::new(optimizer::OptimizerKind::PublishedAdam, 1e-3).expect("in range"),
         batch: 2,
         shuffle: Some(1),
     };

@@ -8,7 +8,7 @@ use crate::cli::{Done, Failure, print};
 use crate::data::{self, Dataset, Features, Samples, Split};
 use crate::model::matrix::Matrix;
 use crate::model::network::Architecture;
-use crate::rule::{Form, Kind};
+use crate::rule::{LearningRule, TargetForm};
 use crate::run::config::Run;
 use crate::run::options::Settings;
 use crate::run::session::{Session, ask_for};
@@ -132,11 +132,11 @@ pub(super) fn run(args: &Args) -> Result<Done, Failure> {
     if over == Over::Depth && (said.layers.is_some() || said.tower.is_some() || said.hidden.is_some()) {
         return Err(Error::Setting("over depth, layers are as many as the values say: give their --width alone".into()).into());
     }
-    let form = said.form.take().map_or(Ok(Form::Difference), |form| form.parse())?;
+    let form = said.form.take().map_or(Ok(TargetForm::Difference), |form| form.parse())?;
     let parties = parties(args, over, form, said.dtype.as_deref())?;
     // What is trained over time, and what settings are resolved for. Without a word, inverses are exact.
     said.rule.get_or_insert(parties[0].kind.to_string());
-    said.inverse.get_or_insert(solve::Kind::Lu.to_string());
+    said.inverse.get_or_insert(solve::SolverKind::Lu.to_string());
     said.beside = Some("none".into());
     let data = dataset(args, &said)?;
     let run = Run::resolve(said, &data)?;
@@ -191,14 +191,14 @@ fn write_files(args: &Args, over: Over, study: &Study, data: &Dataset, rows: &[R
 }
 
 /// The two rules: what is not said of the first's form and of both precisions is said for all.
-fn parties(args: &Args, over: Over, form: Form, dtype: Option<&str>) -> Result<[Party; 2]> {
+fn parties(args: &Args, over: Over, form: TargetForm, dtype: Option<&str>) -> Result<[Party; 2]> {
     let [a, b] = args.rules.as_slice() else {
         return Err(Error::Setting(format!("--rules compares two rules, as gait,bp: here are {}", args.rules.len())));
     };
     let common: Precision = dtype.unwrap_or("f32").parse()?;
-    let party = |text: &str, form: Form, precision: Precision| {
+    let party = |text: &str, form: TargetForm, precision: Precision| {
         let mut parts = text.split(':').map(str::trim);
-        let kind: Kind = parts.next().unwrap_or_default().parse()?;
+        let kind: LearningRule = parts.next().unwrap_or_default().parse()?;
         let mut party = Party { kind, form, precision };
         for part in parts {
             match part.parse::<Precision>() {
@@ -210,7 +210,7 @@ fn parties(args: &Args, over: Over, form: Form, dtype: Option<&str>) -> Result<[
                 }
             }
         }
-        if party.form == Form::Absolute && !kind.sends_targets() {
+        if party.form == TargetForm::Absolute && !kind.sends_targets() {
             return Err(Error::Setting(format!(
                 "rule `{text}`: absolute is a form of gait, itp and tp; {kind} sends no targets"
             )));
@@ -218,7 +218,7 @@ fn parties(args: &Args, over: Over, form: Form, dtype: Option<&str>) -> Result<[
         Ok(party)
     };
     let reference = if over == Over::Precision { Precision::F64 } else { common };
-    Ok([party(a, form, common)?, party(b, Form::Difference, reference)?])
+    Ok([party(a, form, common)?, party(b, TargetForm::Difference, reference)?])
 }
 
 /// The data set, or random samples: ten batches of them.

@@ -5,7 +5,7 @@ use crate::base::names::either;
 use crate::cli::common::{Common, finish, span, unfinished};
 use crate::cli::{Done, Failure, print};
 use crate::data::Dataset;
-use crate::rule::Kind;
+use crate::rule::LearningRule;
 use crate::run::batch::{Crew, Look, Planned, Store, seeds, train_all};
 use crate::run::choose::{Candidates, Choice, Trials};
 use crate::run::config::{Machine, Run};
@@ -67,13 +67,13 @@ pub(super) fn run(args: &Args) -> Result<Done, Failure> {
 }
 
 /// Rules by name: all of them if none is named.
-fn rules(names: &[String]) -> Result<Vec<Kind>> {
+fn rules(names: &[String]) -> Result<Vec<LearningRule>> {
     if names.is_empty() {
-        return Ok(Kind::ALL.to_vec());
+        return Ok(LearningRule::ALL.to_vec());
     }
     let mut rules = Vec::new();
     for name in names {
-        let known = Kind::ALL.map(Kind::name);
+        let known = LearningRule::ALL.map(LearningRule::name);
         let kind =
             name.trim().parse().map_err(|_| Error::Setting(format!("--rules: unknown rule `{name}`: use {}", either(&known))))?;
         if rules.contains(&kind) {
@@ -88,7 +88,7 @@ fn rules(names: &[String]) -> Result<Vec<Kind>> {
 struct Comparison<'a> {
     args: &'a Args,
     said: Settings,
-    rules: Vec<Kind>,
+    rules: Vec<LearningRule>,
     grid: Grid,
     seeds: Vec<u64>,
     set: String,
@@ -150,7 +150,7 @@ impl Comparison<'_> {
     }
 
     /// All seeds of a rule at a point.
-    fn all_seeds(&self, rule: Kind, point: &Point, out: Option<&Path>) -> Result<Vec<Planned>> {
+    fn all_seeds(&self, rule: LearningRule, point: &Point, out: Option<&Path>) -> Result<Vec<Planned>> {
         let planned = |&seed: &u64| {
             let dir = out.map(|out| out.join(rule.name()).join(format!("seed-{seed}")));
             Planned::new(&self.said, point, (Some(rule), seed), (&self.set, &self.data), dir)

@@ -4,7 +4,7 @@ use crate::base::error::{Error, Result};
 use crate::cli::{Done, Failure, print};
 use crate::data::{Affine, Dataset, Prepared};
 use crate::report::sparkline;
-use crate::rule::Kind;
+use crate::rule::LearningRule;
 use crate::run::batch::own_fault;
 use crate::run::config::Run;
 use crate::run::dir::{CONFIG, Folder, Measured, write_settings};
@@ -117,7 +117,7 @@ impl Job {
 }
 
 /// Where the results of a rule are: the main one's in the folder itself.
-fn folder_of(dir: &Path, main: Kind, kind: Kind) -> PathBuf {
+fn folder_of(dir: &Path, main: LearningRule, kind: LearningRule) -> PathBuf {
     if kind == main { dir.to_owned() } else { dir.join(kind.name()) }
 }
 

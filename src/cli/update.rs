@@ -9,7 +9,7 @@ use crate::model::loss::Loss;
 use crate::model::matrix::Matrix;
 use crate::model::network::Network;
 use crate::ortho::Regularizer;
-use crate::rule::{Kind, Setup};
+use crate::rule::{LearningRule, RuleConfig};
 use crate::run::config::Machine;
 use crate::solve::{self, Tuning};
 use crate::step::optimizer::{self, Optimizer};
@@ -120,7 +120,7 @@ const MAX_STEPS: usize = 1 << 30;
 type Arrays = Vec<(String, Array)>;
 
 fn update<T: Real>(args: &Args, arrays: &BTreeMap<String, Array>, plan: &Plan) -> Result<Arrays> {
-    let kind: Kind = args.rule.parse()?;
+    let kind: LearningRule = args.rule.parse()?;
     let form = args.form.parse()?;
     let loss: Loss = args.loss.parse()?;
     let unit = if args.linear { Activation::Identity } else { activation::parse(&args.activation)? };
@@ -130,9 +130,9 @@ fn update<T: Real>(args: &Args, arrays: &BTreeMap<String, Array>, plan: &Plan) -
         return Err(Error::Setting(format!("--steps {steps}: more than {MAX_STEPS} are taken for a mistake")));
     }
     // Looked at even where no step is taken.
-    let optimizer: optimizer::Rule = args.optimizer.parse()?;
+    let optimizer: optimizer::OptimizerKind = args.optimizer.parse()?;
     let steps = match (args.steps, args.lr) {
-        (Some(steps), Some(lr)) => Some((steps, optimizer::Settings::new(optimizer, lr)?)),
+        (Some(steps), Some(lr)) => Some((steps, optimizer::OptimizerConfig::new(optimizer, lr)?)),
         _ => None,
     };
 
@@ -146,11 +146,11 @@ fn update<T: Real>(args: &Args, arrays: &BTreeMap<String, Array>, plan: &Plan) -
     let (x, onehot) = (MatRef::new(&x, batch, inputs)?, MatRef::new(&onehot, batch, labels)?);
 
     let architecture = net.architecture();
-    let setup = Setup { gamma: args.gamma, form, seed: args.seed, ..Setup::new(&architecture) };
+    let setup = RuleConfig { gamma: args.gamma, form, seed: args.seed, ..RuleConfig::new(&architecture) };
     let rule = kind.build::<T>(&setup, plan)?;
     let mut work = Workspace::new(&net, batch);
     let tuning = Tuning { regularized: args.lambda > 0.0, ..Tuning::new(args.tolerance)? };
-    let mut inverse = args.inverse.parse::<solve::Kind>()?.build::<T>(tuning)?;
+    let mut inverse = args.inverse.parse::<solve::SolverKind>()?.build::<T>(tuning)?;
     let recipe = Recipe { rule: &*rule, loss, ortho, plan };
     work.gradients(&net, x, onehot, &recipe, &mut *inverse)?;
 

@@ -11,7 +11,7 @@
 use crate::base::error::{Error, Result};
 use crate::model::matrix::Matrix;
 use crate::model::network::Network;
-use crate::ortho::{Form, Side};
+use crate::ortho::{Penalty, Side};
 use gaitprop_kernels::symm::symm;
 use gaitprop_kernels::syrk::{Diagonal, Part, syrk};
 use gaitprop_kernels::trsm::{self, Triangle};
@@ -22,8 +22,8 @@ use gaitprop_kernels::{MatMut, MatRef, Plan, Real, Scratch, reduce};
 pub struct Regularizer {
     /// λ, at least 0.
     pub lambda: f64,
-    /// Form.
-    pub form: Form,
+    /// Penalty.
+    pub form: Penalty,
     /// Side. More vectors than dimensions cannot be orthogonal: a rectangular first layer is always taken by its shorter side.
     pub side: Side,
 }
@@ -37,7 +37,7 @@ impl Regularizer {
         if !(lambda >= 0.0 && lambda.is_finite()) {
             return Err(Error::Setting(format!("lambda is {lambda}, but must be at least 0 and finite")));
         }
-        Ok(Self { lambda, form: Form::OffDiagonal, side: Side::Rows })
+        Ok(Self { lambda, form: Penalty::OffDiagonal, side: Side::Rows })
     }
 
     /// `Δ ← β·Δ − ∂R/∂W` (all n_in × n_out); nothing if λ is 0. `gram` is work space of the shorter side squared, of which the lower triangle is
@@ -87,9 +87,9 @@ impl Regularizer {
         plan: &Plan,
         scratch: &mut Scratch,
     ) -> Result<()> {
-        let diagonal = if self.form == Form::OffDiagonal { Diagonal::Dropped } else { Diagonal::Kept };
+        let diagonal = if self.form == Penalty::OffDiagonal { Diagonal::Dropped } else { Diagonal::Kept };
         syrk(T::ONE, w, T::ZERO, part, diagonal, gram.rb(), plan, scratch)?;
-        if self.form == Form::Identity {
+        if self.form == Penalty::Identity {
             for i in 0..gram.nrows() {
                 let one_less = gram.get(i, i) - T::ONE;
                 gram.set(i, i, one_less);

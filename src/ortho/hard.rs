@@ -3,7 +3,7 @@
 use crate::base::error::{Error, Result};
 use crate::model::matrix::Matrix;
 use crate::model::network::Network;
-use crate::ortho::{Form, Regularizer, Side};
+use crate::ortho::{Penalty, Regularizer, Side};
 use gaitprop_kernels::symm::{symm, symm_scratch};
 use gaitprop_kernels::syrk::{Diagonal, Part, syrk, syrk_scratch};
 use gaitprop_kernels::trsm::{self, Triangle};
@@ -122,7 +122,7 @@ impl<T: Real> Retractor<T> {
             return Err(gaitprop_kernels::Error::Shape { what: "a layer of the retraction", expected, found }.into());
         }
         scratch.reserve(syrk_scratch::<T>(n, len / n.max(1), plan).or(symm_scratch::<T>(n, len / n.max(1), plan)))?;
-        let identity = Regularizer { form: Form::Identity, side: Side::Rows, ..Regularizer::new(0.0)? };
+        let identity = Regularizer { form: Penalty::Identity, side: Side::Rows, ..Regularizer::new(0.0)? };
         let shape = (w.rows(), w.cols());
         let [now, next] = &mut self.iterates;
         let (mut now, mut next) = (&mut now[..len], &mut next[..len]);

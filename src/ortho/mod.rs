@@ -22,14 +22,14 @@ pub use hard::{Cayley, Retraction, Retractor};
 /// What is penalised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Form {
+pub enum Penalty {
     /// The entries off the diagonal: rows orthogonal, their norms free. The published form.
     OffDiagonal,
     /// The distance from the identity: rows orthonormal.
     Identity,
 }
 
-names!(Form, "form of the regulariser", OffDiagonal = "published", Identity = "identity");
+names!(Penalty, "form of the regulariser", OffDiagonal = "published", Identity = "identity");
 
 /// Which vectors are to be orthogonal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

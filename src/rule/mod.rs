@@ -52,7 +52,7 @@ use crate::base::names::names;
 use crate::model::init::Init;
 use crate::model::layer::Layer;
 use crate::model::network::Architecture;
-use crate::solve::{Inverse, Solve};
+use crate::solve::{Solve, Solver};
 use gaitprop_kernels::perturb::{Perturbation, perturb};
 use gaitprop_kernels::{Activation, Error as KernelError, MatMut, MatRef, Plan, Real, Scratch};
 
@@ -99,7 +99,7 @@ pub struct Outcome<'a, T> {
 #[non_exhaustive]
 pub struct Means<'a, T> {
     /// Sends a batch through W⁻¹.
-    pub inverse: &'a mut dyn Inverse<T>,
+    pub inverse: &'a mut dyn Solver<T>,
     /// How kernels run.
     pub plan: &'a Plan,
     /// Their packing memory.
@@ -134,7 +134,7 @@ pub trait Rule<T: Real>: Send + Sync + std::fmt::Debug {
 /// The rules by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Kind {
+pub enum LearningRule {
     /// Backpropagation.
     Bp,
     /// GAIT-prop.
@@ -149,12 +149,12 @@ pub enum Kind {
     Dfa,
 }
 
-names!(Kind, "rule", Bp = "bp", Gait = "gait", Itp = "itp", Tp = "tp", Fa = "fa", Dfa = "dfa");
+names!(LearningRule, "rule", Bp = "bp", Gait = "gait", Itp = "itp", Tp = "tp", Fa = "fa", Dfa = "dfa");
 
 /// How target rules are computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Form {
+pub enum TargetForm {
     /// From scaled differences, exact to rounding at any depth.
     #[default]
     Difference,
@@ -162,31 +162,31 @@ pub enum Form {
     Absolute,
 }
 
-names!(Form, "form of target rules", Difference = "difference", Absolute = "absolute");
+names!(TargetForm, "form of target rules", Difference = "difference", Absolute = "absolute");
 
 /// What a rule is built from, besides its name.
 #[derive(Clone, Copy, Debug)]
-pub struct Setup<'a> {
+pub struct RuleConfig<'a> {
     /// The network it is for.
     pub architecture: &'a Architecture,
     /// γ of GAIT and ITP.
     pub gamma: f64,
-    /// Form of GAIT, ITP and TP.
-    pub form: Form,
+    /// TargetForm of GAIT, ITP and TP.
+    pub form: TargetForm,
     /// How fixed feedback is drawn: as initial weights are.
     pub init: Init,
     /// The run's seed; feedback is drawn from a stream of its own.
     pub seed: u64,
 }
 
-impl<'a> Setup<'a> {
+impl<'a> RuleConfig<'a> {
     /// For a network: γ = 0.001, the difference form, orthogonal feedback from seed 1.
     pub fn new(architecture: &'a Architecture) -> Self {
-        Self { architecture, gamma: 1e-3, form: Form::Difference, init: Init::Orthogonal, seed: 1 }
+        Self { architecture, gamma: 1e-3, form: TargetForm::Difference, init: Init::Orthogonal, seed: 1 }
     }
 }
 
-impl Kind {
+impl LearningRule {
     /// All of them.
     pub const ALL: [Self; 6] = [Self::Bp, Self::Gait, Self::Itp, Self::Tp, Self::Fa, Self::Dfa];
 
@@ -205,15 +205,15 @@ impl Kind {
         matches!(self, Self::Gait | Self::Itp | Self::Tp)
     }
 
-    /// Refuses a setup that [`Kind::build`] would, without drawing anything.
+    /// Refuses a setup that [`LearningRule::build`] would, without drawing anything.
     ///
     /// # Errors
     /// [`Error::Setting`] for a γ outside [0, 1], or of 0 with absolute targets: of GAIT and ITP. Errors of [`Architecture::check`].
-    pub fn check(self, setup: &Setup<'_>) -> Result<()> {
+    pub fn check(self, setup: &RuleConfig<'_>) -> Result<()> {
         setup.architecture.check()?;
         match (self, setup.form) {
-            (Self::Gait | Self::Itp, Form::Difference) => Perturbed::gait(setup.gamma).map(|_| ()),
-            (Self::Gait | Self::Itp, Form::Absolute) => Absolute::gait(setup.gamma).map(|_| ()),
+            (Self::Gait | Self::Itp, TargetForm::Difference) => Perturbed::gait(setup.gamma).map(|_| ()),
+            (Self::Gait | Self::Itp, TargetForm::Absolute) => Absolute::gait(setup.gamma).map(|_| ()),
             _ => Ok(()),
         }
     }
@@ -222,18 +222,18 @@ impl Kind {
     /// how feedback is made orthogonal, and no bit of it.
     ///
     /// # Errors
-    /// As [`Kind::check`]; out of memory.
-    pub fn build<T: Real>(self, setup: &Setup<'_>, plan: &Plan) -> Result<Box<dyn Rule<T>>> {
+    /// As [`LearningRule::check`]; out of memory.
+    pub fn build<T: Real>(self, setup: &RuleConfig<'_>, plan: &Plan) -> Result<Box<dyn Rule<T>>> {
         self.check(setup)?;
-        let Setup { architecture, gamma, form, init, seed } = *setup;
+        let RuleConfig { architecture, gamma, form, init, seed } = *setup;
         Ok(match (self, form) {
             (Self::Bp, _) => Box::new(Backprop),
-            (Self::Gait, Form::Difference) => Box::new(Perturbed::gait(gamma)?),
-            (Self::Gait, Form::Absolute) => Box::new(Absolute::gait(gamma)?),
-            (Self::Itp, Form::Difference) => Box::new(Perturbed::itp(gamma)?),
-            (Self::Itp, Form::Absolute) => Box::new(Absolute::itp(gamma)?),
-            (Self::Tp, Form::Difference) => Box::new(TargetProp),
-            (Self::Tp, Form::Absolute) => Box::new(Absolute::tp()),
+            (Self::Gait, TargetForm::Difference) => Box::new(Perturbed::gait(gamma)?),
+            (Self::Gait, TargetForm::Absolute) => Box::new(Absolute::gait(gamma)?),
+            (Self::Itp, TargetForm::Difference) => Box::new(Perturbed::itp(gamma)?),
+            (Self::Itp, TargetForm::Absolute) => Box::new(Absolute::itp(gamma)?),
+            (Self::Tp, TargetForm::Difference) => Box::new(TargetProp),
+            (Self::Tp, TargetForm::Absolute) => Box::new(Absolute::tp()),
             (Self::Fa, _) => Box::new(FeedbackAlignment::<T>::random(architecture, init, seed, plan)?),
             (Self::Dfa, _) => Box::new(DirectFeedback::<T>::random(architecture, init, seed, plan)?),
         })
@@ -278,25 +278,25 @@ mod tests {
     use super::*;
     use crate::kernels::perturb::{Scale, Weighting};
 
-    fn built(kind: Kind, form: Form) -> Box<dyn Rule<f64>> {
+    fn built(kind: LearningRule, form: TargetForm) -> Box<dyn Rule<f64>> {
         let shape = Architecture::square(4, 4, 1, 2).unwrap();
-        kind.build(&Setup { form, gamma: 0.1, ..Setup::new(&shape) }, &Plan::new()).unwrap()
+        kind.build(&RuleConfig { form, gamma: 0.1, ..RuleConfig::new(&shape) }, &Plan::new()).unwrap()
     }
 
     /// The paper's table 1 for BP, GAIT and TP.
     #[test]
     fn published_settings_are_those_of_the_paper() {
-        let of = Kind::ALL.map(Kind::published);
+        let of = LearningRule::ALL.map(LearningRule::published);
         assert_eq!(of, [(1e-4, 0.0), (1e-4, 0.1), (1e-4, 0.1), (1e-5, 1000.0), (1e-4, 0.0), (1e-4, 0.0)]);
     }
 
     #[test]
     fn rules_say_who_they_are_and_what_they_read() {
-        for kind in Kind::ALL {
-            for form in [Form::Difference, Form::Absolute] {
+        for kind in LearningRule::ALL {
+            for form in [TargetForm::Difference, TargetForm::Absolute] {
                 let rule = built(kind, form);
                 // Absolute targets are activities, of units beyond the labels too; all else knows the labels' errors alone.
-                let whole = kind.sends_targets() && form == Form::Absolute;
+                let whole = kind.sends_targets() && form == TargetForm::Absolute;
                 assert_eq!(rule.name(), format!("{kind}{}", if whole { "-absolute" } else { "" }));
                 assert_eq!(rule.reads_whole_output(), whole, "{kind} {form}");
             }
@@ -307,10 +307,10 @@ mod tests {
     #[test]
     fn perturbations_shrink_by_gamma_a_layer() {
         let close = |s: f64, want: f64| (s - want).abs() <= 1e-15 * want;
-        for form in [Form::Difference, Form::Absolute] {
+        for form in [TargetForm::Difference, TargetForm::Absolute] {
             for above in 0..4 {
                 let of = |kind| built(kind, form).perturbation(Activation::Tanh, above);
-                for (kind, weighting) in [(Kind::Gait, Weighting::SlopeSquared), (Kind::Itp, Weighting::Plain)] {
+                for (kind, weighting) in [(LearningRule::Gait, Weighting::SlopeSquared), (LearningRule::Itp, Weighting::Plain)] {
                     let p = of(kind).unwrap();
                     assert_eq!((p.activation, p.weighting), (Activation::Tanh, weighting), "{kind}");
                     assert!(
@@ -318,13 +318,13 @@ mod tests {
                         "{kind} {form} {above}: {p:?}"
                     );
                 }
-                let p = of(Kind::Tp).unwrap();
+                let p = of(LearningRule::Tp).unwrap();
                 assert_eq!(
                     (p.activation, p.weighting, p.scale),
                     (Activation::Tanh, Weighting::Plain, Scale::Finite(1.0)),
                     "{form}"
                 );
-                assert!([Kind::Bp, Kind::Fa, Kind::Dfa].iter().all(|&kind| of(kind).is_none()));
+                assert!([LearningRule::Bp, LearningRule::Fa, LearningRule::Dfa].iter().all(|&kind| of(kind).is_none()));
             }
         }
     }
@@ -333,12 +333,12 @@ mod tests {
     #[test]
     fn a_check_refuses_what_building_would() {
         let shape = Architecture::square(4, 4, 1, 2).unwrap();
-        for kind in Kind::ALL {
-            for form in [Form::Difference, Form::Absolute] {
+        for kind in LearningRule::ALL {
+            for form in [TargetForm::Difference, TargetForm::Absolute] {
                 for gamma in [-0.1, 0.0, 0.5, 1.0, 1.1, f64::NAN] {
-                    let setup = Setup { form, gamma, ..Setup::new(&shape) };
-                    let refused = [Kind::Gait, Kind::Itp].contains(&kind)
-                        && (!(0.0..=1.0).contains(&gamma) || (gamma == 0.0 && form == Form::Absolute));
+                    let setup = RuleConfig { form, gamma, ..RuleConfig::new(&shape) };
+                    let refused = [LearningRule::Gait, LearningRule::Itp].contains(&kind)
+                        && (!(0.0..=1.0).contains(&gamma) || (gamma == 0.0 && form == TargetForm::Absolute));
                     assert_eq!(kind.check(&setup).is_err(), refused, "{kind} {form} {gamma}");
                     assert_eq!(kind.build::<f64>(&setup, &Plan::new()).is_err(), refused, "{kind} {form} {gamma}");
                 }

@@ -4,7 +4,7 @@ use crate::base::error::{Error, Result};
 use crate::base::files;
 use crate::data::{Affine, Dataset, Prepared};
 use crate::model::loss::Score;
-use crate::rule::Kind;
+use crate::rule::LearningRule;
 use crate::run::config::Run;
 use crate::run::dir::{CONFIG, Folder, METRICS};
 use crate::run::grid::Point;
@@ -54,7 +54,7 @@ impl Planned {
     pub(crate) fn new(
         said: &Settings,
         point: &Point,
-        (rule, seed): (Option<Kind>, u64),
+        (rule, seed): (Option<LearningRule>, u64),
         (set, data): (&str, &Dataset),
         dir: Option<PathBuf>,
     ) -> Result<Self> {

@@ -4,7 +4,7 @@ use crate::base::error::{Error, Result};
 use crate::base::files;
 use crate::data::{Affine, Dataset, Prepared};
 use crate::model::loss::Score;
-use crate::rule::Kind;
+use crate::rule::LearningRule;
 use crate::run::batch::{Crew, GRID_CSV, Planned, Store, TRIALS, epochs, own_fault};
 use crate::run::grid::{Grid, Point};
 use crate::run::history::mean;
@@ -21,7 +21,7 @@ use std::sync::Mutex;
 
 /// What there is to choose from for a rule; a single point needs no trial.
 pub(crate) struct Candidates {
-    pub(crate) rule: Kind,
+    pub(crate) rule: LearningRule,
     pub(crate) points: Vec<Point>,
 }
 
@@ -34,7 +34,7 @@ impl Candidates {
 
 /// What was chosen for a rule, or why nothing could be.
 pub(crate) struct Choice {
-    pub(crate) rule: Kind,
+    pub(crate) rule: LearningRule,
     pub(crate) point: Result<Point, String>,
 }
 

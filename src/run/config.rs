@@ -7,8 +7,8 @@ use crate::model::activation;
 use crate::model::init::Init;
 use crate::model::loss::Loss;
 use crate::model::network::Architecture;
-use crate::ortho::{Block, Form, Hold, Regularizer, Retraction, Side};
-use crate::rule::{self, Kind, Setup};
+use crate::ortho::{Block, Hold, Penalty, Regularizer, Retraction, Side};
+use crate::rule::{self, LearningRule, RuleConfig};
 use crate::run::options::{DEFAULT_DATA, Settings, Sizes};
 use crate::solve::{self, Tuning};
 use crate::step::{check_rotations, optimizer};
@@ -103,14 +103,14 @@ impl Machine {
 /// Settings of one run with nothing left open.
 #[derive(Clone, Debug)]
 pub(crate) struct Run {
-    pub(crate) kind: Kind,
-    pub(crate) beside: Option<Kind>,
+    pub(crate) kind: LearningRule,
+    pub(crate) beside: Option<LearningRule>,
     gamma: f64,
-    target_form: rule::Form,
+    target_form: rule::TargetForm,
     pub(crate) architecture: Architecture,
     pub(crate) init: Init,
     pub(crate) loss: Loss,
-    pub(crate) inverse: solve::Kind,
+    pub(crate) inverse: solve::SolverKind,
     tolerance: f64,
     pub(crate) batch: usize,
     pub(crate) epochs: usize,
@@ -120,10 +120,10 @@ pub(crate) struct Run {
     pub(crate) shuffle: bool,
     pub(crate) scale: Scaling,
     pub(crate) machine: Machine,
-    optimizer: optimizer::Rule,
+    optimizer: optimizer::OptimizerKind,
     keep: Keep,
     orthogonal: Orthogonal,
-    form: Form,
+    form: Penalty,
     side: Side,
     lr: Option<f64>,
     lambda: Option<f64>,
@@ -146,11 +146,11 @@ where
 impl Run {
     /// Fills in what was not said. `said` is checked; the data decides about widths.
     pub(crate) fn resolve(said: Settings, data: &Dataset) -> Result<Self> {
-        let kind = named(said.rule.as_ref(), Kind::Gait)?;
+        let kind = named(said.rule.as_ref(), LearningRule::Gait)?;
         let beside = match said.beside.as_deref() {
             Some("none") => None,
             Some(name) => Some(name.parse()?),
-            None => said.rule.is_none().then_some(Kind::Bp),
+            None => said.rule.is_none().then_some(LearningRule::Bp),
         };
         if beside == Some(kind) {
             return Err(Error::Setting(format!("--beside {kind}: the same rule twice shows nothing")));
@@ -162,7 +162,7 @@ impl Run {
         let orthogonal = named(said.orthogonal.as_ref(), Orthogonal::None)?;
         // Rotations leave nothing to regularise.
         let keep = named(said.regularizer.as_ref(), if orthogonal == Orthogonal::Cayley { Keep::None } else { Keep::Exact })?;
-        let target_form = named(said.form.as_ref(), rule::Form::Difference)?;
+        let target_form = named(said.form.as_ref(), rule::TargetForm::Difference)?;
         let digits = said.data.as_deref().unwrap_or(DEFAULT_DATA) == DEFAULT_DATA;
         let run = Self {
             kind,
@@ -175,9 +175,9 @@ impl Run {
             inverse: named(
                 said.inverse.as_ref(),
                 match (target_form, orthogonal) {
-                    (rule::Form::Absolute, _) => solve::Kind::Lu,
-                    (_, Orthogonal::Cayley) => solve::Kind::Transpose,
-                    _ => solve::Kind::Auto,
+                    (rule::TargetForm::Absolute, _) => solve::SolverKind::Lu,
+                    (_, Orthogonal::Cayley) => solve::SolverKind::Transpose,
+                    _ => solve::SolverKind::Auto,
                 },
             )?,
             tolerance: said.tolerance.unwrap_or(Tuning::default().tolerance),
@@ -188,10 +188,10 @@ impl Run {
             shuffle: said.shuffle.unwrap_or(false),
             scale: named(said.scale.as_ref(), Scaling::Unit)?,
             machine: Machine::new(said.dtype.as_deref(), said.threads, said.isa.as_deref(), said.backend.as_deref())?,
-            optimizer: named(said.optimizer.as_ref(), optimizer::Rule::PublishedAdam)?,
+            optimizer: named(said.optimizer.as_ref(), optimizer::OptimizerKind::PublishedAdam)?,
             keep,
             orthogonal,
-            form: named(said.ortho_form.as_ref(), Form::OffDiagonal)?,
+            form: named(said.ortho_form.as_ref(), Penalty::OffDiagonal)?,
             side: named(said.ortho_side.as_ref(), if keep == Keep::Block { Side::Columns } else { Side::Rows })?,
             lr: said.lr,
             lambda: said.lambda,
@@ -253,20 +253,20 @@ impl Run {
     }
 
     /// What rules are built from.
-    pub(crate) fn setup(&self) -> Setup<'_> {
+    pub(crate) fn setup(&self) -> RuleConfig<'_> {
         let Self { architecture, gamma, target_form, init, seed, .. } = self;
-        Setup { architecture, gamma: *gamma, form: *target_form, init: *init, seed: *seed }
+        RuleConfig { architecture, gamma: *gamma, form: *target_form, init: *init, seed: *seed }
     }
 
     /// Refuses absolute targets where there are none, and where they would be lost to more than rounding.
     fn check_form(&self) -> Result<()> {
-        if self.target_form == rule::Form::Difference {
+        if self.target_form == rule::TargetForm::Difference {
             return Ok(());
         }
         if !self.kind.sends_targets() {
             return Err(Error::Setting(format!("--form absolute is a form of gait, itp and tp: {} sends no targets", self.kind)));
         }
-        if self.inverse != solve::Kind::Lu {
+        if self.inverse != solve::SolverKind::Lu {
             let what = format!(
                 "--inverse {}: its tolerance is far above the differences of absolute targets; use --inverse lu",
                 self.inverse
@@ -290,12 +290,12 @@ impl Run {
     }
 
     /// The optimiser of `kind`: the published learning rate unless one was given.
-    pub(crate) fn optimizer(&self, kind: Kind) -> Result<optimizer::Settings> {
-        optimizer::Settings::new(self.optimizer, self.lr.unwrap_or(kind.published().0))
+    pub(crate) fn optimizer(&self, kind: LearningRule) -> Result<optimizer::OptimizerConfig> {
+        optimizer::OptimizerConfig::new(self.optimizer, self.lr.unwrap_or(kind.published().0))
     }
 
     /// The regulariser of `kind`: the published λ unless one was given.
-    pub(crate) fn regularizer(&self, kind: Kind) -> Result<Regularizer> {
+    pub(crate) fn regularizer(&self, kind: LearningRule) -> Result<Regularizer> {
         // A weight that was given is looked at even if it is not this regulariser's.
         let bare = Regularizer::new(self.lambda.unwrap_or(kind.published().1))?;
         let lambda = if self.keep == Keep::Exact { bare.lambda } else { 0.0 };
@@ -303,7 +303,7 @@ impl Run {
     }
 
     /// What else holds the weights of `kind`: the default μ, if none was given, where the published λ is not 0.
-    pub(crate) fn hold(&self, kind: Kind) -> Result<Hold> {
+    pub(crate) fn hold(&self, kind: LearningRule) -> Result<Hold> {
         if self.orthogonal == Orthogonal::Cayley {
             return Ok(Hold::Cayley);
         }
@@ -347,7 +347,7 @@ impl Run {
                 "--lambda is the weight of the exact regulariser: use --regularizer exact (the block regulariser has --mu)",
             );
         }
-        if self.keep == Keep::Block && self.form == Form::Identity {
+        if self.keep == Keep::Block && self.form == Penalty::Identity {
             return refuse("the block regulariser leaves norms free: --ortho-form identity needs --regularizer exact");
         }
         if self.keep == Keep::Block && retract_every.is_some() {
@@ -411,7 +411,7 @@ impl Run {
     }
 
     /// What solves of `kind` go by.
-    pub(crate) fn tuning(&self, kind: Kind) -> Result<Tuning> {
+    pub(crate) fn tuning(&self, kind: LearningRule) -> Result<Tuning> {
         let regularized = self.regularizer(kind)?.lambda > 0.0 || self.hold(kind)? != Hold::Free;
         Ok(Tuning { regularized, ..Tuning::new(self.tolerance)? })
     }
@@ -429,7 +429,7 @@ impl Run {
     ///
     /// # Errors
     /// None for a rule of a run that was resolved with this data.
-    pub(crate) fn alone(&self, kind: Kind, name: &str, data: &Dataset) -> Result<Self> {
+    pub(crate) fn alone(&self, kind: LearningRule, name: &str, data: &Dataset) -> Result<Self> {
         Ok(Self {
             machine: self.machine,
             ..Self::resolve(Settings { beside: Some("none".into()), ..self.resolved(kind, name)? }, data)?
@@ -437,7 +437,7 @@ impl Run {
     }
 
     /// Settings that give exactly this run again, with every default spelled out.
-    pub(crate) fn resolved(&self, kind: Kind, data: &str) -> Result<Settings> {
+    pub(crate) fn resolved(&self, kind: LearningRule, data: &str) -> Result<Settings> {
         let shape = &self.architecture;
         let widths = || Sizes(shape.layers.iter().map(|l| l.1).collect());
         let tower = self.said.tower.clone();
@@ -459,7 +459,7 @@ impl Run {
             beside: Some(self.beside.filter(|_| kind == self.kind).map_or("none".into(), |b| b.to_string())),
             gamma: Some(self.gamma),
             // Of a rule without targets the file would be refused.
-            form: Some(if kind.sends_targets() { self.target_form } else { rule::Form::Difference }.to_string()),
+            form: Some(if kind.sends_targets() { self.target_form } else { rule::TargetForm::Difference }.to_string()),
             regularizer: Some(self.keep.to_string()),
             lambda: (self.keep == Keep::Exact).then_some(self.regularizer(kind)?.lambda),
             ortho_form: Some(self.form.to_string()),
@@ -518,10 +518,10 @@ mod tests {
         let data = crate::data::load(DEFAULT_DATA, &Default::default()).unwrap();
         let said = Settings { lr: Some(3e-4), hidden: Some(2), activation: Some("tanh".into()), ..Settings::default() };
         let run = Run::resolve(said, &data).unwrap();
-        let first = run.resolved(Kind::Gait, DEFAULT_DATA).unwrap();
+        let first = run.resolved(LearningRule::Gait, DEFAULT_DATA).unwrap();
         let text = toml::to_string(&first).unwrap();
         let again = Run::resolve(toml::from_str(&text).unwrap(), &data).unwrap();
-        assert_eq!(again.resolved(Kind::Gait, DEFAULT_DATA).unwrap(), first, "{text}");
+        assert_eq!(again.resolved(LearningRule::Gait, DEFAULT_DATA).unwrap(), first, "{text}");
         assert_eq!(again.architecture, run.architecture);
     }
 

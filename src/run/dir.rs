@@ -3,7 +3,7 @@
 use crate::base::error::{Error, Result};
 use crate::base::files;
 use crate::model::loss::Score;
-use crate::rule::Kind;
+use crate::rule::LearningRule;
 use crate::run::checkpoints;
 use crate::run::config::Run;
 use crate::run::events::{self, Events};
@@ -44,7 +44,7 @@ impl Folder {
         }
         let metrics = folders.iter().map(|dir| open(dir)).collect::<Result<Vec<_>>>()?;
         // A rule that was trained beside in a run that is replaced, or that ended before it had begun, but is not in this one.
-        let mut stale = Kind::ALL.map(|kind| folders[0].join(kind.name())).to_vec();
+        let mut stale = LearningRule::ALL.map(|kind| folders[0].join(kind.name())).to_vec();
         stale.retain(|dir| !folders.contains(dir) && dir.join(METRICS).exists() && (overwrite || Self::is_unused(dir)));
         let _locked = stale.iter().map(|dir| open(dir)).collect::<Result<Vec<_>>>()?;
         // From here to the end the folder is no run's: one that ends in between cannot be resumed as half of another.
@@ -284,7 +284,7 @@ pub(crate) struct EpochLine<'a> {
 impl<'a> EpochLine<'a> {
     /// Of an epoch, from 1, that took so many seconds.
     pub(crate) fn new(
-        (rule, inverse): (Kind, solve::Kind),
+        (rule, inverse): (LearningRule, solve::SolverKind),
         epoch: usize,
         done: &Epoch,
         measured: &'a Measured,
@@ -299,7 +299,7 @@ impl<'a> EpochLine<'a> {
             ratio_to_bp: measured.alignment.iter().map(|a| a.ratio).collect(),
             offdiag: &measured.offdiag,
             inverse: inverse.name(),
-            solved_by: solve::Kind::ALL.iter().map(|k| (k.name(), done.solves.by(*k))).filter(|(_, n)| *n > 0).collect(),
+            solved_by: solve::SolverKind::ALL.iter().map(|k| (k.name(), done.solves.by(*k))).filter(|(_, n)| *n > 0).collect(),
             solve_residual: done.solves.residual,
             solve_products_per_step: done.solves.products / done.steps.max(1) as f64,
             seconds,
@@ -348,7 +348,7 @@ pub(crate) struct DiagnosticsLine<'a> {
 
 impl DiagnosticsLine<'_> {
     /// After so many epochs and steps.
-    pub(crate) fn new(rule: Kind, (epoch, step): (usize, u64), layers: Vec<LayerReport>) -> Self {
+    pub(crate) fn new(rule: LearningRule, (epoch, step): (usize, u64), layers: Vec<LayerReport>) -> Self {
         Self { event: "diagnostics", epoch, step, rule: rule.name(), layers }
     }
 }

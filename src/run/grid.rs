@@ -1,7 +1,7 @@
 //! Grids of settings: `lr=1e-4,1e-3`, `lr=1e-4,1e-3,lambda=0,0.1`, and for one rule `gait.lr=1e-3`.
 
 use crate::base::error::{Error, Result};
-use crate::rule::Kind;
+use crate::rule::LearningRule;
 use crate::run::options::Settings;
 use clap::Parser;
 use std::fmt;
@@ -10,7 +10,7 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq)]
 struct Axis {
     /// The rule it is for; none: all of them.
-    rule: Option<Kind>,
+    rule: Option<LearningRule>,
     key: String,
     values: Vec<String>,
 }
@@ -107,7 +107,7 @@ impl Grid {
     ///
     /// # Errors
     /// [`Error::Setting`].
-    pub(crate) fn check_rules(&self, rules: &[Kind]) -> Result<()> {
+    pub(crate) fn check_rules(&self, rules: &[LearningRule]) -> Result<()> {
         match self.0.iter().find_map(|axis| axis.rule.filter(|rule| !rules.contains(rule)).map(|rule| (rule, axis))) {
             Some((rule, axis)) => Err(Error::Setting(format!("--grid {}=…: {rule} is not among the rules", axis.name()))),
             None => Ok(()),
@@ -126,9 +126,9 @@ impl Grid {
     }
 
     /// The axes of one rule: its own before those of all rules. γ is no setting of a rule without it.
-    fn axes(&self, rule: Option<Kind>) -> Vec<&Axis> {
+    fn axes(&self, rule: Option<LearningRule>) -> Vec<&Axis> {
         let own = |key: &str| self.0.iter().find(|axis| axis.rule.is_some() && axis.rule == rule && axis.key == key);
-        let counts = |key: &str| key != "gamma" || matches!(rule, None | Some(Kind::Gait | Kind::Itp));
+        let counts = |key: &str| key != "gamma" || matches!(rule, None | Some(LearningRule::Gait | LearningRule::Itp));
         let general = |key: &str| self.0.iter().find(|axis| axis.rule.is_none() && axis.key == key && counts(key));
         self.keys().into_iter().filter_map(|key| own(key).or(general(key))).collect()
     }
@@ -137,7 +137,7 @@ impl Grid {
     ///
     /// # Errors
     /// [`Error::Setting`] if there are too many.
-    pub(crate) fn points(&self, rule: Option<Kind>) -> Result<Vec<Point>> {
+    pub(crate) fn points(&self, rule: Option<LearningRule>) -> Result<Vec<Point>> {
         let axes = self.axes(rule);
         let count = axes.iter().try_fold(1usize, |n, axis| n.checked_mul(axis.values.len()).filter(|&n| n <= MAX_POINTS));
         if count.is_none() {
@@ -155,7 +155,7 @@ impl Grid {
     }
 
     /// Settings of `point` that have the smallest or largest of three or more numbers: the best may lie beyond.
-    pub(crate) fn at_the_edge(&self, rule: Kind, point: &Point) -> Vec<String> {
+    pub(crate) fn at_the_edge(&self, rule: LearningRule, point: &Point) -> Vec<String> {
         let edge = |axis: &&Axis| {
             let numbers = axis.values.iter().map(|v| v.parse::<f64>()).collect::<Result<Vec<_>, _>>().ok()?;
             let own = point.get(&axis.key)?.parse::<f64>().ok()?;
@@ -226,25 +226,25 @@ mod tests {
         Grid::parse(&texts.iter().map(|&t| t.to_owned()).collect::<Vec<_>>(), ALL)
     }
 
-    fn points(texts: &[&str], rule: Kind) -> Vec<String> {
+    fn points(texts: &[&str], rule: LearningRule) -> Vec<String> {
         grid(texts).unwrap().points(Some(rule)).unwrap().iter().map(Point::to_string).collect()
     }
 
     #[test]
     fn every_combination_once_and_in_order() {
         let both = ["lr=1,2,lambda=0,0.1"];
-        assert_eq!(points(&both, Kind::Bp), ["lr=1,lambda=0", "lr=1,lambda=0.1", "lr=2,lambda=0", "lr=2,lambda=0.1"]);
-        assert_eq!(points(&both, Kind::Bp), points(&["lr=1, 2", "lambda=0,0.1"], Kind::Bp));
-        assert_eq!(points(&[], Kind::Bp), [""]);
+        assert_eq!(points(&both, LearningRule::Bp), ["lr=1,lambda=0", "lr=1,lambda=0.1", "lr=2,lambda=0", "lr=2,lambda=0.1"]);
+        assert_eq!(points(&both, LearningRule::Bp), points(&["lr=1, 2", "lambda=0,0.1"], LearningRule::Bp));
+        assert_eq!(points(&[], LearningRule::Bp), [""]);
     }
 
     #[test]
     fn a_rules_own_values_win() {
         let texts = ["lr=1,2", "gait.lr=3", "tp.lambda=4,5", "gamma=0.1,0.2"];
-        assert_eq!(points(&texts, Kind::Bp), ["lr=1", "lr=2"]);
-        assert_eq!(points(&texts, Kind::Gait), ["lr=3,gamma=0.1", "lr=3,gamma=0.2"]);
-        assert_eq!(points(&texts, Kind::Tp), ["lr=1,lambda=4", "lr=1,lambda=5", "lr=2,lambda=4", "lr=2,lambda=5"]);
-        assert!(grid(&texts).unwrap().check_rules(&[Kind::Bp, Kind::Gait]).is_err());
+        assert_eq!(points(&texts, LearningRule::Bp), ["lr=1", "lr=2"]);
+        assert_eq!(points(&texts, LearningRule::Gait), ["lr=3,gamma=0.1", "lr=3,gamma=0.2"]);
+        assert_eq!(points(&texts, LearningRule::Tp), ["lr=1,lambda=4", "lr=1,lambda=5", "lr=2,lambda=4", "lr=2,lambda=5"]);
+        assert!(grid(&texts).unwrap().check_rules(&[LearningRule::Bp, LearningRule::Gait]).is_err());
     }
 
     #[test]
@@ -286,7 +286,7 @@ mod tests {
     #[test]
     fn the_edge_of_a_grid_is_noticed() {
         let grid = grid(&["lr=1,2,3", "lambda=0,1"]).unwrap();
-        let at = |i: usize| grid.at_the_edge(Kind::Bp, &grid.points(Some(Kind::Bp)).unwrap()[i]);
+        let at = |i: usize| grid.at_the_edge(LearningRule::Bp, &grid.points(Some(LearningRule::Bp)).unwrap()[i]);
         assert_eq!((at(0), at(2), at(5)), (vec!["lr=1".to_owned()], vec![], vec!["lr=3".to_owned()]));
     }
 }

@@ -4,7 +4,7 @@ use crate::base::error::{Error, Result};
 use crate::data::{Affine, Prepared, Samples};
 use crate::model::loss::Score;
 use crate::model::network::Network;
-use crate::rule::Kind;
+use crate::rule::LearningRule;
 use crate::run::checkpoints;
 use crate::run::checkpoints::Notes as Saved;
 use crate::run::config::Run;
@@ -402,7 +402,7 @@ pub(crate) fn check_memory<T: Real>(run: &Run, samples: usize, rules: usize) -> 
     let bytes = weights
         .saturating_mul(
             if run.orthogonal_name() == "none" { 6 } else { 7 }
-                + usize::from(run.kind == Kind::Fa || run.beside == Some(Kind::Fa)),
+                + usize::from(run.kind == LearningRule::Fa || run.beside == Some(LearningRule::Fa)),
         )
         .saturating_add(widest.saturating_mul(4))
         .saturating_add(run.batch.min(samples).saturating_mul(units))

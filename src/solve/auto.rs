@@ -4,7 +4,7 @@ use crate::base::error::Result;
 use crate::solve::conjugate::{ConjugateGradient, Outcome};
 use crate::solve::lu::Lu;
 use crate::solve::stale::{SLOW, StaleInverse};
-use crate::solve::{Inverse, Kind, Solve, Tuning, WEIGHTS};
+use crate::solve::{Solve, Solver, SolverKind, Tuning, WEIGHTS};
 use crate::store::checkpoint::State;
 use gaitprop_kernels::{MatMut, MatRef, Plan, Real, Scratch};
 
@@ -75,9 +75,9 @@ impl<T: Real> Auto<T> {
     }
 }
 
-impl<T: Real> Inverse<T> for Auto<T> {
+impl<T: Real> Solver<T> for Auto<T> {
     fn name(&self) -> &'static str {
-        Kind::Auto.name()
+        SolverKind::Auto.name()
     }
 
     fn solve(
@@ -146,7 +146,7 @@ impl<T: Real> Inverse<T> for Auto<T> {
                     known.spent = (products / 2.0, solves / 2);
                 }
             }
-            if solve.by != Kind::Stale || self.stale.outlook(layer) >= SLOW || !(known.stale < by_lu) {
+            if solve.by != SolverKind::Stale || self.stale.outlook(layer) >= SLOW || !(known.stale < by_lu) {
                 known.stale = f64::INFINITY;
             }
             return Ok(Solve { products: spent + solve.products, ..solve });

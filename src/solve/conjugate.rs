@@ -14,7 +14,7 @@
 use crate::base::error::Result;
 use crate::solve::lu::Lu;
 use crate::solve::sketch::{HEARD, NOISE, Sketch, add_noise};
-use crate::solve::{Inverse, Kind, Solve, Tuning, WEIGHTS, gather, live_columns, norm, product, promise, room, scatter};
+use crate::solve::{Solve, Solver, SolverKind, Tuning, WEIGHTS, gather, live_columns, norm, product, promise, room, scatter};
 use crate::store::checkpoint::State;
 use gaitprop_kernels::{MatMut, MatRef, Plan, Real, Scratch, Start, reduce};
 
@@ -44,7 +44,7 @@ pub struct ConjugateGradient<T> {
     rows: Vec<Row>,
 }
 
-/// Inverse squares of the norms of a layer's rows and columns, and how the last solve went.
+/// Solver squares of the norms of a layer's rows and columns, and how the last solve went.
 #[derive(Debug, Default)]
 struct Scales<T> {
     n: usize,
@@ -183,7 +183,7 @@ impl<T: Real> ConjugateGradient<T> {
         gather(r.as_ref(), &mut self.right);
         let size = norm(&self.right, isa)?;
         if size == 0.0 {
-            return Ok(Outcome::Done(Solve { by: Kind::Cg, ..Solve::default() }));
+            return Ok(Outcome::Done(Solve { by: SolverKind::Cg, ..Solve::default() }));
         }
         self.equilibrate(layer, w, plan)?;
         if !size.is_finite() || !self.layers[layer].usable {
@@ -270,7 +270,7 @@ impl<T: Real> ConjugateGradient<T> {
                 let enough = self.sketch.caution().max(MARGIN) * amplification * residual * size <= goal;
                 if enough && heard * (n as f64).sqrt() <= HEARD {
                     scatter(&solution[..batch * n], r);
-                    return Ok(Outcome::Done(Solve { residual, sampled: !self.sketch.exact(), products, by: Kind::Cg }));
+                    return Ok(Outcome::Done(Solve { residual, sampled: !self.sketch.exact(), products, by: SolverKind::Cg }));
                 }
             }
             // Whether the iterations that are left can do it, if they go on like this (at their best, superlinear convergence gains a few).
@@ -303,9 +303,9 @@ impl<T: Real> ConjugateGradient<T> {
     }
 }
 
-impl<T: Real> Inverse<T> for ConjugateGradient<T> {
+impl<T: Real> Solver<T> for ConjugateGradient<T> {
     fn name(&self) -> &'static str {
-        Kind::Cg.name()
+        SolverKind::Cg.name()
     }
 
     fn solve(

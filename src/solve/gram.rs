@@ -2,7 +2,7 @@
 
 use crate::base::error::Result;
 use crate::solve::lu::{FOREIGN, Lu};
-use crate::solve::{Inverse, Kind, Solve, Tuning, WEIGHTS, gather, live_columns, norm, product, products, room, scatter};
+use crate::solve::{Solve, Solver, SolverKind, Tuning, WEIGHTS, gather, live_columns, norm, product, products, room, scatter};
 use crate::store::checkpoint::State;
 use gaitprop_kernels::syrk::{Diagonal, Part, syrk};
 use gaitprop_kernels::{Error as KernelError, MatMut, MatRef, Plan, Real, Scratch, Start, cholesky};
@@ -109,7 +109,7 @@ impl<T: Real> Gram<T> {
         gather(r.as_ref(), &mut self.right);
         let size = norm(&self.right, isa)?;
         if size == 0.0 {
-            return Ok(Outcome::Done(Solve { by: Kind::Gram, ..Solve::default() }));
+            return Ok(Outcome::Done(Solve { by: SolverKind::Gram, ..Solve::default() }));
         }
         if !size.is_finite() {
             return Ok(Outcome::Hard(0.0));
@@ -144,7 +144,7 @@ impl<T: Real> Gram<T> {
             if sound && residual <= self.tuning.tolerance {
                 f.vetted = true;
                 scatter(solution, r);
-                return Ok(Outcome::Done(Solve { residual, sampled: false, products: cost, by: Kind::Gram }));
+                return Ok(Outcome::Done(Solve { residual, sampled: false, products: cost, by: SolverKind::Gram }));
             }
             product(T::ONE, MatRef::new(rest, batch, n)?, w.t(), Start::Zero, MatMut::new(step, batch, n)?, plan, scratch)?;
             cholesky::solve(l, MatMut::new(step, batch, n)?.t(), plan, scratch)?;
@@ -162,9 +162,9 @@ impl<T: Real> Gram<T> {
     }
 }
 
-impl<T: Real> Inverse<T> for Gram<T> {
+impl<T: Real> Solver<T> for Gram<T> {
     fn name(&self) -> &'static str {
-        Kind::Gram.name()
+        SolverKind::Gram.name()
     }
 
     fn solve(

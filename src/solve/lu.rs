@@ -1,7 +1,7 @@
 //! LU factors of the weights: the exact reference route, and the judge of what the others give up on.
 
 use crate::base::error::{Error, Result};
-use crate::solve::{Inverse, Kind, Solve, WEIGHTS, gather, norm, product, promise, room};
+use crate::solve::{Solve, Solver, SolverKind, WEIGHTS, gather, norm, product, promise, room};
 use crate::store::checkpoint::State;
 use gaitprop_kernels::trsm::solve_scratch;
 use gaitprop_kernels::{Error as KernelError, MatMut, MatRef, Plan, Real, Scratch, ScratchReq, Start, lu};
@@ -191,10 +191,10 @@ impl<T: Real> Lu<T> {
             self.vet(at, plan, scratch)?;
         }
         let factoring = if made { crate::solve::products(2.0 / 3.0, n, batch) } else { 0.0 };
-        Ok(Solve { residual, sampled: false, products: factoring + 2.0, by: Kind::Lu })
+        Ok(Solve { residual, sampled: false, products: factoring + 2.0, by: SolverKind::Lu })
     }
 
-    /// [`Inverse::solve`] with factors made anew, always vetted, and kept in one place for all layers: for those who seldom need it.
+    /// [`Solver::solve`] with factors made anew, always vetted, and kept in one place for all layers: for those who seldom need it.
     pub(super) fn judge(
         &mut self,
         layer: usize,
@@ -238,9 +238,9 @@ impl<T: Real> Lu<T> {
     }
 }
 
-impl<T: Real> Inverse<T> for Lu<T> {
+impl<T: Real> Solver<T> for Lu<T> {
     fn name(&self) -> &'static str {
-        Kind::Lu.name()
+        SolverKind::Lu.name()
     }
 
     fn solve(&mut self, layer: usize, w: MatRef<'_, T>, r: MatMut<'_, T>, plan: &Plan, scratch: &mut Scratch) -> Result<Solve> {

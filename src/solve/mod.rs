@@ -38,7 +38,7 @@ pub use transpose::Transpose;
 /// The strategies by name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Kind {
+pub enum SolverKind {
     /// [`Lu`].
     #[default]
     Lu,
@@ -55,7 +55,7 @@ pub enum Kind {
 }
 
 names!(
-    Kind,
+    SolverKind,
     "way through inverses",
     Lu = "lu",
     Stale = "stale",
@@ -65,7 +65,7 @@ names!(
     Auto = "auto"
 );
 
-impl Kind {
+impl SolverKind {
     /// All of them.
     pub const ALL: [Self; 6] = [Self::Lu, Self::Stale, Self::Cg, Self::Gram, Self::Transpose, Self::Auto];
 
@@ -73,7 +73,7 @@ impl Kind {
     ///
     /// # Errors
     /// [`Error::Setting`] for an impossible tolerance.
-    pub fn build<T: Real>(self, with: Tuning) -> Result<Box<dyn Inverse<T>>> {
+    pub fn build<T: Real>(self, with: Tuning) -> Result<Box<dyn Solver<T>>> {
         with.check()?;
         Ok(match self {
             Self::Lu => Box::new(Lu::new()),
@@ -171,8 +171,8 @@ pub struct Solve {
     pub sampled: bool,
     /// Cost in products of the size of the forward pass (2·batch·n² flops), all attempts included.
     pub products: f64,
-    /// Who found the solution; never [`Kind::Auto`].
-    pub by: Kind,
+    /// Who found the solution; never [`SolverKind::Auto`].
+    pub by: SolverKind,
 }
 
 /// Several solves: the worst residual, all of the cost, and who found how many.
@@ -183,7 +183,7 @@ pub struct Solves {
     pub residual: f64,
     /// The total cost, in products of the size of the forward pass.
     pub products: f64,
-    counts: [u64; Kind::ALL.len()],
+    counts: [u64; SolverKind::ALL.len()],
 }
 
 impl Solves {
@@ -209,7 +209,7 @@ impl Solves {
         let mut state = State::default();
         state.put_f64("residual", self.residual);
         state.put_f64("products", self.products);
-        for kind in Kind::ALL {
+        for kind in SolverKind::ALL {
             state.put(format!("by-{kind}"), self.by(kind));
         }
         state
@@ -218,14 +218,14 @@ impl Solves {
     /// The same, back.
     pub(crate) fn restore<T: Real>(state: &State<T>) -> Result<Self> {
         let mut solves = Self { residual: state.get_f64("residual")?, products: state.get_f64("products")?, ..Self::default() };
-        for kind in Kind::ALL {
+        for kind in SolverKind::ALL {
             solves.counts[kind as usize] = state.get(&format!("by-{kind}"))?;
         }
         Ok(solves)
     }
 
     /// How many solutions a strategy found.
-    pub fn by(&self, kind: Kind) -> u64 {
+    pub fn by(&self, kind: SolverKind) -> u64 {
         self.counts[kind as usize]
     }
 }
@@ -260,7 +260,7 @@ fn product<T: Real>(
 }
 
 /// A way of solving `e W = r` for a batch of rows.
-pub trait Inverse<T: Real>: Send {
+pub trait Solver<T: Real>: Send {
     /// Its name in metrics.
     fn name(&self) -> &'static str;
 
@@ -364,18 +364,18 @@ mod tests {
     fn solves_add_up() {
         let one = |residual, products, by| Solve { residual, products, by, sampled: false };
         let (mut first, mut second) = (Solves::default(), Solves::default());
-        first.add(one(0.25, 2.0, Kind::Lu));
-        first.add(one(0.5, 1.0, Kind::Stale));
-        first.add(one(0.125, 4.0, Kind::Stale));
-        second.add(one(0.375, 0.5, Kind::Cg));
+        first.add(one(0.25, 2.0, SolverKind::Lu));
+        first.add(one(0.5, 1.0, SolverKind::Stale));
+        first.add(one(0.125, 4.0, SolverKind::Stale));
+        second.add(one(0.375, 0.5, SolverKind::Cg));
         first.merge(&second);
         assert_eq!((first.residual, first.products), (0.5, 7.5));
-        assert_eq!(Kind::ALL.map(|kind| first.by(kind)).iter().sum::<u64>(), 4);
-        assert_eq!([Kind::Lu, Kind::Stale, Kind::Cg].map(|kind| first.by(kind)), [1, 2, 1]);
+        assert_eq!(SolverKind::ALL.map(|kind| first.by(kind)).iter().sum::<u64>(), 4);
+        assert_eq!([SolverKind::Lu, SolverKind::Stale, SolverKind::Cg].map(|kind| first.by(kind)), [1, 2, 1]);
         assert_eq!(Solves::restore(&first.save::<f32>()).unwrap(), first);
         // What is not a number stays, whatever comes after it.
-        first.add(one(f64::NAN, 1.0, Kind::Lu));
-        first.add(one(0.9, 1.0, Kind::Lu));
+        first.add(one(f64::NAN, 1.0, SolverKind::Lu));
+        first.add(one(0.9, 1.0, SolverKind::Lu));
         assert!(first.residual.is_nan());
     }
 

@@ -4,7 +4,7 @@
 //! `r W⁻¹ = Q (S W⁻¹)`: c rows go through the inverse and not the whole batch, and Q keeps norms, so that errors and residuals are what they were.
 
 use crate::base::error::Result;
-use crate::solve::{Inverse, Solve, live_columns, norm, room};
+use crate::solve::{Solve, Solver, live_columns, norm, room};
 use crate::store::checkpoint::State;
 use gaitprop_kernels::{Isa, MatMut, MatRef, Plan, Real, Scratch, gemm, reduce};
 
@@ -63,7 +63,7 @@ impl<S, T: Real> Narrow<S, T> {
     }
 }
 
-impl<S: Inverse<T>, T: Real> Inverse<T> for Narrow<S, T> {
+impl<S: Solver<T>, T: Real> Solver<T> for Narrow<S, T> {
     fn name(&self) -> &'static str {
         self.strategy.name()
     }

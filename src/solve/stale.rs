@@ -20,7 +20,7 @@ use crate::base::error::Result;
 use crate::solve::lu::Lu;
 use crate::solve::sketch::Sketch;
 use crate::solve::{
-    Inverse, Kind, Solve, Tuning, WEIGHTS, gather, live_columns, norm, product, products, promise, room, scatter,
+    Solve, Solver, SolverKind, Tuning, WEIGHTS, gather, live_columns, norm, product, products, promise, room, scatter,
 };
 use crate::store::checkpoint::State;
 use gaitprop_kernels::{Isa, MatMut, MatRef, Plan, Real, Scratch, Start, gemm, gemm_scratch, gemm_with_scratch, reduce};
@@ -248,7 +248,7 @@ impl<T: Real> StaleInverse<T> {
                 // What this very solve has measured on the rows that were corrected holds for the others.
                 if !exact && made > 0 && next <= goal(contraction) && kept.unseen < UNSEEN {
                     kept.unseen += 1;
-                    let solve = Solve { residual: echo * next / size, sampled: true, products, by: Kind::Stale };
+                    let solve = Solve { residual: echo * next / size, sampled: true, products, by: SolverKind::Stale };
                     return Ok(Outcome::Done(solve, first));
                 }
                 let (left, of) = self.sketch.residual(right, solution, w, plan, scratch)?;
@@ -277,7 +277,7 @@ impl<T: Real> StaleInverse<T> {
                 if enough {
                     // An extrapolation that was wrong is not trusted the next time.
                     kept.unseen = if surprised { UNSEEN } else { 0 };
-                    let solve = Solve { residual: left / of, sampled: !exact, products, by: Kind::Stale };
+                    let solve = Solve { residual: left / of, sampled: !exact, products, by: SolverKind::Stale };
                     return Ok(Outcome::Done(solve, first));
                 }
                 if made == MOST {
@@ -335,7 +335,7 @@ impl<T: Real> StaleInverse<T> {
         gather(r.as_ref(), &mut self.right);
         let size = norm(&self.right, plan.isa)?;
         if size == 0.0 {
-            return Ok(Solve { by: Kind::Stale, ..Solve::default() });
+            return Ok(Solve { by: SolverKind::Stale, ..Solve::default() });
         }
         if !size.is_finite() {
             return self.judge.judge(layer, w, r.rb(), plan, scratch);
@@ -375,9 +375,9 @@ impl<T: Real> StaleInverse<T> {
     }
 }
 
-impl<T: Real> Inverse<T> for StaleInverse<T> {
+impl<T: Real> Solver<T> for StaleInverse<T> {
     fn name(&self) -> &'static str {
-        Kind::Stale.name()
+        SolverKind::Stale.name()
     }
 
     fn solve(

@@ -3,7 +3,7 @@
 use crate::base::error::{Error, Result};
 use crate::solve::lu::Lu;
 use crate::solve::sketch::{HEARD, NOISE, add_noise};
-use crate::solve::{Inverse, Kind, Solve, Tuning, WEIGHTS, gather, norm, product, room, scatter};
+use crate::solve::{Solve, Solver, SolverKind, Tuning, WEIGHTS, gather, norm, product, room, scatter};
 use crate::store::checkpoint::State;
 use gaitprop_kernels::{MatMut, MatRef, Plan, Real, Scratch, Start};
 
@@ -34,9 +34,9 @@ impl<T: Real> Transpose<T> {
     }
 }
 
-impl<T: Real> Inverse<T> for Transpose<T> {
+impl<T: Real> Solver<T> for Transpose<T> {
     fn name(&self) -> &'static str {
-        Kind::Transpose.name()
+        SolverKind::Transpose.name()
     }
 
     fn solve(
@@ -52,7 +52,7 @@ impl<T: Real> Inverse<T> for Transpose<T> {
         gather(r.as_ref(), &mut self.right);
         let size = norm(&self.right, plan.isa)?;
         if size == 0.0 {
-            return Ok(Solve { by: Kind::Transpose, ..Solve::default() });
+            return Ok(Solve { by: SolverKind::Transpose, ..Solve::default() });
         }
         if !size.is_finite() {
             // No fault of W's: passed on, for the step to say.
@@ -75,7 +75,7 @@ impl<T: Real> Inverse<T> for Transpose<T> {
             if residual <= self.tuning.tolerance && heard * (n as f64).sqrt() <= HEARD {
                 scatter(&solution[..own], &mut r);
                 let products = (2 * made + 2) as f64 * price;
-                return Ok(Solve { residual, sampled: false, products, by: Kind::Transpose });
+                return Ok(Solve { residual, sampled: false, products, by: SolverKind::Transpose });
             }
             let e = MatMut::new(solution, all, n)?;
             product(T::ONE, MatRef::new(rest, all, n)?, w.t(), Start::C(T::ONE), e, plan, scratch)?;

@@ -15,7 +15,7 @@ use crate::model::layer::Layer;
 use crate::model::loss;
 use crate::model::network::Network;
 use crate::model::network::Trace;
-use crate::solve::Inverse;
+use crate::solve::Solver;
 use crate::step::optimizer::Optimizer;
 use crate::step::{Down, Recipe, Report, feeding, view, view_mut};
 use gaitprop_kernels::symm::symm_scratch;
@@ -111,7 +111,7 @@ impl<T: Real> Fused<T> {
         input: MatRef<'_, T>,
         target: MatRef<'_, T>,
         recipe: &Recipe<'_, T>,
-        inverse: &mut dyn Inverse<T>,
+        inverse: &mut dyn Solver<T>,
         optimizer: &mut Optimizer<T>,
     ) -> Result<Report> {
         let plan = recipe.plan.clone().with_backend(Backend::Native);
@@ -140,7 +140,7 @@ impl<T: Real> Fused<T> {
         input: MatRef<'_, T>,
         target: MatRef<'_, T>,
         recipe: &Recipe<'_, T>,
-        inverse: &mut dyn Inverse<T>,
+        inverse: &mut dyn Solver<T>,
     ) -> Result<Report> {
         let (plan, batch) = (recipe.plan, input.nrows());
         let clock = Instant::now();

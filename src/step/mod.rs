@@ -20,7 +20,7 @@ use crate::model::network::Network;
 use crate::model::network::Trace;
 use crate::ortho::{Cayley, Regularizer};
 use crate::rule::{Local, Means, Outcome, Rule};
-use crate::solve::{Inverse, Solve, Solves};
+use crate::solve::{Solve, Solver, Solves};
 use crate::step::optimizer::Optimizer;
 use gaitprop_kernels::perturb::activation_grad;
 use gaitprop_kernels::{MatMut, MatRef, Plan, Real, Scratch, gemm, reduce};
@@ -94,7 +94,7 @@ impl<T: Real> Workspace<T> {
         input: MatRef<'_, T>,
         target: MatRef<'_, T>,
         recipe: &Recipe<'_, T>,
-        inverse: &mut dyn Inverse<T>,
+        inverse: &mut dyn Solver<T>,
     ) -> Result<Report> {
         self.pass(net, input, target, recipe, inverse, None)
     }
@@ -106,7 +106,7 @@ impl<T: Real> Workspace<T> {
         input: MatRef<'_, T>,
         target: MatRef<'_, T>,
         recipe: &Recipe<'_, T>,
-        inverse: &mut dyn Inverse<T>,
+        inverse: &mut dyn Solver<T>,
         mut rotations: Option<(&mut Cayley<T>, f64)>,
     ) -> Result<Report> {
         let plan = recipe.plan;
@@ -171,7 +171,7 @@ impl<T: Real> Workspace<T> {
         input: MatRef<'_, T>,
         target: MatRef<'_, T>,
         recipe: &Recipe<'_, T>,
-        inverse: &mut dyn Inverse<T>,
+        inverse: &mut dyn Solver<T>,
         optimizer: &mut Optimizer<T>,
     ) -> Result<Report> {
         optimizer.check_fit(net)?;
@@ -195,11 +195,11 @@ impl<T: Real> Workspace<T> {
         input: MatRef<'_, T>,
         target: MatRef<'_, T>,
         recipe: &Recipe<'_, T>,
-        inverse: &mut dyn Inverse<T>,
+        inverse: &mut dyn Solver<T>,
         optimizer: &mut Optimizer<T>,
         cayley: &mut Cayley<T>,
     ) -> Result<Report> {
-        let optimizer::Settings { rule, learning_rate, .. } = optimizer.settings();
+        let optimizer::OptimizerConfig { rule, learning_rate, .. } = optimizer.settings();
         check_rotations(rule, recipe.ortho.lambda)?;
         optimizer.check_fit(net)?;
         optimizer.settings().check()?;
@@ -217,8 +217,8 @@ impl<T: Real> Workspace<T> {
 ///
 /// # Errors
 /// [`Error::Setting`] for an optimiser that is more than plain gradient descent, or a λ greater than 0: only the rule's own direction has a small rank.
-pub fn check_rotations(optimizer: optimizer::Rule, lambda: f64) -> Result<()> {
-    if optimizer != optimizer::Rule::Sgd {
+pub fn check_rotations(optimizer: optimizer::OptimizerKind, lambda: f64) -> Result<()> {
+    if optimizer != optimizer::OptimizerKind::Sgd {
         let what =
             format!("rotations (--orthogonal cayley) take plain gradient steps, not those of {optimizer}: add --optimizer sgd");
         return Err(Error::Setting(what));
@@ -286,7 +286,7 @@ impl<T: Real> Down<'_, T> {
         l: usize,
         x: MatMut<'_, T>,
         recipe: &Recipe<'_, T>,
-        inverse: &mut dyn Inverse<T>,
+        inverse: &mut dyn Solver<T>,
         scratch: &mut Scratch,
     ) -> Result<Option<Solve>> {
         let (layers, batch) = (self.net.layers(), self.input.nrows());

@@ -11,7 +11,7 @@ use gaitprop_kernels::{Isa, MatMut, Real, Update};
 /// An update rule. Δ is the descent direction (minus the gradient), η the learning rate.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
-pub enum Rule {
+pub enum OptimizerKind {
     /// `m ← β1 m + (1−β1) Δ`, `v ← β2 v + (1−β2) Δ²`, `θ ← θ + η m / (ε + √v)`: the authors' Adam, without bias correction.
     ///
     /// Where a weight's loss gradient is exactly 0, rounding noise of the regulariser (1e-8 in f32) meets ε = 1e-8 and still moves the
@@ -25,13 +25,13 @@ pub enum Rule {
     Momentum,
 }
 
-names!(Rule, "optimiser", PublishedAdam = "published-adam", Adam = "adam", Sgd = "sgd", Momentum = "momentum");
+names!(OptimizerKind, "optimiser", PublishedAdam = "published-adam", Adam = "adam", Sgd = "sgd", Momentum = "momentum");
 
 /// An update rule with its constants.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Settings {
+pub struct OptimizerConfig {
     /// Which.
-    pub rule: Rule,
+    pub rule: OptimizerKind,
     /// η.
     pub learning_rate: f64,
     /// β1 of Adam, and μ of momentum: in [0, 1).
@@ -42,13 +42,13 @@ pub struct Settings {
     pub epsilon: f64,
 }
 
-impl Settings {
+impl OptimizerConfig {
     /// The published constants: β1 = 0.9, β2 = 0.99 (standard Adam: 0.999), ε = 1e-8; μ = 0.9.
     ///
     /// # Errors
     /// [`Error::Setting`] for a learning rate that is negative or not finite.
-    pub fn new(rule: Rule, learning_rate: f64) -> Result<Self> {
-        let beta2 = if rule == Rule::Adam { 0.999 } else { 0.99 };
+    pub fn new(rule: OptimizerKind, learning_rate: f64) -> Result<Self> {
+        let beta2 = if rule == OptimizerKind::Adam { 0.999 } else { 0.99 };
         let settings = Self { rule, learning_rate, beta1: 0.9, beta2, epsilon: 1e-8 };
         settings.check()?;
         Ok(settings)
@@ -82,7 +82,7 @@ fn complement(beta: f64) -> f64 {
 /// The moments of every parameter.
 #[derive(Clone, Debug)]
 pub struct Optimizer<T> {
-    settings: Settings,
+    settings: OptimizerConfig,
     steps: u64,
     weights: Vec<Moments<T>>,
     biases: Vec<Moments<T>>,
@@ -101,11 +101,11 @@ pub struct Moments<T> {
 
 impl<T: Real> Optimizer<T> {
     /// All moments 0.
-    pub fn new(settings: Settings, net: &Network<T>) -> Self {
+    pub fn new(settings: OptimizerConfig, net: &Network<T>) -> Self {
         let moments = |n: usize| {
             let zeros = |wanted: bool| vec![T::ZERO; if wanted { n } else { 0 }];
-            let adam = matches!(settings.rule, Rule::Adam | Rule::PublishedAdam);
-            Moments { first: zeros(settings.rule != Rule::Sgd), second: zeros(adam) }
+            let adam = matches!(settings.rule, OptimizerKind::Adam | OptimizerKind::PublishedAdam);
+            Moments { first: zeros(settings.rule != OptimizerKind::Sgd), second: zeros(adam) }
         };
         Self {
             settings,
@@ -163,8 +163,8 @@ impl<T: Real> Optimizer<T> {
         Ok(())
     }
 
-    /// Rule and constants.
-    pub fn settings(&self) -> Settings {
+    /// OptimizerKind and constants.
+    pub fn settings(&self) -> OptimizerConfig {
         self.settings
     }
     /// Steps taken.
@@ -206,7 +206,8 @@ impl<T: Real> Optimizer<T> {
 
     /// Refuses another network's moments.
     pub(crate) fn check_fit(&self, net: &Network<T>) -> Result<()> {
-        let shapes = |of: &Moments<T>, n: usize| of.first.len() == n || (of.first.is_empty() && self.settings.rule == Rule::Sgd);
+        let shapes =
+            |of: &Moments<T>, n: usize| of.first.len() == n || (of.first.is_empty() && self.settings.rule == OptimizerKind::Sgd);
         let fits = |l: usize| {
             let layer = &net.layers()[l];
             shapes(&self.weights[l], layer.w.data().len()) && shapes(&self.biases[l], layer.b.len())
@@ -233,19 +234,19 @@ impl<T: Real> Optimizer<T> {
 
     /// The step of the first `live` columns of the weights of layer `l`, as the end of a product.
     pub(crate) fn update(&mut self, l: usize, shape: (usize, usize), live: usize) -> Update<'_, T> {
-        let Settings { rule, learning_rate, beta1, .. } = self.settings;
+        let OptimizerConfig { rule, learning_rate, beta1, .. } = self.settings;
         let step = self.adam();
         let Moments { first, second } = &mut self.weights[l];
         fn columns<T: Real>(m: &mut [T], (rows, cols): (usize, usize), live: usize) -> MatMut<'_, T> {
             MatMut::new(m, rows, cols).expect("checked to fit").cols(0, live)
         }
         match rule {
-            Rule::Sgd => Update::Descend { rate: T::from_f64(learning_rate) },
-            Rule::Momentum => {
+            OptimizerKind::Sgd => Update::Descend { rate: T::from_f64(learning_rate) },
+            OptimizerKind::Momentum => {
                 let m = columns(first, shape, live);
                 Update::Momentum { rate: T::from_f64(learning_rate), mu: T::from_f64(beta1), m }
             }
-            Rule::PublishedAdam | Rule::Adam => {
+            OptimizerKind::PublishedAdam | OptimizerKind::Adam => {
                 Update::Adam { step, m: columns(first, shape, live), v: columns(second, shape, live) }
             }
         }
@@ -257,11 +258,11 @@ impl<T: Real> Optimizer<T> {
     }
 
     fn adam(&self) -> AdamStep<T> {
-        let Settings { rule, learning_rate, beta1, beta2, epsilon } = self.settings;
+        let OptimizerConfig { rule, learning_rate, beta1, beta2, epsilon } = self.settings;
         let real = T::from_f64;
         // 1 − β^t without cancellation at small t.
         let correct = |beta: f64| match rule {
-            Rule::Adam => -libm::expm1(self.steps as f64 * libm::log(beta)),
+            OptimizerKind::Adam => -libm::expm1(self.steps as f64 * libm::log(beta)),
             _ => 1.0,
         };
         AdamStep {
@@ -274,13 +275,15 @@ impl<T: Real> Optimizer<T> {
     }
 
     fn one(&mut self, theta: &mut [T], delta: &[T], l: usize, weights: bool, isa: Isa) -> Result<bool> {
-        let (Settings { rule, learning_rate, beta1, .. }, step) = (self.settings, self.adam());
+        let (OptimizerConfig { rule, learning_rate, beta1, .. }, step) = (self.settings, self.adam());
         let moments = if weights { &mut self.weights[l] } else { &mut self.biases[l] };
         let real = T::from_f64;
         match rule {
-            Rule::Sgd => Ok(epilogue::descend(real(learning_rate), theta, delta, isa)?),
-            Rule::Momentum => Ok(epilogue::momentum(real(learning_rate), real(beta1), theta, &mut moments.first, delta, isa)?),
-            Rule::PublishedAdam | Rule::Adam => {
+            OptimizerKind::Sgd => Ok(epilogue::descend(real(learning_rate), theta, delta, isa)?),
+            OptimizerKind::Momentum => {
+                Ok(epilogue::momentum(real(learning_rate), real(beta1), theta, &mut moments.first, delta, isa)?)
+            }
+            OptimizerKind::PublishedAdam | OptimizerKind::Adam => {
                 Ok(epilogue::adam(step, theta, &mut moments.first, &mut moments.second, delta, isa)?)
             }
         }

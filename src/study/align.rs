@@ -12,8 +12,8 @@ use crate::model::loss::Loss;
 use crate::model::matrix::Matrix;
 use crate::model::network::{Architecture, Network};
 use crate::ortho::Regularizer;
-use crate::rule::{Form, Kind, Setup};
-use crate::solve::{self, Inverse, Lu, Tuning};
+use crate::rule::{LearningRule, RuleConfig, TargetForm};
+use crate::solve::{self, Lu, Solver, Tuning};
 use crate::step::{Recipe, Workspace};
 use crate::study::diagnostics::Alignment;
 use gaitprop_kernels::{Plan, Real};
@@ -34,16 +34,16 @@ names!(Precision, "element type", F32 = "f32", F64 = "f64");
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Party {
     /// Which.
-    pub kind: Kind,
+    pub kind: LearningRule,
     /// In which form, if it is a target rule.
-    pub form: Form,
+    pub form: TargetForm,
     /// In which arithmetic.
     pub precision: Precision,
 }
 
 impl std::fmt::Display for Party {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let form = if self.form == Form::Absolute { ":absolute" } else { "" };
+        let form = if self.form == TargetForm::Absolute { ":absolute" } else { "" };
         f.pad(&format!("{}{form}:{}", self.kind, self.precision))
     }
 }
@@ -80,7 +80,7 @@ pub struct Study {
     /// The loss.
     pub loss: Loss,
     /// How differences go through inverses; absolute targets always go by [`Lu`].
-    pub inverse: solve::Kind,
+    pub inverse: solve::SolverKind,
     /// What that goes by.
     pub tuning: Tuning,
     /// The batch: samples × inputs.
@@ -153,10 +153,11 @@ impl Study {
         let net = net.cast::<T>();
         let architecture = net.architecture();
         let Self { init, seed, gamma, loss, .. } = *self;
-        let rule = party.kind.build::<T>(&Setup { architecture: &architecture, gamma, form: party.form, init, seed }, plan)?;
-        let mut inverse: Box<dyn Inverse<T>> = match party.form {
-            Form::Absolute => Box::new(Lu::new()),
-            Form::Difference => self.inverse.build(self.tuning)?,
+        let rule =
+            party.kind.build::<T>(&RuleConfig { architecture: &architecture, gamma, form: party.form, init, seed }, plan)?;
+        let mut inverse: Box<dyn Solver<T>> = match party.form {
+            TargetForm::Absolute => Box::new(Lu::new()),
+            TargetForm::Difference => self.inverse.build(self.tuning)?,
         };
         let round = |v: &f64| T::from_f64(if narrow { f64::from(*v as f32) } else { *v });
         let cast = |m: &Matrix<f64>| Matrix::from_vec(m.rows(), m.cols(), m.data().iter().map(round).collect());

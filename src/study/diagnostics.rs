@@ -5,9 +5,9 @@ use crate::data::Samples;
 use crate::model::layer::Layer;
 use crate::model::network::Network;
 use crate::model::network::Trace;
-use crate::ortho::{Form, Regularizer};
+use crate::ortho::{Penalty, Regularizer};
 use crate::rule::{Backprop, Local, Means, Outcome, Rule};
-use crate::solve::{self, Inverse, Solve};
+use crate::solve::{self, Solve, Solver};
 use crate::step::{Recipe, Workspace};
 use crate::train::Trainer;
 use gaitprop_kernels::perturb::{Perturbation, Scale, Weighting};
@@ -57,7 +57,7 @@ pub fn alignment<T: Real>(
     input: MatRef<'_, T>,
     target: MatRef<'_, T>,
     recipe: &Recipe<'_, T>,
-    inverse: &mut dyn Inverse<T>,
+    inverse: &mut dyn Solver<T>,
 ) -> Result<Vec<Alignment>> {
     let bare = Recipe { ortho: Regularizer { lambda: 0.0, ..recipe.ortho }, ..*recipe };
     let backprop: &dyn Rule<T> = &Backprop;
@@ -118,7 +118,7 @@ pub fn examine<T: Real>(
     input: MatRef<'_, T>,
     target: MatRef<'_, T>,
     recipe: &Recipe<'_, T>,
-    inverse: &mut dyn Inverse<T>,
+    inverse: &mut dyn Solver<T>,
 ) -> Result<Vec<LayerReport>> {
     let plan = recipe.plan;
     let witness = Witness { rule: recipe.rule, seen: Mutex::new(vec![Seen::default(); net.layers().len()]) };
@@ -140,8 +140,8 @@ pub fn examine<T: Real>(
         Ok(LayerReport {
             cosine_with_bp: cosine,
             ratio_to_bp: ratio,
-            offdiag: norm(Form::OffDiagonal)?,
-            distance_from_orthogonal: norm(Form::Identity)?,
+            offdiag: norm(Penalty::OffDiagonal)?,
+            distance_from_orthogonal: norm(Penalty::Identity)?,
             condition: (layer.fed() == layer.width()).then(|| solve::condition(w, plan, &mut scratch)).transpose()?,
             solve_residual: seen[l].solve.map(|s| s.residual),
             solve_products: seen[l].solve.map(|s| s.products),
@@ -159,7 +159,7 @@ impl<T: Real> Trainer<T> {
     ///
     /// # Errors
     /// As [`Workspace::gradients`].
-    pub fn alignment(&mut self, samples: &Samples<T>, inverse: &mut dyn Inverse<T>) -> Result<Vec<Alignment>> {
+    pub fn alignment(&mut self, samples: &Samples<T>, inverse: &mut dyn Solver<T>) -> Result<Vec<Alignment>> {
         self.look(samples, inverse, alignment)
     }
 
@@ -167,7 +167,7 @@ impl<T: Real> Trainer<T> {
     ///
     /// # Errors
     /// As [`examine`].
-    pub fn examine(&mut self, samples: &Samples<T>, inverse: &mut dyn Inverse<T>) -> Result<Vec<LayerReport>> {
+    pub fn examine(&mut self, samples: &Samples<T>, inverse: &mut dyn Solver<T>) -> Result<Vec<LayerReport>> {
         self.look(samples, inverse, examine)
     }
 
@@ -177,7 +177,7 @@ impl<T: Real> Trainer<T> {
     /// Out of memory for packing.
     pub fn orthogonality(&self) -> Result<Vec<f64>> {
         let (net, ortho, plan) = self.parts();
-        orthogonality(net, &Regularizer { form: Form::OffDiagonal, ..*ortho }, plan)
+        orthogonality(net, &Regularizer { form: Penalty::OffDiagonal, ..*ortho }, plan)
     }
 }
 

@@ -8,8 +8,8 @@ use crate::model::network::Network;
 use crate::model::network::Trace;
 use crate::ortho::{Hold, Holder, Regularizer};
 use crate::rule::Rule;
-use crate::solve::{Inverse, Solves};
-use crate::step::optimizer::{Optimizer, Settings};
+use crate::solve::{Solver, Solves};
+use crate::step::optimizer::{Optimizer, OptimizerConfig};
 use crate::step::{Fused, Phases, Recipe, Report, Workspace, check_rotations};
 use crate::store::checkpoint::State;
 use gaitprop_kernels::{Backend, MatRef, Plan, Real, Scratch};
@@ -21,7 +21,7 @@ pub struct Method<T> {
     /// How credit is assigned.
     pub rule: Box<dyn Rule<T>>,
     /// How targets go through inverses.
-    pub inverse: Box<dyn Inverse<T>>,
+    pub inverse: Box<dyn Solver<T>>,
     /// The loss.
     pub loss: Loss,
     /// The regulariser.
@@ -29,7 +29,7 @@ pub struct Method<T> {
     /// What else holds weights near orthogonal.
     pub hold: Hold,
     /// The optimiser.
-    pub optimizer: Settings,
+    pub optimizer: OptimizerConfig,
     /// Samples a step.
     pub batch: usize,
     /// The seed of the order of samples; `None` takes them as they come, every epoch the same (the published way).
@@ -62,7 +62,7 @@ pub struct Trainer<T> {
 }
 
 /// A look at a network on one batch: `diagnostics`.
-pub(crate) type Look<T, R> = fn(&Network<T>, MatRef<'_, T>, MatRef<'_, T>, &Recipe<'_, T>, &mut dyn Inverse<T>) -> Result<R>;
+pub(crate) type Look<T, R> = fn(&Network<T>, MatRef<'_, T>, MatRef<'_, T>, &Recipe<'_, T>, &mut dyn Solver<T>) -> Result<R>;
 
 /// How steps are taken: with the same results, but for a plan's other backend.
 enum Engine<T> {
@@ -363,7 +363,7 @@ impl<T: Real> Trainer<T> {
     }
 
     /// Shows the network and its first batch to someone who changes nothing.
-    pub(crate) fn look<R>(&mut self, samples: &Samples<T>, inverse: &mut dyn Inverse<T>, at: Look<T, R>) -> Result<R> {
+    pub(crate) fn look<R>(&mut self, samples: &Samples<T>, inverse: &mut dyn Solver<T>, at: Look<T, R>) -> Result<R> {
         self.check(samples)?;
         let first: Vec<u32> = (0..self.method.batch.min(samples.len) as u32).collect();
         let (x, t) = gather(samples, &first, self.net.labels(), &mut self.input, &mut self.target)?;
@@ -460,12 +460,12 @@ mod tests {
         let architecture = Architecture::square(4, 3, 1, 2).unwrap();
         let made = || {
             let method = Method {
-                rule: rule::Kind::Gait.build(&rule::Setup::new(&architecture), &plan).unwrap(),
-                inverse: solve::Kind::Lu.build(Tuning::new(1e-2).unwrap()).unwrap(),
+                rule: rule::LearningRule::Gait.build(&rule::RuleConfig::new(&architecture), &plan).unwrap(),
+                inverse: solve::SolverKind::Lu.build(Tuning::new(1e-2).unwrap()).unwrap(),
                 loss: Loss::Squared,
                 ortho: Regularizer::new(0.0).unwrap(),
                 hold: Hold::Free,
-                optimizer: optimizer::Settings::new(optimizer::Rule::Sgd, 1e-3).unwrap(),
+                optimizer: optimizer::OptimizerConfig::new(optimizer::OptimizerKind::Sgd, 1e-3).unwrap(),
                 batch: 2,
                 shuffle: Some(1),
             };

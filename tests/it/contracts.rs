@@ -8,7 +8,7 @@ use gaitprop::kernels::{Activation, MatMut, MatRef, Plan, Scratch};
 use gaitprop::loss::{self, Loss};
 use gaitprop::network::Trace;
 use gaitprop::ortho::{Block, Blocks, Hold, Holder, Regularizer, Retraction, Retractor};
-use gaitprop::solve::{self, Inverse, Lu, Tuning};
+use gaitprop::solve::{self, Lu, Solver, Tuning};
 use gaitprop::train::{Method, Trainer};
 use gaitprop::{Architecture, Error, Layer, Matrix, Network, data, init, optimizer, rng, rule};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -76,10 +76,10 @@ fn settings() {
     rows!(t;
         init::Init::from_str("none such") => Err(Error::Setting(_)),
         Loss::from_str("") => Err(Error::Setting(_)),
-        solve::Kind::from_str("none such") => Err(Error::Setting(_)),
-        rule::Kind::from_str("none such") => Err(Error::Setting(_)),
-        rule::Form::from_str("none such") => Err(Error::Setting(_)),
-        optimizer::Rule::from_str("none such") => Err(Error::Setting(_)),
+        solve::SolverKind::from_str("none such") => Err(Error::Setting(_)),
+        rule::LearningRule::from_str("none such") => Err(Error::Setting(_)),
+        rule::TargetForm::from_str("none such") => Err(Error::Setting(_)),
+        optimizer::OptimizerKind::from_str("none such") => Err(Error::Setting(_)),
         data::Scaling::from_str("none such") => Err(Error::Setting(_)),
         data::load("/none/such", &LoadOptions::default()) => Err(Error::File { .. }),
         gaitprop::activation::parse("none such") => Err(Error::Setting(_)),
@@ -97,10 +97,10 @@ fn settings() {
         rule::Perturbed::itp(inf) => Err(Error::Setting(_)),
         rule::Absolute::gait(0.0) => Err(Error::Setting(_)),
         rule::Absolute::itp(nan) => Err(Error::Setting(_)),
-        optimizer::Settings::new(optimizer::Rule::PublishedAdam, nan) => Err(Error::Setting(_)),
-        optimizer::Settings::new(optimizer::Rule::PublishedAdam, -1.0) => Err(Error::Setting(_)),
-        optimizer::Settings::new(optimizer::Rule::PublishedAdam, inf) => Err(Error::Setting(_)),
-        gaitprop::step::check_rotations(optimizer::Rule::PublishedAdam, 0.1) => Err(Error::Setting(_)),
+        optimizer::OptimizerConfig::new(optimizer::OptimizerKind::PublishedAdam, nan) => Err(Error::Setting(_)),
+        optimizer::OptimizerConfig::new(optimizer::OptimizerKind::PublishedAdam, -1.0) => Err(Error::Setting(_)),
+        optimizer::OptimizerConfig::new(optimizer::OptimizerKind::PublishedAdam, inf) => Err(Error::Setting(_)),
+        gaitprop::step::check_rotations(optimizer::OptimizerKind::PublishedAdam, 0.1) => Err(Error::Setting(_)),
     );
     t.done(25);
 }
@@ -158,7 +158,7 @@ fn passes() {
         Retractor::new(Retraction::new(1)?, &net())?.retract(0, &mut Matrix::zeros(5, 5), plan, s) => Err(Error::Kernel(_)),
         one.descend(r(4, 4), 0.0, w(4, 5), w(4, 4), plan, s) => Err(Error::Kernel(Bad::Shape { .. })),
     );
-    for kind in solve::Kind::ALL {
+    for kind in solve::SolverKind::ALL {
         let build = || kind.build::<f64>(Tuning::new(1e-3)?);
         rows!(t;
             build()?.solve(0, r(4, 5), w(2, 5), plan, s) => Err(Error::Kernel(Bad::Shape { .. })),
@@ -181,7 +181,7 @@ fn training() {
         loss: Loss::Squared,
         ortho: Regularizer::new(0.0).unwrap(),
         hold: Hold::Free,
-        optimizer: optimizer::Settings::new(optimizer::Rule::PublishedAdam, 1e-3).unwrap(),
+        optimizer: optimizer::OptimizerConfig::new(optimizer::OptimizerKind::PublishedAdam, 1e-3).unwrap(),
         batch: 5,
         shuffle: None,
     };
@@ -191,7 +191,7 @@ fn training() {
     let mut t = Table::default();
     rows!(t;
         with(Method { batch: 0, ..method() }).map(|_| ()) => Err(Error::Setting(_)),
-        with(Method { optimizer: optimizer::Settings { learning_rate: f64::NAN, ..method().optimizer }, ..method() }).map(|_| ()) => Err(Error::Setting(_)),
+        with(Method { optimizer: optimizer::OptimizerConfig { learning_rate: f64::NAN, ..method().optimizer }, ..method() }).map(|_| ()) => Err(Error::Setting(_)),
         epoch(samples(10, 4)) => Ok(_),
         epoch(samples(10, 5)) => Err(Error::Architecture { .. }),
         epoch(samples(0, 4)) => Ok(_),

@@ -7,10 +7,10 @@ use gaitprop::init::{self, Init};
 use gaitprop::kernels::{Activation, Isa, Par, Plan, Real, Scalar, Scratch};
 use gaitprop::loss::{self, Loss};
 use gaitprop::network::Trace;
-use gaitprop::optimizer::{Optimizer, Rule as Optimiser, Settings};
-use gaitprop::ortho::{Form, Regularizer, Side};
+use gaitprop::optimizer::{Optimizer, OptimizerConfig, OptimizerKind};
+use gaitprop::ortho::{Penalty, Regularizer, Side};
 use gaitprop::rng::Rng;
-use gaitprop::rule::{Backprop, Kind, TargetProp};
+use gaitprop::rule::{Backprop, LearningRule, TargetProp};
 use gaitprop::solve::Lu;
 use gaitprop::step::{Recipe, Workspace};
 use gaitprop::{Error, Layer, Matrix, Network};
@@ -115,7 +115,7 @@ fn backpropagation_is_the_gradient() {
                 let recipe = Recipe { loss, ..recipe(&Backprop, &plan, 0.0) };
                 let g = gradients(&net, &batch, &recipe).unwrap();
                 // A kink within reach of a step would make the difference meaningless.
-                let (_, seen) = watched(&net, &batch, Kind::Bp, 0.0, loss);
+                let (_, seen) = watched(&net, &batch, LearningRule::Bp, 0.0, loss);
                 let kinked = matches!(unit, Activation::LeakyRelu { .. });
                 assert!(
                     !kinked || seen.iter().all(|s| s.y.iter().all(|y| y.abs() > 1e2 * STEP * 0.1)),
@@ -145,7 +145,7 @@ fn regularisers_are_gradients_of_their_value() {
     let mut scratch = Scratch::new();
     for (inputs, sizes) in [(5, vec![(5, 5), (5, 5), (4, 4)]), (4, vec![(4, 7), (7, 7)]), (7, vec![(7, 4), (4, 4)])] {
         let net = network(inputs, &sizes, 2, [LEAKY; 2], Init::Xavier, 8);
-        for form in [Form::OffDiagonal, Form::Identity] {
+        for form in [Penalty::OffDiagonal, Penalty::Identity] {
             for side in [Side::Rows, Side::Columns] {
                 let ortho = Regularizer { form, side, ..Regularizer::new(0.3).unwrap() };
                 let mut directions = Vec::new();
@@ -162,15 +162,17 @@ fn regularisers_are_gradients_of_their_value() {
                 // Truncation: 1e-10 times the third derivative, 24 λ |w| a term; rounding: 1e-16 / 1e-5 times R, about 5.
                 assert!(error <= 1e-9, "{sizes:?} {form} {side}: {error:e}");
                 // Its own other forms are not its gradient. (The shorter side of a rectangular layer is the only one.)
-                let other =
-                    Regularizer { form: if form == Form::Identity { Form::OffDiagonal } else { Form::Identity }, ..ortho };
+                let other = Regularizer {
+                    form: if form == Penalty::Identity { Penalty::OffDiagonal } else { Penalty::Identity },
+                    ..ortho
+                };
                 let value = |net: &Network<f64>| other.value(net, &plan, &mut Scratch::new()).unwrap();
                 assert!(against_differences(&net, &directions, &value) > 1e-2);
             }
         }
         // In a step it adds to the rule's direction, and only to weights.
         let batch = batch(&net, 3, 9);
-        let ortho = Regularizer { side: Side::Columns, form: Form::Identity, ..Regularizer::new(0.3).unwrap() };
+        let ortho = Regularizer { side: Side::Columns, form: Penalty::Identity, ..Regularizer::new(0.3).unwrap() };
         let g = gradients(&net, &batch, &Recipe { ortho, ..recipe(&Backprop, &plan, 0.0) }).unwrap();
         let directions: Vec<Vec<f64>> = (0..sizes.len()).map(|l| [g.weights(l).data(), g.biases(l)].concat()).collect();
         let value =
@@ -189,7 +191,7 @@ const C: f64 = 2.0;
 fn errors_by_layer<T: Real>(
     net: &Network<f64>,
     batch: &Batch<f64>,
-    kind: Kind,
+    kind: LearningRule,
     gamma: (f64, f64),
     bits: Bits,
 ) -> Vec<(f64, f64, f64)> {
@@ -218,7 +220,13 @@ fn bits_for(depth: usize, gamma: (f64, f64)) -> Bits {
     Bits(250 + (depth as f64 * (gamma.1 / gamma.0).log2()) as usize)
 }
 
-fn check_definition<T: Real>(name: &str, net: &Network<f64>, batch: &Batch<f64>, kind: Kind, gamma: (f64, f64)) -> (f64, f64) {
+fn check_definition<T: Real>(
+    name: &str,
+    net: &Network<f64>,
+    batch: &Batch<f64>,
+    kind: LearningRule,
+    gamma: (f64, f64),
+) -> (f64, f64) {
     let depth = net.layers().len();
     let (most, median, ratio) = summary(&errors_by_layer::<T>(net, batch, kind, gamma, bits_for(depth, gamma)));
     println!("{name:12} {:5} {:8} {depth:3} {} {most:9.1e} {median:9.1e} {ratio:8.2}", kind.name(), gamma.0 / gamma.1, T::NAME);
@@ -237,14 +245,14 @@ fn table_by_depth() {
         for depth in [2, 5, 10, 20, 50] {
             let net = square(if depth < 20 { 16 } else { 10 }, depth, 4, LEAKY, init, 100 + depth as u64);
             let batch = batch(&net, 4, 7);
-            for kind in [Kind::Gait, Kind::Itp, Kind::Tp] {
+            for kind in [LearningRule::Gait, LearningRule::Itp, LearningRule::Tp] {
                 // Without the squared slope an error grows tenfold at each unit below its kink: f32 ends before the layers do.
-                if kind != Kind::Gait && depth > 20 {
+                if kind != LearningRule::Gait && depth > 20 {
                     continue;
                 }
                 let narrow = check_definition::<f32>(name, &net, &batch, kind, gamma);
                 let wide = check_definition::<f64>(name, &net, &batch, kind, gamma);
-                if kind == Kind::Gait && init == Init::Orthogonal {
+                if kind == LearningRule::Gait && init == Init::Orthogonal {
                     // The promise: at every depth.
                     assert!(narrow.0 <= 3e-6 && wide.0 <= 1e-14, "{depth}: {narrow:?} {wide:?}");
                 }
@@ -268,8 +276,11 @@ fn target_rules_are_their_definition() {
             let net = network(inputs, &sizes, 3, [unit; 2], Init::Orthogonal, 13);
             let batch = batch(&net, 4, 14);
             // TP's targets would leave the range of tanh.
-            let kinds =
-                if unit == Activation::Tanh { vec![Kind::Gait, Kind::Itp] } else { vec![Kind::Gait, Kind::Itp, Kind::Tp] };
+            let kinds = if unit == Activation::Tanh {
+                vec![LearningRule::Gait, LearningRule::Itp]
+            } else {
+                vec![LearningRule::Gait, LearningRule::Itp, LearningRule::Tp]
+            };
             for kind in kinds {
                 check_definition::<f32>(name, &net, &batch, kind, small);
                 check_definition::<f64>(name, &net, &batch, kind, small);
@@ -281,8 +292,8 @@ fn target_rules_are_their_definition() {
         for init in [Init::Orthogonal, Init::Xavier] {
             let net = square(8, depth, 4, Activation::Tanh, init, 17);
             let batch = batch(&net, 3, 18);
-            check_definition::<f32>("tanh", &net, &batch, Kind::Gait, (1.0, 20.0));
-            check_definition::<f64>("tanh", &net, &batch, Kind::Gait, (1.0, 20.0));
+            check_definition::<f32>("tanh", &net, &batch, LearningRule::Gait, (1.0, 20.0));
+            check_definition::<f64>("tanh", &net, &batch, LearningRule::Gait, (1.0, 20.0));
         }
     }
 }
@@ -294,7 +305,7 @@ fn the_limit_is_the_limit() {
         for depth in [2, 5, 10] {
             let net = square(8, depth, 4, unit, Init::Orthogonal, 19);
             let batch = batch(&net, 3, 20);
-            for kind in [Kind::Gait, Kind::Itp] {
+            for kind in [LearningRule::Gait, LearningRule::Itp] {
                 check_definition::<f32>("limit", &net, &batch, kind, (1.0, 1e40));
                 check_definition::<f64>("limit", &net, &batch, kind, (1.0, 1e40));
             }
@@ -308,29 +319,29 @@ fn the_definition_fails_what_it_should() {
     let net = square(12, 4, 4, LEAKY, Init::Xavier, 23);
     let batch = batch(&net, 12, 24);
     let gamma = (3.0, 10.0);
-    let right = definition(&net, &batch, Kind::Gait, gamma, bits_for(4, gamma));
-    let expected = expected_error(&net, &batch, Kind::Gait, 0.3, f64::EPSILON / 2.0);
+    let right = definition(&net, &batch, LearningRule::Gait, gamma, bits_for(4, gamma));
+    let expected = expected_error(&net, &batch, LearningRule::Gait, 0.3, f64::EPSILON / 2.0);
     let ratio = |want: &[Update], l: usize, kind, gamma| {
         relative(updates(&net, &batch, kind, gamma).weights(l).data(), &want[l].0) / (C * expected[l])
     };
     for l in 0..3 {
-        assert!(ratio(&right, l, Kind::Gait, 0.3) <= 1.0);
-        assert!(ratio(&right, l, Kind::Itp, 0.3) > 1.0);
-        assert!(ratio(&right, l, Kind::Bp, 0.3) > 1.0);
+        assert!(ratio(&right, l, LearningRule::Gait, 0.3) <= 1.0);
+        assert!(ratio(&right, l, LearningRule::Itp, 0.3) > 1.0);
+        assert!(ratio(&right, l, LearningRule::Bp, 0.3) > 1.0);
         let mut wrong = right.clone();
         let largest = wrong[l].0.iter_mut().max_by(|a, b| a.abs().total_cmp(&b.abs())).unwrap();
         *largest *= 1.0 + 1e-9;
-        assert!(ratio(&wrong, l, Kind::Gait, 0.3) > 1.0);
+        assert!(ratio(&wrong, l, LearningRule::Gait, 0.3) > 1.0);
     }
     // γ counts where a unit crosses its kink.
-    assert!(ratio(&right, 0, Kind::Gait, 0.3001) > 1.0);
+    assert!(ratio(&right, 0, LearningRule::Gait, 0.3001) > 1.0);
 }
 
 #[test]
 fn fifty_layers_in_f32_are_those_of_f64() {
     let net = square(64, 50, 10, LEAKY, Init::Orthogonal, 31).cast::<f32>();
     let batch = batch(&net.cast(), 16, 32).cast::<f32>();
-    for kind in [Kind::Bp, Kind::Gait] {
+    for kind in [LearningRule::Bp, LearningRule::Gait] {
         let (narrow, wide_net) = (updates(&net, &batch, kind, 1e-3), net.cast::<f64>());
         let double = updates(&wide_net, &batch.cast(), kind, 1e-3);
         let expected = expected_error(&wide_net, &batch.cast(), kind, 1e-3, <f32 as Scalar>::UNIT_ROUNDOFF);
@@ -381,16 +392,16 @@ fn distance_to_bp<T: Real>(net: &Network<f64>, batch: &Batch<f64>, gamma: f64) -
     let (net, batch) = (net.cast::<T>(), batch.cast::<T>());
     let (wide_net, wide_batch) = (net.cast::<f64>(), batch.cast::<f64>());
     let (rows, depth) = (batch.x.rows(), net.layers().len());
-    let (_, seen) = watched(&wide_net, &wide_batch, Kind::Gait, gamma, Loss::Squared);
+    let (_, seen) = watched(&wide_net, &wide_batch, LearningRule::Gait, gamma, Loss::Squared);
     for (l, seen) in seen.iter().enumerate() {
-        let (s, _) = perturbation(Kind::Gait, gamma, depth - 1 - l).unwrap();
+        let (s, _) = perturbation(LearningRule::Gait, gamma, depth - 1 - l).unwrap();
         // With a margin for the rounding of T, on either side.
         let near = |(y, e): (&f64, &f64)| y.abs() <= 2.0 * s * e.abs() + 1e4 * T::UNIT_ROUNDOFF;
         if seen.y.iter().zip(&seen.e).any(near) {
             return None;
         }
     }
-    let (gait, bp) = (updates(&net, &batch, Kind::Gait, gamma), updates(&net, &batch, Kind::Bp, gamma));
+    let (gait, bp) = (updates(&net, &batch, LearningRule::Gait, gamma), updates(&net, &batch, LearningRule::Bp, gamma));
     let (mut most, mut above) = (0.0, 0.0);
     for l in (0..depth).rev() {
         above += norm(&seen[l].e.iter().zip(&seen[l].slope).map(|(e, d)| e * d).collect::<Vec<_>>());
@@ -504,7 +515,7 @@ fn the_property_is_met_by_most_networks() {
 // Batches, towers, failures.
 
 /// Entry by entry, (B + 3)·u·(|y|ᵀ|x|)/B: what any order of the batch's sum can change.
-fn order_bound(net: &Network<f64>, batch: &Batch<f64>, kind: Kind, gamma: f64, u: f64) -> Vec<Vec<f64>> {
+fn order_bound(net: &Network<f64>, batch: &Batch<f64>, kind: LearningRule, gamma: f64, u: f64) -> Vec<Vec<f64>> {
     let (_, seen) = watched(net, batch, kind, gamma, Loss::Squared);
     let rows = batch.x.rows();
     let layer = |l: usize| {
@@ -536,7 +547,7 @@ fn check_batches<T: Real>() {
     };
     let mut order: Vec<usize> = (0..rows).collect();
     Rng::new(43, 0).shuffle(&mut order);
-    for kind in Kind::ALL {
+    for kind in LearningRule::ALL {
         let bound = order_bound(&net.cast(), &whole.cast(), kind, 1e-2, T::UNIT_ROUNDOFF);
         let first = updates(&net, &whole, kind, 1e-2);
         let permuted = updates(&net, &choose(&order), kind, 1e-2);
@@ -573,7 +584,7 @@ fn auxiliary_units_get_no_error() {
         let sizes = [(18, 18), (11, 11), (10, 10), (6, 6)];
         let net = network(18, &sizes, 4, [unit; 2], Init::Orthogonal, 51);
         let batch = batch(&net, 5, 52);
-        for kind in Kind::ALL {
+        for kind in LearningRule::ALL {
             let (gradients, seen) = watched(&net, &batch, kind, 1e-2, Loss::Squared);
             for (l, seen) in seen.iter().enumerate() {
                 let width = sizes[l].1;
@@ -614,11 +625,11 @@ fn check_singular<T: Real>() {
         let net = Network::new(9, layers, 3).unwrap();
         let batch = batch(&net, 4, 62).cast::<T>();
         let plan = Plan::new();
-        for kind in Kind::ALL {
+        for kind in LearningRule::ALL {
             let mut net = net.cast::<T>();
             let rule = built::<T>(kind, &net, 1e-3);
             let recipe = recipe(&*rule, &plan, 0.1);
-            let mut optimizer = Optimizer::new(Settings::new(Optimiser::PublishedAdam, 1e-3).unwrap(), &net);
+            let mut optimizer = Optimizer::new(OptimizerConfig::new(OptimizerKind::PublishedAdam, 1e-3).unwrap(), &net);
             let (mut workspace, mut inverse) = (Workspace::new(&net, 4), Lu::new());
             let before = state(&net, &optimizer);
             let result = workspace.step(&mut net, batch.x.view(), batch.target.view(), &recipe, &mut inverse, &mut optimizer);
@@ -654,7 +665,7 @@ fn a_target_out_of_range_changes_nothing() {
     batch.target.data_mut()[2 * 3 + 1] = 5.0;
     let plan = Plan::new();
     let recipe = recipe(&TargetProp, &plan, 0.0);
-    let mut optimizer = Optimizer::new(Settings::new(Optimiser::PublishedAdam, 1e-3).unwrap(), &net);
+    let mut optimizer = Optimizer::new(OptimizerConfig::new(OptimizerKind::PublishedAdam, 1e-3).unwrap(), &net);
     batch.target.data_mut().iter_mut().filter(|t| **t == 1.0).for_each(|t| *t = 0.5);
     let before = state(&net, &optimizer);
     let mut workspace = Workspace::new(&net, 4);
@@ -667,11 +678,11 @@ fn a_target_out_of_range_changes_nothing() {
 // The same bits everywhere.
 
 /// Three steps, and what they left: parameters, moments, activities; or the error, in words.
-fn steps<T: Real>(net: &Network<f64>, batch: &Batch<f64>, kind: Kind, plan: &Plan) -> (Vec<Vec<u64>>, String) {
+fn steps<T: Real>(net: &Network<f64>, batch: &Batch<f64>, kind: LearningRule, plan: &Plan) -> (Vec<Vec<u64>>, String) {
     let (mut net, batch) = (net.cast::<T>(), batch.cast::<T>());
     let rule = built::<T>(kind, &net, 1e-3);
     let recipe = recipe(&*rule, plan, 0.1);
-    let mut optimizer = Optimizer::new(Settings::new(Optimiser::PublishedAdam, 1e-3).unwrap(), &net);
+    let mut optimizer = Optimizer::new(OptimizerConfig::new(OptimizerKind::PublishedAdam, 1e-3).unwrap(), &net);
     let (mut workspace, mut inverse) = (Workspace::new(&net, batch.x.rows()), Lu::new());
     let mut said = String::new();
     for _ in 0..3 {
@@ -690,7 +701,7 @@ fn check_bits<T: Real>() {
     for unit in [LEAKY, Activation::Tanh] {
         let net = network(61, &[(61, 75), (70, 70), (41, 41), (17, 17)], 10, [unit; 2], Init::Orthogonal, 71);
         let batch = batch(&net, 23, 72);
-        for kind in Kind::ALL {
+        for kind in LearningRule::ALL {
             let mut first = None;
             for isa in Isa::available() {
                 for par in std::iter::once(Par::Seq).chain(pools.iter().cloned()) {
@@ -710,18 +721,18 @@ fn check_bits<T: Real>() {
             // Steps were taken; of tanh's plain targets some are out of range, everywhere the same.
             let (_, said) = first.unwrap();
             assert!(
-                said.starts_with("Ok") || (unit == Activation::Tanh && kind == Kind::Tp && said.contains("OutOfRange")),
+                said.starts_with("Ok") || (unit == Activation::Tanh && kind == LearningRule::Tp && said.contains("OutOfRange")),
                 "{kind} {said}"
             );
         }
         // Bits that see a difference: another rule, another precision of one weight.
         let plan = Plan::new();
-        let one = steps::<T>(&net, &batch, Kind::Gait, &plan).0;
-        assert_ne!(one, steps::<T>(&net, &batch, Kind::Itp, &plan).0);
+        let one = steps::<T>(&net, &batch, LearningRule::Gait, &plan).0;
+        assert_ne!(one, steps::<T>(&net, &batch, LearningRule::Itp, &plan).0);
         let mut layers = net.layers().to_vec();
         layers[1].w.data_mut()[7] *= 1.0 + 1e-6;
         let other = Network::new(net.inputs(), layers, net.labels()).unwrap();
-        assert_ne!(one, steps::<T>(&other, &batch, Kind::Gait, &plan).0);
+        assert_ne!(one, steps::<T>(&other, &batch, LearningRule::Gait, &plan).0);
     }
 }
 

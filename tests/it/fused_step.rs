@@ -6,10 +6,10 @@ use gaitprop::init;
 use gaitprop::kernels::{Activation, Isa, MatRef, Par, Plan, Real};
 use gaitprop::loss::Loss;
 use gaitprop::network::{Architecture, Network};
-use gaitprop::optimizer::{self, Optimizer, Settings};
-use gaitprop::ortho::{Form, Regularizer, Side};
-use gaitprop::rule::{Form as TargetForm, Kind, Setup};
-use gaitprop::solve::{Kind as Way, Tuning};
+use gaitprop::optimizer::{self, Optimizer, OptimizerConfig};
+use gaitprop::ortho::{Penalty, Regularizer, Side};
+use gaitprop::rule::{LearningRule, RuleConfig, TargetForm};
+use gaitprop::solve::{SolverKind, Tuning};
 use gaitprop::step::{Fused, Recipe};
 use proptest::prelude::*;
 
@@ -28,18 +28,19 @@ fn shapes() -> impl Strategy<Value = Architecture> {
 fn cases() -> impl Strategy<Value = (Case, usize)> {
     // Absolute targets read all of the output, which the fused step computes for them alone.
     let forms = prop_oneof![3 => Just(TargetForm::Difference), 1 => Just(TargetForm::Absolute)];
-    let rules = (proptest::sample::select(&Kind::ALL[..]), forms);
-    let ways = proptest::sample::select(vec![Way::Lu, Way::Stale, Way::Cg, Way::Gram, Way::Auto]);
+    let rules = (proptest::sample::select(&LearningRule::ALL[..]), forms);
+    let ways =
+        proptest::sample::select(vec![SolverKind::Lu, SolverKind::Stale, SolverKind::Cg, SolverKind::Gram, SolverKind::Auto]);
     let optimizers = proptest::sample::select(vec![
-        optimizer::Rule::PublishedAdam,
-        optimizer::Rule::Adam,
-        optimizer::Rule::Sgd,
-        optimizer::Rule::Momentum,
+        optimizer::OptimizerKind::PublishedAdam,
+        optimizer::OptimizerKind::Adam,
+        optimizer::OptimizerKind::Sgd,
+        optimizer::OptimizerKind::Momentum,
     ]);
     let ortho =
         (prop_oneof![Just(0.0), Just(0.1)], any::<bool>(), any::<bool>()).prop_map(|(lambda, identity, columns)| Regularizer {
             lambda,
-            form: if identity { Form::Identity } else { Form::OffDiagonal },
+            form: if identity { Penalty::Identity } else { Penalty::OffDiagonal },
             side: if columns { Side::Columns } else { Side::Rows },
         });
     let loss = prop_oneof![Just(Loss::Squared), Just(Loss::CrossEntropy)];
@@ -73,14 +74,14 @@ proptest! {
     }
 }
 
-fn published(rule: Kind, way: Way, lambda: f64) -> Case {
+fn published(rule: LearningRule, way: SolverKind, lambda: f64) -> Case {
     Case {
         shape: Architecture::square(64, 64, 3, 10).unwrap(),
         batch: 20,
         rule,
         form: TargetForm::Difference,
         way,
-        optimizer: optimizer::Rule::PublishedAdam,
+        optimizer: optimizer::OptimizerKind::PublishedAdam,
         ortho: Regularizer::new(lambda).unwrap(),
         loss: Loss::Squared,
         seed: 1,
@@ -90,11 +91,11 @@ fn published(rule: Kind, way: Way, lambda: f64) -> Case {
 /// One bit of one weight, of one moment or of one bias is a difference, and so is another rule.
 #[test]
 fn the_comparison_can_fail() {
-    let case = published(Kind::Gait, Way::Cg, 0.1);
+    let case = published(LearningRule::Gait, SolverKind::Cg, 0.1);
     let plan = Plan::new();
     let (want, got) = (run::<f32>(&case, false, &plan).unwrap(), run::<f32>(&case, true, &plan).unwrap());
     assert_eq!(difference(&want, &got), None);
-    let other = run::<f32>(&Case { rule: Kind::Bp, ..case.clone() }, true, &plan).unwrap();
+    let other = run::<f32>(&Case { rule: LearningRule::Bp, ..case.clone() }, true, &plan).unwrap();
     assert!(difference(&want, &other).is_some());
     for which in 0..2 {
         let layers = got.net.layers().iter().cloned().enumerate().map(|(l, mut layer)| {
@@ -114,12 +115,12 @@ fn the_comparison_can_fail() {
 #[test]
 fn a_broken_batch_changes_nothing() {
     let plan = Plan::new();
-    for kind in [Kind::Bp, Kind::Gait, Kind::Fa, Kind::Dfa] {
-        let case = published(kind, Way::Auto, 0.1);
-        let rule = kind.build::<f32>(&Setup::new(&case.shape), &plan).unwrap();
+    for kind in [LearningRule::Bp, LearningRule::Gait, LearningRule::Fa, LearningRule::Dfa] {
+        let case = published(kind, SolverKind::Auto, 0.1);
+        let rule = kind.build::<f32>(&RuleConfig::new(&case.shape), &plan).unwrap();
         let recipe = Recipe { rule: &*rule, loss: case.loss, ortho: case.ortho, plan: &plan };
         let mut net = Network::<f32>::random(&case.shape, init::Init::Orthogonal, 3, &plan).unwrap();
-        let mut optimizer = Optimizer::new(Settings::new(case.optimizer, 1e-3).unwrap(), &net);
+        let mut optimizer = Optimizer::new(OptimizerConfig::new(case.optimizer, 1e-3).unwrap(), &net);
         let mut inverse = case.way.build(Tuning::default()).unwrap();
         let before = net.clone();
         let (mut x, t) = (vec![0.5f32; 20 * 64], vec![0f32; 20 * 10]);

@@ -16,9 +16,9 @@ use gaitprop::data::npz::{self, Array};
 use gaitprop::kernels::{Activation, Plan, Real, Scratch};
 use gaitprop::loss::Loss;
 use gaitprop::network::Trace;
-use gaitprop::optimizer::{Moments, Optimizer, Rule as Optimiser, Settings};
+use gaitprop::optimizer::{Moments, Optimizer, OptimizerConfig, OptimizerKind};
 use gaitprop::ortho::Regularizer;
-use gaitprop::rule::{Form, Kind, Setup};
+use gaitprop::rule::{LearningRule, RuleConfig, TargetForm};
 use gaitprop::solve::Lu;
 use gaitprop::step::{Gradients, Recipe, Workspace};
 use gaitprop::{Layer, Network};
@@ -115,36 +115,36 @@ impl Golden {
         Batch { x: matrix(batch, structure[0], self.array("x")), target: matrix(batch, labels, self.array("onehot")) }
     }
     /// The recorded relative error of a rule's updates in this precision; BP and TP were recorded in f64 alone.
-    fn recorded<T: Real>(&self, kind: Kind, l: usize) -> f64 {
+    fn recorded<T: Real>(&self, kind: LearningRule, l: usize) -> f64 {
         let r = &self.case.per_layer[l];
         let widened = T::UNIT_ROUNDOFF / f64::EPSILON * 2.0;
         match kind {
-            Kind::Gait if T::NAME == "f32" => r.diff_f32_rel.unwrap_or(0.0),
-            Kind::Gait => r.diff_f64_rel.unwrap_or(0.0),
-            Kind::Bp => r.bp_f64_rel.unwrap_or(0.0) * widened,
+            LearningRule::Gait if T::NAME == "f32" => r.diff_f32_rel.unwrap_or(0.0),
+            LearningRule::Gait => r.diff_f64_rel.unwrap_or(0.0),
+            LearningRule::Bp => r.bp_f64_rel.unwrap_or(0.0) * widened,
             _ => r.tp_f64_rel.unwrap_or(0.0) * widened,
         }
     }
     /// The best reference there is for a rule's update (without its regulariser): 256-bit, else the authors' f64.
-    fn update(&self, kind: Kind, what: &str, l: usize) -> Option<&[f64]> {
+    fn update(&self, kind: LearningRule, what: &str, l: usize) -> Option<&[f64]> {
         let hp = format!("{kind}_hp_{what}{l}");
         let authors = format!("{kind}_{what}{l}");
         // The authors' own GAIT updates are wrong by cancellation: no reference.
         let name = if self.has(&hp) { hp } else { authors };
-        (self.has(&name) && (kind != Kind::Gait || name.contains("hp"))).then(|| self.array(&name))
+        (self.has(&name) && (kind != LearningRule::Gait || name.contains("hp"))).then(|| self.array(&name))
     }
 }
 
-const RULES: [Kind; 3] = [Kind::Bp, Kind::Gait, Kind::Tp];
+const RULES: [LearningRule; 3] = [LearningRule::Bp, LearningRule::Gait, LearningRule::Tp];
 
 /// What the relative error of layer `l`'s update may be.
-fn allowed<T: Real>(golden: &Golden, kind: Kind, l: usize) -> f64 {
+fn allowed<T: Real>(golden: &Golden, kind: LearningRule, l: usize) -> f64 {
     M * golden.recorded::<T>(kind, l).max(T::UNIT_ROUNDOFF)
 }
 
 /// For each layer the relative error of its weight update and of its bias update against the reference, and what is allowed. The bias
 /// update is the same sum with ones for activities.
-fn errors<T: Real>(golden: &Golden, kind: Kind, got: &Gradients<T>) -> Vec<(usize, f64, f64, f64)> {
+fn errors<T: Real>(golden: &Golden, kind: LearningRule, got: &Gradients<T>) -> Vec<(usize, f64, f64, f64)> {
     let error = |l| {
         let w = relative(&wide(got.weights(l).data()), golden.update(kind, "dW", l)?);
         let b = relative(&wide(got.biases(l)), golden.update(kind, "db", l)?);
@@ -154,11 +154,11 @@ fn errors<T: Real>(golden: &Golden, kind: Kind, got: &Gradients<T>) -> Vec<(usiz
 }
 
 /// The worst error of a rule's updates in units of what is allowed: above 1 is a failure.
-fn excess<T: Real>(golden: &Golden, kind: Kind, got: &Gradients<T>) -> f64 {
+fn excess<T: Real>(golden: &Golden, kind: LearningRule, got: &Gradients<T>) -> f64 {
     errors(golden, kind, got).into_iter().fold(0.0, |most, (_, w, b, allowed)| worst(most, worst(w, b) / allowed))
 }
 
-fn updates_of<T: Real>(golden: &Golden, kind: Kind, gamma: f64) -> Gradients<T> {
+fn updates_of<T: Real>(golden: &Golden, kind: LearningRule, gamma: f64) -> Gradients<T> {
     updates(&golden.network(), &golden.batch(), kind, gamma)
 }
 
@@ -301,8 +301,8 @@ struct Trajectory {
 /// Σ 0.01·2|Δ|δ, and the parameter by η·(δm/(ε+√v) + m·δ√v/(ε+√v)²) ≤ 0.6 η δ/(ε+√v) a step. Where the exact gradient is 0 and the
 /// regulariser's rounding alone meets ε = 1e-8, this last bound is large, as the movement is: weights there follow noise. Parameters
 /// that moved wrongly make the next directions wrong, by their regulariser (12 λ) and by their loss.
-fn trajectory<T: Real>(golden: &Golden, kind: Kind, optimiser: Optimiser) -> Option<Trajectory> {
-    let source = if kind == Kind::Gait { "gait_hp".to_owned() } else { kind.to_string() };
+fn trajectory<T: Real>(golden: &Golden, kind: LearningRule, optimiser: OptimizerKind) -> Option<Trajectory> {
+    let source = if kind == LearningRule::Gait { "gait_hp".to_owned() } else { kind.to_string() };
     let last = format!("{source}_s3_W0");
     if !golden.has(&last) || (0..golden.depth()).any(|l| golden.update(kind, "dW", l).is_none()) {
         return None;
@@ -313,7 +313,7 @@ fn trajectory<T: Real>(golden: &Golden, kind: Kind, optimiser: Optimiser) -> Opt
     let rule = built::<T>(kind, &net, gamma);
     let plan = Plan::new();
     let recipe = Recipe { rule: &*rule, loss: Loss::Squared, ortho: Regularizer::new(lam).unwrap(), plan: &plan };
-    let mut optimizer = Optimizer::new(Settings::new(optimiser, lr).unwrap(), &net);
+    let mut optimizer = Optimizer::new(OptimizerConfig::new(optimiser, lr).unwrap(), &net);
     let mut workspace = Workspace::new(&net, rows);
     let mut inverse = Lu::new();
     let u = T::UNIT_ROUNDOFF;
@@ -343,7 +343,7 @@ fn trajectory<T: Real>(golden: &Golden, kind: Kind, optimiser: Optimiser) -> Opt
                     _ => vec![0.0; update.len()],
                 };
                 // The authors' complements are 1 − 0.9 and 1 − 0.99 in f64, 1 and 4 units in the last place from 0.1 and 0.01.
-                let constants = if kind == Kind::Gait { 0.0 } else { 5.0 * f64::EPSILON };
+                let constants = if kind == LearningRule::Gait { 0.0 } else { 5.0 * f64::EPSILON };
                 let delta =
                     if k == 0 { wide(workspace.gradients.weights(l).data()) } else { wide(workspace.gradients.biases(l)) };
                 let [first_off, second_off] = &mut moment_off[l];
@@ -389,8 +389,8 @@ fn three_steps_of_the_published_adam() {
     for golden in load_all() {
         for (k, kind) in RULES.into_iter().enumerate() {
             let (Some(narrow), Some(wide)) = (
-                trajectory::<f32>(&golden, kind, Optimiser::PublishedAdam),
-                trajectory::<f64>(&golden, kind, Optimiser::PublishedAdam),
+                trajectory::<f32>(&golden, kind, OptimizerKind::PublishedAdam),
+                trajectory::<f64>(&golden, kind, OptimizerKind::PublishedAdam),
             ) else {
                 continue;
             };
@@ -410,18 +410,18 @@ fn three_steps_of_the_published_adam() {
 fn one_wrong_element_is_found() {
     for mut golden in load_all() {
         let got = (
-            updates_of::<f32>(&golden, Kind::Gait, golden.case.gamma),
-            updates_of::<f64>(&golden, Kind::Gait, golden.case.gamma),
+            updates_of::<f32>(&golden, LearningRule::Gait, golden.case.gamma),
+            updates_of::<f64>(&golden, LearningRule::Gait, golden.case.gamma),
         );
         for l in 0..golden.depth() {
             let name = format!("gait_hp_dW{l}");
             let right = golden.array(&name).to_vec();
             let largest = (0..right.len()).max_by(|&i, &j| right[i].abs().total_cmp(&right[j].abs())).unwrap();
             golden.arrays.get_mut(&name).unwrap().data[largest] *= 1.001;
-            assert!(excess(&golden, Kind::Gait, &got.0) > 1.0, "{} {l} f32", golden.name());
-            assert!(excess(&golden, Kind::Gait, &got.1) > 1e6, "{} {l} f64", golden.name());
+            assert!(excess(&golden, LearningRule::Gait, &got.0) > 1.0, "{} {l} f32", golden.name());
+            assert!(excess(&golden, LearningRule::Gait, &got.1) > 1e6, "{} {l} f64", golden.name());
             golden.arrays.get_mut(&name).unwrap().data[largest] = f64::NAN;
-            assert!(!(excess(&golden, Kind::Gait, &got.1) <= 1.0), "{} {l}: NaN", golden.name());
+            assert!(!(excess(&golden, LearningRule::Gait, &got.1) <= 1.0), "{} {l}: NaN", golden.name());
             golden.arrays.get_mut(&name).unwrap().data = right;
         }
     }
@@ -432,10 +432,10 @@ fn one_wrong_element_is_found() {
 fn a_slightly_wrong_gamma_is_found() {
     let mut tried = 0;
     for golden in load_all().iter().filter(|g| g.case.gamma == 0.1 && g.case.batch == 60) {
-        let got = updates_of::<f64>(golden, Kind::Gait, 0.1 * (1.0 + 1e-9));
-        assert!(excess(golden, Kind::Gait, &got) > 1.0, "{}", golden.name());
-        let got = updates_of::<f32>(golden, Kind::Gait, 0.2);
-        assert!(excess(golden, Kind::Gait, &got) > 1.0, "{} f32", golden.name());
+        let got = updates_of::<f64>(golden, LearningRule::Gait, 0.1 * (1.0 + 1e-9));
+        assert!(excess(golden, LearningRule::Gait, &got) > 1.0, "{}", golden.name());
+        let got = updates_of::<f32>(golden, LearningRule::Gait, 0.2);
+        assert!(excess(golden, LearningRule::Gait, &got) > 1.0, "{} f32", golden.name());
         tried += 1;
     }
     assert!(tried >= 2);
@@ -444,12 +444,12 @@ fn a_slightly_wrong_gamma_is_found() {
 #[test]
 fn another_rule_is_found() {
     for golden in load_all().iter().filter(|g| !g.case.linear && g.depth() > 1) {
-        for other in [Kind::Bp, Kind::Itp, Kind::Tp] {
+        for other in [LearningRule::Bp, LearningRule::Itp, LearningRule::Tp] {
             let got = updates_of::<f32>(golden, other, golden.case.gamma);
-            let alike = excess(golden, Kind::Gait, &got);
+            let alike = excess(golden, LearningRule::Gait, &got);
             // With orthogonal weights and a tiny γ GAIT is BP, unless a unit crosses its kink.
             assert!(
-                alike > 1.0 || (other == Kind::Bp && golden.case.cond.iter().all(|&c| c < 1.01)),
+                alike > 1.0 || (other == LearningRule::Bp && golden.case.cond.iter().all(|&c| c < 1.01)),
                 "{} {other}",
                 golden.name()
             );
@@ -465,7 +465,7 @@ fn the_absolute_formula_is_found() {
     for golden in load_all().iter().filter(|g| g.case.gamma <= 0.01) {
         for l in 0..golden.depth().saturating_sub(2) {
             let error = relative(golden.array(&format!("gait_dW{l}")), golden.array(&format!("gait_hp_dW{l}")));
-            let allowed = allowed::<f64>(golden, Kind::Gait, l);
+            let allowed = allowed::<f64>(golden, LearningRule::Gait, l);
             println!("{:24} layer {l}: relative error of the absolute formula in f64 {error:.1e}", golden.name());
             assert!(error > allowed, "{} {l}: {error:e} within {allowed:e}", golden.name());
             tried += 1;
@@ -481,8 +481,8 @@ fn the_absolute_form_errs_as_the_authors_do() {
     for golden in load_all() {
         let net = golden.network::<f64>();
         let architecture = net.architecture();
-        let setup = Setup { gamma: golden.case.gamma, form: Form::Absolute, ..Setup::new(&architecture) };
-        for kind in [Kind::Gait, Kind::Tp] {
+        let setup = RuleConfig { gamma: golden.case.gamma, form: TargetForm::Absolute, ..RuleConfig::new(&architecture) };
+        for kind in [LearningRule::Gait, LearningRule::Tp] {
             let rule = kind.build::<f64>(&setup, &plan).unwrap();
             let recipe = Recipe { rule: &*rule, loss: Loss::Squared, ortho: Regularizer::new(0.0).unwrap(), plan: &plan };
             let ours = gradients(&net, &golden.batch(), &recipe).unwrap();
@@ -494,7 +494,7 @@ fn the_absolute_form_errs_as_the_authors_do() {
                 let alike = 4.0 * f64::EPSILON;
                 match kind {
                     // Measured: between 0.4 and 2.6 times theirs wherever more than a few roundings are lost.
-                    Kind::Gait => {
+                    LearningRule::Gait => {
                         assert!(error <= 4.0 * theirs + alike && theirs <= 4.0 * error + alike, "{} {l}", golden.name())
                     }
                     _ => assert!(error <= allowed::<f64>(&golden, kind, l) + alike, "{} {l}", golden.name()),
@@ -510,7 +510,7 @@ fn the_absolute_form_errs_as_the_authors_do() {
 #[test]
 fn another_optimiser_is_found() {
     for golden in load_all() {
-        let Some(t) = trajectory::<f64>(&golden, Kind::Gait, Optimiser::Adam) else { continue };
+        let Some(t) = trajectory::<f64>(&golden, LearningRule::Gait, OptimizerKind::Adam) else { continue };
         assert!(t.moved > 1.0 && (t.second > 1.0 || t.second == 0.0), "{} {t:?}", golden.name());
     }
 }

@@ -4,7 +4,7 @@ use crate::support::*;
 use gaitprop::init::{self, Init};
 use gaitprop::kernels::{Error as KernelError, Isa, MatMut, MatRef, Par, Plan, Real, Scratch, gemm};
 use gaitprop::rng::Rng;
-use gaitprop::solve::{ConjugateGradient, Inverse, Kind, Lu, Solve, Solves, StaleInverse, Tuning};
+use gaitprop::solve::{ConjugateGradient, Lu, Solve, Solver, SolverKind, Solves, StaleInverse, Tuning};
 use gaitprop::{Error, Matrix, Result};
 use proptest::prelude::*;
 
@@ -36,12 +36,12 @@ fn cast<T: Real>(m: &Matrix<f64>) -> Matrix<T> {
     matrix(m.rows(), m.cols(), m.data())
 }
 
-fn all<T: Real>(tolerance: f64) -> Vec<Box<dyn Inverse<T>>> {
+fn all<T: Real>(tolerance: f64) -> Vec<Box<dyn Solver<T>>> {
     let tuning = Tuning::new(tolerance).unwrap();
-    Kind::ALL.map(|kind| kind.build(tuning).unwrap()).into()
+    SolverKind::ALL.map(|kind| kind.build(tuning).unwrap()).into()
 }
 
-fn solve<T: Real>(inverse: &mut dyn Inverse<T>, w: &Matrix<T>, r: &Matrix<T>, plan: &Plan) -> Result<(Matrix<T>, Solve)> {
+fn solve<T: Real>(inverse: &mut dyn Solver<T>, w: &Matrix<T>, r: &Matrix<T>, plan: &Plan) -> Result<(Matrix<T>, Solve)> {
     let mut e = r.clone();
     let done = inverse.solve(5, w.view(), e.view_mut(), plan, &mut Scratch::new())?;
     Ok((e, done))
@@ -105,7 +105,7 @@ fn agree<T: Real>(name: &str, w: &Matrix<f64>, batch: usize, tolerance: f64, ort
                     );
                     // The tolerance, or what rounding leaves of it.
                     let floor = 8.0 * T::UNIT_ROUNDOFF * condition;
-                    let within = if done.by == Kind::Lu { floor } else { tolerance + floor };
+                    let within = if done.by == SolverKind::Lu { floor } else { tolerance + floor };
                     assert!(off <= within, "{name}: {off:e}");
                     assert!(honest(&w, &r, &e, &done), "{name}: {done:?}, but it is {:e}", residual(&w, &r, &e));
                     // The oracle: one wrong element, by as much as would matter.
@@ -154,9 +154,9 @@ fn scaled_rows_and_columns_cost_conjugate_gradients_little() {
             row.iter_mut().enumerate().for_each(|(j, x)| *x *= 10f64.powi(i as i32 % 4) * f64::powi(base, j as i32 % 3));
         }
         let (w, r) = (cast::<f32>(&w), cast::<f32>(&normal(60, n, 1.0, 2)));
-        let (e, done) = solve(&mut *Kind::Cg.build(Tuning::default()).unwrap(), &w, &r, &Plan::new()).unwrap();
+        let (e, done) = solve(&mut *SolverKind::Cg.build(Tuning::default()).unwrap(), &w, &r, &Plan::new()).unwrap();
         println!("{done:?}");
-        assert_eq!(done.by, Kind::Cg);
+        assert_eq!(done.by, SolverKind::Cg);
         assert!(error(&inverse(&wide(w.data()), n), &r, &e) <= 1e-3 && done.products < most, "{done:?}");
     }
 }
@@ -211,10 +211,10 @@ fn conjugate_gradients_end_within_what_is_asked() {
     ] {
         let w = conditioned(n, condition, seed);
         let r = normal(batch, n, 1.0, seed);
-        let mut strategy = Kind::Cg.build(Tuning::new(tolerance).unwrap()).unwrap();
+        let mut strategy = SolverKind::Cg.build(Tuning::new(tolerance).unwrap()).unwrap();
         let (e, done) = solve(&mut *strategy, &w, &r, &Plan::new()).unwrap();
         let off = error(&inverse(w.data(), n), &r, &e);
-        assert!(done.by == Kind::Cg && off <= tolerance, "{batch}×{n}, {condition}: {off:e} by {done:?}");
+        assert!(done.by == SolverKind::Cg && off <= tolerance, "{batch}×{n}, {condition}: {off:e} by {done:?}");
     }
 }
 
@@ -228,8 +228,8 @@ proptest! {
         let exact = inverse(w.data(), n);
         let r = normal(batch, n, 1.0, seed);
         let plan = Plan::new();
-        for kind in Kind::ALL {
-            if kind == Kind::Transpose && condition > 1.0 {
+        for kind in SolverKind::ALL {
+            if kind == SolverKind::Transpose && condition > 1.0 {
                 continue;
             }
             let build = || kind.build::<f64>(Tuning::default()).unwrap();
@@ -304,7 +304,7 @@ fn weights_that_became_singular_are_noticed() {
     let warm_solve = |w: &Matrix<f64>, r: &Matrix<f64>| {
         let (n, mut lu) = (w.rows(), Lu::new());
         solve(&mut lu, &conditioned(n, 1.0, 1), &normal(batch, n, 1.0, 2), &plan).unwrap();
-        Inverse::<f64>::weights_changed(&mut lu);
+        Solver::<f64>::weights_changed(&mut lu);
         // Twice: what was found out must hold.
         let first = solve(&mut lu, w, r, &plan).map(|(e, _)| e);
         let again = solve(&mut lu, w, r, &plan).map(|(e, _)| e);
@@ -351,7 +351,7 @@ fn zero_and_nan_right_hand_sides() {
         let (e, done) = solve(&mut *strategy, &w, &Matrix::zeros(60, n), &plan).unwrap();
         assert!(e.data().iter().all(|&x| x == 0.0) && done.residual == 0.0, "{name}");
         // Whoever was asked says so; of several it is one of them.
-        assert!(done.by.name() == name || (name == "auto" && done.by != Kind::Auto), "{name}: {done:?}");
+        assert!(done.by.name() == name || (name == "auto" && done.by != SolverKind::Auto), "{name}: {done:?}");
         // Samples without error are left alone.
         let mut r = cast::<f32>(&normal(60, n, 1.0, 2));
         r.data_mut()[..20 * n].fill(0.0);
@@ -413,7 +413,7 @@ fn drifting_weights_cost_what_they_should() {
             let tuning = Tuning { regularized: regularised, ..Tuning::new(tolerance).unwrap() };
             let mut stale = StaleInverse::<f32>::new(tuning).unwrap();
             let mut whole = StaleInverse::<f32>::new(Tuning { probes: 0, ..tuning }).unwrap();
-            let mut others = [Kind::Cg, Kind::Auto].map(|kind| kind.build::<f32>(tuning).unwrap());
+            let mut others = [SolverKind::Cg, SolverKind::Auto].map(|kind| kind.build::<f32>(tuning).unwrap());
             let mut drift = Drift::new(conditioned(n, 1.0, 1), 2);
             let mut sums = [(0.0, 0.0f64, 0.0); 4];
             for step in 0..steps {
@@ -424,7 +424,7 @@ fn drifting_weights_cost_what_they_should() {
                     solve(&mut lu, &cast::<f64>(&drift.w), &cast::<f64>(&matrix(batch, n, &wide(r.data()))), &plan).unwrap().0
                 };
                 let [cg, auto] = &mut others;
-                let strategies: [&mut dyn Inverse<f32>; 4] = [&mut stale, &mut whole, &mut **cg, &mut **auto];
+                let strategies: [&mut dyn Solver<f32>; 4] = [&mut stale, &mut whole, &mut **cg, &mut **auto];
                 for (strategy, sum) in strategies.into_iter().zip(&mut sums) {
                     let (e, done) = solve(strategy, &w, &r, &plan).unwrap();
                     let off: Vec<f64> = wide(e.data()).iter().zip(exact.data()).map(|(a, b)| a - b).collect();
@@ -500,8 +500,8 @@ fn few_columns_are_few_rows() {
         solve(&mut Lu::new(), &w, &identity, &plan).unwrap().0
     };
     let dense = normal(batch, n, 1.0, 3);
-    for kind in Kind::ALL {
-        if kind == Kind::Transpose {
+    for kind in SolverKind::ALL {
+        if kind == SolverKind::Transpose {
             continue;
         }
         let build = || kind.build::<f32>(Tuning::new(tolerance).unwrap()).unwrap();
@@ -524,12 +524,12 @@ fn few_columns_are_few_rows() {
             let off = error(inverse.data(), &cast::<f32>(&r), &e);
             assert!(off <= tolerance, "{kind}, {live} columns: {off:e}");
             assert!(honest(&cast::<f32>(&w), &cast(&r), &e, &done), "{kind}, {live} columns: {done:?}");
-            if live <= 7 && matches!(kind, Kind::Stale | Kind::Cg) {
+            if live <= 7 && matches!(kind, SolverKind::Stale | SolverKind::Cg) {
                 assert!(cost(&r) < 0.4 * cost(&dense), "{kind}, {live} columns: {} of {}", cost(&r), cost(&dense));
             }
         }
         // Factors that are there: r Wᵀ of the columns there are, two substitutions and a look, for as many rows as columns, and one product that makes all rows of them.
-        if kind == Kind::Gram {
+        if kind == SolverKind::Gram {
             for (live, few) in [(1, true), (7, true), (20, true), (21, false), (60, false)] {
                 let mut r = dense.clone();
                 r.data_mut().chunks_exact_mut(n).for_each(|row| row[live..].fill(0.0));
@@ -577,7 +577,7 @@ fn an_inverse_learns_where_right_hand_sides_have_been() {
 fn auto_chooses_what_is_cheap() {
     let run = |n: usize, batch: usize, condition: f64, regularised: bool, jump: bool| {
         let tuning = Tuning { regularized: regularised, ..Tuning::default() };
-        let mut strategy = Kind::Auto.build::<f32>(tuning).unwrap();
+        let mut strategy = SolverKind::Auto.build::<f32>(tuning).unwrap();
         let mut drift = Drift::new(conditioned(n, condition, 1), 2);
         let mut solves = Solves::default();
         for step in 0..100 {
@@ -587,18 +587,18 @@ fn auto_chooses_what_is_cheap() {
             drift.step();
             drift.retract(if regularised { 0.2 } else { 0.0 });
         }
-        let counts = Kind::ALL.map(|kind| solves.by(kind));
+        let counts = SolverKind::ALL.map(|kind| solves.by(kind));
         println!(
             "n {n} batch {batch} condition {condition} regularised {regularised} jump {jump}: {counts:?}, {:.2}",
             solves.products / 100.0
         );
         assert_eq!(counts.iter().sum::<u64>(), 100);
-        move |kind: Kind| solves.by(kind)
+        move |kind: SolverKind| solves.by(kind)
     };
-    assert!(run(320, 16, 1.0, true, false)(Kind::Cg) > 90);
-    assert!(run(320, 16, 2.5, false, false)(Kind::Stale) > 90);
-    assert!(run(320, 16, 2.5, false, true)(Kind::Lu) > 90);
-    assert!(run(32, 60, 1.1, true, false)(Kind::Lu) > 90);
+    assert!(run(320, 16, 1.0, true, false)(SolverKind::Cg) > 90);
+    assert!(run(320, 16, 2.5, false, false)(SolverKind::Stale) > 90);
+    assert!(run(320, 16, 2.5, false, true)(SolverKind::Lu) > 90);
+    assert!(run(32, 60, 1.1, true, false)(SolverKind::Lu) > 90);
 }
 
 /// Threads and instruction sets change nothing: neither a bit of a solution nor a decision.
@@ -619,9 +619,9 @@ fn same_bits_and_decisions_everywhere() {
     fn run<T: Real>(
         course: &[(Matrix<f64>, Matrix<f64>)],
         plan: &Plan,
-        kind: Kind,
+        kind: SolverKind,
         regularised: bool,
-    ) -> Vec<(Vec<u64>, Kind, u64)> {
+    ) -> Vec<(Vec<u64>, SolverKind, u64)> {
         let tuning = Tuning { regularized: regularised, ..Tuning::new(1e-3).unwrap() };
         let mut strategy = kind.build::<T>(tuning).unwrap();
         let mut seen = Vec::new();
@@ -630,7 +630,7 @@ fn same_bits_and_decisions_everywhere() {
             match solve(&mut *strategy, &w, &r, plan) {
                 Ok((e, done)) => seen.push((bits(e.data()), done.by, done.products.to_bits())),
                 Err(error) => {
-                    assert!(matches!(error, Error::NotOrthogonal { .. }) && kind == Kind::Transpose, "{kind}: {error}");
+                    assert!(matches!(error, Error::NotOrthogonal { .. }) && kind == SolverKind::Transpose, "{kind}: {error}");
                     seen.push((Vec::new(), kind, 0));
                 }
             }
@@ -640,7 +640,7 @@ fn same_bits_and_decisions_everywhere() {
     }
     fn everywhere<T: Real>() {
         let course = course();
-        for kind in Kind::ALL {
+        for kind in SolverKind::ALL {
             for regularised in [false, true] {
                 let want = run::<T>(&course, &Plan::new().with_isa(Isa::PORTABLE), kind, regularised);
                 for isa in Isa::available() {
@@ -669,10 +669,10 @@ fn same_bits_and_decisions_everywhere() {
 #[test]
 fn strategies_go_on_from_what_they_remember() {
     let (plan, n, batch) = (Plan::new(), 40, 8);
-    for kind in Kind::ALL {
+    for kind in SolverKind::ALL {
         let build = || kind.build::<f32>(Tuning::new(1e-3).unwrap()).unwrap();
         let mut whole = build();
-        let mut taken_up: Vec<(usize, Box<dyn Inverse<f32>>)> = Vec::new();
+        let mut taken_up: Vec<(usize, Box<dyn Solver<f32>>)> = Vec::new();
         let mut start = init::weights::<f64>(Init::Orthogonal, n, n, &mut Rng::new(8, 3), &plan).unwrap();
         for step in 0..24 {
             let w = cast::<f32>(&start);
@@ -695,7 +695,7 @@ fn strategies_go_on_from_what_they_remember() {
                 taken_up.push((step, other));
             }
             // The transpose knows orthogonal weights alone.
-            if kind != Kind::Transpose {
+            if kind != SolverKind::Transpose {
                 let drift = normal(n, n, 2e-3, step as u64);
                 start.data_mut().iter_mut().zip(drift.data()).for_each(|(w, d)| *w += d);
             }
@@ -726,10 +726,10 @@ fn conjugate_gradients_count_the_columns_that_they_read() {
     let cost = |live: usize| {
         let mut r = normal(batch, n, 1.0, 3);
         r.data_mut().chunks_exact_mut(n).for_each(|row| row[live..].fill(0.0));
-        let mut strategy = Kind::Cg.build::<f64>(Tuning::new(1e-2).unwrap()).unwrap();
+        let mut strategy = SolverKind::Cg.build::<f64>(Tuning::new(1e-2).unwrap()).unwrap();
         // The second of two, that knows what the first has found out.
         let done = [(); 2].map(|()| solve(&mut *strategy, &w, &r, &plan).unwrap().1);
-        assert_eq!(done[1].by, Kind::Cg);
+        assert_eq!(done[1].by, SolverKind::Cg);
         done[1].products
     };
     let [ten, twenty, all] = [10, 20, n].map(cost);
@@ -748,11 +748,11 @@ fn inverses_cost_what_is_done() {
         for made in [4.0 / 3.0 * n as f64 / batch as f64, 0.0, 0.0] {
             let (_, done) = solve(&mut stale, &w, &r, &plan).unwrap();
             assert!((done.products - (made + 1.0 + 2.0 * seen)).abs() < 1e-12, "{probes} combinations: {done:?}");
-            assert_eq!((done.by, done.sampled, stale.refreshes()), (Kind::Stale, seen < 1.0, 1));
+            assert_eq!((done.by, done.sampled, stale.refreshes()), (SolverKind::Stale, seen < 1.0, 1));
         }
     }
     // The transpose: two products, of two rows of noise besides, and two more for each correction.
-    let mut transpose = Kind::Transpose.build::<f64>(Tuning::new(1e-2).unwrap()).unwrap();
+    let mut transpose = SolverKind::Transpose.build::<f64>(Tuning::new(1e-2).unwrap()).unwrap();
     for (condition, corrections) in [(1.0, 0), (1.02, 1), (1.1, 2)] {
         let (_, done) = solve(&mut *transpose, &conditioned(n, condition, 7), &r, &plan).unwrap();
         let products = 2.0 * (1 + corrections) as f64 * (batch + 2) as f64 / batch as f64;
@@ -771,9 +771,9 @@ fn conjugate_gradients_end_at_their_limit() {
         (done.by, done.products)
     };
     let ((few, dear), (enough, _)) = (with(2), with(100));
-    assert_eq!((few, enough), (Kind::Lu, Kind::Cg));
+    assert_eq!((few, enough), (SolverKind::Lu, SolverKind::Cg));
     // Two iterations of two products each, what begins and ends them, and the LU.
-    let lu = solve(&mut *Kind::Lu.build::<f64>(tuning).unwrap(), &w, &r, &plan).unwrap().1.products;
+    let lu = solve(&mut *SolverKind::Lu.build::<f64>(tuning).unwrap(), &w, &r, &plan).unwrap().1.products;
     assert!(dear > lu + 3.0 && dear < lu + 9.0, "{dear} with an LU of {lu}");
 }
 
@@ -782,7 +782,7 @@ fn conjugate_gradients_end_at_their_limit() {
 #[test]
 fn gram_solves_cost_what_is_done() {
     let (n, batch, plan) = (30, 10, Plan::new());
-    let mut strategy = Kind::Gram.build::<f64>(Tuning::new(1e-3).unwrap()).unwrap();
+    let mut strategy = SolverKind::Gram.build::<f64>(Tuning::new(1e-3).unwrap()).unwrap();
     let mut scratch = Scratch::new();
     let (first, second) = (conditioned(n, 2.0, 1), conditioned(n, 2.0, 2));
     let (factor, product) = (0.5, 1.5);
@@ -797,7 +797,7 @@ fn gram_solves_cost_what_is_done() {
         r.data_mut().chunks_exact_mut(n).for_each(|row| row[live..].fill(0.0));
         let mut e = r.clone();
         let done = strategy.solve(2, w.view(), e.view_mut(), &plan, &mut scratch).unwrap();
-        assert!(done.by == Kind::Gram && (done.products - want).abs() < 1e-12, "{what}: {done:?}, not {want}");
+        assert!(done.by == SolverKind::Gram && (done.products - want).abs() < 1e-12, "{what}: {done:?}, not {want}");
         assert!(!done.sampled && residual(w, &r, &e) <= 1e-3, "{what}");
     };
     check(&first, n, false, made + solved + seen + corrected, "the first of all");
@@ -808,9 +808,9 @@ fn gram_solves_cost_what_is_done() {
     // Too near singularity for W Wᵀ: LU does it, and the attempt is in the bill.
     let hard = conditioned(n, 1e9, 3);
     let r = normal(batch, n, 1.0, 3);
-    let [tried, alone] = [Kind::Gram, Kind::Lu]
+    let [tried, alone] = [SolverKind::Gram, SolverKind::Lu]
         .map(|kind| solve(&mut *kind.build::<f64>(Tuning::new(1e-3).unwrap()).unwrap(), &hard, &r, &plan).unwrap().1);
-    assert!(tried.by == Kind::Lu && tried.products > alone.products + factor - 1e-12, "{tried:?}, {alone:?}");
+    assert!(tried.by == SolverKind::Lu && tried.products > alone.products + factor - 1e-12, "{tried:?}, {alone:?}");
 }
 
 /// What was tried in vain is in the bill.
@@ -818,7 +818,9 @@ fn gram_solves_cost_what_is_done() {
 fn what_was_tried_is_counted() {
     let (n, plan) = (60, Plan::new());
     let w = conditioned(n, 1e6, 3);
-    for (kind, batch, by) in [(Kind::Auto, 40, Kind::Lu), (Kind::Auto, 4, Kind::Stale), (Kind::Cg, 40, Kind::Lu)] {
+    for (kind, batch, by) in
+        [(SolverKind::Auto, 40, SolverKind::Lu), (SolverKind::Auto, 4, SolverKind::Stale), (SolverKind::Cg, 40, SolverKind::Lu)]
+    {
         let r = normal(batch, n, 1.0, 1);
         let [tried, alone] = [kind, by].map(|kind| {
             let mut strategy = kind.build::<f64>(Tuning::new(1e-3).unwrap()).unwrap();
@@ -834,15 +836,15 @@ fn what_was_tried_is_counted() {
 fn tolerances_and_names_are_checked() {
     for tolerance in [0.0, -1.0, 1.0, f64::NAN, f64::INFINITY] {
         assert!(Tuning::new(tolerance).is_err(), "{tolerance}");
-        for kind in Kind::ALL {
+        for kind in SolverKind::ALL {
             assert!(kind.build::<f32>(Tuning { tolerance, ..Tuning::default() }).is_err(), "{kind} {tolerance}");
         }
     }
-    for kind in Kind::ALL {
-        assert_eq!(kind.name().parse::<Kind>().unwrap(), kind);
+    for kind in SolverKind::ALL {
+        assert_eq!(kind.name().parse::<SolverKind>().unwrap(), kind);
         assert_eq!(kind.build::<f64>(Tuning::default()).unwrap().name(), kind.name());
     }
-    assert!("qr".parse::<Kind>().is_err());
+    assert!("qr".parse::<SolverKind>().is_err());
 }
 
 // ---------------------------------------------------------------------------------------------------------------------------
@@ -927,7 +929,7 @@ fn costs() {
                 (factor + substitution) / product + 1.0,
                 (root + back) / product + 2.0,
             );
-            for kind in [Kind::Lu, Kind::Cg, Kind::Stale, Kind::Gram] {
+            for kind in [SolverKind::Lu, SolverKind::Cg, SolverKind::Stale, SolverKind::Gram] {
                 let mut strategy = kind.build::<T>(Tuning::default()).unwrap();
                 let mut done = Solve::default();
                 let mut work = || {
@@ -958,7 +960,7 @@ fn mnist() {
     use gaitprop::diagnostics::Alignment;
     use gaitprop::loss::Loss;
     use gaitprop::network::Architecture;
-    use gaitprop::optimizer::{Optimizer, Rule, Settings};
+    use gaitprop::optimizer::{Optimizer, OptimizerConfig, OptimizerKind};
     use gaitprop::ortho::Regularizer;
     use gaitprop::rule::Perturbed;
     use gaitprop::step::{Recipe, Workspace};
@@ -972,7 +974,7 @@ fn mnist() {
     let plan = Plan::new().with_par(team.clone());
     let shape = Architecture::square(784, 784, 4, 10).unwrap();
     let rule = Perturbed::gait(1e-3).unwrap();
-    let settings = Settings::new(Rule::PublishedAdam, 1e-4).unwrap();
+    let settings = OptimizerConfig::new(OptimizerKind::PublishedAdam, 1e-4).unwrap();
     let data = |step: usize| {
         let (from, to) = (step * batch, (step + 1) * batch);
         let mut target = vec![0.0; batch * 10];
@@ -985,9 +987,9 @@ fn mnist() {
         let bare = Recipe { ortho: Regularizer::new(0.0).unwrap(), ..recipe };
         let tunings = [1e-2, 1e-3].map(|t| Tuning { regularized: lambda > 0.0, ..Tuning::new(t).unwrap() });
         let mut runners = Vec::new();
-        for kind in [Kind::Lu, Kind::Stale, Kind::Cg, Kind::Gram, Kind::Auto] {
+        for kind in [SolverKind::Lu, SolverKind::Stale, SolverKind::Cg, SolverKind::Gram, SolverKind::Auto] {
             for tuning in tunings {
-                if kind != Kind::Lu || tuning.tolerance == 1e-3 {
+                if kind != SolverKind::Lu || tuning.tolerance == 1e-3 {
                     runners.push((kind, tuning, kind.build::<f32>(tuning).unwrap(), Solves::default(), (1.0f64, 0.0, 0.0f64)));
                 }
             }
@@ -1012,7 +1014,7 @@ fn mnist() {
         for (kind, tuning, _, solves, worst) in &runners {
             let per = |x: f64| x / (4 * steps) as f64;
             let by: Vec<String> =
-                Kind::ALL.iter().filter(|k| solves.by(**k) > 0).map(|k| format!("{k} {}", solves.by(*k))).collect();
+                SolverKind::ALL.iter().filter(|k| solves.by(**k) > 0).map(|k| format!("{k} {}", solves.by(*k))).collect();
             println!(
                 "λ {lambda} {kind:>6} {:>6.0e}: {:.2} products a solve; layer 1: cosine ≥ 1 − {:.1e}, mean 1 − {:.1e}, error ≤ {:.1e}; by {}",
                 tuning.tolerance,
@@ -1024,7 +1026,7 @@ fn mnist() {
             );
         }
         // On ways of their own, from the same start.
-        for (kind, tuning) in [(Kind::Lu, tunings[1]), (Kind::Auto, tunings[0]), (Kind::Auto, tunings[1])] {
+        for (kind, tuning) in [(SolverKind::Lu, tunings[1]), (SolverKind::Auto, tunings[0]), (SolverKind::Auto, tunings[1])] {
             let mut net = Network::<f32>::random(&shape, Init::Orthogonal, 1, &plan).unwrap();
             let mut optimizer = Optimizer::new(settings, &net);
             let mut inverse = kind.build::<f32>(tuning).unwrap();

@@ -4,8 +4,8 @@ use crate::support::*;
 use gaitprop::init::{self, Init};
 use gaitprop::kernels::{Activation, Isa, MatMut, Par, Plan, Real, Scalar, Scratch, reduce, reference};
 use gaitprop::loss::Loss;
-use gaitprop::optimizer::{Optimizer, Rule as Optimiser, Settings};
-use gaitprop::ortho::{Block, Blocks, Cayley, Form, Hold, Holder, Regularizer, Retraction, Retractor, Side};
+use gaitprop::optimizer::{Optimizer, OptimizerConfig, OptimizerKind};
+use gaitprop::ortho::{Block, Blocks, Cayley, Hold, Holder, Penalty, Regularizer, Retraction, Retractor, Side};
 use gaitprop::rng::Rng;
 use gaitprop::rule::{Backprop, Perturbed, Rule};
 use gaitprop::solve::{Lu, Transpose, Tuning};
@@ -37,7 +37,7 @@ fn everywhere(mut what: impl FnMut(&Plan)) {
 // ---------------------------------------------------------------------------------------------------------------------------
 // The exact regulariser.
 
-const FORMS: [Form; 2] = [Form::OffDiagonal, Form::Identity];
+const FORMS: [Penalty; 2] = [Penalty::OffDiagonal, Penalty::Identity];
 const SIDES: [Side; 2] = [Side::Rows, Side::Columns];
 
 /// The gradient as it stands on paper, by two whole products in naive loops.
@@ -49,7 +49,7 @@ fn on_paper<T: Real>(r: Regularizer, w: &Matrix<T>, delta: &mut Matrix<T>) {
     reference::gemm(T::ONE, w, w.t(), T::ZERO, gram.view_mut());
     for i in 0..n {
         let diagonal = &mut gram.data_mut()[i * n + i];
-        *diagonal = if r.form == Form::OffDiagonal { T::ZERO } else { *diagonal - T::ONE };
+        *diagonal = if r.form == Penalty::OffDiagonal { T::ZERO } else { *diagonal - T::ONE };
     }
     reference::gemm(T::from_f64(-4.0 * r.lambda), gram.view(), w, T::ONE, delta);
 }
@@ -115,7 +115,7 @@ fn the_exact_oracle_can_fail() {
     let mut wrong = w.clone();
     wrong.data_mut()[207] *= 1.0 + f32::EPSILON;
     assert_ne!(update(r, &wrong), want);
-    assert_ne!(update(Regularizer { form: Form::Identity, ..r }, &w), want);
+    assert_ne!(update(Regularizer { form: Penalty::Identity, ..r }, &w), want);
     assert_ne!(update(Regularizer { side: Side::Columns, ..r }, &w), want);
 }
 
@@ -369,7 +369,7 @@ fn odd_weights_of_the_block_regulariser() {
 /// ‖W Wᵀ − I‖ (Frobenius) on the shorter side, in f64.
 fn distance<T: Real>(w: &Matrix<T>) -> f64 {
     let w: Matrix<f64> = matrix(w.rows(), w.cols(), &wide(w.data()));
-    let identity = Regularizer { form: Form::Identity, ..Regularizer::new(1.0).unwrap() };
+    let identity = Regularizer { form: Penalty::Identity, ..Regularizer::new(1.0).unwrap() };
     identity.norm(w.view(), &Plan::new(), &mut Scratch::new()).unwrap()
 }
 
@@ -410,7 +410,7 @@ fn one_iteration_suffices_near_orthogonal_weights() {
     assert!((0.05..0.2).contains(&distance(&w)), "{}", distance(&w));
     let mut once = w.clone();
     let w_then = w.view();
-    let r = Regularizer { form: Form::Identity, ..Regularizer::new(0.125).unwrap() };
+    let r = Regularizer { form: Penalty::Identity, ..Regularizer::new(0.125).unwrap() };
     let mut gram = Matrix::zeros(64, 64);
     r.descend(w_then, 1.0, once.view_mut(), gram.view_mut(), &Plan::new(), &mut Scratch::new()).unwrap();
     let q = retracted(&w, Retraction::TOLERANCE, &Plan::new()).unwrap();
@@ -645,7 +645,7 @@ fn rotate<T: Real>(
     let mut net = Network::<T>::random(&shape, Init::Orthogonal, 1, plan).unwrap();
     let rule = Perturbed::gait(gamma).unwrap();
     let recipe = Recipe { rule: &rule, loss: Loss::Squared, ortho: Regularizer::new(0.0).unwrap(), plan };
-    let mut optimizer = Optimizer::new(Settings::new(Optimiser::Sgd, rate).unwrap(), &net);
+    let mut optimizer = Optimizer::new(OptimizerConfig::new(OptimizerKind::Sgd, rate).unwrap(), &net);
     let (mut work, mut cayley) = (Workspace::new(&net, 20), Cayley::new(&net, 20));
     let batch = |step: usize| {
         let first = 20 * (step % (ready.train.len / 20));
@@ -720,23 +720,23 @@ fn a_failed_rotation_changes_nothing() {
     let recipe = Recipe { rule: &Backprop, loss: Loss::Squared, ortho: Regularizer::new(0.0).unwrap(), plan: &plan };
     let mut x = normal::<f32>(4, 8, 1.0, 1);
     let target = Matrix::zeros(4, 3);
-    let step = |x: &Matrix<f32>, recipe: &Recipe<'_, f32>, optimiser: Optimiser| {
+    let step = |x: &Matrix<f32>, recipe: &Recipe<'_, f32>, optimiser: OptimizerKind| {
         let mut net = start.clone();
-        let mut optimizer = Optimizer::new(Settings::new(optimiser, 0.1).unwrap(), &net);
+        let mut optimizer = Optimizer::new(OptimizerConfig::new(optimiser, 0.1).unwrap(), &net);
         let (mut work, mut cayley) = (Workspace::new(&net, 4), Cayley::new(&net, 4));
         let inverse = &mut Lu::new();
         let outcome = work.step_by_rotations(&mut net, x.view(), target.view(), recipe, inverse, &mut optimizer, &mut cayley);
         outcome.map(|_| net.clone()).inspect_err(|_| assert!(net == start, "a weight has changed"))
     };
-    assert!(step(&x, &recipe, Optimiser::Sgd).unwrap() != start);
-    let error = step(&x, &recipe, Optimiser::Adam).unwrap_err().to_string();
+    assert!(step(&x, &recipe, OptimizerKind::Sgd).unwrap() != start);
+    let error = step(&x, &recipe, OptimizerKind::Adam).unwrap_err().to_string();
     assert!(error.contains("--optimizer sgd") && error.contains("adam"), "{error}");
     let regularised = Recipe { ortho: Regularizer::new(0.1).unwrap(), ..recipe };
-    let error = step(&x, &regularised, Optimiser::Sgd).unwrap_err().to_string();
+    let error = step(&x, &regularised, OptimizerKind::Sgd).unwrap_err().to_string();
     assert!(error.contains("lambda is 0.1"), "{error}");
     x.data_mut()[3] = f32::NAN;
-    assert!(step(&x, &recipe, Optimiser::Sgd).is_err());
+    assert!(step(&x, &recipe, OptimizerKind::Sgd).is_err());
     x.data_mut()[3] = 3e38;
-    let error = step(&x, &recipe, Optimiser::Sgd).unwrap_err();
+    let error = step(&x, &recipe, OptimizerKind::Sgd).unwrap_err();
     assert!(matches!(error, Error::Diverged { step: 1, .. }), "{error}");
 }

@@ -5,7 +5,7 @@ use gaitprop::kernels::perturb::{Perturbation, Scale, Weighting, perturb};
 use gaitprop::kernels::{Activation, Error as KernelError, Isa, MatMut, MatRef, Plan, Scratch, gemm, reference};
 use gaitprop::loss::{self, Loss};
 use gaitprop::network::{Architecture, Trace};
-use gaitprop::optimizer::{Rule, Settings};
+use gaitprop::optimizer::{OptimizerConfig, OptimizerKind};
 use gaitprop::ortho::Regularizer;
 use gaitprop::rule::Perturbed;
 use gaitprop::solve::Lu;
@@ -135,7 +135,7 @@ fn trainer(rate: f64, plan: Plan) -> Trainer<f64> {
         loss: Loss::Squared,
         ortho: Regularizer::new(0.0).unwrap(),
         hold: gaitprop::ortho::Hold::Free,
-        optimizer: Settings::new(Rule::Momentum, rate).unwrap(),
+        optimizer: OptimizerConfig::new(OptimizerKind::Momentum, rate).unwrap(),
         batch: 3,
         shuffle: None,
     };

@@ -11,7 +11,7 @@ use gaitprop::loss::Loss;
 use gaitprop::optimizer;
 use gaitprop::ortho::{Block, Hold, Regularizer, Retraction};
 use gaitprop::rng::Rng;
-use gaitprop::rule::{self, Kind};
+use gaitprop::rule::{self, LearningRule};
 use gaitprop::solve::{self, Tuning};
 use gaitprop::train::{Epoch, Method, Trainer};
 use gaitprop::{Architecture, Network};
@@ -27,9 +27,9 @@ use tempfile::TempDir;
 /// One combination of what a run can be made of.
 #[derive(Clone, Copy, Debug)]
 struct Case {
-    rule: Kind,
-    inverse: solve::Kind,
-    optimizer: optimizer::Rule,
+    rule: LearningRule,
+    inverse: solve::SolverKind,
+    optimizer: optimizer::OptimizerKind,
     lambda: f64,
     hold: Hold,
     shuffle: Option<u64>,
@@ -39,18 +39,20 @@ impl Case {
     fn trainer<T: gaitprop::kernels::Real>(&self, plan: Plan) -> Trainer<T> {
         let architecture = Architecture::square(64, 24, 2, 10).unwrap();
         // Far from orthogonal, so that every strategy has something to do, where a regulariser mends it.
-        let mended = self.lambda > 0.0 && matches!(self.optimizer, optimizer::Rule::Adam | optimizer::Rule::PublishedAdam);
+        let mended = self.lambda > 0.0
+            && matches!(self.optimizer, optimizer::OptimizerKind::Adam | optimizer::OptimizerKind::PublishedAdam);
         let init = if mended { Init::Xavier } else { Init::Orthogonal };
         let net = Network::random(&architecture, init, 3, &plan).unwrap();
         let tuning = Tuning { regularized: self.lambda > 0.0, ..Tuning::new(1e-2).unwrap() };
         let method = Method {
-            rule: self.rule.build(&rule::Setup::new(&architecture), &plan).unwrap(),
+            rule: self.rule.build(&rule::RuleConfig::new(&architecture), &plan).unwrap(),
             inverse: self.inverse.build(tuning).unwrap(),
             loss: Loss::Squared,
             ortho: Regularizer::new(self.lambda).unwrap(),
             hold: self.hold,
             // Without a regulariser target propagation soon makes weights singular.
-            optimizer: optimizer::Settings::new(self.optimizer, if self.rule == Kind::Tp { 1e-5 } else { 1e-3 }).unwrap(),
+            optimizer: optimizer::OptimizerConfig::new(self.optimizer, if self.rule == LearningRule::Tp { 1e-5 } else { 1e-3 })
+                .unwrap(),
             batch: 20,
             shuffle: self.shuffle,
         };
@@ -59,10 +61,10 @@ impl Case {
 }
 
 fn cases() -> Vec<Case> {
-    use optimizer::Rule as Opt;
-    use solve::Kind as By;
+    use optimizer::OptimizerKind as Opt;
+    use solve::SolverKind as By;
     let usual = Case {
-        rule: Kind::Gait,
+        rule: LearningRule::Gait,
         inverse: By::Auto,
         optimizer: Opt::PublishedAdam,
         lambda: 0.1,
@@ -72,7 +74,7 @@ fn cases() -> Vec<Case> {
     let mut cases: Vec<_> = [By::Lu, By::Stale, By::Cg, By::Gram, By::Auto].map(|inverse| Case { inverse, ..usual }).to_vec();
     cases.extend([By::Stale, By::Auto].map(|inverse| Case { inverse, lambda: 0.0, ..usual }));
     cases.extend([Opt::Adam, Opt::Sgd, Opt::Momentum].map(|optimizer| Case { optimizer, shuffle: None, ..usual }));
-    cases.extend([Kind::Bp, Kind::Itp, Kind::Tp].map(|rule| Case { rule, lambda: 0.0, ..usual }));
+    cases.extend([LearningRule::Bp, LearningRule::Itp, LearningRule::Tp].map(|rule| Case { rule, lambda: 0.0, ..usual }));
     let block = Block { rows: 7, ..Block::new(1.0).unwrap() };
     cases.push(Case { hold: Hold::Block(block), lambda: 0.0, ..usual });
     cases.push(Case { hold: Hold::Retract(Retraction::new(3).unwrap()), lambda: 0.0, ..usual });
@@ -147,7 +149,7 @@ fn a_trainer_without_its_state_goes_on_otherwise() {
     let _ = state.take_part("inverse");
     let message = case.trainer::<f32>(plan.clone()).restore(state).unwrap_err().to_string();
     assert!(message.contains("the state holds no"), "{message}");
-    let mut other = Case { inverse: solve::Kind::Stale, ..case }.trainer::<f32>(plan);
+    let mut other = Case { inverse: solve::SolverKind::Stale, ..case }.trainer::<f32>(plan);
     assert!(other.restore(trainer.save()).is_err());
 }
 

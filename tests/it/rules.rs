@@ -8,7 +8,9 @@ use gaitprop::loss::Loss;
 use gaitprop::network::{Architecture, Network};
 use gaitprop::ortho::Regularizer;
 use gaitprop::rng::Rng;
-use gaitprop::rule::{Absolute, Backprop, DirectFeedback, FeedbackAlignment, Form, Kind, Perturbed, Rule, Setup};
+use gaitprop::rule::{
+    Absolute, Backprop, DirectFeedback, FeedbackAlignment, LearningRule, Perturbed, Rule, RuleConfig, TargetForm,
+};
 use gaitprop::solve::Lu;
 use gaitprop::step::{Gradients, Recipe};
 use gaitprop::{Error, Matrix};
@@ -134,8 +136,8 @@ fn check_by_hand<T: Real>() {
                 let layers = shape.layers.len();
                 assert!(all_bits(&by(&*rule, &net, &batch), layers) == want, "{} {shape:?} direct {direct}", T::NAME);
                 // The same from name, initialisation and seed.
-                let kind = if direct { Kind::Dfa } else { Kind::Fa };
-                let named = |seed| kind.build::<T>(&Setup { init, seed, ..Setup::new(shape) }, &Plan::new()).unwrap();
+                let kind = if direct { LearningRule::Dfa } else { LearningRule::Fa };
+                let named = |seed| kind.build::<T>(&RuleConfig { init, seed, ..RuleConfig::new(shape) }, &Plan::new()).unwrap();
                 assert!(all_bits(&by(&*named(8), &net, &batch), layers) == want, "{} {shape:?} {kind} by name", T::NAME);
                 // Another seed is found, as is a hundredth of one element of what feeds back to the first layer.
                 assert!(all_bits(&by(&*named(9), &net, &batch), layers) != want);
@@ -187,9 +189,9 @@ fn feedback_for_another_network_is_refused_with_the_layer() {
     let (shape, other) = (Architecture::square(8, 8, 2, 3).unwrap(), Architecture::square(8, 8, 1, 3).unwrap());
     let wider = Architecture::square(9, 9, 2, 3).unwrap();
     let (net, batch, plan) = (network::<f32>(&shape, Init::Orthogonal, 1), batch::<f32>(&shape, 2, 1), Plan::new());
-    for kind in [Kind::Fa, Kind::Dfa] {
+    for kind in [LearningRule::Fa, LearningRule::Dfa] {
         for (made_for, layer) in [(&other, "layer 2: there is no feedback"), (&wider, "layer 2: its feedback is")] {
-            let rule = kind.build::<f32>(&Setup::new(made_for), &plan).unwrap();
+            let rule = kind.build::<f32>(&RuleConfig::new(made_for), &plan).unwrap();
             let recipe = Recipe { rule: &*rule, loss: Loss::Squared, ortho: Regularizer::new(0.0).unwrap(), plan: &plan };
             let error = gradients(&net, &batch, &recipe).unwrap_err().to_string();
             assert!(error.starts_with(layer), "{error}");
@@ -210,9 +212,10 @@ fn check_absolute<T: Real>(gammas: &[f64]) {
         let gammas: Vec<f64> = if shape.unit == Activation::Tanh { vec![1e-2] } else { gammas.to_vec() };
         for &gamma in &gammas {
             let (net, batch) = (network::<T>(&shape, Init::Orthogonal, 4), batch::<T>(&shape, 9, 5));
-            for kind in [Kind::Gait, Kind::Itp] {
-                let built = |form| kind.build::<T>(&Setup { gamma, form, ..Setup::new(&shape) }, &plan).unwrap();
-                let (ours, theirs) = (by(&*built(Form::Difference), &net, &batch), by(&*built(Form::Absolute), &net, &batch));
+            for kind in [LearningRule::Gait, LearningRule::Itp] {
+                let built = |form| kind.build::<T>(&RuleConfig { gamma, form, ..RuleConfig::new(&shape) }, &plan).unwrap();
+                let (ours, theirs) =
+                    (by(&*built(TargetForm::Difference), &net, &batch), by(&*built(TargetForm::Absolute), &net, &batch));
                 let (_, seen) = watched(&net.cast(), &batch.cast(), kind, gamma, Loss::Squared);
                 let layers = shape.layers.len();
                 let mut noise = 0.0;
@@ -251,9 +254,13 @@ fn absolute_targets_refuse_what_they_cannot_be() {
         assert!(matches!(Absolute::gait(gamma), Err(Error::Setting(_))), "{gamma}");
     }
     let shape = Architecture::square(6, 6, 2, 3).unwrap();
-    let setup = Setup { gamma: 0.0, form: Form::Absolute, ..Setup::new(&shape) };
-    for kind in Kind::ALL {
-        assert_eq!(kind.build::<f32>(&setup, &Plan::new()).is_err(), matches!(kind, Kind::Gait | Kind::Itp), "{kind}");
+    let setup = RuleConfig { gamma: 0.0, form: TargetForm::Absolute, ..RuleConfig::new(&shape) };
+    for kind in LearningRule::ALL {
+        assert_eq!(
+            kind.build::<f32>(&setup, &Plan::new()).is_err(),
+            matches!(kind, LearningRule::Gait | LearningRule::Itp),
+            "{kind}"
+        );
     }
     let (net, batch) = (network::<f64>(&shape, Init::Orthogonal, 4), batch::<f64>(&shape, 9, 5));
     let tp: &dyn Rule<f64> = &Absolute::tp();
@@ -295,7 +302,7 @@ fn reports_are_what_counting_by_hand_gives() {
         let gait = Perturbed::gait(gamma).unwrap();
         let layers = shape.layers.len();
         let (got, back) = (report(&gait, &net, &batch), report(&Backprop, &net, &batch));
-        let (_, seen) = watched(&net, &batch, Kind::Gait, gamma, Loss::Squared);
+        let (_, seen) = watched(&net, &batch, LearningRule::Gait, gamma, Loss::Squared);
         let (own, bp) = (by(&gait, &net, &batch), by(&Backprop, &net, &batch));
         let mut crossed = 0;
         for l in 0..layers {

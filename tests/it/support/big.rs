@@ -5,7 +5,7 @@ use dashu_float::FBig;
 use dashu_float::round::mode::HalfEven;
 use gaitprop::Network;
 use gaitprop::kernels::{Activation, Real};
-use gaitprop::rule::Kind;
+use gaitprop::rule::LearningRule;
 
 pub type Big = FBig<HalfEven, 2>;
 
@@ -136,7 +136,7 @@ pub type Update = (Vec<f64>, Vec<f64>);
 /// the network's weights and the batch as they are, with the slope that is meant and γ as a fraction.
 ///
 /// Nothing is avoided here: with `bits` well above what γ^L cancels, subtraction is harmless.
-pub fn definition<T: Real>(net: &Network<T>, batch: &Batch<T>, kind: Kind, gamma: (f64, f64), bits: Bits) -> Vec<Update> {
+pub fn definition<T: Real>(net: &Network<T>, batch: &Batch<T>, kind: LearningRule, gamma: (f64, f64), bits: Bits) -> Vec<Update> {
     let rows = batch.x.rows();
     let exact = |data: &[T]| wide(data).into_iter().map(|v| bits.of(v)).collect::<Vec<Big>>();
     let by_rows = |data: &[T], n: usize| exact(data).chunks(n).map(<[Big]>::to_vec).collect::<Vec<_>>();
@@ -173,7 +173,7 @@ pub fn definition<T: Real>(net: &Network<T>, batch: &Batch<T>, kind: Kind, gamma
     for l in (0..depth).rev() {
         let layer = &net.layers()[l];
         let (fed, width) = (layer.fed(), layer.width());
-        let scale = if kind == Kind::Tp { bits.one() } else { (l + 1..depth).fold(bits.one(), |s, _| s / &gamma) };
+        let scale = if kind == LearningRule::Tp { bits.one() } else { (l + 1..depth).fold(bits.one(), |s, _| s / &gamma) };
         let y = &activities[l + 1];
         let share = bits.one() / bits.of(rows as f64);
         let x: Vec<Vec<Big>> = (0..rows)
@@ -189,8 +189,8 @@ pub fn definition<T: Real>(net: &Network<T>, batch: &Batch<T>, kind: Kind, gamma
                 let nudged = |j: usize| {
                     let d = &slopes[l][i][j];
                     let share = match kind {
-                        Kind::Gait => &gamma * d * d,
-                        Kind::Itp => gamma.clone(),
+                        LearningRule::Gait => &gamma * d * d,
+                        LearningRule::Itp => gamma.clone(),
                         _ => bits.one(),
                     };
                     (bits.one() - &share) * &y[i][j] + share * &target[i][j]

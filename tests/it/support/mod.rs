@@ -8,7 +8,7 @@ pub mod steps;
 use gaitprop::kernels::{Activation, MatRef, Plan, Real};
 use gaitprop::loss::Loss;
 use gaitprop::ortho::Regularizer;
-use gaitprop::rule::{Kind, Local, Means, Outcome, Rule, Setup};
+use gaitprop::rule::{LearningRule, Local, Means, Outcome, Rule, RuleConfig};
 use gaitprop::solve::{Lu, Solve};
 use gaitprop::step::{Gradients, Recipe, Workspace};
 use gaitprop::{Matrix, Network, Result};
@@ -60,9 +60,9 @@ impl<T: Real> Batch<T> {
 }
 
 /// A rule for a network.
-pub fn built<T: Real>(kind: Kind, net: &Network<T>, gamma: f64) -> Box<dyn Rule<T>> {
+pub fn built<T: Real>(kind: LearningRule, net: &Network<T>, gamma: f64) -> Box<dyn Rule<T>> {
     let architecture = net.architecture();
-    kind.build(&Setup { gamma, ..Setup::new(&architecture) }, &Plan::new()).unwrap()
+    kind.build(&RuleConfig { gamma, ..RuleConfig::new(&architecture) }, &Plan::new()).unwrap()
 }
 
 /// Descent directions of one batch, in memory of their own.
@@ -73,7 +73,7 @@ pub fn gradients<T: Real>(net: &Network<T>, batch: &Batch<T>, recipe: &Recipe<'_
 }
 
 /// Those of a rule by its name, with the squared loss and without a regulariser.
-pub fn updates<T: Real>(net: &Network<T>, batch: &Batch<T>, kind: Kind, gamma: f64) -> Gradients<T> {
+pub fn updates<T: Real>(net: &Network<T>, batch: &Batch<T>, kind: LearningRule, gamma: f64) -> Gradients<T> {
     let rule = built::<T>(kind, net, gamma);
     let plan = Plan::new();
     let recipe = Recipe { rule: &*rule, loss: Loss::Squared, ortho: Regularizer::new(0.0).unwrap(), plan: &plan };
@@ -112,7 +112,13 @@ impl<T: Real> Rule<T> for Spy<'_, T> {
 }
 
 /// The descent directions of a rule, and for each layer, from the first, what was sent to it.
-pub fn watched(net: &Network<f64>, batch: &Batch<f64>, kind: Kind, gamma: f64, loss: Loss) -> (Gradients<f64>, Vec<Seen>) {
+pub fn watched(
+    net: &Network<f64>,
+    batch: &Batch<f64>,
+    kind: LearningRule,
+    gamma: f64,
+    loss: Loss,
+) -> (Gradients<f64>, Vec<Seen>) {
     let rule = built::<f64>(kind, net, gamma);
     let spy = Spy { rule: &*rule, seen: Mutex::default() };
     let plan = Plan::new();
@@ -124,11 +130,11 @@ pub fn watched(net: &Network<f64>, batch: &Batch<f64>, kind: Kind, gamma: f64, l
 }
 
 /// Size of the perturbation that a layer with `above` layers above it gets, and whether it is weighted by the squared slope.
-pub fn perturbation(kind: Kind, gamma: f64, above: usize) -> Option<(f64, bool)> {
+pub fn perturbation(kind: LearningRule, gamma: f64, above: usize) -> Option<(f64, bool)> {
     match kind {
-        Kind::Gait => Some((gamma.powi(above as i32 + 1), true)),
-        Kind::Itp => Some((gamma.powi(above as i32 + 1), false)),
-        Kind::Tp => Some((1.0, false)),
+        LearningRule::Gait => Some((gamma.powi(above as i32 + 1), true)),
+        LearningRule::Itp => Some((gamma.powi(above as i32 + 1), false)),
+        LearningRule::Tp => Some((1.0, false)),
         _ => None,
     }
 }
@@ -142,7 +148,7 @@ pub fn perturbation(kind: Kind, gamma: f64, above: usize) -> Option<(f64, bool)>
 /// * kinks: a unit that crosses the kink of its leaky ReLU hands on its own activity's rounding divided by s and times 1/a − 1; a unit
 ///   that lies within its rounding of the kink may be taken for either side. Such units are found here and their worst is counted;
 /// * cancellation in the mean over the batch: ‖y‖‖x‖ / ‖yᵀx‖.
-pub fn expected_error(net: &Network<f64>, batch: &Batch<f64>, kind: Kind, gamma: f64, u: f64) -> Vec<f64> {
+pub fn expected_error(net: &Network<f64>, batch: &Batch<f64>, kind: LearningRule, gamma: f64, u: f64) -> Vec<f64> {
     let (gradients, seen) = watched(net, batch, kind, gamma, Loss::Squared);
     let rows = batch.x.rows();
     let depth = net.layers().len();
@@ -188,7 +194,7 @@ pub fn expected_error(net: &Network<f64>, batch: &Batch<f64>, kind: Kind, gamma:
             let e_below = MatRef::new(&seen[l - 1].e, rows, below_width).unwrap().cols(0, fed).to_vec();
             let r = product(&e_below, layer.w.data(), rows, fed, width);
             error += crossings.sqrt() / norm(&r).max(f64::MIN_POSITIVE) + flips.sqrt() / size;
-            error += u * if kind == Kind::Bp { 1.0 } else { amplification(&layer.w) };
+            error += u * if kind == LearningRule::Bp { 1.0 } else { amplification(&layer.w) };
         }
     }
     expected

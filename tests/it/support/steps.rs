@@ -3,11 +3,11 @@
 use gaitprop::kernels::{MatRef, Plan, Real};
 use gaitprop::loss::Loss;
 use gaitprop::network::{Architecture, Network};
-use gaitprop::optimizer::{self, Optimizer, Settings};
+use gaitprop::optimizer::{self, Optimizer, OptimizerConfig};
 use gaitprop::ortho::Regularizer;
 use gaitprop::rng::Rng;
-use gaitprop::rule::{Form as TargetForm, Kind, Setup};
-use gaitprop::solve::{Kind as Way, Tuning};
+use gaitprop::rule::{LearningRule, RuleConfig, TargetForm};
+use gaitprop::solve::{SolverKind, Tuning};
 use gaitprop::step::{Fused, Recipe, Report, Workspace};
 use gaitprop::{Error, init};
 
@@ -15,10 +15,10 @@ use gaitprop::{Error, init};
 pub struct Case {
     pub shape: Architecture,
     pub batch: usize,
-    pub rule: Kind,
+    pub rule: LearningRule,
     pub form: TargetForm,
-    pub way: Way,
-    pub optimizer: optimizer::Rule,
+    pub way: SolverKind,
+    pub optimizer: optimizer::OptimizerKind,
     pub ortho: Regularizer,
     pub loss: Loss,
     pub seed: u64,
@@ -34,11 +34,11 @@ pub struct Left<T> {
 /// Some steps; fused or not, each on samples of its own.
 pub fn run<T: Real>(case: &Case, fused: bool, plan: &Plan) -> Result<Left<T>, Error> {
     let mut net = Network::<T>::random(&case.shape, init::Init::Orthogonal, case.seed, plan)?;
-    let setup = Setup { form: case.form, seed: case.seed, ..Setup::new(&case.shape) };
+    let setup = RuleConfig { form: case.form, seed: case.seed, ..RuleConfig::new(&case.shape) };
     let rule = case.rule.build(&setup, plan)?;
     let mut inverse = case.way.build(Tuning { regularized: case.ortho.lambda > 0.0, ..Tuning::default() })?;
     let recipe = Recipe { rule: &*rule, loss: case.loss, ortho: case.ortho, plan };
-    let mut optimizer = Optimizer::new(Settings::new(case.optimizer, 1e-3)?, &net);
+    let mut optimizer = Optimizer::new(OptimizerConfig::new(case.optimizer, 1e-3)?, &net);
     let (mut plain, mut other) = (Workspace::new(&net, case.batch), Fused::new(&net, case.batch));
     let mut rng = Rng::new(case.seed, 2);
     let (inputs, labels) = (case.shape.inputs, case.shape.labels);
