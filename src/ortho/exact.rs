@@ -22,7 +22,7 @@ use gaitprop_kernels::{MatMut, MatRef, Plan, Real, Scratch, reduce};
 pub struct Regularizer {
     /// λ, at least 0.
     pub lambda: f64,
-    /// Penalty.
+    /// Which Gram matrix entries it penalizes.
     pub form: Penalty,
     /// Side. More vectors than dimensions cannot be orthogonal: a rectangular first layer is always taken by its shorter side.
     pub side: Side,

@@ -171,7 +171,7 @@ pub struct RuleConfig<'a> {
     pub architecture: &'a Architecture,
     /// γ of GAIT and ITP.
     pub gamma: f64,
-    /// TargetForm of GAIT, ITP and TP.
+    /// Form of GAIT, ITP and TP.
     pub form: TargetForm,
     /// How fixed feedback is drawn: as initial weights are.
     pub init: Init,

@@ -44,7 +44,7 @@ pub struct ConjugateGradient<T> {
     rows: Vec<Row>,
 }
 
-/// Solver squares of the norms of a layer's rows and columns, and how the last solve went.
+/// Inverse squares of the norms of a layer's rows and columns, and how the last solve went.
 #[derive(Debug, Default)]
 struct Scales<T> {
     n: usize,

@@ -163,7 +163,7 @@ impl<T: Real> Optimizer<T> {
         Ok(())
     }
 
-    /// OptimizerKind and constants.
+    /// Rule and constants.
     pub fn settings(&self) -> OptimizerConfig {
         self.settings
     }
