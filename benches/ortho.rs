@@ -5,7 +5,7 @@
 use gaitprop::kernels::{Activation, MatMut, MatRef, Par, Plan, Scratch, gemm};
 use gaitprop::ortho::{Block, Blocks, Penalty, Regularizer, Side};
 use gaitprop::rng::Rng;
-use gaitprop::{Layer, Matrix, Network};
+use gaitprop::{Exec, Layer, Matrix, Network};
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -47,7 +47,7 @@ fn main() {
             for par in [Par::Seq, team.clone()] {
                 let plan = Plan::new().with_par(par.clone());
                 let ortho = Regularizer { side, ..Regularizer::new(0.1).expect("in range") };
-                let mut scratch = Scratch::new();
+                let (mut scratch, mut exec) = (Scratch::new(), Exec::new(plan.clone()));
                 let mut gram = Matrix::zeros(width, width);
                 let [mut old, mut new] = [(); 2].map(|()| Matrix::from_vec(width, width, start.clone()).expect("sized"));
                 let block = Block { side, ..Block::new(1.0).expect("in range") };
@@ -61,12 +61,12 @@ fn main() {
                     by_two_products(ortho, w.view(), old.view_mut(), gram.view_mut(), &plan, &mut scratch);
                     times[0].push(begin.elapsed().as_secs_f64());
                     let begin = Instant::now();
-                    ortho.descend(w.view(), 1.0, new.view_mut(), gram.view_mut(), &plan, &mut scratch).expect("fits");
+                    ortho.descend(w.view(), 1.0, new.view_mut(), gram.view_mut(), &mut exec).expect("fits");
                     times[1].push(begin.elapsed().as_secs_f64());
                     // The result is checked where it is timed.
                     assert!(old == new, "the bits differ");
                     let begin = Instant::now();
-                    blocks.step(&mut net, &plan, &mut scratch).expect("finite");
+                    blocks.step(&mut net, &mut exec).expect("finite");
                     times[2].push(begin.elapsed().as_secs_f64());
                     black_box(&new);
                 }

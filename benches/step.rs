@@ -2,6 +2,7 @@
 #![allow(missing_docs)]
 
 use clap::Parser;
+use gaitprop::Exec;
 use gaitprop::data::{self, LoadOptions, Scaling};
 use gaitprop::init::Init;
 use gaitprop::kernels::{Epilogue, MatMut, MatRef, Orientation, PackedRhs, Par, Plan, Scratch, Start, gemm_with};
@@ -12,7 +13,7 @@ use gaitprop::ortho::{Block, Hold, Holder, Regularizer};
 use gaitprop::rng::Rng;
 use gaitprop::rule::{self, LearningRule, RuleConfig};
 use gaitprop::solve::{Solver, SolverKind, Tuning};
-use gaitprop::step::{Fused, Phases, Recipe};
+use gaitprop::step::{Phases, Recipe, Step};
 use serde_json::{Value, json};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use std::alloc::System;
@@ -82,10 +83,11 @@ struct Ours {
     rule: Box<dyn rule::Rule<f32>>,
     ortho: Regularizer,
     net: Network<f32>,
-    inverse: Box<dyn Solver<f32>>,
+    solver: Box<dyn Solver<f32>>,
     optimizer: Optimizer<f32>,
     holder: Holder<f32>,
-    fused: Fused<f32>,
+    step: Step<f32>,
+    exec: Exec,
     /// The next batch.
     at: usize,
     /// Milliseconds a step, sample by sample, and of one product of the forward pass just before.
@@ -115,13 +117,14 @@ impl Ours {
             regularizer: regularizer.into(),
             rule: kind.build(&RuleConfig::new(shape), plan).expect("in range"),
             ortho: Regularizer::new(lambda).expect("in range"),
-            inverse: way.build(tuning).expect("in range"),
+            solver: way.build(tuning).expect("in range"),
             optimizer: Optimizer::new(
                 OptimizerConfig::new(optimizer::OptimizerKind::PublishedAdam, rate).expect("in range"),
                 &net,
             ),
             holder: Holder::new(hold, &net, batch).expect("in range"),
-            fused: Fused::new(&net, batch),
+            step: Step::new(&net, batch),
+            exec: Exec::new(plan.clone()),
             net,
             at: 0,
             ms: Vec::new(),
@@ -132,17 +135,18 @@ impl Ours {
         }
     }
 
-    fn step(&mut self, x: MatRef<'_, f32>, t: MatRef<'_, f32>, plan: &Plan) -> f64 {
-        let recipe = Recipe { rule: &*self.rule, loss: Loss::Squared, ortho: self.ortho, plan };
-        let report = self.fused.step(&mut self.net, x, t, &recipe, &mut *self.inverse, &mut self.optimizer);
+    fn step(&mut self, x: MatRef<'_, f32>, t: MatRef<'_, f32>) -> f64 {
+        let (rule, solver, exec) = (&mut *self.rule, &mut *self.solver, &mut self.exec);
+        let mut recipe = Recipe { rule, solver, loss: Loss::Squared, regularizer: self.ortho, exec };
+        let report = self.step.update(&mut self.net, x, t, &mut recipe, &mut self.optimizer);
         let report = report.expect("stays finite");
         let clock = Instant::now();
-        self.holder.after_step(&mut self.net, plan, &mut self.fused.scratch).expect("stays orthogonal");
-        self.fused.phases.hold += clock.elapsed();
+        self.holder.after_step(&mut self.net, &mut self.exec).expect("stays orthogonal");
+        self.step.phases.hold += clock.elapsed();
         report.solves.products
     }
 
-    fn sample(&mut self, batches: &[Batch], shape: &Architecture, plan: &Plan, product: f64) {
+    fn sample(&mut self, batches: &[Batch], shape: &Architecture, product: f64) {
         let batch = batches[0].0.len() / shape.inputs;
         let views = |i: usize| {
             let (x, t) = &batches[i % batches.len()];
@@ -152,16 +156,16 @@ impl Ours {
         let mut warm = false;
         while !warm {
             let (x, t) = views(self.at);
-            self.step(x, t, plan);
+            self.step(x, t);
             self.at += 1;
             warm = begin.elapsed() >= WARM;
         }
-        self.fused.phases = Phases::default();
+        self.step.phases = Phases::default();
         let region = Region::new(ALLOCATOR);
         let (begin, mut steps) = (Instant::now(), 0);
         while steps < STEPS || begin.elapsed() < SAMPLE {
             let (x, t) = views(self.at);
-            self.solve_products += self.step(x, t, plan);
+            self.solve_products += self.step(x, t);
             self.at += 1;
             steps += 1;
         }
@@ -170,7 +174,7 @@ impl Ours {
         self.allocations += change.allocations + change.reallocations;
         self.ms.push(1e3 * seconds / steps as f64);
         self.product.push(product);
-        let (all, own) = (&mut self.phases, &self.fused.phases);
+        let (all, own) = (&mut self.phases, &self.step.phases);
         all.forward += own.forward;
         all.down += own.down;
         all.regularizer += own.regularizer;
@@ -314,7 +318,7 @@ fn measure(
         for turn in 0..ours.len() {
             let who = (turn + round) % ours.len();
             let product = if args.test { 1.0 } else { product(width, batch, &plan) };
-            ours[who].sample(&batches, shape, &plan, product);
+            ours[who].sample(&batches, shape, product);
         }
         // Others' runs are long: spread over the rounds.
         if !args.test && round * args.peer_runs / rounds < (round + 1) * args.peer_runs / rounds {

@@ -1,17 +1,17 @@
 //! After its first steps training allocates nothing: every allocation of the process is counted, of worker threads too.
 #![allow(missing_docs)]
 
-use gaitprop::Matrix;
 use gaitprop::init::{self, Init};
-use gaitprop::kernels::{MatRef, Par, Plan, Scratch};
+use gaitprop::kernels::{MatRef, Par, Plan};
 use gaitprop::loss::Loss;
 use gaitprop::network::{Architecture, Network};
 use gaitprop::optimizer::{self, Optimizer, OptimizerConfig};
 use gaitprop::ortho::{Block, Hold, Holder, Regularizer, Retraction};
 use gaitprop::rng::Rng;
 use gaitprop::rule::{LearningRule, RuleConfig};
-use gaitprop::solve::{SolverKind, Tuning};
-use gaitprop::step::{Fused, Recipe};
+use gaitprop::solve::{SolverKind, Tuning, Weights};
+use gaitprop::step::{Recipe, Step};
+use gaitprop::{Exec, Matrix};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use std::alloc::System;
 
@@ -24,21 +24,22 @@ fn allocations(kind: LearningRule, way: SolverKind, lambda: f64, hold: Hold, par
     let plan = Plan::new().with_par(par).with_min_work(1);
     let shape = Architecture::square(n, n, 3, labels).unwrap();
     let mut net = Network::<f32>::random(&shape, Init::Orthogonal, 1, &plan).unwrap();
-    let rule = kind.build(&RuleConfig::new(&shape), &plan).unwrap();
-    let ortho = Regularizer::new(lambda).unwrap();
-    let recipe = Recipe { rule: &*rule, loss: Loss::Squared, ortho, plan: &plan };
+    let mut rule = kind.build(&RuleConfig::new(&shape), &plan).unwrap();
+    let regularizer = Regularizer::new(lambda).unwrap();
     let mut optimizer = Optimizer::new(OptimizerConfig::new(optimizer::OptimizerKind::PublishedAdam, 1e-3).unwrap(), &net);
-    let mut inverse = way.build(Tuning { regularized: lambda > 0.0, ..Tuning::default() }).unwrap();
+    let mut solver = way.build(Tuning { regularized: lambda > 0.0, ..Tuning::default() }).unwrap();
     let mut holder = Holder::new(hold, &net, batch).unwrap();
-    let mut fused = Fused::new(&net, batch);
+    let (mut fused, mut exec) = (Step::new(&net, batch), Exec::new(plan));
     let mut rng = Rng::new(2, 0);
     let x: Vec<f32> = (0..batch * n).map(|_| rng.uniform() as f32).collect();
     let mut t = vec![0f32; batch * labels];
     (0..batch).for_each(|i| t[i * labels + i % labels] = 1.0);
     let (x, t) = (MatRef::new(&x, batch, n).unwrap(), MatRef::new(&t, batch, labels).unwrap());
     let mut step = || {
-        fused.step(&mut net, x, t, &recipe, &mut *inverse, &mut optimizer).unwrap();
-        holder.after_step(&mut net, &plan, &mut fused.scratch).unwrap();
+        let (loss, exec) = (Loss::Squared, &mut exec);
+        let mut recipe = Recipe { rule: &mut *rule, solver: &mut *solver, loss, regularizer, exec };
+        fused.update(&mut net, x, t, &mut recipe, &mut optimizer).unwrap();
+        holder.after_step(&mut net, recipe.exec).unwrap();
     };
     (0..warm).for_each(|_| step());
     let region = Region::new(ALLOCATOR);
@@ -52,18 +53,17 @@ fn allocations_in_solves(way: SolverKind) -> usize {
     let (n, batch, plan) = (150, 60, Plan::new());
     let mut rng = Rng::new(1, 0);
     let mut w = init::weights::<f32>(Init::Orthogonal, n, n, &mut rng, &plan).unwrap();
-    let (mut scratch, mut r) = (Scratch::new(), Matrix::<f32>::zeros(batch, n));
-    let mut inverse = way.build::<f32>(Tuning::default()).unwrap();
+    let (mut exec, mut r) = (Exec::new(plan), Matrix::<f32>::zeros(batch, n));
+    let mut solver = way.build::<f32>(Tuning::default()).unwrap();
     let mut count = 0;
     for step in 0..60 {
         for layer in [0, 1] {
             r.data_mut().iter_mut().for_each(|x| *x = rng.normal() as f32);
             let region = Region::new(ALLOCATOR);
-            inverse.solve(layer, w.view(), r.view_mut(), &plan, &mut scratch).unwrap();
+            solver.solve(Weights { layer, version: step, w: w.view() }, r.view_mut(), &mut exec).unwrap();
             let change = region.change();
             count += if step > 0 { change.allocations + change.reallocations } else { 0 };
         }
-        inverse.weights_changed();
         w.data_mut().iter_mut().for_each(|x| *x += 2e-4 * rng.normal() as f32);
     }
     count

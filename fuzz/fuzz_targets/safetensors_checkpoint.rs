@@ -10,7 +10,6 @@ use gaitprop::train::Trainer;
 use gaitprop::{checkpoint, seal};
 use gaitprop_fuzz::{samples, trainer};
 use libfuzzer_sys::fuzz_target;
-use std::ops::ControlFlow;
 use std::path::Path;
 
 /// The same bytes with a checksum that fits, if there is a place for one.
@@ -29,7 +28,7 @@ fn remembered(trainer: &Trainer<f32>) -> Vec<u8> {
 
 /// An epoch more, or what keeps it from that, and what is then remembered.
 fn outcome(trainer: &mut Trainer<f32>) -> (Result<(), String>, Vec<u8>) {
-    let ended = trainer.epoch(&samples(), |_| ControlFlow::Continue(()));
+    let ended = trainer.epoch(&samples());
     (ended.map(|_| ()).map_err(|e| e.to_string()), remembered(trainer))
 }
 

@@ -6,12 +6,8 @@
 
 use arbitrary::Arbitrary;
 use gaitprop::data::Samples;
-use gaitprop::solve::{SolverKind, Tuning};
-use gaitprop::loss::Loss;
-use gaitprop::ortho::{Hold, Regularizer};
-use gaitprop::rule::{LearningRule, RuleConfig};
-use gaitprop::train::{Method, Trainer};
-use gaitprop::{Architecture, Network, init, optimizer};
+use gaitprop::solve::SolverKind;
+use gaitprop::{Architecture, LearningRule, TrainConfig, Trainer};
 use gaitprop_kernels::{Blocking, Packing, Plan};
 use std::sync::LazyLock;
 
@@ -107,19 +103,15 @@ pub fn hold(checked: Result<(), String>) {
 
 /// A training that a checkpoint may be of: the seeds of the corpus are.
 pub fn trainer(way: SolverKind) -> Trainer<f32> {
-    let (plan, shape) = (Plan::new(), Architecture::square(4, 4, 1, 2).expect("widths that fit"));
-    let net = Network::random(&shape, init::Init::Orthogonal, 1, &plan).expect("a small network");
-    let method = Method {
-        rule: LearningRule::Gait.build(&RuleConfig::new(&shape), &plan).expect("the usual settings"),
-        inverse: way.build(Tuning::default()).expect("the usual settings"),
-        loss: Loss::Squared,
-        ortho: Regularizer::new(0.1).expect("in range"),
-        hold: Hold::Free,
-        optimizer: optimizer::OptimizerConfig::new(optimizer::OptimizerKind::PublishedAdam, 1e-3).expect("in range"),
+    let shape = Architecture::square(4, 4, 1, 2).expect("widths that fit");
+    let config = TrainConfig {
+        solver: way,
+        learning_rate: 1e-3,
         batch: 2,
-        shuffle: Some(1),
+        shuffle: true,
+        ..TrainConfig::published(LearningRule::Gait)
     };
-    Trainer::new(net, method, plan).expect("settings that fit")
+    Trainer::new(&shape, config, 1).expect("settings that fit")
 }
 
 /// What it is trained on.

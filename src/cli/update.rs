@@ -1,6 +1,7 @@
 //! `gaitprop update`: one batch, arrays in, arrays out. What anyone needs to check this code against their own.
 
 use crate::base::error::{Error, Result};
+use crate::base::exec::Exec;
 use crate::cli::{Done, Failure, print};
 use crate::data::npz::{self, Array};
 use crate::model::activation;
@@ -13,7 +14,7 @@ use crate::rule::{LearningRule, RuleConfig};
 use crate::run::config::Machine;
 use crate::solve::{self, Tuning};
 use crate::step::optimizer::{self, Optimizer};
-use crate::step::{Recipe, Workspace};
+use crate::step::{Recipe, Step};
 use crate::study::align::Precision;
 use gaitprop_kernels::{Activation, MatRef, Plan, Real};
 use std::collections::BTreeMap;
@@ -147,34 +148,35 @@ fn update<T: Real>(args: &Args, arrays: &BTreeMap<String, Array>, plan: &Plan) -
 
     let architecture = net.architecture();
     let setup = RuleConfig { gamma: args.gamma, form, seed: args.seed, ..RuleConfig::new(&architecture) };
-    let rule = kind.build::<T>(&setup, plan)?;
-    let mut work = Workspace::new(&net, batch);
+    let mut rule = kind.build::<T>(&setup, plan)?;
+    let mut step = Step::new(&net, batch);
     let tuning = Tuning { regularized: args.lambda > 0.0, ..Tuning::new(args.tolerance)? };
-    let mut inverse = args.inverse.parse::<solve::SolverKind>()?.build::<T>(tuning)?;
-    let recipe = Recipe { rule: &*rule, loss, ortho, plan };
-    work.gradients(&net, x, onehot, &recipe, &mut *inverse)?;
+    let mut solver = args.inverse.parse::<solve::SolverKind>()?.build::<T>(tuning)?;
+    let mut exec = Exec::new(plan.clone());
+    let mut recipe = Recipe { rule: &mut *rule, solver: &mut *solver, loss, regularizer: ortho, exec: &mut exec };
+    step.gradients(&net, x, onehot, &mut recipe)?;
 
     let mut out = Arrays::new();
     for (l, layer) in net.layers().iter().enumerate() {
-        out.push((format!("act{}", l + 1), array(&[batch, layer.width()], &work.trace.activity(l).to_vec())));
-        out.push((format!("dW{l}"), array(&[layer.fed(), layer.width()], work.gradients.weights(l).data())));
-        out.push((format!("db{l}"), array(&[layer.width()], work.gradients.biases(l))));
+        out.push((format!("act{}", l + 1), array(&[batch, layer.width()], &step.tape.activity(l).to_vec())));
+        out.push((format!("dW{l}"), array(&[layer.fan_in(), layer.width()], step.gradients.weights(l).data())));
+        out.push((format!("db{l}"), array(&[layer.width()], step.gradients.biases(l))));
         if args.lambda != 0.0 {
-            let mut delta = Matrix::<T>::zeros(layer.fed(), layer.width());
-            let side = layer.fed().min(layer.width());
+            let mut delta = Matrix::<T>::zeros(layer.fan_in(), layer.width());
+            let side = layer.fan_in().min(layer.width());
             let mut gram = Matrix::zeros(side, side);
-            ortho.descend(layer.w.view(), T::ONE, delta.view_mut(), gram.view_mut(), plan, &mut work.scratch)?;
+            ortho.descend(layer.w.view(), T::ONE, delta.view_mut(), gram.view_mut(), recipe.exec)?;
             delta.data_mut().iter_mut().for_each(|d| *d = -*d);
-            out.push((format!("reg{l}"), array(&[layer.fed(), layer.width()], delta.data())));
+            out.push((format!("reg{l}"), array(&[layer.fan_in(), layer.width()], delta.data())));
         }
     }
     if let Some((steps, settings)) = steps {
         let mut optimizer = Optimizer::new(settings, &net);
         for _ in 0..steps {
-            work.step(&mut net, x, onehot, &recipe, &mut *inverse, &mut optimizer)?;
+            step.update(&mut net, x, onehot, &mut recipe, &mut optimizer)?;
         }
         for (l, layer) in net.layers().iter().enumerate() {
-            let (w, b) = ([layer.fed(), layer.width()], [layer.width()]);
+            let (w, b) = ([layer.fan_in(), layer.width()], [layer.width()]);
             out.push((format!("W{l}"), array(&w, layer.w.data())));
             out.push((format!("b{l}"), array(&b, &layer.b)));
             for (name, shape, moments) in

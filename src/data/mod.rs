@@ -27,7 +27,7 @@ pub mod npz;
 mod scaling;
 
 use crate::base::error::{Error, Result};
-use gaitprop_kernels::Real;
+use gaitprop_kernels::{MatRef, Real};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -149,6 +149,37 @@ pub struct Samples<T> {
     pub len: usize,
     /// Values a sample.
     pub features: usize,
+}
+
+/// Samples of the caller's, borrowed for training.
+///
+/// From [`Samples`], or from any views: rows of `x` may lie apart.
+#[derive(Clone, Copy, Debug)]
+pub struct SamplesRef<'a, T: Copy> {
+    /// One row a sample.
+    pub x: MatRef<'a, T>,
+    /// One label a sample.
+    pub labels: &'a [u32],
+}
+
+impl<T: Real> SamplesRef<'_, T> {
+    /// Number of samples.
+    pub fn len(&self) -> usize {
+        self.x.nrows()
+    }
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Rows that `x` does not hold are left out, so that their labels are too many.
+impl<'a, T: Real> From<&'a Samples<T>> for SamplesRef<'a, T> {
+    fn from(samples: &'a Samples<T>) -> Self {
+        let Samples { x, labels, len, features } = samples;
+        let x = MatRef::new(x, *len, *features).unwrap_or_else(|_| MatRef::new(&[], 0, *features).expect("empty"));
+        Self { x, labels }
+    }
 }
 
 /// All parts of a data set, scaled alike.

@@ -6,7 +6,7 @@ use gaitprop_kernels::{Activation, Real};
 /// `y = f(x[:, :fed] · W + b)`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Layer<T> {
-    /// Weights, fed × width.
+    /// Weights, fan-in × width.
     pub w: Matrix<T>,
     /// Biases, one a unit.
     pub b: Vec<T>,
@@ -15,11 +15,11 @@ pub struct Layer<T> {
 }
 
 impl<T: Real> Layer<T> {
-    /// Units of the layer below that feed this one: the first so many.
-    pub fn fed(&self) -> usize {
+    /// Fan-in: number of units of the layer below, from the first, that feed this layer.
+    pub fn fan_in(&self) -> usize {
         self.w.rows()
     }
-    /// Units of this layer.
+    /// Number of units of this layer.
     pub fn width(&self) -> usize {
         self.w.cols()
     }

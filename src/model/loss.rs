@@ -55,6 +55,11 @@ impl Score {
     }
 }
 
+/// Returns the index of the largest of the first `labels` elements of row `i`, the first of equals.
+pub(crate) fn predicted<T: Real>(y: MatRef<'_, T>, i: usize, labels: usize) -> usize {
+    (1..labels).fold(0, |best, j| if y.get(i, j) > y.get(i, best) { j } else { best })
+}
+
 /// Scores an output and, if wanted, writes the output error `e_L` (target − activity, 0 beyond the label units).
 ///
 /// Shapes: `y` batch×n, `target` batch×c with c ≤ n (one-hot, or any values for [`Loss::Squared`]), `e` batch×n. A sample's label, for
@@ -72,8 +77,7 @@ pub fn score<T: Real>(loss: Loss, y: MatRef<'_, T>, target: MatRef<'_, T>, mut e
     for i in 0..batch {
         let at = |j| y.get(i, j).to_f64();
         let wanted = |j| target.get(i, j).to_f64();
-        let best = |value: &dyn Fn(usize) -> f64| (1..c).fold(0, |best, j| if value(j) > value(best) { j } else { best });
-        let (winner, label) = (best(&at), best(&wanted));
+        let (winner, label) = (predicted(y, i, c), predicted(target, i, c));
         // A NaN output is no answer, not even where the label is 0.
         score.correct += usize::from(c > 0 && winner == label && (0..c).all(|j| at(j).is_finite()));
         match loss {

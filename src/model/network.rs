@@ -1,11 +1,13 @@
 //! What a network is: layers that fit together, and the forward pass.
 
 use crate::base::error::{Error, Result};
+use crate::base::exec::Exec;
 use crate::base::rng::Rng;
 use crate::model::init::{self, Init};
 use crate::model::layer::Layer;
+use crate::model::loss::{self, Loss};
 use crate::model::matrix::Matrix;
-use gaitprop_kernels::{Activation, Backend, Epilogue, MatRef, Plan, Real, Scratch, Start, epilogue, gemm, gemm_with};
+use gaitprop_kernels::{Activation, Backend, Epilogue, MatRef, Plan, Real, Start, epilogue};
 
 /// The shape of a network before it has weights.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,6 +65,13 @@ impl Architecture {
         Ok(new)
     }
 
+    /// The same shape with the output activation that `loss` needs: linear for cross-entropy, the
+    /// hidden layers' activation otherwise.
+    #[must_use]
+    pub fn with_loss(self, loss: Loss) -> Self {
+        Self { output: loss.output_unit(self.unit), ..self }
+    }
+
     /// # Errors
     /// [`Error::Architecture`] naming the layer: nothing in it, fed by more units than there are, not square (which only the first
     /// may be, as nothing is sent through its inverse), or a last layer with fewer units than labels. [`Error::Setting`] for a
@@ -111,11 +120,19 @@ const MAX_LAYERS: usize = 10_000;
 const MAX_WEIGHTS: usize = 1 << 31;
 
 /// Layers that fit together.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Network<T> {
     inputs: usize,
     labels: usize,
     layers: Vec<Layer<T>>,
+    version: u64,
+}
+
+/// Equal layers; versions do not count.
+impl<T: PartialEq> PartialEq for Network<T> {
+    fn eq(&self, other: &Self) -> bool {
+        (self.inputs, self.labels, &self.layers) == (other.inputs, other.labels, &other.layers)
+    }
 }
 
 impl<T: Real> Network<T> {
@@ -144,7 +161,7 @@ impl<T: Real> Network<T> {
     /// # Errors
     /// [`Error::Architecture`] if they do not fit together, as [`Architecture::check`].
     pub fn new(inputs: usize, layers: Vec<Layer<T>>, labels: usize) -> Result<Self> {
-        let net = Self { inputs, labels, layers };
+        let net = Self { inputs, labels, layers, version: 0 };
         for (layer, l) in net.layers.iter().enumerate() {
             l.unit.check::<T>()?;
             if l.b.len() != l.width() {
@@ -163,15 +180,16 @@ impl<T: Real> Network<T> {
     pub fn cast<U: Real>(&self) -> Network<U> {
         let real = |x: &[T]| x.iter().map(|v| U::from_f64(v.to_f64())).collect::<Vec<U>>();
         let layers = self.layers.iter().map(|l| Layer {
-            w: Matrix::from_vec(l.fed(), l.width(), real(l.w.data())).expect("the same shape"),
+            w: Matrix::from_vec(l.fan_in(), l.width(), real(l.w.data())).expect("the same shape"),
             b: real(&l.b),
             unit: l.unit,
         });
-        Network { inputs: self.inputs, labels: self.labels, layers: layers.collect() }
+        Network { inputs: self.inputs, labels: self.labels, layers: layers.collect(), version: 0 }
     }
 
     /// Takes over the parameters of a network of the same shape, without allocating.
     pub(crate) fn copy_from(&mut self, other: &Self) {
+        self.version += 1;
         for (own, other) in self.layers.iter_mut().zip(&other.layers) {
             own.w.data_mut().copy_from_slice(other.w.data());
             own.b.copy_from_slice(&other.b);
@@ -182,9 +200,21 @@ impl<T: Real> Network<T> {
     pub fn layers(&self) -> &[Layer<T>] {
         &self.layers
     }
-    /// The layers, for an optimiser. Sizes must stay.
+    /// The layers, to change. Counts a new version; sizes must stay.
     pub(crate) fn layers_mut(&mut self) -> &mut [Layer<T>] {
+        self.version += 1;
         &mut self.layers
+    }
+    /// Number of changes of the weights so far. Solvers recompute factors when it changes.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+    /// Calls `change` with the index, the weights (row-major, fan-in × width) and the biases of
+    /// every layer, from the input up, and counts one new version.
+    pub fn update(&mut self, mut change: impl FnMut(usize, &mut [T], &mut [T])) {
+        for (l, layer) in self.layers_mut().iter_mut().enumerate() {
+            change(l, layer.w.data_mut(), &mut layer.b);
+        }
     }
     /// Width of the input.
     pub fn inputs(&self) -> usize {
@@ -203,7 +233,7 @@ impl<T: Real> Network<T> {
         let unit = |l: Option<&Layer<T>>| l.map_or(Activation::Identity, |l| l.unit);
         Architecture {
             inputs: self.inputs,
-            layers: self.layers.iter().map(|l| (l.fed(), l.width())).collect(),
+            layers: self.layers.iter().map(|l| (l.fan_in(), l.width())).collect(),
             labels: self.labels,
             unit: unit(self.layers.first()),
             output: unit(self.layers.last()),
@@ -214,56 +244,75 @@ impl<T: Real> Network<T> {
         self.layers.iter().map(|l| l.w.data().len() + l.b.len()).sum()
     }
 
-    /// `h_l = y_{l-1}[:, :fed] W_l + b_l`, `y_l = f(h_l)` for every layer, into `trace`.
+    /// Computes `h_l = y_{l-1}[:, :fan_in] W_l + b_l` and `y_l = f(h_l)` of every layer, into `trace`.
     ///
-    /// Shapes: `x` batch × inputs with batch ≤ the trace's.
+    /// Shapes: `x` batch × inputs, batch at most the trace's capacity.
     ///
     /// # Errors
     /// A shape error; out of memory for packing.
-    pub fn forward(&self, x: MatRef<'_, T>, trace: &mut Trace<T>, plan: &Plan, scratch: &mut Scratch) -> Result<()> {
-        let batch = x.nrows();
+    pub fn forward(&self, x: MatRef<'_, T>, trace: &mut Trace<T>, exec: &mut Exec) -> Result<()> {
+        self.forward_columns(x, self.outputs(), trace, exec)
+    }
+
+    /// [`Network::forward`] with the first `outputs` units of the last layer alone; the others keep
+    /// what they held.
+    pub(crate) fn forward_columns(&self, x: MatRef<'_, T>, outputs: usize, trace: &mut Trace<T>, exec: &mut Exec) -> Result<()> {
+        let (batch, last) = (x.nrows(), self.layers.len() - 1);
         trace.check_fit(self)?;
         x.expect_shape("the input batch", (batch.min(trace.capacity), self.inputs))?;
         trace.batch = batch;
         for (l, layer) in self.layers.iter().enumerate() {
             let (below, above) = trace.y.split_at_mut(l);
             let input = match below.last() {
-                Some(y) => y.top_left(batch, layer.fed()),
-                None => x.cols(0, layer.fed()),
+                Some(y) => y.top_left(batch, layer.fan_in()),
+                None => x.cols(0, layer.fan_in()),
             };
-            let mut y = above[0].top_left_mut(batch, layer.width());
-            gemm(T::ONE, input, layer.w.view(), T::ZERO, y.rb(), plan, scratch)?;
-            let slope = trace.slope[l].as_mut().map(|s| s.top_left_mut(batch, layer.width()));
-            epilogue::bias_activate(layer.unit, y, &layer.b, slope, plan.isa)?;
+            let units = if l == last { outputs } else { layer.width() };
+            let (w, bias) = (layer.w.view().cols(0, units), &layer.b[..units]);
+            let mut y = above[0].top_left_mut(batch, units);
+            let slope = trace.slope[l].as_mut().map(|s| s.top_left_mut(batch, units));
+            if exec.plan.backend == Backend::Native {
+                // Bias and activation on finished rows while they are in L1.
+                let finish = Epilogue::Activate { activation: layer.unit, bias, slope };
+                exec.gemm_with(T::ONE, (input, w), Start::Zero, y, finish)?;
+            } else {
+                exec.gemm(T::ONE, input, w, T::ZERO, y.rb())?;
+                epilogue::bias_activate(layer.unit, y, bias, slope, exec.plan.isa)?;
+            }
         }
         Ok(())
     }
 
-    /// [`Network::forward`] with bias and activation on the register tile, and unless the whole output is wanted of the last layer the label
-    /// units alone.
-    pub(crate) fn forward_fused(
-        &self,
-        x: MatRef<'_, T>,
-        whole: bool,
-        trace: &mut Trace<T>,
-        plan: &Plan,
-        scratch: &mut Scratch,
-    ) -> Result<()> {
-        let (batch, last) = (x.nrows(), self.layers.len() - 1);
-        trace.batch = batch;
-        for (l, layer) in self.layers.iter().enumerate() {
-            let (below, above) = trace.y.split_at_mut(l);
-            let input = match below.last() {
-                Some(y) => y.top_left(batch, layer.fed()),
-                None => x.cols(0, layer.fed()),
-            };
-            let live = if l == last && !whole { self.labels } else { layer.width() };
-            let w = layer.w.view().cols(0, live);
-            let slope = trace.slope[l].as_mut().map(|s| s.top_left_mut(batch, live));
-            let finish = Epilogue::Activate { activation: layer.unit, bias: &layer.b[..live], slope };
-            gemm_with(T::ONE, input, w, Start::Zero, above[0].top_left_mut(batch, live), finish, plan, scratch)?;
+    /// Returns the activities of the label units, batch × labels.
+    ///
+    /// Shape: `x` batch × inputs, scaled as the training samples were. Allocates;
+    /// [`Network::forward`] does not.
+    ///
+    /// # Errors
+    /// A shape error; out of memory for packing.
+    pub fn outputs_of(&self, x: MatRef<'_, T>, exec: &mut Exec) -> Result<Matrix<T>> {
+        const ROWS: usize = 240;
+        let (batch, labels) = (x.nrows(), self.labels);
+        let mut trace = Trace::new(self, ROWS.min(batch));
+        let mut out = Vec::with_capacity(batch * labels);
+        for first in (0..batch).step_by(ROWS) {
+            let count = ROWS.min(batch - first);
+            self.forward_columns(x.rows(first, count), labels, &mut trace, exec)?;
+            let y = trace.output();
+            out.extend((0..count).flat_map(|i| (0..labels).map(move |j| y.get(i, j))));
         }
-        Ok(())
+        Matrix::from_vec(batch, labels, out)
+    }
+
+    /// Returns the class of each sample: the label unit with the largest activity, the first of equals.
+    ///
+    /// Shape: `x` batch × inputs, scaled as the training samples were. Runs on one thread.
+    ///
+    /// # Errors
+    /// As [`Network::outputs_of`].
+    pub fn predict(&self, x: MatRef<'_, T>) -> Result<Vec<u32>> {
+        let y = self.outputs_of(x, &mut Exec::default())?;
+        Ok((0..x.nrows()).map(|i| loss::predicted(y.view(), i, self.labels) as u32).collect())
     }
 }
 
@@ -354,11 +403,11 @@ mod tests {
         let net = Network::<f64>::new(2, layers, 2).unwrap();
         let mut trace = Trace::new(&net, 3);
         let x = [1.0, 1.0];
-        net.forward(MatRef::new(&x, 1, 2).unwrap(), &mut trace, &Plan::new(), &mut Scratch::new()).unwrap();
+        net.forward(MatRef::new(&x, 1, 2).unwrap(), &mut trace, &mut Exec::default()).unwrap();
         assert_eq!(trace.activity(0).to_vec(), [5.5, -1.5, 3.0]);
         assert_eq!(trace.output().to_vec(), [2.5, -2.5]);
         let wrong = [1.0; 3];
         let wrong = MatRef::new(&wrong, 1, 3).unwrap();
-        assert!(net.forward(wrong, &mut trace, &Plan::new(), &mut Scratch::new()).is_err());
+        assert!(net.forward(wrong, &mut trace, &mut Exec::default()).is_err());
     }
 }

@@ -15,10 +15,11 @@
 //! Why decoupled: a block's gradient inside Adam is 0 in most steps and large in a few, which inflates the second moments and slows learning.
 
 use crate::base::error::{Error, Result};
+use crate::base::exec::Exec;
 use crate::model::matrix::Matrix;
 use crate::model::network::Network;
 use crate::ortho::Side;
-use gaitprop_kernels::{Epilogue, MatMut, MatRef, Plan, Real, Scratch, Start, gemm_with, gemm_with_scratch, reduce};
+use gaitprop_kernels::{Epilogue, MatMut, MatRef, Real, Start, gemm_with_scratch};
 
 /// Settings of the block regulariser.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -87,7 +88,8 @@ impl<T: Real> Blocks<T> {
     /// [`Error::Setting`], as [`Block::check`].
     pub fn new(settings: Block, net: &Network<T>) -> Result<Self> {
         settings.check()?;
-        let largest = |of: &dyn Fn(usize, usize) -> usize| net.layers().iter().map(|l| of(l.fed(), l.width())).max().unwrap_or(0);
+        let largest =
+            |of: &dyn Fn(usize, usize) -> usize| net.layers().iter().map(|l| of(l.fan_in(), l.width())).max().unwrap_or(0);
         let rows = |a: usize, b: usize| settings.rows.min(a.min(b));
         Ok(Self {
             settings,
@@ -124,22 +126,22 @@ impl<T: Real> Blocks<T> {
     /// # Errors
     /// A shape error for a network that this is not for; out of memory for packing: nothing has then changed. [`Error::Diverged`] if a row is no
     /// longer finite; that layer, and those above, have then not changed.
-    pub fn step(&mut self, net: &mut Network<T>, plan: &Plan, scratch: &mut Scratch) -> Result<()> {
+    pub fn step(&mut self, net: &mut Network<T>, exec: &mut Exec) -> Result<()> {
         if self.settings.mu == 0.0 {
             return Ok(());
         }
         for layer in net.layers() {
-            let (n, k) = (layer.fed().min(layer.width()), layer.fed().max(layer.width()));
+            let (n, k) = (layer.fan_in().min(layer.width()), layer.fan_in().max(layer.width()));
             let rows = self.settings.rows.min(n);
             if rows * k > self.pushed.len() || rows * n > self.r.len() || n > self.squares.len() {
                 let (expected, found) = ((rows, self.pushed.len() / rows.max(1)), (rows, k));
                 return Err(gaitprop_kernels::Error::Shape { what: "a layer of the block regulariser", expected, found }.into());
             }
-            let by = gemm_with_scratch::<T>(rows, k, n, plan).or(gemm_with_scratch::<T>(k, rows, n, plan));
-            scratch.reserve(gemm_with_scratch::<T>(rows, n, k, plan).or(by))?;
+            let by = gemm_with_scratch::<T>(rows, k, n, &exec.plan).or(gemm_with_scratch::<T>(k, rows, n, &exec.plan));
+            exec.scratch.reserve(gemm_with_scratch::<T>(rows, n, k, &exec.plan).or(by))?;
         }
         for (l, layer) in net.layers_mut().iter_mut().enumerate() {
-            if !self.push(&mut layer.w, plan, scratch)? {
+            if !self.push(&mut layer.w, exec)? {
                 return Err(Error::Diverged { what: "a weight pushed by the block regulariser", layer: l, step: self.turn + 1 });
             }
         }
@@ -148,7 +150,7 @@ impl<T: Real> Blocks<T> {
     }
 
     /// One layer; false if the result is not finite, and then not kept.
-    fn push(&mut self, w: &mut Matrix<T>, plan: &Plan, scratch: &mut Scratch) -> Result<bool> {
+    fn push(&mut self, w: &mut Matrix<T>, exec: &mut Exec) -> Result<bool> {
         let (v, transposed) = self.settings.side.orient(w.view());
         let (n, k) = v.shape();
         let (first, count) = self.settings.turn(n, self.turn);
@@ -156,9 +158,9 @@ impl<T: Real> Blocks<T> {
 
         // R and the pushed rows are both whole before a weight changes: every product reads old weights.
         let mut r = MatMut::new(&mut self.r[..count * n], count, n)?;
-        gemm_with(T::ONE, block, v.t(), Start::Zero, r.rb(), Epilogue::Store, plan, scratch)?;
+        exec.gemm_with(T::ONE, (block, v.t()), Start::Zero, r.rb(), Epilogue::Store)?;
         let (squares, shares) = (&mut self.squares[..n], &mut self.shares[..n]);
-        squared_norms(v, squares, plan)?;
+        squared_norms(v, squares, exec)?;
         for (j, (share, &square)) in shares.iter_mut().zip(&*squares).enumerate() {
             let inside = (first..first + count).contains(&j);
             let c = T::from_f64(-self.settings.mu / square * if inside { 0.5 } else { 1.0 });
@@ -175,12 +177,12 @@ impl<T: Real> Blocks<T> {
         if transposed {
             // The same chains, with the factors of each multiply-add the other way round: rows of W stay rows.
             let (c, from) = (MatMut::new(pushed, k, count)?, Start::From(T::ONE, block.t()));
-            gemm_with(T::ONE, v.t(), r.t(), from, c, Epilogue::Store, plan, scratch)?;
+            exec.gemm_with(T::ONE, (v.t(), r.t()), from, c, Epilogue::Store)?;
         } else {
             let (c, from) = (MatMut::new(pushed, count, k)?, Start::From(T::ONE, block));
-            gemm_with(T::ONE, r, v, from, c, Epilogue::Store, plan, scratch)?;
+            exec.gemm_with(T::ONE, (r, v), from, c, Epilogue::Store)?;
         }
-        if !reduce::dot(pushed, pushed, plan.isa)?.is_finite() {
+        if !exec.dot(pushed, pushed)?.is_finite() {
             return Ok(false);
         }
         if transposed {
@@ -195,11 +197,11 @@ impl<T: Real> Blocks<T> {
 }
 
 /// ‖w_j‖² of the rows of `v`, which may be a transposed view, in one pass over memory.
-fn squared_norms<T: Real>(v: MatRef<'_, T>, squares: &mut [f64], plan: &Plan) -> Result<()> {
+fn squared_norms<T: Real>(v: MatRef<'_, T>, squares: &mut [f64], exec: &Exec) -> Result<()> {
     if v.cs() == 1 {
         for (j, square) in squares.iter_mut().enumerate() {
             let row = v.row(j).expect("neighbours");
-            *square = reduce::dot(row, row, plan.isa)?;
+            *square = exec.dot(row, row)?;
         }
         return Ok(());
     }

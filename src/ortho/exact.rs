@@ -9,13 +9,12 @@
 //! plain products take 4 n³, and the same bits: an element of the triangle and its mirror image are the same chain.
 
 use crate::base::error::{Error, Result};
+use crate::base::exec::Exec;
 use crate::model::matrix::Matrix;
 use crate::model::network::Network;
 use crate::ortho::{Penalty, Side};
-use gaitprop_kernels::symm::symm;
-use gaitprop_kernels::syrk::{Diagonal, Part, syrk};
-use gaitprop_kernels::trsm::{self, Triangle};
-use gaitprop_kernels::{MatMut, MatRef, Plan, Real, Scratch, reduce};
+use gaitprop_kernels::syrk::{Diagonal, Part};
+use gaitprop_kernels::{MatMut, MatRef, Real};
 
 /// A regulariser with its weight.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -29,6 +28,9 @@ pub struct Regularizer {
 }
 
 impl Regularizer {
+    /// No regularizer: λ = 0.
+    pub const NONE: Self = Self { lambda: 0.0, form: Penalty::OffDiagonal, side: Side::Rows };
+
     /// The published form and side.
     ///
     /// # Errors
@@ -59,14 +61,13 @@ impl Regularizer {
         beta: T,
         delta: MatMut<'_, T>,
         mut gram: MatMut<'_, T>,
-        plan: &Plan,
-        scratch: &mut Scratch,
+        exec: &mut Exec,
     ) -> Result<()> {
         if self.lambda == 0.0 {
             return Ok(());
         }
         let (w, transposed) = self.side.orient(w);
-        self.residual(w, gram.rb(), Part::Lower, plan, scratch)?;
+        self.residual(w, gram.rb(), Part::Lower, exec)?;
         let mut alpha = T::from_f64(-4.0 * self.lambda);
         let delta = if transposed { delta.t() } else { delta };
         if transposed {
@@ -75,20 +76,13 @@ impl Regularizer {
             scale_lower(alpha, gram.rb());
             alpha = T::ONE;
         }
-        Ok(symm(trsm::Side::Left, Triangle::Lower, alpha, gram.as_ref(), w, beta, delta, plan, scratch)?)
+        exec.symm_lower(alpha, gram.as_ref(), w, beta, delta)
     }
 
     /// `offdiag(W Wᵀ)`, or `W Wᵀ − I`, or a triangle of it, into `gram`, for W already oriented.
-    pub(super) fn residual<T: Real>(
-        &self,
-        w: MatRef<'_, T>,
-        mut gram: MatMut<'_, T>,
-        part: Part,
-        plan: &Plan,
-        scratch: &mut Scratch,
-    ) -> Result<()> {
+    pub(super) fn residual<T: Real>(&self, w: MatRef<'_, T>, mut gram: MatMut<'_, T>, part: Part, exec: &mut Exec) -> Result<()> {
         let diagonal = if self.form == Penalty::OffDiagonal { Diagonal::Dropped } else { Diagonal::Kept };
-        syrk(T::ONE, w, T::ZERO, part, diagonal, gram.rb(), plan, scratch)?;
+        exec.syrk(w, part, diagonal, gram.rb())?;
         if self.form == Penalty::Identity {
             for i in 0..gram.nrows() {
                 let one_less = gram.get(i, i) - T::ONE;
@@ -102,21 +96,21 @@ impl Regularizer {
     ///
     /// # Errors
     /// Out of memory for packing.
-    pub fn norm<T: Real>(&self, w: MatRef<'_, T>, plan: &Plan, scratch: &mut Scratch) -> Result<f64> {
+    pub fn norm<T: Real>(&self, w: MatRef<'_, T>, exec: &mut Exec) -> Result<f64> {
         let (w, _) = self.side.orient(w);
         let mut gram = Matrix::<T>::zeros(w.nrows(), w.nrows());
-        self.residual(w, gram.view_mut(), Part::Both, plan, scratch)?;
-        Ok(reduce::dot(gram.data(), gram.data(), plan.isa)?.sqrt())
+        self.residual(w, gram.view_mut(), Part::Both, exec)?;
+        Ok(exec.dot(gram.data(), gram.data())?.sqrt())
     }
 
     /// R of a whole network.
     ///
     /// # Errors
     /// Out of memory for packing.
-    pub fn value<T: Real>(&self, net: &Network<T>, plan: &Plan, scratch: &mut Scratch) -> Result<f64> {
+    pub fn value<T: Real>(&self, net: &Network<T>, exec: &mut Exec) -> Result<f64> {
         let mut sum = 0.0;
         for layer in net.layers() {
-            let norm = self.norm(layer.w.view(), plan, scratch)?;
+            let norm = self.norm(layer.w.view(), exec)?;
             sum += norm * norm;
         }
         Ok(self.lambda * sum)

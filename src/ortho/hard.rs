@@ -1,13 +1,13 @@
 //! Hard orthogonality: weights whose inverse is their transpose, to rounding or to a stated distance. A rectangular first layer has its shorter side orthonormal.
 
 use crate::base::error::{Error, Result};
+use crate::base::exec::Exec;
 use crate::model::matrix::Matrix;
 use crate::model::network::Network;
 use crate::ortho::{Penalty, Regularizer, Side};
-use gaitprop_kernels::symm::{symm, symm_scratch};
-use gaitprop_kernels::syrk::{Diagonal, Part, syrk, syrk_scratch};
-use gaitprop_kernels::trsm::{self, Triangle};
-use gaitprop_kernels::{Epilogue, Error as KernelError, MatMut, MatRef, Plan, Real, Scratch, Start, gemm, gemm_with, lu};
+use gaitprop_kernels::symm::symm_scratch;
+use gaitprop_kernels::syrk::{Diagonal, Part, syrk_scratch};
+use gaitprop_kernels::{Epilogue, Error as KernelError, MatMut, MatRef, Real, Start, lu};
 
 /// Retraction by Newton and Schulz's iteration: settings.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -68,7 +68,8 @@ impl<T: Real> Retractor<T> {
     /// [`Error::Setting`], as [`Retraction::check`].
     pub fn new(settings: Retraction, net: &Network<T>) -> Result<Self> {
         settings.check()?;
-        let largest = |of: &dyn Fn(usize, usize) -> usize| net.layers().iter().map(|l| of(l.fed(), l.width())).max().unwrap_or(0);
+        let largest =
+            |of: &dyn Fn(usize, usize) -> usize| net.layers().iter().map(|l| of(l.fan_in(), l.width())).max().unwrap_or(0);
         let whole = vec![T::ZERO; largest(&|a, b| a * b)];
         Ok(Self { settings, steps: 0, gram: vec![T::ZERO; largest(&|a, b| a.min(b).pow(2))], iterates: [whole.clone(), whole] })
     }
@@ -87,13 +88,13 @@ impl<T: Real> Retractor<T> {
     ///
     /// # Errors
     /// As [`Retractor::retract`].
-    pub fn step(&mut self, net: &mut Network<T>, plan: &Plan, scratch: &mut Scratch) -> Result<()> {
+    pub fn step(&mut self, net: &mut Network<T>, exec: &mut Exec) -> Result<()> {
         self.steps += 1;
         if !self.steps.is_multiple_of(self.settings.every) {
             return Ok(());
         }
         for (l, layer) in net.layers_mut().iter_mut().enumerate() {
-            self.retract(l, &mut layer.w, plan, scratch)?;
+            self.retract(l, &mut layer.w, exec)?;
         }
         Ok(())
     }
@@ -115,13 +116,17 @@ impl<T: Real> Retractor<T> {
     /// has then not changed.
     ///
     /// Source: Björck and Bowie, An Iterative Algorithm for Computing the Best Estimate of an Orthogonal Matrix, 1971, with one term.
-    pub fn retract(&mut self, layer: usize, w: &mut Matrix<T>, plan: &Plan, scratch: &mut Scratch) -> Result<f64> {
+    pub fn retract(&mut self, layer: usize, w: &mut Matrix<T>, exec: &mut Exec) -> Result<f64> {
         let (n, len) = (w.rows().min(w.cols()), w.data().len());
         if n * n > self.gram.len() || len > self.iterates[0].len() {
             let (expected, found) = ((w.rows(), w.cols()), (1, self.iterates[0].len()));
             return Err(gaitprop_kernels::Error::Shape { what: "a layer of the retraction", expected, found }.into());
         }
-        scratch.reserve(syrk_scratch::<T>(n, len / n.max(1), plan).or(symm_scratch::<T>(n, len / n.max(1), plan)))?;
+        exec.scratch.reserve(syrk_scratch::<T>(n, len / n.max(1), &exec.plan).or(symm_scratch::<T>(
+            n,
+            len / n.max(1),
+            &exec.plan,
+        )))?;
         let identity = Regularizer { form: Penalty::Identity, side: Side::Rows, ..Regularizer::new(0.0)? };
         let shape = (w.rows(), w.cols());
         let [now, next] = &mut self.iterates;
@@ -131,7 +136,7 @@ impl<T: Real> Retractor<T> {
         for iteration in 0..MAX_ITERATIONS {
             let (v, transposed) = Side::Rows.orient(MatRef::new(now, shape.0, shape.1)?);
             let mut gram = MatMut::new(&mut self.gram[..n * n], n, n)?;
-            identity.residual(v, gram.rb(), Part::Lower, plan, scratch)?;
+            identity.residual(v, gram.rb(), Part::Lower, exec)?;
             let (norm, bound) = norms(gram.as_ref());
             if !norm.is_finite() {
                 return Err(Error::TooFar { layer, distance: norm });
@@ -150,7 +155,7 @@ impl<T: Real> Retractor<T> {
             next.copy_from_slice(now);
             let c = MatMut::new(next, shape.0, shape.1)?;
             let c = if transposed { c.t() } else { c };
-            symm(trsm::Side::Left, Triangle::Lower, T::from_f64(-0.5), gram.as_ref(), v, T::ONE, c, plan, scratch)?;
+            exec.symm_lower(T::from_f64(-0.5), gram.as_ref(), v, T::ONE, c)?;
             std::mem::swap(&mut now, &mut next);
             if 0.75 * norm * norm + 0.25 * norm * norm * norm <= self.settings.tolerance {
                 break;
@@ -218,10 +223,11 @@ pub struct Cayley<T> {
 impl<T: Real> Cayley<T> {
     /// Memory for the layers of `net` and batches of up to `batch` samples.
     pub fn new(net: &Network<T>, batch: usize) -> Self {
-        let largest = |of: &dyn Fn(usize, usize) -> usize| net.layers().iter().map(|l| of(l.fed(), l.width())).max().unwrap_or(0);
+        let largest =
+            |of: &dyn Fn(usize, usize) -> usize| net.layers().iter().map(|l| of(l.fan_in(), l.width())).max().unwrap_or(0);
         let twice = 2 * batch;
         Self {
-            next: net.layers().iter().map(|l| Matrix::zeros(l.fed(), l.width())).collect(),
+            next: net.layers().iter().map(|l| Matrix::zeros(l.fan_in(), l.width())).collect(),
             v: vec![T::ZERO; twice * largest(&usize::max)],
             z: vec![T::ZERO; twice * largest(&usize::min)],
             gram: vec![T::ZERO; twice * twice],
@@ -252,8 +258,7 @@ impl<T: Real> Cayley<T> {
         y: MatRef<'_, T>,
         x: MatRef<'_, T>,
         rate: f64,
-        plan: &Plan,
-        scratch: &mut Scratch,
+        exec: &mut Exec,
     ) -> Result<()> {
         let batch = y.nrows();
         y.expect_shape("what feeds the layer", (batch, w.rows()))?;
@@ -278,7 +283,7 @@ impl<T: Real> Cayley<T> {
             let row = v.row_mut(i).expect("row-major");
             row.iter_mut().enumerate().for_each(|(j, v)| *v = f.get(i, j));
         }
-        gemm(T::ONE, e, m.t(), T::ZERO, v.rb().rows(batch, batch), plan, scratch)?;
+        exec.gemm(T::ONE, e, m.t(), T::ZERO, v.rb().rows(batch, batch))?;
         let v = v.as_ref();
 
         // J (V W): the two halves change places, and the first its sign. x Wᵀ W is x.
@@ -287,10 +292,10 @@ impl<T: Real> Cayley<T> {
             let row = z.row_mut(i).expect("row-major");
             row.iter_mut().enumerate().for_each(|(j, z)| *z = e.get(i, j));
         }
-        gemm(-T::ONE, v.rows(0, batch), m, T::ZERO, z.rb().rows(batch, batch), plan, scratch)?;
+        exec.gemm(-T::ONE, v.rows(0, batch), m, T::ZERO, z.rb().rows(batch, batch))?;
 
         let mut gram = MatMut::new(&mut self.gram[..twice * twice], twice, twice)?;
-        syrk(T::ONE, v, T::ZERO, Part::Both, Diagonal::Kept, gram.rb(), plan, scratch)?;
+        exec.syrk(v, Part::Both, Diagonal::Kept, gram.rb())?;
         let mut system = MatMut::new(&mut self.system[..twice * twice], twice, twice)?;
         for i in 0..twice {
             let (from, factor) = if i < batch { (i + batch, -c) } else { (i - batch, c) };
@@ -300,20 +305,20 @@ impl<T: Real> Cayley<T> {
             row[i] = T::ONE + row[i];
         }
         let pivots = &mut self.pivots[..twice];
-        match lu::factor(system.rb(), pivots, plan, scratch) {
+        match lu::factor(system.rb(), pivots, &exec.plan, &mut exec.scratch) {
             // I − J V Vᵀ cannot be singular: there were no finite numbers to begin with.
             Err(KernelError::ZeroPivot { .. } | KernelError::NonFinite { .. }) => {
                 return Err(Error::Diverged { what: "the rotation", layer, step: 0 });
             }
             other => other?,
         }
-        lu::solve_left(system.as_ref(), pivots, z.rb(), plan, scratch)?;
+        lu::solve_left(system.as_ref(), pivots, z.rb(), &exec.plan, &mut exec.scratch)?;
 
         // From 0 and then added to W: one rounding of W's size an element, where a chain started from W would make 2 B of them. That is most of the
         // drift.
         let finish = Epilogue::ScaleAdd { scale: T::from_f64(2.0 * c), weight: T::ONE, add: w.view() };
         let (a, b) = if wide { (z.as_ref().t(), v) } else { (v.t(), z.as_ref()) };
-        gemm_with(T::ONE, a, b, Start::Zero, next.view_mut(), finish, plan, scratch)?;
+        exec.gemm_with(T::ONE, (a, b), Start::Zero, next.view_mut(), finish)?;
         Ok(())
     }
 

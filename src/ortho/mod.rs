@@ -12,11 +12,12 @@ mod exact;
 mod hard;
 
 use crate::base::error::Result;
+use crate::base::exec::Exec;
 use crate::base::names::names;
 use crate::model::network::Network;
 pub use block::{Block, Blocks};
 pub use exact::Regularizer;
-use gaitprop_kernels::{MatRef, Plan, Real, Scratch};
+use gaitprop_kernels::{MatRef, Real};
 pub use hard::{Cayley, Retraction, Retractor};
 
 /// What is penalised.
@@ -121,10 +122,10 @@ impl<T: Real> Holder<T> {
     ///
     /// # Errors
     /// As [`Blocks::step`] and [`Retractor::step`].
-    pub fn after_step(&mut self, net: &mut Network<T>, plan: &Plan, scratch: &mut Scratch) -> Result<()> {
+    pub fn after_step(&mut self, net: &mut Network<T>, exec: &mut Exec) -> Result<()> {
         match self {
-            Self::Block(blocks) => blocks.step(net, plan, scratch),
-            Self::Retract(retractor) => retractor.step(net, plan, scratch),
+            Self::Block(blocks) => blocks.step(net, exec),
+            Self::Retract(retractor) => retractor.step(net, exec),
             Self::Free | Self::Cayley(_) => Ok(()),
         }
     }

@@ -1,26 +1,23 @@
 //! What a trained network says of single test samples.
 
 use crate::base::error::{Error, Result};
+use crate::base::exec::Exec;
 use crate::data::{self, Dataset, Features, LoadOptions};
 use crate::model::loss::Loss;
 use crate::model::network::Network;
-use crate::model::network::Trace;
 use crate::report::groups::Group;
 use crate::report::runs::Run;
 use crate::store::weights::WEIGHTS;
 use crate::store::weights::{self, Saved};
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
-use gaitprop_kernels::{MatRef, Plan, Real, Scratch};
+use gaitprop_kernels::{MatRef, Plan, Real};
 use std::io::Write as _;
 
 /// Samples shown of a group.
 const SHOWN: usize = 20;
 /// Of which at most so many are wrong answers.
 const WRONG: usize = 10;
-/// Samples that go forward together.
-const BATCH: usize = 240;
-
 /// One answer of a network.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Answer {
@@ -132,17 +129,10 @@ fn forward<T: Real>(net: &Network<T>, data: &Dataset, inputs: &data::Affine, pla
         let what = format!("the network reads {} inputs, but {} has {}", net.inputs(), data.name, data.features);
         return Err(Error::Setting(what));
     }
-    let (samples, n) = (data.apply::<T>(inputs).test, data.features);
-    let (mut trace, mut scratch) = (Trace::new(net, BATCH.min(samples.len)), Scratch::new());
-    let mut outputs = Vec::with_capacity(samples.len * net.labels());
-    for batch in samples.x.chunks(BATCH * n) {
-        net.forward(MatRef::new(batch, batch.len() / n, n)?, &mut trace, plan, &mut scratch)?;
-        let y = trace.output();
-        for i in 0..y.nrows() {
-            outputs.extend((0..net.labels()).map(|j| y.get(i, j).to_f64()));
-        }
-    }
-    Ok(outputs)
+    let samples = data.apply::<T>(inputs).test;
+    let x = MatRef::new(&samples.x, samples.len, samples.features)?;
+    let outputs = net.outputs_of(x, &mut Exec::new(plan.clone()))?;
+    Ok(outputs.data().iter().map(|y| y.to_f64()).collect())
 }
 
 /// The unit that wins, the first of equals, and how sure it is.

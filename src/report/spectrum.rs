@@ -199,7 +199,7 @@ fn of_layers(layers: &[(usize, usize, Vec<f64>)], threads: usize) -> Spectrum {
 
 fn weights(file: &Path) -> Result<Vec<(usize, usize, Vec<f64>)>, String> {
     fn of<T: Real>(layers: &[Layer<T>]) -> Vec<(usize, usize, Vec<f64>)> {
-        layers.iter().map(|l| (l.fed(), l.width(), l.w.data().iter().map(|w| w.to_f64()).collect())).collect()
+        layers.iter().map(|l| (l.fan_in(), l.width(), l.w.data().iter().map(|w| w.to_f64()).collect())).collect()
     }
     if !file.exists() {
         return Err("no weights are saved".into());

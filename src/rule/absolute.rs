@@ -10,10 +10,9 @@
 //! [`Lu`](crate::solve::Lu) is exact enough, since every other way stops at a relative error of the TARGET far above γ^k.
 
 use crate::base::error::{Error, Result};
-use crate::rule::{Local, Means, Outcome, Rule, power};
-use crate::solve::Solve;
-use gaitprop_kernels::perturb::{Perturbation, Scale, Weighting, activation_grad};
-use gaitprop_kernels::{Activation, Real};
+use crate::rule::{Context, LayerState, Rule, power};
+use gaitprop_kernels::perturb::{Perturbation, Scale, Weighting};
+use gaitprop_kernels::{Activation, MatMut, MatRef, Real};
 
 /// GAIT-prop, ITP or TP from absolute targets. Not for training: see the [module](self).
 #[derive(Clone, Copy, Debug)]
@@ -73,7 +72,7 @@ fn inverse<T: Real>(unit: Activation, y: T) -> Option<T> {
 }
 
 impl<T: Real> Rule<T> for Absolute {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         self.name
     }
 
@@ -85,37 +84,42 @@ impl<T: Real> Rule<T> for Absolute {
         Some(Perturbation { activation: unit, weighting: self.weighting, scale: Scale::Finite(power(self.gamma, above + 1)) })
     }
 
-    fn send_down(&self, at: &Local<'_, T>, out: Outcome<'_, T>, with: &mut Means<'_, T>) -> Result<Option<Solve>> {
-        activation_grad(at.layer.unit, at.y, at.slope, at.e, out.x, with.plan.isa)?;
-        let Some(mut below) = out.below else { return Ok(None) };
-        // What is handed from layer to layer is (t − y)/γ^k. Where t and y are close their difference is exact, and so this gives t back to the bit.
-        let (here, next) = (power(self.gamma, at.above), power(self.gamma, at.above + 1));
+    fn backward(
+        &mut self,
+        layer: &LayerState<'_, T>,
+        _: MatRef<'_, T>,
+        mut below: MatMut<'_, T>,
+        with: &mut Context<'_, T>,
+    ) -> Result<()> {
+        // Errors are handed down as (t − y)/γ^k. Where t and y are close their difference is exact,
+        // so that this gives t back to the bit.
+        let (here, next) = (power(self.gamma, layer.above), power(self.gamma, layer.above + 1));
         let gamma = T::from_f64(self.gamma);
-        for i in 0..at.y.nrows() {
-            for j in 0..at.y.ncols() {
-                let y = at.y.get(i, j);
-                let target = T::from_f64(y.to_f64() + here * at.e.get(i, j).to_f64());
+        for i in 0..layer.y.nrows() {
+            for j in 0..layer.y.ncols() {
+                let y = layer.y.get(i, j);
+                let target = T::from_f64(y.to_f64() + here * layer.e.get(i, j).to_f64());
                 let pull = match self.weighting {
                     Weighting::SlopeSquared => {
-                        let slope = slope(at.layer.unit, y, at.slope.map(|s| s.get(i, j)));
+                        let slope = slope(layer.activation, y, layer.slope.map(|s| s.get(i, j)));
                         gamma * slope * slope
                     }
                     Weighting::Plain => gamma,
                 };
                 let nudged = (T::ONE - pull) * y + pull * target;
-                let outside = Error::OutOfRange { layer: at.index, sample: i, unit: j };
-                let h = inverse(at.layer.unit, nudged).ok_or(outside)?;
-                below.set(i, j, h - at.layer.b[j]);
+                let outside = Error::OutOfRange { layer: layer.index, sample: i, unit: j };
+                let h = inverse(layer.activation, nudged).ok_or(outside)?;
+                below.set(i, j, h - layer.b[j]);
             }
         }
-        let solve = with.inverse.solve(at.index, at.layer.w.view(), below.rb(), with.plan, with.scratch)?;
+        with.solve(layer, below.rb())?;
         for i in 0..below.nrows() {
             for j in 0..below.ncols() {
-                let difference = below.as_ref().get(i, j) - at.input.get(i, j);
+                let difference = below.as_ref().get(i, j) - layer.input.get(i, j);
                 below.set(i, j, T::from_f64(difference.to_f64() / next));
             }
         }
-        Ok(Some(solve))
+        Ok(())
     }
 }
 

@@ -17,10 +17,8 @@ use crate::base::rng::Rng;
 use crate::model::init::{self, Init};
 use crate::model::matrix::Matrix;
 use crate::model::network::Architecture;
-use crate::rule::{Local, Means, Outcome, Rule};
-use crate::solve::Solve;
-use gaitprop_kernels::perturb::activation_grad;
-use gaitprop_kernels::{Backend, MatRef, Plan, Real, gemm};
+use crate::rule::{Context, LayerState, Rule};
+use gaitprop_kernels::{Backend, MatMut, MatRef, Plan, Real};
 
 /// The stream of a seed that feedback is drawn from; 0 and 1 are those of weights and of shuffling.
 const STREAM: u64 = 2;
@@ -32,10 +30,10 @@ fn draw<T: Real>(shapes: impl Iterator<Item = (usize, usize)>, init: Init, seed:
     shapes.map(|(rows, cols)| init::weights(init, rows, cols, &mut rng, &plan)).collect()
 }
 
-/// The feedback of the layer that a rule is at, of this shape.
-fn of<'a, T: Real>(feedback: &'a [Matrix<T>], at: &Local<'_, T>, shape: (usize, usize)) -> Result<MatRef<'a, T>> {
-    let wrong = |what| Err(Error::Architecture { layer: at.index, what });
-    match feedback.get(at.index - 1) {
+/// The feedback matrix of a layer; refuses another shape.
+fn of<'a, T: Real>(feedback: &'a [Matrix<T>], layer: &LayerState<'_, T>, shape: (usize, usize)) -> Result<MatRef<'a, T>> {
+    let wrong = |what| Err(Error::Architecture { layer: layer.index, what });
+    match feedback.get(layer.index - 1) {
         Some(b) if b.view().shape() == shape => Ok(b.view()),
         Some(b) => wrong(format!("its feedback is {}x{}, but must be {}x{}", b.rows(), b.cols(), shape.0, shape.1)),
         None => wrong("there is no feedback for it: the rule was made for another network".into()),
@@ -65,17 +63,20 @@ impl<T: Real> FeedbackAlignment<T> {
 }
 
 impl<T: Real> Rule<T> for FeedbackAlignment<T> {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "fa"
     }
 
-    fn send_down(&self, at: &Local<'_, T>, mut out: Outcome<'_, T>, with: &mut Means<'_, T>) -> Result<Option<Solve>> {
-        activation_grad(at.layer.unit, at.y, at.slope, at.e, out.x.rb(), with.plan.isa)?;
-        if let Some(below) = out.below {
-            let b = of(&self.feedback, at, at.layer.w.view().shape())?.cols(0, at.live);
-            gemm(T::ONE, out.x.as_ref().cols(0, at.live), b.t(), T::ZERO, below, with.plan, with.scratch)?;
-        }
-        Ok(None)
+    fn backward(
+        &mut self,
+        layer: &LayerState<'_, T>,
+        delta: MatRef<'_, T>,
+        below: MatMut<'_, T>,
+        with: &mut Context<'_, T>,
+    ) -> Result<()> {
+        let n = layer.active;
+        let b = of(&self.feedback, layer, layer.w.shape())?.cols(0, n);
+        with.exec.gemm(T::ONE, delta.cols(0, n), b.t(), T::ZERO, below)
     }
 }
 
@@ -104,16 +105,19 @@ impl<T: Real> DirectFeedback<T> {
 }
 
 impl<T: Real> Rule<T> for DirectFeedback<T> {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "dfa"
     }
 
-    fn send_down(&self, at: &Local<'_, T>, out: Outcome<'_, T>, with: &mut Means<'_, T>) -> Result<Option<Solve>> {
-        activation_grad(at.layer.unit, at.y, at.slope, at.e, out.x, with.plan.isa)?;
-        if let Some(below) = out.below {
-            let b = of(&self.feedback, at, (at.output_error.ncols(), at.layer.fed()))?;
-            gemm(T::ONE, at.output_error, b, T::ZERO, below, with.plan, with.scratch)?;
-        }
-        Ok(None)
+    fn backward(
+        &mut self,
+        layer: &LayerState<'_, T>,
+        _: MatRef<'_, T>,
+        below: MatMut<'_, T>,
+        with: &mut Context<'_, T>,
+    ) -> Result<()> {
+        let shape = (layer.output_delta.ncols(), layer.w.nrows());
+        let b = of(&self.feedback, layer, shape)?;
+        with.exec.gemm(T::ONE, layer.output_delta, b, T::ZERO, below)
     }
 }

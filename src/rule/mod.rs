@@ -1,44 +1,49 @@
-//! How credit reaches a layer: one trait, one file a family.
+//! Learning rules: how credit reaches a layer. One trait, one file a family.
 //!
-//! Every rule turns the error of a layer (sign: target − activity, scaled by γ^−(L−l) where targets are scaled) into `x = D ∘ e`, which
-//! makes the layer's own update, and into the error of the layer below:
+//! The step computes `δ_l = D_l ∘ e_l` of a layer (sign: target − activity, scaled by γ^−(L−l) where
+//! targets are scaled). A rule turns it into the error of the layer below:
 //!
 //! | rule | file | e_{l−1} |
 //! |---|---|---|
-//! | BP | [`backprop`] | `(D_l ∘ e_l) W_lᵀ` |
+//! | BP | [`backprop`] | `δ_l W_lᵀ` |
 //! | TP | [`target`] | `[f⁻¹(y_l + e_l) − f⁻¹(y_l)] W_l⁻¹` |
 //! | ITP | [`perturbed`] | `[f⁻¹(y_l + s e_l) − f⁻¹(y_l)]/s W_l⁻¹`, s = γ^(L−l+1) |
 //! | GAIT | [`perturbed`] | `[f⁻¹(y_l + s D_l² ∘ e_l) − f⁻¹(y_l)]/s W_l⁻¹` |
-//! | FA | [`feedback`] | `(D_l ∘ e_l) B_lᵀ`, B_l fixed and random |
-//! | DFA | [`feedback`] | `(D_L ∘ e_L) B_{l−1}`, B_{l−1} fixed and random |
+//! | FA | [`feedback`] | `δ_l B_lᵀ`, B_l fixed and random |
+//! | DFA | [`feedback`] | `δ_L B_{l−1}`, B_{l−1} fixed and random |
 //!
-//! Targets themselves are never formed: their differences lose everything to rounding a few layers down. To see them do so there is the
-//! published formula, word for word, in [`absolute`].
+//! Targets themselves are never formed: their differences lose everything to rounding a few layers
+//! down. [`absolute`] has the published formula, to show that.
 //!
-//! A rule of one's own is one method; [`Trainer`](crate::train::Trainer) takes it like any of these (`examples/own_rule.rs`):
+//! A rule of your own is one method; [`Trainer`](crate::train::Trainer) takes it like any of these:
 //!
 //! ```
-//! use gaitprop::solve::Solve;
-//! use gaitprop::kernels::{Real, perturb::activation_grad};
-//! use gaitprop::rule::{Local, Means, Outcome, Rule};
+//! use gaitprop::kernels::{MatMut, MatRef, Real};
+//! use gaitprop::rule::{Context, LayerState, Rule};
 //!
-//! /// Trains the last layer alone: no error goes further down.
+//! /// Feedback by the signs of the weights, e_{l−1} = δ_l sign(W_l)ᵀ / √n.
 //! #[derive(Debug)]
-//! struct Readout;
+//! struct SignSymmetric;
 //!
-//! impl<T: Real> Rule<T> for Readout {
-//!     fn name(&self) -> &'static str {
-//!         "readout"
+//! impl<T: Real> Rule<T> for SignSymmetric {
+//!     fn name(&self) -> &str {
+//!         "sign-symmetric"
 //!     }
-//!     fn send_down(&self, at: &Local<'_, T>, out: Outcome<'_, T>, with: &mut Means<'_, T>) -> gaitprop::Result<Option<Solve>> {
-//!         activation_grad(at.layer.unit, at.y, at.slope, at.e, out.x, with.plan.isa)?;
-//!         if let Some(mut below) = out.below {
-//!             (0..below.nrows()).for_each(|i| below.row_mut(i).expect("row-major").fill(T::ZERO));
-//!         }
-//!         Ok(None)
+//!     fn backward(
+//!         &mut self,
+//!         layer: &LayerState<'_, T>,
+//!         delta: MatRef<'_, T>,
+//!         below: MatMut<'_, T>,
+//!         with: &mut Context<'_, T>,
+//!     ) -> gaitprop::Result<()> {
+//!         let (n, m) = layer.w.shape();
+//!         let sign = |w: T| if w < T::ZERO { -T::ONE } else { T::ONE };
+//!         let signs: Vec<T> = layer.w.to_vec().into_iter().map(sign).collect();
+//!         let scale = T::from_f64(1.0 / (m as f64).sqrt());
+//!         with.exec.gemm(scale, delta, MatRef::new(&signs, n, m)?.t(), T::ZERO, below)
 //!     }
 //! }
-//! # let _: &dyn Rule<f32> = &Readout;
+//! # let _: &dyn Rule<f32> = &SignSymmetric;
 //! ```
 
 pub mod absolute;
@@ -48,13 +53,13 @@ pub mod perturbed;
 pub mod target;
 
 use crate::base::error::{Error, Result};
+use crate::base::exec::Exec;
 use crate::base::names::names;
 use crate::model::init::Init;
-use crate::model::layer::Layer;
 use crate::model::network::Architecture;
-use crate::solve::{Solve, Solver};
-use gaitprop_kernels::perturb::{Perturbation, perturb};
-use gaitprop_kernels::{Activation, Error as KernelError, MatMut, MatRef, Plan, Real, Scratch};
+use crate::solve::{Solve, Solver, Weights};
+use gaitprop_kernels::perturb::Perturbation;
+use gaitprop_kernels::{Activation, MatMut, MatRef, Plan, Real};
 
 pub use absolute::Absolute;
 pub use backprop::Backprop;
@@ -62,73 +67,108 @@ pub use feedback::{DirectFeedback, FeedbackAlignment};
 pub use perturbed::Perturbed;
 pub use target::TargetProp;
 
-/// What a rule is told about one layer of one batch.
-#[non_exhaustive]
-pub struct Local<'a, T> {
+/// The state of one layer on one batch: the input of a rule.
+///
+/// A step builds it from its [`Tape`](crate::step::Tape); it can be built by hand to call a rule on
+/// a layer outside a [`Network`](crate::Network).
+pub struct LayerState<'a, T> {
     /// Index of the layer, from 0.
     pub index: usize,
-    /// Layers above it: L − l, 0 for the last layer.
+    /// Number of layers above it: L − l, 0 for the last layer.
     pub above: usize,
-    /// Its weights, biases and activation.
-    pub layer: &'a Layer<T>,
-    /// Columns of `e`, from the first on, that may be other than 0: of the last layer the label units.
-    pub live: usize,
-    /// What feeds it: the first units of the activity below, or of the input; batch × fed.
+    /// Version of the weights; see [`Weights::version`].
+    pub version: u64,
+    /// W_l, fan-in × width.
+    pub w: MatRef<'a, T>,
+    /// b_l.
+    pub b: &'a [T],
+    /// f.
+    pub activation: Activation,
+    /// Number of leading columns of `e` that may be nonzero: the label units of the last layer, all
+    /// units of the others.
+    pub active: usize,
+    /// The layer's input, batch × fan-in: y_{l−1}, or the samples.
     pub input: MatRef<'a, T>,
-    /// Its activity, batch × width; of the last layer the columns after the first `live` may be anything finite, unless the rule
-    /// [reads them](Rule::reads_whole_output).
+    /// y_l, batch × width. In the last layer, columns after the first `active` hold any finite
+    /// numbers, unless the rule [reads them](Rule::reads_whole_output).
     pub y: MatRef<'a, T>,
-    /// f′(h) where the activation keeps it.
+    /// f′(h_l), where the activation keeps it.
     pub slope: Option<MatRef<'a, T>>,
-    /// Its error, batch × width.
+    /// e_l, batch × width.
     pub e: MatRef<'a, T>,
-    /// D ∘ e of the label units, batch × labels, at every layer the same: what the loss says of the output before its activation, −∂loss/∂h.
-    pub output_error: MatRef<'a, T>,
+    /// δ of the label units, batch × labels, the same at every layer: −∂loss/∂h_L.
+    pub output_delta: MatRef<'a, T>,
 }
 
-/// Where a rule's results go.
-#[non_exhaustive]
-pub struct Outcome<'a, T> {
-    /// `D ∘ e`, batch × width: always written.
-    pub x: MatMut<'a, T>,
-    /// The error of the units below that feed this layer, batch × fed; absent for the first layer.
-    pub below: Option<MatMut<'a, T>>,
+/// What a rule computes with: kernels, and the solver.
+pub struct Context<'a, T> {
+    /// How kernels run, and their workspace.
+    pub exec: &'a mut Exec,
+    solver: &'a mut dyn Solver<T>,
+    solve: Option<Solve>,
 }
 
-/// What a rule computes with.
-#[non_exhaustive]
-pub struct Means<'a, T> {
-    /// Sends a batch through W⁻¹.
-    pub inverse: &'a mut dyn Solver<T>,
-    /// How kernels run.
-    pub plan: &'a Plan,
-    /// Their packing memory.
-    pub scratch: &'a mut Scratch,
+impl<'a, T: Real> Context<'a, T> {
+    /// For one layer.
+    pub fn new(solver: &'a mut dyn Solver<T>, exec: &'a mut Exec) -> Self {
+        Self { exec, solver, solve: None }
+    }
+
+    /// Replaces `r` (batch × fan-in) by `r W_l⁻¹`.
+    ///
+    /// # Errors
+    /// As [`Solver::solve`].
+    pub fn solve(&mut self, layer: &LayerState<'_, T>, r: MatMut<'_, T>) -> Result<()> {
+        let of = Weights { layer: layer.index, version: layer.version, w: layer.w };
+        self.solve = Some(self.solver.solve(of, r, self.exec)?);
+        Ok(())
+    }
+
+    /// Report of the solve, if there was one.
+    pub fn into_solve(self) -> Option<Solve> {
+        self.solve
+    }
 }
 
-/// A learning rule: how the error of a layer becomes that of the layer below. Called once a layer and batch, from the last layer down.
-pub trait Rule<T: Real>: Send + Sync + std::fmt::Debug {
-    /// Its name in messages.
-    fn name(&self) -> &'static str;
+/// A learning rule: sends the delta of a layer down to the layer below. Called once for each layer
+/// but the first, from the last layer down.
+pub trait Rule<T: Real>: Send + std::fmt::Debug {
+    /// Name in messages.
+    fn name(&self) -> &str;
 
-    /// Whether it looks at the activity of output units beyond the labels, which steps need not compute otherwise.
+    /// Whether the rule reads the activity of output units beyond the labels, which steps otherwise
+    /// need not compute.
     fn reads_whole_output(&self) -> bool {
         false
     }
 
-    /// How it perturbs a layer of activation `unit` with `above` layers above it; `None` for rules that perturb nothing. For diagnostics: where such a
-    /// target lies beyond the activation's kink, a rule is not linear.
-    fn perturbation(&self, _unit: Activation, _above: usize) -> Option<Perturbation> {
+    /// How a target rule perturbs a layer with `above` layers above it; `None` for rules without
+    /// targets. The step then computes the perturbation in the same pass as δ.
+    fn perturbation(&self, _activation: Activation, _above: usize) -> Option<Perturbation> {
         None
     }
 
-    /// Writes `out.x` and, unless this is the first layer, `out.below`: all of their elements, which hold anything before. Returns what the
-    /// inverse reported, if it was used. A rule that wants [equal bits](crate) on every machine leaves products to `with`, and one that wants no
-    /// allocation in a step brings its memory along.
+    /// Writes e_{l−1} of the units that feed layer l into `below`.
+    ///
+    /// * `layer`: activity, error and weights of layer l
+    /// * `delta`: δ_l = f′(h_l) ∘ e_l, batch × width; it is zero beyond the first `layer.active` columns
+    /// * `below`: batch × fan-in. Every element must be written. Holds the perturbation
+    ///   `[f⁻¹(y_l + s φ ∘ e_l) − f⁻¹(y_l)] / s` for a rule with a [`Rule::perturbation`], anything
+    ///   for others
+    ///
+    /// A rule that wants equal bits on every machine leaves products to `with`. A rule that wants no
+    /// allocation in a step owns its memory.
     ///
     /// # Errors
-    /// [`Error::Singular`], [`Error::OutOfRange`], or an error of the kernels; nothing outside `out` has changed.
-    fn send_down(&self, at: &Local<'_, T>, out: Outcome<'_, T>, with: &mut Means<'_, T>) -> Result<Option<Solve>>;
+    /// [`Error::Singular`], [`Error::OutOfRange`], or an error of the kernels. Nothing but `below`
+    /// has then changed.
+    fn backward(
+        &mut self,
+        layer: &LayerState<'_, T>,
+        delta: MatRef<'_, T>,
+        below: MatMut<'_, T>,
+        with: &mut Context<'_, T>,
+    ) -> Result<()>;
 }
 
 /// The rules by name.
@@ -251,26 +291,6 @@ fn check_gamma(gamma: f64) -> Result<()> {
 /// γ^k by repeated multiplication: `powi` may round differently from machine to machine.
 fn power(gamma: f64, k: usize) -> f64 {
     (0..k).fold(1.0, |s, _| s * gamma)
-}
-
-/// What all target rules do: perturb, and send the result through the inverse.
-fn perturb_and_invert<T: Real>(
-    p: Perturbation,
-    at: &Local<'_, T>,
-    mut out: Outcome<'_, T>,
-    with: &mut Means<'_, T>,
-) -> Result<Option<Solve>> {
-    let Some(mut below) = out.below else {
-        gaitprop_kernels::perturb::activation_grad(at.layer.unit, at.y, at.slope, at.e, out.x, with.plan.isa)?;
-        return Ok(None);
-    };
-    match perturb(p, at.y, at.slope, at.e, below.rb(), out.x.rb(), with.plan.isa) {
-        Err(KernelError::Domain { row, col }) => Err(Error::OutOfRange { layer: at.index, sample: row, unit: col }),
-        other => {
-            other?;
-            with.inverse.solve(at.index, at.layer.w.view(), below, with.plan, with.scratch).map(Some)
-        }
-    }
 }
 
 #[cfg(test)]

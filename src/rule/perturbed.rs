@@ -4,10 +4,9 @@
 //! difference `e_l = γ^−(L−l) (t_l − y_l)`, which is of order 1 at any depth.
 
 use crate::base::error::Result;
-use crate::rule::{Local, Means, Outcome, Rule, perturb_and_invert};
-use crate::solve::Solve;
+use crate::rule::{Context, LayerState, Rule};
 use gaitprop_kernels::perturb::{Perturbation, Scale, Weighting};
-use gaitprop_kernels::{Activation, Real};
+use gaitprop_kernels::{Activation, MatMut, MatRef, Real};
 
 /// GAIT-prop (Ahmad, van Gerven and Ambrogioni, 2020) or its unweighted form ITP.
 #[derive(Clone, Copy, Debug)]
@@ -53,7 +52,7 @@ impl Perturbed {
 }
 
 impl<T: Real> Rule<T> for Perturbed {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         match self.weighting {
             Weighting::SlopeSquared => "gait",
             Weighting::Plain => "itp",
@@ -64,7 +63,13 @@ impl<T: Real> Rule<T> for Perturbed {
         Some(self.at(unit, above))
     }
 
-    fn send_down(&self, at: &Local<'_, T>, out: Outcome<'_, T>, with: &mut Means<'_, T>) -> Result<Option<Solve>> {
-        perturb_and_invert(self.at(at.layer.unit, at.above), at, out, with)
+    fn backward(
+        &mut self,
+        layer: &LayerState<'_, T>,
+        _: MatRef<'_, T>,
+        below: MatMut<'_, T>,
+        with: &mut Context<'_, T>,
+    ) -> Result<()> {
+        with.solve(layer, below)
     }
 }

@@ -1,10 +1,9 @@
 //! Target propagation: t_{l−1} = g_l(t_l) with g_l(t) = (f⁻¹(t) − b_l) W_l⁻¹.
 
 use crate::base::error::Result;
-use crate::rule::{Local, Means, Outcome, Rule, perturb_and_invert};
-use crate::solve::Solve;
+use crate::rule::{Context, LayerState, Rule};
 use gaitprop_kernels::perturb::{Perturbation, Scale, Weighting};
-use gaitprop_kernels::{Activation, Real};
+use gaitprop_kernels::{Activation, MatMut, MatRef, Real};
 
 /// As a perturbation: of the whole way to the target.
 pub(super) fn whole(unit: Activation) -> Perturbation {
@@ -16,7 +15,7 @@ pub(super) fn whole(unit: Activation) -> Perturbation {
 pub struct TargetProp;
 
 impl<T: Real> Rule<T> for TargetProp {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "tp"
     }
 
@@ -24,7 +23,13 @@ impl<T: Real> Rule<T> for TargetProp {
         Some(whole(unit))
     }
 
-    fn send_down(&self, at: &Local<'_, T>, out: Outcome<'_, T>, with: &mut Means<'_, T>) -> Result<Option<Solve>> {
-        perturb_and_invert(whole(at.layer.unit), at, out, with)
+    fn backward(
+        &mut self,
+        layer: &LayerState<'_, T>,
+        _: MatRef<'_, T>,
+        below: MatMut<'_, T>,
+        with: &mut Context<'_, T>,
+    ) -> Result<()> {
+        with.solve(layer, below)
     }
 }

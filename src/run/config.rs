@@ -13,6 +13,7 @@ use crate::run::options::{DEFAULT_DATA, Settings, Sizes};
 use crate::solve::{self, Tuning};
 use crate::step::{check_rotations, optimizer};
 use crate::study::align::Precision;
+use crate::train::TrainConfig;
 use gaitprop_kernels::{Activation, Backend, Isa, Par, Plan};
 use std::path::Path;
 use std::str::FromStr;
@@ -250,6 +251,26 @@ impl Run {
                 Architecture::square(data.features, said.width.unwrap_or(data.features), said.hidden.unwrap_or(4), data.classes)
             }
         }
+    }
+
+    /// How the network is trained.
+    pub(crate) fn train_config(&self) -> Result<TrainConfig> {
+        let optimizer = self.optimizer(self.kind)?;
+        Ok(TrainConfig {
+            rule: self.kind,
+            gamma: self.gamma,
+            target_form: self.target_form,
+            solver: self.inverse,
+            tolerance: self.tolerance,
+            loss: self.loss,
+            regularizer: self.regularizer(self.kind)?,
+            hold: self.hold(self.kind)?,
+            optimizer: optimizer.rule,
+            learning_rate: optimizer.learning_rate,
+            init: self.init,
+            batch: self.batch,
+            shuffle: self.shuffle,
+        })
     }
 
     /// What rules are built from.

@@ -13,7 +13,7 @@ use crate::store::checkpoint::{State, VERSION};
 use crate::store::weights::WEIGHTS;
 use crate::store::weights::{self, Notes};
 use crate::study::diagnostics::Alignment;
-use crate::train::{Method, Trainer};
+use crate::train::{EarlyStopping, TrainConfig, Trainer};
 use gaitprop_kernels::{Plan, Real};
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -38,8 +38,7 @@ struct Course {
     seconds: f64,
     /// Of them, those of the epoch under way.
     epoch_seconds: f64,
-    /// The epoch with the smallest validation loss, and that.
-    best: Option<(usize, f64)>,
+    stopping: EarlyStopping,
 }
 
 impl Course {
@@ -53,20 +52,21 @@ impl Course {
         state.put("epochs", self.epochs as u64);
         state.put_f64("seconds", self.seconds);
         state.put_f64("epoch-seconds", self.epoch_seconds);
-        if let Some((epoch, loss)) = self.best {
+        if let Some((epoch, loss)) = self.stopping.best() {
             state.put("best-epoch", epoch as u64);
             state.put_f64("best-loss", loss);
         }
         state
     }
 
-    fn restore<T: Real>(state: &State<T>) -> Result<Self> {
+    fn restore<T: Real>(self, state: &State<T>) -> Result<Self> {
         let loss = state.find_f64("best-loss");
+        let best = loss.map(|loss| state.get_as("best-epoch").map(|epoch| (epoch, loss))).transpose()?;
         Ok(Self {
             epochs: state.get_as("epochs")?,
             seconds: state.get_f64("seconds")?,
             epoch_seconds: state.get_f64("epoch-seconds")?,
-            best: loss.map(|loss| state.get_as("best-epoch").map(|epoch| (epoch, loss))).transpose()?,
+            stopping: self.stopping.with_best(best),
         })
     }
 }
@@ -153,20 +153,20 @@ impl<'a, T: Real> Session<'a, T> {
         plan: Plan,
         folder: Option<Folder>,
     ) -> Result<Self> {
-        let method = Method {
-            rule: run.kind.build(&run.setup(), &plan)?,
-            inverse: run.inverse.build(run.tuning(run.kind)?)?,
-            loss: run.loss,
-            ortho: run.regularizer(run.kind)?,
-            hold: run.hold(run.kind)?,
-            optimizer: run.optimizer(run.kind)?,
-            // Room for more than there are samples would be wasted.
-            batch: run.batch.min(data.train.len),
-            shuffle: run.shuffle.then_some(run.seed),
-        };
-        let trainer = Trainer::new(Network::random(&run.architecture, run.init, run.seed, &plan)?, method, plan)?;
+        // Buffers for more samples than there are would be wasted.
+        let config = TrainConfig { batch: run.batch.min(data.train.len), ..run.train_config()? };
+        let net = Network::random(&run.architecture, run.init, run.seed, &plan)?;
+        let trainer = Trainer::from_network(net, config, run.seed, plan)?;
         let keeper = folder.map(|folder| Keeper::new(run, data, folder)).transpose()?;
-        Ok(Self { run, data, inputs, trainer, keeper, course: Course::default(), finished: false })
+        Ok(Self {
+            run,
+            data,
+            inputs,
+            trainer,
+            keeper,
+            course: Course { stopping: EarlyStopping::new(run.patience()), ..Course::default() },
+            finished: false,
+        })
     }
 
     /// [`Session::new`], from the newest checkpoint in its folder that can be read, or from the start if there is none yet. The folder is changed by
@@ -200,7 +200,7 @@ impl<'a, T: Real> Session<'a, T> {
         let mut state = found.state;
         let course = state.take_part("course");
         let unfit = |e: Error| Error::File { path: found.path.clone(), what: e.to_string() };
-        session.course = Course::restore(&course).map_err(unfit)?;
+        session.course = session.course.restore(&course).map_err(unfit)?;
         session.trainer.restore(state).map_err(unfit)?;
         keeper.last.1 = Some((session.trainer.steps(), session.course.epochs));
         keeper.resumed_at = (found.notes.metrics, found.notes.events);
@@ -256,8 +256,8 @@ impl<'a, T: Real> Session<'a, T> {
     /// What validation has decided, if there is any.
     pub(crate) fn stopping(&self) -> Option<Stopping> {
         self.data.validation.as_ref()?;
-        let (best_epoch, best_validation_loss) = self.course.best.unwrap_or((0, f64::NAN));
-        let late = self.run.patience().is_some_and(|patience| self.course.epochs - best_epoch >= patience);
+        let (best_epoch, best_validation_loss) = self.course.stopping.best().unwrap_or((0, f64::NAN));
+        let late = self.course.stopping.should_stop(self.course.epochs);
         Some(Stopping { stopped_early: late && self.course.epochs < self.run.epochs, best_epoch, best_validation_loss })
     }
     /// Whether there is nothing left to train.
@@ -299,11 +299,7 @@ impl<'a, T: Real> Session<'a, T> {
         course.epochs = epoch;
         if self.keeper.is_some() || self.run.patience().is_some() {
             let measured = self.measure(done.score)?;
-            let better =
-                measured.validation.map(|s| s.mean_loss()).filter(|&loss| self.course.best.is_none_or(|(_, best)| loss < best));
-            // A loss that is not a number is no loss to be better than.
-            if let Some(loss) = better.filter(|loss| !loss.is_nan()) {
-                self.course.best = Some((epoch, loss));
+            if measured.validation.is_some_and(|s| self.course.stopping.observe(epoch, s.mean_loss())) {
                 self.save_best()?;
             }
             if let Some(keeper) = &mut self.keeper {
@@ -346,15 +342,13 @@ impl<'a, T: Real> Session<'a, T> {
         let every = self.run.diagnose_every;
         let epochs = self.course.epochs;
         let Some(keeper) = self.keeper.as_mut().filter(|_| every > 0 && epochs.is_multiple_of(every)) else { return Ok(()) };
-        let mut meter = self.run.inverse.build(self.run.tuning(self.run.kind)?)?;
-        let layers = self.trainer.examine(&self.data.train, &mut *meter)?;
+        let layers = self.trainer.examine(&self.data.train)?;
         keeper.folder.line(&DiagnosticsLine::new(self.run.kind, (epochs, self.trainer.steps()), layers))
     }
 
     /// Through an inverse of the run's kind without a memory, so that it depends on the weights alone.
     fn alignment(&mut self) -> Result<Vec<Alignment>> {
-        let mut meter = self.run.inverse.build(self.run.tuning(self.run.kind)?)?;
-        self.trainer.alignment(&self.data.train, &mut *meter)
+        self.trainer.alignment(&self.data.train)
     }
 
     /// Writes the weights into the folder, if there is one.

@@ -1,12 +1,13 @@
 //! The cheapest of the strategies, found for each layer by what they have cost.
 
 use crate::base::error::Result;
+use crate::base::exec::Exec;
 use crate::solve::conjugate::{ConjugateGradient, Outcome};
 use crate::solve::lu::Lu;
 use crate::solve::stale::{SLOW, StaleInverse};
-use crate::solve::{Solve, Solver, SolverKind, Tuning, WEIGHTS};
+use crate::solve::{Seen, Solve, Solver, SolverKind, Tuning, WEIGHTS, Weights};
 use crate::store::checkpoint::State;
-use gaitprop_kernels::{MatMut, MatRef, Plan, Real, Scratch};
+use gaitprop_kernels::{MatMut, Real};
 
 /// Chooses for each layer, at each solve, what is expected to cost the fewest products:
 ///
@@ -18,6 +19,7 @@ use gaitprop_kernels::{MatMut, MatRef, Plan, Real, Scratch};
 /// depend on shapes, on costs in [`Tuning`] and on computed numbers, so a run takes the same ones everywhere.
 #[derive(Debug)]
 pub struct Auto<T> {
+    seen: Seen,
     tuning: Tuning,
     layers: Vec<Layer>,
     cg: ConjugateGradient<T>,
@@ -54,6 +56,7 @@ impl<T: Real> Auto<T> {
     /// [`crate::base::error::Error::Setting`] for an impossible tolerance.
     pub fn new(tuning: Tuning) -> Result<Self> {
         Ok(Self {
+            seen: Seen::Any,
             layers: Vec::new(),
             cg: ConjugateGradient::new(tuning)?,
             stale: StaleInverse::new(tuning)?,
@@ -73,6 +76,13 @@ impl<T: Real> Auto<T> {
         let rows = if self.tuning.probes == 0 { batch } else { batch.min(self.tuning.probes) };
         3.0 + 2.0 * rows as f64 / batch.max(1) as f64 + self.tuning.costs.lu_inverse(n, batch) / LASTING
     }
+
+    /// Records that the weights of every layer have changed.
+    pub(super) fn weights_changed(&mut self) {
+        self.cg.weights_changed();
+        self.stale.weights_changed();
+        self.lu.weights_changed();
+    }
 }
 
 impl<T: Real> Solver<T> for Auto<T> {
@@ -80,14 +90,11 @@ impl<T: Real> Solver<T> for Auto<T> {
         SolverKind::Auto.name()
     }
 
-    fn solve(
-        &mut self,
-        layer: usize,
-        w: MatRef<'_, T>,
-        mut r: MatMut<'_, T>,
-        plan: &Plan,
-        scratch: &mut Scratch,
-    ) -> Result<Solve> {
+    fn solve(&mut self, of: Weights<'_, T>, mut r: MatMut<'_, T>, exec: &mut Exec) -> Result<Solve> {
+        let Weights { layer, w, .. } = of;
+        if self.seen.changed(of.version) {
+            self.weights_changed();
+        }
         let (batch, n) = r.shape();
         w.expect_shape(WEIGHTS, (n, n))?;
         let prior = self.prior(n, batch);
@@ -100,8 +107,8 @@ impl<T: Real> Solver<T> for Auto<T> {
         if self.layers[layer].room < batch {
             // Any of them may be taken up at any later step.
             self.cg.reserve(layer, n, batch);
-            self.stale.reserve(layer, n, batch, plan, scratch)?;
-            self.lu.reserve(layer, n, batch, plan, scratch)?;
+            self.stale.reserve(layer, n, batch, exec)?;
+            self.lu.reserve(layer, n, batch, exec)?;
             self.layers[layer].room = batch;
         }
         let costs = self.tuning.costs;
@@ -117,7 +124,7 @@ impl<T: Real> Solver<T> for Auto<T> {
         let mut spent = 0.0;
         // Whatever else is in use: this costs no more than LU, and seldom all of it.
         if most >= 2 && (again || known.cg <= known.stale.min(by_lu)) {
-            match self.cg.attempt(layer, w, &mut r, most, plan, scratch)? {
+            match self.cg.attempt(layer, w, &mut r, most, exec)? {
                 Outcome::Done(solve) => {
                     // One hard batch is not yet a trend; after a long time it is all there is.
                     known.cg =
@@ -136,7 +143,7 @@ impl<T: Real> Solver<T> for Auto<T> {
             self.stale.forget(layer);
         }
         if known.stale < by_lu {
-            let solve = self.stale.attempt(layer, w, &mut r, plan, scratch)?;
+            let solve = self.stale.attempt(layer, w, &mut r, exec)?;
             known.spent = (known.spent.0 + solve.products, known.spent.1 + 1);
             let (products, solves) = known.spent;
             if solves >= TRIAL {
@@ -151,14 +158,8 @@ impl<T: Real> Solver<T> for Auto<T> {
             }
             return Ok(Solve { products: spent + solve.products, ..solve });
         }
-        let solve = self.lu.solve(layer, w, r, plan, scratch)?;
+        let solve = self.lu.solve_at((layer, layer), w, r, exec)?;
         Ok(Solve { products: spent + solve.products, ..solve })
-    }
-
-    fn weights_changed(&mut self) {
-        self.cg.weights_changed();
-        self.stale.weights_changed();
-        self.lu.weights_changed();
     }
 
     fn save(&self) -> State<T> {
@@ -172,13 +173,14 @@ impl<T: Real> Solver<T> for Auto<T> {
                 state.put_f64(format!("{l}.{name}"), value);
             }
         }
-        state.put_part("by-cg", self.cg.save());
-        state.put_part("by-stale", self.stale.save());
+        state.put_part("by-cg", self.cg.remember(self.seen.ahead()));
+        state.put_part("by-stale", self.stale.remember(self.seen.ahead()));
         state.put_part("by-lu", self.lu.save());
         state
     }
 
     fn restore(&mut self, mut state: State<T>) -> Result<()> {
+        self.seen = Seen::Any;
         self.cg.restore(state.take_part("by-cg"))?;
         self.stale.restore(state.take_part("by-stale"))?;
         self.lu.restore(state.take_part("by-lu"))?;

@@ -12,11 +12,12 @@
 //! Source: Craig, The N-Step Iteration Procedures, 1955; Saad, Iterative Methods for Sparse Linear Systems, 8.3.2 (CGNE).
 
 use crate::base::error::Result;
+use crate::base::exec::Exec;
 use crate::solve::lu::Lu;
 use crate::solve::sketch::{HEARD, NOISE, Sketch, add_noise};
-use crate::solve::{Solve, Solver, SolverKind, Tuning, WEIGHTS, gather, live_columns, norm, product, promise, room, scatter};
+use crate::solve::{Seen, Solve, Solver, SolverKind, Tuning, WEIGHTS, Weights, gather, live_columns, promise, room, scatter};
 use crate::store::checkpoint::State;
-use gaitprop_kernels::{MatMut, MatRef, Plan, Real, Scratch, Start, reduce};
+use gaitprop_kernels::{MatMut, MatRef, Real, Start};
 
 /// Conjugate gradients on equilibrated weights: k iterations for 2k − 1 products, k = 2 near orthogonality.
 ///
@@ -26,6 +27,7 @@ use gaitprop_kernels::{MatMut, MatRef, Plan, Real, Scratch, Start, reduce};
 /// Memory: six batches. n² only where it gives up, and LU judges.
 #[derive(Debug)]
 pub struct ConjugateGradient<T> {
+    seen: Seen,
     tuning: Tuning,
     /// Iterations, at most.
     most: usize,
@@ -85,6 +87,7 @@ impl<T: Real> ConjugateGradient<T> {
     pub fn new(tuning: Tuning) -> Result<Self> {
         tuning.check()?;
         Ok(Self {
+            seen: Seen::Any,
             tuning,
             most: MOST,
             layers: Vec::new(),
@@ -110,7 +113,7 @@ impl<T: Real> ConjugateGradient<T> {
     }
 
     /// Takes the norms of W's rows and columns: rows first, then columns of the scaled matrix.
-    fn equilibrate(&mut self, layer: usize, w: MatRef<'_, T>, plan: &Plan) -> Result<()> {
+    fn equilibrate(&mut self, layer: usize, w: MatRef<'_, T>, exec: &Exec) -> Result<()> {
         let n = w.nrows();
         let scales = &mut self.layers[layer];
         if scales.usable && scales.n == n && scales.age < LASTING {
@@ -133,7 +136,7 @@ impl<T: Real> ConjugateGradient<T> {
                 Some(row) => row_of.copy_from_slice(row),
                 None => row_of.iter_mut().enumerate().for_each(|(j, v)| *v = w.get(i, j)),
             }
-            let square = reduce::dot(row_of, row_of, plan.isa)?;
+            let square = exec.dot(row_of, row_of)?;
             let g = T::from_f64(1.0 / square);
             scales.g[i] = g;
             let weight = g.to_f64();
@@ -173,19 +176,17 @@ impl<T: Real> ConjugateGradient<T> {
         w: MatRef<'_, T>,
         r: &mut MatMut<'_, T>,
         most: usize,
-        plan: &Plan,
-        scratch: &mut Scratch,
+        exec: &mut Exec,
     ) -> Result<Outcome> {
         let (batch, n) = r.shape();
-        let isa = plan.isa;
         w.expect_shape(WEIGHTS, (n, n))?;
         self.reserve(layer, n, batch);
         gather(r.as_ref(), &mut self.right);
-        let size = norm(&self.right, isa)?;
+        let size = exec.norm(&self.right)?;
         if size == 0.0 {
             return Ok(Outcome::Done(Solve { by: SolverKind::Cg, ..Solve::default() }));
         }
-        self.equilibrate(layer, w, plan)?;
+        self.equilibrate(layer, w, exec)?;
         if !size.is_finite() || !self.layers[layer].usable {
             return Ok(Outcome::Slow(0.0));
         }
@@ -208,7 +209,7 @@ impl<T: Real> ConjugateGradient<T> {
         self.rows.resize(all, Row::default());
         for (row, (rest, p)) in self.rows.iter_mut().zip(rest.chunks_exact(n).zip(p.chunks_exact_mut(n))) {
             p.iter_mut().zip(rest).zip(h).for_each(|((p, &rho), &h)| *p = rho * h);
-            row.rho = reduce::dot(rest, p, isa)?;
+            row.rho = exec.dot(rest, p)?;
             row.first = row.rho;
         }
         let (mut products, mut before) = (0.0, 0.0);
@@ -219,12 +220,12 @@ impl<T: Real> ConjugateGradient<T> {
                 // The first direction of the batch has no more columns than the right-hand side; that of the noise has all.
                 let (own, noise) = t.split_at_mut(batch * n);
                 let first = MatRef::new(&p[..batch * n], batch, n)?.cols(0, live);
-                product(T::ONE, first, w.cols(0, live).t(), Start::Zero, MatMut::new(own, batch, n)?, plan, scratch)?;
+                exec.product(T::ONE, first, w.cols(0, live).t(), Start::Zero, MatMut::new(own, batch, n)?)?;
                 let rows = MatRef::new(&p[batch * n..], NOISE, n)?;
-                product(T::ONE, rows, w.t(), Start::Zero, MatMut::new(noise, NOISE, n)?, plan, scratch)?;
+                exec.product(T::ONE, rows, w.t(), Start::Zero, MatMut::new(noise, NOISE, n)?)?;
                 products += live as f64 / n as f64 + NOISE as f64 / batch as f64;
             } else {
-                product(T::ONE, MatRef::new(p, all, n)?, w.t(), Start::Zero, MatMut::new(t, all, n)?, plan, scratch)?;
+                exec.product(T::ONE, MatRef::new(p, all, n)?, w.t(), Start::Zero, MatMut::new(t, all, n)?)?;
                 products += price;
             }
             let mut corrections = 0.0;
@@ -232,7 +233,7 @@ impl<T: Real> ConjugateGradient<T> {
                 let at = i * n..(i + 1) * n;
                 let (t, u, e) = (&t[at.clone()], &mut u[at.clone()], &mut solution[at]);
                 u.iter_mut().zip(t).zip(g).for_each(|((u, &t), &g)| *u = t * g);
-                let curvature = reduce::dot(t, u, isa)?;
+                let curvature = exec.dot(t, u)?;
                 // A row that is zero, or solved to rounding, stays as it is.
                 let done = !(row.rho > row.first * T::UNIT_ROUNDOFF * T::UNIT_ROUNDOFF) || curvature == 0.0;
                 let alpha = T::from_f64(if done { 0.0 } else { row.rho / curvature });
@@ -241,11 +242,11 @@ impl<T: Real> ConjugateGradient<T> {
                     *e += *u;
                 });
                 if i < batch {
-                    corrections += reduce::dot(u, u, isa)?;
+                    corrections += exec.dot(u, u)?;
                 }
             }
             let correction = corrections.sqrt();
-            let whole = norm(&solution[..batch * n], isa)?;
+            let whole = exec.norm(&solution[..batch * n])?;
             if !correction.is_finite() || !whole.is_finite() {
                 return Ok(Outcome::Slow(products));
             }
@@ -259,13 +260,13 @@ impl<T: Real> ConjugateGradient<T> {
             let goal = self.tuning.tolerance * whole;
             if ratio * correction <= goal {
                 // The corrections say that it is enough: do the residuals, and the noise, agree?
-                let (left, of) = self.sketch.residual(&self.right[..batch * n], &solution[..batch * n], w, plan, scratch)?;
+                let (left, of) = self.sketch.residual(&self.right[..batch * n], &solution[..batch * n], w, exec)?;
                 let residual = left / of;
                 let noise = MatRef::new(&solution[batch * n..], NOISE, n)?;
                 let start = Start::From(T::ONE, MatRef::new(&self.right[batch * n..], NOISE, n)?);
                 let heard = &mut t[..NOISE * n];
-                product(-T::ONE, noise, w, start, MatMut::new(heard, NOISE, n)?, plan, scratch)?;
-                let heard = norm(heard, isa)? / norm(&self.right[batch * n..], isa)?;
+                exec.product(-T::ONE, noise, w, start, MatMut::new(heard, NOISE, n)?)?;
+                let heard = exec.norm(heard)? / exec.norm(&self.right[batch * n..])?;
                 products += self.sketch.price() + NOISE as f64 / batch as f64;
                 let enough = self.sketch.caution().max(MARGIN) * amplification * residual * size <= goal;
                 if enough && heard * (n as f64).sqrt() <= HEARD {
@@ -280,7 +281,7 @@ impl<T: Real> ConjugateGradient<T> {
             if left == 0 || (made >= 2 && !(at_the_end <= goal)) {
                 return Ok(Outcome::Slow(products));
             }
-            product(T::ONE, MatRef::new(u, all, n)?, w, Start::Zero, MatMut::new(t, all, n)?, plan, scratch)?;
+            exec.product(T::ONE, MatRef::new(u, all, n)?, w, Start::Zero, MatMut::new(t, all, n)?)?;
             products += price;
             let mut rests = 0.0;
             for (i, row) in self.rows.iter_mut().enumerate() {
@@ -288,18 +289,25 @@ impl<T: Real> ConjugateGradient<T> {
                 let (v, rest, p) = (&t[at.clone()], &mut rest[at.clone()], &mut p[at]);
                 rest.iter_mut().zip(v).for_each(|(rho, &v)| *rho -= v);
                 scaled.iter_mut().zip(rest.iter()).zip(h).for_each(|((s, &rho), &h)| *s = rho * h);
-                let rho = reduce::dot(rest, scaled, isa)?;
+                let rho = exec.dot(rest, scaled)?;
                 let beta = T::from_f64(if row.rho > 0.0 { rho / row.rho } else { 0.0 });
                 p.iter_mut().zip(scaled.iter()).for_each(|(p, &s)| *p = s + beta * *p);
                 row.rho = rho;
                 if i < batch {
-                    rests += reduce::dot(rest, rest, isa)?;
+                    rests += exec.dot(rest, rest)?;
                 }
             }
             rest_size = rests.sqrt();
             before = correction;
         }
         Ok(Outcome::Slow(products))
+    }
+
+    /// Records that the weights of every layer have changed.
+    pub(super) fn weights_changed(&mut self) {
+        for scales in &mut self.layers {
+            scales.age = scales.age.saturating_add(1);
+        }
     }
 }
 
@@ -308,47 +316,40 @@ impl<T: Real> Solver<T> for ConjugateGradient<T> {
         SolverKind::Cg.name()
     }
 
-    fn solve(
-        &mut self,
-        layer: usize,
-        w: MatRef<'_, T>,
-        mut r: MatMut<'_, T>,
-        plan: &Plan,
-        scratch: &mut Scratch,
-    ) -> Result<Solve> {
-        match self.attempt(layer, w, &mut r, self.most, plan, scratch)? {
+    fn solve(&mut self, of: Weights<'_, T>, mut r: MatMut<'_, T>, exec: &mut Exec) -> Result<Solve> {
+        let Weights { layer, w, .. } = of;
+        if self.seen.changed(of.version) {
+            self.weights_changed();
+        }
+        match self.attempt(layer, w, &mut r, self.most, exec)? {
             Outcome::Done(solve) => Ok(solve),
             Outcome::Slow(products) => {
                 // Norms of other weights may have been the reason: taken anew next time.
                 self.layers.iter_mut().for_each(|scales| scales.age = LASTING);
-                let solve = self.judge.judge(layer, w, r, plan, scratch)?;
+                let solve = self.judge.judge(layer, w, r, exec)?;
                 Ok(Solve { products: products + solve.products, ..solve })
             }
         }
     }
 
-    fn weights_changed(&mut self) {
-        for scales in &mut self.layers {
-            scales.age = scales.age.saturating_add(1);
-        }
-    }
-
     fn save(&self) -> State<T> {
-        self.remember()
+        self.remember(self.seen.ahead())
     }
 
     fn restore(&mut self, state: State<T>) -> Result<()> {
+        self.seen = Seen::Any;
         self.recall(&state)
     }
 }
 
 impl<T: Real> ConjugateGradient<T> {
-    fn remember(&self) -> State<T> {
+    /// The state once `ahead` more changes of the weights have been counted.
+    pub(super) fn remember(&self, ahead: u32) -> State<T> {
         let mut state = State::default();
         state.put("layers", self.layers.len() as u64);
         for (l, scales) in self.layers.iter().enumerate() {
             state.put(format!("{l}.n"), scales.n as u64);
-            state.put(format!("{l}.age"), scales.age.into());
+            state.put(format!("{l}.age"), scales.age.saturating_add(ahead).into());
             state.put(format!("{l}.usable"), scales.usable.into());
             state.put_f64(format!("{l}.ratio"), scales.ratio);
             state.put_array(format!("{l}.g"), &[scales.n], &scales.g);

@@ -1,11 +1,12 @@
 //! `W⁻¹ = Wᵀ (W Wᵀ)⁻¹`, by Cholesky.
 
 use crate::base::error::Result;
+use crate::base::exec::Exec;
 use crate::solve::lu::{FOREIGN, Lu};
-use crate::solve::{Solve, Solver, SolverKind, Tuning, WEIGHTS, gather, live_columns, norm, product, products, room, scatter};
+use crate::solve::{Seen, Solve, Solver, SolverKind, Tuning, WEIGHTS, Weights, gather, live_columns, products, room, scatter};
 use crate::store::checkpoint::State;
-use gaitprop_kernels::syrk::{Diagonal, Part, syrk};
-use gaitprop_kernels::{Error as KernelError, MatMut, MatRef, Plan, Real, Scratch, Start, cholesky};
+use gaitprop_kernels::syrk::{Diagonal, Part};
+use gaitprop_kernels::{Error as KernelError, MatMut, MatRef, Real, Start, cholesky};
 
 /// `e = (r Wᵀ) (L Lᵀ)⁻¹` with `L Lᵀ = W Wᵀ`: 4n³/3 flops a layer and change, 3 products a solve with its residual.
 ///
@@ -14,6 +15,7 @@ use gaitprop_kernels::{Error as KernelError, MatMut, MatRef, Plan, Real, Scratch
 /// do not contract, and where W Wᵀ is not positive definite, LU takes over.
 #[derive(Debug)]
 pub struct Gram<T> {
+    seen: Seen,
     tuning: Tuning,
     layers: Vec<Factor<T>>,
     judge: Lu<T>,
@@ -55,6 +57,7 @@ impl<T: Real> Gram<T> {
     pub fn new(tuning: Tuning) -> Result<Self> {
         tuning.check()?;
         Ok(Self {
+            seen: Seen::Any,
             tuning,
             layers: Vec::new(),
             judge: Lu::new(),
@@ -66,14 +69,7 @@ impl<T: Real> Gram<T> {
     }
 
     /// Makes the factor if it is not there; returns its price, or `None` if W Wᵀ has no factor.
-    fn factor(
-        &mut self,
-        layer: usize,
-        w: MatRef<'_, T>,
-        batch: usize,
-        plan: &Plan,
-        scratch: &mut Scratch,
-    ) -> Result<Option<f64>> {
+    fn factor(&mut self, layer: usize, w: MatRef<'_, T>, batch: usize, exec: &mut Exec) -> Result<Option<f64>> {
         let n = w.nrows();
         if self.layers.len() <= layer {
             self.layers.resize_with(layer + 1, Factor::default);
@@ -84,10 +80,10 @@ impl<T: Real> Gram<T> {
         }
         (f.vetted, f.n, f.fresh) = (f.vetted && f.n == n, n, false);
         let to = MatMut::new(room(&mut f.l, n * n), n, n)?;
-        syrk(T::ONE, w, T::ZERO, Part::Lower, Diagonal::Kept, to, plan, scratch)?;
+        exec.syrk(w, Part::Lower, Diagonal::Kept, to)?;
         let price = products(4.0 / 3.0, n, batch);
         f.norm = (0..n).map(|i| f.l[i * n + i].to_f64()).sum::<f64>().sqrt();
-        match cholesky::factor(MatMut::new(&mut f.l[..n * n], n, n)?, plan, scratch) {
+        match cholesky::factor(MatMut::new(&mut f.l[..n * n], n, n)?, &exec.plan, &mut exec.scratch) {
             Err(KernelError::NotPositiveDefinite { .. } | KernelError::NonFinite { .. }) => return Ok(None),
             other => other?,
         }
@@ -97,24 +93,17 @@ impl<T: Real> Gram<T> {
         Ok(Some(price))
     }
 
-    fn attempt(
-        &mut self,
-        layer: usize,
-        w: MatRef<'_, T>,
-        r: &mut MatMut<'_, T>,
-        plan: &Plan,
-        scratch: &mut Scratch,
-    ) -> Result<Outcome> {
-        let ((batch, n), isa) = (r.shape(), plan.isa);
+    fn attempt(&mut self, layer: usize, w: MatRef<'_, T>, r: &mut MatMut<'_, T>, exec: &mut Exec) -> Result<Outcome> {
+        let (batch, n) = r.shape();
         gather(r.as_ref(), &mut self.right);
-        let size = norm(&self.right, isa)?;
+        let size = exec.norm(&self.right)?;
         if size == 0.0 {
             return Ok(Outcome::Done(Solve { by: SolverKind::Gram, ..Solve::default() }));
         }
         if !size.is_finite() {
             return Ok(Outcome::Hard(0.0));
         }
-        let Some(price) = self.factor(layer, w, batch, plan, scratch)? else {
+        let Some(price) = self.factor(layer, w, batch, exec)? else {
             return Ok(Outcome::Hard(products(1.0 / 3.0, n, batch)));
         };
         let f = &mut self.layers[layer];
@@ -124,10 +113,10 @@ impl<T: Real> Gram<T> {
         let (solution, rest, step) = (room(&mut self.solution, len), room(&mut self.rest, len), room(&mut self.step, len));
         let live = live_columns(right);
         let first = right.cols(0, live);
-        product(T::ONE, first, w.cols(0, live).t(), Start::Zero, MatMut::new(solution, batch, n)?, plan, scratch)?;
-        cholesky::solve(l, MatMut::new(solution, batch, n)?.t(), plan, scratch)?;
+        exec.product(T::ONE, first, w.cols(0, live).t(), Start::Zero, MatMut::new(solution, batch, n)?)?;
+        cholesky::solve(l, MatMut::new(solution, batch, n)?.t(), &exec.plan, &mut exec.scratch)?;
         let mut cost = price + 1.0 + live as f64 / n as f64;
-        let mut last = norm(solution, isa)?;
+        let mut last = exec.norm(solution)?;
         // ‖e‖‖W‖/‖r‖ is a lower bound of the condition number √n times over.
         let condition = f.spread.max(last * f.norm / (size * (n as f64).sqrt()));
         let suspicious = !(condition * condition * T::UNIT_ROUNDOFF <= SUSPICIOUS * self.tuning.tolerance);
@@ -135,9 +124,9 @@ impl<T: Real> Gram<T> {
         let whole = last;
         for made in 0..=MOST {
             let e = MatRef::new(solution, batch, n)?;
-            product(-T::ONE, e, w, Start::From(T::ONE, right), MatMut::new(rest, batch, n)?, plan, scratch)?;
+            exec.product(-T::ONE, e, w, Start::From(T::ONE, right), MatMut::new(rest, batch, n)?)?;
             cost += 1.0;
-            let residual = norm(rest, isa)? / size;
+            let residual = exec.norm(rest)? / size;
             if made == 0 && price == 0.0 && !(residual <= FOREIGN) {
                 break;
             }
@@ -146,10 +135,10 @@ impl<T: Real> Gram<T> {
                 scatter(solution, r);
                 return Ok(Outcome::Done(Solve { residual, sampled: false, products: cost, by: SolverKind::Gram }));
             }
-            product(T::ONE, MatRef::new(rest, batch, n)?, w.t(), Start::Zero, MatMut::new(step, batch, n)?, plan, scratch)?;
-            cholesky::solve(l, MatMut::new(step, batch, n)?.t(), plan, scratch)?;
+            exec.product(T::ONE, MatRef::new(rest, batch, n)?, w.t(), Start::Zero, MatMut::new(step, batch, n)?)?;
+            cholesky::solve(l, MatMut::new(step, batch, n)?.t(), &exec.plan, &mut exec.scratch)?;
             cost += 2.0;
-            let now = norm(step, isa)?;
+            let now = exec.norm(step)?;
             let contraction = now / last;
             if !(contraction < SLOW) {
                 break;
@@ -160,6 +149,13 @@ impl<T: Real> Gram<T> {
         }
         Ok(Outcome::Hard(cost))
     }
+
+    /// Records that the weights of every layer have changed.
+    pub(super) fn weights_changed(&mut self) {
+        for f in &mut self.layers {
+            f.fresh = false;
+        }
+    }
 }
 
 impl<T: Real> Solver<T> for Gram<T> {
@@ -167,20 +163,17 @@ impl<T: Real> Solver<T> for Gram<T> {
         SolverKind::Gram.name()
     }
 
-    fn solve(
-        &mut self,
-        layer: usize,
-        w: MatRef<'_, T>,
-        mut r: MatMut<'_, T>,
-        plan: &Plan,
-        scratch: &mut Scratch,
-    ) -> Result<Solve> {
+    fn solve(&mut self, of: Weights<'_, T>, mut r: MatMut<'_, T>, exec: &mut Exec) -> Result<Solve> {
+        let Weights { layer, w, .. } = of;
+        if self.seen.changed(of.version) {
+            self.weights_changed();
+        }
         w.expect_shape(WEIGHTS, (r.ncols(), r.ncols()))?;
         let reused = self.layers.get(layer).is_some_and(|f| f.fresh && f.n == r.ncols());
         let mut spent = 0.0;
         // Once more with factors made now: those that were there may be of other weights.
         for _ in 0..=usize::from(reused) {
-            match self.attempt(layer, w, &mut r, plan, scratch)? {
+            match self.attempt(layer, w, &mut r, exec)? {
                 Outcome::Done(solve) => return Ok(Solve { products: spent + solve.products, ..solve }),
                 Outcome::Hard(products) => spent += products,
             }
@@ -188,14 +181,8 @@ impl<T: Real> Solver<T> for Gram<T> {
                 f.fresh = false;
             }
         }
-        let solve = self.judge.judge(layer, w, r, plan, scratch)?;
+        let solve = self.judge.judge(layer, w, r, exec)?;
         Ok(Solve { products: spent + solve.products, ..solve })
-    }
-
-    fn weights_changed(&mut self) {
-        for f in &mut self.layers {
-            f.fresh = false;
-        }
     }
 
     fn save(&self) -> State<T> {
@@ -209,6 +196,7 @@ impl<T: Real> Solver<T> for Gram<T> {
     }
 
     fn restore(&mut self, state: State<T>) -> Result<()> {
+        self.seen = Seen::Any;
         let factor =
             |(l, n): (String, usize)| Ok(Factor { n, vetted: state.get_flag(&format!("{l}.vetted"))?, ..Factor::default() });
         self.layers = crate::solve::layers_of(&state)?.into_iter().map(factor).collect::<Result<_>>()?;

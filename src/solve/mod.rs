@@ -23,9 +23,10 @@ mod stale;
 mod transpose;
 
 use crate::base::error::{Error, Result};
+use crate::base::exec::Exec;
 use crate::base::names::names;
 use crate::store::checkpoint::State;
-use gaitprop_kernels::{Backend, Epilogue, Isa, MatMut, MatRef, Plan, Real, Scratch, Start, gemm, gemm_with, reduce};
+use gaitprop_kernels::{MatMut, MatRef, Real};
 
 pub use auto::Auto;
 pub use conjugate::ConjugateGradient;
@@ -233,59 +234,67 @@ impl Solves {
 /// What a shape error calls the weights of a solve.
 const WEIGHTS: &str = "the weights to be inverted";
 
-/// `out ← start + α·x·B`. A backend that cannot start elsewhere gets a copy of S.
-#[allow(clippy::too_many_arguments)]
-fn product<T: Real>(
-    alpha: T,
-    x: MatRef<'_, T>,
-    b: MatRef<'_, T>,
-    start: Start<'_, T>,
-    mut out: MatMut<'_, T>,
-    plan: &Plan,
-    scratch: &mut Scratch,
-) -> Result<()> {
-    match start {
-        Start::Zero => gemm(alpha, x, b, T::ZERO, out, plan, scratch)?,
-        Start::C(beta) => gemm(alpha, x, b, beta, out, plan, scratch)?,
-        Start::From(beta, from) if plan.backend != Backend::Native => {
-            from.expect_shape("the start of a product", out.shape())?;
-            for i in 0..out.nrows() {
-                (0..out.ncols()).for_each(|j| out.set(i, j, from.get(i, j)));
-            }
-            gemm(alpha, x, b, beta, out, plan, scratch)?;
-        }
-        _ => gemm_with(alpha, x, b, start, out, Epilogue::Store, plan, scratch).map(|_| ())?,
-    }
-    Ok(())
+/// One layer's weights, as a step hands them to a solver.
+#[derive(Clone, Copy, Debug)]
+pub struct Weights<'a, T: Copy> {
+    /// Index of the layer. Solvers keep factors and statistics by layer.
+    pub layer: usize,
+    /// Version of the weights: another number means that the weights of any layer may have changed.
+    /// [`Network::version`](crate::Network::version), or a count that the caller keeps.
+    pub version: u64,
+    /// W, n×n.
+    pub w: MatRef<'a, T>,
 }
 
-/// A way of solving `e W = r` for a batch of rows.
+/// Solves `e W = r` for a batch of rows.
 pub trait Solver<T: Real>: Send {
-    /// Its name in metrics.
+    /// Name in metrics.
     fn name(&self) -> &'static str;
 
-    /// Replaces `r` (batch × n) by `r W⁻¹`, where `w` (n×n) is the weights of layer `layer`.
+    /// Replaces `r` (batch × n) by `r W⁻¹`.
     ///
-    /// After the first calls at given shapes nothing is allocated, but where CG, Gram or the transpose falls back on LU: room
-    /// for that is made when it first happens.
+    /// After the first calls at given shapes nothing is allocated, except where CG, Gram or the
+    /// transpose first falls back to LU.
     ///
     /// # Errors
-    /// [`Error::Singular`] with the layer and a condition estimate; [`Error::NotOrthogonal`] from [`Transpose`]; a shape error; out of
-    /// memory. The parameters of the network are not touched; `r` is then unspecified.
-    fn solve(&mut self, layer: usize, w: MatRef<'_, T>, r: MatMut<'_, T>, plan: &Plan, scratch: &mut Scratch) -> Result<Solve>;
+    /// [`Error::Singular`] with the layer and a condition estimate; [`Error::NotOrthogonal`] from
+    /// [`Transpose`]; a shape error; out of memory. The weights are not touched; `r` is then
+    /// unspecified.
+    fn solve(&mut self, of: Weights<'_, T>, r: MatMut<'_, T>, exec: &mut Exec) -> Result<Solve>;
 
-    /// Says that the weights of every layer have changed.
-    fn weights_changed(&mut self);
-
-    /// All that later solves depend on besides their arguments, once the weights have changed since the last solve: factors of weights that are no
-    /// more are not among it.
+    /// Returns everything that later solves depend on besides their arguments, as it will be once
+    /// the weights have changed. Factors of the present weights are not part of it.
     fn save(&self) -> State<T>;
 
-    /// Goes on as the strategy did whose state this is: the same solutions and reports, to the bit. It must have been built with the same tuning.
+    /// Continues from a saved state: the same solutions and reports, bit for bit. The solver must
+    /// have been built with the same tuning.
     ///
     /// # Errors
-    /// [`Error::Setting`] for a state of something else; the strategy may then be used no more.
+    /// [`Error::Setting`] for the state of something else; the solver is then unusable.
     fn restore(&mut self, state: State<T>) -> Result<()>;
+}
+
+/// The version of the weights that a solver has last seen.
+#[derive(Clone, Copy, Debug, Default)]
+enum Seen {
+    /// No solve yet, or a restored state, which counts the change that follows.
+    #[default]
+    Any,
+    At(u64),
+}
+
+impl Seen {
+    /// Records `version`; returns whether it differs from the last one.
+    fn changed(&mut self, version: u64) -> bool {
+        let changed = matches!(self, Self::At(seen) if *seen != version);
+        *self = Self::At(version);
+        changed
+    }
+
+    /// Number of changes that a state saved now must count in advance.
+    fn ahead(self) -> u32 {
+        u32::from(matches!(self, Self::At(_)))
+    }
 }
 
 /// The layers that a strategy has put into its state (`layers`, and of each its width `l.n`): names and widths.
@@ -341,11 +350,6 @@ fn promise<T>(memory: &mut Vec<T>, len: usize) {
     memory.reserve(len.saturating_sub(memory.len()));
 }
 
-/// The Euclidean norm of all elements.
-fn norm<T: Real>(x: &[T], isa: Isa) -> Result<f64> {
-    Ok(reduce::dot(x, x, isa)?.sqrt())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -386,27 +390,5 @@ mod tests {
         assert_eq!(room(&mut memory, 3), [1.0, 2.0, 0.0]);
         promise(&mut memory, 1000);
         assert!(memory.len() == 3 && memory.capacity() >= 1000);
-    }
-
-    /// Another backend is within rounding of the kernels, whatever a product starts from.
-    #[cfg(feature = "matrixmultiply")]
-    #[test]
-    fn products_of_another_backend_start_where_they_should() {
-        let (n, batch) = (9, 4);
-        let numbers = |len: usize, of: f64| (0..len).map(|i| (of * (i + 1) as f64).sin()).collect::<Vec<f64>>();
-        let (w, x, c) = (numbers(n * n, 1.0), numbers(batch * n, 2.0), numbers(batch * n, 3.0));
-        let (w, x) = (MatRef::new(&w, n, n).unwrap(), MatRef::new(&x, batch, n).unwrap());
-        for (name, start) in [("zero", Start::Zero), ("c", Start::C(0.5)), ("from", Start::From(-2.0, x))] {
-            for w in [w, w.t()] {
-                let [got, want] = [Backend::MatrixMultiply, Backend::Native].map(|backend| {
-                    let (mut out, plan) = (c.clone(), Plan::new().with_backend(backend));
-                    let to = MatMut::new(&mut out, batch, n).unwrap();
-                    product(0.75, x, w, start, to, &plan, &mut Scratch::new()).unwrap();
-                    out
-                });
-                let off = got.iter().zip(&want).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
-                assert!(off < 1e-13, "{name}: {off:e}");
-            }
-        }
     }
 }

@@ -4,9 +4,10 @@
 //! `r W⁻¹ = Q (S W⁻¹)`: c rows go through the inverse and not the whole batch, and Q keeps norms, so that errors and residuals are what they were.
 
 use crate::base::error::Result;
-use crate::solve::{Solve, Solver, live_columns, norm, room};
+use crate::base::exec::Exec;
+use crate::solve::{Solve, Solver, Weights, live_columns, room};
 use crate::store::checkpoint::State;
-use gaitprop_kernels::{Isa, MatMut, MatRef, Plan, Real, Scratch, gemm, reduce};
+use gaitprop_kernels::{MatMut, MatRef, Real};
 
 /// A strategy that is shown as many rows as a batch has directions, where its last columns are all 0, and of other batches all rows.
 #[derive(Debug)]
@@ -30,7 +31,7 @@ impl<S, T: Real> Narrow<S, T> {
     }
 
     /// Splits r, of which the first `live` columns count, into Q and S; false if it is not finite. Gram's and Schmidt's way, twice over, in f64.
-    fn split(&mut self, r: MatRef<'_, T>, live: usize, isa: Isa) -> Result<bool> {
+    fn split(&mut self, r: MatRef<'_, T>, live: usize, exec: &Exec) -> Result<bool> {
         let (batch, n) = r.shape();
         let q = &mut self.q;
         q.clear();
@@ -40,19 +41,19 @@ impl<S, T: Real> Narrow<S, T> {
         for j in 0..live {
             let (before, column) = q.split_at_mut(j * batch);
             let column = &mut column[..batch];
-            let size = norm(column, isa)?;
+            let size = exec.norm(column)?;
             if !size.is_finite() {
                 return Ok(false);
             }
             for _ in 0..2 {
                 for (i, q) in before.chunks_exact(batch).enumerate() {
-                    let along = reduce::dot(column, q, isa)?;
+                    let along = exec.dot(column, q)?;
                     column.iter_mut().zip(q).for_each(|(v, q)| *v -= along * q);
                     let share = &mut rows[i * n + j];
                     *share = T::from_f64(share.to_f64() + along);
                 }
             }
-            let left = norm(column, isa)?;
+            let left = exec.norm(column)?;
             let new = left > NEW * size;
             rows[j * n + j] = T::from_f64(if new { left } else { 0.0 });
             column.iter_mut().for_each(|v| *v = if new { *v / left } else { 0.0 });
@@ -68,21 +69,17 @@ impl<S: Solver<T>, T: Real> Solver<T> for Narrow<S, T> {
         self.strategy.name()
     }
 
-    fn solve(&mut self, layer: usize, w: MatRef<'_, T>, r: MatMut<'_, T>, plan: &Plan, scratch: &mut Scratch) -> Result<Solve> {
+    fn solve(&mut self, of: Weights<'_, T>, r: MatMut<'_, T>, exec: &mut Exec) -> Result<Solve> {
         let (batch, n) = r.shape();
         let live = live_columns(r.as_ref());
-        if live == 0 || 2 * live > batch || 2 * live > n || !self.split(r.as_ref(), live, plan.isa)? {
-            return self.strategy.solve(layer, w, r, plan, scratch);
+        if live == 0 || 2 * live > batch || 2 * live > n || !self.split(r.as_ref(), live, exec)? {
+            return self.strategy.solve(of, r, exec);
         }
         let rows = &mut self.rows[..live * n];
-        let solve = self.strategy.solve(layer, w, MatMut::new(rows, live, n)?, plan, scratch)?;
+        let solve = self.strategy.solve(of, MatMut::new(rows, live, n)?, exec)?;
         let q = MatRef::new(&self.directions, live, batch)?;
-        gemm(T::ONE, q.t(), MatRef::new(&*rows, live, n)?, T::ZERO, r, plan, scratch)?;
+        exec.gemm(T::ONE, q.t(), MatRef::new(&*rows, live, n)?, T::ZERO, r)?;
         Ok(Solve { products: solve.products * live as f64 / batch as f64 + live as f64 / n as f64, ..solve })
-    }
-
-    fn weights_changed(&mut self) {
-        self.strategy.weights_changed();
     }
 
     fn save(&self) -> State<T> {

@@ -5,9 +5,10 @@
 //! commutes with G: `G r − (G e) W = G (r − e W)`.
 
 use crate::base::error::Result;
+use crate::base::exec::Exec;
 use crate::base::rng::Rng;
-use crate::solve::{gather, norm, product, promise, room};
-use gaitprop_kernels::{MatMut, MatRef, Par, Plan, Real, Scratch, Start, gemm, reduce};
+use crate::solve::{gather, promise, room};
+use gaitprop_kernels::{MatMut, MatRef, Par, Real, Start, gemm};
 
 /// Combinations: the estimate of a norm is off by 0.3 in the worst case (all rows alike), by a tenth when ten directions matter. As many as the rows of
 /// the smallest register tile: 8 cost a third more by the clock, and at 784 wide contract no better (benches/record/inverse.md).
@@ -104,31 +105,24 @@ impl<T: Real> Sketch<T> {
     }
 
     /// Forms the residual of the solution (batch × n); returns its norm and that of the right-hand sides (batch × n).
-    pub(super) fn residual(
-        &mut self,
-        right: &[T],
-        solution: &[T],
-        w: MatRef<'_, T>,
-        plan: &Plan,
-        scratch: &mut Scratch,
-    ) -> Result<(f64, f64)> {
+    pub(super) fn residual(&mut self, right: &[T], solution: &[T], w: MatRef<'_, T>, exec: &mut Exec) -> Result<(f64, f64)> {
         let (k, n) = (self.probes, self.n);
-        combine(&self.signs, (k, self.batch, n), right, &mut self.right, plan, scratch)?;
-        combine(&self.signs, (k, self.batch, n), solution, &mut self.solution, plan, scratch)?;
+        combine(&self.signs, (k, self.batch, n), right, &mut self.right, exec)?;
+        combine(&self.signs, (k, self.batch, n), solution, &mut self.solution, exec)?;
         let start = Start::From(T::ONE, MatRef::new(&self.right[..k * n], k, n)?);
         let e = MatRef::new(&self.solution[..k * n], k, n)?;
         let rest = room(&mut self.rest, k * n);
-        product(-T::ONE, e, w, start, MatMut::new(rest, k, n)?, plan, scratch)?;
-        Ok((norm(rest, plan.isa)?, norm(&self.right[..k * n], plan.isa)?))
+        exec.product(-T::ONE, e, w, start, MatMut::new(rest, k, n)?)?;
+        Ok((exec.norm(rest)?, exec.norm(&self.right[..k * n])?))
     }
 
     /// After `residual`: the norm of its correction by M, and that of the solution.
-    pub(super) fn correction(&mut self, m: MatRef<'_, T>, plan: &Plan, scratch: &mut Scratch) -> Result<(f64, f64)> {
+    pub(super) fn correction(&mut self, m: MatRef<'_, T>, exec: &mut Exec) -> Result<(f64, f64)> {
         let (k, n) = (self.probes, self.n);
         let rest = MatRef::new(&self.rest[..k * n], k, n)?;
         let step = room(&mut self.step, k * n);
-        gemm(T::ONE, rest, m, T::ZERO, MatMut::new(step, k, n)?, plan, scratch)?;
-        Ok((norm(step, plan.isa)?, norm(&self.solution[..k * n], plan.isa)?))
+        exec.gemm(T::ONE, rest, m, T::ZERO, MatMut::new(step, k, n)?)?;
+        Ok((exec.norm(step)?, exec.norm(&self.solution[..k * n])?))
     }
 
     /// After `correction`: the correction itself, of each combination.
@@ -138,20 +132,20 @@ impl<T: Real> Sketch<T> {
 
     /// After `correction`, of the solution r M: changes M (n × n) as little as makes it right for the combinations. What is left of them in memory is of
     /// no more use then.
-    pub(super) fn teach(&mut self, m: &mut [T], plan: &Plan, scratch: &mut Scratch) -> Result<()> {
+    pub(super) fn teach(&mut self, m: &mut [T], exec: &mut Exec) -> Result<()> {
         let len = self.probes * self.n;
         self.rest[..len].iter_mut().zip(&self.right).for_each(|(y, &r)| *y = r - *y);
-        learn(&mut self.rest[..len], &mut self.step[..len], self.n, m, &mut self.orthogonal, plan, scratch)
+        learn(&mut self.rest[..len], &mut self.step[..len], self.n, m, &mut self.orthogonal, exec)
     }
 
     /// The same for combinations of some rows of the batch: `y` their r − ρ, `d` their δ.
-    pub(super) fn teach_rows(&mut self, y: &[T], d: &[T], m: &mut [T], plan: &Plan, scratch: &mut Scratch) -> Result<()> {
+    pub(super) fn teach_rows(&mut self, y: &[T], d: &[T], m: &mut [T], exec: &mut Exec) -> Result<()> {
         let n = self.n;
         let rows = y.len() / n;
         let k = self.probes.min(rows);
-        combine(&self.signs, (k, rows, n), y, &mut self.rest, plan, scratch)?;
-        combine(&self.signs, (k, rows, n), d, &mut self.step, plan, scratch)?;
-        learn(&mut self.rest[..k * n], &mut self.step[..k * n], n, m, &mut self.orthogonal, plan, scratch)
+        combine(&self.signs, (k, rows, n), y, &mut self.rest, exec)?;
+        combine(&self.signs, (k, rows, n), d, &mut self.step, exec)?;
+        learn(&mut self.rest[..k * n], &mut self.step[..k * n], n, m, &mut self.orthogonal, exec)
     }
 }
 
@@ -160,42 +154,34 @@ impl<T: Real> Sketch<T> {
 /// ```text
 /// Y = G (r − ρ);   D = G δ;   rows of Y made orthonormal, D through the same steps;   M += Yᵀ D
 /// ```
-fn learn<T: Real>(
-    y: &mut [T],
-    d: &mut [T],
-    n: usize,
-    m: &mut [T],
-    memory: &mut Orthogonal<T>,
-    plan: &Plan,
-    scratch: &mut Scratch,
-) -> Result<()> {
-    let (k, isa) = (y.len() / n, plan.isa);
-    let own = &plan.clone().with_par(Par::Seq);
+fn learn<T: Real>(y: &mut [T], d: &mut [T], n: usize, m: &mut [T], memory: &mut Orthogonal<T>, exec: &mut Exec) -> Result<()> {
+    let k = y.len() / n;
+    let own = &exec.plan.clone().with_par(Par::Seq);
     let Orthogonal { sizes, along } = memory;
     sizes.clear();
     for row in y.chunks_exact(n) {
-        sizes.push(norm(row, isa)?);
+        sizes.push(exec.norm(row)?);
     }
     let along = room(along, k);
     // Each row, once made orthonormal, is taken out of all that follow.
     for i in 0..k {
         let (q, below) = y[i * n..].split_at_mut(n);
         let (dq, d_below) = d[i * n..].split_at_mut(n);
-        let left = norm(q, isa)?;
+        let left = exec.norm(q)?;
         // A row that says nothing new would say it with the noise of rounding.
         let scale = if left > NEW * sizes[i] { T::from_f64(1.0 / left) } else { T::ZERO };
         q.iter_mut().chain(&mut *dq).for_each(|v| *v *= scale);
         let rest = k - i - 1;
         for (along, row) in along.iter_mut().zip(below.chunks_exact(n)) {
-            *along = T::from_f64(-reduce::dot(row, q, isa)?);
+            *along = T::from_f64(-exec.dot(row, q)?);
         }
         for (one, others) in [(q, below), (dq, d_below)] {
             let along = MatRef::new(&along[..rest], rest, 1)?;
-            gemm(T::ONE, along, MatRef::new(one, 1, n)?, T::ONE, MatMut::new(others, rest, n)?, own, scratch)?;
+            gemm(T::ONE, along, MatRef::new(one, 1, n)?, T::ONE, MatMut::new(others, rest, n)?, own, &mut exec.scratch)?;
         }
     }
     let (y, d) = (MatRef::new(&*y, k, n)?, MatRef::new(&*d, k, n)?);
-    Ok(gemm(T::ONE, y.t(), d, T::ONE, MatMut::new(m, n, n)?, plan, scratch)?)
+    exec.gemm(T::ONE, y.t(), d, T::ONE, MatMut::new(m, n, n)?)
 }
 
 /// `to` ← G x (probes × n); G is the identity where every row stands for itself.
@@ -204,8 +190,7 @@ fn combine<T: Real>(
     (probes, batch, n): (usize, usize, usize),
     x: &[T],
     to: &mut Vec<T>,
-    plan: &Plan,
-    scratch: &mut Scratch,
+    exec: &mut Exec,
 ) -> Result<()> {
     let x = MatRef::new(x, batch, n)?;
     if probes == batch {
@@ -213,7 +198,7 @@ fn combine<T: Real>(
         return Ok(());
     }
     let g = MatRef::new(&signs[..probes * batch], probes, batch)?;
-    Ok(gemm(T::ONE, g, x, T::ZERO, MatMut::new(room(to, probes * n), probes, n)?, plan, scratch)?)
+    exec.gemm(T::ONE, g, x, T::ZERO, MatMut::new(room(to, probes * n), probes, n)?)
 }
 
 impl<T> Sketch<T> {

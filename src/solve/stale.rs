@@ -17,13 +17,14 @@
 //! Source: Broyden, A Class of Methods for Solving Nonlinear Simultaneous Equations, 1965 (the update of the inverse, for several pairs at once).
 
 use crate::base::error::Result;
+use crate::base::exec::Exec;
 use crate::solve::lu::Lu;
 use crate::solve::sketch::Sketch;
 use crate::solve::{
-    Solve, Solver, SolverKind, Tuning, WEIGHTS, gather, live_columns, norm, product, products, promise, room, scatter,
+    Seen, Solve, Solver, SolverKind, Tuning, WEIGHTS, Weights, gather, live_columns, products, promise, room, scatter,
 };
 use crate::store::checkpoint::State;
-use gaitprop_kernels::{Isa, MatMut, MatRef, Plan, Real, Scratch, Start, gemm, gemm_scratch, gemm_with_scratch, reduce};
+use gaitprop_kernels::{MatMut, MatRef, Real, Start, gemm_scratch, gemm_with_scratch};
 
 /// A stale inverse of each layer's weights: 1 product, up to 2 for a correction, and a tenth for learning from it.
 ///
@@ -33,6 +34,7 @@ use gaitprop_kernels::{Isa, MatMut, MatRef, Plan, Real, Scratch, Start, gemm, ge
 /// Memory: n² a layer, and n² for all together.
 #[derive(Debug)]
 pub struct StaleInverse<T> {
+    seen: Seen,
     tuning: Tuning,
     layers: Vec<Kept<T>>,
     judge: Lu<T>,
@@ -79,9 +81,9 @@ impl Rows {
     }
 
     /// The first rows are now those of `x`.
-    fn measure<T: Real>(&mut self, x: &[T], n: usize, isa: Isa) -> Result<()> {
+    fn measure<T: Real>(&mut self, x: &[T], n: usize, exec: &Exec) -> Result<()> {
         for ((square, _), row) in self.0.iter_mut().zip(x.chunks_exact(n)) {
-            *square = reduce::dot(row, row, isa)?;
+            *square = exec.dot(row, row)?;
         }
         Ok(())
     }
@@ -150,6 +152,7 @@ impl<T: Real> StaleInverse<T> {
     pub fn new(tuning: Tuning) -> Result<Self> {
         tuning.check()?;
         Ok(Self {
+            seen: Seen::Any,
             tuning,
             layers: Vec::new(),
             judge: Lu::new(),
@@ -182,7 +185,7 @@ impl<T: Real> StaleInverse<T> {
     }
 
     /// Makes all the room that solves of a layer may need: later ones allocate nothing. Memory that is not used yet is only promised by the system.
-    pub(super) fn reserve(&mut self, layer: usize, n: usize, batch: usize, plan: &Plan, scratch: &mut Scratch) -> Result<()> {
+    pub(super) fn reserve(&mut self, layer: usize, n: usize, batch: usize, exec: &mut Exec) -> Result<()> {
         if self.layers.len() <= layer {
             self.layers.resize_with(layer + 1, Kept::default);
         }
@@ -196,8 +199,8 @@ impl<T: Real> StaleInverse<T> {
                 kept.m = vec![T::ZERO; n * n];
             }
         }
-        self.judge.reserve(0, n, batch, plan, scratch)?;
-        scratch.reserve(gemm_scratch::<T>(batch, n, n, plan).or(gemm_with_scratch::<T>(n, n, batch, plan)))?;
+        self.judge.reserve(0, n, batch, exec)?;
+        exec.scratch.reserve(gemm_scratch::<T>(batch, n, n, &exec.plan).or(gemm_with_scratch::<T>(n, n, batch, &exec.plan)))?;
         self.sketch.reserve(batch, n, self.tuning.probes);
         let len = batch * n;
         for memory in [&mut self.solution, &mut self.some, &mut self.rest, &mut self.step] {
@@ -210,18 +213,18 @@ impl<T: Real> StaleInverse<T> {
     }
 
     /// Makes M anew. Returns what it took, in products.
-    fn refresh(&mut self, layer: usize, w: MatRef<'_, T>, batch: usize, plan: &Plan, scratch: &mut Scratch) -> Result<f64> {
+    fn refresh(&mut self, layer: usize, w: MatRef<'_, T>, batch: usize, exec: &mut Exec) -> Result<f64> {
         let kept = &mut self.layers[layer];
         let n = kept.n;
         kept.valid = false;
-        self.judge.invert(layer, w, MatMut::new(&mut kept.m[..n * n], n, n)?, plan, scratch)?;
+        self.judge.invert(layer, w, MatMut::new(&mut kept.m[..n * n], n, n)?, exec)?;
         self.refreshes += 1;
         (kept.valid, kept.age, kept.extra, kept.young, kept.unseen) = (true, 0, 0.0, None, UNSEEN);
         Ok(products(8.0 / 3.0, n, batch))
     }
 
     /// `self.solution` = `self.right` W⁻¹ to the tolerance, with M as it is and as it becomes.
-    fn correct(&mut self, layer: usize, w: MatRef<'_, T>, batch: usize, plan: &Plan, scratch: &mut Scratch) -> Result<Outcome> {
+    fn correct(&mut self, layer: usize, w: MatRef<'_, T>, batch: usize, exec: &mut Exec) -> Result<Outcome> {
         let (n, tolerance) = (w.nrows(), self.tuning.tolerance);
         let kept = &mut self.layers[layer];
         let len = batch * n;
@@ -231,10 +234,10 @@ impl<T: Real> StaleInverse<T> {
         let r = MatRef::new(right, batch, n)?;
         let live = live_columns(r);
         let m = kept.inverse()?.rows(0, live);
-        gemm(T::ONE, r.cols(0, live), m, T::ZERO, MatMut::new(solution, batch, n)?, plan, scratch)?;
+        exec.gemm(T::ONE, r.cols(0, live), m, T::ZERO, MatMut::new(solution, batch, n)?)?;
         let mut products = live as f64 / n as f64;
         self.rows.begin(batch);
-        self.rows.measure(solution, n, plan.isa)?;
+        self.rows.measure(solution, n, exec)?;
         let size = self.rows.norm(batch);
         let mut contraction = kept.expected();
         // The contraction of the first correction, and relative residual over relative error as they were then.
@@ -251,8 +254,8 @@ impl<T: Real> StaleInverse<T> {
                     let solve = Solve { residual: echo * next / size, sampled: true, products, by: SolverKind::Stale };
                     return Ok(Outcome::Done(solve, first));
                 }
-                let (left, of) = self.sketch.residual(right, solution, w, plan, scratch)?;
-                let (correction, whole) = self.sketch.correction(kept.inverse()?, plan, scratch)?;
+                let (left, of) = self.sketch.residual(right, solution, w, exec)?;
+                let (correction, whole) = self.sketch.correction(kept.inverse()?, exec)?;
                 products += 2.0 * self.sketch.price();
                 let next = correction / whole * size;
                 contraction = next / self.rows.norm(batch);
@@ -264,13 +267,13 @@ impl<T: Real> StaleInverse<T> {
                     // Of every row: what was looked at is the correction.
                     let step = self.sketch.step();
                     solution.iter_mut().zip(step).for_each(|(e, d)| *e += *d);
-                    self.rows.measure(step, n, plan.isa)?;
+                    self.rows.measure(step, n, exec)?;
                 }
                 // Once a solve, and from pairs of one and the same M: where rows are still to be corrected, they teach it.
                 if made == 0 && (enough || exact) {
                     first = contraction;
                     if contraction > GOOD * tolerance {
-                        self.sketch.teach(&mut kept.m[..n * n], plan, scratch)?;
+                        self.sketch.teach(&mut kept.m[..n * n], exec)?;
                         products += self.sketch.price();
                     }
                 }
@@ -295,11 +298,11 @@ impl<T: Real> StaleInverse<T> {
                 e.copy_from_slice(&solution[i * n..][..n]);
                 r.copy_from_slice(&right[i * n..][..n]);
             }
-            let of = norm(rest, plan.isa)?;
-            product(-T::ONE, MatRef::new(some, k, n)?, w, Start::C(T::ONE), MatMut::new(rest, k, n)?, plan, scratch)?;
-            gemm(T::ONE, MatRef::new(rest, k, n)?, kept.inverse()?, T::ZERO, MatMut::new(step, k, n)?, plan, scratch)?;
+            let of = exec.norm(rest)?;
+            exec.product(-T::ONE, MatRef::new(some, k, n)?, w, Start::C(T::ONE), MatMut::new(rest, k, n)?)?;
+            exec.gemm(T::ONE, MatRef::new(rest, k, n)?, kept.inverse()?, T::ZERO, MatMut::new(step, k, n)?)?;
             products += 2.0 * k as f64 / batch as f64;
-            self.rows.measure(step, n, plan.isa)?;
+            self.rows.measure(step, n, exec)?;
             contraction = self.rows.norm(k) / before;
             if !(contraction < SLOW) {
                 return Ok(Outcome::Slow(products));
@@ -309,12 +312,12 @@ impl<T: Real> StaleInverse<T> {
             }
             if made == 0 {
                 first = contraction;
-                echo = if contraction > 0.0 { norm(rest, plan.isa)? / (of * contraction) } else { 0.0 };
+                echo = if contraction > 0.0 { exec.norm(rest)? / (of * contraction) } else { 0.0 };
                 if contraction > GOOD * tolerance {
                     for (i, y) in self.rows.first(k).zip(rest.chunks_exact_mut(n)) {
                         y.iter_mut().zip(&right[i * n..][..n]).for_each(|(y, &r)| *y = r - *y);
                     }
-                    self.sketch.teach_rows(rest, step, &mut kept.m[..n * n], plan, scratch)?;
+                    self.sketch.teach_rows(rest, step, &mut kept.m[..n * n], exec)?;
                     products += self.sketch.price();
                 }
             }
@@ -322,33 +325,26 @@ impl<T: Real> StaleInverse<T> {
         Ok(Outcome::Slow(products))
     }
 
-    pub(super) fn attempt(
-        &mut self,
-        layer: usize,
-        w: MatRef<'_, T>,
-        r: &mut MatMut<'_, T>,
-        plan: &Plan,
-        scratch: &mut Scratch,
-    ) -> Result<Solve> {
+    pub(super) fn attempt(&mut self, layer: usize, w: MatRef<'_, T>, r: &mut MatMut<'_, T>, exec: &mut Exec) -> Result<Solve> {
         let (batch, n) = r.shape();
         w.expect_shape(WEIGHTS, (n, n))?;
         gather(r.as_ref(), &mut self.right);
-        let size = norm(&self.right, plan.isa)?;
+        let size = exec.norm(&self.right)?;
         if size == 0.0 {
             return Ok(Solve { by: SolverKind::Stale, ..Solve::default() });
         }
         if !size.is_finite() {
-            return self.judge.judge(layer, w, r.rb(), plan, scratch);
+            return self.judge.judge(layer, w, r.rb(), exec);
         }
-        self.reserve(layer, n, batch, plan, scratch)?;
+        self.reserve(layer, n, batch, exec)?;
         let kept = &self.layers[layer];
         let price = self.tuning.costs.lu_inverse(n, batch);
         let (mut spent, mut renewed) = (0.0, !kept.valid || (kept.age > 0 && kept.extra > price));
         if renewed {
-            spent += self.refresh(layer, w, batch, plan, scratch)?;
+            spent += self.refresh(layer, w, batch, exec)?;
         }
         loop {
-            match self.correct(layer, w, batch, plan, scratch)? {
+            match self.correct(layer, w, batch, exec)? {
                 Outcome::Done(solve, contraction) => {
                     scatter(&self.solution[..batch * n], r);
                     let kept = &mut self.layers[layer];
@@ -362,15 +358,22 @@ impl<T: Real> StaleInverse<T> {
                 Outcome::Slow(products) if renewed => {
                     // An inverse of these very weights that does not contract: LU decides whether they have one at all.
                     self.layers[layer].valid = false;
-                    let solve = self.judge.judge(layer, w, r.rb(), plan, scratch)?;
+                    let solve = self.judge.judge(layer, w, r.rb(), exec)?;
                     return Ok(Solve { products: spent + products + solve.products, ..solve });
                 }
                 Outcome::Slow(products) => {
                     self.layers[layer].seen = Some(SLOW);
-                    spent += products + self.refresh(layer, w, batch, plan, scratch)?;
+                    spent += products + self.refresh(layer, w, batch, exec)?;
                     renewed = true;
                 }
             }
+        }
+    }
+
+    /// Records that the weights of every layer have changed.
+    pub(super) fn weights_changed(&mut self) {
+        for kept in &mut self.layers {
+            kept.age = kept.age.saturating_add(1);
         }
     }
 }
@@ -380,39 +383,32 @@ impl<T: Real> Solver<T> for StaleInverse<T> {
         SolverKind::Stale.name()
     }
 
-    fn solve(
-        &mut self,
-        layer: usize,
-        w: MatRef<'_, T>,
-        mut r: MatMut<'_, T>,
-        plan: &Plan,
-        scratch: &mut Scratch,
-    ) -> Result<Solve> {
-        self.attempt(layer, w, &mut r, plan, scratch)
-    }
-
-    fn weights_changed(&mut self) {
-        for kept in &mut self.layers {
-            kept.age = kept.age.saturating_add(1);
+    fn solve(&mut self, of: Weights<'_, T>, mut r: MatMut<'_, T>, exec: &mut Exec) -> Result<Solve> {
+        let Weights { layer, w, .. } = of;
+        if self.seen.changed(of.version) {
+            self.weights_changed();
         }
+        self.attempt(layer, w, &mut r, exec)
     }
 
     fn save(&self) -> State<T> {
-        self.remember()
+        self.remember(self.seen.ahead())
     }
 
     fn restore(&mut self, state: State<T>) -> Result<()> {
+        self.seen = Seen::Any;
         self.recall(&state)
     }
 }
 
 impl<T: Real> StaleInverse<T> {
-    fn remember(&self) -> State<T> {
+    /// The state once `ahead` more changes of the weights have been counted.
+    pub(super) fn remember(&self, ahead: u32) -> State<T> {
         let mut state = State::default();
         state.put("layers", self.layers.len() as u64);
         for (l, kept) in self.layers.iter().enumerate() {
             state.put(format!("{l}.n"), kept.n as u64);
-            state.put(format!("{l}.age"), kept.age.into());
+            state.put(format!("{l}.age"), kept.age.saturating_add(ahead).into());
             state.put(format!("{l}.unseen"), kept.unseen.into());
             state.put_f64(format!("{l}.extra"), kept.extra);
             for (name, value) in [("seen", kept.seen), ("young", kept.young)] {

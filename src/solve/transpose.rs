@@ -1,11 +1,12 @@
 //! Wᵀ for W⁻¹: for weights whose orthogonality is enforced, not merely encouraged.
 
 use crate::base::error::{Error, Result};
+use crate::base::exec::Exec;
 use crate::solve::lu::Lu;
 use crate::solve::sketch::{HEARD, NOISE, add_noise};
-use crate::solve::{Solve, Solver, SolverKind, Tuning, WEIGHTS, gather, norm, product, room, scatter};
+use crate::solve::{Solve, Solver, SolverKind, Tuning, WEIGHTS, Weights, gather, room, scatter};
 use crate::store::checkpoint::State;
-use gaitprop_kernels::{MatMut, MatRef, Plan, Real, Scratch, Start};
+use gaitprop_kernels::{MatMut, MatRef, Real, Start};
 
 /// `e = r Wᵀ`, with the residual of every row: 2 products, and 2 more for each correction `e += ρ Wᵀ` that it takes to reach the tolerance.
 ///
@@ -39,24 +40,18 @@ impl<T: Real> Solver<T> for Transpose<T> {
         SolverKind::Transpose.name()
     }
 
-    fn solve(
-        &mut self,
-        layer: usize,
-        w: MatRef<'_, T>,
-        mut r: MatMut<'_, T>,
-        plan: &Plan,
-        scratch: &mut Scratch,
-    ) -> Result<Solve> {
+    fn solve(&mut self, of: Weights<'_, T>, mut r: MatMut<'_, T>, exec: &mut Exec) -> Result<Solve> {
+        let Weights { layer, w, .. } = of;
         let (batch, n) = r.shape();
         w.expect_shape(WEIGHTS, (n, n))?;
         gather(r.as_ref(), &mut self.right);
-        let size = norm(&self.right, plan.isa)?;
+        let size = exec.norm(&self.right)?;
         if size == 0.0 {
             return Ok(Solve { by: SolverKind::Transpose, ..Solve::default() });
         }
         if !size.is_finite() {
             // No fault of W's: passed on, for the step to say.
-            return self.judge.judge(layer, w, r.rb(), plan, scratch);
+            return self.judge.judge(layer, w, r.rb(), exec);
         }
         self.draws += 1;
         add_noise(&mut self.right, n, size, self.draws);
@@ -64,28 +59,26 @@ impl<T: Real> Solver<T> for Transpose<T> {
         let right = MatRef::new(&self.right, all, n)?;
         let solution = room(&mut self.solution, all * n);
         let rest = room(&mut self.rest, all * n);
-        product(T::ONE, right, w.t(), Start::Zero, MatMut::new(solution, all, n)?, plan, scratch)?;
+        exec.product(T::ONE, right, w.t(), Start::Zero, MatMut::new(solution, all, n)?)?;
         let price = all as f64 / batch as f64;
         let mut residual = f64::INFINITY;
         for made in 0..=MOST {
             let e = MatRef::new(solution, all, n)?;
-            product(-T::ONE, e, w, Start::From(T::ONE, right), MatMut::new(rest, all, n)?, plan, scratch)?;
-            residual = norm(&rest[..own], plan.isa)? / size;
-            let heard = norm(&rest[own..], plan.isa)? / norm(&self.right[own..], plan.isa)?;
+            exec.product(-T::ONE, e, w, Start::From(T::ONE, right), MatMut::new(rest, all, n)?)?;
+            residual = exec.norm(&rest[..own])? / size;
+            let heard = exec.norm(&rest[own..])? / exec.norm(&self.right[own..])?;
             if residual <= self.tuning.tolerance && heard * (n as f64).sqrt() <= HEARD {
                 scatter(&solution[..own], &mut r);
                 let products = (2 * made + 2) as f64 * price;
                 return Ok(Solve { residual, sampled: false, products, by: SolverKind::Transpose });
             }
             let e = MatMut::new(solution, all, n)?;
-            product(T::ONE, MatRef::new(rest, all, n)?, w.t(), Start::C(T::ONE), e, plan, scratch)?;
+            exec.product(T::ONE, MatRef::new(rest, all, n)?, w.t(), Start::C(T::ONE), e)?;
         }
         // Singular weights are told from others, with their condition.
-        self.judge.judge(layer, w, r.rb(), plan, scratch)?;
+        self.judge.judge(layer, w, r.rb(), exec)?;
         Err(Error::NotOrthogonal { layer, residual })
     }
-
-    fn weights_changed(&mut self) {}
 
     fn save(&self) -> State<T> {
         let mut state = State::default();

@@ -1,9 +1,11 @@
-//! The updates of one batch before an optimizer takes them.
+//! The ending that leaves a batch's updates in memory, for the caller's own optimizer.
 
-use crate::base::error::Result;
+use crate::base::error::{Error, Result};
+use crate::base::exec::Exec;
 use crate::model::matrix::Matrix;
 use crate::model::network::Network;
-use gaitprop_kernels::{Real, reduce};
+use crate::step::{Recipe, Report, Step};
+use gaitprop_kernels::{MatRef, Real, reduce};
 
 /// Descent directions (minus the gradient where there is one), averaged over the batch.
 #[derive(Clone, Debug)]
@@ -12,23 +14,45 @@ pub struct Gradients<T> {
     pub(super) b: Vec<Vec<T>>,
 }
 
+impl<T> Default for Gradients<T> {
+    fn default() -> Self {
+        Self { w: Vec::new(), b: Vec::new() }
+    }
+}
+
 impl<T: Real> Gradients<T> {
     /// Zeros of the network's shapes.
     pub fn new(net: &Network<T>) -> Self {
         Self {
-            w: net.layers().iter().map(|l| Matrix::zeros(l.fed(), l.width())).collect(),
+            w: net.layers().iter().map(|l| Matrix::zeros(l.fan_in(), l.width())).collect(),
             b: net.layers().iter().map(|l| vec![T::ZERO; l.width()]).collect(),
         }
     }
-    /// Of the weights of layer `l`, fed × width.
+
+    /// Update of the weights of layer `l`, fan-in × width.
+    ///
+    /// # Panics
+    /// If there is no layer `l`.
     pub fn weights(&self, l: usize) -> &Matrix<T> {
         &self.w[l]
     }
-    /// Of the biases of layer `l`.
+
+    /// Update of the biases of layer `l`.
+    ///
+    /// # Panics
+    /// If there is no layer `l`.
     pub fn biases(&self, l: usize) -> &[T] {
         &self.b[l]
     }
 
+    /// Makes zeros of the network's shapes, unless they are there.
+    pub(super) fn fit(&mut self, net: &Network<T>) {
+        if self.check_fit(net).is_err() {
+            *self = Self::new(net);
+        }
+    }
+
+    /// Refuses the updates of a network of another shape.
     pub(crate) fn check_fit(&self, net: &Network<T>) -> Result<()> {
         let fits = |l: usize| {
             net.layers().get(l).is_some_and(|n| n.w.view().shape() == self.w[l].view().shape() && n.b.len() == self.b[l].len())
@@ -41,19 +65,52 @@ impl<T: Real> Gradients<T> {
         Err(gaitprop_kernels::Error::Shape { what: "gradients", expected, found }.into())
     }
 
-    /// The first layer with an update that is not finite (or, in f64, whose square is not), and which. `weights`: theirs, or what they become.
-    pub(super) fn first_not_finite(
-        &self,
-        weights: &[Matrix<T>],
-        isa: gaitprop_kernels::Isa,
-    ) -> Result<Option<(usize, &'static str)>> {
-        for (l, (w, b)) in weights.iter().zip(&self.b).enumerate() {
+    /// Refuses updates that are not finite, or whose square is not. `weights`: the updates of the
+    /// weights, or what the weights become.
+    pub(super) fn check_finite(&self, weights: &[Matrix<T>], exec: &Exec) -> Result<()> {
+        for (layer, (w, b)) in weights.iter().zip(&self.b).enumerate() {
             for (what, x) in [("the weight update", w.data()), ("the bias update", b.as_slice())] {
-                if !reduce::dot(x, x, isa)?.is_finite() {
-                    return Ok(Some((l, what)));
+                if !exec.dot(x, x)?.is_finite() {
+                    return Err(Error::Diverged { what, layer, step: 0 });
                 }
             }
         }
-        Ok(None)
+        Ok(())
+    }
+}
+
+impl<T: Real> Step<T> {
+    /// Computes the updates of one batch into `self.gradients`. The network is not changed.
+    ///
+    /// ```text
+    /// ΔW_l = mean(y_{l−1}ᵀ δ_l) − ∂R/∂W_l      Δb_l = mean(δ_l)
+    /// ```
+    ///
+    /// Shapes and errors as [`Step::credit`].
+    ///
+    /// # Errors
+    /// [`Error::Diverged`] if an update is not finite.
+    pub fn gradients(
+        &mut self,
+        net: &Network<T>,
+        x: MatRef<'_, T>,
+        target: MatRef<'_, T>,
+        recipe: &mut Recipe<'_, T>,
+    ) -> Result<Report> {
+        let report = self.credit(net, x, target, recipe)?;
+        let Recipe { regularizer, exec, .. } = recipe;
+        let Self { gradients, tape, buffers, .. } = self;
+        gradients.fit(net);
+        let mean = T::from_f64(1.0 / x.nrows().max(1) as f64);
+        let beta = if regularizer.lambda > 0.0 { T::ONE } else { T::ZERO };
+        for (l, layer) in net.layers().iter().enumerate() {
+            let (dw, delta) = (&mut gradients.w[l], tape.delta(l));
+            let gram = buffers.gram(layer);
+            regularizer.descend(layer.w.view(), T::ZERO, dw.view_mut(), gram, exec)?;
+            exec.gemm(mean, tape.input(x, l, layer.fan_in()).t(), delta, beta, dw.view_mut())?;
+            reduce::column_means(delta, &mut gradients.b[l], exec.plan.isa)?;
+        }
+        gradients.check_finite(&gradients.w, exec)?;
+        Ok(report)
     }
 }

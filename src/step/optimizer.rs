@@ -132,7 +132,7 @@ impl<T: Real> Optimizer<T> {
         state.put("steps", self.steps);
         state.put("auxiliary-rest", self.auxiliary_rest.into());
         for (l, layer) in net.layers().iter().enumerate() {
-            let (w, b) = ([layer.fed(), layer.width()], [layer.width()]);
+            let (w, b) = ([layer.fan_in(), layer.width()], [layer.width()]);
             for (name, shape, of) in [("W", &w[..], &self.weights[l]), ("b", &b[..], &self.biases[l])] {
                 for (letter, moment) in [("m", &of.first), ("v", &of.second)] {
                     if !moment.is_empty() {

@@ -77,7 +77,7 @@ pub fn to_bytes<T: Real>(net: &Network<T>, notes: &Notes) -> Result<Vec<u8>> {
     let dtype = if T::NAME == "f32" { Dtype::F32 } else { Dtype::F64 };
     let mut arrays = Vec::new();
     for (l, layer) in net.layers().iter().enumerate() {
-        arrays.push((format!("W{l}"), dtype, vec![layer.fed(), layer.width()], bytes_of(layer.w.data())));
+        arrays.push((format!("W{l}"), dtype, vec![layer.fan_in(), layer.width()], bytes_of(layer.w.data())));
         arrays.push((format!("b{l}"), dtype, vec![layer.width()], bytes_of(&layer.b)));
     }
     for (name, data) in [(CENTRE, &notes.inputs.centre), (SPREAD, &notes.inputs.spread)] {

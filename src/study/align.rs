@@ -4,6 +4,7 @@
 //! regulariser.
 
 use crate::base::error::{Error, Result};
+use crate::base::exec::Exec;
 use crate::base::names::names;
 use crate::base::rng::Rng;
 use crate::model::init::Init;
@@ -14,7 +15,7 @@ use crate::model::network::{Architecture, Network};
 use crate::ortho::Regularizer;
 use crate::rule::{LearningRule, RuleConfig, TargetForm};
 use crate::solve::{self, Lu, Solver, Tuning};
-use crate::step::{Recipe, Workspace};
+use crate::step::{Recipe, Step};
 use crate::study::diagnostics::Alignment;
 use gaitprop_kernels::{Plan, Real};
 
@@ -153,24 +154,25 @@ impl Study {
         let net = net.cast::<T>();
         let architecture = net.architecture();
         let Self { init, seed, gamma, loss, .. } = *self;
-        let rule =
+        let mut rule =
             party.kind.build::<T>(&RuleConfig { architecture: &architecture, gamma, form: party.form, init, seed }, plan)?;
-        let mut inverse: Box<dyn Solver<T>> = match party.form {
+        let mut solver: Box<dyn Solver<T>> = match party.form {
             TargetForm::Absolute => Box::new(Lu::new()),
             TargetForm::Difference => self.inverse.build(self.tuning)?,
         };
         let round = |v: &f64| T::from_f64(if narrow { f64::from(*v as f32) } else { *v });
         let cast = |m: &Matrix<f64>| Matrix::from_vec(m.rows(), m.cols(), m.data().iter().map(round).collect());
         let (x, target) = (cast(&self.x)?, cast(&self.target)?);
-        let mut work = Workspace::new(&net, x.rows());
-        let recipe = Recipe { rule: &*rule, loss, ortho: Regularizer::new(0.0)?, plan };
-        match work.gradients(&net, x.view(), target.view(), &recipe, &mut *inverse) {
+        let mut step = Step::new(&net, x.rows());
+        let mut exec = Exec::new(plan.clone());
+        let mut recipe = Recipe { rule: &mut *rule, solver: &mut *solver, loss, regularizer: Regularizer::NONE, exec: &mut exec };
+        match step.gradients(&net, x.view(), target.view(), &mut recipe) {
             Err(Error::Singular { .. } | Error::OutOfRange { .. } | Error::NotOrthogonal { .. }) => return Ok(None),
             // Of layers above there may still be something to see.
             Err(Error::Diverged { .. }) => {}
             other => other.map(|_| ())?,
         }
-        let wide = |l| work.gradients.weights(l).data().iter().map(|v| v.to_f64()).collect();
+        let wide = |l| step.gradients.weights(l).data().iter().map(|v| v.to_f64()).collect();
         Ok(Some((0..net.layers().len()).map(wide).collect()))
     }
 }

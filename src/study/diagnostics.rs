@@ -1,19 +1,18 @@
 //! How close a rule's updates are to backpropagation's, and how close weights are to orthogonal.
 
 use crate::base::error::{Error, Result};
-use crate::data::Samples;
+use crate::base::exec::Exec;
+use crate::data::SamplesRef;
 use crate::model::layer::Layer;
 use crate::model::network::Network;
-use crate::model::network::Trace;
 use crate::ortho::{Penalty, Regularizer};
-use crate::rule::{Backprop, Local, Means, Outcome, Rule};
-use crate::solve::{self, Solve, Solver};
-use crate::step::{Recipe, Workspace};
+use crate::rule::{Backprop, Context, LayerState, Rule};
+use crate::solve;
+use crate::step::{Recipe, Step, Tape};
 use crate::train::Trainer;
 use gaitprop_kernels::perturb::{Perturbation, Scale, Weighting};
-use gaitprop_kernels::{Activation, MatRef, Plan, Real, Scratch, reduce};
+use gaitprop_kernels::{Activation, MatMut, MatRef, Plan, Real, reduce};
 use serde::Serialize;
-use std::sync::{Mutex, PoisonError};
 
 /// How one layer's weight update compares with another rule's.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -48,25 +47,39 @@ impl Alignment {
 
 /// Compares a rule's updates with backpropagation's on one batch, layer by layer, without any regulariser.
 ///
-/// Shapes as [`Workspace::gradients`]. The network is not touched.
+/// Shapes as [`Step::gradients`]. The network is not touched.
 ///
 /// # Errors
-/// As [`Workspace::gradients`].
+/// As [`Step::gradients`].
 pub fn alignment<T: Real>(
     net: &Network<T>,
     input: MatRef<'_, T>,
     target: MatRef<'_, T>,
-    recipe: &Recipe<'_, T>,
-    inverse: &mut dyn Solver<T>,
+    recipe: &mut Recipe<'_, T>,
 ) -> Result<Vec<Alignment>> {
-    let bare = Recipe { ortho: Regularizer { lambda: 0.0, ..recipe.ortho }, ..*recipe };
-    let backprop: &dyn Rule<T> = &Backprop;
-    let [mut own, mut other] = [(); 2].map(|()| Workspace::new(net, input.nrows()));
-    own.gradients(net, input, target, &bare, inverse)?;
-    other.gradients(net, input, target, &Recipe { rule: backprop, ..bare }, inverse)?;
-    let layers = 0..net.layers().len();
-    let of = |l| Alignment::of(own.gradients.weights(l).data(), other.gradients.weights(l).data(), recipe.plan);
-    layers.map(of).collect()
+    let [(own, done), (bp, bp_done)] = both(net, input, target, recipe);
+    done.and(bp_done)?;
+    let of = |l| Alignment::of(own.gradients.weights(l).data(), bp.gradients.weights(l).data(), &recipe.exec.plan);
+    (0..net.layers().len()).map(of).collect()
+}
+
+/// The steps that compute one batch's updates without a regularizer, by the recipe's rule and by
+/// backpropagation, and whether they succeeded.
+fn both<T: Real>(
+    net: &Network<T>,
+    input: MatRef<'_, T>,
+    target: MatRef<'_, T>,
+    recipe: &mut Recipe<'_, T>,
+) -> [(Step<T>, Result<()>); 2] {
+    let Recipe { rule, solver, loss, regularizer, exec } = recipe;
+    let regularizer = Regularizer { lambda: 0.0, ..*regularizer };
+    let mut by = |rule: &mut dyn Rule<T>| {
+        let mut step = Step::new(net, input.nrows());
+        let mut bare = Recipe { rule, solver: &mut **solver, loss: *loss, regularizer, exec };
+        let done = step.gradients(net, input, target, &mut bare).map(|_| ());
+        (step, done)
+    };
+    [by(&mut **rule), by(&mut Backprop)]
 }
 
 /// What the regulariser's form measures of each layer: ‖offdiag(W Wᵀ)‖ or ‖W Wᵀ − I‖ (Frobenius).
@@ -74,8 +87,8 @@ pub fn alignment<T: Real>(
 /// # Errors
 /// Out of memory for packing.
 pub fn orthogonality<T: Real>(net: &Network<T>, form: &Regularizer, plan: &Plan) -> Result<Vec<f64>> {
-    let mut scratch = Scratch::new();
-    net.layers().iter().map(|l| form.norm(l.w.view(), plan, &mut scratch)).collect()
+    let mut exec = Exec::new(plan.clone());
+    net.layers().iter().map(|l| form.norm(l.w.view(), &mut exec)).collect()
 }
 
 /// What one layer looks like during training. Norms are Frobenius'. What cannot be measured is NaN, in JSON null.
@@ -108,7 +121,7 @@ pub struct LayerReport {
 
 /// Looks at every layer of a network on one batch, through `inverse`. The network is not touched.
 ///
-/// Shapes as [`Workspace::gradients`]. Where the rule or backpropagation fail on this batch (singular weights, a target out of range, numbers that are not finite)
+/// Shapes as [`Step::gradients`]. Where the rule or backpropagation fail on this batch (singular weights, a target out of range, numbers that are not finite)
 /// what depends on them is NaN: that is when the rest is wanted most. Allocates; for once an epoch.
 ///
 /// # Errors
@@ -117,67 +130,66 @@ pub fn examine<T: Real>(
     net: &Network<T>,
     input: MatRef<'_, T>,
     target: MatRef<'_, T>,
-    recipe: &Recipe<'_, T>,
-    inverse: &mut dyn Solver<T>,
+    recipe: &mut Recipe<'_, T>,
 ) -> Result<Vec<LayerReport>> {
-    let plan = recipe.plan;
-    let witness = Witness { rule: recipe.rule, seen: Mutex::new(vec![Seen::default(); net.layers().len()]) };
-    let bare = Recipe { rule: &witness, ortho: Regularizer { lambda: 0.0, ..recipe.ortho }, ..*recipe };
-    let [mut own, mut other] = [(); 2].map(|()| Workspace::new(net, input.nrows()));
-    let worked = measured(own.gradients(net, input, target, &bare, inverse))?
-        & measured(other.gradients(net, input, target, &Recipe { rule: &Backprop, ..bare }, inverse))?;
-    let seen = witness.seen.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let mut scratch = Scratch::new();
-    let mut look = |(l, layer): (usize, &Layer<T>)| {
+    let Recipe { rule, solver, loss, regularizer, exec } = recipe;
+    let (regularizer, mut witness) = (*regularizer, Witness { rule: &mut **rule, crossings: vec![None; net.layers().len()] });
+    let mut by = Recipe { rule: &mut witness, solver: &mut **solver, loss: *loss, regularizer, exec };
+    let [(own, done), (bp, bp_done)] = both(net, input, target, &mut by);
+    let worked = measured(done)? & measured(bp_done)?;
+    let look = |(l, layer): (usize, &Layer<T>)| {
         let w = layer.w.view();
-        let (own_w, other_w) = (own.gradients.weights(l).data(), other.gradients.weights(l).data());
-        let Alignment { cosine, ratio, .. } = if worked {
-            Alignment::of(own_w, other_w, plan)?
+        let nothing = Alignment { cosine: f64::NAN, ratio: f64::NAN, difference: f64::NAN };
+        let (alignment, update_norm) = if worked {
+            let (own, bp) = (own.gradients.weights(l).data(), bp.gradients.weights(l).data());
+            (Alignment::of(own, bp, &exec.plan)?, exec.norm(own)?)
         } else {
-            Alignment { cosine: f64::NAN, ratio: f64::NAN, difference: f64::NAN }
+            (nothing, f64::NAN)
         };
-        let mut norm = |form| Regularizer { form, ..recipe.ortho }.norm(w, plan, &mut scratch);
+        let solve = own.tape.solve(l);
         Ok(LayerReport {
-            cosine_with_bp: cosine,
-            ratio_to_bp: ratio,
-            offdiag: norm(Penalty::OffDiagonal)?,
-            distance_from_orthogonal: norm(Penalty::Identity)?,
-            condition: (layer.fed() == layer.width()).then(|| solve::condition(w, plan, &mut scratch)).transpose()?,
-            solve_residual: seen[l].solve.map(|s| s.residual),
-            solve_products: seen[l].solve.map(|s| s.products),
-            kink_crossings: seen[l].crossings,
-            update_norm: if worked { reduce::dot(own_w, own_w, plan.isa)?.sqrt() } else { f64::NAN },
-            dead_units: dead_units(layer.unit, &own.trace, l),
+            cosine_with_bp: alignment.cosine,
+            ratio_to_bp: alignment.ratio,
+            offdiag: Regularizer { form: Penalty::OffDiagonal, ..regularizer }.norm(w, exec)?,
+            distance_from_orthogonal: Regularizer { form: Penalty::Identity, ..regularizer }.norm(w, exec)?,
+            condition: (layer.fan_in() == layer.width()).then(|| solve::condition(w, exec)).transpose()?,
+            solve_residual: solve.map(|s| s.residual),
+            solve_products: solve.map(|s| s.products),
+            kink_crossings: witness.crossings[l],
+            update_norm,
+            dead_units: dead_units(layer.unit, &own.tape, l),
         })
     };
-    net.layers().iter().enumerate().map(&mut look).collect()
+    net.layers().iter().enumerate().map(look).collect()
 }
 
 impl<T: Real> Trainer<T> {
-    /// [`alignment`] with backpropagation on the first batch of `samples`, through `inverse`: the run's own would remember having been asked,
-    /// and looking must not change the run.
+    /// [`alignment`] with backpropagation on the first batch of `samples`. A fresh solver of the
+    /// configured kind does the solves: the trainer's own would remember them, and a measurement
+    /// must not change the run.
     ///
     /// # Errors
-    /// As [`Workspace::gradients`].
-    pub fn alignment(&mut self, samples: &Samples<T>, inverse: &mut dyn Solver<T>) -> Result<Vec<Alignment>> {
-        self.look(samples, inverse, alignment)
+    /// As [`Step::gradients`].
+    pub fn alignment<'s>(&mut self, samples: impl Into<SamplesRef<'s, T>>) -> Result<Vec<Alignment>> {
+        self.look(samples.into(), alignment)
     }
 
-    /// [`examine`] on the first batch of `samples`, through an `inverse` that is not the run's, as for [`Trainer::alignment`].
+    /// [`examine`] on the first batch of `samples`, through a fresh solver as in
+    /// [`Trainer::alignment`].
     ///
     /// # Errors
     /// As [`examine`].
-    pub fn examine(&mut self, samples: &Samples<T>, inverse: &mut dyn Solver<T>) -> Result<Vec<LayerReport>> {
-        self.look(samples, inverse, examine)
+    pub fn examine<'s>(&mut self, samples: impl Into<SamplesRef<'s, T>>) -> Result<Vec<LayerReport>> {
+        self.look(samples.into(), examine)
     }
 
-    /// ‖offdiag(W Wᵀ)‖ of each layer as it is, whatever form the regulariser has, and on its side.
+    /// Returns ‖offdiag(W Wᵀ)‖ of each layer, on the regularizer's side, whatever its form.
     ///
     /// # Errors
     /// Out of memory for packing.
     pub fn orthogonality(&self) -> Result<Vec<f64>> {
-        let (net, ortho, plan) = self.parts();
-        orthogonality(net, &Regularizer { form: Penalty::OffDiagonal, ..*ortho }, plan)
+        let form = Regularizer { form: Penalty::OffDiagonal, ..self.config().regularizer };
+        orthogonality(self.network(), &form, self.plan())
     }
 }
 
@@ -191,48 +203,45 @@ fn measured<R>(outcome: Result<R>) -> Result<bool> {
     }
 }
 
-/// What happened at one layer.
-#[derive(Clone, Copy, Debug, Default)]
-struct Seen {
-    solve: Option<Solve>,
-    crossings: Option<u64>,
-}
-
-/// A rule that works like another and remembers what happened.
+/// A rule that works like another and counts kink crossings of each layer.
 #[derive(Debug)]
 struct Witness<'a, T: Real> {
-    rule: &'a dyn Rule<T>,
-    seen: Mutex<Vec<Seen>>,
+    rule: &'a mut dyn Rule<T>,
+    crossings: Vec<Option<u64>>,
 }
 
 impl<T: Real> Rule<T> for Witness<'_, T> {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         self.rule.name()
     }
     fn reads_whole_output(&self) -> bool {
         self.rule.reads_whole_output()
     }
-    fn perturbation(&self, unit: Activation, above: usize) -> Option<Perturbation> {
-        self.rule.perturbation(unit, above)
+    fn perturbation(&self, activation: Activation, above: usize) -> Option<Perturbation> {
+        self.rule.perturbation(activation, above)
     }
-    fn send_down(&self, at: &Local<'_, T>, out: Outcome<'_, T>, with: &mut Means<'_, T>) -> Result<Option<Solve>> {
-        let perturbed = out.below.as_ref().and_then(|_| self.rule.perturbation(at.layer.unit, at.above));
-        let solve = self.rule.send_down(at, out, with)?;
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen[at.index] = Seen { solve, crossings: perturbed.map(|p| crossings(p, at)) };
-        Ok(solve)
+    fn backward(
+        &mut self,
+        layer: &LayerState<'_, T>,
+        delta: MatRef<'_, T>,
+        below: MatMut<'_, T>,
+        with: &mut Context<'_, T>,
+    ) -> Result<()> {
+        self.rule.backward(layer, delta, below, with)?;
+        self.crossings[layer.index] = self.perturbation(layer.activation, layer.above).map(|p| crossings(p, layer));
+        Ok(())
     }
 }
 
 /// Units × samples for which y and y + s φ lie on different sides of the kink.
-fn crossings<T: Real>(p: Perturbation, at: &Local<'_, T>) -> u64 {
+fn crossings<T: Real>(p: Perturbation, at: &LayerState<'_, T>) -> u64 {
     let (Activation::LeakyRelu { slope }, Scale::Finite(s)) = (p.activation, p.scale) else { return 0 };
     let crosses = |i: usize, j: usize| {
         let (y, e) = (at.y.get(i, j).to_f64(), at.e.get(i, j).to_f64());
         let weight = if p.weighting == Weighting::SlopeSquared && y < 0.0 { slope * slope } else { 1.0 };
         (y < 0.0) != (y + s * weight * e < 0.0)
     };
-    let row = |i| (0..at.live).filter(|&j| crosses(i, j)).count() as u64;
+    let row = |i| (0..at.active).filter(|&j| crosses(i, j)).count() as u64;
     (0..at.y.nrows()).map(row).sum()
 }
 
@@ -240,8 +249,8 @@ fn crossings<T: Real>(p: Perturbation, at: &Local<'_, T>) -> u64 {
 const SATURATED: f64 = 0.99;
 
 /// Units of layer `l` that are dead for every sample of the batch.
-fn dead_units<T: Real>(unit: Activation, trace: &Trace<T>, l: usize) -> usize {
-    let y = trace.activity(l);
+fn dead_units<T: Real>(unit: Activation, tape: &Tape<T>, l: usize) -> usize {
+    let y = tape.activity(l);
     let dead = |v: f64| match unit {
         Activation::LeakyRelu { slope } if slope < 1.0 => v < 0.0,
         Activation::LeakyRelu { slope } => slope > 1.0 && v >= 0.0,

@@ -1,15 +1,16 @@
 //! What callers of the library can get wrong, function by function: each mistake gives the error that is documented for it, and never a panic. The kernels' own
 //! table is `kernels/tests/it/contracts.rs`; files of data and checkpoints have theirs in `data_formats.rs` and `resume.rs`.
 
+use gaitprop::Exec;
 use gaitprop::data::{LoadOptions, Samples};
 use gaitprop::diagnostics::Alignment;
 use gaitprop::kernels::Error as Bad;
-use gaitprop::kernels::{Activation, MatMut, MatRef, Plan, Scratch};
+use gaitprop::kernels::{Activation, MatMut, MatRef, Plan};
 use gaitprop::loss::{self, Loss};
 use gaitprop::network::Trace;
 use gaitprop::ortho::{Block, Blocks, Hold, Holder, Regularizer, Retraction, Retractor};
 use gaitprop::solve::{self, Lu, Solver, Tuning};
-use gaitprop::train::{Method, Trainer};
+use gaitprop::train::{TrainConfig, Trainer};
 use gaitprop::{Architecture, Error, Layer, Matrix, Network, data, init, optimizer, rng, rule};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -130,8 +131,8 @@ fn networks() {
         Network::<f64>::new(4, vec![], 1) => Err(Error::Setting(_)),
         Network::<f64>::new(4, vec![layer(4, 4, 3)], 1) => Err(Error::Architecture { layer: 0, .. }),
         Network::<f64>::new(4, vec![layer(4, 4, 4), layer(5, 5, 5)], 1) => Err(Error::Architecture { layer: 1, .. }),
-        net().forward(r(3, 5), &mut Trace::new(&net(), 3), &plan, &mut Scratch::new()) => Err(Error::Kernel(Bad::Shape { .. })),
-        net().forward(r(3, 4), &mut Trace::new(&net(), 2), &plan, &mut Scratch::new()) => Err(Error::Kernel(Bad::Shape { .. })),
+        net().forward(r(3, 5), &mut Trace::new(&net(), 3), &mut Exec::new(plan.clone())) => Err(Error::Kernel(Bad::Shape { .. })),
+        net().forward(r(3, 4), &mut Trace::new(&net(), 2), &mut Exec::new(plan.clone())) => Err(Error::Kernel(Bad::Shape { .. })),
         init::weights::<f64>(init::Init::Orthogonal, most, 2, &mut rng::Rng::new(1, 0), &plan) => Err(Error::Kernel(Bad::OutOfMemory { .. })),
     );
     t.done(20);
@@ -140,7 +141,8 @@ fn networks() {
 #[test]
 fn passes() {
     let plan = &Plan::new();
-    let s = &mut Scratch::new();
+    let exec = &mut Exec::default();
+    let weights = |layer, w| solve::Weights { layer, version: 0, w };
     let square = r(4, 4);
     let singular = || square;
     let one = Regularizer::new(1.0).unwrap();
@@ -150,20 +152,20 @@ fn passes() {
         loss::score(Loss::Squared, r(3, 4), r(3, 2), Some(w(3, 5))) => Err(Error::Kernel(Bad::Shape { .. })),
         loss::score(Loss::CrossEntropy, r(3, 4), r(2, 2), None) => Err(Error::Kernel(Bad::Shape { .. })),
         Alignment::of(&[1.0, 2.0], &[1.0], plan) => Err(Error::Kernel(Bad::Shape { .. })),
-        Lu::new().solve(1, singular(), w(2, 4), plan, s) => Err(Error::Singular { layer: 1, .. }),
-        Lu::new().solve(1, singular(), w(2, 5), plan, s) => Err(Error::Kernel(Bad::Shape { .. })),
-        Lu::new().solve(1, r(4, 5), w(2, 5), plan, s) => Err(Error::Kernel(Bad::Shape { .. })),
-        solve::condition(r(4, 5), plan, s) => Err(Error::Kernel(Bad::Shape { .. })),
-        Blocks::new(Block::new(0.1)?, &net())?.step(&mut Network::random(&Architecture::square(5, 5, 2, 2)?, init::Init::Orthogonal, 1, plan)?, plan, s) => Err(Error::Kernel(Bad::Shape { .. })),
-        Retractor::new(Retraction::new(1)?, &net())?.retract(0, &mut Matrix::zeros(5, 5), plan, s) => Err(Error::Kernel(_)),
-        one.descend(r(4, 4), 0.0, w(4, 5), w(4, 4), plan, s) => Err(Error::Kernel(Bad::Shape { .. })),
+        Lu::new().solve(weights(1, singular()), w(2, 4), &mut Exec::new(plan.clone())) => Err(Error::Singular { layer: 1, .. }),
+        Lu::new().solve(weights(1, singular()), w(2, 5), &mut Exec::new(plan.clone())) => Err(Error::Kernel(Bad::Shape { .. })),
+        Lu::new().solve(weights(1, r(4, 5)), w(2, 5), &mut Exec::new(plan.clone())) => Err(Error::Kernel(Bad::Shape { .. })),
+        solve::condition(r(4, 5), exec) => Err(Error::Kernel(Bad::Shape { .. })),
+        Blocks::new(Block::new(0.1)?, &net())?.step(&mut Network::random(&Architecture::square(5, 5, 2, 2)?, init::Init::Orthogonal, 1, plan)?, &mut Exec::new(plan.clone())) => Err(Error::Kernel(Bad::Shape { .. })),
+        Retractor::new(Retraction::new(1)?, &net())?.retract(0, &mut Matrix::zeros(5, 5), &mut Exec::new(plan.clone())) => Err(Error::Kernel(_)),
+        one.descend(r(4, 4), 0.0, w(4, 5), w(4, 4), &mut Exec::new(plan.clone())) => Err(Error::Kernel(Bad::Shape { .. })),
     );
     for kind in solve::SolverKind::ALL {
         let build = || kind.build::<f64>(Tuning::new(1e-3)?);
         rows!(t;
-            build()?.solve(0, r(4, 5), w(2, 5), plan, s) => Err(Error::Kernel(Bad::Shape { .. })),
-            build()?.solve(0, singular(), w(2, 5), plan, s) => Err(Error::Kernel(Bad::Shape { .. })),
-            build()?.solve(0, singular(), w(2, 4), plan, s) => Err(Error::Singular { layer: 0, .. } | Error::NotOrthogonal { layer: 0, .. }) | Ok(_),
+            build()?.solve(weights(0, r(4, 5)), w(2, 5), &mut Exec::new(plan.clone())) => Err(Error::Kernel(Bad::Shape { .. })),
+            build()?.solve(weights(0, singular()), w(2, 5), &mut Exec::new(plan.clone())) => Err(Error::Kernel(Bad::Shape { .. })),
+            build()?.solve(weights(0, singular()), w(2, 4), &mut Exec::new(plan.clone())) => Err(Error::Singular { layer: 0, .. } | Error::NotOrthogonal { layer: 0, .. }) | Ok(_),
         );
     }
     t.done(15);
@@ -175,23 +177,14 @@ fn samples(len: usize, features: usize) -> Samples<f64> {
 
 #[test]
 fn training() {
-    let method = || Method::<f64> {
-        rule: Box::new(rule::Perturbed::gait(1e-3).unwrap()),
-        inverse: Box::new(Lu::new()),
-        loss: Loss::Squared,
-        ortho: Regularizer::new(0.0).unwrap(),
-        hold: Hold::Free,
-        optimizer: optimizer::OptimizerConfig::new(optimizer::OptimizerKind::PublishedAdam, 1e-3).unwrap(),
-        batch: 5,
-        shuffle: None,
-    };
-    let with = |method| Trainer::new(net(), method, Plan::new());
-    let epoch = |samples: Samples<f64>| with(method())?.epoch(&samples, |_| std::ops::ControlFlow::Continue(()));
+    let config = TrainConfig { batch: 5, ..TrainConfig::published(rule::LearningRule::Gait) };
+    let with = |config| Trainer::from_network(net(), config, 1, Plan::new());
+    let epoch = |samples: Samples<f64>| with(config)?.epoch(&samples);
     let bad_label = Samples { labels: vec![7; 10], ..samples(10, 4) };
     let mut t = Table::default();
     rows!(t;
-        with(Method { batch: 0, ..method() }).map(|_| ()) => Err(Error::Setting(_)),
-        with(Method { optimizer: optimizer::OptimizerConfig { learning_rate: f64::NAN, ..method().optimizer }, ..method() }).map(|_| ()) => Err(Error::Setting(_)),
+        with(TrainConfig { batch: 0, ..config }).map(|_| ()) => Err(Error::Setting(_)),
+        with(TrainConfig { learning_rate: f64::NAN, ..config }).map(|_| ()) => Err(Error::Setting(_)),
         epoch(samples(10, 4)) => Ok(_),
         epoch(samples(10, 5)) => Err(Error::Architecture { .. }),
         epoch(samples(0, 4)) => Ok(_),
@@ -199,13 +192,13 @@ fn training() {
         epoch(Samples { len: 11, ..samples(10, 4) }) => Err(Error::Setting(_)),
         epoch(Samples { x: vec![0.5; 3], ..samples(10, 4) }) => Err(Error::Setting(_)),
         epoch(Samples { x: vec![f64::NAN; 40], ..samples(10, 4) }) => Err(Error::Diverged { .. }),
-        with(method())?.evaluate(&samples(10, 5)) => Err(Error::Architecture { .. }),
-        with(method())?.evaluate(&bad_label) => Err(Error::Setting(_)),
-        with(method())?.evaluate(&Samples { x: vec![0.5; 3], ..samples(10, 4) }) => Err(Error::Setting(_)),
-        with(method())?.alignment(&samples(10, 5), &mut Lu::new()) => Err(Error::Architecture { .. }),
-        with(method())?.alignment(&samples(0, 4), &mut Lu::new()) => Ok(_),
-        with(method())?.examine(&samples(10, 5), &mut Lu::new()) => Err(Error::Architecture { .. }),
-        with(method())?.restore(gaitprop::checkpoint::State::default()) => Err(Error::Setting(_)),
+        with(config)?.evaluate(&samples(10, 5)) => Err(Error::Architecture { .. }),
+        with(config)?.evaluate(&bad_label) => Err(Error::Setting(_)),
+        with(config)?.evaluate(&Samples { x: vec![0.5; 3], ..samples(10, 4) }) => Err(Error::Setting(_)),
+        with(config)?.alignment(&samples(10, 5)) => Err(Error::Architecture { .. }),
+        with(config)?.alignment(&samples(0, 4)) => Ok(_),
+        with(config)?.examine(&samples(10, 5)) => Err(Error::Architecture { .. }),
+        with(config)?.restore(gaitprop::checkpoint::State::default()) => Err(Error::Setting(_)),
         Holder::new(Hold::Free, &net(), 0).map(|_| ()) => Ok(()),
         data::load("digits", &LoadOptions::default())?.hold_out(usize::MAX) => Err(Error::Setting(_)),
     );

@@ -3,6 +3,7 @@
 
 use crate::support::big::{Bits, Update, definition};
 use crate::support::*;
+use gaitprop::Exec;
 use gaitprop::init::{self, Init};
 use gaitprop::kernels::{Activation, Isa, Par, Plan, Real, Scalar, Scratch};
 use gaitprop::loss::{self, Loss};
@@ -11,8 +12,7 @@ use gaitprop::optimizer::{Optimizer, OptimizerConfig, OptimizerKind};
 use gaitprop::ortho::{Penalty, Regularizer, Side};
 use gaitprop::rng::Rng;
 use gaitprop::rule::{Backprop, LearningRule, TargetProp};
-use gaitprop::solve::Lu;
-use gaitprop::step::{Recipe, Workspace};
+use gaitprop::step::Step;
 use gaitprop::{Error, Layer, Matrix, Network};
 use proptest::prelude::*;
 
@@ -53,16 +53,12 @@ fn batch(net: &Network<f64>, rows: usize, seed: u64) -> Batch<f64> {
     Batch { x: matrix(rows, net.inputs(), &x), target }
 }
 
-fn recipe<'a, T: Real>(rule: &'a dyn gaitprop::rule::Rule<T>, plan: &'a Plan, lambda: f64) -> Recipe<'a, T> {
-    Recipe { rule, loss: Loss::Squared, ortho: Regularizer::new(lambda).unwrap(), plan }
-}
-
 // ---------------------------------------------------------------------------------------------------------------------------
 // Gradients against finite differences.
 
 fn mean_loss(net: &Network<f64>, batch: &Batch<f64>, loss: Loss) -> f64 {
     let mut trace = Trace::new(net, batch.x.rows());
-    net.forward(batch.x.view(), &mut trace, &Plan::new(), &mut Scratch::new()).unwrap();
+    net.forward(batch.x.view(), &mut trace, &mut Exec::default()).unwrap();
     loss::score(loss, trace.output(), batch.target.view(), None).unwrap().mean_loss()
 }
 
@@ -112,8 +108,7 @@ fn backpropagation_is_the_gradient() {
             for loss in [Loss::Squared, Loss::CrossEntropy] {
                 let net = network(inputs, &sizes, 3, [unit, loss.output_unit(unit)], Init::Xavier, 3);
                 let batch = batch(&net, 5, 4);
-                let recipe = Recipe { loss, ..recipe(&Backprop, &plan, 0.0) };
-                let g = gradients(&net, &batch, &recipe).unwrap();
+                let g = gradients(&net, &batch, &mut Kit { loss, ..Kit::new(Backprop, &plan) }).unwrap();
                 // A kink within reach of a step would make the difference meaningless.
                 let (_, seen) = watched(&net, &batch, LearningRule::Bp, 0.0, loss);
                 let kinked = matches!(unit, Activation::LeakyRelu { .. });
@@ -142,7 +137,7 @@ fn backpropagation_is_the_gradient() {
 #[test]
 fn regularisers_are_gradients_of_their_value() {
     let plan = Plan::new();
-    let mut scratch = Scratch::new();
+    let _scratch = Scratch::new();
     for (inputs, sizes) in [(5, vec![(5, 5), (5, 5), (4, 4)]), (4, vec![(4, 7), (7, 7)]), (7, vec![(7, 4), (4, 4)])] {
         let net = network(inputs, &sizes, 2, [LEAKY; 2], Init::Xavier, 8);
         for form in [Penalty::OffDiagonal, Penalty::Identity] {
@@ -150,13 +145,13 @@ fn regularisers_are_gradients_of_their_value() {
                 let ortho = Regularizer { form, side, ..Regularizer::new(0.3).unwrap() };
                 let mut directions = Vec::new();
                 for layer in net.layers() {
-                    let mut delta = Matrix::<f64>::zeros(layer.fed(), layer.width());
-                    let n = layer.fed().min(layer.width());
+                    let mut delta = Matrix::<f64>::zeros(layer.fan_in(), layer.width());
+                    let n = layer.fan_in().min(layer.width());
                     let mut gram = Matrix::<f64>::zeros(n, n);
-                    ortho.descend(layer.w.view(), 1.0, delta.view_mut(), gram.view_mut(), &plan, &mut scratch).unwrap();
+                    ortho.descend(layer.w.view(), 1.0, delta.view_mut(), gram.view_mut(), &mut Exec::new(plan.clone())).unwrap();
                     directions.push([delta.data(), &vec![0.0; layer.width()]].concat());
                 }
-                let value = |net: &Network<f64>| ortho.value(net, &plan, &mut Scratch::new()).unwrap();
+                let value = |net: &Network<f64>| ortho.value(net, &mut Exec::new(plan.clone())).unwrap();
                 let error = against_differences(&net, &directions, &value);
                 println!("{sizes:?} {form} {side}: {error:.1e}");
                 // Truncation: 1e-10 times the third derivative, 24 λ |w| a term; rounding: 1e-16 / 1e-5 times R, about 5.
@@ -166,17 +161,17 @@ fn regularisers_are_gradients_of_their_value() {
                     form: if form == Penalty::Identity { Penalty::OffDiagonal } else { Penalty::Identity },
                     ..ortho
                 };
-                let value = |net: &Network<f64>| other.value(net, &plan, &mut Scratch::new()).unwrap();
+                let value = |net: &Network<f64>| other.value(net, &mut Exec::new(plan.clone())).unwrap();
                 assert!(against_differences(&net, &directions, &value) > 1e-2);
             }
         }
         // In a step it adds to the rule's direction, and only to weights.
         let batch = batch(&net, 3, 9);
         let ortho = Regularizer { side: Side::Columns, form: Penalty::Identity, ..Regularizer::new(0.3).unwrap() };
-        let g = gradients(&net, &batch, &Recipe { ortho, ..recipe(&Backprop, &plan, 0.0) }).unwrap();
+        let g = gradients(&net, &batch, &mut Kit { regularizer: ortho, ..Kit::new(Backprop, &plan) }).unwrap();
         let directions: Vec<Vec<f64>> = (0..sizes.len()).map(|l| [g.weights(l).data(), g.biases(l)].concat()).collect();
         let value =
-            |net: &Network<f64>| mean_loss(net, &batch, Loss::Squared) + ortho.value(net, &plan, &mut Scratch::new()).unwrap();
+            |net: &Network<f64>| mean_loss(net, &batch, Loss::Squared) + ortho.value(net, &mut Exec::new(plan.clone())).unwrap();
         assert!(against_differences(&net, &directions, &value) <= 1e-9);
     }
 }
@@ -366,7 +361,7 @@ fn away_from_kinks(net: Network<f64>, batch: &Batch<f64>, margin: f64, seed: u64
     let rows = batch.x.rows();
     let mut y = batch.x.data().to_vec();
     for layer in &mut layers {
-        let (fed, width) = (layer.fed(), layer.width());
+        let (fed, width) = (layer.fan_in(), layer.width());
         let below: Vec<f64> = y.chunks(y.len() / rows).flat_map(|row| row[..fed].to_vec()).collect();
         let mut h = product(&below, layer.w.data(), rows, fed, width);
         for j in 0..width {
@@ -519,7 +514,7 @@ fn order_bound(net: &Network<f64>, batch: &Batch<f64>, kind: LearningRule, gamma
     let (_, seen) = watched(net, batch, kind, gamma, Loss::Squared);
     let rows = batch.x.rows();
     let layer = |l: usize| {
-        let (fed, width) = (net.layers()[l].fed(), net.layers()[l].width());
+        let (fed, width) = (net.layers()[l].fan_in(), net.layers()[l].width());
         let below = if l == 0 { batch.x.data().to_vec() } else { seen[l - 1].y.clone() };
         let wide = below.len() / rows;
         let below: Vec<f64> = (0..fed * rows).map(|k| below[k % rows * wide + k / rows].abs()).collect();
@@ -627,12 +622,11 @@ fn check_singular<T: Real>() {
         let plan = Plan::new();
         for kind in LearningRule::ALL {
             let mut net = net.cast::<T>();
-            let rule = built::<T>(kind, &net, 1e-3);
-            let recipe = recipe(&*rule, &plan, 0.1);
+            let mut kit = Kit::boxed(built::<T>(kind, &net, 1e-3), &plan).regularized(0.1);
             let mut optimizer = Optimizer::new(OptimizerConfig::new(OptimizerKind::PublishedAdam, 1e-3).unwrap(), &net);
-            let (mut workspace, mut inverse) = (Workspace::new(&net, 4), Lu::new());
+            let mut step = Step::new(&net, 4);
             let before = state(&net, &optimizer);
-            let result = workspace.step(&mut net, batch.x.view(), batch.target.view(), &recipe, &mut inverse, &mut optimizer);
+            let result = step.update(&mut net, batch.x.view(), batch.target.view(), &mut kit.recipe(), &mut optimizer);
             if !kind.sends_targets() || singular == 0 {
                 // Nothing goes down through the first layer.
                 result.unwrap();
@@ -664,12 +658,12 @@ fn a_target_out_of_range_changes_nothing() {
     // A label beyond 1, for one sample alone.
     batch.target.data_mut()[2 * 3 + 1] = 5.0;
     let plan = Plan::new();
-    let recipe = recipe(&TargetProp, &plan, 0.0);
+    let mut kit = Kit::new(TargetProp, &plan);
     let mut optimizer = Optimizer::new(OptimizerConfig::new(OptimizerKind::PublishedAdam, 1e-3).unwrap(), &net);
     batch.target.data_mut().iter_mut().filter(|t| **t == 1.0).for_each(|t| *t = 0.5);
     let before = state(&net, &optimizer);
-    let mut workspace = Workspace::new(&net, 4);
-    let result = workspace.step(&mut net, batch.x.view(), batch.target.view(), &recipe, &mut Lu::new(), &mut optimizer);
+    let mut step = Step::new(&net, 4);
+    let result = step.update(&mut net, batch.x.view(), batch.target.view(), &mut kit.recipe(), &mut optimizer);
     assert!(matches!(result, Err(Error::OutOfRange { layer: 2, sample: 2, unit: 1 })), "{result:?}");
     assert_eq!(before, state(&net, &optimizer));
 }
@@ -680,18 +674,17 @@ fn a_target_out_of_range_changes_nothing() {
 /// Three steps, and what they left: parameters, moments, activities; or the error, in words.
 fn steps<T: Real>(net: &Network<f64>, batch: &Batch<f64>, kind: LearningRule, plan: &Plan) -> (Vec<Vec<u64>>, String) {
     let (mut net, batch) = (net.cast::<T>(), batch.cast::<T>());
-    let rule = built::<T>(kind, &net, 1e-3);
-    let recipe = recipe(&*rule, plan, 0.1);
+    let mut kit = Kit::boxed(built::<T>(kind, &net, 1e-3), plan).regularized(0.1);
     let mut optimizer = Optimizer::new(OptimizerConfig::new(OptimizerKind::PublishedAdam, 1e-3).unwrap(), &net);
-    let (mut workspace, mut inverse) = (Workspace::new(&net, batch.x.rows()), Lu::new());
+    let mut step = Step::new(&net, batch.x.rows());
     let mut said = String::new();
     for _ in 0..3 {
-        let result = workspace.step(&mut net, batch.x.view(), batch.target.view(), &recipe, &mut inverse, &mut optimizer);
+        let result = step.update(&mut net, batch.x.view(), batch.target.view(), &mut kit.recipe(), &mut optimizer);
         // Of f64 values too: residuals and losses print all their digits.
         said += &format!("{result:?}");
     }
     let (mut all, _) = state(&net, &optimizer);
-    all.push(bits(&workspace.trace.output().to_vec()));
+    all.push(bits(&step.tape.activity(net.layers().len() - 1).cols(0, net.labels()).to_vec()));
     (all, said)
 }
 

@@ -2,6 +2,7 @@
 //! inverses, on any instruction set and number of threads. (The transpose, which refuses most weights, is a plain product: it has no more ways to differ.)
 
 use crate::support::steps::*;
+use gaitprop::Exec;
 use gaitprop::init;
 use gaitprop::kernels::{Activation, Isa, MatRef, Par, Plan, Real};
 use gaitprop::loss::Loss;
@@ -10,7 +11,7 @@ use gaitprop::optimizer::{self, Optimizer, OptimizerConfig};
 use gaitprop::ortho::{Penalty, Regularizer, Side};
 use gaitprop::rule::{LearningRule, RuleConfig, TargetForm};
 use gaitprop::solve::{SolverKind, Tuning};
-use gaitprop::step::{Fused, Recipe};
+use gaitprop::step::{Recipe, Step};
 use proptest::prelude::*;
 
 fn shapes() -> impl Strategy<Value = Architecture> {
@@ -117,16 +118,17 @@ fn a_broken_batch_changes_nothing() {
     let plan = Plan::new();
     for kind in [LearningRule::Bp, LearningRule::Gait, LearningRule::Fa, LearningRule::Dfa] {
         let case = published(kind, SolverKind::Auto, 0.1);
-        let rule = kind.build::<f32>(&RuleConfig::new(&case.shape), &plan).unwrap();
-        let recipe = Recipe { rule: &*rule, loss: case.loss, ortho: case.ortho, plan: &plan };
+        let mut rule = kind.build::<f32>(&RuleConfig::new(&case.shape), &plan).unwrap();
         let mut net = Network::<f32>::random(&case.shape, init::Init::Orthogonal, 3, &plan).unwrap();
         let mut optimizer = Optimizer::new(OptimizerConfig::new(case.optimizer, 1e-3).unwrap(), &net);
-        let mut inverse = case.way.build(Tuning::default()).unwrap();
+        let mut solver = case.way.build(Tuning::default()).unwrap();
         let before = net.clone();
         let (mut x, t) = (vec![0.5f32; 20 * 64], vec![0f32; 20 * 10]);
         x[70] = f32::NAN;
         let (x, t) = (MatRef::new(&x, 20, 64).unwrap(), MatRef::new(&t, 20, 10).unwrap());
-        let error = Fused::new(&net, 20).step(&mut net, x, t, &recipe, &mut *inverse, &mut optimizer).unwrap_err();
+        let (loss, regularizer, exec) = (case.loss, case.ortho, &mut Exec::default());
+        let mut recipe = Recipe { rule: &mut *rule, solver: &mut *solver, loss, regularizer, exec };
+        let error = Step::new(&net, 20).update(&mut net, x, t, &mut recipe, &mut optimizer).unwrap_err();
         assert!(net == before && optimizer.steps() == 0, "{kind}: {error}");
     }
 }

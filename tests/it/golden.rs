@@ -12,15 +12,14 @@
 //! `cargo test -p gaitprop --test it golden:: -- --nocapture` prints a table of error / record for every case.
 
 use crate::support::*;
+use gaitprop::Exec;
 use gaitprop::data::npz::{self, Array};
-use gaitprop::kernels::{Activation, Plan, Real, Scratch};
-use gaitprop::loss::Loss;
+use gaitprop::kernels::{Activation, Plan, Real};
 use gaitprop::network::Trace;
 use gaitprop::optimizer::{Moments, Optimizer, OptimizerConfig, OptimizerKind};
 use gaitprop::ortho::Regularizer;
 use gaitprop::rule::{LearningRule, RuleConfig, TargetForm};
-use gaitprop::solve::Lu;
-use gaitprop::step::{Gradients, Recipe, Workspace};
+use gaitprop::step::{Gradients, Step};
 use gaitprop::{Layer, Network};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -198,7 +197,7 @@ fn updates_are_the_256_bit_ones() {
 fn forward_error<T: Real>(golden: &Golden) -> f64 {
     let (net, batch) = (golden.network::<T>(), golden.batch::<T>());
     let mut trace = Trace::new(&net, batch.x.rows());
-    net.forward(batch.x.view(), &mut trace, &Plan::new(), &mut Scratch::new()).unwrap();
+    net.forward(batch.x.view(), &mut trace, &mut Exec::default()).unwrap();
     (0..golden.depth()).fold(0.0, |most, l| {
         let error = relative(&wide(&trace.activity(l).to_vec()), golden.array(&format!("act{}", l + 1)));
         worst(most, error / (T::UNIT_ROUNDOFF * (l as f64 + 2.0)))
@@ -246,16 +245,15 @@ fn regulariser_error<T: Real>(golden: &Golden) -> (f64, f64) {
         let n = layer.width();
         let mut delta = gaitprop::Matrix::<T>::zeros(n, n);
         let mut gram = gaitprop::Matrix::<T>::zeros(n, n);
-        ortho.descend(layer.w.view(), T::ONE, delta.view_mut(), gram.view_mut(), &plan, &mut Scratch::new()).unwrap();
+        ortho.descend(layer.w.view(), T::ONE, delta.view_mut(), gram.view_mut(), &mut Exec::new(plan.clone())).unwrap();
         // A gradient, while ours is a direction of descent.
         let want: Vec<f64> = golden.array(&format!("reg{l}")).iter().map(|g| -g).collect();
         let bound = regulariser_bound(golden.array(&format!("W{l}")), n, golden.case.lam, u);
         alone = worst(alone, worst_ratio(&wide(delta.data()), &want, &bound));
     }
     for kind in RULES.into_iter().filter(|kind| golden.has(&format!("{kind}_reg_dW0"))) {
-        let rule = built::<T>(kind, &net, golden.case.gamma);
-        let recipe = Recipe { rule: &*rule, loss: Loss::Squared, ortho, plan: &plan };
-        let got = gradients(&net, &golden.batch(), &recipe).unwrap();
+        let mut kit = Kit { regularizer: ortho, ..Kit::boxed(built::<T>(kind, &net, golden.case.gamma), &plan) };
+        let got = gradients(&net, &golden.batch(), &mut kit).unwrap();
         for l in 0..golden.depth() {
             // The authors' GAIT part is off by cancellation: take theirs out and the 256-bit one in.
             let authors = golden.array(&format!("{kind}_reg_dW{l}"));
@@ -310,12 +308,9 @@ fn trajectory<T: Real>(golden: &Golden, kind: LearningRule, optimiser: Optimizer
     let Case { batch: rows, gamma, lam, lr, .. } = golden.case;
     let (mut net, batch) = (golden.network::<T>(), golden.batch::<T>());
     let start = net.clone();
-    let rule = built::<T>(kind, &net, gamma);
-    let plan = Plan::new();
-    let recipe = Recipe { rule: &*rule, loss: Loss::Squared, ortho: Regularizer::new(lam).unwrap(), plan: &plan };
+    let mut kit = Kit::boxed(built::<T>(kind, &net, gamma), &Plan::new()).regularized(lam);
     let mut optimizer = Optimizer::new(OptimizerConfig::new(optimiser, lr).unwrap(), &net);
-    let mut workspace = Workspace::new(&net, rows);
-    let mut inverse = Lu::new();
+    let mut training = Step::new(&net, rows);
     let u = T::UNIT_ROUNDOFF;
     let mut out = Trajectory::default();
     // What each element of the parameters may be off by now; weights, then biases.
@@ -323,7 +318,8 @@ fn trajectory<T: Real>(golden: &Golden, kind: LearningRule, optimiser: Optimizer
     // The same of the moments.
     let mut moment_off: Vec<[[Vec<f64>; 2]; 2]> = off.iter().map(|o| [o.clone(), o.clone()]).collect();
     for step in 1..=3 {
-        workspace.step(&mut net, batch.x.view(), batch.target.view(), &recipe, &mut inverse, &mut optimizer).unwrap();
+        training.gradients(&net, batch.x.view(), batch.target.view(), &mut kit.recipe()).unwrap();
+        optimizer.apply(&mut net, &training.gradients, kit.exec.plan.isa).unwrap();
         let before: f64 = off.iter().flatten().flatten().map(|d| d * d).sum::<f64>().sqrt();
         for l in 0..golden.depth() {
             let layer = &net.layers()[l];
@@ -344,8 +340,7 @@ fn trajectory<T: Real>(golden: &Golden, kind: LearningRule, optimiser: Optimizer
                 };
                 // The authors' complements are 1 − 0.9 and 1 − 0.99 in f64, 1 and 4 units in the last place from 0.1 and 0.01.
                 let constants = if kind == LearningRule::Gait { 0.0 } else { 5.0 * f64::EPSILON };
-                let delta =
-                    if k == 0 { wide(workspace.gradients.weights(l).data()) } else { wide(workspace.gradients.biases(l)) };
+                let delta = if k == 0 { wide(training.gradients.weights(l).data()) } else { wide(training.gradients.biases(l)) };
                 let [first_off, second_off] = &mut moment_off[l];
                 for i in 0..update.len() {
                     let d = part * (typical + update[i].abs())
@@ -484,8 +479,7 @@ fn the_absolute_form_errs_as_the_authors_do() {
         let setup = RuleConfig { gamma: golden.case.gamma, form: TargetForm::Absolute, ..RuleConfig::new(&architecture) };
         for kind in [LearningRule::Gait, LearningRule::Tp] {
             let rule = kind.build::<f64>(&setup, &plan).unwrap();
-            let recipe = Recipe { rule: &*rule, loss: Loss::Squared, ortho: Regularizer::new(0.0).unwrap(), plan: &plan };
-            let ours = gradients(&net, &golden.batch(), &recipe).unwrap();
+            let ours = gradients(&net, &golden.batch(), &mut Kit::boxed(rule, &plan)).unwrap();
             for l in 0..golden.depth() {
                 let Some(exact) = golden.update(kind, "dW", l) else { continue };
                 let error = relative(ours.weights(l).data(), exact);

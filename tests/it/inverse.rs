@@ -4,9 +4,10 @@ use crate::support::*;
 use gaitprop::init::{self, Init};
 use gaitprop::kernels::{Error as KernelError, Isa, MatMut, MatRef, Par, Plan, Real, Scratch, gemm};
 use gaitprop::rng::Rng;
-use gaitprop::solve::{ConjugateGradient, Lu, Solve, Solver, SolverKind, Solves, StaleInverse, Tuning};
-use gaitprop::{Error, Matrix, Result};
+use gaitprop::solve::{ConjugateGradient, Lu, Solve, Solver, SolverKind, Solves, StaleInverse, Tuning, Weights};
+use gaitprop::{Error, Exec, Matrix, Result};
 use proptest::prelude::*;
+use std::cell::Cell;
 
 /// U diag(σ) Vᵀ with U and V Haar-orthogonal and σ from 1 down to 1/condition, geometrically.
 fn conditioned(n: usize, condition: f64, seed: u64) -> Matrix<f64> {
@@ -43,8 +44,22 @@ fn all<T: Real>(tolerance: f64) -> Vec<Box<dyn Solver<T>>> {
 
 fn solve<T: Real>(inverse: &mut dyn Solver<T>, w: &Matrix<T>, r: &Matrix<T>, plan: &Plan) -> Result<(Matrix<T>, Solve)> {
     let mut e = r.clone();
-    let done = inverse.solve(5, w.view(), e.view_mut(), plan, &mut Scratch::new())?;
+    let done = inverse.solve(weights(5, w.view()), e.view_mut(), &mut Exec::new(plan.clone()))?;
     Ok((e, done))
+}
+
+thread_local! {
+    /// Version of the weights, the same for every solver of a test.
+    static VERSION: Cell<u64> = const { Cell::new(0) };
+}
+
+/// The next solve is of other weights.
+fn weights_changed() {
+    VERSION.set(VERSION.get() + 1);
+}
+
+fn weights<T: Real>(layer: usize, w: MatRef<'_, T>) -> Weights<'_, T> {
+    Weights { layer, version: VERSION.get(), w }
 }
 
 /// `A·B` (A m×k) by the kernels: thousands of products at 200 wide. The kernels' own tests hold them to
@@ -237,7 +252,7 @@ proptest! {
             let mut room = vec![f64::NAN; batch * ld + 1];
             let mut out = MatMut::strided(&mut room, 0, (batch, n), (ld as isize, 1)).unwrap();
             (0..batch).for_each(|i| (0..n).for_each(|j| out.set(i, j, r.row(i)[j])));
-            build().solve(0, w.view(), out.rb(), &plan, &mut Scratch::new()).unwrap();
+            build().solve(weights(0, w.view()), out.rb(), &mut Exec::new(plan.clone())).unwrap();
             let e = matrix::<f64>(batch, n, &out.as_ref().to_vec());
             prop_assert!(error(&exact, &r, &e) <= 1e-3, "{kind}: {:e}", error(&exact, &r, &e));
             prop_assert!((0..batch).all(|i| room[i * ld + n..].iter().take(gap).all(|x| x.is_nan())), "wrote outside");
@@ -247,7 +262,7 @@ proptest! {
             let mut columns = vec![0.0; batch * n];
             let mut turned = MatMut::strided(&mut columns, 0, (batch, n), (1, batch as isize)).unwrap();
             (0..batch).for_each(|i| (0..n).for_each(|j| turned.set(i, j, r.row(i)[j])));
-            build().solve(0, w.view(), turned.rb(), &plan, &mut Scratch::new()).unwrap();
+            build().solve(weights(0, w.view()), turned.rb(), &mut Exec::new(plan.clone())).unwrap();
             prop_assert_eq!(bits(plain.data()), bits(&turned.as_ref().to_vec()), "{}", kind);
         }
     }
@@ -274,7 +289,7 @@ fn singular_weights_are_refused_by_all() {
                     let name = format!("{} {} case {case} warm {warm}", strategy.name(), T::NAME);
                     if warm {
                         solve(&mut *strategy, &cast::<T>(&good), &r, &plan).unwrap();
-                        strategy.weights_changed();
+                        weights_changed();
                     }
                     for _ in 0..2 {
                         match solve(&mut *strategy, &w, &r, &plan) {
@@ -285,7 +300,7 @@ fn singular_weights_are_refused_by_all() {
                         }
                     }
                     // What was refused leaves no trace.
-                    strategy.weights_changed();
+                    weights_changed();
                     let (e, _) = solve(&mut *strategy, &cast::<T>(&good), &r, &plan).unwrap();
                     assert!(residual(&cast::<T>(&good), &r, &e) <= 2e-3, "{name}");
                 }
@@ -304,7 +319,7 @@ fn weights_that_became_singular_are_noticed() {
     let warm_solve = |w: &Matrix<f64>, r: &Matrix<f64>| {
         let (n, mut lu) = (w.rows(), Lu::new());
         solve(&mut lu, &conditioned(n, 1.0, 1), &normal(batch, n, 1.0, 2), &plan).unwrap();
-        Solver::<f64>::weights_changed(&mut lu);
+        weights_changed();
         // Twice: what was found out must hold.
         let first = solve(&mut lu, w, r, &plan).map(|(e, _)| e);
         let again = solve(&mut lu, w, r, &plan).map(|(e, _)| e);
@@ -432,7 +447,7 @@ fn drifting_weights_cost_what_they_should() {
                     assert!(off <= tolerance, "{} step {step}: {off:e}", strategy.name());
                     assert!(honest(&w, &r, &e, &done), "{} step {step}: {done:?}", strategy.name());
                     *sum = (sum.0 + done.products, sum.1.max(off), sum.2 + off);
-                    strategy.weights_changed();
+                    weights_changed();
                 }
                 drift.step();
                 drift.retract(by);
@@ -478,7 +493,7 @@ fn rows_with_small_errors_are_left_as_they_are() {
             assert!(off <= tolerance, "spread {spread}, step {step}: {off:e}");
             assert!(honest(&w, &r, &e, &done), "spread {spread}, step {step}: {done:?}");
             late += if (20..60).contains(&step) { done.products } else { 0.0 };
-            stale.weights_changed();
+            weights_changed();
             (0..if step > 60 && step % 5 == 0 { 15 } else { 1 }).for_each(|_| drift.step());
         }
         late / 40.0
@@ -561,7 +576,7 @@ fn an_inverse_learns_where_right_hand_sides_have_been() {
             let r = matrix(batch, n, &product(coordinates.data(), basis.data(), batch, directions, n));
             let done = solve(&mut stale, &cast(&drift.w), &r, &plan).unwrap().1;
             late += if step >= steps / 2 { done.products } else { 0.0 };
-            stale.weights_changed();
+            weights_changed();
             drift.step();
         }
         (late / (steps / 2) as f64, stale.refreshes())
@@ -583,7 +598,7 @@ fn auto_chooses_what_is_cheap() {
         for step in 0..100 {
             let w = if jump { gaussian(n, step) } else { drift.w.clone() };
             solves.add(solve(&mut *strategy, &cast(&w), &cast(&normal(batch, n, 1.0, step)), &Plan::new()).unwrap().1);
-            strategy.weights_changed();
+            weights_changed();
             drift.step();
             drift.retract(if regularised { 0.2 } else { 0.0 });
         }
@@ -634,7 +649,7 @@ fn same_bits_and_decisions_everywhere() {
                     seen.push((Vec::new(), kind, 0));
                 }
             }
-            strategy.weights_changed();
+            weights_changed();
         }
         seen
     }
@@ -682,9 +697,9 @@ fn strategies_go_on_from_what_they_remember() {
                 let got = solve(&mut **strategy, &w, &r, &plan).unwrap();
                 assert_eq!(bits(got.0.data()), bits(want.0.data()), "{kind} of step {since}, at {step}");
                 assert_eq!(got.1, want.1, "{kind} of step {since}, at {step}");
-                strategy.weights_changed();
+                weights_changed();
             }
-            whole.weights_changed();
+            weights_changed();
             let state = whole.save();
             for (since, strategy) in &taken_up {
                 assert_eq!(strategy.save(), state, "{kind} of step {since}, at {step}");
@@ -783,7 +798,7 @@ fn conjugate_gradients_end_at_their_limit() {
 fn gram_solves_cost_what_is_done() {
     let (n, batch, plan) = (30, 10, Plan::new());
     let mut strategy = SolverKind::Gram.build::<f64>(Tuning::new(1e-3).unwrap()).unwrap();
-    let mut scratch = Scratch::new();
+    let _scratch = Scratch::new();
     let (first, second) = (conditioned(n, 2.0, 1), conditioned(n, 2.0, 2));
     let (factor, product) = (0.5, 1.5);
     // W Wᵀ and its factor; r Wᵀ and two substitutions, as dear as a product; a residual.
@@ -791,12 +806,12 @@ fn gram_solves_cost_what_is_done() {
     let corrected = 3.0;
     let mut check = |w: &Matrix<f64>, live: usize, changed: bool, want: f64, what: &str| {
         if changed {
-            strategy.weights_changed();
+            weights_changed();
         }
         let mut r = normal(batch, n, 1.0, 3);
         r.data_mut().chunks_exact_mut(n).for_each(|row| row[live..].fill(0.0));
         let mut e = r.clone();
-        let done = strategy.solve(2, w.view(), e.view_mut(), &plan, &mut scratch).unwrap();
+        let done = strategy.solve(weights(2, w.view()), e.view_mut(), &mut Exec::new(plan.clone())).unwrap();
         assert!(done.by == SolverKind::Gram && (done.products - want).abs() < 1e-12, "{what}: {done:?}, not {want}");
         assert!(!done.sampled && residual(w, &r, &e) <= 1e-3, "{what}");
     };
@@ -845,198 +860,4 @@ fn tolerances_and_names_are_checked() {
         assert_eq!(kind.build::<f64>(Tuning::default()).unwrap().name(), kind.name());
     }
     assert!("qr".parse::<SolverKind>().is_err());
-}
-
-// ---------------------------------------------------------------------------------------------------------------------------
-// For records: cargo test --release -p gaitprop --test it inverse:: -- --ignored --nocapture --test-threads 1
-
-/// What [`gaitprop::solve::Costs`] is made of, on this machine.
-#[test]
-#[ignore = "measures time"]
-fn costs() {
-    use gaitprop::kernels::syrk::{Diagonal, Part, syrk};
-    use gaitprop::kernels::{cholesky, lu};
-    use std::time::Instant;
-
-    fn best(rounds: usize, mut work: impl FnMut()) -> f64 {
-        let times = (0..rounds).map(|_| {
-            let start = Instant::now();
-            work();
-            start.elapsed().as_secs_f64()
-        });
-        let mut times: Vec<f64> = times.collect();
-        times.sort_by(f64::total_cmp);
-        times[rounds / 2]
-    }
-    fn table<T: Real>(plan: &Plan) {
-        for n in [256, 784, 1024] {
-            let mut scratch = Scratch::new();
-            let w64 = conditioned(n, 1.1, 1);
-            let (w, x) = (cast::<T>(&w64), cast::<T>(&normal(60, n, 1.0, 2)));
-            let mut y = x.clone();
-            let product = best(41, || gemm(T::ONE, x.view(), w.view(), T::ZERO, y.view_mut(), plan, &mut scratch).unwrap());
-            let per_flop = product / (2.0 * 60.0 * (n * n) as f64);
-            let units = |seconds: f64, flops: f64| seconds / flops / per_flop;
-            let cube = (n * n * n) as f64;
-            let mut a = w.clone();
-            let mut pivots = vec![0; n];
-            let factor = best(9, || {
-                a.data_mut().copy_from_slice(w.data());
-                lu::factor(a.view_mut(), &mut pivots, plan, &mut scratch).unwrap();
-            });
-            let substitution = best(21, || {
-                y.data_mut().copy_from_slice(x.data());
-                lu::solve_right(a.view(), &pivots, y.view_mut(), plan, &mut scratch).unwrap();
-            });
-            let mut m = w.clone();
-            let invert = best(5, || {
-                m.data_mut().fill(T::ZERO);
-                (0..n).for_each(|i| m.data_mut()[i * n + i] = T::ONE);
-                lu::solve_right(a.view(), &pivots, m.view_mut(), plan, &mut scratch).unwrap();
-            });
-            let mut c = w.clone();
-            let square = best(5, || gemm(T::ONE, w.view(), m.view(), T::ZERO, c.view_mut(), plan, &mut scratch).unwrap());
-            let mut gram = w.clone();
-            let form = best(5, || {
-                syrk(T::ONE, w.view(), T::ZERO, Part::Lower, Diagonal::Kept, gram.view_mut(), plan, &mut scratch).unwrap();
-            });
-            let mut l = gram.clone();
-            let root = best(9, || {
-                l.data_mut().copy_from_slice(gram.data());
-                cholesky::factor(l.view_mut(), plan, &mut scratch).unwrap();
-            });
-            let back = best(21, || {
-                y.data_mut().copy_from_slice(x.data());
-                cholesky::solve(l.view(), y.view_mut().t(), plan, &mut scratch).unwrap();
-            });
-            let probe = cast::<T>(&normal(8, n, 1.0, 2));
-            let mut z = probe.clone();
-            let look = best(41, || gemm(T::ONE, probe.view(), w.view(), T::ZERO, z.view_mut(), plan, &mut scratch).unwrap());
-            let batch = 2.0 * 60.0 * (n * n) as f64;
-            println!(
-                "{} n {n} {} threads: product {:.0} µs; per flop of it: LU {:.2}, its solve {:.2}, its inverse {:.2}, n×n product {:.2}, SYRK {:.2}, Cholesky {:.2}, its solve {:.2}; 8 rows {:.2} products; C_LU {:.1}, C_Gram {:.1}",
-                T::NAME,
-                plan.par.threads(),
-                1e6 * product,
-                units(factor, 2.0 / 3.0 * cube),
-                units(substitution, batch),
-                units(invert, 2.0 * cube),
-                units(square, 2.0 * cube),
-                units(form, cube),
-                units(root, cube / 3.0),
-                units(back, batch),
-                look / product,
-                (factor + substitution) / product + 1.0,
-                (root + back) / product + 2.0,
-            );
-            for kind in [SolverKind::Lu, SolverKind::Cg, SolverKind::Stale, SolverKind::Gram] {
-                let mut strategy = kind.build::<T>(Tuning::default()).unwrap();
-                let mut done = Solve::default();
-                let mut work = || {
-                    y.data_mut().copy_from_slice(x.data());
-                    done = strategy.solve(0, w.view(), y.view_mut(), plan, &mut scratch).unwrap();
-                    strategy.weights_changed();
-                };
-                (0..3).for_each(|_| work());
-                let time = best(15, work);
-                println!("    {kind}: {:.2} products by its own account, {:.2} by the clock", done.products, time / product);
-            }
-        }
-    }
-    let team = Par::team(2).unwrap();
-    for par in [Par::Seq, team.clone()] {
-        let plan = Plan::new().with_par(par);
-        table::<f32>(&plan);
-        table::<f64>(&plan);
-    }
-}
-
-/// Products and first-layer updates on MNIST, 784 × 5, GAIT, batch 60: the folder of its files is in GAITPROP_MNIST.
-#[test]
-#[ignore = "takes minutes, and data that is not here"]
-fn mnist() {
-    use gaitprop::Network;
-    use gaitprop::data::{self, LoadOptions, Scaling};
-    use gaitprop::diagnostics::Alignment;
-    use gaitprop::loss::Loss;
-    use gaitprop::network::Architecture;
-    use gaitprop::optimizer::{Optimizer, OptimizerConfig, OptimizerKind};
-    use gaitprop::ortho::Regularizer;
-    use gaitprop::rule::Perturbed;
-    use gaitprop::step::{Recipe, Workspace};
-
-    let folder = std::env::var("GAITPROP_MNIST").expect("GAITPROP_MNIST names the folder of MNIST's files");
-    let (batch, steps) = (60, 200);
-    let options = LoadOptions { limit_train: Some(batch * steps), ..LoadOptions::default() };
-    let set = data::load(&folder, &options).unwrap();
-    let samples = set.apply::<f32>(&set.affine(Scaling::Unit)).train;
-    let team = Par::team(2).unwrap();
-    let plan = Plan::new().with_par(team.clone());
-    let shape = Architecture::square(784, 784, 4, 10).unwrap();
-    let rule = Perturbed::gait(1e-3).unwrap();
-    let settings = OptimizerConfig::new(OptimizerKind::PublishedAdam, 1e-4).unwrap();
-    let data = |step: usize| {
-        let (from, to) = (step * batch, (step + 1) * batch);
-        let mut target = vec![0.0; batch * 10];
-        data::one_hot(&samples.labels[from..to], 10, &mut target);
-        (matrix::<f32>(batch, 784, &wide(&samples.x[from * 784..to * 784])), matrix::<f32>(batch, 10, &wide(&target)))
-    };
-    for lambda in [0.1, 0.0] {
-        let ortho = Regularizer::new(lambda).unwrap();
-        let recipe = Recipe { rule: &rule, loss: Loss::Squared, ortho, plan: &plan };
-        let bare = Recipe { ortho: Regularizer::new(0.0).unwrap(), ..recipe };
-        let tunings = [1e-2, 1e-3].map(|t| Tuning { regularized: lambda > 0.0, ..Tuning::new(t).unwrap() });
-        let mut runners = Vec::new();
-        for kind in [SolverKind::Lu, SolverKind::Stale, SolverKind::Cg, SolverKind::Gram, SolverKind::Auto] {
-            for tuning in tunings {
-                if kind != SolverKind::Lu || tuning.tolerance == 1e-3 {
-                    runners.push((kind, tuning, kind.build::<f32>(tuning).unwrap(), Solves::default(), (1.0f64, 0.0, 0.0f64)));
-                }
-            }
-        }
-        let mut net = Network::<f32>::random(&shape, Init::Orthogonal, 1, &plan).unwrap();
-        let (mut own, mut other) = (Workspace::new(&net, batch), Workspace::new(&net, batch));
-        let (mut exact, mut optimizer) = (Lu::new(), Optimizer::new(settings, &net));
-        for step in 0..steps {
-            let (x, t) = data(step);
-            own.gradients(&net, x.view(), t.view(), &bare, &mut exact).unwrap();
-            for (_, _, inverse, solves, worst) in &mut runners {
-                let report = other.gradients(&net, x.view(), t.view(), &bare, &mut **inverse).unwrap();
-                solves.merge(&report.solves);
-                let (a, b) = (other.gradients.weights(0).data(), own.gradients.weights(0).data());
-                let cosine = Alignment::of(a, b, &plan).unwrap().cosine;
-                let off: Vec<f64> = a.iter().zip(b).map(|(a, b)| f64::from(a - b)).collect();
-                *worst = (worst.0.min(cosine), worst.1 + cosine / steps as f64, worst.2.max(norm(&off) / norm(&wide(b))));
-                inverse.weights_changed();
-            }
-            own.step(&mut net, x.view(), t.view(), &recipe, &mut exact, &mut optimizer).unwrap();
-        }
-        for (kind, tuning, _, solves, worst) in &runners {
-            let per = |x: f64| x / (4 * steps) as f64;
-            let by: Vec<String> =
-                SolverKind::ALL.iter().filter(|k| solves.by(**k) > 0).map(|k| format!("{k} {}", solves.by(*k))).collect();
-            println!(
-                "λ {lambda} {kind:>6} {:>6.0e}: {:.2} products a solve; layer 1: cosine ≥ 1 − {:.1e}, mean 1 − {:.1e}, error ≤ {:.1e}; by {}",
-                tuning.tolerance,
-                per(solves.products),
-                1.0 - worst.0,
-                1.0 - worst.1,
-                worst.2,
-                by.join(" ")
-            );
-        }
-        // On ways of their own, from the same start.
-        for (kind, tuning) in [(SolverKind::Lu, tunings[1]), (SolverKind::Auto, tunings[0]), (SolverKind::Auto, tunings[1])] {
-            let mut net = Network::<f32>::random(&shape, Init::Orthogonal, 1, &plan).unwrap();
-            let mut optimizer = Optimizer::new(settings, &net);
-            let mut inverse = kind.build::<f32>(tuning).unwrap();
-            let mut loss = 0.0;
-            for step in 0..steps {
-                let (x, t) = data(step);
-                let report = own.step(&mut net, x.view(), t.view(), &recipe, &mut *inverse, &mut optimizer).unwrap();
-                loss += if step + 50 >= steps { report.score.mean_loss() / 50.0 } else { 0.0 };
-            }
-            println!("λ {lambda} {kind:>6} {:>6.0e}: loss of the last 50 of {steps} steps {loss:.5}", tuning.tolerance);
-        }
-    }
 }

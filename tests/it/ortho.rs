@@ -1,15 +1,15 @@
 //! What keeps weights near orthogonal, against plain loops: bits where the order of operations is stated, computed bounds where it is not.
 
 use crate::support::*;
+use gaitprop::Exec;
 use gaitprop::init::{self, Init};
 use gaitprop::kernels::{Activation, Isa, MatMut, Par, Plan, Real, Scalar, Scratch, reduce, reference};
-use gaitprop::loss::Loss;
 use gaitprop::optimizer::{Optimizer, OptimizerConfig, OptimizerKind};
 use gaitprop::ortho::{Block, Blocks, Cayley, Hold, Holder, Penalty, Regularizer, Retraction, Retractor, Side};
 use gaitprop::rng::Rng;
 use gaitprop::rule::{Backprop, Perturbed, Rule};
-use gaitprop::solve::{Lu, Transpose, Tuning};
-use gaitprop::step::{Recipe, Workspace};
+use gaitprop::solve::{Transpose, Tuning};
+use gaitprop::step::Step;
 use gaitprop::{Architecture, Error, Layer, Matrix, Network, data};
 use proptest::prelude::*;
 
@@ -58,7 +58,7 @@ fn by_symmetry<T: Real>(r: Regularizer, w: &Matrix<T>, delta: &mut Matrix<T>, pl
     let n = w.rows().min(w.cols());
     // What is not written must not be read.
     let mut gram = Matrix::from_vec(n, n, vec![T::NAN; n * n]).unwrap();
-    r.descend(w.view(), T::ONE, delta.view_mut(), gram.view_mut(), plan, &mut Scratch::new()).unwrap();
+    r.descend(w.view(), T::ONE, delta.view_mut(), gram.view_mut(), &mut Exec::new(plan.clone())).unwrap();
 }
 
 fn check_exact<T: Real>(rows: usize, cols: usize, lambda: f64, seed: u64, plan: &Plan) {
@@ -195,14 +195,14 @@ fn block_step<T: Real>(block: Block, w: &Matrix<T>, turn: usize, without: Withou
 fn check_block<T: Real>(w: &Matrix<T>, block: Block, plan: &Plan) {
     let mut net = single(w.clone());
     let mut blocks = Blocks::new(block, &net).unwrap();
-    let mut scratch = Scratch::new();
+    let scratch = Scratch::new();
     let n = w.rows().min(w.cols());
     let mut held = None;
     // A whole cycle, and the start of the next.
     for turn in 0..n.div_ceil(block.rows) + 1 {
         let want = block_step(block, weights(&net), turn, Without::Nothing);
         assert_eq!(blocks.turn(), turn as u64);
-        blocks.step(&mut net, plan, &mut scratch).unwrap();
+        blocks.step(&mut net, &mut Exec::new(plan.clone())).unwrap();
         assert_eq!(bits(weights(&net).data()), bits(want.data()), "{}×{} {block:?} {}", w.rows(), w.cols(), T::NAME);
         assert_eq!(*held.get_or_insert(scratch.capacity()), scratch.capacity(), "packing memory grew after the first step");
     }
@@ -234,24 +234,24 @@ proptest! {
         let mut blocks = Blocks::new(block, &net).unwrap();
         let measure = Regularizer { side, ..Regularizer::new(1.0).unwrap() };
         let plan = Plan::new();
-        let mut scratch = Scratch::new();
+        let _scratch = Scratch::new();
         let transposed = rows > cols || (rows == cols && columns);
         let row = |w: &Matrix<f64>, i: usize| -> Vec<u64> {
             let v = if transposed { w.view().t() } else { w.view() };
             (0..v.ncols()).map(|j| v.get(i, j).bits()).collect()
         };
         let mut touched = vec![0; n];
-        let mut distance = measure.norm(weights(&net).view(), &plan, &mut scratch).unwrap();
+        let mut distance = measure.norm(weights(&net).view(), &mut Exec::new(plan.clone())).unwrap();
         for turn in 0..n.div_ceil(size) {
             let before = weights(&net).clone();
-            blocks.step(&mut net, &plan, &mut scratch).unwrap();
+            blocks.step(&mut net, &mut Exec::new(plan.clone())).unwrap();
             for (i, touched) in touched.iter_mut().enumerate() {
                 if row(&before, i) != row(weights(&net), i) {
                     prop_assert!((turn * size..(turn + 1) * size).contains(&i), "row {} in turn {}", i, turn);
                     *touched += 1;
                 }
             }
-            let now = measure.norm(weights(&net).view(), &plan, &mut scratch).unwrap();
+            let now = measure.norm(weights(&net).view(), &mut Exec::new(plan.clone())).unwrap();
             prop_assert!(now < distance, "{} after {}", now, distance);
             distance = now;
         }
@@ -279,7 +279,7 @@ fn the_block_oracle_can_fail() {
         let block = Block { rows: 8, side, ..Block::new(0.5).unwrap() };
         let w = normal::<f32>(20, 20, 0.3, 1);
         let mut net = single(w.clone());
-        Blocks::new(block, &net).unwrap().step(&mut net, &Plan::new(), &mut Scratch::new()).unwrap();
+        Blocks::new(block, &net).unwrap().step(&mut net, &mut Exec::default()).unwrap();
         let got = bits(weights(&net).data());
         assert_eq!(got, bits(block_step(block, &w, 0, Without::Nothing).data()));
         for without in [Without::Halving, Without::ZeroDiagonal, Without::Norms, Without::OldWeights] {
@@ -296,17 +296,17 @@ fn the_block_oracle_can_fail() {
 
 #[test]
 fn the_block_regulariser_goes_on_where_it_was() {
-    let (plan, mut scratch) = (Plan::new(), Scratch::new());
+    let (plan, _scratch) = (Plan::new(), Scratch::new());
     let block = Block { rows: 7, ..Block::new(0.5).unwrap() };
     let mut whole = single(normal::<f32>(30, 30, 0.2, 3));
     let mut blocks = Blocks::new(block, &whole).unwrap();
     let mut halves = whole.clone();
-    (0..9).for_each(|_| blocks.step(&mut whole, &plan, &mut scratch).unwrap());
+    (0..9).for_each(|_| blocks.step(&mut whole, &mut Exec::new(plan.clone())).unwrap());
     let mut turn = 0;
     for steps in [4, 5] {
         let mut blocks = Blocks::new(block, &halves).unwrap();
         blocks.set_turn(turn);
-        (0..steps).for_each(|_| blocks.step(&mut halves, &plan, &mut scratch).unwrap());
+        (0..steps).for_each(|_| blocks.step(&mut halves, &mut Exec::new(plan.clone())).unwrap());
         turn = blocks.turn();
     }
     assert_eq!(bits(weights(&whole).data()), bits(weights(&halves).data()));
@@ -314,27 +314,27 @@ fn the_block_regulariser_goes_on_where_it_was() {
 
 #[test]
 fn odd_weights_of_the_block_regulariser() {
-    let (plan, mut scratch) = (Plan::new(), Scratch::new());
+    let (plan, _scratch) = (Plan::new(), Scratch::new());
     // A row of norm 0 pushes nothing, and is not pushed.
     let mut w = normal::<f32>(12, 12, 0.3, 1);
     w.data_mut()[36..48].fill(0.0);
     let mut net = single(w);
-    Blocks::new(Block::new(0.5).unwrap(), &net).unwrap().step(&mut net, &plan, &mut scratch).unwrap();
+    Blocks::new(Block::new(0.5).unwrap(), &net).unwrap().step(&mut net, &mut Exec::new(plan.clone())).unwrap();
     assert!(weights(&net).data().iter().all(|w| w.is_finite()));
     assert!(weights(&net).row(3).iter().all(|&w| w == 0.0));
     // What is not finite is an error, and changes nothing.
     let mut w = normal::<f32>(12, 12, 0.3, 1);
     w.data_mut()[5] = f32::INFINITY;
     let mut net = single(w.clone());
-    let error = Blocks::new(Block::new(0.5).unwrap(), &net).unwrap().step(&mut net, &plan, &mut scratch).unwrap_err();
+    let error = Blocks::new(Block::new(0.5).unwrap(), &net).unwrap().step(&mut net, &mut Exec::new(plan.clone())).unwrap_err();
     assert!(matches!(error, Error::Diverged { layer: 0, step: 1, .. }), "{error}");
     assert_eq!(bits(weights(&net).data()), bits(w.data()));
     // μ = 0 is none; a network that it was not made for, and settings out of range, are errors.
     let mut blocks = Blocks::new(Block::new(0.0).unwrap(), &net).unwrap();
-    blocks.step(&mut net, &plan, &mut scratch).unwrap();
+    blocks.step(&mut net, &mut Exec::new(plan.clone())).unwrap();
     assert_eq!(bits(weights(&net).data()), bits(w.data()));
     let mut larger = single(normal::<f32>(100, 100, 0.1, 1));
-    assert!(Blocks::new(Block::new(0.5).unwrap(), &net).unwrap().step(&mut larger, &plan, &mut scratch).is_err());
+    assert!(Blocks::new(Block::new(0.5).unwrap(), &net).unwrap().step(&mut larger, &mut Exec::new(plan.clone())).is_err());
     // Each of its memories may be what is too small: for pushed rows, for their products, for norms. None is where all are just large enough.
     for (rows, made_for, given, fits) in [
         (4, (8, 8), (8, 9), false),
@@ -346,7 +346,7 @@ fn odd_weights_of_the_block_regulariser() {
         let block = Block { rows, ..Block::new(0.5).unwrap() };
         let mut net = single(normal::<f32>(given.0, given.1, 0.1, 1));
         let made = Blocks::new(block, &single(normal::<f32>(made_for.0, made_for.1, 0.1, 1)));
-        let outcome = made.unwrap().step(&mut net, &plan, &mut scratch);
+        let outcome = made.unwrap().step(&mut net, &mut Exec::new(plan.clone()));
         let (rows, room) = (rows.min(given.0.min(given.1)), rows.min(made_for.0.min(made_for.1)) * made_for.0.max(made_for.1));
         match outcome {
             Ok(()) => assert!(fits, "{made_for:?}, {given:?}"),
@@ -370,13 +370,13 @@ fn odd_weights_of_the_block_regulariser() {
 fn distance<T: Real>(w: &Matrix<T>) -> f64 {
     let w: Matrix<f64> = matrix(w.rows(), w.cols(), &wide(w.data()));
     let identity = Regularizer { form: Penalty::Identity, ..Regularizer::new(1.0).unwrap() };
-    identity.norm(w.view(), &Plan::new(), &mut Scratch::new()).unwrap()
+    identity.norm(w.view(), &mut Exec::default()).unwrap()
 }
 
 fn retracted<T: Real>(w: &Matrix<T>, tolerance: f64, plan: &Plan) -> gaitprop::Result<Matrix<T>> {
     let mut w = w.clone();
     let settings = Retraction { tolerance, ..Retraction::new(1).unwrap() };
-    let outcome = Retractor::new(settings, &single(w.clone())).unwrap().retract(3, &mut w, plan, &mut Scratch::new());
+    let outcome = Retractor::new(settings, &single(w.clone())).unwrap().retract(3, &mut w, &mut Exec::new(plan.clone()));
     outcome.map(|_| w)
 }
 
@@ -412,7 +412,7 @@ fn one_iteration_suffices_near_orthogonal_weights() {
     let w_then = w.view();
     let r = Regularizer { form: Penalty::Identity, ..Regularizer::new(0.125).unwrap() };
     let mut gram = Matrix::zeros(64, 64);
-    r.descend(w_then, 1.0, once.view_mut(), gram.view_mut(), &Plan::new(), &mut Scratch::new()).unwrap();
+    r.descend(w_then, 1.0, once.view_mut(), gram.view_mut(), &mut Exec::default()).unwrap();
     let q = retracted(&w, Retraction::TOLERANCE, &Plan::new()).unwrap();
     assert_eq!(bits(q.data()), bits(once.data()), "W − ½ (W Wᵀ − I) W");
     assert!(distance(&q) <= Retraction::TOLERANCE);
@@ -435,7 +435,7 @@ fn the_gram_matrix_may_have_any_strides() {
             } else {
                 MatMut::new(&mut gram[..n * n], n, n).unwrap()
             };
-            r.descend(w.view(), 1.0, delta.view_mut(), gram, &Plan::new(), &mut Scratch::new()).unwrap();
+            r.descend(w.view(), 1.0, delta.view_mut(), gram, &mut Exec::default()).unwrap();
             bits(delta.data())
         });
         assert_ne!(descended[0], bits(w.data()));
@@ -453,7 +453,7 @@ fn weights_too_far_from_orthogonal_are_named_and_kept() {
     for w in [singular, broken, Matrix::zeros(16, 16)] {
         let mut now = w.clone();
         let mut retractor = Retractor::new(Retraction::new(1).unwrap(), &single(w.clone())).unwrap();
-        let error = retractor.retract(3, &mut now, &Plan::new(), &mut Scratch::new()).unwrap_err();
+        let error = retractor.retract(3, &mut now, &mut Exec::default()).unwrap_err();
         assert!(matches!(error, Error::TooFar { layer: 3, .. }), "{error}");
         assert!(error.to_string().contains("layer 3"), "{error}");
         assert_eq!(bits(now.data()), bits(w.data()));
@@ -468,8 +468,7 @@ fn weights_too_far_from_orthogonal_are_named_and_kept() {
     {
         let mut w = near_orthogonal::<f64>(given.0, given.1, 1e-3, 2);
         let made_for = single(near_orthogonal::<f64>(made_for.0, made_for.1, 1e-3, 2));
-        let outcome =
-            Retractor::new(Retraction::new(1).unwrap(), &made_for).unwrap().retract(0, &mut w, &Plan::new(), &mut Scratch::new());
+        let outcome = Retractor::new(Retraction::new(1).unwrap(), &made_for).unwrap().retract(0, &mut w, &mut Exec::default());
         assert_eq!(outcome.is_ok(), fits, "{given:?}: {outcome:?}");
     }
 }
@@ -481,8 +480,7 @@ fn retraction_ends_with_the_iteration_that_suffices() {
     let told = |e: f64, tolerance: f64| {
         let mut w = matrix::<f64>(1, 1, &[f64::sqrt(1.0 - e)]);
         let settings = Retraction { tolerance, ..Retraction::new(1).unwrap() };
-        let told =
-            Retractor::new(settings, &single(w.clone())).unwrap().retract(0, &mut w, &Plan::new(), &mut Scratch::new()).unwrap();
+        let told = Retractor::new(settings, &single(w.clone())).unwrap().retract(0, &mut w, &mut Exec::default()).unwrap();
         (told, distance(&w))
     };
     let left = |e: f64| 0.75 * e * e + 0.25 * e * e * e;
@@ -507,7 +505,7 @@ fn retraction_ends_with_the_iteration_that_suffices() {
 /// What holds weights counts and works as what it is made of.
 #[test]
 fn holders_count_and_work_as_what_they_hold() {
-    let (plan, mut scratch) = (Plan::new(), Scratch::new());
+    let (plan, _scratch) = (Plan::new(), Scratch::new());
     let start = single(near_orthogonal::<f32>(12, 12, 0.02, 4));
     let (block, retraction) = (Block { rows: 5, ..Block::new(0.5).unwrap() }, Retraction::new(3).unwrap());
     let mut blocks = Blocks::new(block, &start).unwrap();
@@ -515,8 +513,8 @@ fn holders_count_and_work_as_what_they_hold() {
     blocks.set_turn(2);
     retractor.set_steps(2);
     let [mut pushed, mut retracted] = [start.clone(), start.clone()];
-    blocks.step(&mut pushed, &plan, &mut scratch).unwrap();
-    retractor.step(&mut retracted, &plan, &mut scratch).unwrap();
+    blocks.step(&mut pushed, &mut Exec::new(plan.clone())).unwrap();
+    retractor.step(&mut retracted, &mut Exec::new(plan.clone())).unwrap();
     for (hold, want, steps) in [
         (Hold::Block(block), &pushed, 3),
         (Hold::Retract(retraction), &retracted, 3),
@@ -526,7 +524,7 @@ fn holders_count_and_work_as_what_they_hold() {
         let (mut net, mut holder) = (start.clone(), Holder::new(hold, &start, 4).unwrap());
         assert_eq!(holder.steps(), 0);
         holder.set_steps(2);
-        holder.after_step(&mut net, &plan, &mut scratch).unwrap();
+        holder.after_step(&mut net, &mut Exec::new(plan.clone())).unwrap();
         assert_eq!(holder.steps(), steps, "{hold:?}");
         assert_eq!(bits(weights(&net).data()), bits(weights(want).data()), "{hold:?}");
     }
@@ -544,7 +542,7 @@ fn retraction_waits_for_its_step_and_has_the_same_bits_everywhere() {
     retractor.set_steps(1);
     for step in 2..=3 {
         assert_eq!(bits(weights(&net).data()), bits(w.data()));
-        retractor.step(&mut net, &Plan::new(), &mut Scratch::new()).unwrap();
+        retractor.step(&mut net, &mut Exec::default()).unwrap();
         assert_eq!(retractor.steps(), step);
     }
     assert_eq!(bits(weights(&net).data()), want);
@@ -576,7 +574,7 @@ fn turned<T: Real>(w: &Matrix<f64>, y: &Matrix<f64>, x: &Matrix<f64>, rate: f64,
     let cast = |m: &Matrix<f64>| matrix::<T>(m.rows(), m.cols(), m.data());
     let (w, y, x) = (cast(w), cast(y), cast(x));
     let mut cayley = Cayley::new(&single(w.clone()), y.rows());
-    cayley.turn(0, &w, y.view(), x.view(), rate, plan, &mut Scratch::new()).unwrap();
+    cayley.turn(0, &w, y.view(), x.view(), rate, &mut Exec::new(plan.clone())).unwrap();
     cayley.next()[0].clone()
 }
 
@@ -598,16 +596,16 @@ proptest! {
 
 #[test]
 fn batches_and_layers_that_a_rotation_is_not_for_are_named() {
-    let (w, mut scratch) = (near_orthogonal::<f64>(6, 6, 0.0, 1), Scratch::new());
+    let (w, _scratch) = (near_orthogonal::<f64>(6, 6, 0.0, 1), Scratch::new());
     let mut cayley = Cayley::new(&single(w.clone()), 4);
     let (few, many) = (normal::<f64>(4, 6, 1.0, 2), normal::<f64>(5, 6, 1.0, 2));
     for (layer, y, found) in [(0, &many, (5, 0)), (1, &few, (4, 1))] {
-        match cayley.turn(layer, &w, y.view(), y.view(), 0.1, &Plan::new(), &mut scratch) {
+        match cayley.turn(layer, &w, y.view(), y.view(), 0.1, &mut Exec::default()) {
             Err(Error::Kernel(gaitprop::kernels::Error::Shape { expected: (4, 1), found: is, .. })) => assert_eq!(is, found),
             other => panic!("{other:?}"),
         }
     }
-    cayley.turn(0, &w, few.view(), few.view(), 0.1, &Plan::new(), &mut scratch).unwrap();
+    cayley.turn(0, &w, few.view(), few.view(), 0.1, &mut Exec::default()).unwrap();
 }
 
 /// The oracle sees the wrong direction, another length, a missing term, and one wrong element.
@@ -643,10 +641,9 @@ fn rotate<T: Real>(
     let ready = digits.prepare::<T>(data::Scaling::Unit);
     let shape = Architecture::widths(64, layers, 10).unwrap();
     let mut net = Network::<T>::random(&shape, Init::Orthogonal, 1, plan).unwrap();
-    let rule = Perturbed::gait(gamma).unwrap();
-    let recipe = Recipe { rule: &rule, loss: Loss::Squared, ortho: Regularizer::new(0.0).unwrap(), plan };
+    let mut kit = Kit::new(Perturbed::gait(gamma).unwrap(), plan);
     let mut optimizer = Optimizer::new(OptimizerConfig::new(OptimizerKind::Sgd, rate).unwrap(), &net);
-    let (mut work, mut cayley) = (Workspace::new(&net, 20), Cayley::new(&net, 20));
+    let (mut work, mut cayley) = (Step::new(&net, 20), Cayley::new(&net, 20));
     let batch = |step: usize| {
         let first = 20 * (step % (ready.train.len / 20));
         let x = Matrix::from_vec(20, 64, ready.train.x[first * 64..][..20 * 64].to_vec()).unwrap();
@@ -656,9 +653,8 @@ fn rotate<T: Real>(
     };
     for step in 0..steps {
         let b = batch(step);
-        let mut inverse = Transpose::new(Tuning::default()).unwrap();
-        work.step_by_rotations(&mut net, b.x.view(), b.target.view(), &recipe, &mut inverse, &mut optimizer, &mut cayley)
-            .unwrap();
+        kit.solver = Box::new(Transpose::new(Tuning::default()).unwrap());
+        work.rotate(&mut net, b.x.view(), b.target.view(), &mut kit.recipe(), &mut optimizer, &mut cayley).unwrap();
         if (step + 1).is_power_of_two() || step + 1 == steps {
             watch(step + 1, &net, &batch(step + 1));
         }
@@ -669,19 +665,18 @@ fn rotate<T: Real>(
 /// A thousand steps later W is orthogonal to rounding, so that its inverse is its transpose and GAIT-prop is backpropagation.
 fn stays_orthogonal<T: Real>(layers: &[usize], steps: usize) {
     let plan = Plan::new();
-    let (bp, gait): (&dyn Rule<T>, &dyn Rule<T>) = (&Backprop, &Perturbed::gait(0.0).unwrap());
     let mut losses = Vec::new();
     rotate::<T>(layers, steps, 0.1, 0.0, &plan, |step, net, batch| {
-        let mut work = [Workspace::new(net, 20), Workspace::new(net, 20)];
-        for (rule, work) in [bp, gait].into_iter().zip(&mut work) {
-            let recipe = Recipe { rule, loss: Loss::Squared, ortho: Regularizer::new(0.0).unwrap(), plan: &plan };
-            work.gradients(net, batch.x.view(), batch.target.view(), &recipe, &mut Lu::new())
+        let mut work = [Step::new(net, 20), Step::new(net, 20)];
+        let rules: [Box<dyn Rule<T>>; 2] = [Box::new(Backprop), Box::new(Perturbed::gait(0.0).unwrap())];
+        for (rule, work) in rules.into_iter().zip(&mut work) {
+            work.gradients(net, batch.x.view(), batch.target.view(), &mut Kit::boxed(rule, &plan).recipe())
                 .map(|r| losses.push(r.score.mean_loss()))
                 .unwrap();
         }
         let per = (step as f64).sqrt() * T::UNIT_ROUNDOFF;
         for (l, layer) in net.layers().iter().enumerate() {
-            let n = layer.fed().min(layer.width()) as f64;
+            let n = layer.fan_in().min(layer.width()) as f64;
             let drift = distance(&layer.w) / n.sqrt();
             let differ = relative(&wide(work[1].gradients.weights(l).data()), &wide(work[0].gradients.weights(l).data()));
             println!("{} {step:5} layer {l}: drift {drift:.1e} ({:.2} u √t)   GAIT − BP {differ:.1e}", T::NAME, drift / per);
@@ -717,26 +712,24 @@ fn a_failed_rotation_changes_nothing() {
     let plan = Plan::new();
     let shape = Architecture::square(8, 8, 1, 3).unwrap();
     let start = Network::<f32>::random(&shape, Init::Orthogonal, 1, &plan).unwrap();
-    let recipe = Recipe { rule: &Backprop, loss: Loss::Squared, ortho: Regularizer::new(0.0).unwrap(), plan: &plan };
     let mut x = normal::<f32>(4, 8, 1.0, 1);
     let target = Matrix::zeros(4, 3);
-    let step = |x: &Matrix<f32>, recipe: &Recipe<'_, f32>, optimiser: OptimizerKind| {
+    let step = |x: &Matrix<f32>, lambda: f64, optimiser: OptimizerKind| {
         let mut net = start.clone();
         let mut optimizer = Optimizer::new(OptimizerConfig::new(optimiser, 0.1).unwrap(), &net);
-        let (mut work, mut cayley) = (Workspace::new(&net, 4), Cayley::new(&net, 4));
-        let inverse = &mut Lu::new();
-        let outcome = work.step_by_rotations(&mut net, x.view(), target.view(), recipe, inverse, &mut optimizer, &mut cayley);
+        let (mut work, mut cayley) = (Step::new(&net, 4), Cayley::new(&net, 4));
+        let mut kit = Kit::new(Backprop, &plan).regularized(lambda);
+        let outcome = work.rotate(&mut net, x.view(), target.view(), &mut kit.recipe(), &mut optimizer, &mut cayley);
         outcome.map(|_| net.clone()).inspect_err(|_| assert!(net == start, "a weight has changed"))
     };
-    assert!(step(&x, &recipe, OptimizerKind::Sgd).unwrap() != start);
-    let error = step(&x, &recipe, OptimizerKind::Adam).unwrap_err().to_string();
+    assert!(step(&x, 0.0, OptimizerKind::Sgd).unwrap() != start);
+    let error = step(&x, 0.0, OptimizerKind::Adam).unwrap_err().to_string();
     assert!(error.contains("--optimizer sgd") && error.contains("adam"), "{error}");
-    let regularised = Recipe { ortho: Regularizer::new(0.1).unwrap(), ..recipe };
-    let error = step(&x, &regularised, OptimizerKind::Sgd).unwrap_err().to_string();
+    let error = step(&x, 0.1, OptimizerKind::Sgd).unwrap_err().to_string();
     assert!(error.contains("lambda is 0.1"), "{error}");
     x.data_mut()[3] = f32::NAN;
-    assert!(step(&x, &recipe, OptimizerKind::Sgd).is_err());
+    assert!(step(&x, 0.0, OptimizerKind::Sgd).is_err());
     x.data_mut()[3] = 3e38;
-    let error = step(&x, &recipe, OptimizerKind::Sgd).unwrap_err();
+    let error = step(&x, 0.0, OptimizerKind::Sgd).unwrap_err();
     assert!(matches!(error, Error::Diverged { step: 1, .. }), "{error}");
 }

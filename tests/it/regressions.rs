@@ -1,17 +1,17 @@
 //! Faults that were found once, each by its smallest case.
 
+use gaitprop::Exec;
 use gaitprop::data::Samples;
 use gaitprop::kernels::perturb::{Perturbation, Scale, Weighting, perturb};
 use gaitprop::kernels::{Activation, Error as KernelError, Isa, MatMut, MatRef, Plan, Scratch, gemm, reference};
 use gaitprop::loss::{self, Loss};
 use gaitprop::network::{Architecture, Trace};
-use gaitprop::optimizer::{OptimizerConfig, OptimizerKind};
+use gaitprop::optimizer::OptimizerKind;
 use gaitprop::ortho::Regularizer;
-use gaitprop::rule::Perturbed;
-use gaitprop::solve::Lu;
-use gaitprop::train::{Method, Trainer};
+use gaitprop::rule::LearningRule;
+use gaitprop::solve::SolverKind;
+use gaitprop::train::{TrainConfig, Trainer};
 use gaitprop::{Error, Network, init};
-use std::ops::ControlFlow;
 
 /// A unit so saturated that f′ underflows to 0, at its own activity: nothing is asked of it, and nothing (no 0/0) may come of it.
 #[test]
@@ -121,7 +121,7 @@ fn a_trace_of_another_network_is_refused() {
     let x = [0f32; 4];
     for other in [net(0, leaky), net(2, leaky), net(1, Activation::Tanh)] {
         let mut trace = Trace::new(&other, 1);
-        let error = net(1, leaky).forward(MatRef::new(&x, 1, 4).unwrap(), &mut trace, &plan, &mut Scratch::new()).unwrap_err();
+        let error = net(1, leaky).forward(MatRef::new(&x, 1, 4).unwrap(), &mut trace, &mut Exec::new(plan.clone())).unwrap_err();
         assert!(error.to_string().contains("another network"), "{error}");
     }
 }
@@ -129,17 +129,15 @@ fn a_trace_of_another_network_is_refused() {
 fn trainer(rate: f64, plan: Plan) -> Trainer<f64> {
     let shape = Architecture::square(6, 6, 1, 3).unwrap();
     let net = Network::random(&shape, init::Init::Xavier, 3, &plan).unwrap();
-    let method = Method {
-        rule: Box::new(Perturbed::gait(1e-3).unwrap()),
-        inverse: Box::new(Lu::new()),
-        loss: Loss::Squared,
-        ortho: Regularizer::new(0.0).unwrap(),
-        hold: gaitprop::ortho::Hold::Free,
-        optimizer: OptimizerConfig::new(OptimizerKind::Momentum, rate).unwrap(),
+    let config = TrainConfig {
+        solver: SolverKind::Lu,
+        regularizer: Regularizer::NONE,
+        optimizer: OptimizerKind::Momentum,
+        learning_rate: rate,
         batch: 3,
-        shuffle: None,
+        ..TrainConfig::published(LearningRule::Gait)
     };
-    Trainer::new(net, method, plan).unwrap()
+    Trainer::from_network(net, config, 1, plan).unwrap()
 }
 
 fn samples(size: f64) -> Samples<f64> {
@@ -152,16 +150,15 @@ fn samples(size: f64) -> Samples<f64> {
 #[test]
 fn a_diverged_epoch_leaves_a_trainer_as_good_as_new() {
     let plan = Plan::new();
-    let go = |_: &gaitprop::step::Report| ControlFlow::Continue(());
     let (mut once, mut fresh) = (trainer(1e-2, plan.clone()), trainer(1e-2, plan));
-    let error = once.epoch(&samples(1e80), go).unwrap_err();
+    let error = once.epoch(&samples(1e80)).unwrap_err();
     assert!(matches!(error, Error::Diverged { step, .. } if step > 0), "{error}");
     assert_eq!(once.network(), fresh.network());
     let good = samples(1.0);
-    let aligned = |trainer: &mut Trainer<f64>| trainer.alignment(&good, &mut Lu::new()).unwrap();
+    let aligned = |trainer: &mut Trainer<f64>| trainer.alignment(&good).unwrap();
     assert_eq!(aligned(&mut once), aligned(&mut fresh));
-    once.epoch(&good, go).unwrap();
-    fresh.epoch(&good, go).unwrap();
+    once.epoch(&good).unwrap();
+    fresh.epoch(&good).unwrap();
     assert_eq!(once.network(), fresh.network());
 }
 
@@ -178,8 +175,8 @@ fn inconsistent_samples_are_refused() {
         Samples { features: 5, ..good.clone() },
     ] {
         let mut trainer = trainer(1e-2, plan.clone());
-        assert!(trainer.epoch(&bad, |_| ControlFlow::Continue(())).is_err());
+        assert!(trainer.epoch(&bad).is_err());
         assert!(trainer.evaluate(&bad).is_err());
-        assert!(trainer.alignment(&bad, &mut Lu::new()).is_err());
+        assert!(trainer.alignment(&bad).is_err());
     }
 }

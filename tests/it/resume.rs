@@ -7,13 +7,12 @@ use gaitprop::checkpoint;
 use gaitprop::data::{self, LoadOptions, Samples, Scaling};
 use gaitprop::init::Init;
 use gaitprop::kernels::Plan;
-use gaitprop::loss::Loss;
 use gaitprop::optimizer;
 use gaitprop::ortho::{Block, Hold, Regularizer, Retraction};
 use gaitprop::rng::Rng;
-use gaitprop::rule::{self, LearningRule};
-use gaitprop::solve::{self, Tuning};
-use gaitprop::train::{Epoch, Method, Trainer};
+use gaitprop::rule::LearningRule;
+use gaitprop::solve::{self};
+use gaitprop::train::{Epoch, TrainConfig, Trainer};
 use gaitprop::{Architecture, Network};
 use std::fs;
 use std::ops::ControlFlow;
@@ -43,20 +42,19 @@ impl Case {
             && matches!(self.optimizer, optimizer::OptimizerKind::Adam | optimizer::OptimizerKind::PublishedAdam);
         let init = if mended { Init::Xavier } else { Init::Orthogonal };
         let net = Network::random(&architecture, init, 3, &plan).unwrap();
-        let tuning = Tuning { regularized: self.lambda > 0.0, ..Tuning::new(1e-2).unwrap() };
-        let method = Method {
-            rule: self.rule.build(&rule::RuleConfig::new(&architecture), &plan).unwrap(),
-            inverse: self.inverse.build(tuning).unwrap(),
-            loss: Loss::Squared,
-            ortho: Regularizer::new(self.lambda).unwrap(),
+        let config = TrainConfig {
+            solver: self.inverse,
+            tolerance: 1e-2,
+            regularizer: Regularizer::new(self.lambda).unwrap(),
             hold: self.hold,
+            optimizer: self.optimizer,
             // Without a regulariser target propagation soon makes weights singular.
-            optimizer: optimizer::OptimizerConfig::new(self.optimizer, if self.rule == LearningRule::Tp { 1e-5 } else { 1e-3 })
-                .unwrap(),
+            learning_rate: if self.rule == LearningRule::Tp { 1e-5 } else { 1e-3 },
             batch: 20,
-            shuffle: self.shuffle,
+            shuffle: self.shuffle.is_some(),
+            ..TrainConfig::published(self.rule)
         };
-        Trainer::new(net, method, plan).unwrap()
+        Trainer::from_network(net, config, self.shuffle.unwrap_or(1), plan).unwrap()
     }
 }
 
@@ -112,7 +110,7 @@ fn train<T: gaitprop::kernels::Real>(case: &Case, epochs: usize, stops: &[u64]) 
             checkpoint::write(&file, &saved, &()).unwrap();
             // Another's memory must not show: it has trained a little.
             trainer = case.trainer(plan.clone());
-            let _ = trainer.epoch(&samples, |_| ControlFlow::Break(())).unwrap();
+            let _ = trainer.epoch_with(&samples, |_, _| ControlFlow::Break(())).unwrap();
             trainer.restore(checkpoint::read::<T, ()>(&file).unwrap().0).unwrap();
             assert!(trainer.save() == saved, "{case:?}: a state that is taken up is not the one that was left");
         }
@@ -144,7 +142,7 @@ fn a_trainer_without_its_state_goes_on_otherwise() {
     let case = cases()[4];
     let (samples, plan) = (samples::<f32>(), Plan::new());
     let mut trainer = case.trainer::<f32>(plan.clone());
-    let _ = trainer.epoch(&samples, |_| ControlFlow::Continue(())).unwrap();
+    let _ = trainer.epoch(&samples).unwrap();
     let mut state = trainer.save();
     let _ = state.take_part("inverse");
     let message = case.trainer::<f32>(plan.clone()).restore(state).unwrap_err().to_string();

@@ -6,13 +6,11 @@ use gaitprop::init::{self, Init};
 use gaitprop::kernels::{Activation, Plan, Real, reduce};
 use gaitprop::loss::Loss;
 use gaitprop::network::{Architecture, Network};
-use gaitprop::ortho::Regularizer;
 use gaitprop::rng::Rng;
 use gaitprop::rule::{
     Absolute, Backprop, DirectFeedback, FeedbackAlignment, LearningRule, Perturbed, Rule, RuleConfig, TargetForm,
 };
-use gaitprop::solve::Lu;
-use gaitprop::step::{Gradients, Recipe};
+use gaitprop::step::Gradients;
 use gaitprop::{Error, Matrix};
 
 const LEAKY: Activation = Activation::LeakyRelu { slope: 0.1 };
@@ -43,9 +41,12 @@ fn batch<T: Real>(shape: &Architecture, rows: usize, seed: u64) -> Batch<T> {
     Batch { x: matrix(rows, shape.inputs, &x), target }
 }
 
-fn by<T: Real>(rule: &dyn Rule<T>, net: &Network<T>, batch: &Batch<T>) -> Gradients<T> {
-    let plan = Plan::new();
-    gradients(net, batch, &Recipe { rule, loss: Loss::Squared, ortho: Regularizer::new(0.0).unwrap(), plan: &plan }).unwrap()
+fn by<T: Real>(rule: impl Rule<T> + 'static, net: &Network<T>, batch: &Batch<T>) -> Gradients<T> {
+    by_boxed(Box::new(rule), net, batch)
+}
+
+fn by_boxed<T: Real>(rule: Box<dyn Rule<T>>, net: &Network<T>, batch: &Batch<T>) -> Gradients<T> {
+    gradients(net, batch, &mut Kit::boxed(rule, &Plan::new())).unwrap()
 }
 
 /// The bits of all updates.
@@ -81,7 +82,7 @@ fn by_hand<T: Real>(net: &Network<T>, batch: &Batch<T>, feedback: &[Matrix<T>], 
     let (mut fed_by, mut slopes, mut y) = (Vec::new(), Vec::new(), batch.x.data().to_vec());
     let mut below = net.inputs();
     for layer in net.layers() {
-        let (fed, width) = (layer.fed(), layer.width());
+        let (fed, width) = (layer.fan_in(), layer.width());
         let input = first_columns(&y, below, fed);
         let h = chain(&input, layer.w.data(), (rows, fed, width));
         let units: Vec<(T, T)> = h.iter().enumerate().map(|(k, &h)| layer.unit.apply(h + layer.b[k % width])).collect();
@@ -99,7 +100,7 @@ fn by_hand<T: Real>(net: &Network<T>, batch: &Batch<T>, feedback: &[Matrix<T>], 
         .collect();
     let mut updates = Vec::new();
     for (l, layer) in net.layers().iter().enumerate().rev() {
-        let (fed, width) = (layer.fed(), layer.width());
+        let (fed, width) = (layer.fan_in(), layer.width());
         let x: Vec<T> = slopes[l].iter().zip(&e).map(|(&d, &e)| d * e).collect();
         let input: Vec<T> = transposed(&fed_by[l], rows, fed).into_iter().map(|y| mean * y).collect();
         let mut bias = vec![T::ZERO; width];
@@ -134,13 +135,13 @@ fn check_by_hand<T: Real>() {
                 };
                 let want = by_hand(&net, &batch, &b, direct);
                 let layers = shape.layers.len();
-                assert!(all_bits(&by(&*rule, &net, &batch), layers) == want, "{} {shape:?} direct {direct}", T::NAME);
+                assert!(all_bits(&by_boxed(rule, &net, &batch), layers) == want, "{} {shape:?} direct {direct}", T::NAME);
                 // The same from name, initialisation and seed.
                 let kind = if direct { LearningRule::Dfa } else { LearningRule::Fa };
                 let named = |seed| kind.build::<T>(&RuleConfig { init, seed, ..RuleConfig::new(shape) }, &Plan::new()).unwrap();
-                assert!(all_bits(&by(&*named(8), &net, &batch), layers) == want, "{} {shape:?} {kind} by name", T::NAME);
+                assert!(all_bits(&by_boxed(named(8), &net, &batch), layers) == want, "{} {shape:?} {kind} by name", T::NAME);
                 // Another seed is found, as is a hundredth of one element of what feeds back to the first layer.
-                assert!(all_bits(&by(&*named(9), &net, &batch), layers) != want);
+                assert!(all_bits(&by_boxed(named(9), &net, &batch), layers) != want);
                 let mut other = b;
                 let first = &mut other[0].data_mut()[0];
                 *first *= T::from_f64(1.01);
@@ -163,7 +164,7 @@ fn feedback_alignment_with_its_own_weights_is_backpropagation() {
         let (net, batch) = (network::<f32>(&shape, Init::Orthogonal, 1), batch::<f32>(&shape, 7, 2));
         let own = FeedbackAlignment::new(net.layers()[1..].iter().map(|l| l.w.clone()).collect());
         let layers = shape.layers.len();
-        assert!(all_bits(&by(&own, &net, &batch), layers) == all_bits(&by(&Backprop, &net, &batch), layers), "{shape:?}");
+        assert!(all_bits(&by(own, &net, &batch), layers) == all_bits(&by(Backprop, &net, &batch), layers), "{shape:?}");
     }
 }
 
@@ -192,8 +193,7 @@ fn feedback_for_another_network_is_refused_with_the_layer() {
     for kind in [LearningRule::Fa, LearningRule::Dfa] {
         for (made_for, layer) in [(&other, "layer 2: there is no feedback"), (&wider, "layer 2: its feedback is")] {
             let rule = kind.build::<f32>(&RuleConfig::new(made_for), &plan).unwrap();
-            let recipe = Recipe { rule: &*rule, loss: Loss::Squared, ortho: Regularizer::new(0.0).unwrap(), plan: &plan };
-            let error = gradients(&net, &batch, &recipe).unwrap_err().to_string();
+            let error = gradients(&net, &batch, &mut Kit::boxed(rule, &plan)).unwrap_err().to_string();
             assert!(error.starts_with(layer), "{error}");
         }
     }
@@ -215,7 +215,7 @@ fn check_absolute<T: Real>(gammas: &[f64]) {
             for kind in [LearningRule::Gait, LearningRule::Itp] {
                 let built = |form| kind.build::<T>(&RuleConfig { gamma, form, ..RuleConfig::new(&shape) }, &plan).unwrap();
                 let (ours, theirs) =
-                    (by(&*built(TargetForm::Difference), &net, &batch), by(&*built(TargetForm::Absolute), &net, &batch));
+                    (by_boxed(built(TargetForm::Difference), &net, &batch), by_boxed(built(TargetForm::Absolute), &net, &batch));
                 let (_, seen) = watched(&net.cast(), &batch.cast(), kind, gamma, Loss::Squared);
                 let layers = shape.layers.len();
                 let mut noise = 0.0;
@@ -263,8 +263,7 @@ fn absolute_targets_refuse_what_they_cannot_be() {
         );
     }
     let (net, batch) = (network::<f64>(&shape, Init::Orthogonal, 4), batch::<f64>(&shape, 9, 5));
-    let tp: &dyn Rule<f64> = &Absolute::tp();
-    let (ours, theirs) = (by(&gaitprop::rule::TargetProp, &net, &batch), by(tp, &net, &batch));
+    let (ours, theirs) = (by(gaitprop::rule::TargetProp, &net, &batch), by(Absolute::tp(), &net, &batch));
     for l in 0..3 {
         let error = relative(theirs.weights(l).data(), ours.weights(l).data());
         // Each layer adds a solve and an f⁻¹ that multiplies by at most 10.
@@ -277,9 +276,9 @@ fn absolute_targets_refuse_what_they_cannot_be() {
 fn absolute_targets_lose_all_at_depth() {
     let shape = Architecture::square(32, 32, 5, 10).unwrap();
     let (net, batch) = (network::<f32>(&shape, Init::Orthogonal, 1), batch::<f32>(&shape, 20, 2));
-    let exact = by(&Perturbed::gait(1e-3).unwrap(), &net.cast::<f64>(), &batch.cast());
-    let ours = by(&Perturbed::gait(1e-3).unwrap(), &net, &batch);
-    let theirs = by(&Absolute::gait(1e-3).unwrap(), &net, &batch);
+    let exact = by(Perturbed::gait(1e-3).unwrap(), &net.cast::<f64>(), &batch.cast());
+    let ours = by(Perturbed::gait(1e-3).unwrap(), &net, &batch);
+    let theirs = by(Absolute::gait(1e-3).unwrap(), &net, &batch);
     let error = |g: &Gradients<f32>| relative(&wide(g.weights(0).data()), exact.weights(0).data());
     assert!(error(&ours) < 1e-4 && error(&theirs) > 1e3, "{:e} and {:e}", error(&ours), error(&theirs));
 }
@@ -287,10 +286,9 @@ fn absolute_targets_lose_all_at_depth() {
 // ---------------------------------------------------------------------------------------------------------------------------
 // What a layer's report says.
 
-fn report(rule: &dyn Rule<f64>, net: &Network<f64>, batch: &Batch<f64>) -> Vec<LayerReport> {
-    let plan = Plan::new();
-    let recipe = Recipe { rule, loss: Loss::Squared, ortho: Regularizer::new(0.1).unwrap(), plan: &plan };
-    diagnostics::examine(net, batch.x.view(), batch.target.view(), &recipe, &mut Lu::new()).unwrap()
+fn report(rule: impl Rule<f64> + 'static, net: &Network<f64>, batch: &Batch<f64>) -> Vec<LayerReport> {
+    let mut kit = Kit::new(rule, &Plan::new()).regularized(0.1);
+    diagnostics::examine(net, batch.x.view(), batch.target.view(), &mut kit.recipe()).unwrap()
 }
 
 #[test]
@@ -301,9 +299,9 @@ fn reports_are_what_counting_by_hand_gives() {
         let gamma = if shape.unit == Activation::Tanh { 1e-3 } else { 0.3 };
         let gait = Perturbed::gait(gamma).unwrap();
         let layers = shape.layers.len();
-        let (got, back) = (report(&gait, &net, &batch), report(&Backprop, &net, &batch));
+        let (got, back) = (report(gait, &net, &batch), report(Backprop, &net, &batch));
         let (_, seen) = watched(&net, &batch, LearningRule::Gait, gamma, Loss::Squared);
-        let (own, bp) = (by(&gait, &net, &batch), by(&Backprop, &net, &batch));
+        let (own, bp) = (by(gait, &net, &batch), by(Backprop, &net, &batch));
         let mut crossed = 0;
         for l in 0..layers {
             let (a, b) = (own.weights(l).data(), bp.weights(l).data());
@@ -377,7 +375,7 @@ fn dead_units_are_found() {
         layers[0].b[2..5].fill(bias);
         // The others are dead for some samples and not for others.
         let net = Network::new(8, layers, 2).unwrap();
-        let reports = report(&Backprop, &net, &batch::<f64>(&shape, 40, 1));
+        let reports = report(Backprop, &net, &batch::<f64>(&shape, 40, 1));
         assert_eq!(reports[0].dead_units, dead, "{unit:?} {bias}");
     }
 }
@@ -389,7 +387,7 @@ fn singular_weights_are_reported_and_no_error() {
     let mut layers = network::<f64>(&shape, Init::Orthogonal, 1).layers().to_vec();
     layers[2].w.data_mut()[..6].fill(0.0);
     let net = Network::new(6, layers, 3).unwrap();
-    let reports = report(&Perturbed::gait(1e-3).unwrap(), &net, &batch::<f64>(&shape, 4, 1));
+    let reports = report(Perturbed::gait(1e-3).unwrap(), &net, &batch::<f64>(&shape, 4, 1));
     assert!(reports.iter().all(|r| r.cosine_with_bp.is_nan() && r.update_norm.is_nan()));
     assert_eq!(reports[2].condition, Some(f64::INFINITY));
     assert!((reports[2].distance_from_orthogonal - 1.0).abs() < 1e-12 && reports[1].condition.is_some_and(|c| c < 12.0));

@@ -152,7 +152,7 @@ pub fn definition<T: Real>(net: &Network<T>, batch: &Batch<T>, kind: LearningRul
         let (mut y, mut d) = (Vec::new(), Vec::new());
         for input in &activities[l] {
             let unit = |j: usize| {
-                let h = (0..layer.fed()).fold(biases[l][j].clone(), |h, i| h + &input[i] * &weights[l][i * layer.width() + j]);
+                let h = (0..layer.fan_in()).fold(biases[l][j].clone(), |h, i| h + &input[i] * &weights[l][i * layer.width() + j]);
                 functions[l].apply(&h, bits)
             };
             let (row, slope) = (0..layer.width()).map(unit).unzip();
@@ -172,7 +172,7 @@ pub fn definition<T: Real>(net: &Network<T>, batch: &Batch<T>, kind: LearningRul
     let mut updates = Vec::new();
     for l in (0..depth).rev() {
         let layer = &net.layers()[l];
-        let (fed, width) = (layer.fed(), layer.width());
+        let (fed, width) = (layer.fan_in(), layer.width());
         let scale = if kind == LearningRule::Tp { bits.one() } else { (l + 1..depth).fold(bits.one(), |s, _| s / &gamma) };
         let y = &activities[l + 1];
         let share = bits.one() / bits.of(rows as f64);

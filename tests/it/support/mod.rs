@@ -5,14 +5,15 @@ pub mod big;
 pub mod perturbed;
 pub mod steps;
 
-use gaitprop::kernels::{Activation, MatRef, Plan, Real};
-use gaitprop::loss::Loss;
+use gaitprop::kernels::perturb::Perturbation;
+use gaitprop::kernels::{Activation, MatMut, MatRef, Plan, Real};
+use gaitprop::loss::{Loss, score};
 use gaitprop::ortho::Regularizer;
-use gaitprop::rule::{LearningRule, Local, Means, Outcome, Rule, RuleConfig};
-use gaitprop::solve::{Lu, Solve};
-use gaitprop::step::{Gradients, Recipe, Workspace};
-use gaitprop::{Matrix, Network, Result};
-use std::sync::Mutex;
+use gaitprop::rule::{Context, LayerState, LearningRule, Rule, RuleConfig};
+use gaitprop::solve::{Lu, Solver};
+use gaitprop::step::{Gradients, Recipe, Step};
+use gaitprop::{Exec, Matrix, Network, Result};
+use std::sync::{Arc, Mutex};
 
 /// A matrix of `T` from f64 elements, each rounded once.
 pub fn matrix<T: Real>(rows: usize, cols: usize, data: &[f64]) -> Matrix<T> {
@@ -65,19 +66,44 @@ pub fn built<T: Real>(kind: LearningRule, net: &Network<T>, gamma: f64) -> Box<d
     kind.build(&RuleConfig { gamma, ..RuleConfig::new(&architecture) }, &Plan::new()).unwrap()
 }
 
-/// Descent directions of one batch, in memory of their own.
-pub fn gradients<T: Real>(net: &Network<T>, batch: &Batch<T>, recipe: &Recipe<'_, T>) -> Result<Gradients<T>> {
-    let mut workspace = Workspace::new(net, batch.x.rows());
-    workspace.gradients(net, batch.x.view(), batch.target.view(), recipe, &mut Lu::new())?;
-    Ok(workspace.gradients)
+/// A recipe that owns its parts.
+pub struct Kit<T> {
+    pub rule: Box<dyn Rule<T>>,
+    pub solver: Box<dyn Solver<T>>,
+    pub loss: Loss,
+    pub regularizer: Regularizer,
+    pub exec: Exec,
+}
+
+impl<T: Real> Kit<T> {
+    /// With LU, the squared loss, and no regularizer.
+    pub fn new(rule: impl Rule<T> + 'static, plan: &Plan) -> Self {
+        Self::boxed(Box::new(rule), plan)
+    }
+    pub fn boxed(rule: Box<dyn Rule<T>>, plan: &Plan) -> Self {
+        let exec = Exec::new(plan.clone());
+        Self { rule, solver: Box::new(Lu::new()), loss: Loss::Squared, regularizer: Regularizer::NONE, exec }
+    }
+    pub fn regularized(self, lambda: f64) -> Self {
+        Self { regularizer: Regularizer::new(lambda).unwrap(), ..self }
+    }
+    pub fn recipe(&mut self) -> Recipe<'_, T> {
+        let Self { rule, solver, loss, regularizer, exec } = self;
+        Recipe { rule: &mut **rule, solver: &mut **solver, loss: *loss, regularizer: *regularizer, exec }
+    }
+}
+
+/// Descent directions of one batch, in memory of their own, from a fresh LU.
+pub fn gradients<T: Real>(net: &Network<T>, batch: &Batch<T>, kit: &mut Kit<T>) -> Result<Gradients<T>> {
+    let mut step = Step::new(net, batch.x.rows());
+    kit.solver = Box::new(Lu::new());
+    step.gradients(net, batch.x.view(), batch.target.view(), &mut kit.recipe())?;
+    Ok(step.gradients)
 }
 
 /// Those of a rule by its name, with the squared loss and without a regulariser.
 pub fn updates<T: Real>(net: &Network<T>, batch: &Batch<T>, kind: LearningRule, gamma: f64) -> Gradients<T> {
-    let rule = built::<T>(kind, net, gamma);
-    let plan = Plan::new();
-    let recipe = Recipe { rule: &*rule, loss: Loss::Squared, ortho: Regularizer::new(0.0).unwrap(), plan: &plan };
-    gradients(net, batch, &recipe).unwrap()
+    gradients(net, batch, &mut Kit::boxed(built::<T>(kind, net, gamma), &Plan::new())).unwrap()
 }
 
 /// What a rule was given at one layer.
@@ -88,26 +114,31 @@ pub struct Seen {
     pub e: Vec<f64>,
 }
 
-/// A rule that works like another and remembers what it was given.
+/// A rule that works like another and remembers the errors that it sends down, from the top.
 #[derive(Debug)]
-struct Spy<'a, T: Real> {
-    rule: &'a dyn Rule<T>,
-    seen: Mutex<Vec<Seen>>,
+struct Spy<T: Real> {
+    rule: Box<dyn Rule<T>>,
+    sent: Arc<Mutex<Vec<Matrix<T>>>>,
 }
 
-impl<T: Real> Rule<T> for Spy<'_, T> {
-    fn name(&self) -> &'static str {
+impl<T: Real> Rule<T> for Spy<T> {
+    fn name(&self) -> &str {
         "spy"
     }
-    fn send_down(&self, at: &Local<'_, T>, out: Outcome<'_, T>, with: &mut Means<'_, T>) -> Result<Option<Solve>> {
-        let y = wide(&at.y.to_vec());
-        let slope = match (at.slope, at.layer.unit) {
-            (Some(slope), _) => wide(&slope.to_vec()),
-            (None, Activation::LeakyRelu { slope }) => y.iter().map(|&y| if y < 0.0 { slope } else { 1.0 }).collect(),
-            _ => vec![1.0; y.len()],
-        };
-        self.seen.lock().unwrap().push(Seen { y, slope, e: wide(&at.e.to_vec()) });
-        self.rule.send_down(at, out, with)
+    fn perturbation(&self, activation: Activation, above: usize) -> Option<Perturbation> {
+        self.rule.perturbation(activation, above)
+    }
+    fn backward(
+        &mut self,
+        layer: &LayerState<'_, T>,
+        delta: MatRef<'_, T>,
+        mut below: MatMut<'_, T>,
+        with: &mut Context<'_, T>,
+    ) -> Result<()> {
+        self.rule.backward(layer, delta, below.rb(), with)?;
+        let (rows, cols) = below.shape();
+        self.sent.lock().unwrap().push(Matrix::from_vec(rows, cols, below.as_ref().to_vec()).unwrap());
+        Ok(())
     }
 }
 
@@ -119,14 +150,30 @@ pub fn watched(
     gamma: f64,
     loss: Loss,
 ) -> (Gradients<f64>, Vec<Seen>) {
-    let rule = built::<f64>(kind, net, gamma);
-    let spy = Spy { rule: &*rule, seen: Mutex::default() };
-    let plan = Plan::new();
-    let recipe = Recipe { rule: &spy, loss, ortho: Regularizer::new(0.0).unwrap(), plan: &plan };
-    let gradients = gradients(net, batch, &recipe).unwrap();
-    let mut seen = spy.seen.into_inner().unwrap();
-    seen.reverse();
-    (gradients, seen)
+    let sent = Arc::default();
+    let spy = Spy { rule: built::<f64>(kind, net, gamma), sent: Arc::clone(&sent) };
+    let mut kit = Kit { loss, ..Kit::new(spy, &Plan::new()) };
+    let (rows, mut step) = (batch.x.rows(), Step::new(net, batch.x.rows()));
+    step.gradients(net, batch.x.view(), batch.target.view(), &mut kit.recipe()).unwrap();
+    let mut top = Matrix::zeros(rows, net.outputs());
+    let (y, target) = (step.tape.activity(net.layers().len() - 1), batch.target.view());
+    score(loss, y, target, Some(top.view_mut())).unwrap();
+    let mut errors = vec![top];
+    errors.append(&mut sent.lock().unwrap());
+    let seen = net.layers().iter().zip(errors.iter().rev()).enumerate().map(|(l, (layer, error))| {
+        let y = wide(&step.tape.activity(l).to_vec());
+        let slope = match (step.tape.slope(l), layer.unit) {
+            (Some(slope), _) => wide(&slope.to_vec()),
+            (None, Activation::LeakyRelu { slope }) => y.iter().map(|&y| if y < 0.0 { slope } else { 1.0 }).collect(),
+            _ => vec![1.0; y.len()],
+        };
+        // Units that feed nothing have no error.
+        let at = |i: usize, j: usize| if j < error.cols() { error.data()[i * error.cols() + j] } else { 0.0 };
+        let e = (0..rows).flat_map(|i| (0..layer.width()).map(move |j| at(i, j))).collect();
+        Seen { y, slope, e }
+    });
+    let seen = seen.collect();
+    (step.gradients, seen)
 }
 
 /// Size of the perturbation that a layer with `above` layers above it gets, and whether it is weighted by the squared slope.
@@ -159,7 +206,7 @@ pub fn expected_error(net: &Network<f64>, batch: &Batch<f64>, kind: LearningRule
     let mut error = u + forward(depth - 1) * norm(&labels_of(&top.y, rows, net)) / norm(&top.e).max(f64::MIN_POSITIVE);
     for l in (0..depth).rev() {
         let layer = &net.layers()[l];
-        let (fed, width) = (layer.fed(), layer.width());
+        let (fed, width) = (layer.fan_in(), layer.width());
         let below = if l == 0 { wide(batch.x.data()) } else { seen[l - 1].y.clone() };
         let below_width = below.len() / rows;
         let below = MatRef::new(&below, rows, below_width).unwrap().cols(0, fed).to_vec();

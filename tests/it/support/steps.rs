@@ -8,8 +8,8 @@ use gaitprop::ortho::Regularizer;
 use gaitprop::rng::Rng;
 use gaitprop::rule::{LearningRule, RuleConfig, TargetForm};
 use gaitprop::solve::{SolverKind, Tuning};
-use gaitprop::step::{Fused, Recipe, Report, Workspace};
-use gaitprop::{Error, init};
+use gaitprop::step::{Recipe, Report, Step};
+use gaitprop::{Error, Exec, init};
 
 #[derive(Clone, Debug)]
 pub struct Case {
@@ -35,11 +35,10 @@ pub struct Left<T> {
 pub fn run<T: Real>(case: &Case, fused: bool, plan: &Plan) -> Result<Left<T>, Error> {
     let mut net = Network::<T>::random(&case.shape, init::Init::Orthogonal, case.seed, plan)?;
     let setup = RuleConfig { form: case.form, seed: case.seed, ..RuleConfig::new(&case.shape) };
-    let rule = case.rule.build(&setup, plan)?;
-    let mut inverse = case.way.build(Tuning { regularized: case.ortho.lambda > 0.0, ..Tuning::default() })?;
-    let recipe = Recipe { rule: &*rule, loss: case.loss, ortho: case.ortho, plan };
+    let mut rule = case.rule.build(&setup, plan)?;
+    let mut solver = case.way.build(Tuning { regularized: case.ortho.lambda > 0.0, ..Tuning::default() })?;
     let mut optimizer = Optimizer::new(OptimizerConfig::new(case.optimizer, 1e-3)?, &net);
-    let (mut plain, mut other) = (Workspace::new(&net, case.batch), Fused::new(&net, case.batch));
+    let (mut step_of, mut exec) = (Step::new(&net, case.batch), Exec::new(plan.clone()));
     let mut rng = Rng::new(case.seed, 2);
     let (inputs, labels) = (case.shape.inputs, case.shape.labels);
     let mut reports = Vec::new();
@@ -50,10 +49,17 @@ pub fn run<T: Real>(case: &Case, fused: bool, plan: &Plan) -> Result<Left<T>, Er
         let mut t = vec![T::ZERO; batch * labels];
         (0..batch).for_each(|i| t[i * labels + (i + step) % labels] = T::ONE);
         let (x, t) = (MatRef::new(&x, batch, inputs).unwrap(), MatRef::new(&t, batch, labels).unwrap());
+        let (loss, regularizer) = (case.loss, case.ortho);
+        let mut recipe = Recipe { rule: &mut *rule, solver: &mut *solver, loss, regularizer, exec: &mut exec };
         reports.push(if fused {
-            other.step(&mut net, x, t, &recipe, &mut *inverse, &mut optimizer)?
+            step_of.update(&mut net, x, t, &mut recipe, &mut optimizer)?
         } else {
-            plain.step(&mut net, x, t, &recipe, &mut *inverse, &mut optimizer)?
+            let report = step_of.gradients(&net, x, t, &mut recipe).map_err(|e| match e {
+                Error::Diverged { what, layer, .. } => Error::Diverged { what, layer, step: optimizer.steps() + 1 },
+                other => other,
+            })?;
+            optimizer.apply(&mut net, &step_of.gradients, plan.isa)?;
+            report
         });
     }
     Ok(Left { net, optimizer, reports })

@@ -1,0 +1,70 @@
+//! The ending that rotates orthogonal weights.
+
+use crate::base::error::{Error, Result};
+use crate::model::network::Network;
+use crate::ortho::Cayley;
+use crate::step::optimizer::{Optimizer, OptimizerConfig, OptimizerKind};
+use crate::step::{Recipe, Report, Step, in_step};
+use gaitprop_kernels::{MatRef, Real, reduce};
+
+impl<T: Real> Step<T> {
+    /// Takes one step by rotations ([`Cayley`]): weights stay as orthogonal as they are.
+    ///
+    /// ```text
+    /// W_l ← cayley(W_l, y_{l−1}, δ_l)      b_l ← b_l + η mean(δ_l)
+    /// ```
+    ///
+    /// Shapes and errors as [`Step::credit`]. If anything fails before the optimizer, no parameter
+    /// has changed.
+    ///
+    /// # Errors
+    /// As [`Step::update`]; [`Error::Setting`] as [`check_rotations`].
+    pub fn rotate(
+        &mut self,
+        net: &mut Network<T>,
+        x: MatRef<'_, T>,
+        target: MatRef<'_, T>,
+        recipe: &mut Recipe<'_, T>,
+        optimizer: &mut Optimizer<T>,
+        cayley: &mut Cayley<T>,
+    ) -> Result<Report> {
+        let OptimizerConfig { rule, learning_rate, .. } = optimizer.settings();
+        check_rotations(rule, recipe.regularizer.lambda)?;
+        optimizer.check_fit(net)?;
+        optimizer.settings().check()?;
+        cayley.check_fit(net)?;
+        let turned = self.credit(net, x, target, recipe).and_then(|report| {
+            let exec = &mut *recipe.exec;
+            self.gradients.fit(net);
+            for (l, layer) in net.layers().iter().enumerate() {
+                let (input, delta) = (self.tape.input(x, l, layer.fan_in()), self.tape.delta(l));
+                cayley.turn(l, &layer.w, input, delta, learning_rate, exec)?;
+                reduce::column_means(delta, &mut self.gradients.b[l], exec.plan.isa)?;
+            }
+            self.gradients.check_finite(cayley.next(), exec)?;
+            Ok(report)
+        });
+        let report = turned.map_err(|e| in_step(e, optimizer.steps() + 1))?;
+        cayley.exchange(net);
+        optimizer.apply_to(net, &self.gradients, false, recipe.exec.plan.isa)?;
+        Ok(report)
+    }
+}
+
+/// Refuses rotations ([`Cayley`]) with another optimizer or a regularizer.
+///
+/// # Errors
+/// [`Error::Setting`] for an optimizer other than plain gradient descent, or for λ > 0: only the
+/// learning rule's own direction has a small rank.
+pub fn check_rotations(optimizer: OptimizerKind, lambda: f64) -> Result<()> {
+    if optimizer != OptimizerKind::Sgd {
+        let what =
+            format!("rotations (--orthogonal cayley) take plain gradient steps, not those of {optimizer}: add --optimizer sgd");
+        return Err(Error::Setting(what));
+    }
+    if lambda > 0.0 {
+        let what = format!("rotations (--orthogonal cayley) leave nothing to regularise: lambda is {lambda}, but must be 0");
+        return Err(Error::Setting(what));
+    }
+    Ok(())
+}

@@ -1,0 +1,158 @@
+//! What one pass through a network leaves of each layer.
+
+use crate::base::error::Result;
+use crate::base::exec::Exec;
+use crate::model::loss::{self, Loss, Score};
+use crate::model::network::{Network, Trace};
+use crate::rule::LayerState;
+use crate::solve::Solve;
+use gaitprop_kernels::perturb::activation_grad;
+use gaitprop_kernels::{MatMut, MatRef, Real};
+
+/// Activities, slopes and deltas of every layer, and the errors of two.
+#[derive(Debug)]
+pub struct Tape<T> {
+    pub(super) trace: Trace<T>,
+    /// δ_l, batch × width.
+    delta: Vec<Vec<T>>,
+    /// e_l lies in `errors[l % 2]`, so that e_{l−1} is written beside it.
+    errors: [Vec<T>; 2],
+    /// δ of the label units, batch × labels.
+    output_delta: Vec<T>,
+    /// Report of the solve through the weights of each layer.
+    solves: Vec<Option<Solve>>,
+}
+
+impl<T: Real> Tape<T> {
+    /// Memory for batches of up to `batch` samples.
+    pub(super) fn new(net: &Network<T>, batch: usize) -> Self {
+        let widest = net.layers().iter().map(|l| l.width()).max().unwrap_or(0);
+        Self {
+            trace: Trace::new(net, batch),
+            delta: net.layers().iter().map(|l| vec![T::ZERO; batch * l.width()]).collect(),
+            errors: [(); 2].map(|()| vec![T::ZERO; batch * widest]),
+            output_delta: vec![T::ZERO; batch * net.labels()],
+            solves: vec![None; net.layers().len()],
+        }
+    }
+
+    /// Number of samples of the last pass.
+    pub fn batch(&self) -> usize {
+        self.trace.batch()
+    }
+
+    /// y_l, batch × width.
+    ///
+    /// # Panics
+    /// If there is no layer `l`.
+    pub fn activity(&self, l: usize) -> MatRef<'_, T> {
+        self.trace.activity(l)
+    }
+
+    /// f′(h_l), batch × width, where the activation keeps it.
+    ///
+    /// # Panics
+    /// If there is no layer `l`.
+    pub fn slope(&self, l: usize) -> Option<MatRef<'_, T>> {
+        self.trace.slope(l)
+    }
+
+    /// δ_l = f′(h_l) ∘ e_l, batch × width.
+    ///
+    /// # Panics
+    /// If there is no layer `l`.
+    pub fn delta(&self, l: usize) -> MatRef<'_, T> {
+        let (batch, width) = self.activity(l).shape();
+        view(&self.delta[l], batch, width)
+    }
+
+    /// The elements of δ_l.
+    pub(super) fn deltas(&self, l: usize) -> &[T] {
+        let (batch, width) = self.activity(l).shape();
+        &self.delta[l][..batch * width]
+    }
+
+    /// Report of the solve through W_l, if the rule made one.
+    ///
+    /// # Panics
+    /// If there is no layer `l`.
+    pub fn solve(&self, l: usize) -> Option<Solve> {
+        self.solves[l]
+    }
+
+    /// What feeds layer `l`: the first `fan_in` units of y_{l−1}, or of the input.
+    pub(super) fn input<'a>(&'a self, x: MatRef<'a, T>, l: usize, fan_in: usize) -> MatRef<'a, T> {
+        if l == 0 { x.cols(0, fan_in) } else { self.activity(l - 1).cols(0, fan_in) }
+    }
+
+    /// Scores the output and writes e_L.
+    pub(super) fn score(&mut self, loss: Loss, target: MatRef<'_, T>) -> Result<Score> {
+        let (y, last) = (self.trace.output(), self.delta.len() - 1);
+        let e = view_mut(&mut self.errors[last % 2], y.nrows(), y.ncols());
+        loss::score(loss, y, target, Some(e))
+    }
+
+    /// Computes δ of the label units, which direct feedback hands to every layer.
+    pub(super) fn keep_output_delta(&mut self, net: &Network<T>, exec: &Exec) -> Result<()> {
+        let (labels, last, batch) = (net.labels(), self.delta.len() - 1, self.batch());
+        let e = view(&self.errors[last % 2], batch, net.outputs()).cols(0, labels);
+        let y = self.trace.activity(last).cols(0, labels);
+        let slope = self.trace.slope(last).map(|slope| slope.cols(0, labels));
+        let to = view_mut(&mut self.output_delta, batch, labels);
+        Ok(activation_grad(net.layers()[last].unit, y, slope, e, to, exec.plan.isa)?)
+    }
+
+    /// The views of layer `l`: its state, δ_l to be written, and e_{l−1} to be written of the units
+    /// that feed it (none for the first layer).
+    pub(super) fn layer<'a>(
+        &'a mut self,
+        net: &'a Network<T>,
+        x: MatRef<'a, T>,
+        l: usize,
+    ) -> (LayerState<'a, T>, MatMut<'a, T>, Option<MatMut<'a, T>>) {
+        let Self { trace, delta, errors: [even, odd], output_delta, solves } = self;
+        let (layers, batch) = (net.layers(), trace.batch());
+        let (layer, above) = (&layers[l], layers.len() - 1 - l);
+        let (e, below) = if l.is_multiple_of(2) { (&*even, odd) } else { (&*odd, even) };
+        solves[l] = None;
+        let below = (l > 0).then(|| {
+            let mut whole = view_mut(below, batch, layers[l - 1].width());
+            // Units that feed nothing are auxiliary: their target is their own activity.
+            for i in 0..batch {
+                whole.row_mut(i).expect("row-major")[layer.fan_in()..].fill(T::ZERO);
+            }
+            whole.cols(0, layer.fan_in())
+        });
+        let input = if l == 0 { x } else { trace.activity(l - 1) };
+        let state = LayerState {
+            index: l,
+            above,
+            version: net.version(),
+            w: layer.w.view(),
+            b: &layer.b,
+            activation: layer.unit,
+            active: if above == 0 { net.labels() } else { layer.width() },
+            input: input.cols(0, layer.fan_in()),
+            y: trace.activity(l),
+            slope: trace.slope(l),
+            e: view(e, batch, layer.width()),
+            output_delta: view(output_delta, batch, net.labels()),
+        };
+        (state, view_mut(&mut delta[l], batch, layer.width()), below)
+    }
+
+    /// Keeps the report of the solve through W_l.
+    pub(super) fn keep_solve(&mut self, l: usize, solve: Option<Solve>) {
+        self.solves[l] = solve;
+    }
+}
+
+/// The first rows × cols elements of a buffer.
+pub(super) fn view<T: Real>(data: &[T], rows: usize, cols: usize) -> MatRef<'_, T> {
+    MatRef::new(&data[..rows * cols], rows, cols).expect("cut to size")
+}
+
+/// The first rows × cols elements of a buffer.
+pub(super) fn view_mut<T: Real>(data: &mut [T], rows: usize, cols: usize) -> MatMut<'_, T> {
+    MatMut::new(&mut data[..rows * cols], rows, cols).expect("cut to size")
+}

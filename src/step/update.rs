@@ -1,0 +1,170 @@
+//! The ending that training takes: each layer's update goes through the optimizer in cache.
+//!
+//! | phase | separate passes | here |
+//! |---|---|---|
+//! | forward | product, then bias and activation | bias and activation on finished rows in L1 |
+//! | last layer | all units | the label units: no other has an error |
+//! | update | gradient in memory, regularizer added, optimizer over all of it | the product starts from the regularizer's direction and ends in the optimizer, block by block |
+//!
+//! The bits are those of [`Step::gradients`] and [`Optimizer::apply`]. Memory: the batch's activities
+//! and errors; with the exact regularizer, its direction and Gram matrix of one layer. Weights are
+//! not packed beforehand: at 784 × 5 and a batch of 60 that cost twice what it saved
+//! (benches/record/step.md).
+
+use crate::base::error::{Error, Result};
+use crate::base::exec::Exec;
+use crate::model::network::Network;
+use crate::ortho::Regularizer;
+use crate::step::optimizer::Optimizer;
+use crate::step::tape::{view, view_mut};
+use crate::step::{Recipe, Report, Step, Tape, in_step};
+use gaitprop_kernels::{Backend, Epilogue, MatRef, Real, Start, reduce};
+use std::time::{Duration, Instant};
+
+/// Time spent in each phase of steps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Phases {
+    /// Forward pass and loss.
+    pub forward: Duration,
+    /// Errors sent down, solves included.
+    pub down: Duration,
+    /// The exact regularizer's direction.
+    pub regularizer: Duration,
+    /// Weight gradients and the optimizer.
+    pub update: Duration,
+    /// What holds weights orthogonal after the optimizer.
+    pub hold: Duration,
+    /// Number of steps.
+    pub steps: u64,
+}
+
+impl Phases {
+    /// (name, time) of each phase.
+    pub fn each(&self) -> [(&'static str, Duration); 5] {
+        [
+            ("forward, loss", self.forward),
+            ("errors down", self.down),
+            ("exact regulariser", self.regularizer),
+            ("gradient, optimiser", self.update),
+            ("hold orthogonal", self.hold),
+        ]
+    }
+
+    /// Sum of all phases.
+    pub fn total(&self) -> Duration {
+        self.each().iter().map(|(_, time)| *time).sum()
+    }
+}
+
+impl<T: Real> Step<T> {
+    /// Takes one training step: [`Step::credit`], then every layer's update through the optimizer.
+    ///
+    /// Shapes as [`Step::credit`]. If anything fails before the optimizer, no parameter has changed.
+    /// On another backend than the crate's own kernels the step is [`Step::gradients`] and
+    /// [`Optimizer::apply`].
+    ///
+    /// # Errors
+    /// As [`Step::credit`]. [`Error::Diverged`] if the bound ‖y‖·‖δ‖ / batch of a weight gradient is
+    /// not finite: no parameter has changed. [`Error::Diverged`] also if a parameter is not finite
+    /// after its update: the network is then unusable, and the caller should have kept a copy.
+    pub fn update(
+        &mut self,
+        net: &mut Network<T>,
+        x: MatRef<'_, T>,
+        target: MatRef<'_, T>,
+        recipe: &mut Recipe<'_, T>,
+        optimizer: &mut Optimizer<T>,
+    ) -> Result<Report> {
+        optimizer.check_fit(net)?;
+        let step = optimizer.steps() + 1;
+        let fused = recipe.exec.plan.backend == Backend::Native;
+        let report = if fused {
+            let outputs = if recipe.rule.reads_whole_output() { net.outputs() } else { net.labels() };
+            let credited = self.credit_of(outputs, net, x, target, recipe);
+            credited.and_then(|report| self.tape.check_bounds(net, x, recipe.exec).map(|()| report))
+        } else {
+            optimizer.settings().check()?;
+            self.gradients(net, x, target, recipe)
+        };
+        let report = report.map_err(|e| in_step(e, step))?;
+        // From here on parameters change.
+        if fused {
+            let (exec, regularizer) = (&mut *recipe.exec, recipe.regularizer);
+            self.buffers.reserve(net, x.nrows(), regularizer.lambda > 0.0, exec)?;
+            self.apply(net, x, regularizer, optimizer, exec)?;
+        } else {
+            optimizer.apply(net, &self.gradients, recipe.exec.plan.isa)?;
+        }
+        self.phases.steps += 1;
+        Ok(report)
+    }
+
+    /// Weight gradients, regularizer and optimizer, layer by layer.
+    fn apply(
+        &mut self,
+        net: &mut Network<T>,
+        x: MatRef<'_, T>,
+        regularizer: Regularizer,
+        optimizer: &mut Optimizer<T>,
+        exec: &mut Exec,
+    ) -> Result<()> {
+        let (labels, last) = (net.labels(), net.layers().len() - 1);
+        let mean = T::from_f64(1.0 / x.nrows().max(1) as f64);
+        let regularized = regularizer.lambda > 0.0;
+        let Self { tape, phases, buffers, .. } = self;
+        optimizer.begin(regularized)?;
+        for (l, layer) in net.layers_mut().iter_mut().enumerate() {
+            let (fan_in, width) = (layer.fan_in(), layer.width());
+            let (input, delta) = (tape.input(x, l, fan_in), tape.delta(l));
+            let clock = Instant::now();
+            if regularized {
+                let side = fan_in.min(width);
+                let direction = view_mut(&mut buffers.direction, fan_in, width);
+                let gram = view_mut(&mut buffers.gram, side, side);
+                regularizer.descend(layer.w.view(), T::ZERO, direction, gram, exec)?;
+                phases.regularizer += clock.elapsed();
+            }
+            let clock = Instant::now();
+            // Weights to auxiliary output units have neither gradient nor momentum: a step adds 0.
+            let active = if l == last && optimizer.auxiliary_rest() { labels } else { width };
+            let start = if regularized { Start::From(T::ONE, view(&buffers.direction, fan_in, width)) } else { Start::Zero };
+            let through = Epilogue::Update(optimizer.update(l, (fan_in, width), active));
+            let theta = layer.w.view_mut().cols(0, active);
+            let weights = exec.gemm_with(mean, (input.t(), delta.cols(0, active)), start, theta, through)?;
+            let bias = &mut buffers.bias[..width];
+            reduce::column_means(delta, bias, exec.plan.isa)?;
+            let biases = optimizer.biases(&mut layer.b, bias, l, exec.plan.isa)?;
+            phases.update += clock.elapsed();
+            if !(weights && biases) {
+                let what = if weights { "a bias" } else { "a weight" };
+                return Err(Error::Diverged { what, layer: l, step: optimizer.steps() });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<T: Real> Tape<T> {
+    /// Refuses deltas whose weight gradient may not be finite: ‖ΔW‖ ≤ ‖y‖·‖δ‖ / batch.
+    ///
+    /// While the square of the bound is finite, and the bound is finite in T, so is the gradient.
+    fn check_bounds(&self, net: &Network<T>, x: MatRef<'_, T>, exec: &Exec) -> Result<()> {
+        let batch = self.batch();
+        for (l, layer) in net.layers().iter().enumerate() {
+            let y = self.input(x, l, layer.fan_in());
+            let mut squares = 0.0;
+            for i in 0..batch {
+                squares += match y.row(i) {
+                    Some(row) => exec.dot(row, row)?,
+                    None => (0..y.ncols()).map(|j| y.get(i, j).to_f64() * y.get(i, j).to_f64()).sum(),
+                };
+            }
+            let bound = squares.sqrt() * exec.norm(self.deltas(l))? / batch.max(1) as f64;
+            if !((bound * bound).is_finite() && T::from_f64(bound).is_finite()) {
+                return Err(Error::Diverged { what: "the weight update", layer: l, step: 0 });
+            }
+        }
+        Ok(())
+    }
+}
