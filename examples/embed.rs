@@ -80,7 +80,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for _ in 0..30 {
         own_loop(&mut net, samples, 0.3)?;
     }
-    let score = gaitprop::train::evaluate(&net, samples, Loss::CrossEntropy, &Plan::new())?;
+    let score = gaitprop::evaluate(&net, samples, Loss::CrossEntropy, &Plan::new())?;
     println!("accuracy of the own loop: {:.1} %", 100.0 * score.accuracy());
     Ok(())
 }

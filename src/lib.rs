@@ -8,6 +8,7 @@ pub mod cli;
 pub mod data;
 mod model;
 pub mod ortho;
+#[doc(hidden)]
 pub mod report;
 pub mod rule;
 mod run;
@@ -15,7 +16,7 @@ pub mod solve;
 pub mod step;
 mod store;
 mod study;
-pub mod train;
+mod train;
 
 pub use base::error::{Error, Result};
 pub use base::exec::Exec;
@@ -25,12 +26,16 @@ pub use base::seal;
 pub use gaitprop_kernels as kernels;
 pub use model::layer::Layer;
 pub use model::matrix::Matrix;
-pub use model::network::{Architecture, Network};
-pub use model::{activation, init, loss, network};
+pub use model::network::{Architecture, Network, Trace};
+pub use model::{activation, init, loss};
 pub use rule::LearningRule;
-pub use step::optimizer;
 pub use store::{checkpoint, weights};
 pub use study::{align, diagnostics};
-pub use train::{TrainConfig, Trainer};
+pub use train::{EarlyStopping, Epoch, TrainConfig, Trainer, evaluate};
 #[doc(hidden)] // for the fuzz targets
 pub use {base::names::one_line, run::config::resolve_text};
+
+pub mod optimizer {
+    //! Optimizers: from a descent direction to new parameters.
+    pub use crate::step::optimizer::{Moments, Optimizer, OptimizerConfig, OptimizerKind};
+}

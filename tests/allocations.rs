@@ -4,13 +4,13 @@
 use gaitprop::init::{self, Init};
 use gaitprop::kernels::{MatRef, Par, Plan};
 use gaitprop::loss::Loss;
-use gaitprop::network::{Architecture, Network};
 use gaitprop::optimizer::{self, Optimizer, OptimizerConfig};
 use gaitprop::ortho::{Block, Hold, Holder, Regularizer, Retraction};
 use gaitprop::rng::Rng;
 use gaitprop::rule::{LearningRule, RuleConfig};
 use gaitprop::solve::{SolverKind, Tuning, Weights};
 use gaitprop::step::{Recipe, Step};
+use gaitprop::{Architecture, Network};
 use gaitprop::{Exec, Matrix};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use std::alloc::System;

@@ -6,7 +6,7 @@
 
 use gaitprop::weights::{self, Saved};
 use gaitprop::solve::SolverKind;
-use gaitprop::train::Trainer;
+use gaitprop::Trainer;
 use gaitprop::{checkpoint, seal};
 use gaitprop_fuzz::{samples, trainer};
 use libfuzzer_sys::fuzz_target;

@@ -6,7 +6,7 @@ use arbitrary::Arbitrary;
 use gaitprop::solve::SolverKind;
 use gaitprop::kernels::{Activation, Real};
 use gaitprop::loss::Loss;
-use gaitprop::network::Architecture;
+use gaitprop::Architecture;
 use gaitprop::optimizer;
 use gaitprop::ortho::{Penalty, Regularizer, Side};
 use gaitprop::rule::{TargetForm, LearningRule};

@@ -5,4 +5,4 @@ pub mod init;
 pub(crate) mod layer;
 pub mod loss;
 pub(crate) mod matrix;
-pub mod network;
+pub(crate) mod network;

@@ -5,17 +5,17 @@
 //!
 //! | rule | file | e_{l−1} |
 //! |---|---|---|
-//! | BP | [`backprop`] | `δ_l W_lᵀ` |
-//! | TP | [`target`] | `[f⁻¹(y_l + e_l) − f⁻¹(y_l)] W_l⁻¹` |
-//! | ITP | [`perturbed`] | `[f⁻¹(y_l + s e_l) − f⁻¹(y_l)]/s W_l⁻¹`, s = γ^(L−l+1) |
-//! | GAIT | [`perturbed`] | `[f⁻¹(y_l + s D_l² ∘ e_l) − f⁻¹(y_l)]/s W_l⁻¹` |
-//! | FA | [`feedback`] | `δ_l B_lᵀ`, B_l fixed and random |
-//! | DFA | [`feedback`] | `δ_L B_{l−1}`, B_{l−1} fixed and random |
+//! | BP | `backprop.rs` | `δ_l W_lᵀ` |
+//! | TP | `target.rs` | `[f⁻¹(y_l + e_l) − f⁻¹(y_l)] W_l⁻¹` |
+//! | ITP | `perturbed.rs` | `[f⁻¹(y_l + s e_l) − f⁻¹(y_l)]/s W_l⁻¹`, s = γ^(L−l+1) |
+//! | GAIT | `perturbed.rs` | `[f⁻¹(y_l + s D_l² ∘ e_l) − f⁻¹(y_l)]/s W_l⁻¹` |
+//! | FA | `feedback.rs` | `δ_l B_lᵀ`, B_l fixed and random |
+//! | DFA | `feedback.rs` | `δ_L B_{l−1}`, B_{l−1} fixed and random |
 //!
 //! Targets themselves are never formed: their differences lose everything to rounding a few layers
-//! down. [`absolute`] has the published formula, to show that.
+//! down. `absolute.rs` has the published formula, to show that.
 //!
-//! A rule of your own is one method; [`Trainer`](crate::train::Trainer) takes it like any of these:
+//! A rule of your own is one method; [`Trainer`](crate::Trainer) takes it like any of these:
 //!
 //! ```
 //! use gaitprop::kernels::{MatMut, MatRef, Real};
@@ -46,11 +46,11 @@
 //! # let _: &dyn Rule<f32> = &SignSymmetric;
 //! ```
 
-pub mod absolute;
-pub mod backprop;
-pub mod feedback;
-pub mod perturbed;
-pub mod target;
+mod absolute;
+mod backprop;
+mod feedback;
+mod perturbed;
+mod target;
 
 use crate::base::error::{Error, Result};
 use crate::base::exec::Exec;

@@ -13,7 +13,7 @@
 
 mod buffers;
 mod gradients;
-pub mod optimizer;
+pub(crate) mod optimizer;
 mod rotation;
 mod tape;
 mod update;

@@ -3,7 +3,7 @@
 /// Keeps the smallest validation loss and counts the epochs since.
 ///
 /// ```
-/// let mut stopping = gaitprop::train::EarlyStopping::new(Some(2));
+/// let mut stopping = gaitprop::EarlyStopping::new(Some(2));
 /// assert!(stopping.observe(1, 0.5)); // better than nothing: keep these weights
 /// assert!(!stopping.observe(2, 0.6));
 /// assert!(!stopping.observe(3, f64::NAN));

@@ -2,16 +2,16 @@
 //! table is `kernels/tests/it/contracts.rs`; files of data and checkpoints have theirs in `data_formats.rs` and `resume.rs`.
 
 use gaitprop::Exec;
+use gaitprop::Trace;
 use gaitprop::data::{LoadOptions, Samples};
 use gaitprop::diagnostics::Alignment;
 use gaitprop::kernels::Error as Bad;
 use gaitprop::kernels::{Activation, MatMut, MatRef, Plan};
 use gaitprop::loss::{self, Loss};
-use gaitprop::network::Trace;
 use gaitprop::ortho::{Block, Blocks, Hold, Holder, Regularizer, Retraction, Retractor};
 use gaitprop::solve::{self, Lu, Solver, Tuning};
-use gaitprop::train::{TrainConfig, Trainer};
 use gaitprop::{Architecture, Error, Layer, Matrix, Network, data, init, optimizer, rng, rule};
+use gaitprop::{TrainConfig, Trainer};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 #[derive(Default)]

@@ -4,10 +4,10 @@
 use crate::support::big::{Bits, Update, definition};
 use crate::support::*;
 use gaitprop::Exec;
+use gaitprop::Trace;
 use gaitprop::init::{self, Init};
 use gaitprop::kernels::{Activation, Isa, Par, Plan, Real, Scalar, Scratch};
 use gaitprop::loss::{self, Loss};
-use gaitprop::network::Trace;
 use gaitprop::optimizer::{Optimizer, OptimizerConfig, OptimizerKind};
 use gaitprop::ortho::{Penalty, Regularizer, Side};
 use gaitprop::rng::Rng;

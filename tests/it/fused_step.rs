@@ -6,12 +6,12 @@ use gaitprop::Exec;
 use gaitprop::init;
 use gaitprop::kernels::{Activation, Isa, MatRef, Par, Plan, Real};
 use gaitprop::loss::Loss;
-use gaitprop::network::{Architecture, Network};
 use gaitprop::optimizer::{self, Optimizer, OptimizerConfig};
 use gaitprop::ortho::{Penalty, Regularizer, Side};
 use gaitprop::rule::{LearningRule, RuleConfig, TargetForm};
 use gaitprop::solve::{SolverKind, Tuning};
 use gaitprop::step::{Recipe, Step};
+use gaitprop::{Architecture, Network};
 use proptest::prelude::*;
 
 fn shapes() -> impl Strategy<Value = Architecture> {

@@ -13,9 +13,9 @@
 
 use crate::support::*;
 use gaitprop::Exec;
+use gaitprop::Trace;
 use gaitprop::data::npz::{self, Array};
 use gaitprop::kernels::{Activation, Plan, Real};
-use gaitprop::network::Trace;
 use gaitprop::optimizer::{Moments, Optimizer, OptimizerConfig, OptimizerKind};
 use gaitprop::ortho::Regularizer;
 use gaitprop::rule::{LearningRule, RuleConfig, TargetForm};

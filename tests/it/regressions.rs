@@ -5,13 +5,13 @@ use gaitprop::data::Samples;
 use gaitprop::kernels::perturb::{Perturbation, Scale, Weighting, perturb};
 use gaitprop::kernels::{Activation, Error as KernelError, Isa, MatMut, MatRef, Plan, Scratch, gemm, reference};
 use gaitprop::loss::{self, Loss};
-use gaitprop::network::{Architecture, Trace};
 use gaitprop::optimizer::OptimizerKind;
 use gaitprop::ortho::Regularizer;
 use gaitprop::rule::LearningRule;
 use gaitprop::solve::SolverKind;
-use gaitprop::train::{TrainConfig, Trainer};
+use gaitprop::{Architecture, Trace};
 use gaitprop::{Error, Network, init};
+use gaitprop::{TrainConfig, Trainer};
 
 /// A unit so saturated that f′ underflows to 0, at its own activity: nothing is asked of it, and nothing (no 0/0) may come of it.
 #[test]

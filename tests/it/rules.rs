@@ -5,12 +5,12 @@ use gaitprop::diagnostics::{self, LayerReport};
 use gaitprop::init::{self, Init};
 use gaitprop::kernels::{Activation, Plan, Real, reduce};
 use gaitprop::loss::Loss;
-use gaitprop::network::{Architecture, Network};
 use gaitprop::rng::Rng;
 use gaitprop::rule::{
     Absolute, Backprop, DirectFeedback, FeedbackAlignment, LearningRule, Perturbed, Rule, RuleConfig, TargetForm,
 };
 use gaitprop::step::Gradients;
+use gaitprop::{Architecture, Network};
 use gaitprop::{Error, Matrix};
 
 const LEAKY: Activation = Activation::LeakyRelu { slope: 0.1 };

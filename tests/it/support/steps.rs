@@ -2,13 +2,13 @@
 
 use gaitprop::kernels::{MatRef, Plan, Real};
 use gaitprop::loss::Loss;
-use gaitprop::network::{Architecture, Network};
 use gaitprop::optimizer::{self, Optimizer, OptimizerConfig};
 use gaitprop::ortho::Regularizer;
 use gaitprop::rng::Rng;
 use gaitprop::rule::{LearningRule, RuleConfig, TargetForm};
 use gaitprop::solve::{SolverKind, Tuning};
 use gaitprop::step::{Recipe, Report, Step};
+use gaitprop::{Architecture, Network};
 use gaitprop::{Error, Exec, init};
 
 #[derive(Clone, Debug)]
