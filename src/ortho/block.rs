@@ -119,7 +119,7 @@ impl<T: Real> Blocks<T> {
     /// W[i,k] = W[i,k] + Σ_j R[i,j] W[j,k]               one chain in increasing j, started from W[i,k]; i in S
     /// ```
     ///
-    /// ‖w_j‖² is summed in f64, along rows as [`reduce::dot`] does, along columns from the top. A row of norm 0 has no direction and pushes nothing.
+    /// ‖w_j‖² is summed in f64, along rows as [`Exec::dot`] does, along columns from the top. A row of norm 0 has no direction and pushes nothing.
     /// Work: 4 |S| n² flops a layer and one pass over W. Same bits on every instruction set and thread count. Nothing is allocated but
     /// packing memory, by the first call.
     ///

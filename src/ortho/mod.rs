@@ -90,7 +90,7 @@ impl<T: Real> Holder<T> {
     /// Memory for `net` and batches of up to `batch` samples.
     ///
     /// # Errors
-    /// [`Error::Setting`](crate::base::error::Error::Setting) for a setting out of its range.
+    /// [`Error::Setting`](crate::Error::Setting) for a setting out of its range.
     pub fn new(hold: Hold, net: &Network<T>, batch: usize) -> Result<Self> {
         Ok(match hold {
             Hold::Free => Self::Free,

@@ -14,7 +14,7 @@ use crate::rule::{Context, LayerState, Rule, power};
 use gaitprop_kernels::perturb::{Perturbation, Scale, Weighting};
 use gaitprop_kernels::{Activation, MatMut, MatRef, Real};
 
-/// GAIT-prop, ITP or TP from absolute targets. Not for training: see the [module](self).
+/// GAIT-prop, ITP or TP from absolute targets. Not for training: only to show what is lost to rounding.
 #[derive(Clone, Copy, Debug)]
 pub struct Absolute {
     name: &'static str,

@@ -19,7 +19,7 @@ impl Perturbed {
     /// GAIT-prop: perturbations weighted by D².
     ///
     /// # Errors
-    /// [`Error::Setting`](crate::base::error::Error::Setting) for a γ outside [0, 1]; 0 is the linear limit.
+    /// [`Error::Setting`](crate::Error::Setting) for a γ outside [0, 1]; 0 is the linear limit.
     pub fn gait(gamma: f64) -> Result<Self> {
         Self::new(gamma, Weighting::SlopeSquared)
     }
@@ -27,7 +27,7 @@ impl Perturbed {
     /// Incremental target propagation: perturbations not weighted.
     ///
     /// # Errors
-    /// [`Error::Setting`](crate::base::error::Error::Setting) for a γ outside [0, 1]; 0 is the linear limit.
+    /// [`Error::Setting`](crate::Error::Setting) for a γ outside [0, 1]; 0 is the linear limit.
     pub fn itp(gamma: f64) -> Result<Self> {
         Self::new(gamma, Weighting::Plain)
     }

@@ -53,7 +53,7 @@ const LASTING: f64 = 20.0;
 
 impl<T: Real> Auto<T> {
     /// # Errors
-    /// [`crate::base::error::Error::Setting`] for an impossible tolerance.
+    /// [`crate::Error::Setting`] for an impossible tolerance.
     pub fn new(tuning: Tuning) -> Result<Self> {
         Ok(Self {
             seen: Seen::Any,

@@ -83,7 +83,7 @@ pub(super) enum Outcome {
 
 impl<T: Real> ConjugateGradient<T> {
     /// # Errors
-    /// [`crate::base::error::Error::Setting`] for an impossible tolerance.
+    /// [`crate::Error::Setting`] for an impossible tolerance.
     pub fn new(tuning: Tuning) -> Result<Self> {
         tuning.check()?;
         Ok(Self {

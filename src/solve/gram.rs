@@ -53,7 +53,7 @@ enum Outcome {
 
 impl<T: Real> Gram<T> {
     /// # Errors
-    /// [`crate::base::error::Error::Setting`] for an impossible tolerance.
+    /// [`crate::Error::Setting`] for an impossible tolerance.
     pub fn new(tuning: Tuning) -> Result<Self> {
         tuning.check()?;
         Ok(Self {

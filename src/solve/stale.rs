@@ -148,7 +148,7 @@ impl<T: Real> Kept<T> {
 
 impl<T: Real> StaleInverse<T> {
     /// # Errors
-    /// [`crate::base::error::Error::Setting`] for an impossible tolerance.
+    /// [`crate::Error::Setting`] for an impossible tolerance.
     pub fn new(tuning: Tuning) -> Result<Self> {
         tuning.check()?;
         Ok(Self {

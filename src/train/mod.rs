@@ -391,7 +391,7 @@ impl<T: Real> Trainer<T> {
     /// Returns loss and accuracy on `samples`.
     ///
     /// # Errors
-    /// As [`evaluate`].
+    /// As [`evaluate()`].
     pub fn evaluate<'s>(&self, samples: impl Into<SamplesRef<'s, T>>) -> Result<Score> {
         evaluate(&self.net, samples, self.config.loss, &self.exec.plan)
     }
