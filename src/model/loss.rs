@@ -57,7 +57,14 @@ impl Score {
 
 /// Returns the index of the largest of the first `labels` elements of row `i`, the first of equals.
 pub(crate) fn predicted<T: Real>(y: MatRef<'_, T>, i: usize, labels: usize) -> usize {
-    (1..labels).fold(0, |best, j| if y.get(i, j) > y.get(i, best) { j } else { best })
+    let (mut best, mut largest) = (0, T::ZERO);
+    for j in 0..labels {
+        let value = y.get(i, j);
+        if j == 0 || value > largest {
+            (best, largest) = (j, value);
+        }
+    }
+    best
 }
 
 /// Scores an output and, if wanted, writes the output error `e_L` (target − activity, 0 beyond the label units).
