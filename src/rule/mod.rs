@@ -58,8 +58,8 @@ use crate::base::names::names;
 use crate::model::init::Init;
 use crate::model::network::Architecture;
 use crate::solve::{Solve, Solver, Weights};
-use gaitprop_kernels::perturb::Perturbation;
-use gaitprop_kernels::{Activation, MatMut, MatRef, Plan, Real};
+use gaitprop_kernels::perturb::{Perturbation, activation_grad, perturb};
+use gaitprop_kernels::{Activation, Error as KernelError, MatMut, MatRef, Plan, Real};
 
 pub use absolute::Absolute;
 pub use backprop::Backprop;
@@ -100,6 +100,42 @@ pub struct LayerState<'a, T> {
     pub output_delta: MatRef<'a, T>,
 }
 
+impl<T: Real> LayerState<'_, T> {
+    /// Goes down by one layer: writes δ_l = f′(h_l) ∘ e_l into `delta`, and e_{l−1} by `rule` into
+    /// `below`, if there is a layer below. Returns the report of the solve, if the rule made one.
+    ///
+    /// Shapes: `delta` batch × width, `below` batch × fan-in; both are overwritten.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`] for a target outside the activation's range; as [`Rule::backward`];
+    /// a shape error.
+    pub fn send_down(
+        &self,
+        rule: &mut dyn Rule<T>,
+        solver: &mut dyn Solver<T>,
+        mut delta: MatMut<'_, T>,
+        below: Option<MatMut<'_, T>>,
+        exec: &mut Exec,
+    ) -> Result<Option<Solve>> {
+        let isa = exec.plan.isa;
+        let Some(mut below) = below else {
+            activation_grad(self.activation, self.y, self.slope, self.e, delta, isa)?;
+            return Ok(None);
+        };
+        match rule.perturbation(self.activation, self.above) {
+            // δ, and the perturbation that goes through W⁻¹, in one pass.
+            Some(p) => perturb(p, self.y, self.slope, self.e, below.rb(), delta.rb(), isa).map_err(|e| match e {
+                KernelError::Domain { row, col } => Error::OutOfRange { layer: self.index, sample: row, unit: col },
+                other => other.into(),
+            })?,
+            None => activation_grad(self.activation, self.y, self.slope, self.e, delta.rb(), isa)?,
+        }
+        let mut with = Context::new(solver, exec);
+        rule.backward(self, delta.as_ref(), below, &mut with)?;
+        Ok(with.solve)
+    }
+}
+
 /// What a rule computes with: kernels, and the solver.
 pub struct Context<'a, T> {
     /// How kernels run, and their workspace.
@@ -109,8 +145,7 @@ pub struct Context<'a, T> {
 }
 
 impl<'a, T: Real> Context<'a, T> {
-    /// For one layer.
-    pub fn new(solver: &'a mut dyn Solver<T>, exec: &'a mut Exec) -> Self {
+    fn new(solver: &'a mut dyn Solver<T>, exec: &'a mut Exec) -> Self {
         Self { exec, solver, solve: None }
     }
 
@@ -122,11 +157,6 @@ impl<'a, T: Real> Context<'a, T> {
         let of = Weights { layer: layer.index, version: layer.version, w: layer.w };
         self.solve = Some(self.solver.solve(of, r, self.exec)?);
         Ok(())
-    }
-
-    /// Report of the solve, if there was one.
-    pub fn into_solve(self) -> Option<Solve> {
-        self.solve
     }
 }
 

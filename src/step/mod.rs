@@ -28,11 +28,10 @@ use crate::base::exec::Exec;
 use crate::model::loss::{Loss, Score};
 use crate::model::network::Network;
 use crate::ortho::Regularizer;
-use crate::rule::{Context, Rule};
+use crate::rule::Rule;
 use crate::solve::{Solver, Solves};
 use crate::step::buffers::Buffers;
-use gaitprop_kernels::perturb::{activation_grad, perturb};
-use gaitprop_kernels::{Error as KernelError, MatRef, Real};
+use gaitprop_kernels::{MatRef, Real};
 use std::time::Instant;
 
 /// What a step consists of, besides network and data.
@@ -120,21 +119,9 @@ impl<T: Real> Step<T> {
 
         let mut solves = Solves::default();
         for l in (0..net.layers().len()).rev() {
-            let (layer, mut delta, below) = self.tape.layer(net, x, l);
-            let Some(mut below) = below else {
-                // Nothing lies below the first layer: δ is all that is left to compute.
-                activation_grad(layer.activation, layer.y, layer.slope, layer.e, delta, exec.plan.isa)?;
-                continue;
-            };
-            match rule.perturbation(layer.activation, layer.above) {
-                // δ, and the perturbation that goes through W⁻¹, in one pass.
-                Some(p) => perturb(p, layer.y, layer.slope, layer.e, below.rb(), delta.rb(), exec.plan.isa)
-                    .map_err(|e| out_of_range(e, l))?,
-                None => activation_grad(layer.activation, layer.y, layer.slope, layer.e, delta.rb(), exec.plan.isa)?,
-            }
-            let mut with = Context::new(&mut **solver, exec);
-            rule.backward(&layer, delta.as_ref(), below, &mut with)?;
-            let solve = with.into_solve();
+            let (layer, delta, below) = self.tape.layer(net, x, l);
+            // δ_l = D_l ∘ e_l, and e_{l−1} by the rule; nothing lies below the first layer.
+            let solve = layer.send_down(&mut **rule, &mut **solver, delta, below, exec)?;
             if let Some(solve) = solve {
                 solves.add(solve);
             }
@@ -143,14 +130,6 @@ impl<T: Real> Step<T> {
         self.phases.forward += forward - clock;
         self.phases.down += forward.elapsed();
         Ok(Report { score, solves })
-    }
-}
-
-/// Names the layer of a target outside the activation's range.
-fn out_of_range(e: KernelError, layer: usize) -> Error {
-    match e {
-        KernelError::Domain { row, col } => Error::OutOfRange { layer, sample: row, unit: col },
-        other => other.into(),
     }
 }
 

@@ -4,13 +4,14 @@ use crate::support::*;
 use gaitprop::diagnostics::{self, LayerReport};
 use gaitprop::init::{self, Init};
 use gaitprop::kernels::{Activation, Plan, Real, reduce};
-use gaitprop::loss::Loss;
+use gaitprop::loss::{self, Loss};
 use gaitprop::rng::Rng;
 use gaitprop::rule::{
-    Absolute, Backprop, DirectFeedback, FeedbackAlignment, LearningRule, Perturbed, Rule, RuleConfig, TargetForm,
+    Absolute, Backprop, DirectFeedback, FeedbackAlignment, LayerState, LearningRule, Perturbed, Rule, RuleConfig, TargetForm,
 };
-use gaitprop::step::Gradients;
-use gaitprop::{Architecture, Network};
+use gaitprop::solve::Lu;
+use gaitprop::step::{Gradients, Step};
+use gaitprop::{Architecture, Exec, Network};
 use gaitprop::{Error, Matrix};
 
 const LEAKY: Activation = Activation::LeakyRelu { slope: 0.1 };
@@ -393,4 +394,43 @@ fn singular_weights_are_reported_and_no_error() {
     assert!((reports[2].distance_from_orthogonal - 1.0).abs() < 1e-12 && reports[1].condition.is_some_and(|c| c < 12.0));
     let json = serde_json::to_string(&reports[2]).unwrap();
     assert!(json.contains("\"cosine_with_bp\":null") && json.contains("\"dead_units\":"), "{json}");
+}
+
+/// A rule and a solver work on one layer outside a network, keyed by the caller's version: the same
+/// bits as in a step.
+#[test]
+fn one_layer_outside_a_network() {
+    let (shape, mut exec) = (Architecture::square(8, 8, 1, 3).unwrap(), Exec::default());
+    let (net, batch) = (network::<f64>(&shape, Init::Xavier, 3), batch::<f64>(&shape, 6, 4));
+    for kind in [LearningRule::Gait, LearningRule::Bp] {
+        let mut kit = Kit::boxed(built::<f64>(kind, &net, 1e-3), &Plan::new());
+        let mut step = Step::new(&net, 6);
+        step.credit(&net, batch.x.view(), batch.target.view(), &mut kit.recipe()).unwrap();
+        let (layer, y) = (&net.layers()[1], step.tape.activity(1));
+        let mut e = Matrix::zeros(6, 8);
+        loss::score(Loss::Squared, y, batch.target.view(), Some(e.view_mut())).unwrap();
+        let (mut delta, mut below) = (Matrix::zeros(6, 8), Matrix::zeros(6, 8));
+        let state = LayerState {
+            index: 0,
+            above: 0,
+            version: 17,
+            w: layer.w.view(),
+            b: &layer.b,
+            activation: layer.unit,
+            active: 3,
+            input: step.tape.activity(0),
+            y,
+            slope: None,
+            e: e.view(),
+            output_delta: step.tape.delta(1).cols(0, 3),
+        };
+        let (rule, solver) = (&mut *kit.rule, &mut Lu::new());
+        let solve = state.send_down(rule, solver, delta.view_mut(), Some(below.view_mut()), &mut exec).unwrap();
+        assert_eq!(solve, step.tape.solve(1));
+        assert_eq!(bits(delta.data()), bits(&step.tape.delta(1).to_vec()));
+        // The step's δ of the layer below is f′ of its activity times this error.
+        let slope = |y: f64| if y < 0.0 { 0.1 } else { 1.0 };
+        let want: Vec<f64> = step.tape.activity(0).to_vec().iter().zip(below.data()).map(|(&y, e)| slope(y) * e).collect();
+        assert_eq!(bits(&want), bits(&step.tape.delta(0).to_vec()), "{kind}");
+    }
 }
