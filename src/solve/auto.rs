@@ -1,22 +1,25 @@
-//! The cheapest of the strategies, found for each layer by what they have cost.
+//! The cheapest solver for each layer, by the costs observed so far.
 
 use crate::base::error::Result;
 use crate::base::exec::Exec;
-use crate::solve::conjugate::{ConjugateGradient, Outcome};
+use crate::solve::conjugate::ConjugateGradient;
 use crate::solve::lu::Lu;
 use crate::solve::stale::{SLOW, StaleInverse};
-use crate::solve::{Seen, Solve, Solver, SolverKind, Tuning, WEIGHTS, Weights};
+use crate::solve::{Outcome, Seen, Solve, Solver, SolverKind, Tuning, WEIGHTS, Weights, layers_of};
 use crate::store::checkpoint::State;
 use gaitprop_kernels::{MatMut, Real};
 
-/// Chooses for each layer, at each solve, what is expected to cost the fewest products:
+/// Chooses the solver with the lowest expected cost, for each layer and solve:
 ///
-/// * [`ConjugateGradient`] with at most (C_LU + 1)/2 iterations, which is what a solve by LU costs ([`crate::solve::Costs::lu_solve`]);
-/// * [`StaleInverse`], unless its contraction exceeds 0.6, or its mean cost, refreshes included, that of factors;
-/// * factors each step: [`Lu`].
+/// * [`ConjugateGradient`] with at most (C_LU + 1)/2 iterations, which cost as much as a solve by LU
+///   ([`crate::solve::Costs::lu_solve`]);
+/// * [`StaleInverse`], unless its contraction exceeds 0.6 or its mean cost, refreshes included,
+///   exceeds C_LU;
+/// * [`Lu`] with new factors each step.
 ///
-/// Expectations begin with whether a regulariser is on, and follow what is observed. What failed is tried again every 64 solves. Decisions
-/// depend on shapes, on costs in [`Tuning`] and on computed numbers, so a run takes the same ones everywhere.
+/// The first expectations depend on whether a regularizer is on, later ones on observed costs. A
+/// solver that failed is tried again every 64 solves. Decisions depend on shapes, on [`Tuning`] and on
+/// computed numbers, so that a run takes the same ones on every machine.
 #[derive(Debug)]
 pub struct Auto<T> {
     seen: Seen,
@@ -27,31 +30,72 @@ pub struct Auto<T> {
     lu: Lu<T>,
 }
 
-/// What is known of a layer.
+/// Observations of one layer.
 #[derive(Clone, Copy, Debug)]
 struct Layer {
     n: usize,
-    /// Products that a solve is expected to cost; infinite for what has failed.
+    /// Expected cost of conjugate gradients in products; infinite after a failure.
     cg: f64,
+    /// The same of the stale inverse.
     stale: f64,
     /// Products and solves of the stale inverse since it was last taken up.
     spent: (f64, u32),
-    /// Solves until what is not in use is tried again.
+    /// Solves until the solvers out of use are tried again.
     patience: u32,
-    /// The largest batch that there is room for, since it was begun or restored.
-    room: usize,
+    /// Largest batch that memory is reserved for.
+    reserved: usize,
 }
 
-/// Solves after which what has failed, or was not in use, is tried again.
+/// Number of solves after which solvers out of use are tried again.
 const AGAIN: u32 = 64;
-/// Solves over which a stale inverse is judged by its mean: enough for its first refresh to be spread over.
+/// Number of solves before the mean cost of a stale inverse counts: its first refresh is then spread
+/// over enough of them.
 const TRIAL: u32 = 16;
-/// Products that conjugate gradients may be expected to cost with a regulariser (condition 1.1), and without (condition 2.5).
+/// Expected cost of conjugate gradients in products with a regularizer (condition 1.1), and without
+/// (condition 2.5).
 const CG: (f64, f64) = (3.0, 11.0);
-/// Solves that a refresh of a stale inverse may be expected to last, what it costs meanwhile beyond one correction included.
+/// Expected number of solves between refreshes of a stale inverse, with the cost of second
+/// corrections included.
 const LASTING: f64 = 20.0;
 
+impl Layer {
+    /// Counts a solve. Returns whether solvers out of use are due for another trial.
+    fn trial_due(&mut self) -> bool {
+        self.patience = self.patience.saturating_sub(1);
+        let due = self.patience == 0;
+        if due {
+            self.patience = AGAIN;
+        }
+        due
+    }
+
+    /// Updates the expected cost of conjugate gradients.
+    fn observe_cg(&mut self, products: f64, first: bool) {
+        // One hard batch is not a trend, but the first observation is all there is.
+        self.cg = if first || !self.cg.is_finite() { products } else { 0.75 * self.cg + 0.25 * products };
+    }
+
+    /// Updates the expected cost of the stale inverse, which is infinite once it fails or costs more
+    /// than LU.
+    fn observe_stale(&mut self, products: f64, failed: bool, by_lu: f64) {
+        self.spent = (self.spent.0 + products, self.spent.1 + 1);
+        let (products, solves) = self.spent;
+        if solves >= TRIAL {
+            self.stale = products / f64::from(solves);
+            // Halving the totals gives later solves more weight.
+            if solves >= 4 * TRIAL {
+                self.spent = (products / 2.0, solves / 2);
+            }
+        }
+        if failed || !(self.stale < by_lu) {
+            self.stale = f64::INFINITY;
+        }
+    }
+}
+
 impl<T: Real> Auto<T> {
+    /// Builds a solver that has seen no weights.
+    ///
     /// # Errors
     /// [`crate::Error::Setting`] for an impossible tolerance.
     pub fn new(tuning: Tuning) -> Result<Self> {
@@ -65,20 +109,36 @@ impl<T: Real> Auto<T> {
         })
     }
 
-    /// What a layer of n units begins with.
-    fn prior(&self, n: usize, batch: usize) -> Layer {
-        let cg = if self.tuning.regularized { CG.0 } else { CG.1 };
-        Layer { n, cg, stale: self.stale_prior(n, batch), spent: (0.0, 0), patience: AGAIN, room: 0 }
-    }
-
-    /// Products that a stale inverse may be expected to cost: one correction, a look at what is left, and refreshes.
+    /// Returns the expected cost of a stale inverse in products: one correction, one probe, and
+    /// refreshes.
     fn stale_prior(&self, n: usize, batch: usize) -> f64 {
         let rows = if self.tuning.probes == 0 { batch } else { batch.min(self.tuning.probes) };
         3.0 + 2.0 * rows as f64 / batch.max(1) as f64 + self.tuning.costs.lu_inverse(n, batch) / LASTING
     }
 
+    /// Adds the layer if it is new, and reserves memory for all solvers: any may be chosen later.
+    fn prepare(&mut self, layer: usize, n: usize, batch: usize, exec: &mut Exec) -> Result<()> {
+        let cg = if self.tuning.regularized { CG.0 } else { CG.1 };
+        let stale = self.stale_prior(n, batch);
+        let prior = Layer { n, cg, stale, spent: (0.0, 0), patience: AGAIN, reserved: 0 };
+        if self.layers.len() <= layer {
+            self.layers.resize(layer + 1, Layer { n: 0, ..prior });
+        }
+        let known = &mut self.layers[layer];
+        if known.n != n {
+            *known = prior;
+        }
+        if known.reserved < batch {
+            self.cg.reserve(layer, n, batch);
+            self.stale.reserve(layer, n, batch, exec)?;
+            self.lu.reserve(layer, n, batch, exec)?;
+            known.reserved = batch;
+        }
+        Ok(())
+    }
+
     /// Records that the weights of every layer have changed.
-    pub(super) fn weights_changed(&mut self) {
+    fn weights_changed(&mut self) {
         self.cg.weights_changed();
         self.stale.weights_changed();
         self.lu.weights_changed();
@@ -91,75 +151,40 @@ impl<T: Real> Solver<T> for Auto<T> {
     }
 
     fn solve(&mut self, of: Weights<'_, T>, mut r: MatMut<'_, T>, exec: &mut Exec) -> Result<Solve> {
-        let Weights { layer, w, .. } = of;
         if self.seen.changed(of.version) {
             self.weights_changed();
         }
-        let (batch, n) = r.shape();
-        w.expect_shape(WEIGHTS, (n, n))?;
-        let prior = self.prior(n, batch);
-        if self.layers.len() <= layer {
-            self.layers.resize(layer + 1, Layer { n: 0, ..prior });
-        }
-        if self.layers[layer].n != n {
-            self.layers[layer] = prior;
-        }
-        if self.layers[layer].room < batch {
-            // Any of them may be taken up at any later step.
-            self.cg.reserve(layer, n, batch);
-            self.stale.reserve(layer, n, batch, exec)?;
-            self.lu.reserve(layer, n, batch, exec)?;
-            self.layers[layer].room = batch;
-        }
-        let costs = self.tuning.costs;
-        let by_lu = costs.lu_solve(n, batch);
+        let ((batch, n), layer) = (r.shape(), of.layer);
+        of.w.expect_shape(WEIGHTS, (n, n))?;
+        self.prepare(layer, n, batch, exec)?;
+        let by_lu = self.tuning.costs.lu_solve(n, batch);
+        let stale_prior = self.stale_prior(n, batch);
         let most = ((by_lu + 1.0) / 2.0) as usize;
         let known = &mut self.layers[layer];
-        known.patience = known.patience.saturating_sub(1);
-        let again = known.patience == 0;
-        if again {
-            known.patience = AGAIN;
-        }
-
+        let trial = known.trial_due();
         let mut spent = 0.0;
-        // Whatever else is in use: this costs no more than LU, and seldom all of it.
-        if most >= 2 && (again || known.cg <= known.stale.min(by_lu)) {
-            match self.cg.attempt(layer, w, &mut r, most, exec)? {
-                Outcome::Done(solve) => {
-                    // One hard batch is not yet a trend; after a long time it is all there is.
-                    known.cg =
-                        if again || !known.cg.is_finite() { solve.products } else { 0.75 * known.cg + 0.25 * solve.products };
+        if most >= 2 && (trial || known.cg <= known.stale.min(by_lu)) {
+            // Even a failure costs no more than LU.
+            match self.cg.attempt(of, &mut r, most, exec)? {
+                Outcome::Solved(solve) => {
+                    known.observe_cg(solve.products, trial);
                     return Ok(solve);
                 }
-                Outcome::Slow(products) => {
-                    known.cg = f64::INFINITY;
-                    spent += products;
-                }
+                Outcome::GaveUp(products) => (known.cg, spent) = (f64::INFINITY, products),
             }
         }
-        if again && known.stale.is_infinite() {
-            (known.stale, known.spent) = (prior.stale, (0.0, 0));
-            // What made it fail was another time's: it begins with an inverse of today's weights.
+        if trial && known.stale.is_infinite() {
+            (known.stale, known.spent) = (stale_prior, (0.0, 0));
+            // The failure was one of older weights: it starts with an inverse of the present ones.
             self.stale.forget(layer);
         }
         if known.stale < by_lu {
-            let solve = self.stale.attempt(layer, w, &mut r, exec)?;
-            known.spent = (known.spent.0 + solve.products, known.spent.1 + 1);
-            let (products, solves) = known.spent;
-            if solves >= TRIAL {
-                known.stale = products / f64::from(solves);
-                // Later solves count for more: half of the past is forgotten.
-                if solves >= 4 * TRIAL {
-                    known.spent = (products / 2.0, solves / 2);
-                }
-            }
-            if solve.by != SolverKind::Stale || self.stale.outlook(layer) >= SLOW || !(known.stale < by_lu) {
-                known.stale = f64::INFINITY;
-            }
-            return Ok(Solve { products: spent + solve.products, ..solve });
+            let solve = self.stale.solve_uncounted(of, &mut r, exec)?;
+            let failed = solve.by != SolverKind::Stale || self.stale.outlook(layer) >= SLOW;
+            known.observe_stale(solve.products, failed, by_lu);
+            return Ok(solve.after(spent));
         }
-        let solve = self.lu.solve_at((layer, layer), w, r, exec)?;
-        Ok(Solve { products: spent + solve.products, ..solve })
+        Ok(self.lu.solve_at(layer, of, r, exec)?.after(spent))
     }
 
     fn save(&self) -> State<T> {
@@ -173,8 +198,8 @@ impl<T: Real> Solver<T> for Auto<T> {
                 state.put_f64(format!("{l}.{name}"), value);
             }
         }
-        state.put_part("by-cg", self.cg.remember(self.seen.ahead()));
-        state.put_part("by-stale", self.stale.remember(self.seen.ahead()));
+        state.put_part("by-cg", self.cg.save_after(self.seen.ahead()));
+        state.put_part("by-stale", self.stale.save_after(self.seen.ahead()));
         state.put_part("by-lu", self.lu.save());
         state
     }
@@ -192,10 +217,10 @@ impl<T: Real> Solver<T> for Auto<T> {
                 stale: state.get_f64(&name("stale"))?,
                 spent: (state.get_f64(&name("spent"))?, state.get_as(&name("solves"))?),
                 patience: state.get_as(&name("patience"))?,
-                room: 0,
+                reserved: 0,
             })
         };
-        self.layers = crate::solve::layers_of(&state)?.into_iter().map(layer).collect::<Result<_>>()?;
+        self.layers = layers_of(&state)?.into_iter().map(layer).collect::<Result<_>>()?;
         Ok(())
     }
 }

@@ -1,87 +1,241 @@
 //! Conjugate gradients in Craig's form: products with W and Wᵀ, and nothing kept of W.
 //!
-//! For `e W = r`, with rows and columns equilibrated: `g` and `h` are the inverse squares of the norms of W's rows and columns.
+//! For `e W = r`, with rows and columns equilibrated: `g` and `h` are the inverse squares of the
+//! norms of W's rows and columns.
 //!
 //! ```text
-//! ρ = r;  p = ρ∘h;  repeat:  t = p Wᵀ;  u = t∘g;  α = (ρ,ρ∘h)/(t,u);  e += α u;  ρ −= α u W;  p = ρ∘h + β p,  β the ratio of the (ρ,ρ∘h)
+//! ρ = r;  p = ρ∘h;  e = 0                                        start
+//! repeat:  t = p Wᵀ                                              direction
+//!          u = α t∘g,  α = (ρ,ρ∘h)/(t,t∘g);  e += u              advance
+//!          ρ −= u W;  p = ρ∘h + β p,  β = ratio of the (ρ,ρ∘h)   conjugate
 //! ```
 //!
-//! Each sample has scalars of its own, in f64. The corrections α u of one sample are orthogonal to each other (in the scaled space), so that the error left
-//! is at least the next one, and little more while they shrink. The last iteration needs no ρ: k iterations cost 2k − 1 products.
+//! Each sample has its own scalars, in f64. The corrections u of one sample are orthogonal to each
+//! other in the scaled space. The remaining error is therefore at least the next correction, and
+//! little more while they shrink. The last iteration needs no ρ: k iterations cost 2k − 1 products.
 //!
-//! Source: Craig, The N-Step Iteration Procedures, 1955; Saad, Iterative Methods for Sparse Linear Systems, 8.3.2 (CGNE).
+//! Sources: Craig, The N-Step Iteration Procedures, 1955; Saad, Iterative Methods for Sparse Linear
+//! Systems, 8.3.2 (CGNE).
 
 use crate::base::error::Result;
 use crate::base::exec::Exec;
 use crate::solve::lu::Lu;
-use crate::solve::sketch::{HEARD, NOISE, Sketch, add_noise};
-use crate::solve::{Seen, Solve, Solver, SolverKind, Tuning, WEIGHTS, Weights, gather, live_columns, promise, room, scatter};
+use crate::solve::sketch::{PROBE_ROWS, Sketch, add_probe_rows, probe_rows_solved};
+use crate::solve::{
+    Outcome, Seen, Solve, Solver, SolverKind, Tuning, WEIGHTS, Weights, add, gather, layers_of, live_columns, of_layer, reserve,
+    resized, scatter,
+};
 use crate::store::checkpoint::State;
 use gaitprop_kernels::{MatMut, MatRef, Real, Start};
 
-/// Conjugate gradients on equilibrated weights: k iterations for 2k − 1 products, k = 2 near orthogonality.
+/// Conjugate gradients on equilibrated weights: k iterations for 2k − 1 products, k = 2 near
+/// orthogonality.
 ///
-/// Two rows of noise are solved for beside the batch: a direction that W all but annihilates, and that the batch happens to miss, would be in
-/// them. As long as they converge, small residuals mean small errors.
+/// Two rows of noise are solved beside the batch. They detect a direction that W nearly annihilates
+/// and the batch does not contain. While they converge, small residuals mean small errors.
 ///
-/// Memory: six batches. n² only where it gives up, and LU judges.
+/// Memory: six batches, and n² once LU has replaced a solve.
 #[derive(Debug)]
 pub struct ConjugateGradient<T> {
     seen: Seen,
     tuning: Tuning,
-    /// Iterations, at most.
+    /// Largest number of iterations.
     most: usize,
     layers: Vec<Scales<T>>,
-    judge: Lu<T>,
+    fallback: Lu<T>,
     sketch: Sketch<T>,
     draws: u64,
-    right: Vec<T>,
-    solution: Vec<T>,
-    rest: Vec<T>,
-    p: Vec<T>,
-    t: Vec<T>,
-    u: Vec<T>,
-    scaled: Vec<T>,
+    vectors: Vectors<T>,
     norms: Vec<f64>,
-    rows: Vec<Row>,
 }
 
-/// Inverse squares of the norms of a layer's rows and columns, and how the last solve went.
+/// Inverse squares of the norms of a layer's rows and columns, and convergence of the last solve.
 #[derive(Debug, Default)]
 struct Scales<T> {
     n: usize,
     g: Vec<T>,
     h: Vec<T>,
-    /// Changes of the weights since they were taken.
+    /// Changes of the weights since g and h were computed.
     age: u32,
     usable: bool,
-    /// Second correction over the first.
+    /// Ratio of the second correction to the first.
     ratio: f64,
 }
 
-/// The scalars of one row.
+/// Vectors of the iteration in a solve: a row for each sample, then the rows of noise.
+#[derive(Debug, Default)]
+struct Vectors<T> {
+    batch: usize,
+    n: usize,
+    right: Vec<T>,
+    /// e.
+    solution: Vec<T>,
+    /// ρ.
+    rest: Vec<T>,
+    p: Vec<T>,
+    t: Vec<T>,
+    u: Vec<T>,
+    /// One row of ρ∘h.
+    scaled: Vec<T>,
+    rows: Vec<Row>,
+}
+
+/// Scalars of one row.
 #[derive(Clone, Copy, Debug, Default)]
 struct Row {
-    /// (ρ,ρ∘h), now and at the start.
+    /// Present (ρ,ρ∘h).
     rho: f64,
+    /// (ρ,ρ∘h) at the start.
     first: f64,
 }
 
-/// Changes after which norms are taken anew: they move by half a per cent each, and only speed depends on them.
+/// Number of changes after which norms are recomputed. They move by half a percent each, and only
+/// speed depends on them.
 const LASTING: u32 = 8;
-/// What corrections show of how W⁻¹ amplifies residuals is a little less than what it does to the last one: up to 18 % in 58,500 solves.
+/// Safety factor: the amplification ‖W⁻¹‖ estimated from corrections was up to 18 % too small in
+/// 58,500 solves.
 const MARGIN: f64 = 1.2;
-/// Iterations that a solve on its own may take, 2·64 − 1 products: more than LU costs at most shapes, but without its n².
+/// Default limit of iterations. The 2·64 − 1 products exceed the cost of LU at most shapes, but need
+/// no n² memory.
 const MOST: usize = 64;
 
-/// How an attempt ended.
-pub(super) enum Outcome {
-    Done(Solve),
-    /// Not converged, and not about to be, after so many products.
-    Slow(f64),
+impl<T: Real> Scales<T> {
+    /// Computes g from the rows of W, then h from the columns of the scaled matrix.
+    fn equilibrate(&mut self, w: MatRef<'_, T>, row: &mut Vec<T>, squares: &mut Vec<f64>, exec: &Exec) -> Result<()> {
+        let n = w.nrows();
+        if self.usable && self.n == n && self.age < LASTING {
+            return Ok(());
+        }
+        if self.n != n {
+            (self.n, self.ratio) = (n, 1.0);
+        }
+        self.age = 0;
+        self.g.clear();
+        squares.clear();
+        squares.resize(n, 0.0);
+        for i in 0..n {
+            gather(w.rows(i, 1), row);
+            let g = T::from_f64(1.0 / exec.dot(row, row)?);
+            self.g.push(g);
+            let weight = g.to_f64();
+            for (square, v) in squares.iter_mut().zip(row.iter()) {
+                let v = v.to_f64();
+                *square += v * v * weight;
+            }
+        }
+        self.h.clear();
+        self.h.extend(squares.iter().map(|&square| T::from_f64(1.0 / square)));
+        // A zero row or column, or a NaN, rules out iterations.
+        self.usable = self.g.iter().chain(&self.h).all(|s| s.is_finite() && *s > T::ZERO);
+        Ok(())
+    }
+}
+
+/// `out = x∘y`.
+fn times<T: Real>(x: &[T], y: &[T], out: &mut [T]) {
+    out.iter_mut().zip(x).zip(y).for_each(|((out, &x), &y)| *out = x * y);
+}
+
+impl<T: Real> Vectors<T> {
+    fn reserve(&mut self, n: usize, batch: usize) {
+        let all = batch + PROBE_ROWS;
+        let of_batch = [&mut self.solution, &mut self.rest, &mut self.p, &mut self.t, &mut self.u, &mut self.right];
+        of_batch.into_iter().for_each(|memory| reserve(memory, all * n));
+        reserve(&mut self.scaled, n);
+        reserve(&mut self.rows, all);
+    }
+
+    /// `ρ = r; p = ρ∘h; e = 0`, for r in `right`.
+    fn start(&mut self, h: &[T], exec: &Exec) -> Result<()> {
+        let (n, len) = (self.n, self.right.len());
+        let rest = resized(&mut self.rest, len);
+        rest.copy_from_slice(&self.right);
+        resized(&mut self.solution, len).fill(T::ZERO);
+        resized(&mut self.t, len);
+        resized(&mut self.u, len);
+        self.rows.clear();
+        for (rest, p) in rest.chunks_exact(n).zip(resized(&mut self.p, len).chunks_exact_mut(n)) {
+            times(rest, h, p);
+            let rho = exec.dot(rest, p)?;
+            self.rows.push(Row { rho, first: rho });
+        }
+        Ok(())
+    }
+
+    /// `t = p Wᵀ`, where p has `live` nonzero columns in the rows of the batch and n in those of
+    /// noise. Returns the cost in products.
+    fn direction(&mut self, w: MatRef<'_, T>, live: usize, exec: &mut Exec) -> Result<f64> {
+        let (batch, n, all, len) = (self.batch, self.n, self.rows.len(), self.right.len());
+        let (p, t) = (&self.p[..len], &mut self.t[..len]);
+        if live == n {
+            exec.product(T::ONE, MatRef::new(p, all, n)?, w.t(), Start::Zero, MatMut::new(t, all, n)?)?;
+            return Ok(all as f64 / batch as f64);
+        }
+        let ((p, p_noise), (t, t_noise)) = (p.split_at(batch * n), t.split_at_mut(batch * n));
+        let p = MatRef::new(p, batch, n)?.cols(0, live);
+        exec.product(T::ONE, p, w.cols(0, live).t(), Start::Zero, MatMut::new(t, batch, n)?)?;
+        let (p, t) = (MatRef::new(p_noise, PROBE_ROWS, n)?, MatMut::new(t_noise, PROBE_ROWS, n)?);
+        exec.product(T::ONE, p, w.t(), Start::Zero, t)?;
+        Ok(live as f64 / n as f64 + PROBE_ROWS as f64 / batch as f64)
+    }
+
+    /// `u = α t∘g; e += u`. Returns the norm of the batch's u.
+    fn advance(&mut self, g: &[T], exec: &Exec) -> Result<f64> {
+        let n = self.n;
+        let vectors = self.t.chunks_exact(n).zip(self.u.chunks_exact_mut(n)).zip(self.solution.chunks_exact_mut(n));
+        let mut corrections = 0.0;
+        for (i, (row, ((t, u), e))) in self.rows.iter().zip(vectors).enumerate() {
+            times(t, g, u);
+            let curvature = exec.dot(t, u)?;
+            // A row that is zero, or solved to rounding, stays as it is.
+            let done = !(row.rho > row.first * T::UNIT_ROUNDOFF * T::UNIT_ROUNDOFF) || curvature == 0.0;
+            let alpha = T::from_f64(if done { 0.0 } else { row.rho / curvature });
+            u.iter_mut().for_each(|u| *u = alpha * *u);
+            add(e, u);
+            if i < self.batch {
+                corrections += exec.dot(u, u)?;
+            }
+        }
+        Ok(corrections.sqrt())
+    }
+
+    /// `ρ −= u W; p = ρ∘h + β p`. Returns the norm of the batch's ρ.
+    fn conjugate(&mut self, w: MatRef<'_, T>, h: &[T], exec: &mut Exec) -> Result<f64> {
+        let (n, all, len) = (self.n, self.rows.len(), self.right.len());
+        let step = &mut self.t[..len];
+        exec.product(T::ONE, MatRef::new(&self.u[..len], all, n)?, w, Start::Zero, MatMut::new(step, all, n)?)?;
+        let vectors = step.chunks_exact(n).zip(self.rest.chunks_exact_mut(n)).zip(self.p.chunks_exact_mut(n));
+        let scaled = resized(&mut self.scaled, n);
+        let mut rests = 0.0;
+        for (i, (row, ((step, rest), p))) in self.rows.iter_mut().zip(vectors).enumerate() {
+            rest.iter_mut().zip(step).for_each(|(rho, &v)| *rho -= v);
+            times(rest, h, scaled);
+            let rho = exec.dot(rest, scaled)?;
+            let beta = T::from_f64(if row.rho > 0.0 { rho / row.rho } else { 0.0 });
+            p.iter_mut().zip(scaled.iter()).for_each(|(p, &s)| *p = s + beta * *p);
+            row.rho = rho;
+            if i < self.batch {
+                rests += exec.dot(rest, rest)?;
+            }
+        }
+        Ok(rests.sqrt())
+    }
+
+    /// Computes the residual of the rows of noise. Returns whether they are solved.
+    fn noise_solved(&mut self, w: MatRef<'_, T>, exec: &mut Exec) -> Result<bool> {
+        let (n, own, len) = (self.n, self.batch * self.n, self.right.len());
+        let right = &self.right[own..];
+        let e = MatRef::new(&self.solution[own..len], PROBE_ROWS, n)?;
+        let rest = &mut self.t[..PROBE_ROWS * n];
+        let start = Start::From(T::ONE, MatRef::new(right, PROBE_ROWS, n)?);
+        exec.product(-T::ONE, e, w, start, MatMut::new(rest, PROBE_ROWS, n)?)?;
+        probe_rows_solved(rest, right, n, exec)
+    }
 }
 
 impl<T: Real> ConjugateGradient<T> {
+    /// Builds a solver that has seen no weights.
+    ///
     /// # Errors
     /// [`crate::Error::Setting`] for an impossible tolerance.
     pub fn new(tuning: Tuning) -> Result<Self> {
@@ -91,167 +245,65 @@ impl<T: Real> ConjugateGradient<T> {
             tuning,
             most: MOST,
             layers: Vec::new(),
-            judge: Lu::new(),
+            fallback: Lu::new(),
             sketch: Sketch::default(),
             draws: 0,
-            right: Vec::new(),
-            solution: Vec::new(),
-            rest: Vec::new(),
-            p: Vec::new(),
-            t: Vec::new(),
-            u: Vec::new(),
-            scaled: Vec::new(),
+            vectors: Vectors::default(),
             norms: Vec::new(),
-            rows: Vec::new(),
         })
     }
 
-    /// The same with another limit to iterations, after which LU takes over.
+    /// Sets the number of iterations after which LU takes over.
     #[must_use]
     pub fn with_most(self, most: usize) -> Self {
         Self { most, ..self }
     }
 
-    /// Takes the norms of W's rows and columns: rows first, then columns of the scaled matrix.
-    fn equilibrate(&mut self, layer: usize, w: MatRef<'_, T>, exec: &Exec) -> Result<()> {
-        let n = w.nrows();
-        let scales = &mut self.layers[layer];
-        if scales.usable && scales.n == n && scales.age < LASTING {
-            return Ok(());
-        }
-        if scales.n != n {
-            (scales.n, scales.ratio) = (n, 1.0);
-        }
-        (scales.age, scales.usable) = (0, true);
-        scales.g.resize(n, T::ZERO);
-        scales.h.resize(n, T::ZERO);
-        let columns = {
-            self.norms.clear();
-            self.norms.resize(n, 0.0);
-            &mut self.norms
-        };
-        let row_of = room(&mut self.scaled, n);
-        for i in 0..n {
-            match w.row(i) {
-                Some(row) => row_of.copy_from_slice(row),
-                None => row_of.iter_mut().enumerate().for_each(|(j, v)| *v = w.get(i, j)),
-            }
-            let square = exec.dot(row_of, row_of)?;
-            let g = T::from_f64(1.0 / square);
-            scales.g[i] = g;
-            let weight = g.to_f64();
-            for (sum, v) in columns.iter_mut().zip(row_of.iter()) {
-                let v = v.to_f64();
-                *sum += v * v * weight;
-            }
-        }
-        for (h, &square) in scales.h.iter_mut().zip(columns.iter()) {
-            *h = T::from_f64(1.0 / square);
-        }
-        // A zero row or column, or a NaN: nothing for iterations.
-        scales.usable = scales.g.iter().chain(&scales.h).all(|s| s.is_finite() && *s > T::ZERO);
-        Ok(())
-    }
-
-    /// Makes the room that solves of a layer need.
+    /// Reserves the memory for solves of a layer.
     pub(super) fn reserve(&mut self, layer: usize, n: usize, batch: usize) {
-        if self.layers.len() <= layer {
-            self.layers.resize_with(layer + 1, Scales::default);
-        }
-        let Scales { g, h, .. } = &mut self.layers[layer];
-        let all = batch + NOISE;
-        let of_batch = [&mut self.solution, &mut self.rest, &mut self.p, &mut self.t, &mut self.u, &mut self.right];
-        for (memory, len) in of_batch.into_iter().map(|v| (v, all * n)).chain([(g, n), (h, n), (&mut self.scaled, n)]) {
-            promise(memory, len);
-        }
-        promise(&mut self.norms, n);
-        promise(&mut self.rows, all);
+        let Scales { g, h, .. } = of_layer(&mut self.layers, layer);
+        reserve(g, n);
+        reserve(h, n);
+        reserve(&mut self.norms, n);
+        self.vectors.reserve(n, batch);
         self.sketch.reserve(batch, n, self.tuning.probes);
     }
 
-    /// `r W⁻¹` into `r` within `most` iterations. `r` is not touched unless it is done.
-    pub(super) fn attempt(
-        &mut self,
-        layer: usize,
-        w: MatRef<'_, T>,
-        r: &mut MatMut<'_, T>,
-        most: usize,
-        exec: &mut Exec,
-    ) -> Result<Outcome> {
-        let (batch, n) = r.shape();
+    /// Writes `r W⁻¹` into `r` within `most` iterations.
+    pub(super) fn attempt(&mut self, of: Weights<'_, T>, r: &mut MatMut<'_, T>, most: usize, exec: &mut Exec) -> Result<Outcome> {
+        let ((batch, n), w) = (r.shape(), of.w);
         w.expect_shape(WEIGHTS, (n, n))?;
-        self.reserve(layer, n, batch);
-        gather(r.as_ref(), &mut self.right);
-        let size = exec.norm(&self.right)?;
+        self.reserve(of.layer, n, batch);
+        (self.vectors.batch, self.vectors.n) = (batch, n);
+        gather(r.as_ref(), &mut self.vectors.right);
+        let size = exec.norm(&self.vectors.right)?;
         if size == 0.0 {
-            return Ok(Outcome::Done(Solve { by: SolverKind::Cg, ..Solve::default() }));
+            return Ok(Outcome::Solved(Solve::of_zero(SolverKind::Cg)));
         }
-        self.equilibrate(layer, w, exec)?;
-        if !size.is_finite() || !self.layers[layer].usable {
-            return Ok(Outcome::Slow(0.0));
+        let scales = &mut self.layers[of.layer];
+        scales.equilibrate(w, &mut self.vectors.scaled, &mut self.norms, exec)?;
+        if !size.is_finite() || !scales.usable {
+            return Ok(Outcome::GaveUp(0.0));
         }
         self.sketch.draw(batch, n, self.tuning.probes);
         self.draws += 1;
-        let live = live_columns(r.as_ref());
-        add_noise(&mut self.right, n, size, self.draws);
+        add_probe_rows(&mut self.vectors.right, n, size, self.draws);
+        self.vectors.start(&scales.h, exec)?;
 
-        let (all, len) = (batch + NOISE, (batch + NOISE) * n);
-        let price = all as f64 / batch as f64;
-        let scales = &mut self.layers[layer];
-        let (g, h) = (&scales.g[..], &scales.h[..]);
-        let rest = room(&mut self.rest, len);
-        rest.copy_from_slice(&self.right);
-        let solution = room(&mut self.solution, len);
-        solution.fill(T::ZERO);
-        let (p, t, u) = (room(&mut self.p, len), room(&mut self.t, len), room(&mut self.u, len));
-        let scaled = room(&mut self.scaled, n);
-        self.rows.clear();
-        self.rows.resize(all, Row::default());
-        for (row, (rest, p)) in self.rows.iter_mut().zip(rest.chunks_exact(n).zip(p.chunks_exact_mut(n))) {
-            p.iter_mut().zip(rest).zip(h).for_each(|((p, &rho), &h)| *p = rho * h);
-            row.rho = exec.dot(rest, p)?;
-            row.first = row.rho;
-        }
         let (mut products, mut before) = (0.0, 0.0);
-        // The norm of the last residual, and by how much W⁻¹ has made a correction of one larger.
-        let (mut rest_size, mut amplification) = (size, 0.0f64);
+        // Norm of the last ρ, and largest ratio of a correction to the ρ that it came from.
+        let (mut rest, mut amplification) = (size, 0.0f64);
         for made in 1..=most {
-            if made == 1 && live < n {
-                // The first direction of the batch has no more columns than the right-hand side; that of the noise has all.
-                let (own, noise) = t.split_at_mut(batch * n);
-                let first = MatRef::new(&p[..batch * n], batch, n)?.cols(0, live);
-                exec.product(T::ONE, first, w.cols(0, live).t(), Start::Zero, MatMut::new(own, batch, n)?)?;
-                let rows = MatRef::new(&p[batch * n..], NOISE, n)?;
-                exec.product(T::ONE, rows, w.t(), Start::Zero, MatMut::new(noise, NOISE, n)?)?;
-                products += live as f64 / n as f64 + NOISE as f64 / batch as f64;
-            } else {
-                exec.product(T::ONE, MatRef::new(p, all, n)?, w.t(), Start::Zero, MatMut::new(t, all, n)?)?;
-                products += price;
-            }
-            let mut corrections = 0.0;
-            for (i, row) in self.rows.iter().enumerate() {
-                let at = i * n..(i + 1) * n;
-                let (t, u, e) = (&t[at.clone()], &mut u[at.clone()], &mut solution[at]);
-                u.iter_mut().zip(t).zip(g).for_each(|((u, &t), &g)| *u = t * g);
-                let curvature = exec.dot(t, u)?;
-                // A row that is zero, or solved to rounding, stays as it is.
-                let done = !(row.rho > row.first * T::UNIT_ROUNDOFF * T::UNIT_ROUNDOFF) || curvature == 0.0;
-                let alpha = T::from_f64(if done { 0.0 } else { row.rho / curvature });
-                e.iter_mut().zip(u.iter_mut()).for_each(|(e, u)| {
-                    *u = alpha * *u;
-                    *e += *u;
-                });
-                if i < batch {
-                    corrections += exec.dot(u, u)?;
-                }
-            }
-            let correction = corrections.sqrt();
-            let whole = exec.norm(&solution[..batch * n])?;
+            let live = if made == 1 { live_columns(r.as_ref()) } else { n };
+            products += self.vectors.direction(w, live, exec)?;
+            let scales = &mut self.layers[of.layer];
+            let correction = self.vectors.advance(&scales.g, exec)?;
+            let whole = exec.norm(&self.vectors.solution[..batch * n])?;
             if !correction.is_finite() || !whole.is_finite() {
-                return Ok(Outcome::Slow(products));
+                break;
             }
-            if rest_size > 0.0 {
-                amplification = amplification.max(correction / rest_size);
+            if rest > 0.0 {
+                amplification = amplification.max(correction / rest);
             }
             if made == 2 {
                 scales.ratio = correction / before;
@@ -259,48 +311,33 @@ impl<T: Real> ConjugateGradient<T> {
             let ratio = if made == 1 { scales.ratio } else { correction / before };
             let goal = self.tuning.tolerance * whole;
             if ratio * correction <= goal {
-                // The corrections say that it is enough: do the residuals, and the noise, agree?
-                let (left, of) = self.sketch.residual(&self.right[..batch * n], &solution[..batch * n], w, exec)?;
-                let residual = left / of;
-                let noise = MatRef::new(&solution[batch * n..], NOISE, n)?;
-                let start = Start::From(T::ONE, MatRef::new(&self.right[batch * n..], NOISE, n)?);
-                let heard = &mut t[..NOISE * n];
-                exec.product(-T::ONE, noise, w, start, MatMut::new(heard, NOISE, n)?)?;
-                let heard = exec.norm(heard)? / exec.norm(&self.right[batch * n..])?;
-                products += self.sketch.price() + NOISE as f64 / batch as f64;
-                let enough = self.sketch.caution().max(MARGIN) * amplification * residual * size <= goal;
-                if enough && heard * (n as f64).sqrt() <= HEARD {
-                    scatter(&solution[..batch * n], r);
-                    return Ok(Outcome::Done(Solve { residual, sampled: !self.sketch.exact(), products, by: SolverKind::Cg }));
+                products += self.sketch.price() + PROBE_ROWS as f64 / batch as f64;
+                if let Some(residual) = self.accept(w, size, amplification, goal, exec)? {
+                    scatter(&self.vectors.solution, r);
+                    let sampled = !self.sketch.exact();
+                    return Ok(Outcome::Solved(Solve { residual, sampled, products, by: SolverKind::Cg }));
                 }
             }
-            // Whether the iterations that are left can do it, if they go on like this (at their best, superlinear convergence gains a few).
             let left = most - made;
-            // By repeated multiplication: `powi` may round differently from machine to machine.
-            let at_the_end = (0..2 * left).fold(correction, |c, _| c * ratio.min(1.0));
-            if left == 0 || (made >= 2 && !(at_the_end <= goal)) {
-                return Ok(Outcome::Slow(products));
+            if left == 0 || (made >= 2 && !(correction_after(left, correction, ratio) <= goal)) {
+                break;
             }
-            exec.product(T::ONE, MatRef::new(u, all, n)?, w, Start::Zero, MatMut::new(t, all, n)?)?;
-            products += price;
-            let mut rests = 0.0;
-            for (i, row) in self.rows.iter_mut().enumerate() {
-                let at = i * n..(i + 1) * n;
-                let (v, rest, p) = (&t[at.clone()], &mut rest[at.clone()], &mut p[at]);
-                rest.iter_mut().zip(v).for_each(|(rho, &v)| *rho -= v);
-                scaled.iter_mut().zip(rest.iter()).zip(h).for_each(|((s, &rho), &h)| *s = rho * h);
-                let rho = exec.dot(rest, scaled)?;
-                let beta = T::from_f64(if row.rho > 0.0 { rho / row.rho } else { 0.0 });
-                p.iter_mut().zip(scaled.iter()).for_each(|(p, &s)| *p = s + beta * *p);
-                row.rho = rho;
-                if i < batch {
-                    rests += exec.dot(rest, rest)?;
-                }
-            }
-            rest_size = rests.sqrt();
+            rest = self.vectors.conjugate(w, &self.layers[of.layer].h, exec)?;
+            products += (batch + PROBE_ROWS) as f64 / batch as f64;
             before = correction;
         }
-        Ok(Outcome::Slow(products))
+        Ok(Outcome::GaveUp(products))
+    }
+
+    /// Returns the batch's relative residual if it confirms that the error is below `goal`, and if
+    /// the rows of noise are solved.
+    fn accept(&mut self, w: MatRef<'_, T>, size: f64, amplification: f64, goal: f64, exec: &mut Exec) -> Result<Option<f64>> {
+        let Vectors { batch, n, right, solution, .. } = &self.vectors;
+        let own = batch * n;
+        let (left, of) = self.sketch.residual(&right[..own], &solution[..own], w, exec)?;
+        let residual = left / of;
+        let enough = self.sketch.safety().max(MARGIN) * amplification * residual * size <= goal;
+        Ok((self.vectors.noise_solved(w, exec)? && enough).then_some(residual))
     }
 
     /// Records that the weights of every layer have changed.
@@ -309,47 +346,14 @@ impl<T: Real> ConjugateGradient<T> {
             scales.age = scales.age.saturating_add(1);
         }
     }
-}
 
-impl<T: Real> Solver<T> for ConjugateGradient<T> {
-    fn name(&self) -> &'static str {
-        SolverKind::Cg.name()
-    }
-
-    fn solve(&mut self, of: Weights<'_, T>, mut r: MatMut<'_, T>, exec: &mut Exec) -> Result<Solve> {
-        let Weights { layer, w, .. } = of;
-        if self.seen.changed(of.version) {
-            self.weights_changed();
-        }
-        match self.attempt(layer, w, &mut r, self.most, exec)? {
-            Outcome::Done(solve) => Ok(solve),
-            Outcome::Slow(products) => {
-                // Norms of other weights may have been the reason: taken anew next time.
-                self.layers.iter_mut().for_each(|scales| scales.age = LASTING);
-                let solve = self.judge.judge(layer, w, r, exec)?;
-                Ok(Solve { products: products + solve.products, ..solve })
-            }
-        }
-    }
-
-    fn save(&self) -> State<T> {
-        self.remember(self.seen.ahead())
-    }
-
-    fn restore(&mut self, state: State<T>) -> Result<()> {
-        self.seen = Seen::Any;
-        self.recall(&state)
-    }
-}
-
-impl<T: Real> ConjugateGradient<T> {
-    /// The state once `ahead` more changes of the weights have been counted.
-    pub(super) fn remember(&self, ahead: u32) -> State<T> {
+    /// Returns the state as it is after `changes` more changes of the weights.
+    pub(super) fn save_after(&self, changes: u32) -> State<T> {
         let mut state = State::default();
         state.put("layers", self.layers.len() as u64);
         for (l, scales) in self.layers.iter().enumerate() {
             state.put(format!("{l}.n"), scales.n as u64);
-            state.put(format!("{l}.age"), scales.age.saturating_add(ahead).into());
+            state.put(format!("{l}.age"), scales.age.saturating_add(changes).into());
             state.put(format!("{l}.usable"), scales.usable.into());
             state.put_f64(format!("{l}.ratio"), scales.ratio);
             state.put_array(format!("{l}.g"), &[scales.n], &scales.g);
@@ -359,10 +363,42 @@ impl<T: Real> ConjugateGradient<T> {
         state.put("draws", self.draws);
         state
     }
+}
 
-    fn recall(&mut self, state: &State<T>) -> Result<()> {
+/// Extrapolates the correction after `left` more iterations. Superlinear convergence gains a few
+/// iterations, so that the ratio counts twice.
+fn correction_after(left: usize, correction: f64, ratio: f64) -> f64 {
+    // Repeated multiplication, since `powi` may round differently from machine to machine.
+    (0..2 * left).fold(correction, |c, _| c * ratio.min(1.0))
+}
+
+impl<T: Real> Solver<T> for ConjugateGradient<T> {
+    fn name(&self) -> &'static str {
+        SolverKind::Cg.name()
+    }
+
+    fn solve(&mut self, of: Weights<'_, T>, mut r: MatMut<'_, T>, exec: &mut Exec) -> Result<Solve> {
+        if self.seen.changed(of.version) {
+            self.weights_changed();
+        }
+        match self.attempt(of, &mut r, self.most, exec)? {
+            Outcome::Solved(solve) => Ok(solve),
+            Outcome::GaveUp(products) => {
+                // Norms of other weights may be the reason: the next solve recomputes them.
+                self.layers.iter_mut().for_each(|scales| scales.age = LASTING);
+                Ok(self.fallback.solve_anew(of, r, exec)?.after(products))
+            }
+        }
+    }
+
+    fn save(&self) -> State<T> {
+        self.save_after(self.seen.ahead())
+    }
+
+    fn restore(&mut self, state: State<T>) -> Result<()> {
+        self.seen = Seen::Any;
         self.layers.clear();
-        for (l, n) in crate::solve::layers_of(state)? {
+        for (l, n) in layers_of(&state)? {
             let name = |what: &str| format!("{l}.{what}");
             self.layers.push(Scales {
                 n,

@@ -1,17 +1,20 @@
-//! LU factors of the weights: the exact reference route, and the judge of what the others give up on.
+//! LU factors of the weights: the exact reference solver, and the fallback of the iterative ones.
 
 use crate::base::error::{Error, Result};
 use crate::base::exec::Exec;
-use crate::solve::{Seen, Solve, Solver, SolverKind, WEIGHTS, Weights, gather, promise, room};
+use crate::solve::{
+    Seen, Solve, Solver, SolverKind, WEIGHTS, Weights, gather, layers_of, of_layer, products, reserve, resized, scatter,
+};
 use crate::store::checkpoint::State;
 use gaitprop_kernels::trsm::solve_scratch;
 use gaitprop_kernels::{Error as KernelError, MatMut, MatRef, Real, ScratchReq, Start, lu};
 
-/// LU factors of each layer's weights, made when first needed after a change: the exact reference route. ⅔n³ flops a layer and
-/// change, 2·batch·n² a solve, as much again for the residual.
+/// The exact solver: LU factors of each layer's weights, recomputed after each change.
 ///
-/// The condition number is estimated for the first factors of a layer, and whenever pivots or a solution look suspicious (an estimate
-/// costs a dozen solves with one right-hand side).
+/// Work: ⅔n³ flops a layer and change; 2·batch·n² a solve, and as much again for the residual.
+///
+/// The condition number is estimated for the first factors of a layer, and when pivots or a solution
+/// look suspicious. An estimate costs a dozen solves with one right-hand side.
 #[derive(Debug, Default)]
 pub struct Lu<T> {
     seen: Seen,
@@ -21,14 +24,15 @@ pub struct Lu<T> {
     work: Vec<T>,
 }
 
+/// Factors of one layer's weights.
 #[derive(Debug, Default)]
 struct Factors<T> {
     n: usize,
     lu: Vec<T>,
     pivots: Vec<usize>,
-    /// Made of the present weights.
+    /// Whether they belong to the present weights.
     fresh: bool,
-    /// The condition of these weights is known to be good enough.
+    /// Whether the estimated condition number of these weights is acceptable.
     vetted: bool,
     /// ‖W‖ (Frobenius).
     norm: f64,
@@ -40,21 +44,30 @@ impl<T: Real> Factors<T> {
     }
 }
 
-/// Beyond this condition number (in units of 1/u) a solution has no more than one correct digit.
+/// Condition number, in units of 1/u, beyond which a solution has at most one correct digit.
 const HOPELESS: f64 = 0.1;
-/// Signs of trouble, in units of 1/u: a spread of pivots, or a growth of the right-hand sides, from which an estimate is worth its cost.
+/// Spread of pivots or growth of right-hand sides, in units of 1/u, that justifies an estimate.
 const SUSPICIOUS: f64 = 1e-4;
-/// A relative residual that factors of the right weights do not leave.
+/// Relative residual that factors of the right weights stay below.
 pub(super) const FOREIGN: f64 = 1e-3;
 
-/// ‖W‖₁: the largest column sum.
+/// Returns ‖W‖₁, the largest column sum.
 fn norm1<T: Real>(w: MatRef<'_, T>) -> f64 {
     let column = |j| (0..w.nrows()).map(|i| w.get(i, j).abs().to_f64()).sum::<f64>();
     (0..w.ncols()).map(column).fold(0.0, f64::max)
 }
 
-/// An estimate (a lower bound, seldom off by more than 3) of the condition number ‖W‖₁‖W⁻¹‖₁ of an n×n matrix; infinite for a zero pivot or elements that are not
-/// finite. ⅔n³ flops.
+/// Returns the largest over the smallest magnitude on the diagonal of n×n factors.
+pub(super) fn spread<T: Real>(factors: &[T], n: usize) -> f64 {
+    let pivots = (0..n).map(|i| factors[i * n + i].abs().to_f64());
+    let (low, high) = pivots.fold((f64::INFINITY, 0.0f64), |(low, high), p| (low.min(p), high.max(p)));
+    high / low
+}
+
+/// Estimates the condition number ‖W‖₁‖W⁻¹‖₁ of an n×n matrix.
+///
+/// The estimate is a lower bound, seldom off by more than 3. It is infinite for a zero pivot and for
+/// elements that are not finite. Work: ⅔n³ flops.
 ///
 /// # Errors
 /// A shape error if the matrix is not square; out of memory.
@@ -69,147 +82,123 @@ pub fn condition<T: Real>(w: MatRef<'_, T>, exec: &mut Exec) -> Result<f64> {
     Ok(norm1(w) * lu::inverse_norm1(MatRef::new(&factors, n, n)?, &pivots, &mut work, &exec.plan, &mut exec.scratch)?)
 }
 
-/// Whose factors, and of what.
-#[derive(Clone, Copy)]
-struct At<'w, T> {
-    /// Where they are kept.
-    slot: usize,
-    /// The layer that errors name.
-    layer: usize,
-    w: MatRef<'w, T>,
-}
-
 impl<T: Real> Lu<T> {
-    /// No factors yet.
+    /// Builds a solver without factors.
     pub fn new() -> Self {
-        Self { seen: Seen::Any, layers: Vec::new(), right: Vec::new(), residual: Vec::new(), work: Vec::new() }
+        Self::default()
     }
 
-    /// Makes the room that solves of a layer need; [`Lu::judge`] and [`Lu::invert`] take that of layer 0.
-    pub(super) fn reserve(&mut self, layer: usize, n: usize, batch: usize, exec: &mut Exec) -> Result<()> {
-        if self.layers.len() <= layer {
-            self.layers.resize_with(layer + 1, Factors::default);
-        }
-        let f = &mut self.layers[layer];
-        promise(&mut f.lu, n * n);
-        promise(&mut f.pivots, n);
-        room(&mut self.work, 2 * n);
-        room(&mut self.residual, batch * n);
-        promise(&mut self.right, batch * n);
+    /// Reserves the memory for solves with the factors in `slot`.
+    ///
+    /// [`Lu::solve_anew`] and [`Lu::invert`] use slot 0.
+    pub(super) fn reserve(&mut self, slot: usize, n: usize, batch: usize, exec: &mut Exec) -> Result<()> {
+        let f = of_layer(&mut self.layers, slot);
+        reserve(&mut f.lu, n * n);
+        reserve(&mut f.pivots, n);
+        resized(&mut self.work, 2 * n);
+        resized(&mut self.residual, batch * n);
+        reserve(&mut self.right, batch * n);
         let solves = [1, batch, n].map(|rhs| solve_scratch::<T>(n, rhs, &exec.plan));
         Ok(exec.scratch.reserve(solves.into_iter().fold(lu::factor_scratch::<T>(n, &exec.plan), ScratchReq::or))?)
     }
 
-    /// Makes sure that there are factors of `w`; returns whether they had to be made.
-    fn factor(&mut self, at: At<'_, T>, exec: &mut Exec) -> Result<bool> {
-        let (w, n) = (at.w, at.w.nrows());
-        if self.layers.len() <= at.slot {
-            self.layers.resize_with(at.slot + 1, Factors::default);
-        }
-        let f = &mut self.layers[at.slot];
+    /// Factors the weights unless `slot` holds their factors. Returns whether it did.
+    fn factor(&mut self, slot: usize, of: Weights<'_, T>, exec: &mut Exec) -> Result<bool> {
+        let n = of.w.nrows();
+        let f = of_layer(&mut self.layers, slot);
         let new = f.n != n || f.lu.is_empty();
         if f.fresh && !new {
             return Ok(false);
         }
         (f.n, f.fresh, f.vetted) = (n, false, false);
-        gather(w, &mut f.lu);
+        gather(of.w, &mut f.lu);
         f.pivots.resize(n, 0);
         f.norm = exec.norm(&f.lu)?;
         match lu::factor(MatMut::new(&mut f.lu, n, n)?, &mut f.pivots, &exec.plan, &mut exec.scratch) {
             Err(KernelError::ZeroPivot { .. } | KernelError::NonFinite { .. }) => {
-                return Err(Error::Singular { layer: at.layer, condition: f64::INFINITY, precision: T::NAME });
+                return Err(Error::Singular { layer: of.layer, condition: f64::INFINITY, precision: T::NAME });
             }
             other => other?,
         }
         f.fresh = true;
-        let pivots = (0..n).map(|i| f.lu[i * n + i].abs().to_f64());
-        let (low, high) = pivots.fold((f64::INFINITY, 0.0f64), |(low, high), p| (low.min(p), high.max(p)));
-        if new || high / low * T::UNIT_ROUNDOFF > SUSPICIOUS {
-            self.vet(at, exec)?;
+        if new || spread(&f.lu, n) * T::UNIT_ROUNDOFF > SUSPICIOUS {
+            self.vet(slot, of, exec)?;
         }
         Ok(true)
     }
 
     /// Estimates the condition number in the 1-norm, and refuses a hopeless one.
-    fn vet(&mut self, at: At<'_, T>, exec: &mut Exec) -> Result<()> {
-        let (w, n) = (at.w, at.w.nrows());
-        let f = &mut self.layers[at.slot];
+    fn vet(&mut self, slot: usize, of: Weights<'_, T>, exec: &mut Exec) -> Result<()> {
+        let f = &mut self.layers[slot];
         if f.vetted {
             return Ok(());
         }
-        let work = room(&mut self.work, 2 * n);
-        let condition = norm1(w) * lu::inverse_norm1(f.view(), &f.pivots, work, &exec.plan, &mut exec.scratch)?;
-        // Written so that NaN is hopeless. Such factors are not used again.
+        let work = resized(&mut self.work, 2 * f.n);
+        let condition = norm1(of.w) * lu::inverse_norm1(f.view(), &f.pivots, work, &exec.plan, &mut exec.scratch)?;
+        // A NaN is hopeless, too. Such factors are not used again.
         f.vetted = condition * T::UNIT_ROUNDOFF < HOPELESS;
         f.fresh = f.vetted;
-        if f.vetted { Ok(()) } else { Err(Error::Singular { layer: at.layer, condition, precision: T::NAME }) }
+        if f.vetted { Ok(()) } else { Err(Error::Singular { layer: of.layer, condition, precision: T::NAME }) }
     }
 
-    /// Solves for `self.right` into `r`; returns the relative residual and the norm of the right-hand sides.
+    /// Factors and vets the weights in slot 0, whatever it holds.
+    fn factor_anew(&mut self, of: Weights<'_, T>, exec: &mut Exec) -> Result<()> {
+        self.weights_changed();
+        self.factor(0, of, exec)?;
+        self.vet(0, of, exec)
+    }
+
+    /// Solves for `self.right` into `r`. Returns the relative residual and the norm of `self.right`.
     fn substitute(&mut self, slot: usize, w: MatRef<'_, T>, mut r: MatMut<'_, T>, exec: &mut Exec) -> Result<(f64, f64)> {
         let (batch, n) = r.shape();
         let f = &self.layers[slot];
         lu::solve_right(f.view(), &f.pivots, r.rb(), &exec.plan, &mut exec.scratch)?;
         let size = exec.norm(&self.right)?;
         let start = Start::From(T::ONE, MatRef::new(&self.right, batch, n)?);
-        let rest = room(&mut self.residual, batch * n);
+        let rest = resized(&mut self.residual, batch * n);
         exec.product(-T::ONE, r.as_ref(), w, start, MatMut::new(rest, batch, n)?)?;
         let rest = exec.norm(rest)?;
         Ok((if size == 0.0 { 0.0 } else { rest / size }, size))
     }
 
-    pub(super) fn solve_at(
-        &mut self,
-        (slot, layer): (usize, usize),
-        w: MatRef<'_, T>,
-        mut r: MatMut<'_, T>,
-        exec: &mut Exec,
-    ) -> Result<Solve> {
+    /// Solves with the factors in `slot`, which are recomputed if they are not those of the weights.
+    pub(super) fn solve_at(&mut self, slot: usize, of: Weights<'_, T>, mut r: MatMut<'_, T>, exec: &mut Exec) -> Result<Solve> {
         let (batch, n) = r.shape();
-        w.expect_shape(WEIGHTS, (n, n))?;
-        let at = At { slot, layer, w };
+        of.w.expect_shape(WEIGHTS, (n, n))?;
         gather(r.as_ref(), &mut self.right);
-        let mut made = self.factor(at, exec)?;
-        let (mut residual, mut size) = self.substitute(slot, w, r.rb(), exec)?;
+        let mut made = self.factor(slot, of, exec)?;
+        let (mut residual, mut size) = self.substitute(slot, of.w, r.rb(), exec)?;
         if !made && !(residual <= FOREIGN) {
-            // Factors of other weights: another network, or one changed without a word.
+            // Factors of other weights: another network, or a change under the same version.
             self.weights_changed();
-            crate::solve::scatter(&self.right, &mut r);
-            made = self.factor(at, exec)?;
-            (residual, size) = self.substitute(slot, w, r.rb(), exec)?;
+            scatter(&self.right, &mut r);
+            made = self.factor(slot, of, exec)?;
+            (residual, size) = self.substitute(slot, of.w, r.rb(), exec)?;
         }
-        // ‖e‖‖W‖/‖r‖ is a lower bound of the condition number, and for most right-hand sides not a bad one.
+        // ‖e‖‖W‖/‖r‖ is a lower bound of the condition number, and close to it for most r.
         gather(r.as_ref(), &mut self.residual);
         let growth = exec.norm(&self.residual)? * self.layers[slot].norm / size;
         if size > 0.0 && size.is_finite() && !(growth * T::UNIT_ROUNDOFF <= SUSPICIOUS) {
-            self.vet(at, exec)?;
+            self.vet(slot, of, exec)?;
         }
-        let factoring = if made { crate::solve::products(2.0 / 3.0, n, batch) } else { 0.0 };
+        let factoring = if made { products(2.0 / 3.0, n, batch) } else { 0.0 };
         Ok(Solve { residual, sampled: false, products: factoring + 2.0, by: SolverKind::Lu })
     }
 
-    /// [`Solver::solve`] with factors made anew, always vetted, and kept in one place for all layers: for those who seldom need it.
-    pub(super) fn judge(&mut self, layer: usize, w: MatRef<'_, T>, r: MatMut<'_, T>, exec: &mut Exec) -> Result<Solve> {
-        w.expect_shape(WEIGHTS, (r.ncols(), r.ncols()))?;
-        let at = At { slot: 0, layer, w };
-        self.weights_changed();
-        self.factor(at, exec)?;
-        self.vet(at, exec)?;
-        let solve = self.solve_at((0, layer), w, r, exec)?;
-        Ok(Solve {
-            products: solve.products + crate::solve::products(2.0 / 3.0, w.nrows(), self.right.len() / w.nrows().max(1)),
-            ..solve
-        })
+    /// Solves with new, vetted factors in slot 0: the fallback of the iterative solvers, which
+    /// seldom need it and share one slot among all layers.
+    pub(super) fn solve_anew(&mut self, of: Weights<'_, T>, r: MatMut<'_, T>, exec: &mut Exec) -> Result<Solve> {
+        let (batch, n) = r.shape();
+        of.w.expect_shape(WEIGHTS, (n, n))?;
+        self.factor_anew(of, exec)?;
+        Ok(self.solve_at(0, of, r, exec)?.after(products(2.0 / 3.0, n, batch)))
     }
 
-    /// Writes W⁻¹ into `m` (n×n), from factors made and vetted as in `judge`. 8/3 n³ flops.
-    pub(super) fn invert(&mut self, layer: usize, w: MatRef<'_, T>, mut m: MatMut<'_, T>, exec: &mut Exec) -> Result<()> {
+    /// Writes W⁻¹ into `m` (n×n), from new, vetted factors in slot 0. Work: 8/3 n³ flops.
+    pub(super) fn invert(&mut self, of: Weights<'_, T>, mut m: MatMut<'_, T>, exec: &mut Exec) -> Result<()> {
         let n = m.nrows();
-        w.expect_shape(WEIGHTS, (n, n))?;
-        let at = At { slot: 0, layer, w };
-        self.weights_changed();
-        self.factor(at, exec)?;
-        self.vet(at, exec)?;
+        of.w.expect_shape(WEIGHTS, (n, n))?;
+        self.factor_anew(of, exec)?;
         for i in 0..n {
             (0..n).for_each(|j| m.set(i, j, if i == j { T::ONE } else { T::ZERO }));
         }
@@ -219,9 +208,7 @@ impl<T: Real> Lu<T> {
 
     /// Records that the weights of every layer have changed.
     pub(super) fn weights_changed(&mut self) {
-        for f in &mut self.layers {
-            f.fresh = false;
-        }
+        self.layers.iter_mut().for_each(|f| f.fresh = false);
     }
 }
 
@@ -231,18 +218,17 @@ impl<T: Real> Solver<T> for Lu<T> {
     }
 
     fn solve(&mut self, of: Weights<'_, T>, r: MatMut<'_, T>, exec: &mut Exec) -> Result<Solve> {
-        let Weights { layer, w, .. } = of;
         if self.seen.changed(of.version) {
             self.weights_changed();
         }
-        self.solve_at((layer, layer), w, r, exec)
+        self.solve_at(of.layer, of, r, exec)
     }
 
     fn save(&self) -> State<T> {
         let mut state = State::default();
         state.put("layers", self.layers.len() as u64);
         for (l, f) in self.layers.iter().enumerate() {
-            // Whether there have been factors: the first of a layer are vetted.
+            // 0 before the first factors, since the first factors of a layer are vetted.
             state.put(format!("{l}.n"), if f.lu.is_empty() { 0 } else { f.n as u64 });
         }
         state
@@ -250,8 +236,8 @@ impl<T: Real> Solver<T> for Lu<T> {
 
     fn restore(&mut self, state: State<T>) -> Result<()> {
         self.seen = Seen::Any;
-        let factors = |(_, n): &(String, usize)| Factors { n: *n, lu: vec![T::ZERO; n * n], ..Factors::default() };
-        self.layers = crate::solve::layers_of(&state)?.iter().map(factors).collect();
+        let factors = |(_, n)| Factors { n, lu: vec![T::ZERO; n * n], ..Factors::default() };
+        self.layers = layers_of(&state)?.into_iter().map(factors).collect();
         Ok(())
     }
 }
@@ -266,7 +252,7 @@ mod tests {
     use gaitprop_kernels::Plan;
 
     #[test]
-    fn solves_and_says_how_well() {
+    fn solves_and_reports_the_residual() {
         let mut exec = Exec::default();
         let n = 50;
         let w = init::weights::<f32>(Init::Xavier, n, n, &mut Rng::new(2, 0), &exec.plan).unwrap();
@@ -279,16 +265,16 @@ mod tests {
         let mut back = Matrix::<f32>::zeros(3, n);
         exec.gemm(1.0, x.view(), w.view(), 0.0, back.view_mut()).unwrap();
         assert!(back.data().iter().zip(want.data()).all(|(a, b)| (a - b).abs() < 1e-3));
-        // Fresh factors are used again and cost nothing more.
+        // Fresh factors are reused at no cost.
         let again = lu.solve(of(0), x.view_mut(), &mut exec).unwrap();
         assert!(again.products < first.products);
         let anew = lu.solve(of(1), x.view_mut(), &mut exec).unwrap();
         assert_eq!(anew.products, first.products);
     }
 
-    /// Factors of one network are not used for another, even if nobody said that anything changed.
+    /// Weights that change under the same version are detected by the residual.
     #[test]
-    fn foreign_factors_are_noticed() {
+    fn foreign_factors_are_detected() {
         let mut exec = Exec::default();
         let mut lu = Lu::<f64>::new();
         for factor in [2.0, 4.0, 4.0, 8.0] {
@@ -300,7 +286,7 @@ mod tests {
         }
     }
 
-    /// All pivots are 1, and yet the condition number is 2^64: only an estimate tells.
+    /// All pivots are 1, but the condition number is 2^64: only an estimate shows it.
     #[test]
     fn a_hopeless_matrix_with_innocent_pivots_is_refused() {
         let n = 64;
@@ -324,7 +310,7 @@ mod tests {
             let plan = Plan::new();
             let n = 30;
             let mut w = init::weights::<f64>(Init::Orthogonal, n, n, &mut Rng::new(4, 0), &plan).unwrap();
-            // One singular value becomes `small`: W ← W − (1 − small) w₀ w₀ᵀ W, with w₀ its own first row, scales that row.
+            // Scaling the first row of an orthogonal W makes one singular value `small`.
             w.data_mut()[..n].iter_mut().for_each(|x| *x *= small);
             let w = Matrix::from_vec(n, n, w.data().iter().map(|&x| T::from_f64(x)).collect()).unwrap();
             let mut r = Matrix::<T>::from_vec(1, n, vec![T::ONE; n]).unwrap();

@@ -1,17 +1,20 @@
-//! Sending a batch through the inverse of a layer's weights: `e W = r`, by a strategy that the step takes as a value.
+//! Solvers of `e W = r` for a batch of rows: the inverse of a layer's weights, applied to errors.
 //!
-//! | strategy | keeps | products of the size of the forward pass, n = 784, batch 60 |
+//! | solver | keeps | products of the size of the forward pass, n = 784, batch 60 |
 //! |---|---|---|
-//! | [`Lu`] | the factors of W, made anew each step | n/(3·batch) + 2 = 6.4, and 9 by the clock: the exact reference |
-//! | [`StaleInverse`] | M ≈ W⁻¹ from an earlier step | 1 and 2 a correction; it learns from each solve, and is seldom made anew |
+//! | [`Lu`] | factors of W, recomputed each step | n/(3·batch) + 2 = 6.4 (9 by the clock); exact |
+//! | [`StaleInverse`] | M ≈ W⁻¹ of an earlier step | 1, and 2 for each correction |
 //! | [`ConjugateGradient`] | nothing of W | 2k − 1 for k iterations: 3 near orthogonality |
 //! | [`Gram`] | the Cholesky factor of W Wᵀ | 2n/(3·batch) + 3 |
-//! | [`Transpose`] | nothing | 2, for orthogonal W alone |
-//! | [`Auto`] | what it chooses | chooses for each layer |
+//! | [`Transpose`] | nothing | 2, for orthogonal W only |
+//! | [`Auto`] | the costs observed so far | those of the solver chosen for the layer |
 //!
-//! Lu and Gram are direct. The others stop when the error that is left is small relative to the solution. What they look at is
-//! the next CORRECTION, not the residual: with an ill-conditioned W a small residual r − e W says little about e. All decisions rest on
-//! numbers from kernels that give the same bits everywhere, and on shapes, never on time: the same run takes the same decisions on any machine.
+//! Lu and Gram are direct. The others iterate until the error is small relative to the solution.
+//! They estimate it from the next correction: with an ill-conditioned W a small residual r − e W
+//! says little about e.
+//!
+//! All decisions rest on shapes and on numbers that have the same bits on every machine, never on
+//! time. The same run therefore takes the same decisions everywhere.
 
 mod auto;
 mod conjugate;
@@ -36,7 +39,7 @@ pub use narrow::Narrow;
 pub use stale::StaleInverse;
 pub use transpose::Transpose;
 
-/// The strategies by name.
+/// Name of a solver.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SolverKind {
@@ -55,25 +58,16 @@ pub enum SolverKind {
     Auto,
 }
 
-names!(
-    SolverKind,
-    "way through inverses",
-    Lu = "lu",
-    Stale = "stale",
-    Cg = "cg",
-    Gram = "gram",
-    Transpose = "transpose",
-    Auto = "auto"
-);
+names!(SolverKind, "solver", Lu = "lu", Stale = "stale", Cg = "cg", Gram = "gram", Transpose = "transpose", Auto = "auto");
 
 impl SolverKind {
-    /// All of them.
+    /// Every kind, in the order of the variants.
     pub const ALL: [Self; 6] = [Self::Lu, Self::Stale, Self::Cg, Self::Gram, Self::Transpose, Self::Auto];
 
-    /// The strategy itself.
+    /// Builds the solver.
     ///
     /// # Errors
-    /// [`Error::Setting`] for an impossible tolerance.
+    /// [`Error::Setting`] unless the tolerance lies between 0 and 1, both excluded.
     pub fn build<T: Real>(self, with: Tuning) -> Result<Box<dyn Solver<T>>> {
         with.check()?;
         Ok(match self {
@@ -87,16 +81,18 @@ impl SolverKind {
     }
 }
 
-/// What strategies go by, a value that the caller passes.
+/// Settings shared by all solvers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Tuning {
-    /// Error ‖e − r W⁻¹‖ / ‖e‖ at which iterations stop. At 1e-2 learning curves are those of the exact solve to the noise of f32.
+    /// Relative error ‖e − r W⁻¹‖ / ‖e‖ at which iterations stop. Learning curves at 1e-2 equal those
+    /// of the exact solve to within the noise of f32.
     pub tolerance: f64,
-    /// Whether a regulariser keeps W near orthogonal: what [`Auto`] expects before it has seen anything.
+    /// Whether a regularizer keeps W near orthogonal. [`Auto`] bases its first choices on it.
     pub regularized: bool,
-    /// Combinations of rows that are looked at to decide on stopping; 0 looks at all rows of every solve, at the price of whole products.
+    /// Number of random combinations of rows that decide on stopping. With 0 every solve checks all
+    /// rows, at the price of whole products.
     pub probes: usize,
-    /// What the work of the strategies costs.
+    /// Relative costs of the operations.
     pub costs: Costs,
 }
 
@@ -107,7 +103,7 @@ impl Default for Tuning {
 }
 
 impl Tuning {
-    /// The default with another tolerance.
+    /// Returns the default with another tolerance.
     ///
     /// # Errors
     /// [`Error::Setting`] unless the tolerance lies between 0 and 1, both excluded.
@@ -125,13 +121,14 @@ impl Tuning {
     }
 }
 
-/// Time of the work behind a strategy, per flop, in units of the time per flop of a product of the size of the forward pass (batch 60).
+/// Time per flop of the operations, relative to a product of the size of the forward pass (batch 60).
 ///
-/// They decide what [`Auto`] chooses and when [`StaleInverse`] refreshes, never what a solution is; a run keeps its bits only with the same
-/// ones. That is why they are constants from a record and not measured anew: `benches/record/inverse.md`.
+/// They decide what [`Auto`] chooses and when [`StaleInverse`] refreshes. They are constants from a
+/// record, since decisions that depend on measured time would not be reproducible:
+/// `benches/record/inverse.md`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Costs {
-    /// LU factorisation, ⅔n³ flops.
+    /// LU factorization, ⅔n³ flops.
     pub lu: f64,
     /// Triangular solves with a batch, 2·batch·n² flops for a pair.
     pub substitution: f64,
@@ -140,62 +137,82 @@ pub struct Costs {
 }
 
 impl Default for Costs {
-    /// n = 784, batch 60, f32, AVX2, one thread: there C_LU comes to 9.0, and 8.6 by the clock. `benches/record/inverse.md`, 2026-11-24.
+    /// Returns the costs measured at n = 784, batch 60, f32, AVX2, one thread. C_LU is 9.0 with them
+    /// and 8.6 by the clock (`benches/record/inverse.md`, 2026-11-24).
     fn default() -> Self {
         Self { lu: 1.5, substitution: 1.5, inversion: 1.45 }
     }
 }
 
 impl Costs {
-    /// C_LU: a solve by LU with fresh factors, residual included, in products.
+    /// Returns C_LU: the cost in products of a solve by LU with new factors, residual included.
     pub fn lu_solve(&self, n: usize, batch: usize) -> f64 {
         self.lu * products(2.0 / 3.0, n, batch) + self.substitution + 1.0
     }
-    /// W⁻¹ by LU, in products.
+    /// Returns the cost in products of W⁻¹ by LU.
     pub fn lu_inverse(&self, n: usize, batch: usize) -> f64 {
         self.lu * products(2.0 / 3.0, n, batch) + self.inversion * products(2.0, n, batch)
     }
 }
 
-/// `flops`·n³ in products of the size of the forward pass.
+/// Returns `flops`·n³ in products of the size of the forward pass.
 fn products(flops: f64, n: usize, batch: usize) -> f64 {
     flops * n as f64 / (2.0 * batch.max(1) as f64)
 }
 
-/// What a solve reached and what it cost.
+/// Accuracy and cost of a solve.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Solve {
-    /// ‖r − e W‖ / ‖r‖ (Frobenius over the batch): the relative residual.
+    /// Relative residual ‖r − e W‖ / ‖r‖ (Frobenius over the batch).
     pub residual: f64,
-    /// Whether `residual` was measured on random combinations of the rows, or extrapolated from those that were corrected, instead of measured on all: then
-    /// it is off by a third, seldom more.
+    /// Whether `residual` is an estimate, from random combinations of rows or extrapolated from the
+    /// corrected rows. It is then off by up to a third, seldom more.
     pub sampled: bool,
-    /// Cost in products of the size of the forward pass (2·batch·n² flops), all attempts included.
+    /// Cost of all attempts, in products of the size of the forward pass (2·batch·n² flops).
     pub products: f64,
-    /// Who found the solution; never [`SolverKind::Auto`].
+    /// Solver that found the solution; never [`SolverKind::Auto`].
     pub by: SolverKind,
 }
 
-/// Several solves: the worst residual, all of the cost, and who found how many.
+impl Solve {
+    /// Returns the report for r = 0, whose solution is e = 0.
+    fn of_zero(by: SolverKind) -> Self {
+        Self { by, ..Self::default() }
+    }
+
+    /// Adds the cost of attempts that failed before.
+    fn after(self, spent: f64) -> Self {
+        Self { products: spent + self.products, ..self }
+    }
+}
+
+/// End of an attempt that LU can replace ([`Lu::solve_anew`]).
+enum Outcome {
+    Solved(Solve),
+    /// Gave up after this many products; r is unchanged.
+    GaveUp(f64),
+}
+
+/// Totals over several solves: worst residual, total cost, number of solves by solver.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Solves {
-    /// The worst ‖r − e W‖ / ‖r‖.
+    /// Worst relative residual ‖r − e W‖ / ‖r‖.
     pub residual: f64,
-    /// The total cost, in products of the size of the forward pass.
+    /// Total cost, in products of the size of the forward pass.
     pub products: f64,
     counts: [u64; SolverKind::ALL.len()],
 }
 
 impl Solves {
-    /// One more.
+    /// Adds one solve.
     pub fn add(&mut self, solve: Solve) {
         let one = Self { residual: solve.residual, products: solve.products, ..Self::default() };
         self.merge(&one);
         self.counts[solve.by as usize] += 1;
     }
 
-    /// Those of another step or layer.
+    /// Adds the solves of another step or layer.
     pub fn merge(&mut self, other: &Self) {
         // `max` would hide a NaN.
         if !self.residual.is_nan() && !(other.residual <= self.residual) {
@@ -205,7 +222,7 @@ impl Solves {
         self.counts.iter_mut().zip(other.counts).for_each(|(a, b)| *a += b);
     }
 
-    /// All of it, exactly.
+    /// Returns the totals as state, exact to the bit.
     pub(crate) fn save<T: Real>(&self) -> State<T> {
         let mut state = State::default();
         state.put_f64("residual", self.residual);
@@ -216,7 +233,7 @@ impl Solves {
         state
     }
 
-    /// The same, back.
+    /// Reads back what [`Solves::save`] returned.
     pub(crate) fn restore<T: Real>(state: &State<T>) -> Result<Self> {
         let mut solves = Self { residual: state.get_f64("residual")?, products: state.get_f64("products")?, ..Self::default() };
         for kind in SolverKind::ALL {
@@ -225,13 +242,13 @@ impl Solves {
         Ok(solves)
     }
 
-    /// How many solutions a strategy found.
+    /// Returns the number of solutions that a solver found.
     pub fn by(&self, kind: SolverKind) -> u64 {
         self.counts[kind as usize]
     }
 }
 
-/// What a shape error calls the weights of a solve.
+/// Name of the weights in shape errors.
 const WEIGHTS: &str = "the weights to be inverted";
 
 /// One layer's weights, as a step hands them to a solver.
@@ -274,7 +291,7 @@ pub trait Solver<T: Real>: Send {
     fn restore(&mut self, state: State<T>) -> Result<()>;
 }
 
-/// The version of the weights that a solver has last seen.
+/// Version of the weights in a solver's last solve.
 #[derive(Clone, Copy, Debug, Default)]
 enum Seen {
     /// No solve yet, or a restored state, which counts the change that follows.
@@ -297,24 +314,34 @@ impl Seen {
     }
 }
 
-/// The layers that a strategy has put into its state (`layers`, and of each its width `l.n`): names and widths.
+/// Returns names and widths of the layers in a solver's state (`layers`, and `l.n` of each layer l).
 fn layers_of<T: Real>(state: &State<T>) -> Result<Vec<(String, usize)>> {
     let layers: usize = state.get_as("layers")?;
     (0..layers).map(|l| Ok((l.to_string(), state.get_as(&format!("{l}.n"))?))).collect()
 }
 
-/// How many columns, from the first on, hold all that is not 0: of the last layer's right-hand side those of the label units, and `r M` for it is
-/// a product of as many rows of M.
+/// Returns the entry of `layer`, after adding default entries up to it.
+fn of_layer<L: Default>(layers: &mut Vec<L>, layer: usize) -> &mut L {
+    if layers.len() <= layer {
+        layers.resize_with(layer + 1, L::default);
+    }
+    &mut layers[layer]
+}
+
+/// Returns the number of leading columns that contain every nonzero element.
+///
+/// The last layer's r has nonzero columns only for the label units. There r M takes only the
+/// corresponding rows of M.
 fn live_columns<T: Real>(r: MatRef<'_, T>) -> usize {
     let mut live = 0;
     for i in 0..r.nrows() {
-        // Backwards, and no further than what is known: dense rows cost one look each.
+        // Scans backwards down to `live`: a dense row takes one comparison.
         live = (live..r.ncols()).rev().find(|&j| r.get(i, j) != T::ZERO).map_or(live, |j| j + 1);
     }
     live
 }
 
-/// Copies rows side by side.
+/// Copies the rows into contiguous memory.
 fn gather<T: Real>(from: MatRef<'_, T>, to: &mut Vec<T>) {
     let n = from.ncols();
     to.clear();
@@ -326,7 +353,7 @@ fn gather<T: Real>(from: MatRef<'_, T>, to: &mut Vec<T>) {
     }
 }
 
-/// Copies rows that lie side by side to where they belong.
+/// Copies contiguous rows into a matrix.
 fn scatter<T: Real>(from: &[T], to: &mut MatMut<'_, T>) {
     let n = to.ncols();
     for (i, row) in from.chunks_exact(n.max(1)).take(to.nrows()).enumerate() {
@@ -337,16 +364,21 @@ fn scatter<T: Real>(from: &[T], to: &mut MatMut<'_, T>) {
     }
 }
 
-/// The first `len` elements, of which memory is made if there are fewer; what is in them is unspecified.
-fn room<T: Real>(memory: &mut Vec<T>, len: usize) -> &mut [T] {
+/// Adds `d` to `e`, element by element.
+fn add<T: Real>(e: &mut [T], d: &[T]) {
+    e.iter_mut().zip(d).for_each(|(e, &d)| *e += d);
+}
+
+/// Returns the first `len` elements, growing the vector if needed. Contents are unspecified.
+fn resized<T: Real>(memory: &mut Vec<T>, len: usize) -> &mut [T] {
     if memory.len() < len {
         memory.resize(len, T::ZERO);
     }
     &mut memory[..len]
 }
 
-/// Capacity for `len` elements, none of which is made yet: memory that is not used is only promised by the system.
-fn promise<T>(memory: &mut Vec<T>, len: usize) {
+/// Reserves capacity for `len` elements without touching the memory.
+fn reserve<T>(memory: &mut Vec<T>, len: usize) {
     memory.reserve(len.saturating_sub(memory.len()));
 }
 
@@ -354,9 +386,9 @@ fn promise<T>(memory: &mut Vec<T>, len: usize) {
 mod tests {
     use super::*;
 
-    /// In products of 2·batch·n² flops: n = 300 and a batch of 50 make n³ flops 3 of them.
+    /// At n = 300 and batch 50, n³ flops are 3 products of 2·batch·n² flops.
     #[test]
-    fn costs_are_flops_by_what_a_flop_costs() {
+    fn costs_are_flops_times_cost_per_flop() {
         let costs = Costs { lu: 1.5, substitution: 1.7, inversion: 1.8 };
         let close = |got: f64, want: f64| assert!((got - want).abs() < 1e-12, "{got}, not {want}");
         close(costs.lu_solve(300, 50), 1.5 * 2.0 + 1.7 + 1.0);
@@ -377,18 +409,18 @@ mod tests {
         assert_eq!(SolverKind::ALL.map(|kind| first.by(kind)).iter().sum::<u64>(), 4);
         assert_eq!([SolverKind::Lu, SolverKind::Stale, SolverKind::Cg].map(|kind| first.by(kind)), [1, 2, 1]);
         assert_eq!(Solves::restore(&first.save::<f32>()).unwrap(), first);
-        // What is not a number stays, whatever comes after it.
+        // A NaN stays.
         first.add(one(f64::NAN, 1.0, SolverKind::Lu));
         first.add(one(0.9, 1.0, SolverKind::Lu));
         assert!(first.residual.is_nan());
     }
 
     #[test]
-    fn room_is_kept_and_promises_make_none() {
+    fn resizing_keeps_contents_and_reserving_adds_no_elements() {
         let mut memory = vec![1.0_f32, 2.0];
-        assert_eq!(room(&mut memory, 1), [1.0]);
-        assert_eq!(room(&mut memory, 3), [1.0, 2.0, 0.0]);
-        promise(&mut memory, 1000);
+        assert_eq!(resized(&mut memory, 1), [1.0]);
+        assert_eq!(resized(&mut memory, 3), [1.0, 2.0, 0.0]);
+        reserve(&mut memory, 1000);
         assert!(memory.len() == 3 && memory.capacity() >= 1000);
     }
 }

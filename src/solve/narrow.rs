@@ -1,42 +1,46 @@
-//! Right-hand sides with few columns that are not 0, as the last layer's: those of the label units.
+//! Right-hand sides with few nonzero columns, such as the last layer's: those of the label units.
 //!
-//! With c such columns the batch has no more than c directions: `r = Q S` with Q (batch × c) orthonormal and S (c × n) as empty as r, so that
-//! `r W⁻¹ = Q (S W⁻¹)`: c rows go through the inverse and not the whole batch, and Q keeps norms, so that errors and residuals are what they were.
+//! A batch with c such columns has rank at most c: `r = Q S` with Q (batch × c) orthonormal and
+//! S (c × n) in the same columns, so that `r W⁻¹ = Q (S W⁻¹)`. The solver gets c rows instead of the
+//! batch. Q keeps norms, and with them relative errors and residuals.
 
 use crate::base::error::Result;
 use crate::base::exec::Exec;
-use crate::solve::{Solve, Solver, Weights, live_columns, room};
+use crate::solve::{Solve, Solver, Weights, live_columns, resized};
 use crate::store::checkpoint::State;
 use gaitprop_kernels::{MatMut, MatRef, Real};
 
-/// A strategy that is shown as many rows as a batch has directions, where its last columns are all 0, and of other batches all rows.
+/// A solver that gets c rows in place of a batch with c leading nonzero columns.
+///
+/// Batches with more than batch/2 or n/2 such columns pass through unchanged.
 #[derive(Debug)]
 pub struct Narrow<S, T> {
-    strategy: S,
+    solver: S,
     /// Q by columns, batch elements each.
     q: Vec<f64>,
-    /// The same in T.
+    /// Q in T.
     directions: Vec<T>,
-    /// S, and what becomes of it.
+    /// S, then S W⁻¹.
     rows: Vec<T>,
 }
 
-/// A column of which less is left beside those before it has no direction of its own.
+/// Share of a column that must be independent of the columns before it.
 const NEW: f64 = 1e-12;
 
 impl<S, T: Real> Narrow<S, T> {
-    /// Around a strategy.
-    pub fn new(strategy: S) -> Self {
-        Self { strategy, q: Vec::new(), directions: Vec::new(), rows: Vec::new() }
+    /// Wraps a solver.
+    pub fn new(solver: S) -> Self {
+        Self { solver, q: Vec::new(), directions: Vec::new(), rows: Vec::new() }
     }
 
-    /// Splits r, of which the first `live` columns count, into Q and S; false if it is not finite. Gram's and Schmidt's way, twice over, in f64.
+    /// Splits the first `live` columns of r into Q and S, by Gram–Schmidt in f64, twice over. Returns
+    /// false if they are not finite.
     fn split(&mut self, r: MatRef<'_, T>, live: usize, exec: &Exec) -> Result<bool> {
         let (batch, n) = r.shape();
         let q = &mut self.q;
         q.clear();
         q.extend((0..live).flat_map(|j| (0..batch).map(move |i| r.get(i, j).to_f64())));
-        let rows = room(&mut self.rows, live * n);
+        let rows = resized(&mut self.rows, live * n);
         rows.fill(T::ZERO);
         for j in 0..live {
             let (before, column) = q.split_at_mut(j * batch);
@@ -66,27 +70,27 @@ impl<S, T: Real> Narrow<S, T> {
 
 impl<S: Solver<T>, T: Real> Solver<T> for Narrow<S, T> {
     fn name(&self) -> &'static str {
-        self.strategy.name()
+        self.solver.name()
     }
 
     fn solve(&mut self, of: Weights<'_, T>, r: MatMut<'_, T>, exec: &mut Exec) -> Result<Solve> {
         let (batch, n) = r.shape();
         let live = live_columns(r.as_ref());
         if live == 0 || 2 * live > batch || 2 * live > n || !self.split(r.as_ref(), live, exec)? {
-            return self.strategy.solve(of, r, exec);
+            return self.solver.solve(of, r, exec);
         }
         let rows = &mut self.rows[..live * n];
-        let solve = self.strategy.solve(of, MatMut::new(rows, live, n)?, exec)?;
+        let solve = self.solver.solve(of, MatMut::new(rows, live, n)?, exec)?;
         let q = MatRef::new(&self.directions, live, batch)?;
         exec.gemm(T::ONE, q.t(), MatRef::new(&*rows, live, n)?, T::ZERO, r)?;
         Ok(Solve { products: solve.products * live as f64 / batch as f64 + live as f64 / n as f64, ..solve })
     }
 
     fn save(&self) -> State<T> {
-        self.strategy.save()
+        self.solver.save()
     }
 
     fn restore(&mut self, state: State<T>) -> Result<()> {
-        self.strategy.restore(state)
+        self.solver.restore(state)
     }
 }

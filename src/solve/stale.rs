@@ -1,47 +1,63 @@
-//! An inverse from an earlier step, corrected until the error that is left is small, and kept young by what each solve finds out.
+//! An inverse of an earlier step, with corrections until the error is small, and updates from each
+//! solve.
 //!
 //! ```text
-//! e = r M;  repeat: ρ = r − e W;  δ = ρ M;  e += δ            error: e F, e F², …   with F = I − W M
-//! M ← M + Qᵀ D                                                rows of Q: Y = r M W = r − ρ made orthonormal; D: r M − Y M = δ through the same steps
+//! e = r M                                                                      guess
+//! repeat:  ρ = r − e W;  δ = ρ M   of combinations of all rows: done?          probe
+//!          ρ = r − e W;  δ = ρ M;  e += δ   of the rows with large errors      correct_worst_rows
+//! M ← M + Qᵀ D                                                                 learn
 //! ```
 //!
-//! The next correction is the error times I − F: where M contracts, `‖δ‖ / (1 − ‖F‖)` bounds the error however ill-conditioned W is, which the residual does
-//! not. A correction takes two products, but not every row needs one: errors of the samples that a network has learned are small, and so is what M leaves of
-//! them. The rows with the largest errors are corrected, as many as it takes. The contraction that is measured on them says what the next correction
-//! would be; that is looked at, in random combinations of all rows ([`crate::solve::sketch`]), at every fourth solve, after a surprise, and where nothing was corrected.
+//! With F = I − W M the error is e F, then e F², and so on. The next correction is the error times
+//! I − F. Where M contracts, `‖δ‖ / (1 − ‖F‖)` bounds the error however ill-conditioned W is; the
+//! residual does not.
 //!
-//! Rows that are corrected, or looked at, know pairs (e, e W), for which M should have been exact. The least change that makes it so is a projection of its error,
-//! M − W⁻¹ ← (I − QᵀQ)(M − W⁻¹): it can only become smaller, and it vanishes where right-hand sides have been, which is where the next ones will be, since
-//! errors of a network with c classes have few directions that matter.
+//! **Rows.** A correction of all rows takes two products. The samples that a network has learned have
+//! small errors, and M leaves little of them. Only the rows with the largest errors are corrected, as
+//! many as the tolerance requires. The contraction measured on them predicts the next correction.
 //!
-//! Source: Broyden, A Class of Methods for Solving Nonlinear Simultaneous Equations, 1965 (the update of the inverse, for several pairs at once).
+//! **Probes.** The prediction is checked on random combinations of all rows
+//! ([`crate::solve::sketch`]): at every fourth solve, after a wrong prediction, and where no row was
+//! corrected.
+//!
+//! **Learning.** Corrected rows and probes give pairs (e, e W) for which M should have been exact. The
+//! rows of Q are Y = r M W = r − ρ made orthonormal, and D is r M − Y M = δ through the same steps.
+//! The update is the least change that makes M exact for them. It projects the error:
+//! M − W⁻¹ ← (I − QᵀQ)(M − W⁻¹). The error never grows, and it vanishes for past right-hand sides. The
+//! next ones are similar, since the errors of a network with c classes have few directions that
+//! matter.
+//!
+//! Source: Broyden, A Class of Methods for Solving Nonlinear Simultaneous Equations, 1965 (the update
+//! of the inverse, here for several pairs at once).
 
 use crate::base::error::Result;
 use crate::base::exec::Exec;
 use crate::solve::lu::Lu;
 use crate::solve::sketch::Sketch;
 use crate::solve::{
-    Seen, Solve, Solver, SolverKind, Tuning, WEIGHTS, Weights, gather, live_columns, products, promise, room, scatter,
+    Outcome, Seen, Solve, Solver, SolverKind, Tuning, WEIGHTS, Weights, add, gather, layers_of, live_columns, of_layer, products,
+    reserve, resized, scatter,
 };
 use crate::store::checkpoint::State;
 use gaitprop_kernels::{MatMut, MatRef, Real, Start, gemm_scratch, gemm_with_scratch};
 
-/// A stale inverse of each layer's weights: 1 product, up to 2 for a correction, and a tenth for learning from it.
+/// A stale inverse M of each layer's weights: 1 product, up to 2 for a correction, and a tenth for the
+/// update of M.
 ///
-/// M is made anew, by LU, when it no longer contracts, and when what solves have cost beyond the price of a young one exceeds the price of that.
-/// Singular weights are found by LU, to which a solve falls back when nothing contracts.
+/// LU recomputes M when it no longer contracts, and when the accumulated cost of its age exceeds that
+/// of a new one. LU also solves where nothing contracts, and reports singular weights.
 ///
 /// Memory: n² a layer, and n² for all together.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct StaleInverse<T> {
     seen: Seen,
     tuning: Tuning,
-    layers: Vec<Kept<T>>,
-    judge: Lu<T>,
+    layers: Vec<Inverse<T>>,
+    fallback: Lu<T>,
     sketch: Sketch<T>,
     right: Vec<T>,
     solution: Vec<T>,
-    /// The rows that are being corrected, what is left of them, and their corrections.
+    /// The rows under correction: their solutions, residuals and corrections.
     some: Vec<T>,
     rest: Vec<T>,
     step: Vec<T>,
@@ -49,38 +65,38 @@ pub struct StaleInverse<T> {
     refreshes: u64,
 }
 
-/// One layer's inverse and what is known of it.
+/// One layer's inverse and its statistics.
 #[derive(Debug, Default)]
-struct Kept<T> {
+struct Inverse<T> {
     n: usize,
     m: Vec<T>,
     valid: bool,
-    /// Changes of the weights since it was made.
+    /// Changes of the weights since M was computed.
     age: u32,
-    /// The contraction of the last first correction, once that has been seen.
-    seen: Option<f64>,
-    /// What solves have cost since it was made, beyond what the first after a change did.
+    /// Contraction of the first correction in the previous solve, if any.
+    contraction: Option<f64>,
+    /// Accumulated cost of solves beyond `first_cost`, in products.
     extra: f64,
-    /// Products of the first solve after a change.
-    young: Option<f64>,
-    /// Solves since the last look at what is left.
-    unseen: u32,
-    /// The largest batch that there is room for, since it was begun or restored.
-    room: usize,
+    /// Cost of the first solve after a change, in products.
+    first_cost: Option<f64>,
+    /// Solves since the last probe.
+    unchecked_solves: u32,
+    /// Largest batch that memory is reserved for.
+    reserved: usize,
 }
 
-/// Squares of the rows of the last correction (of the solution, before there was one), and which rows they are.
+/// Squared norms of the rows of the last correction (at first: of the solution), with row numbers.
 #[derive(Debug, Default)]
 struct Rows(Vec<(f64, usize)>);
 
 impl Rows {
-    /// Begins with a batch in its own order.
+    /// Lists the rows of a batch in their own order.
     fn begin(&mut self, batch: usize) {
         self.0.clear();
         self.0.extend((0..batch).map(|i| (0.0, i)));
     }
 
-    /// The first rows are now those of `x`.
+    /// Sets the first squares to those of the rows of `x`.
     fn measure<T: Real>(&mut self, x: &[T], n: usize, exec: &Exec) -> Result<()> {
         for ((square, _), row) in self.0.iter_mut().zip(x.chunks_exact(n)) {
             *square = exec.dot(row, row)?;
@@ -88,18 +104,20 @@ impl Rows {
         Ok(())
     }
 
-    /// The norm of the first k.
+    /// Returns the norm of the first k rows.
     fn norm(&self, k: usize) -> f64 {
         self.0[..k].iter().map(|row| row.0).sum::<f64>().sqrt()
     }
 
-    /// Which the first k are.
+    /// Returns the numbers of the first k rows.
     fn first(&self, k: usize) -> impl Iterator<Item = usize> {
         self.0[..k].iter().map(|row| row.1)
     }
 
-    /// Puts those first that are to be corrected: the fewest with which the error comes below the goal, or, if one correction cannot do that, without
-    /// which it could not. Returns how many.
+    /// Sorts the rows that need a correction to the front, and returns their number.
+    ///
+    /// They are the fewest whose correction brings the error below the goal. If one correction cannot
+    /// do that, they are those without which it stays above.
     fn choose(&mut self, contraction: f64, goal: f64) -> usize {
         self.0.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
         let (once, goal) = (contraction * contraction, goal * goal);
@@ -113,257 +131,301 @@ impl Rows {
     }
 }
 
-/// A contraction from which iterations are no longer worth while.
+/// Contraction from which corrections cost more than they gain.
 pub(super) const SLOW: f64 = 0.6;
-/// Nothing is learned from contractions below this share of the tolerance.
+/// Contraction, as a share of the tolerance, below which M needs no update.
 const GOOD: f64 = 0.05;
-/// Corrections, at most: 0.6^12 is 2e-3.
+/// Largest number of corrections: 0.6^12 is 2e-3.
 const MOST: usize = 12;
-/// Solves in a row whose error is known by extrapolation alone, at most.
-const UNSEEN: u32 = 3;
-/// Rows are corrected by whole tiles, of so many.
+/// Largest number of consecutive solves without a probe.
+const UNCHECKED: u32 = 3;
+/// Rows of a register tile. The number of corrected rows is a multiple of it.
 const TILE: usize = 6;
-/// Of the square of the error that is wanted, what the choice of rows may use up: with all of it every third solve needed a second correction, of a few rows.
+/// Share of the squared goal that the choice of rows may use up. With all of it every third solve
+/// needed a second correction, of a few rows.
 const SLACK: f64 = 0.7;
 
-/// How an attempt with an inverse as it is ended.
-enum Outcome {
-    /// And the contraction of the first correction.
-    Done(Solve, f64),
-    /// After so many products.
-    Slow(f64),
+/// State of the solve under way.
+#[derive(Debug, Default)]
+struct Progress {
+    tolerance: f64,
+    /// Safety factor of the sketch.
+    safety: f64,
+    /// Norm of the solution.
+    size: f64,
+    /// Cost so far, in products.
+    products: f64,
+    /// Latest contraction, at first the expected one.
+    contraction: f64,
+    /// Contraction of the first correction.
+    first: Option<f64>,
+    /// Relative residual over relative error at the first correction.
+    residual_per_error: f64,
+    /// Whether a probe has refuted a prediction.
+    surprised: bool,
 }
 
-impl<T: Real> Kept<T> {
-    /// The contraction that the next solve may expect.
-    fn expected(&self) -> f64 {
-        if self.age == 0 { 0.0 } else { self.seen.unwrap_or(1.0) }
+impl Progress {
+    /// Returns the norm that the next correction must stay below.
+    fn goal(&self) -> f64 {
+        self.tolerance * self.size * (1.0 - self.contraction) / self.safety
     }
 
-    /// M.
-    fn inverse(&self) -> Result<MatRef<'_, T>> {
+    /// Returns whether M is imprecise enough for an update to pay.
+    fn worth_learning(&self) -> bool {
+        self.contraction > GOOD * self.tolerance
+    }
+}
+
+impl<T: Real> Inverse<T> {
+    /// Returns the contraction to expect of the next correction.
+    fn expected(&self) -> f64 {
+        if self.age == 0 { 0.0 } else { self.contraction.unwrap_or(1.0) }
+    }
+
+    fn m(&self) -> Result<MatRef<'_, T>> {
         Ok(MatRef::new(&self.m[..self.n * self.n], self.n, self.n)?)
     }
 }
 
 impl<T: Real> StaleInverse<T> {
+    /// Builds a solver without inverses.
+    ///
     /// # Errors
     /// [`crate::Error::Setting`] for an impossible tolerance.
     pub fn new(tuning: Tuning) -> Result<Self> {
         tuning.check()?;
-        Ok(Self {
-            seen: Seen::Any,
-            tuning,
-            layers: Vec::new(),
-            judge: Lu::new(),
-            sketch: Sketch::default(),
-            right: Vec::new(),
-            solution: Vec::new(),
-            some: Vec::new(),
-            rest: Vec::new(),
-            step: Vec::new(),
-            rows: Rows::default(),
-            refreshes: 0,
-        })
+        Ok(Self { tuning, ..Self::default() })
     }
 
-    /// How often an inverse was made anew.
+    /// Returns the number of inverses computed by LU.
     pub fn refreshes(&self) -> u64 {
         self.refreshes
     }
 
-    /// The contraction that may be expected of a layer's inverse; 0 before anything was seen.
+    /// Returns the contraction seen last in a layer; 0 before the first.
     pub(super) fn outlook(&self, layer: usize) -> f64 {
-        self.layers.get(layer).and_then(|kept| kept.seen).unwrap_or(0.0)
+        self.layers.get(layer).and_then(|known| known.contraction).unwrap_or(0.0)
     }
 
-    /// Begins a layer anew, as if nothing were known of it.
+    /// Discards a layer's inverse and its contraction.
     pub(super) fn forget(&mut self, layer: usize) {
-        if let Some(kept) = self.layers.get_mut(layer) {
-            (kept.valid, kept.seen) = (false, None);
+        if let Some(known) = self.layers.get_mut(layer) {
+            (known.valid, known.contraction) = (false, None);
         }
     }
 
-    /// Makes all the room that solves of a layer may need: later ones allocate nothing. Memory that is not used yet is only promised by the system.
+    /// Reserves the memory for solves of a layer, so that later ones allocate nothing.
     pub(super) fn reserve(&mut self, layer: usize, n: usize, batch: usize, exec: &mut Exec) -> Result<()> {
-        if self.layers.len() <= layer {
-            self.layers.resize_with(layer + 1, Kept::default);
-        }
-        let kept = &mut self.layers[layer];
-        if kept.n == n && kept.room >= batch {
+        let known = of_layer(&mut self.layers, layer);
+        if known.n == n && known.reserved >= batch {
             return Ok(());
         }
-        if kept.n != n {
-            (kept.n, kept.valid, kept.seen, kept.room) = (n, false, None, 0);
-            if kept.m.len() < n * n {
-                kept.m = vec![T::ZERO; n * n];
+        if known.n != n {
+            (known.n, known.valid, known.contraction, known.reserved) = (n, false, None, 0);
+            if known.m.len() < n * n {
+                // New zeroed memory takes no pages before it is written; `resize` would copy the old.
+                known.m = vec![T::ZERO; n * n];
             }
         }
-        self.judge.reserve(0, n, batch, exec)?;
+        self.fallback.reserve(0, n, batch, exec)?;
         exec.scratch.reserve(gemm_scratch::<T>(batch, n, n, &exec.plan).or(gemm_with_scratch::<T>(n, n, batch, &exec.plan)))?;
         self.sketch.reserve(batch, n, self.tuning.probes);
-        let len = batch * n;
         for memory in [&mut self.solution, &mut self.some, &mut self.rest, &mut self.step] {
-            room(memory, len);
+            resized(memory, batch * n);
         }
-        promise(&mut self.right, len);
-        promise(&mut self.rows.0, batch);
-        self.layers[layer].room = batch;
+        reserve(&mut self.right, batch * n);
+        reserve(&mut self.rows.0, batch);
+        self.layers[layer].reserved = batch;
         Ok(())
     }
 
-    /// Makes M anew. Returns what it took, in products.
-    fn refresh(&mut self, layer: usize, w: MatRef<'_, T>, batch: usize, exec: &mut Exec) -> Result<f64> {
-        let kept = &mut self.layers[layer];
-        let n = kept.n;
-        kept.valid = false;
-        self.judge.invert(layer, w, MatMut::new(&mut kept.m[..n * n], n, n)?, exec)?;
+    /// Computes M by LU. Returns the cost in products.
+    fn refresh(&mut self, of: Weights<'_, T>, batch: usize, exec: &mut Exec) -> Result<f64> {
+        let known = &mut self.layers[of.layer];
+        let n = known.n;
+        known.valid = false;
+        self.fallback.invert(of, MatMut::new(&mut known.m[..n * n], n, n)?, exec)?;
         self.refreshes += 1;
-        (kept.valid, kept.age, kept.extra, kept.young, kept.unseen) = (true, 0, 0.0, None, UNSEEN);
+        (known.valid, known.age, known.extra, known.first_cost, known.unchecked_solves) = (true, 0, 0.0, None, UNCHECKED);
         Ok(products(8.0 / 3.0, n, batch))
     }
 
-    /// `self.solution` = `self.right` W⁻¹ to the tolerance, with M as it is and as it becomes.
-    fn correct(&mut self, layer: usize, w: MatRef<'_, T>, batch: usize, exec: &mut Exec) -> Result<Outcome> {
-        let (n, tolerance) = (w.nrows(), self.tuning.tolerance);
-        let kept = &mut self.layers[layer];
-        let len = batch * n;
-        self.sketch.draw(batch, n, self.tuning.probes);
-        let (exact, caution) = (self.sketch.exact(), self.sketch.caution());
-        let (right, solution) = (&self.right[..len], &mut self.solution[..len]);
-        let r = MatRef::new(right, batch, n)?;
-        let live = live_columns(r);
-        let m = kept.inverse()?.rows(0, live);
-        exec.gemm(T::ONE, r.cols(0, live), m, T::ZERO, MatMut::new(solution, batch, n)?)?;
-        let mut products = live as f64 / n as f64;
-        self.rows.begin(batch);
-        self.rows.measure(solution, n, exec)?;
-        let size = self.rows.norm(batch);
-        let mut contraction = kept.expected();
-        // The contraction of the first correction, and relative residual over relative error as they were then.
-        let (mut first, mut echo) = (0.0, 0.0);
-        let mut surprised = false;
-        let goal = |contraction: f64| tolerance * size * (1.0 - contraction) / caution;
+    /// `self.solution = self.right W⁻¹` to the tolerance, by corrections with M.
+    fn attempt(&mut self, of: Weights<'_, T>, batch: usize, exec: &mut Exec) -> Result<Outcome> {
+        let mut at = self.guess(of.layer, batch, exec)?;
+        let exact = self.sketch.exact();
         for made in 0..=MOST {
-            let next = contraction * self.rows.norm(batch);
-            // Not looked at where it would be in vain.
-            if exact || next <= goal(contraction) || made == MOST {
-                // What this very solve has measured on the rows that were corrected holds for the others.
-                if !exact && made > 0 && next <= goal(contraction) && kept.unseen < UNSEEN {
-                    kept.unseen += 1;
-                    let solve = Solve { residual: echo * next / size, sampled: true, products, by: SolverKind::Stale };
-                    return Ok(Outcome::Done(solve, first));
-                }
-                let (left, of) = self.sketch.residual(right, solution, w, exec)?;
-                let (correction, whole) = self.sketch.correction(kept.inverse()?, exec)?;
-                products += 2.0 * self.sketch.price();
-                let next = correction / whole * size;
-                contraction = next / self.rows.norm(batch);
-                if !(contraction < SLOW) {
-                    return Ok(Outcome::Slow(products));
-                }
-                let enough = next <= goal(contraction);
-                if exact && !enough {
-                    // Of every row: what was looked at is the correction.
-                    let step = self.sketch.step();
-                    solution.iter_mut().zip(step).for_each(|(e, d)| *e += *d);
-                    self.rows.measure(step, n, exec)?;
-                }
-                // Once a solve, and from pairs of one and the same M: where rows are still to be corrected, they teach it.
-                if made == 0 && (enough || exact) {
-                    first = contraction;
-                    if contraction > GOOD * tolerance {
-                        self.sketch.teach(&mut kept.m[..n * n], exec)?;
-                        products += self.sketch.price();
-                    }
-                }
-                if enough {
-                    // An extrapolation that was wrong is not trusted the next time.
-                    kept.unseen = if surprised { UNSEEN } else { 0 };
-                    let solve = Solve { residual: left / of, sampled: !exact, products, by: SolverKind::Stale };
-                    return Ok(Outcome::Done(solve, first));
-                }
-                if made == MOST {
-                    break;
-                }
-                if exact {
-                    continue;
-                }
-                surprised = true;
+            let next = at.contraction * self.rows.norm(batch);
+            let small = next <= at.goal();
+            let unchecked = &mut self.layers[of.layer].unchecked_solves;
+            if small && !exact && made > 0 && *unchecked < UNCHECKED {
+                // The contraction measured on the corrected rows holds for the others.
+                *unchecked += 1;
+                return Ok(self.finish(of.layer, &at, at.residual_per_error * next / at.size, true));
             }
-            let k = self.rows.choose(contraction, goal(contraction));
-            let before = self.rows.norm(k);
-            let (some, rest, step) = (&mut self.some[..k * n], &mut self.rest[..k * n], &mut self.step[..k * n]);
-            for ((i, e), r) in self.rows.first(k).zip(some.chunks_exact_mut(n)).zip(rest.chunks_exact_mut(n)) {
-                e.copy_from_slice(&solution[i * n..][..n]);
-                r.copy_from_slice(&right[i * n..][..n]);
-            }
-            let of = exec.norm(rest)?;
-            exec.product(-T::ONE, MatRef::new(some, k, n)?, w, Start::C(T::ONE), MatMut::new(rest, k, n)?)?;
-            exec.gemm(T::ONE, MatRef::new(rest, k, n)?, kept.inverse()?, T::ZERO, MatMut::new(step, k, n)?)?;
-            products += 2.0 * k as f64 / batch as f64;
-            self.rows.measure(step, n, exec)?;
-            contraction = self.rows.norm(k) / before;
-            if !(contraction < SLOW) {
-                return Ok(Outcome::Slow(products));
-            }
-            for (i, d) in self.rows.first(k).zip(step.chunks_exact(n)) {
-                solution[i * n..][..n].iter_mut().zip(d).for_each(|(e, d)| *e += *d);
-            }
-            if made == 0 {
-                first = contraction;
-                echo = if contraction > 0.0 { exec.norm(rest)? / (of * contraction) } else { 0.0 };
-                if contraction > GOOD * tolerance {
-                    for (i, y) in self.rows.first(k).zip(rest.chunks_exact_mut(n)) {
-                        y.iter_mut().zip(&right[i * n..][..n]).for_each(|(y, &r)| *y = r - *y);
-                    }
-                    self.sketch.teach_rows(rest, step, &mut kept.m[..n * n], exec)?;
-                    products += self.sketch.price();
+            // A probe before the prediction is small enough would fail.
+            if exact || small || made == MOST {
+                if let Some(end) = self.probe(of, batch, &mut at, exec)? {
+                    return Ok(end);
                 }
+            }
+            if !exact && made < MOST && !self.correct_worst_rows(of, batch, &mut at, exec)? {
+                break;
             }
         }
-        Ok(Outcome::Slow(products))
+        Ok(Outcome::GaveUp(at.products))
     }
 
-    pub(super) fn attempt(&mut self, layer: usize, w: MatRef<'_, T>, r: &mut MatMut<'_, T>, exec: &mut Exec) -> Result<Solve> {
+    /// `e = r M`.
+    fn guess(&mut self, layer: usize, batch: usize, exec: &mut Exec) -> Result<Progress> {
+        let known = &self.layers[layer];
+        let n = known.n;
+        self.sketch.draw(batch, n, self.tuning.probes);
+        let (r, e) = (MatRef::new(&self.right, batch, n)?, &mut self.solution[..batch * n]);
+        let live = live_columns(r);
+        exec.gemm(T::ONE, r.cols(0, live), known.m()?.rows(0, live), T::ZERO, MatMut::new(e, batch, n)?)?;
+        self.rows.begin(batch);
+        self.rows.measure(e, n, exec)?;
+        Ok(Progress {
+            tolerance: self.tuning.tolerance,
+            safety: self.sketch.safety(),
+            size: self.rows.norm(batch),
+            products: live as f64 / n as f64,
+            contraction: known.expected(),
+            ..Progress::default()
+        })
+    }
+
+    /// `ρ = r − e W; δ = ρ M` of combinations of all rows. Returns the end of the attempt, if δ is
+    /// small enough or M does not contract.
+    ///
+    /// Where every row is its own combination, `e += δ` otherwise.
+    fn probe(&mut self, of: Weights<'_, T>, batch: usize, at: &mut Progress, exec: &mut Exec) -> Result<Option<Outcome>> {
+        let known = &mut self.layers[of.layer];
+        let n = known.n;
+        let (exact, e) = (self.sketch.exact(), &mut self.solution[..batch * n]);
+        let (rest, right) = self.sketch.residual(&self.right, e, of.w, exec)?;
+        let (correction, solution) = self.sketch.correction(known.m()?, exec)?;
+        at.products += 2.0 * self.sketch.price();
+        let next = correction / solution * at.size;
+        at.contraction = next / self.rows.norm(batch);
+        if !(at.contraction < SLOW) {
+            return Ok(Some(Outcome::GaveUp(at.products)));
+        }
+        let enough = next <= at.goal();
+        if exact && !enough {
+            add(e, self.sketch.step());
+            self.rows.measure(self.sketch.step(), n, exec)?;
+        }
+        // Once a solve, while the pairs are those of M. Rows yet to be corrected give better pairs.
+        if at.first.is_none() && (enough || exact) {
+            at.first = Some(at.contraction);
+            if at.worth_learning() {
+                self.sketch.learn_from_probes(&mut known.m[..n * n], exec)?;
+                at.products += self.sketch.price();
+            }
+        }
+        if !enough {
+            at.surprised = !exact;
+            return Ok(None);
+        }
+        // After a wrong prediction the next solve is probed, too.
+        known.unchecked_solves = if at.surprised { UNCHECKED } else { 0 };
+        Ok(Some(self.finish(of.layer, at, rest / right, !exact)))
+    }
+
+    /// `ρ = r − e W; δ = ρ M; e += δ` of the rows with the largest errors. Returns whether M
+    /// contracts.
+    fn correct_worst_rows(&mut self, of: Weights<'_, T>, batch: usize, at: &mut Progress, exec: &mut Exec) -> Result<bool> {
+        let known = &self.layers[of.layer];
+        let n = known.n;
+        let k = self.rows.choose(at.contraction, at.goal());
+        let before = self.rows.norm(k);
+        let (some, rest, step) = (&mut self.some[..k * n], &mut self.rest[..k * n], &mut self.step[..k * n]);
+        for ((i, e), r) in self.rows.first(k).zip(some.chunks_exact_mut(n)).zip(rest.chunks_exact_mut(n)) {
+            e.copy_from_slice(&self.solution[i * n..][..n]);
+            r.copy_from_slice(&self.right[i * n..][..n]);
+        }
+        let right = exec.norm(rest)?;
+        exec.product(-T::ONE, MatRef::new(some, k, n)?, of.w, Start::C(T::ONE), MatMut::new(rest, k, n)?)?;
+        exec.gemm(T::ONE, MatRef::new(rest, k, n)?, known.m()?, T::ZERO, MatMut::new(step, k, n)?)?;
+        at.products += 2.0 * k as f64 / batch as f64;
+        self.rows.measure(step, n, exec)?;
+        at.contraction = self.rows.norm(k) / before;
+        if !(at.contraction < SLOW) {
+            return Ok(false);
+        }
+        for (i, d) in self.rows.first(k).zip(step.chunks_exact(n)) {
+            add(&mut self.solution[i * n..][..n], d);
+        }
+        if at.first.is_none() {
+            at.first = Some(at.contraction);
+            let error = right * at.contraction;
+            at.residual_per_error = if at.contraction > 0.0 { exec.norm(rest)? / error } else { 0.0 };
+            if at.worth_learning() {
+                self.learn(of.layer, k, at, exec)?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// `M ← M + Qᵀ D`, from the k corrected rows.
+    fn learn(&mut self, layer: usize, k: usize, at: &mut Progress, exec: &mut Exec) -> Result<()> {
+        let known = &mut self.layers[layer];
+        let n = known.n;
+        let (y, d) = (&mut self.rest[..k * n], &self.step[..k * n]);
+        for (i, y) in self.rows.first(k).zip(y.chunks_exact_mut(n)) {
+            y.iter_mut().zip(&self.right[i * n..][..n]).for_each(|(y, &r)| *y = r - *y);
+        }
+        self.sketch.learn_from_rows(y, d, &mut known.m[..n * n], exec)?;
+        at.products += self.sketch.price();
+        Ok(())
+    }
+
+    /// Records contraction and cost of a successful attempt.
+    fn finish(&mut self, layer: usize, at: &Progress, residual: f64, sampled: bool) -> Outcome {
+        let known = &mut self.layers[layer];
+        if known.age > 0 {
+            known.contraction = at.first;
+            // Differences between batches average out, and the cost of age adds up.
+            let first_cost = *known.first_cost.get_or_insert(at.products);
+            known.extra = (known.extra + at.products - first_cost).max(0.0);
+        }
+        Outcome::Solved(Solve { residual, sampled, products: at.products, by: SolverKind::Stale })
+    }
+
+    /// Solves as [`Solver::solve`] does, for a caller that counts the changes of the weights.
+    pub(super) fn solve_uncounted(&mut self, of: Weights<'_, T>, r: &mut MatMut<'_, T>, exec: &mut Exec) -> Result<Solve> {
         let (batch, n) = r.shape();
-        w.expect_shape(WEIGHTS, (n, n))?;
+        of.w.expect_shape(WEIGHTS, (n, n))?;
         gather(r.as_ref(), &mut self.right);
         let size = exec.norm(&self.right)?;
         if size == 0.0 {
-            return Ok(Solve { by: SolverKind::Stale, ..Solve::default() });
+            return Ok(Solve::of_zero(SolverKind::Stale));
         }
         if !size.is_finite() {
-            return self.judge.judge(layer, w, r.rb(), exec);
+            return self.fallback.solve_anew(of, r.rb(), exec);
         }
-        self.reserve(layer, n, batch, exec)?;
-        let kept = &self.layers[layer];
-        let price = self.tuning.costs.lu_inverse(n, batch);
-        let (mut spent, mut renewed) = (0.0, !kept.valid || (kept.age > 0 && kept.extra > price));
-        if renewed {
-            spent += self.refresh(layer, w, batch, exec)?;
-        }
+        self.reserve(of.layer, n, batch, exec)?;
+        let known = &self.layers[of.layer];
+        let too_old = known.age > 0 && known.extra > self.tuning.costs.lu_inverse(n, batch);
+        let mut renewed = !known.valid || too_old;
+        let mut spent = if renewed { self.refresh(of, batch, exec)? } else { 0.0 };
         loop {
-            match self.correct(layer, w, batch, exec)? {
-                Outcome::Done(solve, contraction) => {
-                    scatter(&self.solution[..batch * n], r);
-                    let kept = &mut self.layers[layer];
-                    if kept.age > 0 {
-                        kept.seen = Some(contraction);
-                        // What one batch costs more than another evens out; what age costs adds up.
-                        kept.extra = (kept.extra + solve.products - *kept.young.get_or_insert(solve.products)).max(0.0);
-                    }
-                    return Ok(Solve { products: spent + solve.products, ..solve });
+            match self.attempt(of, batch, exec)? {
+                Outcome::Solved(solve) => {
+                    scatter(&self.solution, r);
+                    return Ok(solve.after(spent));
                 }
-                Outcome::Slow(products) if renewed => {
-                    // An inverse of these very weights that does not contract: LU decides whether they have one at all.
-                    self.layers[layer].valid = false;
-                    let solve = self.judge.judge(layer, w, r.rb(), exec)?;
-                    return Ok(Solve { products: spent + products + solve.products, ..solve });
+                Outcome::GaveUp(products) if renewed => {
+                    // M of these very weights does not contract: LU decides whether W⁻¹ exists.
+                    self.layers[of.layer].valid = false;
+                    return Ok(self.fallback.solve_anew(of, r.rb(), exec)?.after(spent + products));
                 }
-                Outcome::Slow(products) => {
-                    self.layers[layer].seen = Some(SLOW);
-                    spent += products + self.refresh(layer, w, batch, exec)?;
+                Outcome::GaveUp(products) => {
+                    self.layers[of.layer].contraction = Some(SLOW);
+                    spent += products + self.refresh(of, batch, exec)?;
                     renewed = true;
                 }
             }
@@ -372,9 +434,32 @@ impl<T: Real> StaleInverse<T> {
 
     /// Records that the weights of every layer have changed.
     pub(super) fn weights_changed(&mut self) {
-        for kept in &mut self.layers {
-            kept.age = kept.age.saturating_add(1);
+        for known in &mut self.layers {
+            known.age = known.age.saturating_add(1);
         }
+    }
+
+    /// Returns the state as it is after `changes` more changes of the weights.
+    pub(super) fn save_after(&self, changes: u32) -> State<T> {
+        let mut state = State::default();
+        state.put("layers", self.layers.len() as u64);
+        for (l, known) in self.layers.iter().enumerate() {
+            state.put(format!("{l}.n"), known.n as u64);
+            state.put(format!("{l}.age"), known.age.saturating_add(changes).into());
+            state.put(format!("{l}.unseen"), known.unchecked_solves.into());
+            state.put_f64(format!("{l}.extra"), known.extra);
+            for (name, value) in [("seen", known.contraction), ("young", known.first_cost)] {
+                if let Some(value) = value {
+                    state.put_f64(format!("{l}.{name}"), value);
+                }
+            }
+            if known.valid {
+                state.put_array(format!("{l}.m"), &[known.n, known.n], &known.m[..known.n * known.n]);
+            }
+        }
+        state.put("draws", self.sketch.draws());
+        state.put("refreshes", self.refreshes);
+        state
     }
 }
 
@@ -384,62 +469,32 @@ impl<T: Real> Solver<T> for StaleInverse<T> {
     }
 
     fn solve(&mut self, of: Weights<'_, T>, mut r: MatMut<'_, T>, exec: &mut Exec) -> Result<Solve> {
-        let Weights { layer, w, .. } = of;
         if self.seen.changed(of.version) {
             self.weights_changed();
         }
-        self.attempt(layer, w, &mut r, exec)
+        self.solve_uncounted(of, &mut r, exec)
     }
 
     fn save(&self) -> State<T> {
-        self.remember(self.seen.ahead())
+        self.save_after(self.seen.ahead())
     }
 
     fn restore(&mut self, state: State<T>) -> Result<()> {
         self.seen = Seen::Any;
-        self.recall(&state)
-    }
-}
-
-impl<T: Real> StaleInverse<T> {
-    /// The state once `ahead` more changes of the weights have been counted.
-    pub(super) fn remember(&self, ahead: u32) -> State<T> {
-        let mut state = State::default();
-        state.put("layers", self.layers.len() as u64);
-        for (l, kept) in self.layers.iter().enumerate() {
-            state.put(format!("{l}.n"), kept.n as u64);
-            state.put(format!("{l}.age"), kept.age.saturating_add(ahead).into());
-            state.put(format!("{l}.unseen"), kept.unseen.into());
-            state.put_f64(format!("{l}.extra"), kept.extra);
-            for (name, value) in [("seen", kept.seen), ("young", kept.young)] {
-                if let Some(value) = value {
-                    state.put_f64(format!("{l}.{name}"), value);
-                }
-            }
-            if kept.valid {
-                state.put_array(format!("{l}.m"), &[kept.n, kept.n], &kept.m[..kept.n * kept.n]);
-            }
-        }
-        state.put("draws", self.sketch.draws());
-        state.put("refreshes", self.refreshes);
-        state
-    }
-
-    fn recall(&mut self, state: &State<T>) -> Result<()> {
         self.layers.clear();
-        for (l, n) in crate::solve::layers_of(state)? {
+        for (l, n) in layers_of(&state)? {
             let name = |what: &str| format!("{l}.{what}");
             let valid = state.has_array(&name("m"));
-            self.layers.push(Kept {
+            self.layers.push(Inverse {
                 n,
                 m: if valid { state.array(&name("m"), n * n)?.to_vec() } else { vec![T::ZERO; n * n] },
                 valid,
                 age: state.get_as(&name("age"))?,
-                seen: state.find_f64(&name("seen")),
+                contraction: state.find_f64(&name("seen")),
                 extra: state.get_f64(&name("extra"))?,
-                young: state.find_f64(&name("young")),
-                unseen: state.get_as(&name("unseen"))?,
-                room: 0,
+                first_cost: state.find_f64(&name("young")),
+                unchecked_solves: state.get_as(&name("unseen"))?,
+                reserved: 0,
             });
         }
         self.sketch.set_draws(state.get("draws")?);
@@ -452,17 +507,18 @@ impl<T: Real> StaleInverse<T> {
 mod tests {
     use super::*;
 
-    /// Six rows with large errors, six with small ones, mixed: how many are corrected, at goals just above and just below what the rule says.
+    /// Six rows with large errors mixed with six small ones, at goals just above and just below the
+    /// limits of the rule.
     #[test]
     fn the_fewest_rows_are_corrected() {
         for (contraction, goal_squared, corrected) in [
-            // What the small rows are left with, .06, and what the large ones then have, .06, are below 7/10 of it.
+            // The small rows, .06, and the corrected large ones, .06, stay below 7/10 of the goal.
             (0.1, 0.1715, 6),
             (0.1, 0.1714, 12),
-            // One correction leaves the large rows 37: what is left of the small ones, 1.5, may be half of 7/10.
+            // One correction leaves 37 of the large rows: the small ones, 1.5, may be half of 7/10.
             (0.5, 4.286, 6),
             (0.5, 4.285, 12),
-            // Whole tiles, one at least.
+            // Whole tiles, at least one.
             (0.1, 1e9, 6),
             (0.1, 0.0, 12),
         ] {
@@ -475,7 +531,7 @@ mod tests {
             assert_eq!(rows.first(6).collect::<Vec<_>>(), [1, 3, 5, 7, 9, 11]);
             assert_eq!((rows.norm(6), rows.norm(12)), (600f64.sqrt(), 606f64.sqrt()));
         }
-        // Less than a tile.
+        // A batch smaller than a tile.
         let mut rows = Rows::default();
         rows.begin(4);
         assert_eq!(rows.choose(0.5, 1.0), 4);
