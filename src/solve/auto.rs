@@ -5,21 +5,21 @@ use crate::base::exec::Exec;
 use crate::solve::conjugate::ConjugateGradient;
 use crate::solve::lu::Lu;
 use crate::solve::stale::{SLOW, StaleInverse};
-use crate::solve::{Outcome, Seen, Solve, Solver, SolverKind, Tuning, WEIGHTS, Weights, layers_of};
+use crate::solve::{Outcome, Seen, Solve, Solver, SolverKind, Tuning, WEIGHTS, Weights, restore_layers, save_layers};
 use crate::store::checkpoint::State;
 use gaitprop_kernels::{MatMut, Real};
 
 /// Chooses the solver with the lowest expected cost, for each layer and solve:
 ///
-/// * [`ConjugateGradient`] with at most (C_LU + 1)/2 iterations, which cost as much as a solve by LU
-///   ([`crate::solve::Costs::lu_solve`]);
+/// * [`ConjugateGradient`] with at most (C_LU + 1)/2 iterations, which cost as much as a solve by
+///   LU ([`crate::solve::Costs::lu_solve`]);
 /// * [`StaleInverse`], unless its contraction exceeds 0.6 or its mean cost, refreshes included,
 ///   exceeds C_LU;
 /// * [`Lu`] with new factors each step.
 ///
 /// The first expectations depend on whether a regularizer is on, later ones on observed costs. A
-/// solver that failed is tried again every 64 solves. Decisions depend on shapes, on [`Tuning`] and on
-/// computed numbers, so that a run takes the same ones on every machine.
+/// solver that failed is tried again every 64 solves. Decisions depend on shapes, on [`Tuning`] and
+/// on computed numbers, so that a run takes the same ones on every machine.
 #[derive(Debug)]
 pub struct Auto<T> {
     seen: Seen,
@@ -48,8 +48,8 @@ struct Layer {
 
 /// Number of solves after which solvers out of use are tried again.
 const AGAIN: u32 = 64;
-/// Number of solves before the mean cost of a stale inverse counts: its first refresh is then spread
-/// over enough of them.
+/// Number of solves before the mean cost of a stale inverse counts: its first refresh is then
+/// spread over enough of them.
 const TRIAL: u32 = 16;
 /// Expected cost of conjugate gradients in products with a regularizer (condition 1.1), and without
 /// (condition 2.5).
@@ -75,8 +75,8 @@ impl Layer {
         self.cg = if first || !self.cg.is_finite() { products } else { 0.75 * self.cg + 0.25 * products };
     }
 
-    /// Updates the expected cost of the stale inverse, which is infinite once it fails or costs more
-    /// than LU.
+    /// Updates the expected cost of the stale inverse, which is infinite once it fails or costs
+    /// more than LU.
     fn observe_stale(&mut self, products: f64, failed: bool, by_lu: f64) {
         self.spent = (self.spent.0 + products, self.spent.1 + 1);
         let (products, solves) = self.spent;
@@ -188,16 +188,16 @@ impl<T: Real> Solver<T> for Auto<T> {
     }
 
     fn save(&self) -> State<T> {
-        let mut state = State::default();
-        state.put("layers", self.layers.len() as u64);
-        for (l, known) in self.layers.iter().enumerate() {
-            state.put(format!("{l}.n"), known.n as u64);
-            state.put(format!("{l}.solves"), known.spent.1.into());
-            state.put(format!("{l}.patience"), known.patience.into());
-            for (name, value) in [("cg", known.cg), ("stale", known.stale), ("spent", known.spent.0)] {
-                state.put_f64(format!("{l}.{name}"), value);
-            }
-        }
+        let mut state = save_layers(self.layers.iter().map(|known| {
+            let mut state = State::default();
+            state.put("n", known.n as u64);
+            state.put_f64("cg", known.cg);
+            state.put_f64("stale", known.stale);
+            state.put_f64("spent", known.spent.0);
+            state.put("solves", known.spent.1.into());
+            state.put("patience", known.patience.into());
+            state
+        }));
         state.put_part("by-cg", self.cg.save_after(self.seen.ahead()));
         state.put_part("by-stale", self.stale.save_after(self.seen.ahead()));
         state.put_part("by-lu", self.lu.save());
@@ -209,18 +209,16 @@ impl<T: Real> Solver<T> for Auto<T> {
         self.cg.restore(state.take_part("by-cg"))?;
         self.stale.restore(state.take_part("by-stale"))?;
         self.lu.restore(state.take_part("by-lu"))?;
-        let layer = |(l, n): (String, usize)| {
-            let name = |what: &str| format!("{l}.{what}");
+        self.layers = restore_layers(&mut state, |state, n| {
             Ok(Layer {
                 n,
-                cg: state.get_f64(&name("cg"))?,
-                stale: state.get_f64(&name("stale"))?,
-                spent: (state.get_f64(&name("spent"))?, state.get_as(&name("solves"))?),
-                patience: state.get_as(&name("patience"))?,
+                cg: state.get_f64("cg")?,
+                stale: state.get_f64("stale")?,
+                spent: (state.get_f64("spent")?, state.get_as("solves")?),
+                patience: state.get_as("patience")?,
                 reserved: 0,
             })
-        };
-        self.layers = layers_of(&state)?.into_iter().map(layer).collect::<Result<_>>()?;
+        })?;
         Ok(())
     }
 }

@@ -22,8 +22,8 @@ use crate::base::exec::Exec;
 use crate::solve::lu::Lu;
 use crate::solve::sketch::{PROBE_ROWS, Sketch, add_probe_rows, probe_rows_solved};
 use crate::solve::{
-    Outcome, Seen, Solve, Solver, SolverKind, Tuning, WEIGHTS, Weights, add, gather, layers_of, live_columns, of_layer, reserve,
-    resized, scatter,
+    Outcome, Seen, Solve, Solver, SolverKind, Tuning, WEIGHTS, Weights, add, gather, live_columns, of_layer, reserve, resized,
+    restore_layers, save_layers, scatter,
 };
 use crate::store::checkpoint::State;
 use gaitprop_kernels::{MatMut, MatRef, Real, Start};
@@ -95,8 +95,8 @@ const LASTING: u32 = 8;
 /// Safety factor: the amplification ‖W⁻¹‖ estimated from corrections was up to 18 % too small in
 /// 58,500 solves.
 const MARGIN: f64 = 1.2;
-/// Default limit of iterations. The 2·64 − 1 products exceed the cost of LU at most shapes, but need
-/// no n² memory.
+/// Default limit of iterations. The 2·64 − 1 products exceed the cost of LU at most shapes, but
+/// need no n² memory.
 const MOST: usize = 64;
 
 impl<T: Real> Scales<T> {
@@ -349,16 +349,16 @@ impl<T: Real> ConjugateGradient<T> {
 
     /// Returns the state as it is after `changes` more changes of the weights.
     pub(super) fn save_after(&self, changes: u32) -> State<T> {
-        let mut state = State::default();
-        state.put("layers", self.layers.len() as u64);
-        for (l, scales) in self.layers.iter().enumerate() {
-            state.put(format!("{l}.n"), scales.n as u64);
-            state.put(format!("{l}.age"), scales.age.saturating_add(changes).into());
-            state.put(format!("{l}.usable"), scales.usable.into());
-            state.put_f64(format!("{l}.ratio"), scales.ratio);
-            state.put_array(format!("{l}.g"), &[scales.n], &scales.g);
-            state.put_array(format!("{l}.h"), &[scales.n], &scales.h);
-        }
+        let mut state = save_layers(self.layers.iter().map(|scales| {
+            let mut state = State::default();
+            state.put("n", scales.n as u64);
+            state.put("age", scales.age.saturating_add(changes).into());
+            state.put("usable", scales.usable.into());
+            state.put_f64("ratio", scales.ratio);
+            state.put_array("g", &[scales.n], &scales.g);
+            state.put_array("h", &[scales.n], &scales.h);
+            state
+        }));
         state.put("sketches", self.sketch.draws());
         state.put("draws", self.draws);
         state
@@ -395,20 +395,18 @@ impl<T: Real> Solver<T> for ConjugateGradient<T> {
         self.save_after(self.seen.ahead())
     }
 
-    fn restore(&mut self, state: State<T>) -> Result<()> {
+    fn restore(&mut self, mut state: State<T>) -> Result<()> {
         self.seen = Seen::Any;
-        self.layers.clear();
-        for (l, n) in layers_of(&state)? {
-            let name = |what: &str| format!("{l}.{what}");
-            self.layers.push(Scales {
+        self.layers = restore_layers(&mut state, |state, n| {
+            Ok(Scales {
                 n,
-                g: state.array(&name("g"), n)?.to_vec(),
-                h: state.array(&name("h"), n)?.to_vec(),
-                age: state.get_as(&name("age"))?,
-                usable: state.get_flag(&name("usable"))?,
-                ratio: state.get_f64(&name("ratio"))?,
-            });
-        }
+                g: state.array("g", n)?.to_vec(),
+                h: state.array("h", n)?.to_vec(),
+                age: state.get_as("age")?,
+                usable: state.get_flag("usable")?,
+                ratio: state.get_f64("ratio")?,
+            })
+        })?;
         self.sketch.set_draws(state.get("sketches")?);
         self.draws = state.get("draws")?;
         Ok(())

@@ -8,8 +8,8 @@ use crate::base::error::Result;
 use crate::base::exec::Exec;
 use crate::solve::lu::{FOREIGN, Lu, spread};
 use crate::solve::{
-    Outcome, Seen, Solve, Solver, SolverKind, Tuning, WEIGHTS, Weights, add, gather, layers_of, live_columns, of_layer, products,
-    resized, scatter,
+    Outcome, Seen, Solve, Solver, SolverKind, Tuning, WEIGHTS, Weights, add, gather, live_columns, of_layer, products, resized,
+    restore_layers, save_layers, scatter,
 };
 use crate::store::checkpoint::State;
 use gaitprop_kernels::syrk::{Diagonal, Part};
@@ -52,7 +52,8 @@ struct Factor<T> {
 const SLOW: f64 = 0.5;
 /// Largest number of corrections.
 const MOST: usize = 4;
-/// κ²u, in units of the tolerance, from which the condition of W Wᵀ may cost more than the tolerance.
+/// κ²u, in units of the tolerance, from which the condition of W Wᵀ may cost more than the
+/// tolerance.
 const SUSPICIOUS: f64 = 0.01;
 
 impl<T: Real> Gram<T> {
@@ -65,8 +66,8 @@ impl<T: Real> Gram<T> {
         Ok(Self { tuning, ..Self::default() })
     }
 
-    /// Factors W Wᵀ unless its factor is there. Returns the cost in products, or `None` if it has no
-    /// factor.
+    /// Factors W Wᵀ unless its factor is there. Returns the cost in products, or `None` if it has
+    /// no factor.
     fn factor(&mut self, of: Weights<'_, T>, batch: usize, exec: &mut Exec) -> Result<Option<f64>> {
         let n = of.w.nrows();
         let f = of_layer(&mut self.layers, of.layer);
@@ -179,19 +180,18 @@ impl<T: Real> Solver<T> for Gram<T> {
     }
 
     fn save(&self) -> State<T> {
-        let mut state = State::default();
-        state.put("layers", self.layers.len() as u64);
-        for (l, f) in self.layers.iter().enumerate() {
-            state.put(format!("{l}.n"), f.n as u64);
-            state.put(format!("{l}.vetted"), f.vetted.into());
-        }
-        state
+        save_layers(self.layers.iter().map(|f| {
+            let mut state = State::default();
+            state.put("n", f.n as u64);
+            state.put("vetted", f.vetted.into());
+            state
+        }))
     }
 
-    fn restore(&mut self, state: State<T>) -> Result<()> {
+    fn restore(&mut self, mut state: State<T>) -> Result<()> {
         self.seen = Seen::Any;
-        let factor = |(l, n)| Ok(Factor { n, vetted: state.get_flag(&format!("{l}.vetted"))?, ..Factor::default() });
-        self.layers = layers_of(&state)?.into_iter().map(factor).collect::<Result<_>>()?;
+        let factor = |state: State<T>, n| Ok(Factor { n, vetted: state.get_flag("vetted")?, ..Factor::default() });
+        self.layers = restore_layers(&mut state, factor)?;
         Ok(())
     }
 }

@@ -3,7 +3,8 @@
 use crate::base::error::{Error, Result};
 use crate::base::exec::Exec;
 use crate::solve::{
-    Seen, Solve, Solver, SolverKind, WEIGHTS, Weights, gather, layers_of, of_layer, products, reserve, resized, scatter,
+    Seen, Solve, Solver, SolverKind, WEIGHTS, Weights, gather, of_layer, products, reserve, resized, restore_layers, save_layers,
+    scatter,
 };
 use crate::store::checkpoint::State;
 use gaitprop_kernels::trsm::solve_scratch;
@@ -13,8 +14,8 @@ use gaitprop_kernels::{Error as KernelError, MatMut, MatRef, Real, ScratchReq, S
 ///
 /// Work: ⅔n³ flops a layer and change; 2·batch·n² a solve, and as much again for the residual.
 ///
-/// The condition number is estimated for the first factors of a layer, and when pivots or a solution
-/// look suspicious. An estimate costs a dozen solves with one right-hand side.
+/// The condition number is estimated for the first factors of a layer, and when pivots or a
+/// solution look suspicious. An estimate costs a dozen solves with one right-hand side.
 #[derive(Debug, Default)]
 pub struct Lu<T> {
     seen: Seen,
@@ -66,8 +67,8 @@ pub(super) fn spread<T: Real>(factors: &[T], n: usize) -> f64 {
 
 /// Estimates the condition number ‖W‖₁‖W⁻¹‖₁ of an n×n matrix.
 ///
-/// The estimate is a lower bound, seldom off by more than 3. It is infinite for a zero pivot and for
-/// elements that are not finite. Work: ⅔n³ flops.
+/// The estimate is a lower bound, seldom off by more than 3. It is infinite for a zero pivot and
+/// for elements that are not finite. Work: ⅔n³ flops.
 ///
 /// # Errors
 /// A shape error if the matrix is not square; out of memory.
@@ -148,7 +149,8 @@ impl<T: Real> Lu<T> {
         self.vet(0, of, exec)
     }
 
-    /// Solves for `self.right` into `r`. Returns the relative residual and the norm of `self.right`.
+    /// Solves for `self.right` into `r`. Returns the relative residual and the norm of
+    /// `self.right`.
     fn substitute(&mut self, slot: usize, w: MatRef<'_, T>, mut r: MatMut<'_, T>, exec: &mut Exec) -> Result<(f64, f64)> {
         let (batch, n) = r.shape();
         let f = &self.layers[slot];
@@ -161,7 +163,8 @@ impl<T: Real> Lu<T> {
         Ok((if size == 0.0 { 0.0 } else { rest / size }, size))
     }
 
-    /// Solves with the factors in `slot`, which are recomputed if they are not those of the weights.
+    /// Solves with the factors in `slot`, which are recomputed if they are not those of the
+    /// weights.
     pub(super) fn solve_at(&mut self, slot: usize, of: Weights<'_, T>, mut r: MatMut<'_, T>, exec: &mut Exec) -> Result<Solve> {
         let (batch, n) = r.shape();
         of.w.expect_shape(WEIGHTS, (n, n))?;
@@ -225,19 +228,18 @@ impl<T: Real> Solver<T> for Lu<T> {
     }
 
     fn save(&self) -> State<T> {
-        let mut state = State::default();
-        state.put("layers", self.layers.len() as u64);
-        for (l, f) in self.layers.iter().enumerate() {
+        save_layers(self.layers.iter().map(|f| {
+            let mut state = State::default();
             // 0 before the first factors, since the first factors of a layer are vetted.
-            state.put(format!("{l}.n"), if f.lu.is_empty() { 0 } else { f.n as u64 });
-        }
-        state
+            state.put("n", if f.lu.is_empty() { 0 } else { f.n as u64 });
+            state
+        }))
     }
 
-    fn restore(&mut self, state: State<T>) -> Result<()> {
+    fn restore(&mut self, mut state: State<T>) -> Result<()> {
         self.seen = Seen::Any;
-        let factors = |(_, n)| Factors { n, lu: vec![T::ZERO; n * n], ..Factors::default() };
-        self.layers = layers_of(&state)?.into_iter().map(factors).collect();
+        let factors = |_, n| Ok(Factors { n, lu: vec![T::ZERO; n * n], ..Factors::default() });
+        self.layers = restore_layers(&mut state, factors)?;
         Ok(())
     }
 }

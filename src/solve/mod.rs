@@ -84,8 +84,8 @@ impl SolverKind {
 /// Settings shared by all solvers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Tuning {
-    /// Relative error ‖e − r W⁻¹‖ / ‖e‖ at which iterations stop. Learning curves at 1e-2 equal those
-    /// of the exact solve to within the noise of f32.
+    /// Relative error ‖e − r W⁻¹‖ / ‖e‖ at which iterations stop. Learning curves at 1e-2 equal
+    /// those of the exact solve to within the noise of f32.
     pub tolerance: f64,
     /// Whether a regularizer keeps W near orthogonal. [`Auto`] bases its first choices on it.
     pub regularized: bool,
@@ -121,7 +121,8 @@ impl Tuning {
     }
 }
 
-/// Time per flop of the operations, relative to a product of the size of the forward pass (batch 60).
+/// Time per flop of the operations, relative to a product of the size of the forward pass (batch
+/// 60).
 ///
 /// They decide what [`Auto`] chooses and when [`StaleInverse`] refreshes. They are constants from a
 /// record, since decisions that depend on measured time would not be reproducible:
@@ -137,8 +138,8 @@ pub struct Costs {
 }
 
 impl Default for Costs {
-    /// Returns the costs measured at n = 784, batch 60, f32, AVX2, one thread. C_LU is 9.0 with them
-    /// and 8.6 by the clock (`benches/record/inverse.md`, 2026-11-24).
+    /// Returns the costs measured at n = 784, batch 60, f32, AVX2, one thread. C_LU is 9.0 with
+    /// them and 8.6 by the clock (`benches/record/inverse.md`, 2026-11-24).
     fn default() -> Self {
         Self { lu: 1.5, substitution: 1.5, inversion: 1.45 }
     }
@@ -314,10 +315,19 @@ impl Seen {
     }
 }
 
-/// Returns names and widths of the layers in a solver's state (`layers`, and `l.n` of each layer l).
-fn layers_of<T: Real>(state: &State<T>) -> Result<Vec<(String, usize)>> {
+/// Returns the state of a solver's layers: their number, and the state of layer l under `l.`.
+fn save_layers<T: Real>(layers: impl ExactSizeIterator<Item = State<T>>) -> State<T> {
+    let mut state = State::default();
+    state.put("layers", layers.len() as u64);
+    layers.enumerate().for_each(|(l, layer)| state.put_part(&l.to_string(), layer));
+    state
+}
+
+/// Reads layers back with `restore`, which gets the state of one and its width `n`.
+fn restore_layers<T: Real, L>(state: &mut State<T>, restore: impl Fn(State<T>, usize) -> Result<L>) -> Result<Vec<L>> {
     let layers: usize = state.get_as("layers")?;
-    (0..layers).map(|l| Ok((l.to_string(), state.get_as(&format!("{l}.n"))?))).collect()
+    let parts = (0..layers).map(|l| state.take_part(&l.to_string()));
+    parts.map(|part| part.get_as("n").and_then(|n| restore(part, n))).collect()
 }
 
 /// Returns the entry of `layer`, after adding default entries up to it.

@@ -1,7 +1,7 @@
 //! Right-hand sides with few nonzero columns, such as the last layer's: those of the label units.
 //!
-//! A batch with c such columns has rank at most c: `r = Q S` with Q (batch × c) orthonormal and
-//! S (c × n) in the same columns, so that `r W⁻¹ = Q (S W⁻¹)`. The solver gets c rows instead of the
+//! A batch with c such columns has rank at most c: `r = Q S` with Q (batch × c) orthonormal and S
+//! (c × n) in the same columns, so that `r W⁻¹ = Q (S W⁻¹)`. The solver gets c rows instead of the
 //! batch. Q keeps norms, and with them relative errors and residuals.
 
 use crate::base::error::Result;
@@ -33,8 +33,8 @@ impl<S, T: Real> Narrow<S, T> {
         Self { solver, q: Vec::new(), directions: Vec::new(), rows: Vec::new() }
     }
 
-    /// Splits the first `live` columns of r into Q and S, by Gram–Schmidt in f64, twice over. Returns
-    /// false if they are not finite.
+    /// Splits the first `live` columns of r into Q and S, by Gram–Schmidt in f64, twice over.
+    /// Returns false if they are not finite.
     fn split(&mut self, r: MatRef<'_, T>, live: usize, exec: &Exec) -> Result<bool> {
         let (batch, n) = r.shape();
         let q = &mut self.q;

@@ -14,9 +14,9 @@ use gaitprop_kernels::{MatMut, MatRef, Par, Real, Start, gemm};
 
 /// Default number of combinations.
 ///
-/// A norm is off by 0.3 in the worst case (all rows alike) and by a tenth when ten directions matter.
-/// It is the number of rows of the smallest register tile. 8 cost a third more by the clock, and
-/// contract no better at n = 784 (benches/record/inverse.md).
+/// A norm is off by 0.3 in the worst case (all rows alike) and by a tenth when ten directions
+/// matter. It is the number of rows of the smallest register tile. 8 cost a third more by the
+/// clock, and contract no better at n = 784 (benches/record/inverse.md).
 pub(super) const PROBES: usize = 6;
 
 /// Safety factor for estimates from [`PROBES`] combinations.
@@ -26,8 +26,8 @@ pub(super) const SAFETY: f64 = 1.5;
 /// the batch does not contain.
 pub(super) const PROBE_ROWS: usize = 2;
 
-/// Relative residual of the rows of noise, in units of 1/√n, up to which W annihilates no direction.
-/// One annihilated direction would leave 1 on average.
+/// Relative residual of the rows of noise, in units of 1/√n, up to which W annihilates no
+/// direction. One annihilated direction would leave 1 on average.
 const PROBE_RESIDUAL: f64 = 0.25;
 
 /// Share of a row that must be independent of the rows before it, for M to learn from it.
@@ -132,7 +132,8 @@ impl<T: Real> Sketch<T> {
         Ok((exec.norm(rest)?, exec.norm(&self.right[..k * n])?))
     }
 
-    /// Computes the correction ρ M of the last `residual`. Returns its norm and that of the solution.
+    /// Computes the correction ρ M of the last `residual`. Returns its norm and that of the
+    /// solution.
     pub(super) fn correction(&mut self, m: MatRef<'_, T>, exec: &mut Exec) -> Result<(f64, f64)> {
         let (k, n) = (self.probes, self.n);
         let rest = MatRef::new(&self.rest[..k * n], k, n)?;

@@ -12,40 +12,41 @@
 //! I − F. Where M contracts, `‖δ‖ / (1 − ‖F‖)` bounds the error however ill-conditioned W is; the
 //! residual does not.
 //!
-//! **Rows.** A correction of all rows takes two products. The samples that a network has learned have
-//! small errors, and M leaves little of them. Only the rows with the largest errors are corrected, as
-//! many as the tolerance requires. The contraction measured on them predicts the next correction.
+//! **Rows.** A correction of all rows takes two products. The samples that a network has learned
+//! have small errors, and M leaves little of them. Only the rows with the largest errors are
+//! corrected, as many as the tolerance requires. The contraction measured on them predicts the next
+//! correction.
 //!
 //! **Probes.** The prediction is checked on random combinations of all rows
-//! ([`crate::solve::sketch`]): at every fourth solve, after a wrong prediction, and where no row was
-//! corrected.
+//! ([`crate::solve::sketch`]): at every fourth solve, after a wrong prediction, and where no row
+//! was corrected.
 //!
-//! **Learning.** Corrected rows and probes give pairs (e, e W) for which M should have been exact. The
-//! rows of Q are Y = r M W = r − ρ made orthonormal, and D is r M − Y M = δ through the same steps.
-//! The update is the least change that makes M exact for them. It projects the error:
-//! M − W⁻¹ ← (I − QᵀQ)(M − W⁻¹). The error never grows, and it vanishes for past right-hand sides. The
-//! next ones are similar, since the errors of a network with c classes have few directions that
+//! **Learning.** Corrected rows and probes give pairs (e, e W) for which M should have been exact.
+//! The rows of Q are Y = r M W = r − ρ made orthonormal, and D is r M − Y M = δ through the same
+//! steps. The update is the least change that makes M exact for them. It projects the error:
+//! M − W⁻¹ ← (I − QᵀQ)(M − W⁻¹). The error never grows, and it vanishes for past right-hand sides.
+//! The next ones are similar, since the errors of a network with c classes have few directions that
 //! matter.
 //!
-//! Source: Broyden, A Class of Methods for Solving Nonlinear Simultaneous Equations, 1965 (the update
-//! of the inverse, here for several pairs at once).
+//! Source: Broyden, A Class of Methods for Solving Nonlinear Simultaneous Equations, 1965 (the
+//! update of the inverse, here for several pairs at once).
 
 use crate::base::error::Result;
 use crate::base::exec::Exec;
 use crate::solve::lu::Lu;
 use crate::solve::sketch::Sketch;
 use crate::solve::{
-    Outcome, Seen, Solve, Solver, SolverKind, Tuning, WEIGHTS, Weights, add, gather, layers_of, live_columns, of_layer, products,
-    reserve, resized, scatter,
+    Outcome, Seen, Solve, Solver, SolverKind, Tuning, WEIGHTS, Weights, add, gather, live_columns, of_layer, products, reserve,
+    resized, restore_layers, save_layers, scatter,
 };
 use crate::store::checkpoint::State;
 use gaitprop_kernels::{MatMut, MatRef, Real, Start, gemm_scratch, gemm_with_scratch};
 
-/// A stale inverse M of each layer's weights: 1 product, up to 2 for a correction, and a tenth for the
-/// update of M.
+/// A stale inverse M of each layer's weights: 1 product, up to 2 for a correction, and a tenth for
+/// the update of M.
 ///
-/// LU recomputes M when it no longer contracts, and when the accumulated cost of its age exceeds that
-/// of a new one. LU also solves where nothing contracts, and reports singular weights.
+/// LU recomputes M when it no longer contracts, and when the accumulated cost of its age exceeds
+/// that of a new one. LU also solves where nothing contracts, and reports singular weights.
 ///
 /// Memory: n² a layer, and n² for all together.
 #[derive(Debug, Default)]
@@ -116,8 +117,8 @@ impl Rows {
 
     /// Sorts the rows that need a correction to the front, and returns their number.
     ///
-    /// They are the fewest whose correction brings the error below the goal. If one correction cannot
-    /// do that, they are those without which it stays above.
+    /// They are the fewest whose correction brings the error below the goal. If one correction
+    /// cannot do that, they are those without which it stays above.
     fn choose(&mut self, contraction: f64, goal: f64) -> usize {
         self.0.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
         let (once, goal) = (contraction * contraction, goal * goal);
@@ -224,7 +225,7 @@ impl<T: Real> StaleInverse<T> {
         if known.n != n {
             (known.n, known.valid, known.contraction, known.reserved) = (n, false, None, 0);
             if known.m.len() < n * n {
-                // New zeroed memory takes no pages before it is written; `resize` would copy the old.
+                // A new vector, since pages of zeroed memory are not taken before they are written.
                 known.m = vec![T::ZERO; n * n];
             }
         }
@@ -441,22 +442,19 @@ impl<T: Real> StaleInverse<T> {
 
     /// Returns the state as it is after `changes` more changes of the weights.
     pub(super) fn save_after(&self, changes: u32) -> State<T> {
-        let mut state = State::default();
-        state.put("layers", self.layers.len() as u64);
-        for (l, known) in self.layers.iter().enumerate() {
-            state.put(format!("{l}.n"), known.n as u64);
-            state.put(format!("{l}.age"), known.age.saturating_add(changes).into());
-            state.put(format!("{l}.unseen"), known.unchecked_solves.into());
-            state.put_f64(format!("{l}.extra"), known.extra);
-            for (name, value) in [("seen", known.contraction), ("young", known.first_cost)] {
-                if let Some(value) = value {
-                    state.put_f64(format!("{l}.{name}"), value);
-                }
-            }
+        let mut state = save_layers(self.layers.iter().map(|known| {
+            let mut state = State::default();
+            state.put("n", known.n as u64);
+            state.put("age", known.age.saturating_add(changes).into());
+            state.put("unseen", known.unchecked_solves.into());
+            state.put_f64("extra", known.extra);
+            known.contraction.into_iter().for_each(|value| state.put_f64("seen", value));
+            known.first_cost.into_iter().for_each(|value| state.put_f64("young", value));
             if known.valid {
-                state.put_array(format!("{l}.m"), &[known.n, known.n], &known.m[..known.n * known.n]);
+                state.put_array("m", &[known.n, known.n], &known.m[..known.n * known.n]);
             }
-        }
+            state
+        }));
         state.put("draws", self.sketch.draws());
         state.put("refreshes", self.refreshes);
         state
@@ -479,24 +477,22 @@ impl<T: Real> Solver<T> for StaleInverse<T> {
         self.save_after(self.seen.ahead())
     }
 
-    fn restore(&mut self, state: State<T>) -> Result<()> {
+    fn restore(&mut self, mut state: State<T>) -> Result<()> {
         self.seen = Seen::Any;
-        self.layers.clear();
-        for (l, n) in layers_of(&state)? {
-            let name = |what: &str| format!("{l}.{what}");
-            let valid = state.has_array(&name("m"));
-            self.layers.push(Inverse {
+        self.layers = restore_layers(&mut state, |state, n| {
+            let valid = state.has_array("m");
+            Ok(Inverse {
                 n,
-                m: if valid { state.array(&name("m"), n * n)?.to_vec() } else { vec![T::ZERO; n * n] },
+                m: if valid { state.array("m", n * n)?.to_vec() } else { vec![T::ZERO; n * n] },
                 valid,
-                age: state.get_as(&name("age"))?,
-                contraction: state.find_f64(&name("seen")),
-                extra: state.get_f64(&name("extra"))?,
-                first_cost: state.find_f64(&name("young")),
-                unchecked_solves: state.get_as(&name("unseen"))?,
+                age: state.get_as("age")?,
+                contraction: state.find_f64("seen"),
+                extra: state.get_f64("extra")?,
+                first_cost: state.find_f64("young"),
+                unchecked_solves: state.get_as("unseen")?,
                 reserved: 0,
-            });
-        }
+            })
+        })?;
         self.sketch.set_draws(state.get("draws")?);
         self.refreshes = state.get("refreshes")?;
         Ok(())

@@ -8,14 +8,15 @@ use crate::solve::{Solve, Solver, SolverKind, Tuning, WEIGHTS, Weights, gather, 
 use crate::store::checkpoint::State;
 use gaitprop_kernels::{MatMut, MatRef, Real, Start};
 
-/// The transpose: `e = r Wᵀ`, then corrections `e += ρ Wᵀ` until the residual of all rows reaches the
-/// tolerance.
+/// The transpose: `e = r Wᵀ`, then corrections `e += ρ Wᵀ` until the residual of all rows reaches
+/// the tolerance.
 ///
 /// Cost: 2 products, and 2 for each correction.
 ///
-/// Weights that are not orthogonal enough are an error, with no other solution: the caller relies on
-/// a method that keeps them orthogonal, and must learn that it failed. Near orthogonality residual
-/// and error differ by a factor near 1. Two rows of noise beside the batch detect weights far from it.
+/// Weights that are not orthogonal enough are an error, with no other solution: the caller relies
+/// on a method that keeps them orthogonal, and must learn that it failed. Near orthogonality
+/// residual and error differ by a factor near 1. Two rows of noise beside the batch detect weights
+/// far from it.
 #[derive(Debug, Default)]
 pub struct Transpose<T> {
     tuning: Tuning,
