@@ -266,10 +266,10 @@ impl<T: Real> StaleInverse<T> {
                 return Ok(self.finish(of.layer, &at, at.residual_per_error * next / at.size, true));
             }
             // A probe before the prediction is small enough would fail.
-            if exact || small || made == MOST {
-                if let Some(end) = self.probe(of, batch, &mut at, exec)? {
-                    return Ok(end);
-                }
+            if (exact || small || made == MOST)
+                && let Some(end) = self.probe(of, batch, &mut at, exec)?
+            {
+                return Ok(end);
             }
             if !exact && made < MOST && !self.correct_worst_rows(of, batch, &mut at, exec)? {
                 break;
