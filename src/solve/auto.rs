@@ -21,7 +21,7 @@ use gaitprop_kernels::{MatMut, Real};
 /// solver that failed is tried again every 64 solves. Decisions depend on shapes, on [`Tuning`] and
 /// on computed numbers, so that a run takes the same ones on every machine.
 #[derive(Debug)]
-pub struct Auto<T> {
+pub(super) struct Auto<T> {
     seen: Seen,
     tuning: Tuning,
     layers: Vec<Layer>,
@@ -98,7 +98,7 @@ impl<T: Real> Auto<T> {
     ///
     /// # Errors
     /// [`crate::Error::Setting`] for an impossible tolerance.
-    pub fn new(tuning: Tuning) -> Result<Self> {
+    pub(super) fn new(tuning: Tuning) -> Result<Self> {
         Ok(Self {
             seen: Seen::Any,
             layers: Vec::new(),

@@ -36,11 +36,9 @@ use gaitprop_kernels::{MatMut, MatRef, Real, Start};
 ///
 /// Memory: six batches, and n² once LU has replaced a solve.
 #[derive(Debug)]
-pub struct ConjugateGradient<T> {
+pub(super) struct ConjugateGradient<T> {
     seen: Seen,
     tuning: Tuning,
-    /// Largest number of iterations.
-    most: usize,
     layers: Vec<Scales<T>>,
     fallback: Lu<T>,
     sketch: Sketch<T>,
@@ -95,7 +93,7 @@ const LASTING: u32 = 8;
 /// Safety factor: the amplification ‖W⁻¹‖ estimated from corrections was up to 18 % too small in
 /// 58,500 solves.
 const MARGIN: f64 = 1.2;
-/// Default limit of iterations. The 2·64 − 1 products exceed the cost of LU at most shapes, but
+/// Limit of iterations. The 2·64 − 1 products exceed the cost of LU at most shapes, but
 /// need no n² memory.
 const MOST: usize = 64;
 
@@ -238,12 +236,11 @@ impl<T: Real> ConjugateGradient<T> {
     ///
     /// # Errors
     /// [`crate::Error::Setting`] for an impossible tolerance.
-    pub fn new(tuning: Tuning) -> Result<Self> {
+    pub(super) fn new(tuning: Tuning) -> Result<Self> {
         tuning.check()?;
         Ok(Self {
             seen: Seen::Any,
             tuning,
-            most: MOST,
             layers: Vec::new(),
             fallback: Lu::new(),
             sketch: Sketch::default(),
@@ -251,12 +248,6 @@ impl<T: Real> ConjugateGradient<T> {
             vectors: Vectors::default(),
             norms: Vec::new(),
         })
-    }
-
-    /// Sets the number of iterations after which LU takes over.
-    #[must_use]
-    pub fn with_most(self, most: usize) -> Self {
-        Self { most, ..self }
     }
 
     /// Reserves the memory for solves of a layer.
@@ -381,7 +372,7 @@ impl<T: Real> Solver<T> for ConjugateGradient<T> {
         if self.seen.changed(of.version) {
             self.weights_changed();
         }
-        match self.attempt(of, &mut r, self.most, exec)? {
+        match self.attempt(of, &mut r, MOST, exec)? {
             Outcome::Solved(solve) => Ok(solve),
             Outcome::GaveUp(products) => {
                 // Norms of other weights may be the reason: the next solve recomputes them.
@@ -410,5 +401,28 @@ impl<T: Real> Solver<T> for ConjugateGradient<T> {
         self.sketch.set_draws(state.get("sketches")?);
         self.draws = state.get("draws")?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::rng::Rng;
+    use crate::model::init::{self, Init};
+    use gaitprop_kernels::Plan;
+
+    /// Two iterations of two products each, and what begins and ends them, are the cost of giving up.
+    #[test]
+    fn iterations_end_at_their_limit() {
+        let (n, batch) = (40, 16);
+        let w = init::weights::<f64>(Init::Xavier, n, n, &mut Rng::new(7, 0), &Plan::new()).unwrap();
+        let of = Weights { layer: 0, version: 0, w: w.view() };
+        let attempt = |most| {
+            let mut r: Vec<f64> = (0..batch * n).map(|i| (i as f64).sin()).collect();
+            let mut cg = ConjugateGradient::new(Tuning::new(1e-4).unwrap()).unwrap();
+            cg.attempt(of, &mut MatMut::new(&mut r, batch, n).unwrap(), most, &mut Exec::default()).unwrap()
+        };
+        assert!(matches!(attempt(2), Outcome::GaveUp(products) if products > 3.0 && products < 9.0));
+        assert!(matches!(attempt(400), Outcome::Solved(Solve { by: SolverKind::Cg, .. })));
     }
 }

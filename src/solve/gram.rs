@@ -22,7 +22,7 @@ use gaitprop_kernels::{Error as KernelError, MatMut, MatRef, Real, Start, choles
 /// correction. Corrections repeat until the tolerance is reached. LU takes over where they do not
 /// contract, and where W Wᵀ is not positive definite.
 #[derive(Debug, Default)]
-pub struct Gram<T> {
+pub(super) struct Gram<T> {
     seen: Seen,
     tuning: Tuning,
     layers: Vec<Factor<T>>,
@@ -61,7 +61,7 @@ impl<T: Real> Gram<T> {
     ///
     /// # Errors
     /// [`crate::Error::Setting`] for an impossible tolerance.
-    pub fn new(tuning: Tuning) -> Result<Self> {
+    pub(super) fn new(tuning: Tuning) -> Result<Self> {
         tuning.check()?;
         Ok(Self { tuning, ..Self::default() })
     }

@@ -3,11 +3,11 @@
 //! | solver | keeps | products of the size of the forward pass, n = 784, batch 60 |
 //! |---|---|---|
 //! | [`Lu`] | factors of W, recomputed each step | n/(3·batch) + 2 = 6.4 (9 by the clock); exact |
-//! | [`StaleInverse`] | M ≈ W⁻¹ of an earlier step | 1, and 2 for each correction |
-//! | [`ConjugateGradient`] | nothing of W | 2k − 1 for k iterations: 3 near orthogonality |
-//! | [`Gram`] | the Cholesky factor of W Wᵀ | 2n/(3·batch) + 3 |
-//! | [`Transpose`] | nothing | 2, for orthogonal W only |
-//! | [`Auto`] | the costs observed so far | those of the solver chosen for the layer |
+//! | [`SolverKind::Stale`] | M ≈ W⁻¹ of an earlier step | 1, and 2 for each correction |
+//! | [`SolverKind::Cg`] | nothing of W | 2k − 1 for k iterations: 3 near orthogonality |
+//! | [`SolverKind::Gram`] | the Cholesky factor of W Wᵀ | 2n/(3·batch) + 3 |
+//! | [`SolverKind::Transpose`] | nothing | 2, for orthogonal W only |
+//! | [`SolverKind::Auto`] | the costs observed so far | those of the solver chosen for the layer |
 //!
 //! Lu and Gram are direct. The others iterate until the error is small relative to the solution.
 //! They estimate it from the next correction: with an ill-conditioned W a small residual r − e W
@@ -31,30 +31,30 @@ use crate::base::names::names;
 use crate::store::checkpoint::State;
 use gaitprop_kernels::{MatMut, MatRef, Real};
 
-pub use auto::Auto;
-pub use conjugate::ConjugateGradient;
-pub use gram::Gram;
+use auto::Auto;
+use conjugate::ConjugateGradient;
+use gram::Gram;
 pub use lu::{Lu, condition};
-pub use narrow::Narrow;
-pub use stale::StaleInverse;
-pub use transpose::Transpose;
+use narrow::Narrow;
+use stale::StaleInverse;
+use transpose::Transpose;
 
 /// Name of a solver.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SolverKind {
-    /// [`Lu`].
+    /// Factors of W, computed anew after each change: the exact reference.
     #[default]
     Lu,
-    /// [`StaleInverse`].
+    /// The inverse of an earlier step, corrected and kept current by what each solve finds.
     Stale,
-    /// [`ConjugateGradient`].
+    /// Conjugate gradients in Craig's form; nothing is kept of W.
     Cg,
-    /// [`Gram`].
+    /// `W⁻¹ = Wᵀ (W Wᵀ)⁻¹`, by Cholesky.
     Gram,
-    /// [`Transpose`].
+    /// Wᵀ for W⁻¹; weights that are not orthogonal are an error.
     Transpose,
-    /// [`Auto`].
+    /// The cheapest of the others for each layer, by observed costs.
     Auto,
 }
 
@@ -87,7 +87,7 @@ pub struct Tuning {
     /// Relative error ‖e − r W⁻¹‖ / ‖e‖ at which iterations stop. Learning curves at 1e-2 equal
     /// those of the exact solve to within the noise of f32.
     pub tolerance: f64,
-    /// Whether a regularizer keeps W near orthogonal. [`Auto`] bases its first choices on it.
+    /// Whether a regularizer keeps W near orthogonal. [`SolverKind::Auto`] bases its first choices on it.
     pub regularized: bool,
     /// Number of random combinations of rows that decide on stopping. With 0 every solve checks all
     /// rows, at the price of whole products.
@@ -124,7 +124,7 @@ impl Tuning {
 /// Time per flop of the operations, relative to a product of the size of the forward pass (batch
 /// 60).
 ///
-/// They decide what [`Auto`] chooses and when [`StaleInverse`] refreshes. They are constants from a
+/// They decide what [`SolverKind::Auto`] chooses and when [`SolverKind::Stale`] refreshes. They are constants from a
 /// record, since decisions that depend on measured time would not be reproducible:
 /// `benches/record/inverse.md`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -276,7 +276,7 @@ pub trait Solver<T: Real>: Send {
     ///
     /// # Errors
     /// [`Error::Singular`] with the layer and a condition estimate; [`Error::NotOrthogonal`] from
-    /// [`Transpose`]; a shape error; out of memory. The weights are not touched; `r` is then
+    /// [`SolverKind::Transpose`]; a shape error; out of memory. The weights are not touched; `r` is then
     /// unspecified.
     fn solve(&mut self, of: Weights<'_, T>, r: MatMut<'_, T>, exec: &mut Exec) -> Result<Solve>;
 

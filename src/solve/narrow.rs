@@ -14,7 +14,7 @@ use gaitprop_kernels::{MatMut, MatRef, Real};
 ///
 /// Batches with more than batch/2 or n/2 such columns pass through unchanged.
 #[derive(Debug)]
-pub struct Narrow<S, T> {
+pub(super) struct Narrow<S, T> {
     solver: S,
     /// Q by columns, batch elements each.
     q: Vec<f64>,
@@ -29,7 +29,7 @@ const NEW: f64 = 1e-12;
 
 impl<S, T: Real> Narrow<S, T> {
     /// Wraps a solver.
-    pub fn new(solver: S) -> Self {
+    pub(super) fn new(solver: S) -> Self {
         Self { solver, q: Vec::new(), directions: Vec::new(), rows: Vec::new() }
     }
 

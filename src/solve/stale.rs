@@ -50,7 +50,7 @@ use gaitprop_kernels::{MatMut, MatRef, Real, Start, gemm_scratch, gemm_with_scra
 ///
 /// Memory: n² a layer, and n² for all together.
 #[derive(Debug, Default)]
-pub struct StaleInverse<T> {
+pub(super) struct StaleInverse<T> {
     seen: Seen,
     tuning: Tuning,
     layers: Vec<Inverse<T>>,
@@ -194,14 +194,9 @@ impl<T: Real> StaleInverse<T> {
     ///
     /// # Errors
     /// [`crate::Error::Setting`] for an impossible tolerance.
-    pub fn new(tuning: Tuning) -> Result<Self> {
+    pub(super) fn new(tuning: Tuning) -> Result<Self> {
         tuning.check()?;
         Ok(Self { tuning, ..Self::default() })
-    }
-
-    /// Returns the number of inverses computed by LU.
-    pub fn refreshes(&self) -> u64 {
-        self.refreshes
     }
 
     /// Returns the contraction seen last in a layer; 0 before the first.

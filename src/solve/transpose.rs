@@ -18,7 +18,7 @@ use gaitprop_kernels::{MatMut, MatRef, Real, Start};
 /// residual and error differ by a factor near 1. Two rows of noise beside the batch detect weights
 /// far from it.
 #[derive(Debug, Default)]
-pub struct Transpose<T> {
+pub(super) struct Transpose<T> {
     tuning: Tuning,
     fallback: Lu<T>,
     right: Vec<T>,
@@ -35,7 +35,7 @@ impl<T: Real> Transpose<T> {
     ///
     /// # Errors
     /// [`Error::Setting`] for an impossible tolerance.
-    pub fn new(tuning: Tuning) -> Result<Self> {
+    pub(super) fn new(tuning: Tuning) -> Result<Self> {
         tuning.check()?;
         Ok(Self { tuning, ..Self::default() })
     }

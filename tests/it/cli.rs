@@ -378,7 +378,7 @@ fn wrong_settings_of_training_are_named() {
         ("--scale foo", &["unknown scaling `foo`", "per-feature"]),
         ("--ortho-form foo", &["`foo`", "published or identity"]),
         ("--ortho-side foo", &["`foo`", "rows or columns"]),
-        ("--inverse foo", &["unknown way through inverses `foo`", "transpose or auto"]),
+        ("--inverse foo", &["unknown solver `foo`", "transpose or auto"]),
         ("--tolerance 0", &["tolerance is 0", "0.001"]),
         ("--tolerance -1", &["tolerance is -1"]),
         ("--tolerance 1", &["tolerance is 1,"]),

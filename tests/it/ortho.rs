@@ -8,7 +8,7 @@ use gaitprop::optimizer::{Optimizer, OptimizerConfig, OptimizerKind};
 use gaitprop::ortho::{Block, Blocks, Cayley, Hold, Holder, Penalty, Regularizer, Retraction, Retractor, Side};
 use gaitprop::rng::Rng;
 use gaitprop::rule::{Backprop, Perturbed, Rule};
-use gaitprop::solve::{Transpose, Tuning};
+use gaitprop::solve::{SolverKind, Tuning};
 use gaitprop::step::Step;
 use gaitprop::{Architecture, Error, Layer, Matrix, Network, data};
 use proptest::prelude::*;
@@ -653,7 +653,7 @@ fn rotate<T: Real>(
     };
     for step in 0..steps {
         let b = batch(step);
-        kit.solver = Box::new(Transpose::new(Tuning::default()).unwrap());
+        kit.solver = SolverKind::Transpose.build(Tuning::default()).unwrap();
         work.rotate(&mut net, b.x.view(), b.target.view(), &mut kit.recipe(), &mut optimizer, &mut cayley).unwrap();
         if (step + 1).is_power_of_two() || step + 1 == steps {
             watch(step + 1, &net, &batch(step + 1));
