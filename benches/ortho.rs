@@ -51,7 +51,7 @@ fn main() {
                 let mut gram = Matrix::zeros(width, width);
                 let [mut old, mut new] = [(); 2].map(|()| Matrix::from_vec(width, width, start.clone()).expect("sized"));
                 let block = Block { side, ..Block::new(1.0).expect("in range") };
-                let layer = Layer { w: w.clone(), b: vec![0.0; width], unit: Activation::Identity };
+                let layer = Layer { w: w.clone(), b: vec![0.0; width], activation: Activation::Identity };
                 let mut net = Network::new(width, vec![layer], 1).expect("fits");
                 let mut blocks = Blocks::new(block, &net).expect("in range");
                 let mut times = [vec![], vec![], vec![]];

@@ -8,7 +8,7 @@ use gaitprop::init::Init;
 use gaitprop::kernels::{Epilogue, MatMut, MatRef, Orientation, PackedRhs, Par, Plan, Scratch, Start, gemm_with};
 use gaitprop::loss::Loss;
 use gaitprop::optimizer::{self, Optimizer, OptimizerConfig};
-use gaitprop::ortho::{Block, Hold, Holder, Regularizer};
+use gaitprop::ortho::{Block, Hold, HoldState, Regularizer};
 use gaitprop::rng::Rng;
 use gaitprop::rule::{self, LearningRule, RuleConfig};
 use gaitprop::solve::{Solver, SolverKind, Tuning};
@@ -85,7 +85,7 @@ struct Ours {
     net: Network<f32>,
     solver: Box<dyn Solver<f32>>,
     optimizer: Optimizer<f32>,
-    holder: Holder<f32>,
+    holder: HoldState<f32>,
     step: Step<f32>,
     exec: Exec,
     /// The next batch.
@@ -122,7 +122,7 @@ impl Ours {
                 OptimizerConfig::new(optimizer::OptimizerKind::PublishedAdam, rate).expect("in range"),
                 &net,
             ),
-            holder: Holder::new(hold, &net, batch).expect("in range"),
+            holder: HoldState::new(hold, &net, batch).expect("in range"),
             step: Step::new(&net, batch),
             exec: Exec::new(plan.clone()),
             net,

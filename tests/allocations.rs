@@ -5,7 +5,7 @@ use gaitprop::init::{self, Init};
 use gaitprop::kernels::{MatRef, Par, Plan};
 use gaitprop::loss::Loss;
 use gaitprop::optimizer::{self, Optimizer, OptimizerConfig};
-use gaitprop::ortho::{Block, Hold, Holder, Regularizer, Retraction};
+use gaitprop::ortho::{Block, Hold, HoldState, Regularizer, Retraction};
 use gaitprop::rng::Rng;
 use gaitprop::rule::{LearningRule, RuleConfig};
 use gaitprop::solve::{SolverKind, Tuning, Weights};
@@ -28,7 +28,7 @@ fn allocations(kind: LearningRule, way: SolverKind, lambda: f64, hold: Hold, par
     let regularizer = Regularizer::new(lambda).unwrap();
     let mut optimizer = Optimizer::new(OptimizerConfig::new(optimizer::OptimizerKind::PublishedAdam, 1e-3).unwrap(), &net);
     let mut solver = way.build(Tuning { regularized: lambda > 0.0, ..Tuning::default() }).unwrap();
-    let mut holder = Holder::new(hold, &net, batch).unwrap();
+    let mut holder = HoldState::new(hold, &net, batch).unwrap();
     let (mut fused, mut exec) = (Step::new(&net, batch), Exec::new(plan));
     let mut rng = Rng::new(2, 0);
     let x: Vec<f32> = (0..batch * n).map(|_| rng.uniform() as f32).collect();

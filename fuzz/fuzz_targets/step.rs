@@ -51,7 +51,7 @@ fn run<T: Real>(input: &Input) {
     let flag = |bit: u8| bits >> bit & 1 == 1;
     let optimizers = [optimizer::OptimizerKind::PublishedAdam, optimizer::OptimizerKind::Adam, optimizer::OptimizerKind::Sgd, optimizer::OptimizerKind::Momentum];
     let case = Case {
-        shape: Architecture { unit: one_of(&units, unit), output: one_of(&units, output), ..shape },
+        shape: Architecture { activation: one_of(&units, unit), output_activation: one_of(&units, output), ..shape },
         batch: between(input.batch, 1, 20),
         rule: one_of(&LearningRule::ALL, rule),
         form: if flag(0) && flag(1) { TargetForm::Absolute } else { TargetForm::Difference },

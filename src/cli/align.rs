@@ -14,7 +14,7 @@ use crate::run::options::Settings;
 use crate::run::session::{Session, ask_for};
 use crate::solve;
 use crate::study::align::Precision;
-use crate::study::align::{Party, Point, Study};
+use crate::study::align::{Comparison, Condition, RuleSpec};
 use crate::study::diagnostics::Alignment;
 use gaitprop_kernels::{Plan, Real};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -167,20 +167,20 @@ pub(super) fn run(args: &Args) -> Result<Done, Failure> {
 }
 
 /// What was asked for besides the table.
-fn write_files(args: &Args, over: Over, study: &Study, data: &Dataset, rows: &[Row<'_>]) -> Result<()> {
+fn write_files(args: &Args, over: Over, study: &Comparison, data: &Dataset, rows: &[Row<'_>]) -> Result<()> {
     if let Some(path) = &args.csv {
         write(path, &csv(over, study, rows))?;
     }
     if let Some(path) = &args.json {
         let document = Document {
-            a: study.parties[0].to_string(),
-            b: study.parties[1].to_string(),
+            a: study.rules[0].to_string(),
+            b: study.rules[1].to_string(),
             over: over.name(),
             data: &data.name,
             samples: study.x.rows(),
             gamma: study.gamma,
             seed: study.seed,
-            inverse: study.inverse.name(),
+            inverse: study.solver.name(),
             rows,
         };
         let text = serde_json::to_string_pretty(&document)
@@ -191,7 +191,7 @@ fn write_files(args: &Args, over: Over, study: &Study, data: &Dataset, rows: &[R
 }
 
 /// The two rules: what is not said of the first's form and of both precisions is said for all.
-fn parties(args: &Args, over: Over, form: TargetForm, dtype: Option<&str>) -> Result<[Party; 2]> {
+fn parties(args: &Args, over: Over, form: TargetForm, dtype: Option<&str>) -> Result<[RuleSpec; 2]> {
     let [a, b] = args.rules.as_slice() else {
         return Err(Error::Setting(format!("--rules compares two rules, as gait,bp: here are {}", args.rules.len())));
     };
@@ -199,7 +199,7 @@ fn parties(args: &Args, over: Over, form: TargetForm, dtype: Option<&str>) -> Re
     let party = |text: &str, form: TargetForm, precision: Precision| {
         let mut parts = text.split(':').map(str::trim);
         let kind: LearningRule = parts.next().unwrap_or_default().parse()?;
-        let mut party = Party { kind, form, precision };
+        let mut party = RuleSpec { kind, form, precision };
         for part in parts {
             match part.parse::<Precision>() {
                 Ok(precision) => party.precision = precision,
@@ -248,21 +248,21 @@ const MAX_VALUES: usize = 1 << 28;
 /// The stream of the seed that random samples are drawn from; those below are others'.
 const STREAM: u64 = 4;
 
-fn study(run: &Run, data: &Dataset, parties: [Party; 2]) -> Result<Study> {
+fn study(run: &Run, data: &Dataset, parties: [RuleSpec; 2]) -> Result<Comparison> {
     let samples: Samples<f64> = data.apply(&data.affine(run.scale)).train;
     let batch = run.batch.min(samples.len);
     let x = Matrix::from_vec(batch, samples.features, samples.x[..batch * samples.features].to_vec())?;
     let mut target = Matrix::zeros(batch, data.classes);
     data::one_hot(&samples.labels[..batch], data.classes, target.data_mut());
     let setup = run.setup();
-    Ok(Study {
-        parties,
+    Ok(Comparison {
+        rules: parties,
         architecture: setup.architecture.clone(),
         init: setup.init,
         seed: setup.seed,
         gamma: setup.gamma,
         loss: run.loss,
-        inverse: run.inverse,
+        solver: run.inverse,
         tuning: run.tuning(run.kind)?,
         x,
         target,
@@ -289,16 +289,16 @@ fn progress(quiet: bool, values: usize) -> ProgressBar {
 }
 
 /// Values that can be looked at one by one.
-fn over_points(over: Over, study: &Study, values: &[String], plan: &Plan, bar: &ProgressBar) -> Result<Vec<Vec<Alignment>>> {
+fn over_points(over: Over, study: &Comparison, values: &[String], plan: &Plan, bar: &ProgressBar) -> Result<Vec<Vec<Alignment>>> {
     let points = values.iter().map(|value| {
         let wrong = || Error::Setting(format!("--values: `{value}` is not a number of {}", over.unit()));
         let number = || value.parse::<f64>().map_err(|_| wrong());
         Ok(match over {
-            Over::Depth => Point::Depth(value.parse().map_err(|_| wrong())?),
-            Over::Orthogonality => Point::Noise(number()?),
-            Over::Norms => Point::Norms(number()?),
-            Over::Gamma => Point::Gamma(number()?),
-            _ => Point::Precision(value.parse()?),
+            Over::Depth => Condition::Depth(value.parse().map_err(|_| wrong())?),
+            Over::Orthogonality => Condition::Noise(number()?),
+            Over::Norms => Condition::Norms(number()?),
+            Over::Gamma => Condition::Gamma(number()?),
+            _ => Condition::Precision(value.parse()?),
         })
     });
     // All of them are read before the first is looked at.
@@ -311,7 +311,7 @@ fn over_points(over: Over, study: &Study, values: &[String], plan: &Plan, bar: &
 fn over_time<T: Real>(
     run: &Run,
     data: &Dataset,
-    study: &Study,
+    study: &Comparison,
     values: &[String],
     plan: &Plan,
     bar: &ProgressBar,
@@ -350,8 +350,8 @@ fn rows<'a>(value: &'a str, layers: &[Alignment]) -> Vec<Row<'a>> {
     layers.iter().enumerate().map(row).collect()
 }
 
-fn csv(over: Over, study: &Study, rows: &[Row<'_>]) -> String {
-    let [a, b] = &study.parties;
+fn csv(over: Over, study: &Comparison, rows: &[Row<'_>]) -> String {
+    let [a, b] = &study.rules;
     let mut text = format!("a,b,over,{},layer,layers,cosine,difference,ratio\n", over.unit());
     for Row { value, layer, layers, cosine, difference, ratio } in rows {
         let _ = writeln!(text, "{a},{b},{over},{value},{layer},{layers},{cosine},{difference},{ratio}");
@@ -376,8 +376,8 @@ fn write(path: &Path, text: &str) -> Result<()> {
 }
 
 /// Two tables, a row a layer and a column a value.
-fn table(over: Over, study: &Study, data: &Dataset, values: &[String], found: &[Vec<Alignment>]) -> String {
-    let [a, b] = &study.parties;
+fn table(over: Over, study: &Comparison, data: &Dataset, values: &[String], found: &[Vec<Alignment>]) -> String {
+    let [a, b] = &study.rules;
     let mut text = format!(
         "{a} against {b}, over {over}; {}, first {} samples; {} wide; gamma {}; seed {}\n",
         data.name,

@@ -240,8 +240,8 @@ fn network<T: Real>(
         if b.data.len() != width || b.shape.iter().filter(|&&n| n != 1).count() > 1 {
             return Err(wrong(format!("`{name}` has shape {:?}, but layer {l} has {width} units", b.shape)));
         }
-        let unit = if l + 1 == count { loss.output_unit(unit) } else { unit };
-        layers.push(Layer { w: Matrix::from_vec(fed, width, w)?, b: elements(path, &name, b)?, unit });
+        let unit = if l + 1 == count { loss.output_activation(unit) } else { unit };
+        layers.push(Layer { w: Matrix::from_vec(fed, width, w)?, b: elements(path, &name, b)?, activation: unit });
     }
     Network::new(inputs, layers, labels).map_err(|e| wrong(e.to_string()))
 }

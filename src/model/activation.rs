@@ -1,4 +1,4 @@
-//! Activation functions by name. What they compute is the kernels' business: [`Activation`].
+//! Activation functions by name. The kernels implement them: see [`Activation`].
 
 use crate::base::error::{Error, Result};
 pub use gaitprop_kernels::Activation;
@@ -9,9 +9,10 @@ pub const PUBLISHED: Activation = Activation::LeakyRelu { slope: 0.1 };
 /// Reads `identity` (or `linear`), `tanh`, `leaky-relu` (slope 0.1) or `leaky-relu:SLOPE`.
 ///
 /// # Errors
-/// [`Error::Setting`] for any other name; a slope that is not positive and finite.
+/// [`Error::Setting`] for any other name. [`Error::Kernel`] for a slope that is not positive and
+/// finite.
 pub fn parse(name: &str) -> Result<Activation> {
-    let unit = match name.split_once(':') {
+    let activation = match name.split_once(':') {
         None if name == "identity" || name == "linear" => Activation::Identity,
         None if name == "tanh" => Activation::Tanh,
         None if name == "leaky-relu" => PUBLISHED,
@@ -24,13 +25,13 @@ pub fn parse(name: &str) -> Result<Activation> {
             return Err(Error::Setting(format!("unknown activation `{name}`: use {known}")));
         }
     };
-    unit.check::<f64>()?;
-    Ok(unit)
+    activation.check::<f64>()?;
+    Ok(activation)
 }
 
-/// The name that [`parse`] reads.
-pub fn name(unit: Activation) -> String {
-    match unit {
+/// Returns the name that [`parse`] reads.
+pub fn name(activation: Activation) -> String {
+    match activation {
         Activation::Identity => "identity".into(),
         Activation::Tanh => "tanh".into(),
         Activation::LeakyRelu { slope } => format!("leaky-relu:{slope}"),
@@ -44,14 +45,14 @@ mod tests {
 
     #[test]
     fn names_come_back() {
-        for unit in [
+        for activation in [
             Activation::Identity,
             Activation::Tanh,
             PUBLISHED,
             Activation::LeakyRelu { slope: 0.3 },
             Activation::LeakyRelu { slope: 2.0 },
         ] {
-            assert_eq!(parse(&name(unit)).unwrap(), unit);
+            assert_eq!(parse(&name(activation)).unwrap(), activation);
         }
         for bad in ["relu", "leaky-relu:0", "leaky-relu:-1", "leaky-relu:inf", "leaky-relu:NaN", "leaky-relu:x", "tanh:1", ""] {
             assert!(parse(bad).is_err(), "{bad}");

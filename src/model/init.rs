@@ -6,20 +6,22 @@ use crate::base::rng::Rng;
 use crate::model::matrix::Matrix;
 use gaitprop_kernels::{Plan, Real, Scratch, gemm};
 
-/// How initial weights are drawn. Biases start at 0.
+/// Distribution of initial weights. Biases start at 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Init {
-    /// Orthogonal, uniformly distributed (Haar); of a rectangular layer the shorter side is orthonormal. The published start.
+    /// Orthogonal, uniformly distributed (Haar). The shorter side of a rectangular layer is
+    /// orthonormal. The published start.
     Orthogonal,
     /// Normal with variance 2/(n_in + n_out) (Glorot and Bengio, 2010).
     Xavier,
 }
 
-names!(Init, "initialisation", Orthogonal = "orthogonal", Xavier = "xavier");
+names!(Init, "initialization", Orthogonal = "orthogonal", Xavier = "xavier");
 
-/// Draws an n_in×n_out weight matrix. Drawn and made orthogonal in f64 whatever T is, so that f32 starts from the rounded values of
-/// the f64 start.
+/// Draws an n_in × n_out weight matrix.
+///
+/// All arithmetic is in f64, for every T: f32 starts from the rounded weights of the f64 start.
 ///
 /// # Errors
 /// Out of memory.
@@ -45,14 +47,15 @@ pub fn weights<T: Real>(init: Init, n_in: usize, n_out: usize, rng: &mut Rng, pl
     Matrix::from_vec(n_in, n_out, w.into_iter().map(T::from_f64).collect())
 }
 
-/// Rows orthogonalised together before the others are told.
+/// Number of rows in one block of Gram–Schmidt.
 const BLOCK: usize = 32;
 
-/// Makes the rows of a normal matrix orthonormal by Gram and Schmidt's method, block by block, each block twice (once loses
-/// orthogonality, twice is enough: Giraud, Langou and Rozložník, 2005).
+/// Makes the rows of a normal matrix orthonormal by block Gram–Schmidt.
 ///
-/// With the positive diagonal that this gives the triangular factor, the result is Haar-distributed (Mezzadri, How to generate random
-/// matrices from the classical compact groups, 2007).
+/// Each block takes two passes. One pass loses orthogonality; two are enough (Giraud, Langou and
+/// Rozložník, 2005). The triangular factor has a positive diagonal, so the result is
+/// Haar-distributed (Mezzadri, How to generate random matrices from the classical compact groups,
+/// 2007).
 fn orthonormal_rows(w: &mut [f64], rows: usize, cols: usize, rng: &mut Rng, plan: &Plan) -> Result<()> {
     let mut scratch = Scratch::new();
     let mut overlap = Matrix::<f64>::zeros(BLOCK, rows);
@@ -81,7 +84,8 @@ fn orthonormal_rows(w: &mut [f64], rows: usize, cols: usize, rng: &mut Rng, plan
                 if norm > 1e-8 {
                     row.iter_mut().for_each(|x| *x /= norm);
                 } else {
-                    // Dependent to working precision (probability practically 0): any new direction will do.
+                    // Dependent to working precision (probability practically 0): draw a new
+                    // direction.
                     row.iter_mut().for_each(|x| *x = rng.normal());
                     return orthonormal_rows(w, rows, cols, rng, plan);
                 }
@@ -116,7 +120,8 @@ mod tests {
         }
     }
 
-    /// E[w_ij] = 0, E[w_ij²] = 1/n and E[det] = 0 for Haar matrices: a missing sign convention shows in the first.
+    /// E[w_ij] = 0, E[w_ij²] = 1/n and E[det] = 0 for Haar matrices. A missing sign convention
+    /// violates the first.
     #[test]
     fn haar_moments() {
         let plan = Plan::new();

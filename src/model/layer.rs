@@ -3,15 +3,15 @@
 use crate::model::matrix::Matrix;
 use gaitprop_kernels::{Activation, Real};
 
-/// `y = f(x[:, :fed] · W + b)`.
+/// A layer: `y = f(x[:, :fan_in] · W + b)`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Layer<T> {
     /// Weights, fan-in × width.
     pub w: Matrix<T>,
-    /// Biases, one a unit.
+    /// Biases, one per unit.
     pub b: Vec<T>,
-    /// f.
-    pub unit: Activation,
+    /// Activation f.
+    pub activation: Activation,
 }
 
 impl<T: Real> Layer<T> {

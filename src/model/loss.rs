@@ -1,26 +1,29 @@
-//! Losses: what the output should have been, and by how much it was missed.
+//! Losses, and the error of the output that they define.
 
 use crate::base::error::Result;
 use crate::base::names::names;
 use gaitprop_kernels::{Activation, MatMut, MatRef, Real};
 
-/// A loss on the first c output units, the label units. All other units' target is their own activity.
+/// A loss on the first c output units, the label units. The target of every other unit is its own
+/// activity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Loss {
-    /// ½ ‖y − t‖² with a one-hot t: the published one. Error t − y.
+    /// ½ ‖y − t‖² with a one-hot t: the published loss. Error t − y.
     Squared,
-    /// `−log softmax(y)[label]`, on a linear output layer (Dalm et al., 2021). Error t − softmax(y)·Σt.
+    /// `−log softmax(y)[label]`, on a linear output layer (Dalm et al., 2021). Error t −
+    /// softmax(y)·Σt.
     CrossEntropy,
 }
 
 names!(Loss, "loss", Squared = "squared", CrossEntropy = "cross-entropy");
 
 impl Loss {
-    /// The activation of the last layer: the given one, or none where the loss wants a linear output.
-    pub fn output_unit(self, unit: Activation) -> Activation {
+    /// Returns the activation of the last layer: the identity for cross-entropy, `hidden`
+    /// otherwise.
+    pub fn output_activation(self, hidden: Activation) -> Activation {
         match self {
-            Self::Squared => unit,
+            Self::Squared => hidden,
             Self::CrossEntropy => Activation::Identity,
         }
     }
@@ -32,18 +35,18 @@ impl Loss {
 pub struct Score {
     /// Sum of the losses of the samples.
     pub loss: f64,
-    /// Samples whose largest label unit is the right one (the first of equals counts).
+    /// Number of samples whose largest label unit is the right one; the first of equals counts.
     pub correct: usize,
-    /// Samples.
+    /// Number of samples.
     pub samples: usize,
 }
 
 impl Score {
-    /// Mean loss of a sample.
+    /// Mean loss per sample.
     pub fn mean_loss(&self) -> f64 {
         self.loss / self.samples.max(1) as f64
     }
-    /// Share of right answers.
+    /// Share of correct predictions.
     pub fn accuracy(&self) -> f64 {
         self.correct as f64 / self.samples.max(1) as f64
     }
@@ -67,10 +70,11 @@ pub(crate) fn predicted<T: Real>(y: MatRef<'_, T>, i: usize, labels: usize) -> u
     best
 }
 
-/// Scores an output and, if wanted, writes the output error `e_L` (target − activity, 0 beyond the label units).
+/// Scores an output. Writes the output error `e_L` if `e` is given: target − activity, and 0 beyond
+/// the label units.
 ///
-/// Shapes: `y` batch×n, `target` batch×c with c ≤ n (one-hot, or any values for [`Loss::Squared`]), `e` batch×n. A sample's label, for
-/// accuracy, is its largest target.
+/// Shapes: `y` batch × n, `target` batch × c with c ≤ n (one-hot, or any values for
+/// [`Loss::Squared`]), `e` batch × n. The label of a sample, for accuracy, is its largest target.
 ///
 /// # Errors
 /// A shape error.
@@ -85,16 +89,17 @@ pub fn score<T: Real>(loss: Loss, y: MatRef<'_, T>, target: MatRef<'_, T>, mut e
         let at = |j| y.get(i, j).to_f64();
         let wanted = |j| target.get(i, j).to_f64();
         let (winner, label) = (predicted(y, i, c), predicted(target, i, c));
-        // A NaN output is no answer, not even where the label is 0.
+        // An output that is not finite counts as wrong. `predicted` gives label 0 for a row of NaN.
         score.correct += usize::from(c > 0 && winner == label && (0..c).all(|j| at(j).is_finite()));
         match loss {
             Loss::Squared => score.loss += 0.5 * (0..c).map(|j| (wanted(j) - at(j)) * (wanted(j) - at(j))).sum::<f64>(),
             Loss::CrossEntropy => {
-                // Relative to the largest: exponentials cannot overflow, and their sum is at least 1.
+                // Subtract the largest output: no exponential overflows, and their sum is at least
+                // 1.
                 let top = at(winner);
                 let sum: f64 = (0..c).map(|j| libm::exp(at(j) - top)).sum();
                 score.loss += (0..c).map(|j| wanted(j) * (top + libm::log(sum) - at(j))).sum::<f64>();
-                // 1 for a one-hot target.
+                // Equals 1 for a one-hot target.
                 let mass: f64 = (0..c).map(wanted).sum();
                 if let Some(e) = &mut e {
                     for j in 0..c {
@@ -133,7 +138,7 @@ mod tests {
         assert_eq!(score, Score { loss: 0.5 * (0.25 + 0.0625 + 9.0), correct: 1, samples: 2 });
     }
 
-    /// The error is minus the gradient of the loss: central differences.
+    /// Checks by central differences that the error is minus the gradient of the loss.
     #[test]
     fn errors_are_minus_the_gradients() {
         let (y, t) = ([0.3, -1.2, 0.8, 0.1], [0.0, 0.0, 1.0]);

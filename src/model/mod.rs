@@ -1,4 +1,4 @@
-//! What a network is: matrices, layers, the forward pass, initial weights, losses.
+//! The model: matrices, layers, the forward pass, initial weights, losses.
 
 pub mod activation;
 pub mod init;

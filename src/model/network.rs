@@ -1,4 +1,4 @@
-//! What a network is: layers that fit together, and the forward pass.
+//! Networks: layers that fit together, and the forward pass.
 
 use crate::base::error::{Error, Result};
 use crate::base::exec::Exec;
@@ -9,35 +9,38 @@ use crate::model::loss::{self, Loss};
 use crate::model::matrix::Matrix;
 use gaitprop_kernels::{Activation, Backend, Epilogue, MatRef, Plan, Real, Start, epilogue};
 
-/// The shape of a network before it has weights.
+/// Shape of a network, before it has weights.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Architecture {
     /// Width of the input.
     pub inputs: usize,
-    /// (fed, width) of each layer: its weights are fed × width.
+    /// (fan-in, width) of each layer; its weights are fan-in × width.
     pub layers: Vec<(usize, usize)>,
-    /// Classes: the first so many output units are compared with the label.
+    /// Number of classes. The first `labels` output units are compared with the label.
     pub labels: usize,
     /// Activation of all layers but the last.
-    pub unit: Activation,
+    pub activation: Activation,
     /// Activation of the last layer.
-    pub output: Activation,
+    pub output_activation: Activation,
 }
 
 impl Architecture {
-    /// Every layer as wide as `width`: a first layer inputs × width and `hidden` more of width × width.
+    /// Creates layers of equal width: a first layer inputs × width, then `hidden` layers width ×
+    /// width.
     ///
     /// # Errors
     /// As [`Architecture::check`].
     pub fn square(inputs: usize, width: usize, hidden: usize, labels: usize) -> Result<Self> {
         if hidden >= MAX_LAYERS {
-            return Err(Error::Setting(format!("{hidden} hidden layers: more than {MAX_LAYERS} layers are taken for a mistake")));
+            return Err(Error::Setting(format!(
+                "{hidden} hidden layers are too many: a network has at most {MAX_LAYERS} layers"
+            )));
         }
         Self::widths(inputs, &vec![width; hidden + 1], labels)
     }
 
-    /// Layers of these widths: the first fully connected to the input, every other a square matrix fed by the first units of the
-    /// layer below.
+    /// Creates layers of these widths. The first is fully connected to the input. Every other is a
+    /// square matrix, fed by the first units of the layer below.
     ///
     /// # Errors
     /// As [`Architecture::check`].
@@ -46,8 +49,8 @@ impl Architecture {
         Self::new(inputs, layers.collect(), labels)
     }
 
-    /// The published tower: `sizes` starts with the width of the input, and every layer, the first included, is a square matrix fed
-    /// by the first units below (784-784-500-200-10).
+    /// Creates the published tower (784-784-500-200-10). `sizes` starts with the width of the
+    /// input. Every layer, the first included, is a square matrix, fed by the first units below.
     ///
     /// # Errors
     /// As [`Architecture::check`]; [`Error::Setting`] for fewer than two sizes.
@@ -59,23 +62,28 @@ impl Architecture {
     }
 
     fn new(inputs: usize, layers: Vec<(usize, usize)>, labels: usize) -> Result<Self> {
-        let unit = crate::model::activation::PUBLISHED;
-        let new = Self { inputs, layers, labels, unit, output: unit };
+        let activation = crate::model::activation::PUBLISHED;
+        let new = Self { inputs, layers, labels, activation, output_activation: activation };
         new.check()?;
         Ok(new)
     }
 
-    /// The same shape with the output activation that `loss` needs: linear for cross-entropy, the
-    /// hidden layers' activation otherwise.
+    /// Sets the output activation that `loss` needs: the identity for cross-entropy, the hidden
+    /// layers' activation otherwise.
     #[must_use]
     pub fn with_loss(self, loss: Loss) -> Self {
-        Self { output: loss.output_unit(self.unit), ..self }
+        Self { output_activation: loss.output_activation(self.activation), ..self }
     }
 
+    /// Checks that the layers fit together.
+    ///
     /// # Errors
-    /// [`Error::Architecture`] naming the layer: nothing in it, fed by more units than there are, not square (which only the first
-    /// may be, as nothing is sent through its inverse), or a last layer with fewer units than labels. [`Error::Setting`] for a
-    /// network without layers or of an absurd size.
+    /// * [`Error::Architecture`] with the layer: it is empty, its fan-in exceeds the number of
+    ///   units below, or it is not square. Only the first layer may be rectangular, since nothing
+    ///   goes through its inverse.
+    /// * [`Error::Architecture`] if the last layer has fewer units than there are labels.
+    /// * [`Error::Setting`] for a network without layers, or with too many layers or weights.
+    /// * [`Error::Kernel`] for an activation with a parameter out of its range.
     pub fn check(&self) -> Result<()> {
         if self.layers.is_empty() {
             return Err(Error::Setting("a network needs at least one layer".into()));
@@ -83,23 +91,23 @@ impl Architecture {
         let weights = self.layers.iter().try_fold(0usize, |sum, &(fed, width)| sum.checked_add(fed.checked_mul(width)?));
         if self.layers.len() > MAX_LAYERS || weights.is_none_or(|n| n > MAX_WEIGHTS) {
             return Err(Error::Setting(format!(
-                "a network of {} layers and {} weights is beyond what can be held (at most {MAX_LAYERS} layers and {MAX_WEIGHTS} weights)",
+                "a network of {} layers and {} weights is too large: at most {MAX_LAYERS} layers and {MAX_WEIGHTS} weights",
                 self.layers.len(),
-                weights.map_or("uncountably many".into(), |n| n.to_string()),
+                weights.map_or_else(|| format!("more than {}", usize::MAX), |n| n.to_string()),
             )));
         }
         let mut below = self.inputs;
         for (layer, &(fed, width)) in self.layers.iter().enumerate() {
             let wrong = |what| Err(Error::Architecture { layer, what });
             if fed == 0 || width == 0 {
-                return wrong(format!("its weights are {fed}x{width}: empty"));
+                return wrong(format!("its weights are {fed}x{width}, which is empty"));
             }
             if fed > below {
-                return wrong(format!("it is fed by {fed} units, but there are only {below} below it"));
+                return wrong(format!("its fan-in is {fed}, but there are only {below} units below it"));
             }
             if layer > 0 && fed != width {
                 return wrong(format!(
-                    "its weights are {fed}x{width}, but only the first layer may be other than square: targets go down through inverses"
+                    "its weights are {fed}x{width}, but every layer above the first must be square: targets go down through inverses"
                 ));
             }
             below = width;
@@ -109,17 +117,17 @@ impl Architecture {
             let what = format!("it has {below} units, but there are {} labels", self.labels);
             return Err(Error::Architecture { layer, what });
         }
-        self.unit.check::<f64>()?;
-        Ok(self.output.check::<f64>()?)
+        self.activation.check::<f64>()?;
+        Ok(self.output_activation.check::<f64>()?)
     }
 }
 
-/// More layers than this are taken for a mistake.
+/// Limit on the number of layers.
 const MAX_LAYERS: usize = 10_000;
-/// More weights than this (64 GiB in f64 with moments and gradients) are taken for a mistake.
+/// Limit on the number of weights: 64 GiB in f64, with moments and gradients.
 const MAX_WEIGHTS: usize = 1 << 31;
 
-/// Layers that fit together.
+/// A network: weights, biases and activations of layers that fit together.
 #[derive(Clone, Debug)]
 pub struct Network<T> {
     inputs: usize,
@@ -128,7 +136,7 @@ pub struct Network<T> {
     version: u64,
 }
 
-/// Equal layers; versions do not count.
+/// Compares the layers. Versions do not count.
 impl<T: PartialEq> PartialEq for Network<T> {
     fn eq(&self, other: &Self) -> bool {
         (self.inputs, self.labels, &self.layers) == (other.inputs, other.labels, &other.layers)
@@ -136,13 +144,13 @@ impl<T: PartialEq> PartialEq for Network<T> {
 }
 
 impl<T: Real> Network<T> {
-    /// Random weights, zero biases.
+    /// Creates a network with random weights and zero biases.
     ///
     /// # Errors
     /// As [`Architecture::check`]; out of memory.
     pub fn random(architecture: &Architecture, init: Init, seed: u64, plan: &Plan) -> Result<Self> {
         architecture.check()?;
-        // Every backend starts from the same bits.
+        // All backends start from the same bits.
         let plan = plan.clone().with_backend(Backend::Native);
         let mut rng = Rng::new(seed, 0);
         let last = architecture.layers.len() - 1;
@@ -150,20 +158,20 @@ impl<T: Real> Network<T> {
             Ok(Layer {
                 w: init::weights(init, fed, width, &mut rng, &plan)?,
                 b: vec![T::ZERO; width],
-                unit: if l == last { architecture.output } else { architecture.unit },
+                activation: if l == last { architecture.output_activation } else { architecture.activation },
             })
         });
         Self::new(architecture.inputs, layers.collect::<Result<_>>()?, architecture.labels)
     }
 
-    /// From layers.
+    /// Creates a network from layers.
     ///
     /// # Errors
     /// [`Error::Architecture`] if they do not fit together, as [`Architecture::check`].
     pub fn new(inputs: usize, layers: Vec<Layer<T>>, labels: usize) -> Result<Self> {
         let net = Self { inputs, labels, layers, version: 0 };
         for (layer, l) in net.layers.iter().enumerate() {
-            l.unit.check::<T>()?;
+            l.activation.check::<T>()?;
             if l.b.len() != l.width() {
                 let what = format!("it has {} units but {} biases", l.width(), l.b.len());
                 return Err(Error::Architecture { layer, what });
@@ -173,7 +181,7 @@ impl<T: Real> Network<T> {
         Ok(net)
     }
 
-    /// The same network with every weight rounded to `U`.
+    /// Returns the same network with every weight rounded to `U`.
     ///
     /// # Panics
     /// Never.
@@ -182,12 +190,12 @@ impl<T: Real> Network<T> {
         let layers = self.layers.iter().map(|l| Layer {
             w: Matrix::from_vec(l.fan_in(), l.width(), real(l.w.data())).expect("the same shape"),
             b: real(&l.b),
-            unit: l.unit,
+            activation: l.activation,
         });
         Network { inputs: self.inputs, labels: self.labels, layers: layers.collect(), version: 0 }
     }
 
-    /// Takes over the parameters of a network of the same shape, without allocating.
+    /// Copies the parameters of a network of the same shape, without allocating.
     pub(crate) fn copy_from(&mut self, other: &Self) {
         self.version += 1;
         for (own, other) in self.layers.iter_mut().zip(&other.layers) {
@@ -196,11 +204,11 @@ impl<T: Real> Network<T> {
         }
     }
 
-    /// The layers, from the input up.
+    /// Layers, from the input up.
     pub fn layers(&self) -> &[Layer<T>] {
         &self.layers
     }
-    /// The layers, to change. Counts a new version; sizes must stay.
+    /// Mutable layers, from the input up. Counts a new version; sizes must stay.
     pub(crate) fn layers_mut(&mut self) -> &mut [Layer<T>] {
         self.version += 1;
         &mut self.layers
@@ -209,8 +217,8 @@ impl<T: Real> Network<T> {
     pub fn version(&self) -> u64 {
         self.version
     }
-    /// Calls `change` with the index, the weights (row-major, fan-in × width) and the biases of
-    /// every layer, from the input up, and counts one new version.
+    /// Calls `change` for every layer, from the input up, and counts one new version. The arguments
+    /// are the index, the weights (row-major, fan-in × width) and the biases.
     pub fn update(&mut self, mut change: impl FnMut(usize, &mut [T], &mut [T])) {
         for (l, layer) in self.layers_mut().iter_mut().enumerate() {
             change(l, layer.w.data_mut(), &mut layer.b);
@@ -220,23 +228,23 @@ impl<T: Real> Network<T> {
     pub fn inputs(&self) -> usize {
         self.inputs
     }
-    /// Classes: the first so many output units are compared with the label.
+    /// Number of classes. The first `labels()` output units are compared with the label.
     pub fn labels(&self) -> usize {
         self.labels
     }
-    /// Units of the last layer.
+    /// Number of units of the last layer.
     pub fn outputs(&self) -> usize {
         self.layers.last().map_or(0, Layer::width)
     }
-    /// Its shape; its activations as far as a shape can say them: the first layer's for all but the last.
+    /// Returns the shape. Its two activations are those of the first and of the last layer.
     pub fn architecture(&self) -> Architecture {
-        let unit = |l: Option<&Layer<T>>| l.map_or(Activation::Identity, |l| l.unit);
+        let activation = |l: Option<&Layer<T>>| l.map_or(Activation::Identity, |l| l.activation);
         Architecture {
             inputs: self.inputs,
             layers: self.layers.iter().map(|l| (l.fan_in(), l.width())).collect(),
             labels: self.labels,
-            unit: unit(self.layers.first()),
-            output: unit(self.layers.last()),
+            activation: activation(self.layers.first()),
+            output_activation: activation(self.layers.last()),
         }
     }
     /// Number of weights and biases.
@@ -244,7 +252,8 @@ impl<T: Real> Network<T> {
         self.layers.iter().map(|l| l.w.data().len() + l.b.len()).sum()
     }
 
-    /// Computes `h_l = y_{l-1}[:, :fan_in] W_l + b_l` and `y_l = f(h_l)` of every layer, into `trace`.
+    /// Computes `h_l = y_{l−1}[:, :fan_in] W_l + b_l` and `y_l = f(h_l)` of every layer, into
+    /// `trace`.
     ///
     /// Shapes: `x` batch × inputs, batch at most the trace's capacity.
     ///
@@ -254,8 +263,8 @@ impl<T: Real> Network<T> {
         self.forward_columns(x, self.outputs(), trace, exec)
     }
 
-    /// [`Network::forward`] with the first `outputs` units of the last layer alone; the others keep
-    /// what they held.
+    /// [`Network::forward`] with only the first `outputs` units of the last layer. The other units
+    /// keep their old values.
     pub(crate) fn forward_columns(&self, x: MatRef<'_, T>, outputs: usize, trace: &mut Trace<T>, exec: &mut Exec) -> Result<()> {
         let (batch, last) = (x.nrows(), self.layers.len() - 1);
         trace.check_fit(self)?;
@@ -273,11 +282,11 @@ impl<T: Real> Network<T> {
             let slope = trace.slope[l].as_mut().map(|s| s.top_left_mut(batch, units));
             if exec.plan.backend == Backend::Native {
                 // Bias and activation on finished rows while they are in L1.
-                let finish = Epilogue::Activate { activation: layer.unit, bias, slope };
+                let finish = Epilogue::Activate { activation: layer.activation, bias, slope };
                 exec.gemm_with(T::ONE, (input, w), Start::Zero, y, finish)?;
             } else {
                 exec.gemm(T::ONE, input, w, T::ZERO, y.rb())?;
-                epilogue::bias_activate(layer.unit, y, bias, slope, exec.plan.isa)?;
+                epilogue::bias_activate(layer.activation, y, bias, slope, exec.plan.isa)?;
             }
         }
         Ok(())
@@ -304,7 +313,8 @@ impl<T: Real> Network<T> {
         Matrix::from_vec(batch, labels, out)
     }
 
-    /// Returns the class of each sample: the label unit with the largest activity, the first of equals.
+    /// Returns the class of each sample: the label unit with the largest activity, the first of
+    /// equals.
     ///
     /// Shape: `x` batch × inputs, scaled as the training samples were. Runs on one thread.
     ///
@@ -316,7 +326,7 @@ impl<T: Real> Network<T> {
     }
 }
 
-/// What a forward pass leaves: activities, and slopes where an activation's cannot be had from its activity.
+/// Results of a forward pass: activities, and slopes where the activity does not determine them.
 #[derive(Clone, Debug)]
 pub struct Trace<T> {
     capacity: usize,
@@ -326,19 +336,20 @@ pub struct Trace<T> {
 }
 
 impl<T: Real> Trace<T> {
-    /// Room for batches of up to `capacity` samples.
+    /// Allocates memory for batches of up to `capacity` samples.
     pub fn new(net: &Network<T>, capacity: usize) -> Self {
-        let room = |l: &Layer<T>| Matrix::zeros(capacity, l.width());
+        let buffer = |l: &Layer<T>| Matrix::zeros(capacity, l.width());
         Self {
             capacity,
             batch: 0,
-            y: net.layers.iter().map(room).collect(),
-            slope: net.layers.iter().map(|l| l.unit.keeps_slope().then(|| room(l))).collect(),
+            y: net.layers.iter().map(buffer).collect(),
+            slope: net.layers.iter().map(|l| l.activation.keeps_slope().then(|| buffer(l))).collect(),
         }
     }
-    /// Refuses a trace that was made for another network.
+    /// Checks that the trace belongs to `net`.
     pub(crate) fn check_fit(&self, net: &Network<T>) -> Result<()> {
-        let fits = |(l, n): (usize, &Layer<T>)| self.y[l].cols() == n.width() && self.slope[l].is_some() == n.unit.keeps_slope();
+        let fits =
+            |(l, n): (usize, &Layer<T>)| self.y[l].cols() == n.width() && self.slope[l].is_some() == n.activation.keeps_slope();
         if self.y.len() == net.layers.len() && net.layers.iter().enumerate().all(fits) {
             return Ok(());
         }
@@ -346,28 +357,27 @@ impl<T: Real> Trace<T> {
         Err(gaitprop_kernels::Error::Shape { what: "a trace, made for another network,", expected, found }.into())
     }
 
-    /// Samples of the last forward pass.
+    /// Number of samples in the last forward pass.
     pub fn batch(&self) -> usize {
         self.batch
     }
     /// Activity of layer `l` (from 0), batch × width.
     ///
     /// # Panics
-    /// If there is no such layer.
+    /// If there is no layer `l`.
     pub fn activity(&self, l: usize) -> MatRef<'_, T> {
         self.y[l].top_left(self.batch, self.y[l].cols())
     }
     /// Kept slopes f′(h) of layer `l`, if its activation needs them.
     ///
     /// # Panics
-    /// If there is no such layer.
+    /// If there is no layer `l`.
     pub fn slope(&self, l: usize) -> Option<MatRef<'_, T>> {
         self.slope[l].as_ref().map(|s| s.top_left(self.batch, s.cols()))
     }
     /// Activity of the last layer.
     ///
-    /// # Panics
-    /// Never: a network has a layer.
+    /// Never: a network has at least one layer.
     pub fn output(&self) -> MatRef<'_, T> {
         self.activity(self.y.len() - 1)
     }
@@ -380,26 +390,29 @@ mod tests {
     #[test]
     fn shapes_that_do_not_fit_are_named() {
         let message = |r: Result<Architecture>| r.unwrap_err().to_string();
-        assert!(message(Architecture::tower(&[16, 17], 4)).contains("layer 0: it is fed by 17 units"));
+        assert!(message(Architecture::tower(&[16, 17], 4)).contains("layer 0: its fan-in is 17"));
         assert!(message(Architecture::tower(&[16, 8, 9], 4)).contains("layer 1"));
         assert!(message(Architecture::square(16, 3, 2, 4)).contains("layer 2: it has 3 units, but there are 4 labels"));
         assert!(message(Architecture::square(16, 0, 2, 4)).contains("empty"));
-        assert!(message(Architecture::square(16, 16, usize::MAX, 4)).contains("mistake"));
-        assert!(message(Architecture::widths(usize::MAX, &[usize::MAX], 4)).contains("uncountably"));
+        assert!(message(Architecture::square(16, 16, usize::MAX, 4)).contains("at most 10000 layers"));
+        assert!(message(Architecture::widths(usize::MAX, &[usize::MAX], 4)).contains("more than"));
         assert!(message(Architecture::tower(&[16], 4)).contains("at least one layer"));
-        let square = Layer { w: Matrix::zeros(4, 5), b: vec![0f32; 5], unit: Activation::Identity };
+        let square = Layer { w: Matrix::zeros(4, 5), b: vec![0f32; 5], activation: Activation::Identity };
         let error = Network::new(5, vec![Layer { w: Matrix::zeros(5, 5), ..square.clone() }, square], 2).unwrap_err();
         assert!(error.to_string().contains("layer 1") && error.to_string().contains("square"), "{error}");
     }
 
-    /// By hand: a rectangular first layer, then one fed by the first two of three units.
+    /// Compares with a computation by hand: a rectangular first layer, then one fed by the first
+    /// two of three units.
     #[test]
     fn forward_is_what_the_formula_says() {
         let w0 = Matrix::from_vec(2, 3, vec![1.0, 2.0, -3.0, 4.0, -5.0, 6.0]).unwrap();
         let w1 = Matrix::from_vec(2, 2, vec![1.0, 0.0, 2.0, 1.0]).unwrap();
-        let unit = Activation::LeakyRelu { slope: 0.5 };
-        let layers =
-            vec![Layer { w: w0, b: vec![0.5, 0.0, 0.0], unit }, Layer { w: w1, b: vec![0.0, -1.0], unit: Activation::Identity }];
+        let activation = Activation::LeakyRelu { slope: 0.5 };
+        let layers = vec![
+            Layer { w: w0, b: vec![0.5, 0.0, 0.0], activation },
+            Layer { w: w1, b: vec![0.0, -1.0], activation: Activation::Identity },
+        ];
         let net = Network::<f64>::new(2, layers, 2).unwrap();
         let mut trace = Trace::new(&net, 3);
         let x = [1.0, 1.0];

@@ -1,18 +1,21 @@
-//! The decoupled block regulariser: after the optimiser's step, and beside its moments, the next few rows are pushed away from all others.
+//! The decoupled block regularizer. After the optimizer's step, it pushes the next few rows away
+//! from all others. The optimizer's moments never see it.
 //!
 //! ```text
-//! S = the next |S| rows, cyclically                     W_S: these rows, as the optimiser left them
-//! R = W_S Wᵀ                                            |S| × n; then, element by element:
-//!     R[i,i] = 0                                        a row is not pushed away from itself: norms are free
-//!     R[i,j] /= ‖w_j‖²                                  the part of w_i along w_j
-//!     R[i,j] /= 2   for j in S                          i pushes j as well
-//! W_S ← W_S − μ R W                                     W: all rows as the optimiser left them
+//! S = the next |S| rows, cyclically          W_S: these rows, after the optimizer's step
+//! R = W_S Wᵀ                                 |S| × n; then, element by element:
+//!     R[i,i] = 0                             a row is not pushed away from itself: norms are free
+//!     R[i,j] /= ‖w_j‖²                       the component of w_i along w_j
+//!     R[i,j] /= 2   for j in S               i pushes j as well
+//! W_S ← W_S − μ R W                          W: all rows, after the optimizer's step
 //! ```
 //!
-//! 4 |S| n² flops for n × n weights, where the exact regulariser takes 3 n³. With μ = 1 and nearly orthogonal rows one step makes W_S orthogonal to all rows, up
-//! to squares of what was left of the angles: μ E becomes (1 − μ) E, and every μ below 2 shrinks it.
+//! Cost: 4 |S| n² flops for n × n weights, where the exact regularizer takes 3 n³. With nearly
+//! orthogonal rows, a step turns the overlaps E of W_S with all rows into (1 − μ) E, up to second
+//! order. So μ = 1 removes them, and every μ below 2 shrinks them.
 //!
-//! Why decoupled: a block's gradient inside Adam is 0 in most steps and large in a few, which inflates the second moments and slows learning.
+//! Why decoupled: inside Adam, the gradient of a block is 0 in most steps and large in a few. That
+//! inflates the second moments and slows learning.
 
 use crate::base::error::{Error, Result};
 use crate::base::exec::Exec;
@@ -21,25 +24,27 @@ use crate::model::network::Network;
 use crate::ortho::Side;
 use gaitprop_kernels::{Epilogue, MatMut, MatRef, Real, Start, gemm_with_scratch};
 
-/// Settings of the block regulariser.
+/// Settings of the block regularizer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Block {
-    /// |S|, at least 1; the last block of a cycle may be shorter.
+    /// |S|, at least 1. The last block of a cycle may be shorter.
     pub rows: usize,
-    /// μ, at least 0 and below 2; 0 is none.
+    /// μ, at least 0 and below 2; 0 switches the regularizer off.
     pub mu: f64,
-    /// Which vectors are to be orthogonal; a rectangular first layer is always taken by its shorter side.
+    /// Vectors to make orthogonal. A rectangular first layer always takes its shorter side.
     pub side: Side,
 }
 
 impl Block {
-    /// |S| where none is given.
+    /// Default of |S|.
     pub const ROWS: usize = 64;
-    /// μ where none is given (benches/record/ortho.md).
+    /// Default of μ (benches/record/ortho.md).
     pub const MU: f64 = 1.0;
 
-    /// Blocks of [`Block::ROWS`] columns: after ten epochs of MNIST they leave the exact regulariser's accuracy, where blocks of rows lose half a
-    /// per cent (`benches/record/ortho.md`).
+    /// Creates blocks of [`Block::ROWS`] columns.
+    ///
+    /// After ten epochs of MNIST, blocks of columns keep the accuracy of the exact regularizer.
+    /// Blocks of rows lose half a per cent (`benches/record/ortho.md`).
     ///
     /// # Errors
     /// [`Error::Setting`], as [`Block::check`].
@@ -49,20 +54,24 @@ impl Block {
         Ok(block)
     }
 
+    /// Checks that every setting is in range.
+    ///
+    /// Beyond μ = 2, a push overshoots small angles by more than it corrects. Larger angles
+    /// tolerate less: μ = 1.9 fails in training (benches/record/ortho.md).
+    ///
     /// # Errors
-    /// [`Error::Setting`] for a μ outside [0, 2), or for blocks of no rows. Beyond 2 a push overshoots small angles by more than it mends; larger angles
-    /// bear less (1.9 does not bear training: benches/record/ortho.md).
+    /// [`Error::Setting`] for a μ outside [0, 2), or for blocks of 0 rows.
     pub fn check(&self) -> Result<()> {
         if !(0.0..2.0).contains(&self.mu) {
             return Err(Error::Setting(format!("mu is {}, but must be at least 0 and below 2", self.mu)));
         }
         if self.rows == 0 {
-            return Err(Error::Setting("a block of 0 rows regularises nothing: use --block 1 or more".into()));
+            return Err(Error::Setting("a block must have at least 1 row: use --block 1 or more".into()));
         }
         Ok(())
     }
 
-    /// The rows of a layer with `n` of them whose turn it is: first and count.
+    /// First row and number of rows of block `turn`, in a layer with `n` rows.
     fn turn(&self, n: usize, turn: u64) -> (usize, usize) {
         let blocks = n.div_ceil(self.rows).max(1);
         let first = (turn % blocks as u64) as usize * self.rows;
@@ -70,7 +79,7 @@ impl Block {
     }
 }
 
-/// The block regulariser of one network: its memory, and whose turn it is.
+/// State of the block regularizer of one network: buffers and the number of steps.
 #[derive(Clone, Debug)]
 pub struct Blocks<T> {
     settings: Block,
@@ -82,7 +91,7 @@ pub struct Blocks<T> {
 }
 
 impl<T: Real> Blocks<T> {
-    /// Memory for the layers of `net`: all that will be needed, but for packing.
+    /// Allocates all buffers for the layers of `net`, except packing memory.
     ///
     /// # Errors
     /// [`Error::Setting`], as [`Block::check`].
@@ -101,12 +110,12 @@ impl<T: Real> Blocks<T> {
         })
     }
 
-    /// Steps taken: all that a step depends on besides the weights.
+    /// Number of steps taken. A step depends on it and on the weights alone.
     pub fn turn(&self) -> u64 {
         self.turn
     }
 
-    /// Goes on as if so many steps had been taken.
+    /// Sets the number of steps taken, to resume.
     pub fn set_turn(&mut self, turn: u64) {
         self.turn = turn;
     }
@@ -114,18 +123,23 @@ impl<T: Real> Blocks<T> {
     /// Pushes the next block of every layer.
     ///
     /// ```text
-    /// R[i,j] = Σ_k W[i,k] W[j,k]                        one chain in increasing k
-    /// R[i,j] = R[i,j] · c_j                             c_j = −μ/‖w_j‖², or half of it for j in S, in f64 and rounded once; R[i,i] = 0
-    /// W[i,k] = W[i,k] + Σ_j R[i,j] W[j,k]               one chain in increasing j, started from W[i,k]; i in S
+    /// R[i,j] = Σ_k W[i,k] W[j,k]           one chain in increasing k
+    /// R[i,j] = R[i,j] · c_j                c_j = −μ/‖w_j‖², half of it for j in S; R[i,i] = 0
+    /// W[i,k] = W[i,k] + Σ_j R[i,j] W[j,k]  one chain in increasing j, started from W[i,k]; i in S
     /// ```
     ///
-    /// ‖w_j‖² is summed in f64, along rows as [`Exec::dot`] does, along columns from the top. A row of norm 0 has no direction and pushes nothing.
-    /// Work: 4 |S| n² flops a layer and one pass over W. Same bits on every instruction set and thread count. Nothing is allocated but
-    /// packing memory, by the first call.
+    /// c_j is computed in f64 and rounded once. ‖w_j‖² is summed in f64: along rows by
+    /// [`Exec::dot`], along columns from the top. A row of norm 0 has no direction and pushes
+    /// nothing.
+    ///
+    /// Work: 4 |S| n² flops per layer and one pass over W. Same bits on every instruction set and
+    /// thread count. The first call allocates packing memory; nothing else is allocated.
     ///
     /// # Errors
-    /// A shape error for a network that this is not for; out of memory for packing: nothing has then changed. [`Error::Diverged`] if a row is no
-    /// longer finite; that layer, and those above, have then not changed.
+    /// * A shape error for a network of other shapes; out of memory for packing. Nothing has then
+    ///   changed.
+    /// * [`Error::Diverged`] if a row is no longer finite. That layer, and those above, have then
+    ///   not changed.
     pub fn step(&mut self, net: &mut Network<T>, exec: &mut Exec) -> Result<()> {
         if self.settings.mu == 0.0 {
             return Ok(());
@@ -135,28 +149,30 @@ impl<T: Real> Blocks<T> {
             let rows = self.settings.rows.min(n);
             if rows * k > self.pushed.len() || rows * n > self.r.len() || n > self.squares.len() {
                 let (expected, found) = ((rows, self.pushed.len() / rows.max(1)), (rows, k));
-                return Err(gaitprop_kernels::Error::Shape { what: "a layer of the block regulariser", expected, found }.into());
+                return Err(gaitprop_kernels::Error::Shape { what: "a layer of the block regularizer", expected, found }.into());
             }
             let by = gemm_with_scratch::<T>(rows, k, n, &exec.plan).or(gemm_with_scratch::<T>(k, rows, n, &exec.plan));
             exec.scratch.reserve(gemm_with_scratch::<T>(rows, n, k, &exec.plan).or(by))?;
         }
         for (l, layer) in net.layers_mut().iter_mut().enumerate() {
             if !self.push(&mut layer.w, exec)? {
-                return Err(Error::Diverged { what: "a weight pushed by the block regulariser", layer: l, step: self.turn + 1 });
+                return Err(Error::Diverged { what: "a weight pushed by the block regularizer", layer: l, step: self.turn + 1 });
             }
         }
         self.turn += 1;
         Ok(())
     }
 
-    /// One layer; false if the result is not finite, and then not kept.
+    /// Pushes the block of one layer. Returns false, and keeps the old weights, if the result is
+    /// not finite.
     fn push(&mut self, w: &mut Matrix<T>, exec: &mut Exec) -> Result<bool> {
         let (v, transposed) = self.settings.side.orient(w.view());
         let (n, k) = v.shape();
         let (first, count) = self.settings.turn(n, self.turn);
         let block = v.rows(first, count);
 
-        // R and the pushed rows are both whole before a weight changes: every product reads old weights.
+        // R and the pushed rows are complete before a weight changes: every product reads old
+        // weights.
         let mut r = MatMut::new(&mut self.r[..count * n], count, n)?;
         exec.gemm_with(T::ONE, (block, v.t()), Start::Zero, r.rb(), Epilogue::Store)?;
         let (squares, shares) = (&mut self.squares[..n], &mut self.shares[..n]);
@@ -175,7 +191,8 @@ impl<T: Real> Blocks<T> {
         let pushed = &mut self.pushed[..count * k];
         let r = r.as_ref();
         if transposed {
-            // The same chains, with the factors of each multiply-add the other way round: rows of W stay rows.
+            // The same chains, with the factors of each multiply-add exchanged: output rows are
+            // rows of W.
             let (c, from) = (MatMut::new(pushed, k, count)?, Start::From(T::ONE, block.t()));
             exec.gemm_with(T::ONE, (v.t(), r.t()), from, c, Epilogue::Store)?;
         } else {
@@ -196,11 +213,11 @@ impl<T: Real> Blocks<T> {
     }
 }
 
-/// ‖w_j‖² of the rows of `v`, which may be a transposed view, in one pass over memory.
+/// Computes ‖w_j‖² of the rows of `v`, which may be a transposed view, in one pass over memory.
 fn squared_norms<T: Real>(v: MatRef<'_, T>, squares: &mut [f64], exec: &Exec) -> Result<()> {
     if v.cs() == 1 {
         for (j, square) in squares.iter_mut().enumerate() {
-            let row = v.row(j).expect("neighbours");
+            let row = v.row(j).expect("contiguous");
             *square = exec.dot(row, row)?;
         }
         return Ok(());
@@ -208,7 +225,7 @@ fn squared_norms<T: Real>(v: MatRef<'_, T>, squares: &mut [f64], exec: &Exec) ->
     squares.fill(0.0);
     let across = v.t();
     for k in 0..across.nrows() {
-        let row = across.row(k).expect("a transposed view: its columns lie in memory as rows");
+        let row = across.row(k).expect("columns of a transposed view are contiguous");
         squares.iter_mut().zip(row).for_each(|(sum, w)| *sum += w.to_f64() * w.to_f64());
     }
     Ok(())

@@ -1,12 +1,13 @@
-//! The published regulariser: its gradient joins that of the loss, before the optimiser.
+//! The published regularizer. Its gradient is added to that of the loss, before the optimizer.
 //!
 //! ```text
 //! R   = λ Σ_l ‖offdiag(W_l W_lᵀ)‖²        ∂R/∂W_l   = 4 λ offdiag(W_l W_lᵀ) W_l       (published)
-//! R_I = λ Σ_l ‖W_l W_lᵀ − I‖²             ∂R_I/∂W_l = 4 λ (W_l W_lᵀ − I) W_l          (Dalm et al., 2021)
+//! R_I = λ Σ_l ‖W_l W_lᵀ − I‖²             ∂R_I/∂W_l = 4 λ (W_l W_lᵀ − I) W_l  (Dalm et al., 2021)
 //! ```
 //!
-//! W Wᵀ is symmetric: one triangle of it is computed, and the product with W completes it while packing. 3 n³ flops for n × n weights where two
-//! plain products take 4 n³, and the same bits: an element of the triangle and its mirror image are the same chain.
+//! W Wᵀ is symmetric: one triangle is computed, and the product with W completes it while packing.
+//! That takes 3 n³ flops for n × n weights, where two plain products take 4 n³. The bits are the
+//! same: an element of the triangle and its mirror image are the same chain.
 
 use crate::base::error::{Error, Result};
 use crate::base::exec::Exec;
@@ -16,14 +17,15 @@ use crate::ortho::{Penalty, Side};
 use gaitprop_kernels::syrk::{Diagonal, Part};
 use gaitprop_kernels::{MatMut, MatRef, Real};
 
-/// A regulariser with its weight.
+/// A regularizer with its weight.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Regularizer {
     /// λ, at least 0.
     pub lambda: f64,
-    /// Which Gram matrix entries it penalizes.
+    /// Entries of the Gram matrix to penalize.
     pub form: Penalty,
-    /// Side. More vectors than dimensions cannot be orthogonal: a rectangular first layer is always taken by its shorter side.
+    /// Vectors to make orthogonal. A rectangular first layer always takes its shorter side: there
+    /// are at most as many orthogonal vectors as dimensions.
     pub side: Side,
 }
 
@@ -31,7 +33,7 @@ impl Regularizer {
     /// No regularizer: λ = 0.
     pub const NONE: Self = Self { lambda: 0.0, form: Penalty::OffDiagonal, side: Side::Rows };
 
-    /// The published form and side.
+    /// Creates a regularizer with the published form and side.
     ///
     /// # Errors
     /// [`Error::Setting`] for a λ that is negative or not finite.
@@ -42,16 +44,21 @@ impl Regularizer {
         Ok(Self { lambda, form: Penalty::OffDiagonal, side: Side::Rows })
     }
 
-    /// `Δ ← β·Δ − ∂R/∂W` (all n_in × n_out); nothing if λ is 0. `gram` is work space of the shorter side squared, of which the lower triangle is
-    /// written.
+    /// Computes `Δ ← β·Δ − ∂R/∂W`; does nothing if λ is 0.
+    ///
+    /// * `w`, `delta`: fan-in × width
+    /// * `gram`: workspace, the shorter side squared; the lower triangle is written
     ///
     /// ```text
-    /// G[i,j] = Σ_k W[i,k] W[j,k]            one chain in increasing k; then 0, or G[i,i] − 1, on the diagonal
-    /// Δ[i,j] = β Δ[i,j] − Σ_k (4λ G[i,k]) W[k,j]     one chain in increasing k, started from β Δ[i,j], or from 0 if β is
+    /// G[i,j] = Σ_k W[i,k] W[j,k]                     one chain in increasing k;
+    ///                                                then G[i,i] ← 0, or G[i,i] − 1
+    /// Δ[i,j] = β Δ[i,j] − Σ_k (4λ G[i,k]) W[k,j]     one chain in increasing k, started from
+    ///                                                β Δ[i,j], or from 0 if β is 0
     /// ```
     ///
-    /// Work: 3 n³ flops for n × n weights. Same bits on every instruction set and thread count. Always this crate's kernels, whatever the
-    /// plan's backend. R is not divided by anything: it is a sum over layers and entries.
+    /// Work: 3 n³ flops for n × n weights. Same bits on every instruction set and thread count. The
+    /// products run on this crate's kernels, whatever the plan's backend. R is a sum over layers
+    /// and entries, not a mean.
     ///
     /// # Errors
     /// A shape error; out of memory for packing. `delta` has then not changed.
@@ -71,15 +78,17 @@ impl Regularizer {
         let mut alpha = T::from_f64(-4.0 * self.lambda);
         let delta = if transposed { delta.t() } else { delta };
         if transposed {
-            // With a factor of 1 the product may be turned so that its tiles run along the rows of ΔW. The factor is rounded into G's elements
-            // in either case: the bits are the same.
+            // With a factor of 1, the product may be transposed so that its tiles run along rows of
+            // ΔW. The factor is rounded into the elements of G in both cases, so the bits are the
+            // same.
             scale_lower(alpha, gram.rb());
             alpha = T::ONE;
         }
         exec.symm_lower(alpha, gram.as_ref(), w, beta, delta)
     }
 
-    /// `offdiag(W Wᵀ)`, or `W Wᵀ − I`, or a triangle of it, into `gram`, for W already oriented.
+    /// Writes `offdiag(W Wᵀ)`, or `W Wᵀ − I`, or a triangle of it, into `gram`. W is already
+    /// oriented.
     pub(super) fn residual<T: Real>(&self, w: MatRef<'_, T>, mut gram: MatMut<'_, T>, part: Part, exec: &mut Exec) -> Result<()> {
         let diagonal = if self.form == Penalty::OffDiagonal { Diagonal::Dropped } else { Diagonal::Kept };
         exec.syrk(w, part, diagonal, gram.rb())?;
@@ -92,7 +101,8 @@ impl Regularizer {
         Ok(())
     }
 
-    /// What is penalised, without λ and without the square: ‖offdiag(W Wᵀ)‖ or ‖W Wᵀ − I‖ (Frobenius) of one layer.
+    /// Returns ‖offdiag(W Wᵀ)‖ or ‖W Wᵀ − I‖ (Frobenius) of one layer: the penalty without λ and
+    /// the square.
     ///
     /// # Errors
     /// Out of memory for packing.
@@ -103,7 +113,7 @@ impl Regularizer {
         Ok(exec.dot(gram.data(), gram.data())?.sqrt())
     }
 
-    /// R of a whole network.
+    /// Returns R of a whole network.
     ///
     /// # Errors
     /// Out of memory for packing.
@@ -117,7 +127,7 @@ impl Regularizer {
     }
 }
 
-/// Multiplies what lies on and below the diagonal.
+/// Multiplies the elements on and below the diagonal by `alpha`.
 fn scale_lower<T: Real>(alpha: T, mut a: MatMut<'_, T>) {
     for i in 0..a.nrows() {
         if let Some(row) = a.row_mut(i) {

@@ -1,4 +1,5 @@
-//! Hard orthogonality: weights whose inverse is their transpose, to rounding or to a stated distance. A rectangular first layer has its shorter side orthonormal.
+//! Hard orthogonality: the inverse of the weights is their transpose, to rounding or to a given
+//! distance. In a rectangular first layer, the shorter side is orthonormal.
 
 use crate::base::error::{Error, Result};
 use crate::base::exec::Exec;
@@ -9,20 +10,21 @@ use gaitprop_kernels::symm::symm_scratch;
 use gaitprop_kernels::syrk::{Diagonal, Part, syrk_scratch};
 use gaitprop_kernels::{Epilogue, Error as KernelError, MatMut, MatRef, Real, Start, lu};
 
-/// Retraction by Newton and Schulz's iteration: settings.
+/// Settings of the retraction by the Newton–Schulz iteration.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Retraction {
-    /// Steps from one retraction to the next, at least 1.
+    /// Number of steps from one retraction to the next, at least 1.
     pub every: u64,
-    /// ‖W Wᵀ − I‖ (Frobenius, of the shorter side) that a retraction may leave: greater than 0.
+    /// Largest ‖W Wᵀ − I‖ (Frobenius, of the shorter side) after a retraction: greater than 0.
     pub tolerance: f64,
 }
 
 impl Retraction {
-    /// ‖W Wᵀ − I‖ where no other is asked for: one iteration from what ten published steps leave, 784 wide (0.2), or two (benches/record/ortho.md).
+    /// Default of the tolerance. Ten published steps at width 784 leave ‖W Wᵀ − I‖ = 0.2; one or
+    /// two iterations then reach it (benches/record/ortho.md).
     pub const TOLERANCE: f64 = 1e-2;
 
-    /// To within [`Retraction::TOLERANCE`].
+    /// Creates a retraction to within [`Retraction::TOLERANCE`].
     ///
     /// # Errors
     /// [`Error::Setting`], as [`Retraction::check`].
@@ -32,11 +34,16 @@ impl Retraction {
         Ok(retraction)
     }
 
+    /// Checks that every setting is in range.
+    ///
     /// # Errors
-    /// [`Error::Setting`] for a retraction every 0 steps, or a tolerance that is not a number greater than 0.
+    /// [`Error::Setting`] for a retraction every 0 steps, or a tolerance that is not finite and
+    /// greater than 0.
     pub fn check(&self) -> Result<()> {
         if self.every == 0 {
-            return Err(Error::Setting("a retraction every 0 steps is none: use --retract-every 1 or more".into()));
+            return Err(Error::Setting(
+                "the interval of retraction must be at least 1 step: use --retract-every 1 or more".into(),
+            ));
         }
         if !(self.tolerance > 0.0 && self.tolerance.is_finite()) {
             let tolerance = self.tolerance;
@@ -48,21 +55,21 @@ impl Retraction {
     }
 }
 
-/// Iterations after which W is given up: singular values down to 1e-4 of the largest have by then come to 1.
+/// Limit on iterations. It suffices for singular values down to 1e-4 of the largest.
 const MAX_ITERATIONS: usize = 32;
 
-/// Retraction of one network: its memory, and the count of steps.
+/// State of the retraction of one network: buffers and the step count.
 #[derive(Clone, Debug)]
 pub struct Retractor<T> {
     settings: Retraction,
     steps: u64,
     gram: Vec<T>,
-    /// W and what it becomes, in turns.
+    /// Current and next iterate of W, in alternation.
     iterates: [Vec<T>; 2],
 }
 
 impl<T: Real> Retractor<T> {
-    /// Memory for the layers of `net`: all that will be needed, but for packing.
+    /// Allocates all buffers for the layers of `net`, except packing memory.
     ///
     /// # Errors
     /// [`Error::Setting`], as [`Retraction::check`].
@@ -74,17 +81,17 @@ impl<T: Real> Retractor<T> {
         Ok(Self { settings, steps: 0, gram: vec![T::ZERO; largest(&|a, b| a.min(b).pow(2))], iterates: [whole.clone(), whole] })
     }
 
-    /// Steps counted: all that a step depends on besides the weights.
+    /// Number of steps counted. A step depends on it and on the weights alone.
     pub fn steps(&self) -> u64 {
         self.steps
     }
 
-    /// Goes on as if so many steps had been counted.
+    /// Sets the number of steps counted, to resume.
     pub fn set_steps(&mut self, steps: u64) {
         self.steps = steps;
     }
 
-    /// Counts a step, and retracts every layer if it is time.
+    /// Counts a step. Retracts every layer if the count is a multiple of the interval.
     ///
     /// # Errors
     /// As [`Retractor::retract`].
@@ -99,23 +106,31 @@ impl<T: Real> Retractor<T> {
         Ok(())
     }
 
-    /// W becomes the nearest matrix whose shorter side is orthonormal (its polar factor), to within the tolerance; returns ‖W Wᵀ − I‖ as it was before the last
-    /// iteration or as it is, whichever was measured last.
+    /// Replaces W by the nearest matrix whose shorter side is orthonormal (its polar factor), to
+    /// within the tolerance. Returns the last measured ‖W Wᵀ − I‖: before the last iteration, or
+    /// after it.
     ///
     /// ```text
-    /// E = W Wᵀ − I;   W ← W − ½ E W        until ‖E‖ is small, or was so small that ¾ ‖E‖² + ¼ ‖E‖³ is: that is what an iteration leaves
+    /// E = W Wᵀ − I
+    /// W ← W − ½ E W        leaves at most ¾ ‖E‖² + ¼ ‖E‖³
     /// ```
     ///
-    /// Converges from any W whose singular values lie between 0 and √3. A bound of ‖E‖₂ (the Frobenius norm, or the largest sum of a row) tells whether they do;
-    /// where it cannot, W is divided by a bound of ‖W‖₂ first, which moves the factor not at all and costs some iterations.
+    /// Iterates until ‖E‖, or this bound on the next one, is within the tolerance.
     ///
-    /// Work: 3 n³ flops an iteration for n × n weights. Same bits on every instruction set and thread count.
+    /// Converges from any W whose singular values lie between 0 and √3. A bound of ‖E‖₂ (the
+    /// Frobenius norm, or the largest row sum) decides whether they do. If it cannot, W is first
+    /// divided by a bound of ‖W‖₂. The polar factor stays the same; some iterations are added.
+    ///
+    /// Work: 3 n³ flops per iteration for n × n weights. Same bits on every instruction set and
+    /// thread count.
     ///
     /// # Errors
-    /// [`Error::TooFar`] with the layer (`layer` is only named) if a singular value is 0, or too small for the iteration; a shape error; out of memory for packing. W
-    /// has then not changed.
+    /// [`Error::TooFar`] if a singular value is 0, or too small for the iteration; `layer` is for
+    /// this message only. A shape error; out of memory for packing. W has then not changed.
     ///
-    /// Source: Björck and Bowie, An Iterative Algorithm for Computing the Best Estimate of an Orthogonal Matrix, 1971, with one term.
+    /// # References
+    /// Björck and Bowie, An Iterative Algorithm for Computing the Best Estimate of an Orthogonal
+    /// Matrix, 1971, with one term.
     pub fn retract(&mut self, layer: usize, w: &mut Matrix<T>, exec: &mut Exec) -> Result<f64> {
         let (n, len) = (w.rows().min(w.cols()), w.data().len());
         if n * n > self.gram.len() || len > self.iterates[0].len() {
@@ -146,7 +161,7 @@ impl<T: Real> Retractor<T> {
                 break;
             }
             if bound >= 1.0 && !scaled {
-                // ‖W‖₂² ≤ 1 + ‖E‖₂. Scaled back W may be far below 1, but never above.
+                // ‖W‖₂² ≤ 1 + ‖E‖₂. The scaled W has a norm of at most 1, possibly far below.
                 let factor = T::from_f64(1.0 / (1.0 + bound).sqrt());
                 now.iter_mut().for_each(|w| *w *= factor);
                 scaled = true;
@@ -169,7 +184,8 @@ impl<T: Real> Retractor<T> {
     }
 }
 
-/// ‖E‖ (Frobenius) of a symmetric matrix whose lower triangle is given, and a bound of its spectral norm.
+/// Returns ‖E‖ (Frobenius) of a symmetric matrix from its lower triangle, and a bound of its
+/// spectral norm.
 fn norms<T: Real>(e: MatRef<'_, T>) -> (f64, f64) {
     let (mut sum, mut most) = (0.0, 0.0f64);
     for i in 0..e.nrows() {
@@ -179,7 +195,7 @@ fn norms<T: Real>(e: MatRef<'_, T>) -> (f64, f64) {
     }
     let frobenius = f64::sqrt(sum);
     if frobenius >= 1.0 {
-        // The sums of whole rows, from the triangle.
+        // Sums of whole rows, read from the triangle.
         for i in 0..e.nrows() {
             let row = (0..e.nrows()).map(|j| e.get(i.max(j), i.min(j)).abs().to_f64());
             most = most.max(row.sum());
@@ -192,24 +208,28 @@ fn norms<T: Real>(e: MatRef<'_, T>) -> (f64, f64) {
 /// Plain gradient descent by rotations: W stays orthogonal to rounding.
 ///
 /// ```text
-/// Δ = yᵀ x / B                         the descent direction, of rank B (y: what feeds the layer, x = D ∘ e)
+/// Δ = yᵀ δ / B                         descent direction, of rank B; y: the layer's input
 /// A = Δ Wᵀ − W Δᵀ                      skew: its Cayley transform is a rotation
 /// W ← (I − η/2 A)⁻¹ (I + η/2 A) W      = W + η (Δ − W Δᵀ W) + O(η²)
 /// ```
 ///
-/// A has rank 2 B: with `V = [y; x Wᵀ]` (2B × n), `J = [0 I; −I 0]` and `c = η/2B` it is `A = Vᵀ J V / B`, and Woodbury's formula makes of the above
+/// A has rank 2 B. With `V = [y; δ Wᵀ]` (2B × n), `J = [0 I; −I 0]` and `c = η/2B`, it is `A = Vᵀ J
+/// V / B`. Woodbury's formula then gives
 ///
 /// ```text
 /// W ← W + 2c Vᵀ Y,     (I − c J V Vᵀ) Y = J (V W)         2B × 2B
 /// ```
 ///
-/// of which half is at hand: `x Wᵀ W = x`. 4.5 products of 2 B n² flops a layer (x Wᵀ one, y W one, Vᵀ Y two, the system the rest) in place of the gradient's
-/// one. W has to be orthogonal already, to rounding: this is no way to make it so. A layer that is wider than it is fed is taken transposed.
+/// Half of V W is known: `δ Wᵀ W = δ`. A layer takes 4.5 products of 2 B n² flops: δ Wᵀ one, y W
+/// one, Vᵀ Y two, the system the rest. Its gradient takes one. W must already be orthogonal to
+/// rounding: a rotation preserves orthogonality and cannot create it. A layer wider than its fan-in
+/// is transposed.
 ///
-/// ‖W Wᵀ − I‖ / √n (Frobenius) grows by about 0.5 u √t in t steps (measured over 30,000, 64 wide; 0.6 u √t with the product x Wᵀ W computed, which is why it
-/// is not): 3e-8 √t in f32.
+/// ‖W Wᵀ − I‖ / √n (Frobenius) grows by about 0.5 u √t in t steps: 3e-8 √t in f32 (measured over
+/// 30,000 steps at width 64). With the product δ Wᵀ W computed, it grows by 0.6 u √t.
 ///
-/// Source: Wen and Yin, A feasible method for optimization with orthogonality constraints, 2013, lemma 4.
+/// # References
+/// Wen and Yin, A feasible method for optimization with orthogonality constraints, 2013, lemma 4.
 #[derive(Clone, Debug)]
 pub struct Cayley<T> {
     next: Vec<Matrix<T>>,
@@ -221,7 +241,7 @@ pub struct Cayley<T> {
 }
 
 impl<T: Real> Cayley<T> {
-    /// Memory for the layers of `net` and batches of up to `batch` samples.
+    /// Allocates buffers for the layers of `net` and batches of up to `batch` samples.
     pub fn new(net: &Network<T>, batch: usize) -> Self {
         let largest =
             |of: &dyn Fn(usize, usize) -> usize| net.layers().iter().map(|l| of(l.fan_in(), l.width())).max().unwrap_or(0);
@@ -236,17 +256,20 @@ impl<T: Real> Cayley<T> {
         }
     }
 
-    /// What the weights of each layer will be.
+    /// New weights of each layer, as [`Cayley::turn`] computed them.
     pub fn next(&self) -> &[Matrix<T>] {
         &self.next
     }
 
-    /// Computes what `w`, the weights of layer `layer`, become in a step of length `rate` along `yᵀ x / B`. Nothing else changes.
+    /// Computes the new weights of layer `layer`, after a step of length `rate` along `yᵀ δ / B`.
+    /// Writes them to [`Cayley::next`]; nothing else changes.
     ///
-    /// Shapes: `y` B × fed, `x` B × width.
+    /// Shapes: `w` fan-in × width, `y` B × fan-in, `delta` B × width.
     ///
     /// # Errors
-    /// A shape error, also for a batch or a layer that this is not for; [`Error::Diverged`] where the system is not made of finite numbers; out of memory for packing.
+    /// * A shape error, also for a batch or a layer beyond those allocated.
+    /// * [`Error::Diverged`] if the system is not finite.
+    /// * Out of memory for packing.
     ///
     /// # Panics
     /// Never on a caller's data.
@@ -256,16 +279,16 @@ impl<T: Real> Cayley<T> {
         layer: usize,
         w: &Matrix<T>,
         y: MatRef<'_, T>,
-        x: MatRef<'_, T>,
+        delta: MatRef<'_, T>,
         rate: f64,
         exec: &mut Exec,
     ) -> Result<()> {
         let batch = y.nrows();
-        y.expect_shape("what feeds the layer", (batch, w.rows()))?;
-        x.expect_shape("the error of the layer", (batch, w.cols()))?;
-        // Tall or square: M is p × q with p ≥ q, and turned from the left.
+        y.expect_shape("the input of the layer", (batch, w.rows()))?;
+        delta.expect_shape("the delta of the layer", (batch, w.cols()))?;
+        // M is p × q with p ≥ q, and rotated from the left.
         let wide = w.cols() > w.rows();
-        let (m, f, e) = if wide { (w.view().t(), x, y) } else { (w.view(), y, x) };
+        let (m, f, e) = if wide { (w.view().t(), delta, y) } else { (w.view(), y, delta) };
         let ((p, q), twice) = (m.shape(), 2 * batch);
         let next = self.next.get_mut(layer).filter(|n| n.view().shape() == w.view().shape());
         let (Some(next), true) = (next, twice <= self.pivots.len()) else {
@@ -286,7 +309,7 @@ impl<T: Real> Cayley<T> {
         exec.gemm(T::ONE, e, m.t(), T::ZERO, v.rb().rows(batch, batch))?;
         let v = v.as_ref();
 
-        // J (V W): the two halves change places, and the first its sign. x Wᵀ W is x.
+        // J (V W): exchanges the halves of V W = [y W; δ] and negates y W.
         let mut z = MatMut::new(&mut self.z[..twice * q], twice, q)?;
         for i in 0..batch {
             let row = z.row_mut(i).expect("row-major");
@@ -306,7 +329,7 @@ impl<T: Real> Cayley<T> {
         }
         let pivots = &mut self.pivots[..twice];
         match lu::factor(system.rb(), pivots, &exec.plan, &mut exec.scratch) {
-            // I − J V Vᵀ cannot be singular: there were no finite numbers to begin with.
+            // I − c J V Vᵀ is never singular: its elements were not finite.
             Err(KernelError::ZeroPivot { .. } | KernelError::NonFinite { .. }) => {
                 return Err(Error::Diverged { what: "the rotation", layer, step: 0 });
             }
@@ -314,15 +337,15 @@ impl<T: Real> Cayley<T> {
         }
         lu::solve_left(system.as_ref(), pivots, z.rb(), &exec.plan, &mut exec.scratch)?;
 
-        // From 0 and then added to W: one rounding of W's size an element, where a chain started from W would make 2 B of them. That is most of the
-        // drift.
+        // Start from 0 and add W last: one rounding of W's size per element. A chain started from W
+        // would have 2 B of them, which is most of the drift.
         let finish = Epilogue::ScaleAdd { scale: T::from_f64(2.0 * c), weight: T::ONE, add: w.view() };
         let (a, b) = if wide { (z.as_ref().t(), v) } else { (v.t(), z.as_ref()) };
         exec.gemm_with(T::ONE, (a, b), Start::Zero, next.view_mut(), finish)?;
         Ok(())
     }
 
-    /// Refuses another network's memory.
+    /// Checks that the buffers belong to `net`.
     pub(crate) fn check_fit(&self, net: &Network<T>) -> Result<()> {
         let shapes = |m: &Matrix<T>| m.view().shape();
         if self.next.len() == net.layers().len() && self.next.iter().zip(net.layers()).all(|(m, l)| shapes(m) == shapes(&l.w)) {
@@ -333,10 +356,10 @@ impl<T: Real> Cayley<T> {
         Err(gaitprop_kernels::Error::Shape { what: "rotations, of another network,", expected, found }.into())
     }
 
-    /// Gives the network its new weights, layer by layer, and keeps the old ones as memory.
+    /// Swaps the new weights into the network, layer by layer. The old weights become the buffers.
     ///
     /// # Panics
-    /// If the network has other layers than the one that this is for.
+    /// If the network has layers of other shapes.
     pub(crate) fn exchange(&mut self, net: &mut Network<T>) {
         assert_eq!(self.next.len(), net.layers().len(), "another network");
         for (layer, next) in net.layers_mut().iter_mut().zip(&mut self.next) {
@@ -357,16 +380,16 @@ mod tests {
             w: Matrix::from_vec(rows, cols, (0..rows * cols).map(|i| f64::from(u8::from(i % (cols + 1) == 0))).collect())
                 .unwrap(),
             b: vec![0.0; cols],
-            unit: Activation::Identity,
+            activation: Activation::Identity,
         };
         Network::new(shapes[0].0, shapes.iter().map(layer).collect(), 1).unwrap()
     }
 
-    /// From 1 on the largest sum of a row is looked at too, and counts where it is less.
+    /// Takes the smaller of two bounds: from ‖E‖ = 1 on, the largest row sum counts too.
     #[test]
     fn the_spectral_bound_is_the_smaller_of_two() {
         let of = |data: &[f64], n: usize| norms(MatRef::new(data, n, n).unwrap());
-        // Lower triangles; what stands above is not read.
+        // Lower triangles; the elements above the diagonal are not read.
         assert_eq!(of(&[0.3, 9.0, 0.4, -0.5], 2), (f64::sqrt(0.09 + 0.32 + 0.25), f64::sqrt(0.09 + 0.32 + 0.25)));
         let mut half = vec![0.0; 256];
         (0..16).for_each(|i| half[17 * i] = 0.5);

@@ -1,11 +1,12 @@
-//! Keeping weights near orthogonal, which is where W⁻¹ = Wᵀ and targets carry backpropagation's errors.
+//! Methods that keep weights near orthogonal. There W⁻¹ = Wᵀ, and targets carry backpropagation's
+//! errors.
 //!
-//! | what | file | how |
+//! | type | file | method |
 //! |---|---|---|
-//! | [`Regularizer`] | `exact` | `−∂R/∂W` is added to the descent direction: the published way |
-//! | [`Block`] | `block` | after each step the next few rows are pushed away from all others |
-//! | [`Retraction`] | `hard` | every so many steps W becomes the nearest orthogonal matrix |
-//! | [`Cayley`] | `hard` | plain gradient descent by rotations: W never leaves the orthogonal matrices |
+//! | [`Regularizer`] | `exact` | `−∂R/∂W` is added to the descent direction: the published method |
+//! | [`Block`] | `block` | after each step, the next few rows are pushed away from all others |
+//! | [`Retraction`] | `hard` | at a fixed interval of steps, W becomes the nearest orthogonal matrix |
+//! | [`Cayley`] | `hard` | plain gradient descent by rotations: W stays orthogonal |
 
 mod block;
 mod exact;
@@ -20,65 +21,67 @@ pub use exact::Regularizer;
 use gaitprop_kernels::{MatRef, Real};
 pub use hard::{Cayley, Retraction, Retractor};
 
-/// What is penalised.
+/// Entries of the Gram matrix that the regularizer penalizes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Penalty {
-    /// The entries off the diagonal: rows orthogonal, their norms free. The published form.
+    /// Entries off the diagonal: rows become orthogonal, with free norms. The published form.
     OffDiagonal,
-    /// The distance from the identity: rows orthonormal.
+    /// Distance from the identity: rows become orthonormal.
     Identity,
 }
 
-names!(Penalty, "form of the regulariser", OffDiagonal = "published", Identity = "identity");
+names!(Penalty, "form of the regularizer", OffDiagonal = "published", Identity = "identity");
 
-/// Which vectors are to be orthogonal.
+/// Vectors to make orthogonal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
-    /// Rows of W, one an input unit: W Wᵀ. The published side.
+    /// Rows of W, one per input unit: W Wᵀ. The published side.
     Rows,
-    /// Columns of W, one an output unit: WᵀW.
+    /// Columns of W, one per output unit: WᵀW.
     Columns,
 }
 
-names!(Side, "side of the regulariser", Rows = "rows", Columns = "columns");
+names!(Side, "side of the regularizer", Rows = "rows", Columns = "columns");
 
 impl Side {
-    /// Whether the columns of weights of this shape are to be orthogonal: more vectors than dimensions cannot be, so that a rectangular
-    /// layer is always taken by its shorter side.
+    /// Returns whether the columns of weights of this shape become orthogonal. A rectangular layer
+    /// always takes its shorter side: there are at most as many orthogonal vectors as dimensions.
     fn transposes(self, (rows, cols): (usize, usize)) -> bool {
         rows > cols || (rows == cols && self == Self::Columns)
     }
 
-    /// W, or its transpose, such that its rows are what should be orthogonal; and whether it was transposed.
+    /// Returns W or its transpose, so that the vectors to make orthogonal are its rows. Also
+    /// returns whether it is the transpose.
     fn orient<'a, T>(self, w: MatRef<'a, T>) -> (MatRef<'a, T>, bool) {
         let transposed = self.transposes(w.shape());
         (if transposed { w.t() } else { w }, transposed)
     }
 }
 
-/// What holds weights near orthogonal besides the regulariser's gradient: a setting.
+/// Setting: method that holds weights near orthogonal, besides the regularizer's gradient.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub enum Hold {
-    /// Nothing.
+    /// No method.
     #[default]
     Free,
-    /// The block regulariser, after each step.
+    /// Block regularizer, after each step.
     Block(Block),
-    /// Retraction, every so many steps.
+    /// Retraction, at a fixed interval of steps.
     Retract(Retraction),
-    /// Rotations instead of the optimiser's steps: for plain gradient descent without a regulariser.
+    /// Rotations in place of the optimizer's steps. They need plain gradient descent without a
+    /// regularizer.
     Cayley,
 }
 
-/// A [`Hold`] at work on one network, with its memory and its count of steps.
+/// State of a [`Hold`] on one network: buffers and the step count.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub enum Holder<T> {
-    /// Nothing.
+pub enum HoldState<T> {
+    /// No method.
     Free,
-    /// The block regulariser.
+    /// Block regularizer.
     Block(Blocks<T>),
     /// Retraction.
     Retract(Retractor<T>),
@@ -86,8 +89,8 @@ pub enum Holder<T> {
     Cayley(Cayley<T>),
 }
 
-impl<T: Real> Holder<T> {
-    /// Memory for `net` and batches of up to `batch` samples.
+impl<T: Real> HoldState<T> {
+    /// Allocates memory for `net` and batches of up to `batch` samples.
     ///
     /// # Errors
     /// [`Error::Setting`](crate::Error::Setting) for a setting out of its range.
@@ -100,7 +103,7 @@ impl<T: Real> Holder<T> {
         })
     }
 
-    /// Steps counted: all that it depends on besides the weights.
+    /// Number of steps counted. A step depends on it and on the weights alone.
     pub fn steps(&self) -> u64 {
         match self {
             Self::Block(blocks) => blocks.turn(),
@@ -109,7 +112,7 @@ impl<T: Real> Holder<T> {
         }
     }
 
-    /// Goes on as if so many steps had been counted.
+    /// Sets the number of steps counted, to resume.
     pub fn set_steps(&mut self, steps: u64) {
         match self {
             Self::Block(blocks) => blocks.set_turn(steps),
@@ -118,7 +121,7 @@ impl<T: Real> Holder<T> {
         }
     }
 
-    /// What is to be done after a step of the optimiser.
+    /// Holds the weights after a step of the optimizer.
     ///
     /// # Errors
     /// As [`Blocks::step`] and [`Retractor::step`].

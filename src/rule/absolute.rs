@@ -1,20 +1,27 @@
-//! Target rules by the published formula, on targets themselves (Ahmad, van Gerven and Ambrogioni, 2020, eq. 8 to 11):
+//! Target rules by the published formula, on targets themselves (Ahmad, van Gerven and Ambrogioni,
+//! 2020, eq. 8 to 11):
 //!
 //! ```text
-//! t_{l−1} = g_l((1 − γ φ_l) y_l + γ φ_l t_l)      g_l(y) = (f⁻¹(y) − b_l) W_l⁻¹      update from γ^−(L−l) (t_l − y_l)
+//! t_{l−1} = g_l((1 − γ φ_l) y_l + γ φ_l t_l)      g_l(y) = (f⁻¹(y) − b_l) W_l⁻¹
+//! updates from γ^−(L−l) (t_l − y_l)
 //! ```
 //!
-//! The difference of a target, of order γ^k, to the activity, of order 1, has a relative error of u/γ^k: in f64 with γ = 0.001 nothing is left of it five
-//! layers below the output, in f32 two. That is what this form is for: to be seen beside [`Perturbed`](crate::rule::Perturbed), which computes the same from
-//! differences alone. All arithmetic is in T, as in the authors' code, but W⁻¹ is applied by the inverse that is given and not formed first: only
-//! [`Lu`](crate::solve::Lu) is exact enough, since every other way stops at a relative error of the TARGET far above γ^k.
+//! The difference t − y is of order γ^k, the activity of order 1. Its relative error is therefore
+//! u/γ^k. With γ = 0.001, f64 has no digit left five layers below the output, and f32 none two
+//! layers below. This form exists to show that loss beside [`Perturbed`](crate::rule::Perturbed),
+//! which computes the same from differences alone.
+//!
+//! All arithmetic is in T, as in the authors' code. The given solver applies W⁻¹, which is not
+//! formed first. Only [`Lu`](crate::solve::Lu) is exact enough: every other solver stops at a
+//! relative error of the target far above γ^k.
 
 use crate::base::error::{Error, Result};
 use crate::rule::{Context, LayerState, Rule, power};
 use gaitprop_kernels::perturb::{Perturbation, Scale, Weighting};
 use gaitprop_kernels::{Activation, MatMut, MatRef, Real};
 
-/// GAIT-prop, ITP or TP from absolute targets. Not for training: only to show what is lost to rounding.
+/// GAIT-prop, ITP or TP from absolute targets. It demonstrates the loss by rounding and is not for
+/// training.
 #[derive(Clone, Copy, Debug)]
 pub struct Absolute {
     name: &'static str,
@@ -23,15 +30,15 @@ pub struct Absolute {
 }
 
 impl Absolute {
-    /// GAIT-prop: φ = D².
+    /// Creates GAIT-prop: φ = D².
     ///
     /// # Errors
-    /// [`Error::Setting`] unless 0 < γ ≤ 1: at 0 every target is its activity.
+    /// [`Error::Setting`] unless 0 < γ ≤ 1. At γ = 0 every target equals its activity.
     pub fn gait(gamma: f64) -> Result<Self> {
         Self::new("gait-absolute", gamma, Weighting::SlopeSquared)
     }
 
-    /// Incremental target propagation: φ = 1.
+    /// Creates incremental target propagation: φ = 1.
     ///
     /// # Errors
     /// As [`Absolute::gait`].
@@ -39,7 +46,7 @@ impl Absolute {
         Self::new("itp-absolute", gamma, Weighting::Plain)
     }
 
-    /// Target propagation: φ = 1 and γ = 1.
+    /// Creates target propagation: φ = 1 and γ = 1.
     pub fn tp() -> Self {
         Self { name: "tp-absolute", gamma: 1.0, weighting: Weighting::Plain }
     }
@@ -47,24 +54,24 @@ impl Absolute {
     fn new(name: &'static str, gamma: f64, weighting: Weighting) -> Result<Self> {
         crate::rule::check_gamma(gamma)?;
         if gamma == 0.0 {
-            let what = "gamma is 0, at which absolute targets are the activities themselves: use more, or the difference form, which has the limit";
+            let what = "gamma is 0, but absolute targets then equal the activities: use a larger gamma, or the difference form, which has the limit";
             return Err(Error::Setting(what.into()));
         }
         Ok(Self { name, gamma, weighting })
     }
 }
 
-/// f′(h), from y and what the activation keeps.
-fn slope<T: Real>(unit: Activation, y: T, kept: Option<T>) -> T {
-    match unit {
+/// Returns f′(h), from y or the kept slope.
+fn slope<T: Real>(activation: Activation, y: T, kept: Option<T>) -> T {
+    match activation {
         Activation::LeakyRelu { slope } if y < T::ZERO => T::from_f64(slope),
         _ => kept.unwrap_or(T::ONE),
     }
 }
 
-/// f⁻¹; `None` outside f's range.
-fn inverse<T: Real>(unit: Activation, y: T) -> Option<T> {
-    match unit {
+/// Returns f⁻¹(y); `None` outside the range of f.
+fn inverse<T: Real>(activation: Activation, y: T) -> Option<T> {
+    match activation {
         Activation::LeakyRelu { slope } if y < T::ZERO => Some(y / T::from_f64(slope)),
         Activation::Tanh => (y.abs() < T::ONE).then(|| T::from_f64(libm::atanh(y.to_f64()))),
         _ => Some(y),
@@ -80,8 +87,8 @@ impl<T: Real> Rule<T> for Absolute {
         true
     }
 
-    fn perturbation(&self, unit: Activation, above: usize) -> Option<Perturbation> {
-        Some(Perturbation { activation: unit, weighting: self.weighting, scale: Scale::Finite(power(self.gamma, above + 1)) })
+    fn perturbation(&self, activation: Activation, above: usize) -> Option<Perturbation> {
+        Some(Perturbation { activation, weighting: self.weighting, scale: Scale::Finite(power(self.gamma, above + 1)) })
     }
 
     fn backward(
@@ -91,8 +98,7 @@ impl<T: Real> Rule<T> for Absolute {
         mut below: MatMut<'_, T>,
         with: &mut Context<'_, T>,
     ) -> Result<()> {
-        // Errors are handed down as (t − y)/γ^k. Where t and y are close their difference is exact,
-        // so that this gives t back to the bit.
+        // e = (t − y)/γ^k. The difference of close t and y is exact, so this restores t to the bit.
         let (here, next) = (power(self.gamma, layer.above), power(self.gamma, layer.above + 1));
         let gamma = T::from_f64(self.gamma);
         for i in 0..layer.y.nrows() {
@@ -127,7 +133,7 @@ impl<T: Real> Rule<T> for Absolute {
 mod tests {
     use super::*;
 
-    /// A unit at 0 is on the upper side of the kink, where its slope is 1; the ends of tanh's range have no inverse.
+    /// At 0 the slope is that of the upper side, 1. The ends of tanh's range have no inverse.
     #[test]
     fn slopes_and_inverses_at_the_edges() {
         let leaky = Activation::LeakyRelu { slope: 0.1 };

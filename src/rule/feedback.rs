@@ -1,16 +1,22 @@
-//! Fixed random feedback: errors go down by matrices that are drawn once and never learn.
+//! Fixed random feedback: errors go down through matrices that are drawn once and never learn.
 //!
 //! ```text
 //! feedback alignment           e_{l−1} = (D_l ∘ e_l) B_lᵀ      B_l of W_l's shape
-//! direct feedback alignment    e_{l−1} = (D_L ∘ e_L) B_{l−1}   B_{l−1} labels × units, e_L the error of the label units
+//! direct feedback alignment    e_{l−1} = (D_L ∘ e_L) B_{l−1}   B_{l−1} labels × units
+//!                                                              e_L: error of the label units
 //! ```
 //!
-//! What is sent is the error before the output's activation, −∂loss/∂h: with cross-entropy target − prediction, as in the literature, and in general what a
-//! layer above would have sent. Without D_L a unit on its shallow side calls for changes that its own weights make a tenth of, and training diverges.
+//! The signal is the error before the output's activation, −∂loss/∂h. With cross-entropy it is
+//! target − prediction, as in the literature. In general it is the error that a layer above would
+//! send. Without D_L, a unit on its shallow side would send ten times the error that updates its
+//! own weights, and training diverges.
 //!
-//! Feedback is drawn as initial weights are, by the run's own initialisation: an error then reaches a layer in the size in which backpropagation
-//! would have sent it there at the start, so that one learning rate means the same to all three, and orthogonal feedback loses no direction of an error. It is a
-//! function of shape and seed (from a stream of its own: weights and shuffling do not move): a run that goes on later draws the same again.
+//! Feedback is drawn like initial weights, by the run's own initialization. At the start, an error
+//! reaches a layer in the size that backpropagation would send. One learning rate therefore means
+//! the same to all three rules, and orthogonal feedback loses no direction of an error.
+//!
+//! Feedback is a function of shape and seed, from a random stream of its own: weights and shuffling
+//! do not change. A resumed run draws the same matrices again.
 
 use crate::base::error::{Error, Result};
 use crate::base::rng::Rng;
@@ -20,17 +26,17 @@ use crate::model::network::Architecture;
 use crate::rule::{Context, LayerState, Rule};
 use gaitprop_kernels::{Backend, MatMut, MatRef, Plan, Real};
 
-/// The stream of a seed that feedback is drawn from; 0 and 1 are those of weights and of shuffling.
+/// Stream of the seed for feedback; 0 and 1 are those of weights and of shuffling.
 const STREAM: u64 = 2;
 
 /// Draws a matrix of each shape, in this order.
 fn draw<T: Real>(shapes: impl Iterator<Item = (usize, usize)>, init: Init, seed: u64, plan: &Plan) -> Result<Vec<Matrix<T>>> {
-    // Every backend gets the same bits.
+    // All backends get the same bits.
     let (mut rng, plan) = (Rng::new(seed, STREAM), plan.clone().with_backend(Backend::Native));
     shapes.map(|(rows, cols)| init::weights(init, rows, cols, &mut rng, &plan)).collect()
 }
 
-/// The feedback matrix of a layer; refuses another shape.
+/// Returns the feedback matrix of a layer, or an error for another shape.
 fn of<'a, T: Real>(feedback: &'a [Matrix<T>], layer: &LayerState<'_, T>, shape: (usize, usize)) -> Result<MatRef<'a, T>> {
     let wrong = |what| Err(Error::Architecture { layer: layer.index, what });
     match feedback.get(layer.index - 1) {
@@ -40,20 +46,24 @@ fn of<'a, T: Real>(feedback: &'a [Matrix<T>], layer: &LayerState<'_, T>, shape: 
     }
 }
 
-/// Feedback alignment (Lillicrap, Cownden, Tweed and Akerman, Random synaptic feedback weights support error backpropagation for deep learning, 2016):
-/// backpropagation with fixed random matrices in the stead of Wᵀ.
+/// Feedback alignment: backpropagation with fixed random matrices in place of Wᵀ.
+///
+/// # References
+/// Lillicrap, Cownden, Tweed and Akerman, Random synaptic feedback weights support error
+/// backpropagation for deep learning, 2016.
 #[derive(Clone, Debug)]
 pub struct FeedbackAlignment<T> {
     feedback: Vec<Matrix<T>>,
 }
 
 impl<T: Real> FeedbackAlignment<T> {
-    /// With these matrices: of the second layer (fed × width, as its weights), the third, and so on.
+    /// Creates the rule from the matrices of the second layer (fan-in × width, as its weights), the
+    /// third, and so on.
     pub fn new(feedback: Vec<Matrix<T>>) -> Self {
         Self { feedback }
     }
 
-    /// With matrices drawn as `init` draws weights.
+    /// Creates the rule with matrices drawn as `init` draws weights.
     ///
     /// # Errors
     /// Out of memory.
@@ -80,21 +90,25 @@ impl<T: Real> Rule<T> for FeedbackAlignment<T> {
     }
 }
 
-/// Direct feedback alignment (Nøkland, Direct feedback alignment provides learning in deep neural networks, 2016): every layer gets the error of the
-/// output, by a fixed random matrix of its own.
+/// Direct feedback alignment: every layer receives the output error through a fixed random matrix
+/// of its own.
+///
+/// # References
+/// Nøkland, Direct feedback alignment provides learning in deep neural networks, 2016.
 #[derive(Clone, Debug)]
 pub struct DirectFeedback<T> {
     feedback: Vec<Matrix<T>>,
 }
 
 impl<T: Real> DirectFeedback<T> {
-    /// With these matrices: from the label units to the units that feed the second layer (labels × fed), the third, and so on. Other units are auxiliary and have no
-    /// error.
+    /// Creates the rule from labels × fan-in matrices: from the label units to the inputs of the
+    /// second layer, the third, and so on. Other units below are auxiliary and have no error.
     pub fn new(feedback: Vec<Matrix<T>>) -> Self {
         Self { feedback }
     }
 
-    /// With matrices drawn as `init` draws weights. Orthogonal ones have orthonormal rows: no layer's error is longer or shorter than the output's.
+    /// Creates the rule with matrices drawn as `init` draws weights. Orthogonal matrices have
+    /// orthonormal rows: the error of every layer has the length of the output error.
     ///
     /// # Errors
     /// Out of memory.

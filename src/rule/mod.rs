@@ -1,7 +1,7 @@
-//! Learning rules: how credit reaches a layer. One trait, one file a family.
+//! Learning rules: how credit reaches a layer. One trait, and one file per family.
 //!
-//! The step computes `δ_l = D_l ∘ e_l` of a layer (sign: target − activity, scaled by γ^−(L−l) where
-//! targets are scaled). A rule turns it into the error of the layer below:
+//! The step computes `δ_l = D_l ∘ e_l` of a layer (sign: target − activity, scaled by γ^−(L−l)
+//! where targets are scaled). A rule turns it into the error of the layer below:
 //!
 //! | rule | file | e_{l−1} |
 //! |---|---|---|
@@ -12,10 +12,10 @@
 //! | FA | `feedback.rs` | `δ_l B_lᵀ`, B_l fixed and random |
 //! | DFA | `feedback.rs` | `δ_L B_{l−1}`, B_{l−1} fixed and random |
 //!
-//! Targets themselves are never formed: their differences lose everything to rounding a few layers
-//! down. `absolute.rs` has the published formula, to show that.
+//! The rules never form targets: a few layers down, rounding destroys their differences.
+//! `absolute.rs` has the published formula, to show that.
 //!
-//! A rule of your own is one method; [`Trainer`](crate::Trainer) takes it like any of these:
+//! A new rule implements one method. [`Trainer`](crate::Trainer) accepts it like any of these:
 //!
 //! ```
 //! use gaitprop::kernels::{MatMut, MatRef, Real};
@@ -67,10 +67,10 @@ pub use feedback::{DirectFeedback, FeedbackAlignment};
 pub use perturbed::Perturbed;
 pub use target::TargetProp;
 
-/// The state of one layer on one batch: the input of a rule.
+/// State of one layer on one batch: the input of a rule.
 ///
-/// A step builds it from its [`Tape`](crate::step::Tape); it can be built by hand to call a rule on
-/// a layer outside a [`Network`](crate::Network).
+/// A step builds it from its [`Tape`](crate::step::Tape). A caller can build it by hand, to call a
+/// rule on a layer outside a [`Network`](crate::Network).
 pub struct LayerState<'a, T> {
     /// Index of the layer, from 0.
     pub index: usize,
@@ -82,12 +82,12 @@ pub struct LayerState<'a, T> {
     pub w: MatRef<'a, T>,
     /// b_l.
     pub b: &'a [T],
-    /// f.
+    /// Activation f.
     pub activation: Activation,
     /// Number of leading columns of `e` that may be nonzero: the label units of the last layer, all
     /// units of the others.
     pub active: usize,
-    /// The layer's input, batch × fan-in: y_{l−1}, or the samples.
+    /// Input of the layer, batch × fan-in: y_{l−1}, or the samples.
     pub input: MatRef<'a, T>,
     /// y_l, batch × width. In the last layer, columns after the first `active` hold any finite
     /// numbers, unless the rule [reads them](Rule::reads_whole_output).
@@ -101,8 +101,9 @@ pub struct LayerState<'a, T> {
 }
 
 impl<T: Real> LayerState<'_, T> {
-    /// Goes down by one layer: writes δ_l = f′(h_l) ∘ e_l into `delta`, and e_{l−1} by `rule` into
-    /// `below`, if there is a layer below. Returns the report of the solve, if the rule made one.
+    /// Sends credit down by one layer: writes δ_l = f′(h_l) ∘ e_l into `delta`, and e_{l−1} by
+    /// `rule` into `below`, if there is a layer below. Returns the report of the rule's solve, if
+    /// any.
     ///
     /// Shapes: `delta` batch × width, `below` batch × fan-in; both are overwritten.
     ///
@@ -136,9 +137,9 @@ impl<T: Real> LayerState<'_, T> {
     }
 }
 
-/// What a rule computes with: kernels, and the solver.
+/// Tools of a rule: the kernels and the solver.
 pub struct Context<'a, T> {
-    /// How kernels run, and their workspace.
+    /// Execution context of the kernels.
     pub exec: &'a mut Exec,
     solver: &'a mut dyn Solver<T>,
     solve: Option<Solve>,
@@ -160,20 +161,20 @@ impl<'a, T: Real> Context<'a, T> {
     }
 }
 
-/// A learning rule: sends the delta of a layer down to the layer below. Called once for each layer
-/// but the first, from the last layer down.
+/// A learning rule: sends the delta of a layer down to the layer below. The step calls it once for
+/// each layer but the first, from the last layer down.
 pub trait Rule<T: Real>: Send + std::fmt::Debug {
     /// Name in messages.
     fn name(&self) -> &str;
 
-    /// Whether the rule reads the activity of output units beyond the labels, which steps otherwise
-    /// need not compute.
+    /// Returns whether the rule reads the activity of output units beyond the labels. Steps skip
+    /// these units otherwise.
     fn reads_whole_output(&self) -> bool {
         false
     }
 
-    /// How a target rule perturbs a layer with `above` layers above it; `None` for rules without
-    /// targets. The step then computes the perturbation in the same pass as δ.
+    /// Returns the perturbation that a target rule applies to a layer with `above` layers above it;
+    /// `None` for rules without targets. The step computes it in the same pass as δ.
     fn perturbation(&self, _activation: Activation, _above: usize) -> Option<Perturbation> {
         None
     }
@@ -181,13 +182,13 @@ pub trait Rule<T: Real>: Send + std::fmt::Debug {
     /// Writes e_{l−1} of the units that feed layer l into `below`.
     ///
     /// * `layer`: activity, error and weights of layer l
-    /// * `delta`: δ_l = f′(h_l) ∘ e_l, batch × width; it is zero beyond the first `layer.active` columns
-    /// * `below`: batch × fan-in. Every element must be written. Holds the perturbation
-    ///   `[f⁻¹(y_l + s φ ∘ e_l) − f⁻¹(y_l)] / s` for a rule with a [`Rule::perturbation`], anything
-    ///   for others
+    /// * `delta`: δ_l = f′(h_l) ∘ e_l, batch × width; zero beyond the first `layer.active` columns
+    /// * `below`: batch × fan-in. The rule must write every element. It holds the perturbation
+    ///   `[f⁻¹(y_l + s φ ∘ e_l) − f⁻¹(y_l)] / s` for a rule with a [`Rule::perturbation`], and
+    ///   unspecified values for others.
     ///
-    /// A rule that wants equal bits on every machine leaves products to `with`. A rule that wants no
-    /// allocation in a step owns its memory.
+    /// Products through `with` have equal bits on every machine. A rule that owns its buffers
+    /// allocates nothing in a step.
     ///
     /// # Errors
     /// [`Error::Singular`], [`Error::OutOfRange`], or an error of the kernels. Nothing but `below`
@@ -201,7 +202,7 @@ pub trait Rule<T: Real>: Send + std::fmt::Debug {
     ) -> Result<()>;
 }
 
-/// The rules by name.
+/// Built-in rules, by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LearningRule {
@@ -221,47 +222,52 @@ pub enum LearningRule {
 
 names!(LearningRule, "rule", Bp = "bp", Gait = "gait", Itp = "itp", Tp = "tp", Fa = "fa", Dfa = "dfa");
 
-/// How target rules are computed.
+/// Arithmetic of target rules.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TargetForm {
-    /// From scaled differences, exact to rounding at any depth.
+    /// Scaled differences, exact to rounding at any depth.
     #[default]
     Difference,
-    /// From targets themselves, as published: at depth all is lost to rounding. To show that, not to train by.
+    /// Targets themselves, as published: at depth, rounding destroys their differences. For
+    /// demonstration, not for training.
     Absolute,
 }
 
 names!(TargetForm, "form of target rules", Difference = "difference", Absolute = "absolute");
 
-/// What a rule is built from, besides its name.
+/// Inputs of [`LearningRule::build`].
 #[derive(Clone, Copy, Debug)]
 pub struct RuleConfig<'a> {
-    /// The network it is for.
+    /// Shape of the network.
     pub architecture: &'a Architecture,
     /// γ of GAIT and ITP.
     pub gamma: f64,
     /// Form of GAIT, ITP and TP.
     pub form: TargetForm,
-    /// How fixed feedback is drawn: as initial weights are.
+    /// Distribution of fixed feedback, as of initial weights.
     pub init: Init,
-    /// The run's seed; feedback is drawn from a stream of its own.
+    /// Seed of the run. Feedback has a random stream of its own.
     pub seed: u64,
 }
 
 impl<'a> RuleConfig<'a> {
-    /// For a network: γ = 0.001, the difference form, orthogonal feedback from seed 1.
+    /// Creates the defaults for a network: γ = 0.001, the difference form, orthogonal feedback from
+    /// seed 1.
     pub fn new(architecture: &'a Architecture) -> Self {
         Self { architecture, gamma: 1e-3, form: TargetForm::Difference, init: Init::Orthogonal, seed: 1 }
     }
 }
 
 impl LearningRule {
-    /// All of them.
+    /// All rules.
     pub const ALL: [Self; 6] = [Self::Bp, Self::Gait, Self::Itp, Self::Tp, Self::Fa, Self::Dfa];
 
-    /// Published learning rate and λ. The paper gives none for ITP: GAIT's. Nor are there any of fixed feedback for these networks: BP's, whose place it
-    /// takes. (Both rules want more on the digits: at 1e-3 they tell 96 to 97 % after 60 epochs, at 1e-4 some 80 %.)
+    /// Returns the published learning rate and λ.
+    ///
+    /// The paper gives none for ITP, which takes GAIT's. There are none for fixed feedback on these
+    /// networks: FA and DFA take those of BP, which they replace. On the digits both need a higher
+    /// rate: they reach 96 to 97 % after 60 epochs at 1e-3, and about 80 % at 1e-4.
     pub fn published(self) -> (f64, f64) {
         match self {
             Self::Bp | Self::Fa | Self::Dfa => (1e-4, 0.0),
@@ -270,15 +276,17 @@ impl LearningRule {
         }
     }
 
-    /// Whether it sends targets through inverses.
+    /// Returns whether the rule sends targets through inverses.
     pub fn sends_targets(self) -> bool {
         matches!(self, Self::Gait | Self::Itp | Self::Tp)
     }
 
-    /// Refuses a setup that [`LearningRule::build`] would, without drawing anything.
+    /// Checks a configuration as [`LearningRule::build`] does, without drawing matrices.
     ///
     /// # Errors
-    /// [`Error::Setting`] for a γ outside [0, 1], or of 0 with absolute targets: of GAIT and ITP. Errors of [`Architecture::check`].
+    /// * [`Error::Setting`] for GAIT and ITP with a γ outside [0, 1], or with γ = 0 and absolute
+    ///   targets.
+    /// * Errors of [`Architecture::check`].
     pub fn check(self, setup: &RuleConfig<'_>) -> Result<()> {
         setup.architecture.check()?;
         match (self, setup.form) {
@@ -288,8 +296,10 @@ impl LearningRule {
         }
     }
 
-    /// The rule itself. γ counts for GAIT and ITP, the form for them and TP, initialisation and seed for FA and DFA. The plan decides
-    /// how feedback is made orthogonal, and no bit of it.
+    /// Builds the rule.
+    ///
+    /// γ applies to GAIT and ITP, the form to GAIT, ITP and TP, initialization and seed to FA and
+    /// DFA. The plan runs the drawing of feedback and affects none of its bits.
     ///
     /// # Errors
     /// As [`LearningRule::check`]; out of memory.
@@ -310,7 +320,7 @@ impl LearningRule {
     }
 }
 
-/// Refuses a γ that is none.
+/// Checks that γ lies in [0, 1].
 fn check_gamma(gamma: f64) -> Result<()> {
     if (0.0..=1.0).contains(&gamma) {
         return Ok(());
@@ -318,7 +328,7 @@ fn check_gamma(gamma: f64) -> Result<()> {
     Err(Error::Setting(format!("gamma is {gamma}, but must lie in [0, 1] (0 is the linear limit)")))
 }
 
-/// γ^k by repeated multiplication: `powi` may round differently from machine to machine.
+/// Computes γ^k by repeated multiplication: `powi` may round differently on other machines.
 fn power(gamma: f64, k: usize) -> f64 {
     (0..k).fold(1.0, |s, _| s * gamma)
 }
@@ -345,7 +355,8 @@ mod tests {
         for kind in LearningRule::ALL {
             for form in [TargetForm::Difference, TargetForm::Absolute] {
                 let rule = built(kind, form);
-                // Absolute targets are activities, of units beyond the labels too; all else knows the labels' errors alone.
+                // Only absolute targets read units beyond the labels; all else reads the labels'
+                // errors alone.
                 let whole = kind.sends_targets() && form == TargetForm::Absolute;
                 assert_eq!(rule.name(), format!("{kind}{}", if whole { "-absolute" } else { "" }));
                 assert_eq!(rule.reads_whole_output(), whole, "{kind} {form}");
@@ -353,7 +364,7 @@ mod tests {
         }
     }
 
-    /// γ to the number of layers from the top, of GAIT and ITP; TP goes all the way.
+    /// Checks the scale: γ^(layers above + 1) for GAIT and ITP, 1 for TP.
     #[test]
     fn perturbations_shrink_by_gamma_a_layer() {
         let close = |s: f64, want: f64| (s - want).abs() <= 1e-15 * want;
@@ -379,7 +390,7 @@ mod tests {
         }
     }
 
-    /// What cannot be built is refused without being built, for the same reason.
+    /// Checks that `check` refuses exactly what `build` refuses.
     #[test]
     fn a_check_refuses_what_building_would() {
         let shape = Architecture::square(4, 4, 1, 2).unwrap();

@@ -1,7 +1,8 @@
 //! GAIT-prop and incremental target propagation: targets as tiny perturbations of the forward pass.
 //!
-//! `t_{l−1} = g_l((1 − γ φ_l) y_l + γ φ_l t_l)` with φ = D² (GAIT) or 1 (ITP), and updates scaled back by γ^−(L−l). Carried as the scaled
-//! difference `e_l = γ^−(L−l) (t_l − y_l)`, which is of order 1 at any depth.
+//! `t_{l−1} = g_l((1 − γ φ_l) y_l + γ φ_l t_l)` with φ = D² (GAIT) or 1 (ITP). Updates are scaled
+//! back by γ^−(L−l). The rule carries the scaled difference `e_l = γ^−(L−l) (t_l − y_l)`, which is
+//! of order 1 at any depth.
 
 use crate::base::error::Result;
 use crate::rule::{Context, LayerState, Rule};
@@ -16,7 +17,7 @@ pub struct Perturbed {
 }
 
 impl Perturbed {
-    /// GAIT-prop: perturbations weighted by D².
+    /// Creates GAIT-prop: perturbations weighted by D².
     ///
     /// # Errors
     /// [`Error::Setting`](crate::Error::Setting) for a γ outside [0, 1]; 0 is the linear limit.
@@ -24,7 +25,7 @@ impl Perturbed {
         Self::new(gamma, Weighting::SlopeSquared)
     }
 
-    /// Incremental target propagation: perturbations not weighted.
+    /// Creates incremental target propagation: unweighted perturbations.
     ///
     /// # Errors
     /// [`Error::Setting`](crate::Error::Setting) for a γ outside [0, 1]; 0 is the linear limit.
@@ -37,8 +38,8 @@ impl Perturbed {
         Ok(Self { gamma, weighting })
     }
 
-    /// s = γ^(L−l+1), the size of the perturbation at distance `above` = L − l from the output. In f64 it stays a number down to 1e-308;
-    /// the kernel knows what to do when it becomes 0.
+    /// Returns s = γ^(L−l+1), the size of the perturbation at distance `above` = L − l from the
+    /// output. In f64 it is positive down to 1e-308; the kernel handles an s of 0.
     fn scale(&self, above: usize) -> Scale {
         if self.gamma == 0.0 {
             return Scale::Limit;
@@ -46,8 +47,8 @@ impl Perturbed {
         Scale::Finite(crate::rule::power(self.gamma, above + 1))
     }
 
-    fn at(&self, unit: Activation, above: usize) -> Perturbation {
-        Perturbation { activation: unit, weighting: self.weighting, scale: self.scale(above) }
+    fn at(&self, activation: Activation, above: usize) -> Perturbation {
+        Perturbation { activation, weighting: self.weighting, scale: self.scale(above) }
     }
 }
 
@@ -59,8 +60,8 @@ impl<T: Real> Rule<T> for Perturbed {
         }
     }
 
-    fn perturbation(&self, unit: Activation, above: usize) -> Option<Perturbation> {
-        Some(self.at(unit, above))
+    fn perturbation(&self, activation: Activation, above: usize) -> Option<Perturbation> {
+        Some(self.at(activation, above))
     }
 
     fn backward(

@@ -5,12 +5,13 @@ use crate::rule::{Context, LayerState, Rule};
 use gaitprop_kernels::perturb::{Perturbation, Scale, Weighting};
 use gaitprop_kernels::{Activation, MatMut, MatRef, Real};
 
-/// As a perturbation: of the whole way to the target.
-pub(super) fn whole(unit: Activation) -> Perturbation {
-    Perturbation { activation: unit, weighting: Weighting::Plain, scale: Scale::Finite(1.0) }
+/// Returns the perturbation that reaches the target: s = 1.
+pub(super) fn whole(activation: Activation) -> Perturbation {
+    Perturbation { activation, weighting: Weighting::Plain, scale: Scale::Finite(1.0) }
 }
 
-/// Target propagation through exact inverses (LeCun, 1986; Bengio, 2014), the γ = 1 case of its incremental form.
+/// Target propagation through exact inverses (LeCun, 1986; Bengio, 2014): the γ = 1 case of its
+/// incremental form.
 #[derive(Clone, Copy, Debug)]
 pub struct TargetProp;
 
@@ -19,8 +20,8 @@ impl<T: Real> Rule<T> for TargetProp {
         "tp"
     }
 
-    fn perturbation(&self, unit: Activation, _above: usize) -> Option<Perturbation> {
-        Some(whole(unit))
+    fn perturbation(&self, activation: Activation, _above: usize) -> Option<Perturbation> {
+        Some(whole(activation))
     }
 
     fn backward(

@@ -159,7 +159,7 @@ impl Run {
         let loss: Loss = named(said.loss.as_ref(), Loss::Squared)?;
         let unit = activation::parse(said.activation.as_deref().unwrap_or("leaky-relu:0.1"))?;
         let mut architecture = Self::shape(&said, data)?;
-        (architecture.unit, architecture.output) = (unit, loss.output_unit(unit));
+        (architecture.activation, architecture.output_activation) = (unit, loss.output_activation(unit));
         let orthogonal = named(said.orthogonal.as_ref(), Orthogonal::None)?;
         // Rotations leave nothing to regularise.
         let keep = named(said.regularizer.as_ref(), if orthogonal == Orthogonal::Cayley { Keep::None } else { Keep::Exact })?;

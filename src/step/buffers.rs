@@ -1,4 +1,4 @@
-//! Memory of the endings.
+//! Buffers of the endings.
 
 use crate::base::error::Result;
 use crate::base::exec::Exec;
@@ -9,7 +9,8 @@ use gaitprop_kernels::symm::symm_scratch;
 use gaitprop_kernels::syrk::syrk_scratch;
 use gaitprop_kernels::{MatMut, Real, gemm_with_scratch};
 
-/// Buffers of the endings: the regularizer's direction and Gram matrix of one layer, and a bias.
+/// Buffers that the endings share: the regularizer's direction and Gram matrix of one layer, and
+/// the update of one bias vector.
 #[derive(Debug)]
 pub(super) struct Buffers<T> {
     pub(super) bias: Vec<T>,
@@ -23,7 +24,7 @@ impl<T: Real> Buffers<T> {
         Self { bias: vec![T::ZERO; widest], direction: Vec::new(), gram: Vec::new() }
     }
 
-    /// The Gram matrix of a layer's shorter side, to be written.
+    /// Returns the buffer for the Gram matrix of a layer's shorter side.
     pub(super) fn gram(&mut self, layer: &Layer<T>) -> MatMut<'_, T> {
         let side = layer.fan_in().min(layer.width());
         grow(&mut self.gram, side * side);

@@ -21,7 +21,7 @@ impl<T> Default for Gradients<T> {
 }
 
 impl<T: Real> Gradients<T> {
-    /// Zeros of the network's shapes.
+    /// Creates zeros of the network's shapes.
     pub fn new(net: &Network<T>) -> Self {
         Self {
             w: net.layers().iter().map(|l| Matrix::zeros(l.fan_in(), l.width())).collect(),
@@ -45,14 +45,14 @@ impl<T: Real> Gradients<T> {
         &self.b[l]
     }
 
-    /// Makes zeros of the network's shapes, unless they are there.
+    /// Allocates zeros of the network's shapes, unless the shapes match already.
     pub(super) fn fit(&mut self, net: &Network<T>) {
         if self.check_fit(net).is_err() {
             *self = Self::new(net);
         }
     }
 
-    /// Refuses the updates of a network of another shape.
+    /// Checks that the updates have the shapes of `net`.
     pub(crate) fn check_fit(&self, net: &Network<T>) -> Result<()> {
         let fits = |l: usize| {
             net.layers().get(l).is_some_and(|n| n.w.view().shape() == self.w[l].view().shape() && n.b.len() == self.b[l].len())
@@ -65,8 +65,8 @@ impl<T: Real> Gradients<T> {
         Err(gaitprop_kernels::Error::Shape { what: "gradients", expected, found }.into())
     }
 
-    /// Refuses updates that are not finite, or whose square is not. `weights`: the updates of the
-    /// weights, or what the weights become.
+    /// Returns [`Error::Diverged`] if an update, or its square, is not finite. `weights`: the
+    /// updates of the weights, or the new weights.
     pub(super) fn check_finite(&self, weights: &[Matrix<T>], exec: &Exec) -> Result<()> {
         for (layer, (w, b)) in weights.iter().zip(&self.b).enumerate() {
             for (what, x) in [("the weight update", w.data()), ("the bias update", b.as_slice())] {

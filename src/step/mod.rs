@@ -1,11 +1,11 @@
 //! One training step, in the order of the paper's listing (Ahmad et al., 2020, algorithm 1).
 //!
 //! 1. forward: `y_l = f(y_{l−1} W_l + b_l)` of every layer;
-//! 2. output error: `e_L = t − y_L`, or what the loss says;
+//! 2. output error: `e_L = t − y_L`, or the error that the loss defines;
 //! 3. top down, for each layer: `δ_l = D_l ∘ e_l`, and `e_{l−1}` by the learning rule;
-//! 4. an ending: `ΔW_l = mean(y_{l−1}ᵀ δ_l) − ∂R/∂W_l` and `Δb_l = mean(δ_l)` go to memory
-//!    ([`Step::gradients`]), through the optimizer in cache ([`Step::update`]), or into a rotation
-//!    of W_l ([`Step::rotate`]).
+//! 4. an ending, with `ΔW_l = mean(y_{l−1}ᵀ δ_l) − ∂R/∂W_l` and `Δb_l = mean(δ_l)`.
+//!    [`Step::gradients`] writes them to memory, [`Step::update`] sends them through the optimizer
+//!    in cache, [`Step::rotate`] rotates W_l.
 //!
 //! [`Step::credit`] is lines 1 to 3. All endings start with it. Signs: error = target − activity,
 //! so that updates are added. Nothing is allocated after the first step, except by solvers at their
@@ -34,31 +34,31 @@ use crate::step::buffers::Buffers;
 use gaitprop_kernels::{MatRef, Real};
 use std::time::Instant;
 
-/// What a step consists of, besides network and data.
+/// Components of a step, besides network and data.
 pub struct Recipe<'a, T> {
-    /// How credit is assigned.
+    /// Learning rule, which assigns credit.
     pub rule: &'a mut dyn Rule<T>,
-    /// How errors go through W⁻¹.
+    /// Solver for products with W⁻¹.
     pub solver: &'a mut dyn Solver<T>,
-    /// The loss.
+    /// Loss.
     pub loss: Loss,
-    /// The regularizer; λ = 0 switches it off.
+    /// Regularizer; λ = 0 switches it off.
     pub regularizer: Regularizer,
-    /// How kernels run.
+    /// Execution context of the kernels.
     pub exec: &'a mut Exec,
 }
 
-/// What a step measured.
+/// Measurements of one step.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Report {
     /// Loss and correct predictions of the batch, before the step.
     pub score: Score,
-    /// The solves of the step: worst residual, total cost, and solver of each.
+    /// Solves of the step: worst residual, total cost, and solver of each.
     pub solves: Solves,
 }
 
-/// The memory of steps on one network.
+/// Memory of the steps on one network.
 #[derive(Debug)]
 pub struct Step<T> {
     /// Activities, errors and deltas of the last [`Step::credit`].
@@ -71,7 +71,7 @@ pub struct Step<T> {
 }
 
 impl<T: Real> Step<T> {
-    /// Memory for batches of up to `batch` samples.
+    /// Allocates memory for batches of up to `batch` samples.
     pub fn new(net: &Network<T>, batch: usize) -> Self {
         Self {
             tape: Tape::new(net, batch),
@@ -100,7 +100,7 @@ impl<T: Real> Step<T> {
         self.credit_of(net.outputs(), net, x, target, recipe)
     }
 
-    /// [`Step::credit`] with the activity of the first `outputs` output units alone.
+    /// [`Step::credit`] with the activity of only the first `outputs` output units.
     fn credit_of(
         &mut self,
         outputs: usize,
@@ -120,7 +120,7 @@ impl<T: Real> Step<T> {
         let mut solves = Solves::default();
         for l in (0..net.layers().len()).rev() {
             let (layer, delta, below) = self.tape.layer(net, x, l);
-            // δ_l = D_l ∘ e_l, and e_{l−1} by the rule; nothing lies below the first layer.
+            // δ_l = D_l ∘ e_l, and e_{l−1} by the rule; the first layer has only δ.
             let solve = layer.send_down(&mut **rule, &mut **solver, delta, below, exec)?;
             if let Some(solve) = solve {
                 solves.add(solve);
@@ -133,7 +133,7 @@ impl<T: Real> Step<T> {
     }
 }
 
-/// Puts the step number into [`Error::Diverged`].
+/// Adds the step number to [`Error::Diverged`].
 fn in_step(e: Error, step: u64) -> Error {
     match e {
         Error::Diverged { what, layer, .. } => Error::Diverged { what, layer, step },

@@ -1,4 +1,4 @@
-//! Optimisers: from a descent direction to new parameters.
+//! Optimizers: from a descent direction to new parameters.
 
 use crate::base::error::{Error, Result};
 use crate::base::names::names;
@@ -12,10 +12,11 @@ use gaitprop_kernels::{Isa, MatMut, Real, Update};
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum OptimizerKind {
-    /// `m ← β1 m + (1−β1) Δ`, `v ← β2 v + (1−β2) Δ²`, `θ ← θ + η m / (ε + √v)`: the authors' Adam, without bias correction.
+    /// The authors' Adam, without bias correction: `m ← β1 m + (1−β1) Δ`, `v ← β2 v + (1−β2) Δ²`,
+    /// `θ ← θ + η m / (ε + √v)`.
     ///
-    /// Where a weight's loss gradient is exactly 0, rounding noise of the regulariser (1e-8 in f32) meets ε = 1e-8 and still moves the
-    /// weight, by a few hundredths of η.
+    /// A weight whose loss gradient is exactly 0 still moves, by a few hundredths of η: rounding
+    /// noise of the regularizer (1e-8 in f32) is as large as ε = 1e-8.
     PublishedAdam,
     /// Adam with bias correction (Kingma and Ba, 2015).
     Adam,
@@ -25,12 +26,12 @@ pub enum OptimizerKind {
     Momentum,
 }
 
-names!(OptimizerKind, "optimiser", PublishedAdam = "published-adam", Adam = "adam", Sgd = "sgd", Momentum = "momentum");
+names!(OptimizerKind, "optimizer", PublishedAdam = "published-adam", Adam = "adam", Sgd = "sgd", Momentum = "momentum");
 
 /// An update rule with its constants.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct OptimizerConfig {
-    /// Which.
+    /// Update rule.
     pub rule: OptimizerKind,
     /// η.
     pub learning_rate: f64,
@@ -43,7 +44,8 @@ pub struct OptimizerConfig {
 }
 
 impl OptimizerConfig {
-    /// The published constants: β1 = 0.9, β2 = 0.99 (standard Adam: 0.999), ε = 1e-8; μ = 0.9.
+    /// Creates a configuration with the published constants: β1 = 0.9, β2 = 0.99 (standard Adam:
+    /// 0.999), ε = 1e-8; μ = 0.9.
     ///
     /// # Errors
     /// [`Error::Setting`] for a learning rate that is negative or not finite.
@@ -54,6 +56,8 @@ impl OptimizerConfig {
         Ok(settings)
     }
 
+    /// Checks that every constant is in range.
+    ///
     /// # Errors
     /// [`Error::Setting`] for a constant out of its range.
     pub fn check(&self) -> Result<()> {
@@ -74,23 +78,25 @@ impl OptimizerConfig {
     }
 }
 
-/// 1 − β as the decimal number that is meant: `1.0 - 0.99` is 0.010000000000000009, an error of 9e-16 in every second moment.
+/// Returns 1 − β rounded to 15 decimals. In binary, `1.0 - 0.99` is 0.010000000000000009, an error
+/// of 9e-16 in every second moment.
 fn complement(beta: f64) -> f64 {
     ((1.0 - beta) * 1e15).round() / 1e15
 }
 
-/// The moments of every parameter.
+/// An update rule with the moments of every parameter.
 #[derive(Clone, Debug)]
 pub struct Optimizer<T> {
     settings: OptimizerConfig,
     steps: u64,
     weights: Vec<Moments<T>>,
     biases: Vec<Moments<T>>,
-    /// The last layer's weights to auxiliary units never had a gradient: their moments are 0.
+    /// True while the last layer's weights to auxiliary units have had no gradient: their moments
+    /// are then 0.
     auxiliary_rest: bool,
 }
 
-/// First and second moments of one array of parameters; empty where the rule keeps none.
+/// First and second moments of one array of parameters; empty if the rule keeps none.
 #[derive(Clone, Debug, Default)]
 pub struct Moments<T> {
     /// m.
@@ -100,7 +106,7 @@ pub struct Moments<T> {
 }
 
 impl<T: Real> Optimizer<T> {
-    /// All moments 0.
+    /// Creates moments of 0.
     pub fn new(settings: OptimizerConfig, net: &Network<T>) -> Self {
         let moments = |n: usize| {
             let zeros = |wanted: bool| vec![T::ZERO; if wanted { n } else { 0 }];
@@ -116,7 +122,7 @@ impl<T: Real> Optimizer<T> {
         }
     }
 
-    /// Forgets all moments, as if no step had been taken.
+    /// Resets the moments and the step count to 0.
     pub(crate) fn reset(&mut self) {
         self.steps = 0;
         self.auxiliary_rest = true;
@@ -126,7 +132,7 @@ impl<T: Real> Optimizer<T> {
         }
     }
 
-    /// Steps and moments: all that later steps depend on besides the settings.
+    /// Returns steps and moments. Later steps depend on nothing else, besides the settings.
     pub fn save(&self, net: &Network<T>) -> State<T> {
         let mut state = State::default();
         state.put("steps", self.steps);
@@ -144,10 +150,10 @@ impl<T: Real> Optimizer<T> {
         state
     }
 
-    /// Goes on from there.
+    /// Restores a saved state.
     ///
     /// # Errors
-    /// [`Error::Setting`] for the state of another optimiser, or of another network's.
+    /// [`Error::Setting`] for the state of another optimizer, or of another network's.
     pub fn restore(&mut self, state: &State<T>) -> Result<()> {
         self.steps = state.get("steps")?;
         self.auxiliary_rest = state.get_flag("auxiliary-rest")?;
@@ -167,7 +173,7 @@ impl<T: Real> Optimizer<T> {
     pub fn settings(&self) -> OptimizerConfig {
         self.settings
     }
-    /// Steps taken.
+    /// Number of steps taken.
     pub fn steps(&self) -> u64 {
         self.steps
     }
@@ -180,16 +186,17 @@ impl<T: Real> Optimizer<T> {
         &self.biases[l]
     }
 
-    /// Takes one step along `gradients`' descent directions.
+    /// Takes one step along the descent directions of `gradients`.
     ///
     /// # Errors
-    /// A shape error if they belong to another network; no parameter has then changed. [`Error::Diverged`] if a new parameter is not
-    /// finite: the network is then of no more use, and the caller should have kept another.
+    /// * A shape error if they belong to another network; no parameter has then changed.
+    /// * [`Error::Diverged`] if a new parameter is not finite. The network is then unusable, and
+    ///   the caller should have kept a copy.
     pub fn apply(&mut self, net: &mut Network<T>, gradients: &Gradients<T>, isa: Isa) -> Result<()> {
         self.apply_to(net, gradients, true, isa)
     }
 
-    /// The same, with or without the weights.
+    /// [`Optimizer::apply`], with or without the weights.
     pub(crate) fn apply_to(&mut self, net: &mut Network<T>, gradients: &Gradients<T>, weights_too: bool, isa: Isa) -> Result<()> {
         gradients.check_fit(net)?;
         self.check_fit(net)?;
@@ -204,7 +211,7 @@ impl<T: Real> Optimizer<T> {
         Ok(())
     }
 
-    /// Refuses another network's moments.
+    /// Checks that the moments belong to `net`.
     pub(crate) fn check_fit(&self, net: &Network<T>) -> Result<()> {
         let shapes =
             |of: &Moments<T>, n: usize| of.first.len() == n || (of.first.is_empty() && self.settings.rule == OptimizerKind::Sgd);
@@ -216,10 +223,11 @@ impl<T: Real> Optimizer<T> {
             return Ok(());
         }
         let (expected, found) = ((net.layers().len(), net.parameters()), (self.weights.len(), 0));
-        Err(gaitprop_kernels::Error::Shape { what: "an optimiser's moments, of another network,", expected, found }.into())
+        Err(gaitprop_kernels::Error::Shape { what: "an optimizer's moments, of another network,", expected, found }.into())
     }
 
-    /// One step more; `auxiliary`: whether the last layer's weights to auxiliary units may have a gradient in it.
+    /// Counts a step. `auxiliary`: whether the last layer's weights to auxiliary units may have a
+    /// gradient in this step.
     pub(crate) fn begin(&mut self, auxiliary: bool) -> Result<()> {
         self.settings.check()?;
         self.steps += 1;
@@ -227,32 +235,33 @@ impl<T: Real> Optimizer<T> {
         Ok(())
     }
 
-    /// Whether a step need not touch the last layer's weights to auxiliary units.
+    /// Returns whether a step may skip the last layer's weights to auxiliary units.
     pub(crate) fn auxiliary_rest(&self) -> bool {
         self.auxiliary_rest
     }
 
-    /// The step of the first `live` columns of the weights of layer `l`, as the end of a product.
-    pub(crate) fn update(&mut self, l: usize, shape: (usize, usize), live: usize) -> Update<'_, T> {
+    /// Returns the update of the first `active` columns of the weights of layer `l`, as the
+    /// epilogue of a product.
+    pub(crate) fn update(&mut self, l: usize, shape: (usize, usize), active: usize) -> Update<'_, T> {
         let OptimizerConfig { rule, learning_rate, beta1, .. } = self.settings;
         let step = self.adam();
         let Moments { first, second } = &mut self.weights[l];
-        fn columns<T: Real>(m: &mut [T], (rows, cols): (usize, usize), live: usize) -> MatMut<'_, T> {
-            MatMut::new(m, rows, cols).expect("checked to fit").cols(0, live)
+        fn columns<T: Real>(m: &mut [T], (rows, cols): (usize, usize), active: usize) -> MatMut<'_, T> {
+            MatMut::new(m, rows, cols).expect("checked to fit").cols(0, active)
         }
         match rule {
             OptimizerKind::Sgd => Update::Descend { rate: T::from_f64(learning_rate) },
             OptimizerKind::Momentum => {
-                let m = columns(first, shape, live);
+                let m = columns(first, shape, active);
                 Update::Momentum { rate: T::from_f64(learning_rate), mu: T::from_f64(beta1), m }
             }
             OptimizerKind::PublishedAdam | OptimizerKind::Adam => {
-                Update::Adam { step, m: columns(first, shape, live), v: columns(second, shape, live) }
+                Update::Adam { step, m: columns(first, shape, active), v: columns(second, shape, active) }
             }
         }
     }
 
-    /// The step of the biases of layer `l`; returns whether they are finite.
+    /// Updates the biases of layer `l`. Returns whether they are finite.
     pub(crate) fn biases(&mut self, b: &mut [T], delta: &[T], l: usize, isa: Isa) -> Result<bool> {
         self.one(b, delta, l, false, isa)
     }

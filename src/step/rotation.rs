@@ -8,7 +8,7 @@ use crate::step::{Recipe, Report, Step, in_step};
 use gaitprop_kernels::{MatRef, Real, reduce};
 
 impl<T: Real> Step<T> {
-    /// Takes one step by rotations ([`Cayley`]): weights stay as orthogonal as they are.
+    /// Takes one step by rotations ([`Cayley`]), which preserve the orthogonality of the weights.
     ///
     /// ```text
     /// W_l ← cayley(W_l, y_{l−1}, δ_l)      b_l ← b_l + η mean(δ_l)

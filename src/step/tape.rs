@@ -1,4 +1,4 @@
-//! What one pass through a network leaves of each layer.
+//! The tape: results of one pass through a network, layer by layer.
 
 use crate::base::error::Result;
 use crate::base::exec::Exec;
@@ -15,7 +15,7 @@ pub struct Tape<T> {
     pub(super) trace: Trace<T>,
     /// δ_l, batch × width.
     delta: Vec<Vec<T>>,
-    /// e_l lies in `errors[l % 2]`, so that e_{l−1} is written beside it.
+    /// e_l lies in `errors[l % 2]`, so that e_{l−1} can be written beside it.
     errors: [Vec<T>; 2],
     /// δ of the label units, batch × labels.
     output_delta: Vec<T>,
@@ -24,7 +24,7 @@ pub struct Tape<T> {
 }
 
 impl<T: Real> Tape<T> {
-    /// Memory for batches of up to `batch` samples.
+    /// Allocates memory for batches of up to `batch` samples.
     pub(super) fn new(net: &Network<T>, batch: usize) -> Self {
         let widest = net.layers().iter().map(|l| l.width()).max().unwrap_or(0);
         Self {
@@ -66,7 +66,7 @@ impl<T: Real> Tape<T> {
         view(&self.delta[l], batch, width)
     }
 
-    /// The elements of δ_l.
+    /// Elements of δ_l.
     pub(super) fn deltas(&self, l: usize) -> &[T] {
         let (batch, width) = self.activity(l).shape();
         &self.delta[l][..batch * width]
@@ -80,7 +80,7 @@ impl<T: Real> Tape<T> {
         self.solves[l]
     }
 
-    /// What feeds layer `l`: the first `fan_in` units of y_{l−1}, or of the input.
+    /// Returns the input of layer `l`: the first `fan_in` units of y_{l−1}, or of the samples.
     pub(super) fn input<'a>(&'a self, x: MatRef<'a, T>, l: usize, fan_in: usize) -> MatRef<'a, T> {
         if l == 0 { x.cols(0, fan_in) } else { self.activity(l - 1).cols(0, fan_in) }
     }
@@ -92,18 +92,18 @@ impl<T: Real> Tape<T> {
         loss::score(loss, y, target, Some(e))
     }
 
-    /// Computes δ of the label units, which direct feedback hands to every layer.
+    /// Computes δ of the label units, which direct feedback sends to every layer.
     pub(super) fn keep_output_delta(&mut self, net: &Network<T>, exec: &Exec) -> Result<()> {
         let (labels, last, batch) = (net.labels(), self.delta.len() - 1, self.batch());
         let e = view(&self.errors[last % 2], batch, net.outputs()).cols(0, labels);
         let y = self.trace.activity(last).cols(0, labels);
         let slope = self.trace.slope(last).map(|slope| slope.cols(0, labels));
         let to = view_mut(&mut self.output_delta, batch, labels);
-        Ok(activation_grad(net.layers()[last].unit, y, slope, e, to, exec.plan.isa)?)
+        Ok(activation_grad(net.layers()[last].activation, y, slope, e, to, exec.plan.isa)?)
     }
 
-    /// The views of layer `l`: its state, δ_l to be written, and e_{l−1} to be written of the units
-    /// that feed it (none for the first layer).
+    /// Returns the views of layer `l`: its state, δ_l and e_{l−1}, the last two to be written.
+    /// e_{l−1} covers the units that feed the layer; the first layer has none.
     pub(super) fn layer<'a>(
         &'a mut self,
         net: &'a Network<T>,
@@ -130,7 +130,7 @@ impl<T: Real> Tape<T> {
             version: net.version(),
             w: layer.w.view(),
             b: &layer.b,
-            activation: layer.unit,
+            activation: layer.activation,
             active: if above == 0 { net.labels() } else { layer.width() },
             input: input.cols(0, layer.fan_in()),
             y: trace.activity(l),
@@ -147,12 +147,12 @@ impl<T: Real> Tape<T> {
     }
 }
 
-/// The first rows × cols elements of a buffer.
+/// View of the first rows × cols elements of a buffer.
 pub(super) fn view<T: Real>(data: &[T], rows: usize, cols: usize) -> MatRef<'_, T> {
     MatRef::new(&data[..rows * cols], rows, cols).expect("cut to size")
 }
 
-/// The first rows × cols elements of a buffer.
+/// Mutable view of the first rows × cols elements of a buffer.
 pub(super) fn view_mut<T: Real>(data: &mut [T], rows: usize, cols: usize) -> MatMut<'_, T> {
     MatMut::new(&mut data[..rows * cols], rows, cols).expect("cut to size")
 }

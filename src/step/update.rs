@@ -3,13 +3,13 @@
 //! | phase | separate passes | here |
 //! |---|---|---|
 //! | forward | product, then bias and activation | bias and activation on finished rows in L1 |
-//! | last layer | all units | the label units: no other has an error |
+//! | last layer | all units | the label units: only these have an error |
 //! | update | gradient in memory, regularizer added, optimizer over all of it | the product starts from the regularizer's direction and ends in the optimizer, block by block |
 //!
-//! The bits are those of [`Step::gradients`] and [`Optimizer::apply`]. Memory: the batch's activities
-//! and errors; with the exact regularizer, its direction and Gram matrix of one layer. Weights are
-//! not packed beforehand: at 784 × 5 and a batch of 60 that cost twice what it saved
-//! (benches/record/step.md).
+//! The bits are those of [`Step::gradients`] and [`Optimizer::apply`]. Memory: the batch's
+//! activities and errors; with the exact regularizer, its direction and Gram matrix of one layer.
+//! Weights are not packed beforehand: at 784 × 5 and a batch of 60, packing cost twice what it
+//! saved (benches/record/step.md).
 
 use crate::base::error::{Error, Result};
 use crate::base::exec::Exec;
@@ -33,20 +33,20 @@ pub struct Phases {
     pub regularizer: Duration,
     /// Weight gradients and the optimizer.
     pub update: Duration,
-    /// What holds weights orthogonal after the optimizer.
+    /// Method that holds weights orthogonal after the optimizer.
     pub hold: Duration,
     /// Number of steps.
     pub steps: u64,
 }
 
 impl Phases {
-    /// (name, time) of each phase.
+    /// Name and time of each phase.
     pub fn each(&self) -> [(&'static str, Duration); 5] {
         [
             ("forward, loss", self.forward),
             ("errors down", self.down),
-            ("exact regulariser", self.regularizer),
-            ("gradient, optimiser", self.update),
+            ("exact regularizer", self.regularizer),
+            ("gradient, optimizer", self.update),
             ("hold orthogonal", self.hold),
         ]
     }
@@ -60,14 +60,15 @@ impl Phases {
 impl<T: Real> Step<T> {
     /// Takes one training step: [`Step::credit`], then every layer's update through the optimizer.
     ///
-    /// Shapes as [`Step::credit`]. If anything fails before the optimizer, no parameter has changed.
-    /// On another backend than the crate's own kernels the step is [`Step::gradients`] and
+    /// Shapes as [`Step::credit`]. If anything fails before the optimizer, no parameter has
+    /// changed. On another backend than the crate's own kernels the step is [`Step::gradients`] and
     /// [`Optimizer::apply`].
     ///
     /// # Errors
-    /// As [`Step::credit`]. [`Error::Diverged`] if the bound ‖y‖·‖δ‖ / batch of a weight gradient is
-    /// not finite: no parameter has changed. [`Error::Diverged`] also if a parameter is not finite
-    /// after its update: the network is then unusable, and the caller should have kept a copy.
+    /// As [`Step::credit`]. [`Error::Diverged`] if the bound ‖y‖·‖δ‖ / batch of a weight gradient
+    /// is not finite: no parameter has changed. [`Error::Diverged`] also if a parameter is not
+    /// finite after its update: the network is then unusable, and the caller should have kept a
+    /// copy.
     pub fn update(
         &mut self,
         net: &mut Network<T>,

@@ -93,7 +93,7 @@ pub fn to_bytes<T: Real>(net: &Network<T>, notes: &Notes) -> Result<Vec<u8>> {
         format: FORMAT.into(),
         inputs: net.inputs(),
         labels: net.labels(),
-        activations: net.layers().iter().map(|l| activation::name(l.unit)).collect(),
+        activations: net.layers().iter().map(|l| activation::name(l.activation)).collect(),
         loss: notes.loss.clone(),
         rule: notes.rule.clone(),
     };
@@ -185,7 +185,7 @@ pub fn from_bytes(mut bytes: Vec<u8>, path: &Path) -> Result<(Saved, Notes)> {
         .map(|(l, unit)| {
             let (shape, w) = get(&format!("W{l}"), dtype, 2)?;
             let (_, b) = get(&format!("b{l}"), dtype, 1)?;
-            Ok(Layer { w: Matrix::from_vec(shape[0], shape[1], w)?, b, unit: activation::parse(unit).map_err(unfit)? })
+            Ok(Layer { w: Matrix::from_vec(shape[0], shape[1], w)?, b, activation: activation::parse(unit).map_err(unfit)? })
         })
         .collect::<Result<Vec<Layer<f64>>>>()?;
     let net = Network::new(header.inputs, layers, header.labels).map_err(unfit)?;

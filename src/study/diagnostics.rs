@@ -1,4 +1,4 @@
-//! How close a rule's updates are to backpropagation's, and how close weights are to orthogonal.
+//! Distance of a rule's updates from backpropagation's, and of weights from orthogonality.
 
 use crate::base::error::{Error, Result};
 use crate::base::exec::Exec;
@@ -14,15 +14,16 @@ use gaitprop_kernels::perturb::{Perturbation, Scale, Weighting};
 use gaitprop_kernels::{Activation, MatMut, MatRef, Plan, Real, reduce};
 use serde::Serialize;
 
-/// How one layer's weight update compares with another rule's.
+/// Comparison of one layer's weight update with that of another rule.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Alignment {
-    /// Cosine of the angle between the two, as vectors of all weights; 1 if both are 0, NaN if one of them is.
+    /// Cosine of the angle between the two, as vectors of all weights. 1 if both are 0, NaN if one
+    /// of them is.
     pub cosine: f64,
     /// Norm of the first over norm of the second.
     pub ratio: f64,
-    /// ‖a − b‖ / ‖b‖: 0 if both are 0, infinite if the second alone is.
+    /// ‖a − b‖ / ‖b‖. 0 if both are 0, infinite if only b is.
     pub difference: f64,
 }
 
@@ -37,17 +38,18 @@ impl Alignment {
         if aa == 0.0 && bb == 0.0 {
             return Ok(Self { cosine: 1.0, ratio: 1.0, difference: 0.0 });
         }
-        // Rounding may leave the open interval.
+        // Rounding may exceed ±1.
         let cosine = (ab / (aa.sqrt() * bb.sqrt())).clamp(-1.0, 1.0);
-        // Not from the three products, in which a small difference would cancel.
+        // Computed from the elements: in the three products, a small difference would cancel.
         let squares = a.iter().zip(b).map(|(a, b)| a.to_f64() - b.to_f64()).map(|d| d * d).sum::<f64>();
         Ok(Self { cosine, ratio: aa.sqrt() / bb.sqrt(), difference: squares.sqrt() / bb.sqrt() })
     }
 }
 
-/// Compares a rule's updates with backpropagation's on one batch, layer by layer, without any regulariser.
+/// Compares a rule's updates with backpropagation's on one batch, layer by layer, without a
+/// regularizer.
 ///
-/// Shapes as [`Step::gradients`]. The network is not touched.
+/// Shapes as [`Step::gradients`]. The network is not changed.
 ///
 /// # Errors
 /// As [`Step::gradients`].
@@ -63,8 +65,8 @@ pub fn alignment<T: Real>(
     (0..net.layers().len()).map(of).collect()
 }
 
-/// The steps that compute one batch's updates without a regularizer, by the recipe's rule and by
-/// backpropagation, and whether they succeeded.
+/// Computes the updates of one batch without a regularizer, by the recipe's rule and by
+/// backpropagation. Returns both steps, and whether they succeeded.
 fn both<T: Real>(
     net: &Network<T>,
     input: MatRef<'_, T>,
@@ -82,7 +84,7 @@ fn both<T: Real>(
     [by(&mut **rule), by(&mut Backprop)]
 }
 
-/// What the regulariser's form measures of each layer: ‖offdiag(W Wᵀ)‖ or ‖W Wᵀ − I‖ (Frobenius).
+/// Returns ‖offdiag(W Wᵀ)‖ or ‖W Wᵀ − I‖ (Frobenius) of each layer, by the regularizer's form.
 ///
 /// # Errors
 /// Out of memory for packing.
@@ -91,38 +93,44 @@ pub fn orthogonality<T: Real>(net: &Network<T>, form: &Regularizer, plan: &Plan)
     net.layers().iter().map(|l| form.norm(l.w.view(), &mut exec)).collect()
 }
 
-/// What one layer looks like during training. Norms are Frobenius'. What cannot be measured is NaN, in JSON null.
+/// Measurements of one layer during training. Norms are Frobenius norms. A value that cannot be
+/// measured is NaN, in JSON null.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct LayerReport {
-    /// Cosine between the rule's weight update and backpropagation's, both without a regulariser.
+    /// Cosine between the rule's weight update and backpropagation's, both without a regularizer.
     pub cosine_with_bp: f64,
-    /// Norm of the rule's weight update over that of backpropagation's.
+    /// Norm of the rule's weight update over the norm of backpropagation's.
     pub ratio_to_bp: f64,
-    /// ‖offdiag(W Wᵀ)‖, or of WᵀW if the regulariser is on that side or the layer has more rows than columns.
+    /// ‖offdiag(W Wᵀ)‖. Of WᵀW if the regularizer is on that side, or the layer has more rows than
+    /// columns.
     pub offdiag: f64,
-    /// ‖W Wᵀ − I‖, of the same side.
+    /// ‖W Wᵀ − I‖ on the same side.
     pub distance_from_orthogonal: f64,
-    /// Estimate of the condition number in the 1-norm: see [`solve::condition`]. None for a layer that is not square.
+    /// Estimate of the condition number in the 1-norm: see [`solve::condition`]. `None` for a layer
+    /// that is not square.
     pub condition: Option<f64>,
-    /// ‖r − e W‖ / ‖r‖ of the solve with this layer's weights. None if the rule made none: never at the first layer.
+    /// ‖r − e W‖ / ‖r‖ of the solve with this layer's weights. `None` if the rule made no solve, as
+    /// at the first layer.
     pub solve_residual: Option<f64>,
     /// Cost of that solve, in products of the size of the forward pass.
     pub solve_products: Option<f64>,
-    /// Units × samples whose perturbed target lies on the other side of a leaky ReLU's kink than the activity, so that the rule is not linear there. None
-    /// where nothing is perturbed: by rules without targets, and at the first layer.
+    /// Number of (unit, sample) pairs whose activity and perturbed target lie on different sides of
+    /// a leaky ReLU's kink. There the rule is not linear. `None` without a perturbation: for rules
+    /// without targets, and at the first layer.
     pub kink_crossings: Option<u64>,
-    /// Norm of the rule's weight update, without a regulariser.
+    /// Norm of the rule's weight update, without a regularizer.
     pub update_norm: f64,
-    /// Units that learn little or nothing from any sample of the batch: of a leaky ReLU those that are on the side of its smaller slope for all of them, of
-    /// tanh those with |y| > 0.99 for all of them.
+    /// Number of units that learn little or nothing from any sample of the batch. For all samples,
+    /// a leaky ReLU is then on the side of its smaller slope, and a tanh has |y| > 0.99.
     pub dead_units: usize,
 }
 
-/// Looks at every layer of a network on one batch, through `inverse`. The network is not touched.
+/// Measures every layer of a network on one batch. The network is not changed.
 ///
-/// Shapes as [`Step::gradients`]. Where the rule or backpropagation fail on this batch (singular weights, a target out of range, numbers that are not finite)
-/// what depends on them is NaN: that is when the rest is wanted most. Allocates; for once an epoch.
+/// Shapes as [`Step::gradients`]. The rule or backpropagation may fail on this batch: singular
+/// weights, a target out of range, numbers that are not finite. The values that depend on it are
+/// then NaN, and all others are still measured. Allocates: meant for one call per epoch.
 ///
 /// # Errors
 /// A shape error; out of memory.
@@ -133,8 +141,9 @@ pub fn examine<T: Real>(
     recipe: &mut Recipe<'_, T>,
 ) -> Result<Vec<LayerReport>> {
     let Recipe { rule, solver, loss, regularizer, exec } = recipe;
-    let (regularizer, mut witness) = (*regularizer, Witness { rule: &mut **rule, crossings: vec![None; net.layers().len()] });
-    let mut by = Recipe { rule: &mut witness, solver: &mut **solver, loss: *loss, regularizer, exec };
+    let (regularizer, mut counter) =
+        (*regularizer, CrossingCounter { rule: &mut **rule, crossings: vec![None; net.layers().len()] });
+    let mut by = Recipe { rule: &mut counter, solver: &mut **solver, loss: *loss, regularizer, exec };
     let [(own, done), (bp, bp_done)] = both(net, input, target, &mut by);
     let worked = measured(done)? & measured(bp_done)?;
     let look = |(l, layer): (usize, &Layer<T>)| {
@@ -155,9 +164,9 @@ pub fn examine<T: Real>(
             condition: (layer.fan_in() == layer.width()).then(|| solve::condition(w, exec)).transpose()?,
             solve_residual: solve.map(|s| s.residual),
             solve_products: solve.map(|s| s.products),
-            kink_crossings: witness.crossings[l],
+            kink_crossings: counter.crossings[l],
             update_norm,
-            dead_units: dead_units(layer.unit, &own.tape, l),
+            dead_units: dead_units(layer.activation, &own.tape, l),
         })
     };
     net.layers().iter().enumerate().map(look).collect()
@@ -165,7 +174,7 @@ pub fn examine<T: Real>(
 
 impl<T: Real> Trainer<T> {
     /// [`alignment`] with backpropagation on the first batch of `samples`. A fresh solver of the
-    /// configured kind does the solves: the trainer's own would remember them, and a measurement
+    /// configured kind does the solves. The trainer's own would remember them, and a measurement
     /// must not change the run.
     ///
     /// # Errors
@@ -193,7 +202,8 @@ impl<T: Real> Trainer<T> {
     }
 }
 
-/// Whether there is something to be measured.
+/// Returns whether a step succeeded. An error that this batch may cause counts as false; all others
+/// are returned.
 fn measured<R>(outcome: Result<R>) -> Result<bool> {
     match outcome {
         Err(Error::Singular { .. } | Error::OutOfRange { .. } | Error::NotOrthogonal { .. } | Error::Diverged { .. }) => {
@@ -203,14 +213,14 @@ fn measured<R>(outcome: Result<R>) -> Result<bool> {
     }
 }
 
-/// A rule that works like another and counts kink crossings of each layer.
+/// A rule that delegates to another and counts kink crossings of each layer.
 #[derive(Debug)]
-struct Witness<'a, T: Real> {
+struct CrossingCounter<'a, T: Real> {
     rule: &'a mut dyn Rule<T>,
     crossings: Vec<Option<u64>>,
 }
 
-impl<T: Real> Rule<T> for Witness<'_, T> {
+impl<T: Real> Rule<T> for CrossingCounter<'_, T> {
     fn name(&self) -> &str {
         self.rule.name()
     }
@@ -233,7 +243,8 @@ impl<T: Real> Rule<T> for Witness<'_, T> {
     }
 }
 
-/// Units × samples for which y and y + s φ lie on different sides of the kink.
+/// Returns the number of (unit, sample) pairs for which y and y + s φ ∘ e lie on different sides of
+/// the kink.
 fn crossings<T: Real>(p: Perturbation, at: &LayerState<'_, T>) -> u64 {
     let (Activation::LeakyRelu { slope }, Scale::Finite(s)) = (p.activation, p.scale) else { return 0 };
     let crosses = |i: usize, j: usize| {
@@ -245,13 +256,13 @@ fn crossings<T: Real>(p: Perturbation, at: &LayerState<'_, T>) -> u64 {
     (0..at.y.nrows()).map(row).sum()
 }
 
-/// Beyond this activity a unit of tanh is saturated: its slope is below 0.02.
+/// Activity beyond which a unit of tanh is saturated: its slope is below 0.02.
 const SATURATED: f64 = 0.99;
 
-/// Units of layer `l` that are dead for every sample of the batch.
-fn dead_units<T: Real>(unit: Activation, tape: &Tape<T>, l: usize) -> usize {
+/// Returns the number of units of layer `l` that are dead for every sample of the batch.
+fn dead_units<T: Real>(activation: Activation, tape: &Tape<T>, l: usize) -> usize {
     let y = tape.activity(l);
-    let dead = |v: f64| match unit {
+    let dead = |v: f64| match activation {
         Activation::LeakyRelu { slope } if slope < 1.0 => v < 0.0,
         Activation::LeakyRelu { slope } => slope > 1.0 && v >= 0.0,
         Activation::Tanh => v.abs() > SATURATED,

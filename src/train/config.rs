@@ -10,7 +10,7 @@ use crate::solve::{SolverKind, Tuning};
 use crate::step::check_rotations;
 use crate::step::optimizer::{OptimizerConfig, OptimizerKind};
 
-/// How a network is trained.
+/// Configuration of training.
 ///
 /// ```
 /// use gaitprop::{LearningRule, TrainConfig};
@@ -18,38 +18,38 @@ use crate::step::optimizer::{OptimizerConfig, OptimizerKind};
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TrainConfig {
-    /// The learning rule.
+    /// Learning rule.
     pub rule: LearningRule,
     /// γ of GAIT and ITP, in [0, 1].
     pub gamma: f64,
-    /// How GAIT, ITP and TP are computed.
+    /// Arithmetic of GAIT, ITP and TP.
     pub target_form: TargetForm,
-    /// How errors go through W⁻¹.
+    /// Solver for products with W⁻¹.
     pub solver: SolverKind,
     /// Relative error at which iterative solvers stop.
     pub tolerance: f64,
-    /// The loss. Cross-entropy makes the output layer linear.
+    /// Loss. Cross-entropy makes the output layer linear.
     pub loss: Loss,
-    /// The regularizer, with its λ.
+    /// Regularizer, with its λ.
     pub regularizer: Regularizer,
-    /// What else holds weights near orthogonal.
+    /// Method that holds weights near orthogonal, besides the regularizer.
     pub hold: Hold,
-    /// The optimizer.
+    /// Optimizer.
     pub optimizer: OptimizerKind,
     /// η.
     pub learning_rate: f64,
-    /// How weights, and the fixed feedback of FA and DFA, are drawn.
+    /// Distribution of initial weights, and of the fixed feedback of FA and DFA.
     pub init: Init,
-    /// Samples of a step.
+    /// Number of samples per step.
     pub batch: usize,
-    /// Whether every epoch draws a new order of samples; otherwise they come as they lie.
+    /// True if every epoch draws a new order of samples; otherwise the samples keep their order.
     pub shuffle: bool,
 }
 
 impl TrainConfig {
-    /// The published settings of a rule: leaky networks from orthogonal weights, squared loss,
-    /// batches of 60 in the order of the data, Adam without bias correction at the rule's own
-    /// learning rate and λ.
+    /// Returns the published settings of a rule: leaky networks from orthogonal weights, squared
+    /// loss, and batches of 60 in the order of the data. The optimizer is Adam without bias
+    /// correction, at the rule's own learning rate and λ.
     ///
     /// # References
     /// Ahmad, van Gerven and Ambrogioni, GAIT-prop, 2020, table 1.
@@ -72,7 +72,7 @@ impl TrainConfig {
         }
     }
 
-    /// Refuses what no training can be: out of range, or at odds.
+    /// Checks that every setting is in range and that no two contradict each other.
     ///
     /// # Errors
     /// [`Error::Setting`] with the name of the setting.
@@ -89,18 +89,18 @@ impl TrainConfig {
         Ok(())
     }
 
-    /// The optimizer's constants.
+    /// Constants of the optimizer.
     pub(crate) fn optimizer_config(&self) -> Result<OptimizerConfig> {
         OptimizerConfig::new(self.optimizer, self.learning_rate)
     }
 
-    /// What solvers are built with.
+    /// Settings of the solver.
     pub(crate) fn tuning(&self) -> Result<Tuning> {
         let regularized = self.regularizer.lambda > 0.0 || self.hold != Hold::Free;
         Ok(Tuning { regularized, ..Tuning::new(self.tolerance)? })
     }
 
-    /// What the rule is built from.
+    /// Configuration of the rule.
     pub(crate) fn rule_config<'a>(&self, architecture: &'a Architecture, seed: u64) -> RuleConfig<'a> {
         RuleConfig { architecture, gamma: self.gamma, form: self.target_form, init: self.init, seed }
     }

@@ -7,13 +7,13 @@ use crate::model::loss::{self, Loss, Score};
 use crate::model::network::{Network, Trace};
 use gaitprop_kernels::{MatRef, Plan, Real};
 
-/// Samples evaluated at a time: enough for full tiles, few enough to stay in cache.
+/// Number of samples evaluated at a time: enough for full tiles, few enough to stay in cache.
 const EVALUATION_BATCH: usize = 240;
 
 /// Returns loss and accuracy of a network on `samples`.
 ///
 /// # Errors
-/// [`Error::Architecture`] if the samples are not the network's; [`Error::Setting`] for a label
+/// [`Error::Architecture`] if the samples do not fit the network; [`Error::Setting`] for a label
 /// beyond its classes.
 pub fn evaluate<'a, T: Real>(net: &Network<T>, samples: impl Into<SamplesRef<'a, T>>, loss: Loss, plan: &Plan) -> Result<Score> {
     let samples = samples.into();
@@ -33,7 +33,7 @@ pub fn evaluate<'a, T: Real>(net: &Network<T>, samples: impl Into<SamplesRef<'a,
     Ok(score)
 }
 
-/// Refuses samples that are not for this network, or that contradict themselves.
+/// Checks that the samples fit the network and have one valid label each.
 pub(super) fn check_samples<T: Real>(samples: SamplesRef<'_, T>, net: &Network<T>) -> Result<()> {
     let (len, features) = samples.x.shape();
     if features != net.inputs() {
@@ -53,7 +53,7 @@ pub(super) fn check_samples<T: Real>(samples: SamplesRef<'_, T>, net: &Network<T
     }
 }
 
-/// Copies a batch's samples side by side and writes their one-hot targets.
+/// Copies the samples of a batch into contiguous rows and writes their one-hot targets.
 pub(super) fn gather<'b, T: Real>(
     samples: SamplesRef<'_, T>,
     batch: &[u32],

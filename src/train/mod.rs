@@ -14,7 +14,7 @@ use crate::base::rng::Rng;
 use crate::data::SamplesRef;
 use crate::model::loss::Score;
 use crate::model::network::{Architecture, Network};
-use crate::ortho::Holder;
+use crate::ortho::HoldState;
 use crate::rule::Rule;
 use crate::solve::{Solver, Solves};
 use crate::step::optimizer::{Optimizer, OptimizerConfig};
@@ -25,7 +25,7 @@ use gaitprop_kernels::{MatRef, Plan, Real};
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-/// Trains a network. Owns everything that changes.
+/// Trains a network. Owns all state of the training.
 ///
 /// ```
 /// use gaitprop::{Architecture, LearningRule, TrainConfig, Trainer, data};
@@ -43,32 +43,32 @@ use std::time::Instant;
 /// ```
 pub struct Trainer<T> {
     net: Network<T>,
-    /// The network at the start of the epoch.
-    good: Network<T>,
+    /// Copy of the network at the start of the epoch.
+    epoch_start: Network<T>,
     config: TrainConfig,
     rule: Box<dyn Rule<T>>,
     solver: Box<dyn Solver<T>>,
     optimizer: Optimizer<T>,
-    holder: Holder<T>,
+    holder: HoldState<T>,
     step: Step<T>,
     exec: Exec,
     shuffle: Option<Rng>,
-    epoch: Course,
+    progress: EpochProgress,
     sofar: Epoch,
     input: Vec<T>,
     target: Vec<T>,
 }
 
-/// How far the current epoch has come.
+/// Progress of the current epoch.
 #[derive(Debug, Default)]
-struct Course {
-    /// Whether it has begun and not ended.
+struct EpochProgress {
+    /// True if the epoch has begun and not ended.
     under_way: bool,
-    /// Number of its samples.
+    /// Number of samples of the epoch.
     samples: usize,
-    /// Their order; empty until it is drawn.
+    /// Order of the samples; empty until it is drawn.
     order: Vec<u32>,
-    /// The generator as it was before it drew the order.
+    /// State of the generator before it drew the order.
     drawn_by: Option<Rng>,
     /// Number of samples learned.
     learned: usize,
@@ -81,18 +81,18 @@ pub(crate) type Look<T, R> = fn(&Network<T>, MatRef<'_, T>, MatRef<'_, T>, &mut 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Epoch {
-    /// Loss and right answers on each batch just before it was learned.
+    /// Loss and correct predictions of each batch, just before its step.
     pub score: Score,
-    /// All solves.
+    /// Solves of all steps.
     pub solves: Solves,
-    /// Steps taken.
+    /// Number of steps taken.
     pub steps: usize,
-    /// Whether the caller ended it early.
+    /// True if the caller ended the epoch early.
     pub stopped: bool,
 }
 
 impl Epoch {
-    /// Mean loss of a sample, just before it was learned.
+    /// Mean loss per sample, just before it was learned.
     pub fn mean_loss(&self) -> f64 {
         self.score.mean_loss()
     }
@@ -116,7 +116,7 @@ impl Epoch {
     }
 }
 
-/// Puts in weights and biases, under names that begin so.
+/// Stores weights and biases under names that start with `prefix`.
 fn put_network<T: Real>(state: &mut State<T>, prefix: &str, net: &Network<T>) {
     for (l, layer) in net.layers().iter().enumerate() {
         state.put_array(format!("{prefix}W{l}"), &[layer.fan_in(), layer.width()], layer.w.data());
@@ -124,7 +124,7 @@ fn put_network<T: Real>(state: &mut State<T>, prefix: &str, net: &Network<T>) {
     }
 }
 
-/// The same, back.
+/// Restores weights and biases that [`put_network`] stored.
 fn take_network<T: Real>(state: &State<T>, prefix: &str, net: &mut Network<T>) -> Result<()> {
     for (l, layer) in net.layers_mut().iter_mut().enumerate() {
         state.copy_array(&format!("{prefix}W{l}"), layer.w.data_mut())?;
@@ -134,7 +134,7 @@ fn take_network<T: Real>(state: &State<T>, prefix: &str, net: &mut Network<T>) -
 }
 
 impl<T: Real> Trainer<T> {
-    /// A new network, trained by `config` on one thread.
+    /// Creates a trainer with a new network, on one thread.
     ///
     /// `seed` decides the initial weights, the order of samples and the fixed feedback of FA and
     /// DFA. The loss decides the output activation ([`Architecture::with_loss`]).
@@ -147,7 +147,8 @@ impl<T: Real> Trainer<T> {
         Self::from_network(Network::random(&shape, config.init, seed, &plan)?, config, seed, plan)
     }
 
-    /// Trains an existing network on the threads, instruction set and backend of `plan`.
+    /// Creates a trainer with an existing network, on the threads, instruction set and backend of
+    /// `plan`.
     ///
     /// # Errors
     /// As [`TrainConfig::check`]; [`Error::Setting`] for a rule that cannot be built.
@@ -157,22 +158,22 @@ impl<T: Real> Trainer<T> {
         Ok(Self {
             solver: config.solver.build(config.tuning()?)?,
             optimizer: Optimizer::new(config.optimizer_config()?, &net),
-            holder: Holder::new(config.hold, &net, config.batch)?,
+            holder: HoldState::new(config.hold, &net, config.batch)?,
             step: Step::new(&net, config.batch),
             exec: Exec::new(plan),
             shuffle: config.shuffle.then(|| Rng::new(seed, 1)),
-            epoch: Course::default(),
+            progress: EpochProgress::default(),
             sofar: Epoch::default(),
             input: vec![T::ZERO; config.batch * net.inputs()],
             target: vec![T::ZERO; config.batch * net.labels()],
-            good: net.clone(),
+            epoch_start: net.clone(),
             net,
             rule,
             config,
         })
     }
 
-    /// Replaces the learning rule by one of your own.
+    /// Replaces the learning rule.
     #[must_use]
     pub fn with_rule(self, rule: impl Rule<T> + 'static) -> Self {
         Self { rule: Box::new(rule), ..self }
@@ -184,7 +185,7 @@ impl<T: Real> Trainer<T> {
         Self { solver: Box::new(solver), ..self }
     }
 
-    /// Replaces the optimizer's constants, and forgets its moments.
+    /// Replaces the optimizer's constants and resets its moments to 0.
     ///
     /// # Errors
     /// [`Error::Setting`] as [`OptimizerConfig::check`].
@@ -193,44 +194,47 @@ impl<T: Real> Trainer<T> {
         Ok(Self { optimizer: Optimizer::new(optimizer, &self.net), ..self })
     }
 
-    /// The network as it is now.
+    /// Current network.
     pub fn network(&self) -> &Network<T> {
         &self.net
     }
 
-    /// The network, to change its weights ([`Network::update`]). Moments stay as they are.
+    /// Mutable network, to change its weights ([`Network::update`]). The optimizer's moments stay
+    /// the same.
     pub fn network_mut(&mut self) -> &mut Network<T> {
         &mut self.net
     }
 
-    /// The configuration.
+    /// Configuration.
     pub fn config(&self) -> &TrainConfig {
         &self.config
     }
 
-    /// Steps taken so far.
+    /// Number of steps taken so far.
     pub fn steps(&self) -> u64 {
         self.optimizer.steps()
     }
 
-    /// What holds weights near orthogonal.
-    pub fn holder(&self) -> &Holder<T> {
+    /// State of the method that holds weights near orthogonal.
+    pub fn holder(&self) -> &HoldState<T> {
         &self.holder
     }
 
     /// Trains on every sample once.
     ///
     /// # Errors
-    /// As [`Step::update`]; [`Error::TooFar`] from a retraction. After [`Error::Singular`],
-    /// [`Error::OutOfRange`] and [`Error::NotOrthogonal`] the parameters are those after the last
-    /// good step. After all others they are those at the start of the epoch, and the optimizer's
-    /// moments are forgotten: steps before a divergence are seldom worth keeping.
+    /// As [`Step::update`]; [`Error::TooFar`] from a retraction.
+    ///
+    /// After [`Error::Singular`], [`Error::OutOfRange`] and [`Error::NotOrthogonal`], the
+    /// parameters are those after the last successful step. After all other errors they are those
+    /// at the start of the epoch, and the optimizer's moments are 0: steps before a divergence are
+    /// seldom worth keeping.
     pub fn epoch<'s>(&mut self, samples: impl Into<SamplesRef<'s, T>>) -> Result<Epoch> {
         self.epoch_with(samples, |_, _| ControlFlow::Continue(()))
     }
 
-    /// [`Trainer::epoch`] with a callback after each step, which may end the epoch early: the next
-    /// call then continues it.
+    /// [`Trainer::epoch`] with a callback after each step. The callback may end the epoch early;
+    /// the next call then continues it.
     ///
     /// # Errors
     /// As [`Trainer::epoch`].
@@ -241,19 +245,19 @@ impl<T: Real> Trainer<T> {
     ) -> Result<Epoch> {
         let samples = samples.into();
         check_samples(samples, &self.net)?;
-        if !self.epoch.under_way || self.epoch.samples != samples.len() {
+        if !self.progress.under_way || self.progress.samples != samples.len() {
             self.begin(samples.len());
         }
-        if self.epoch.order.is_empty() {
+        if self.progress.order.is_empty() {
             // The next epoch, or one that was restored.
             self.draw();
         }
-        while self.epoch.learned < samples.len() {
+        while self.progress.learned < samples.len() {
             let report = match self.step(samples) {
                 Err(e) => {
-                    self.epoch.under_way = false;
+                    self.progress.under_way = false;
                     if !raised_before_changes(&e) {
-                        self.net.copy_from(&self.good);
+                        self.net.copy_from(&self.epoch_start);
                         self.optimizer.reset();
                     }
                     return Err(e);
@@ -267,22 +271,22 @@ impl<T: Real> Trainer<T> {
                 return Ok(Epoch { stopped: true, ..self.sofar });
             }
         }
-        self.epoch.under_way = false;
+        self.progress.under_way = false;
         Ok(self.sofar)
     }
 
     /// Starts an epoch.
     fn begin(&mut self, samples: usize) {
-        self.good.copy_from(&self.net);
-        self.epoch.order.clear();
-        let order = std::mem::take(&mut self.epoch.order);
-        self.epoch = Course { under_way: true, samples, order, drawn_by: None, learned: 0 };
+        self.epoch_start.copy_from(&self.net);
+        self.progress.order.clear();
+        let order = std::mem::take(&mut self.progress.order);
+        self.progress = EpochProgress { under_way: true, samples, order, drawn_by: None, learned: 0 };
         self.sofar = Epoch::default();
     }
 
     /// Draws the order of the samples of the current epoch.
     fn draw(&mut self) {
-        let Course { order, samples, drawn_by, .. } = &mut self.epoch;
+        let EpochProgress { order, samples, drawn_by, .. } = &mut self.progress;
         order.extend(0..*samples as u32);
         drawn_by.clone_from(&self.shuffle);
         if let Some(rng) = &mut self.shuffle {
@@ -292,7 +296,7 @@ impl<T: Real> Trainer<T> {
 
     /// Number of samples that the current epoch has learned; 0 between epochs.
     pub fn learned(&self) -> usize {
-        if self.epoch.under_way { self.epoch.learned } else { 0 }
+        if self.progress.under_way { self.progress.learned } else { 0 }
     }
 
     /// Results of the current epoch so far, or of the last one.
@@ -300,39 +304,41 @@ impl<T: Real> Trainer<T> {
         &self.sofar
     }
 
-    /// Whether no epoch is under way, or all of its samples have been learned.
+    /// Returns whether no epoch is under way, or all of its samples have been learned.
     pub fn between_epochs(&self) -> bool {
-        !self.epoch.under_way || self.epoch.learned == self.epoch.samples
+        !self.progress.under_way || self.progress.learned == self.progress.samples
     }
 
-    /// All that later steps depend on, between two of them: parameters, moments, the order of samples and the place in it, what weights are held by,
-    /// and what the way through inverses remembers.
+    /// Returns everything that later steps depend on: parameters, moments, the order of samples and
+    /// the position in it, the step count of the hold, and the state of the solver.
     pub fn save(&self) -> State<T> {
         let mut state = State::default();
         put_network(&mut state, "", &self.net);
         state.put_part("optimizer", self.optimizer.save(&self.net));
         state.put_part("inverse", self.solver.save());
         state.put("held", self.holder.steps());
-        // The order of an epoch is drawn at its start, and can be drawn again.
-        if let Some((words, _)) = if self.epoch.under_way { &self.epoch.drawn_by } else { &self.shuffle }.as_ref().map(Rng::state)
+        // The generator's state at the start of an epoch is enough to draw its order again.
+        if let Some((words, _)) =
+            if self.progress.under_way { &self.progress.drawn_by } else { &self.shuffle }.as_ref().map(Rng::state)
         {
             words.iter().enumerate().for_each(|(i, &word)| state.put(format!("shuffle.{i}"), word));
         }
-        state.put("under-way", self.epoch.under_way.into());
-        if self.epoch.under_way {
-            // Where a divergence would lead back to.
-            put_network(&mut state, "start.", &self.good);
-            state.put("samples", self.epoch.samples as u64);
-            state.put("learned", self.epoch.learned as u64);
+        state.put("under-way", self.progress.under_way.into());
+        if self.progress.under_way {
+            // Parameters to return to after a divergence.
+            put_network(&mut state, "start.", &self.epoch_start);
+            state.put("samples", self.progress.samples as u64);
+            state.put("learned", self.progress.learned as u64);
             state.put_part("sofar", self.sofar.save());
         }
         state
     }
 
-    /// Goes on as the trainer did whose state this is, to the bit. It must have been made in the same way, for a network of the same shape.
+    /// Restores a saved state. Training then continues bit for bit as in the trainer that saved it.
+    /// That trainer must have the same configuration, and a network of the same shape.
     ///
     /// # Errors
-    /// [`Error::Setting`] for a state of something else; this trainer may then be used no more.
+    /// [`Error::Setting`] for a state that does not fit; this trainer is then unusable.
     pub fn restore(&mut self, mut state: State<T>) -> Result<()> {
         take_network(&state, "", &mut self.net)?;
         self.optimizer.restore(&state.take_part("optimizer"))?;
@@ -342,17 +348,17 @@ impl<T: Real> Trainer<T> {
             let word = |i: usize| state.get(&format!("shuffle.{i}"));
             self.shuffle = Rng::from_state([word(0)?, word(1)?, word(2)?, word(3)?], None);
         }
-        self.epoch.under_way = false;
+        self.progress.under_way = false;
         if state.get_flag("under-way")? {
             let samples = state.get_as::<u32>("samples")? as usize;
-            // Its order is not drawn before there are so many samples: a damaged state may claim billions.
+            // The order is drawn once the samples are known: a damaged state may claim billions.
             self.begin(samples);
-            self.epoch.drawn_by.clone_from(&self.shuffle);
-            take_network(&state, "start.", &mut self.good)?;
-            self.epoch.learned = state.get_as::<u32>("learned")? as usize;
+            self.progress.drawn_by.clone_from(&self.shuffle);
+            take_network(&state, "start.", &mut self.epoch_start)?;
+            self.progress.learned = state.get_as::<u32>("learned")? as usize;
             self.sofar = Epoch::restore(&state.take_part("sofar"))?;
-            if self.epoch.learned > samples {
-                let learned = self.epoch.learned;
+            if self.progress.learned > samples {
+                let learned = self.progress.learned;
                 return Err(Error::Setting(format!("the state has learned {learned} of {samples} samples")));
             }
         }
@@ -361,7 +367,7 @@ impl<T: Real> Trainer<T> {
 
     /// Trains on the next batch of the current epoch.
     fn step(&mut self, samples: SamplesRef<'_, T>) -> Result<Report> {
-        let Course { order, learned, .. } = &mut self.epoch;
+        let EpochProgress { order, learned, .. } = &mut self.progress;
         let batch = &order[*learned..order.len().min(*learned + self.config.batch)];
         let (x, t) = gather(samples, batch, self.net.labels(), &mut self.input, &mut self.target)?;
         let mut recipe = Recipe {
@@ -373,7 +379,7 @@ impl<T: Real> Trainer<T> {
         };
         let (net, step, optimizer) = (&mut self.net, &mut self.step, &mut self.optimizer);
         let report = match &mut self.holder {
-            Holder::Cayley(cayley) => step.rotate(net, x, t, &mut recipe, optimizer, cayley)?,
+            HoldState::Cayley(cayley) => step.rotate(net, x, t, &mut recipe, optimizer, cayley)?,
             _ => step.update(net, x, t, &mut recipe, optimizer)?,
         };
         let clock = Instant::now();
@@ -409,8 +415,8 @@ impl<T: Real> Trainer<T> {
         &self.exec.plan
     }
 
-    /// Applies a measurement that changes nothing to the first batch of `samples`, through a fresh
-    /// solver of the configured kind.
+    /// Runs a measurement that changes nothing on the first batch of `samples`, with a fresh solver
+    /// of the configured kind.
     pub(crate) fn look<R>(&mut self, samples: SamplesRef<'_, T>, at: Look<T, R>) -> Result<R> {
         check_samples(samples, &self.net)?;
         let first: Vec<u32> = (0..self.config.batch.min(samples.len()) as u32).collect();
@@ -422,7 +428,7 @@ impl<T: Real> Trainer<T> {
     }
 }
 
-/// Whether an error of a step is raised only while all parameters are as they were.
+/// Returns whether a step raises this error only before any parameter changes.
 fn raised_before_changes(e: &Error) -> bool {
     matches!(e, Error::Singular { .. } | Error::OutOfRange { .. } | Error::NotOrthogonal { .. })
 }
@@ -433,7 +439,8 @@ mod tests {
     use crate::data::Samples;
     use crate::rule::LearningRule;
 
-    /// A damaged state may claim any number of samples: their order takes no memory before there are as many.
+    /// A damaged state may claim any number of samples. Their order is allocated only when there
+    /// are as many samples.
     #[test]
     fn a_state_of_billions_of_samples_takes_no_memory_for_them() {
         let architecture = Architecture::square(4, 3, 1, 2).unwrap();
@@ -448,9 +455,9 @@ mod tests {
 
         let mut restored = made();
         restored.restore(state).unwrap();
-        assert_eq!((restored.epoch.samples, restored.epoch.order.capacity()), (u32::MAX as usize, 0));
-        // Samples that are not those begin an epoch of their own.
+        assert_eq!((restored.progress.samples, restored.progress.order.capacity()), (u32::MAX as usize, 0));
+        // Other samples start a new epoch.
         assert!(!restored.epoch(&samples).unwrap().stopped);
-        assert_eq!(restored.epoch.order.len(), 6);
+        assert_eq!(restored.progress.order.len(), 6);
     }
 }

@@ -22,14 +22,14 @@ impl EarlyStopping {
         Self { patience, best: None }
     }
 
-    /// The same, continued from an earlier best epoch and loss.
+    /// Continues from an earlier best epoch and loss.
     #[must_use]
     pub fn with_best(self, best: Option<(usize, f64)>) -> Self {
         Self { best, ..self }
     }
 
-    /// Records the validation loss of an epoch. Returns whether it is the smallest so far; NaN
-    /// never is.
+    /// Records the validation loss of an epoch. Returns whether it is the smallest so far; a NaN is
+    /// never the smallest.
     pub fn observe(&mut self, epoch: usize, loss: f64) -> bool {
         let better = !loss.is_nan() && self.best.is_none_or(|(_, best)| loss < best);
         if better {
@@ -38,12 +38,12 @@ impl EarlyStopping {
         better
     }
 
-    /// The best epoch and its loss.
+    /// Best epoch and its loss.
     pub fn best(&self) -> Option<(usize, f64)> {
         self.best
     }
 
-    /// Whether training should stop after `epoch`.
+    /// Returns whether training should stop after `epoch`.
     pub fn should_stop(&self, epoch: usize) -> bool {
         let since = epoch - self.best.map_or(0, |(best, _)| best.min(epoch));
         self.patience.is_some_and(|patience| since >= patience)

@@ -366,9 +366,9 @@ fn wrong_settings_of_training_are_named() {
         ("--rule foo", &["unknown rule `foo`", "bp, gait, itp, tp, fa or dfa"]),
         ("--rule gait --beside foo", &["unknown rule `foo`"]),
         ("--rule gait --beside gait", &["--beside gait"]),
-        ("--optimizer foo", &["unknown optimiser `foo`", "published-adam"]),
+        ("--optimizer foo", &["unknown optimizer `foo`", "published-adam"]),
         ("--loss foo", &["unknown loss `foo`", "cross-entropy"]),
-        ("--init foo", &["unknown initialisation `foo`", "xavier"]),
+        ("--init foo", &["unknown initialization `foo`", "xavier"]),
         ("--activation foo", &["unknown activation `foo`", "tanh"]),
         ("--activation leaky-relu:0", &["slope", "greater than 0"]),
         ("--activation leaky-relu:x", &["`x` is not a number"]),
@@ -423,8 +423,8 @@ fn wrong_settings_of_training_are_named() {
         ("--epochs 99999999999999999999", &["99999999999999999999", "--epochs"]),
         ("--width 9", &["9 units", "10 labels"]),
         ("--width 0", &["empty"]),
-        ("--tower 64-32-40", &["layer 1", "fed by 40 units", "32"]),
-        ("--tower 64-65", &["layer 0", "fed by 65 units", "64"]),
+        ("--tower 64-32-40", &["layer 1", "its fan-in is 40", "32"]),
+        ("--tower 64-65", &["layer 0", "its fan-in is 65", "64"]),
         ("--tower 32-10", &["--tower", "64"]),
         ("--tower 64", &["at least one layer"]),
         ("--tower 64-10 --layers 64,10", &["--layers", "--tower"]),
@@ -432,10 +432,10 @@ fn wrong_settings_of_training_are_named() {
         ("--layers 64,10 --hidden 2", &["--layers", "--hidden"]),
         ("--layers 64,,10", &["'64,,10'", "784,500,10"]),
         ("--layers wide", &["'wide'", "784,500,10"]),
-        ("--width 100000000", &["beyond what can be held"]),
+        ("--width 100000000", &["is too large"]),
         ("--hidden 99999999999", &["99999999999 hidden layers"]),
         ("--seed 18446744073709551615", &["--seed 18446744073709551615", "9223372036854775807"]),
-        ("--layers 18446744073709551615,10", &["beyond what can be held"]),
+        ("--layers 18446744073709551615,10", &["is too large"]),
         ("--overwrite --out run --config nowhere.toml", &["nowhere.toml"]),
     ];
     for (flags, causes) in cases {
@@ -787,7 +787,7 @@ fn wrong_batches_are_named_with_the_array() {
         (batch_without("W1"), &["no array `W1`"]),
         (batch_without("b1"), &["no array `b1`"]),
         (gap, &["no array `W2`"]),
-        (batch_with("W0", twos(&[5, 4])), &["layer 0", "fed by 5 units", "4"]),
+        (batch_with("W0", twos(&[5, 4])), &["layer 0", "its fan-in is 5", "4"]),
         (batch_with("W1", twos(&[3, 4])), &["`W1`", "[3, 4]", "square"]),
         (batch_with("W1", twos(&[4, 3])), &["`W1`", "[4, 3]", "square"]),
         (batch_with("W1", twos(&[16])), &["`W1`", "[16]", "two dimensions"]),
@@ -796,7 +796,7 @@ fn wrong_batches_are_named_with_the_array() {
         (batch_with("onehot", twos(&[3, 5])), &["4 units", "5 labels"]),
         (batch_with("onehot", twos(&[2, 2])), &["3 rows", "`onehot` has 2"]),
         (batch_with("x", twos(&[0, 4])), &["`x`", "[0, 4]", "empty"]),
-        (batch_with("x", twos(&[3, 3])), &["layer 0", "fed by 4 units", "3"]),
+        (batch_with("x", twos(&[3, 3])), &["layer 0", "its fan-in is 4", "3"]),
         (with("W1", 6, f64::NAN), &["element 6 of `W1`", "not finite"]),
         (with("b0", 1, f64::INFINITY), &["element 1 of `b0`", "not finite"]),
         (with("x", 11, f64::NAN), &["element 11 of `x`", "not finite"]),
@@ -830,7 +830,7 @@ fn wrong_flags_and_files_of_update_are_named() {
         ("in.npz out.npz --rule bp --steps 1", &["--lr"]),
         ("in.npz out.npz --rule bp --lr 1", &["--steps"]),
         ("in.npz out.npz --rule bp --lr -1 --steps 1", &["learning rate is -1"]),
-        ("in.npz out.npz --rule bp --lr 1 --steps 1 --optimizer foo", &["unknown optimiser `foo`"]),
+        ("in.npz out.npz --rule bp --lr 1 --steps 1 --optimizer foo", &["unknown optimizer `foo`"]),
         ("in.npz out.npz --rule gait --gamma 2", &["gamma is 2"]),
         ("in.npz out.npz --rule gait --lambda -1", &["lambda is -1"]),
         ("in.npz out.npz --rule gait --lambda nan", &["lambda is NaN"]),
@@ -1544,7 +1544,7 @@ fn a_profile_adds_up() {
     let out = run(dir.path(), &format!("train {SMALL} --epochs 1 --profile --beside none")).well();
     let table: Vec<_> = out.lines().skip_while(|line| !line.contains("ms a step")).skip(1).collect();
     let ms = |line: &str| line.split_whitespace().rev().nth(1).unwrap().parse::<f64>().unwrap();
-    for phase in ["forward", "errors down", "exact regulariser", "gradient, optimiser", "all of it"] {
+    for phase in ["forward", "errors down", "exact regularizer", "gradient, optimizer", "all of it"] {
         assert!(table.iter().any(|line| line.starts_with(phase) && ms(line) > 0.0), "no {phase} in {out}");
     }
     let (all, parts) = table.split_last().unwrap();

@@ -8,7 +8,7 @@ use gaitprop::diagnostics::Alignment;
 use gaitprop::kernels::Error as Bad;
 use gaitprop::kernels::{Activation, MatMut, MatRef, Plan};
 use gaitprop::loss::{self, Loss};
-use gaitprop::ortho::{Block, Blocks, Hold, Holder, Regularizer, Retraction, Retractor};
+use gaitprop::ortho::{Block, Blocks, Hold, HoldState, Regularizer, Retraction, Retractor};
 use gaitprop::solve::{self, Lu, Solver, Tuning};
 use gaitprop::{Architecture, Error, Layer, Matrix, Network, data, init, optimizer, rng, rule};
 use gaitprop::{TrainConfig, Trainer};
@@ -110,7 +110,8 @@ fn settings() {
 fn networks() {
     let plan = Plan::new();
     let most = usize::MAX;
-    let layer = |fed, width, biases| Layer { w: Matrix::zeros(fed, width), b: vec![0.0; biases], unit: Activation::Identity };
+    let layer =
+        |fed, width, biases| Layer { w: Matrix::zeros(fed, width), b: vec![0.0; biases], activation: Activation::Identity };
     let mut t = Table::default();
     rows!(t;
         Matrix::from_vec(2, 3, vec![0.0; 5]) => Err(Error::Kernel(Bad::Shape { .. })),
@@ -126,7 +127,7 @@ fn networks() {
         Architecture::tower(&[], 1) => Err(Error::Setting(_)),
         Architecture::tower(&[4], 1) => Err(Error::Setting(_)),
         Architecture::tower(&[4, 5], 1) => Err(Error::Architecture { layer: 0, .. }),
-        Architecture { unit: Activation::LeakyRelu { slope: 0.0 }, ..Architecture::square(4, 4, 1, 2)? }.check() => Err(Error::Kernel(Bad::Parameter { .. })),
+        Architecture { activation: Activation::LeakyRelu { slope: 0.0 }, ..Architecture::square(4, 4, 1, 2)? }.check() => Err(Error::Kernel(Bad::Parameter { .. })),
         Network::random(&Architecture { labels: 9, ..net().architecture() }, init::Init::Orthogonal, 1, &plan) as Result<Network<f32>, _> => Err(Error::Architecture { .. }),
         Network::<f64>::new(4, vec![], 1) => Err(Error::Setting(_)),
         Network::<f64>::new(4, vec![layer(4, 4, 3)], 1) => Err(Error::Architecture { layer: 0, .. }),
@@ -199,7 +200,7 @@ fn training() {
         with(config)?.alignment(&samples(0, 4)) => Ok(_),
         with(config)?.examine(&samples(10, 5)) => Err(Error::Architecture { .. }),
         with(config)?.restore(gaitprop::checkpoint::State::default()) => Err(Error::Setting(_)),
-        Holder::new(Hold::Free, &net(), 0).map(|_| ()) => Ok(()),
+        HoldState::new(Hold::Free, &net(), 0).map(|_| ()) => Ok(()),
         data::load("digits", &LoadOptions::default())?.hold_out(usize::MAX) => Err(Error::Setting(_)),
     );
     t.done(17);

@@ -32,7 +32,7 @@ fn network(
     let layer = |(l, &(fed, width)): (usize, &(usize, usize))| Layer {
         w: init::weights(init, fed, width, &mut rng, &plan).unwrap(),
         b: (0..width).map(|j| 0.1 * Rng::new(seed, 1 + (l * 1000 + j) as u64 % 97).normal()).collect(),
-        unit: units[usize::from(l + 1 == sizes.len())],
+        activation: units[usize::from(l + 1 == sizes.len())],
     };
     Network::new(inputs, sizes.iter().enumerate().map(layer).collect(), labels).unwrap()
 }
@@ -106,7 +106,7 @@ fn backpropagation_is_the_gradient() {
     for (name, inputs, sizes) in shapes() {
         for unit in [LEAKY, Activation::LeakyRelu { slope: 0.5 }, Activation::Tanh, Activation::Identity] {
             for loss in [Loss::Squared, Loss::CrossEntropy] {
-                let net = network(inputs, &sizes, 3, [unit, loss.output_unit(unit)], Init::Xavier, 3);
+                let net = network(inputs, &sizes, 3, [unit, loss.output_activation(unit)], Init::Xavier, 3);
                 let batch = batch(&net, 5, 4);
                 let g = gradients(&net, &batch, &mut Kit { loss, ..Kit::new(Backprop, &plan) }).unwrap();
                 // A kink within reach of a step would make the difference meaningless.
@@ -371,7 +371,7 @@ fn away_from_kinks(net: Network<f64>, batch: &Batch<f64>, margin: f64, seed: u64
                 let side = if rng.uniform() < 0.5 { -1.0 } else { 1.0 };
                 layer.b[j] += side * (1.0 + sums.iter().fold(0.0f64, |m, h| m.max(h.abs())));
             }
-            (0..rows).for_each(|i| h[i * width + j] = layer.unit.apply(h[i * width + j] + layer.b[j]).0);
+            (0..rows).for_each(|i| h[i * width + j] = layer.activation.apply(h[i * width + j] + layer.b[j]).0);
         }
         y = h;
     }

@@ -20,8 +20,8 @@ fn shapes() -> impl Strategy<Value = Architecture> {
     let wide = (2usize..60, 3usize..40).prop_map(|(inputs, n)| Architecture::widths(inputs, &[n, n], 2).unwrap());
     let tower = (8usize..40).prop_map(|n| Architecture::tower(&[n, n, n / 2 + 1, n / 4 + 2], 2).unwrap());
     (prop_oneof![square, wide, tower], unit.clone(), unit).prop_map(|(shape, unit, output)| Architecture {
-        unit,
-        output,
+        activation: unit,
+        output_activation: output,
         ..shape
     })
 }

@@ -105,7 +105,7 @@ impl Golden {
         let layers = self.case.structure[1..].iter().enumerate().map(|(l, &n)| Layer {
             w: matrix(n, n, self.array(&format!("W{l}"))),
             b: self.array(&format!("b{l}")).iter().map(|&b| T::from_f64(b)).collect(),
-            unit,
+            activation: unit,
         });
         Network::new(self.case.structure[0], layers.collect(), self.case.labels).unwrap()
     }

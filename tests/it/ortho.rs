@@ -5,7 +5,7 @@ use gaitprop::Exec;
 use gaitprop::init::{self, Init};
 use gaitprop::kernels::{Activation, Isa, MatMut, Par, Plan, Real, Scalar, Scratch, reduce, reference};
 use gaitprop::optimizer::{Optimizer, OptimizerConfig, OptimizerKind};
-use gaitprop::ortho::{Block, Blocks, Cayley, Hold, Holder, Penalty, Regularizer, Retraction, Retractor, Side};
+use gaitprop::ortho::{Block, Blocks, Cayley, Hold, HoldState, Penalty, Regularizer, Retraction, Retractor, Side};
 use gaitprop::rng::Rng;
 use gaitprop::rule::{Backprop, Perturbed, Rule};
 use gaitprop::solve::{SolverKind, Tuning};
@@ -125,7 +125,7 @@ fn the_exact_oracle_can_fail() {
 /// One layer and nothing else.
 fn single<T: Real>(w: Matrix<T>) -> Network<T> {
     let (inputs, width) = (w.rows(), w.cols());
-    Network::new(inputs, vec![Layer { w, b: vec![T::ZERO; width], unit: Activation::Identity }], 1).unwrap()
+    Network::new(inputs, vec![Layer { w, b: vec![T::ZERO; width], activation: Activation::Identity }], 1).unwrap()
 }
 
 fn weights<T: Real>(net: &Network<T>) -> &Matrix<T> {
@@ -521,7 +521,7 @@ fn holders_count_and_work_as_what_they_hold() {
         (Hold::Free, &start, 0),
         (Hold::Cayley, &start, 0),
     ] {
-        let (mut net, mut holder) = (start.clone(), Holder::new(hold, &start, 4).unwrap());
+        let (mut net, mut holder) = (start.clone(), HoldState::new(hold, &start, 4).unwrap());
         assert_eq!(holder.steps(), 0);
         holder.set_steps(2);
         holder.after_step(&mut net, &mut Exec::new(plan.clone())).unwrap();

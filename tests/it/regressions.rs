@@ -114,7 +114,7 @@ fn products_into_reversed_matrices() {
 fn a_trace_of_another_network_is_refused() {
     let plan = Plan::new();
     let net = |hidden, unit| {
-        let shape = Architecture { unit, ..Architecture::square(4, 4, hidden, 2).unwrap() };
+        let shape = Architecture { activation: unit, ..Architecture::square(4, 4, hidden, 2).unwrap() };
         Network::<f32>::random(&shape, init::Init::Orthogonal, 1, &plan).unwrap()
     };
     let leaky = Activation::LeakyRelu { slope: 0.1 };

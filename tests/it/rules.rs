@@ -25,7 +25,11 @@ fn architectures() -> Vec<Architecture> {
     [square, tower, wide, tall]
         .into_iter()
         .flat_map(|shape| {
-            [LEAKY, Activation::Tanh, Activation::Identity].map(|unit| Architecture { unit, output: unit, ..shape.clone() })
+            [LEAKY, Activation::Tanh, Activation::Identity].map(|unit| Architecture {
+                activation: unit,
+                output_activation: unit,
+                ..shape.clone()
+            })
         })
         .collect()
 }
@@ -86,7 +90,7 @@ fn by_hand<T: Real>(net: &Network<T>, batch: &Batch<T>, feedback: &[Matrix<T>], 
         let (fed, width) = (layer.fan_in(), layer.width());
         let input = first_columns(&y, below, fed);
         let h = chain(&input, layer.w.data(), (rows, fed, width));
-        let units: Vec<(T, T)> = h.iter().enumerate().map(|(k, &h)| layer.unit.apply(h + layer.b[k % width])).collect();
+        let units: Vec<(T, T)> = h.iter().enumerate().map(|(k, &h)| layer.activation.apply(h + layer.b[k % width])).collect();
         (y, below) = (units.iter().map(|u| u.0).collect(), width);
         slopes.push(units.into_iter().map(|u| u.1).collect::<Vec<T>>());
         fed_by.push(input);
@@ -210,7 +214,7 @@ fn check_absolute<T: Real>(gammas: &[f64]) {
     let mut most = 0.0f64;
     for shape in architectures() {
         // Between -1 and 1, where tanh's targets must lie: γ small enough that they do.
-        let gammas: Vec<f64> = if shape.unit == Activation::Tanh { vec![1e-2] } else { gammas.to_vec() };
+        let gammas: Vec<f64> = if shape.activation == Activation::Tanh { vec![1e-2] } else { gammas.to_vec() };
         for &gamma in &gammas {
             let (net, batch) = (network::<T>(&shape, Init::Orthogonal, 4), batch::<T>(&shape, 9, 5));
             for kind in [LearningRule::Gait, LearningRule::Itp] {
@@ -297,7 +301,7 @@ fn reports_are_what_counting_by_hand_gives() {
     for shape in architectures() {
         let (net, batch) = (network::<f64>(&shape, Init::Xavier, 3), batch::<f64>(&shape, 6, 4));
         // A perturbation large enough to cross kinks, where tanh can bear it.
-        let gamma = if shape.unit == Activation::Tanh { 1e-3 } else { 0.3 };
+        let gamma = if shape.activation == Activation::Tanh { 1e-3 } else { 0.3 };
         let gait = Perturbed::gait(gamma).unwrap();
         let layers = shape.layers.len();
         let (got, back) = (report(gait, &net, &batch), report(Backprop, &net, &batch));
@@ -339,7 +343,7 @@ fn reports_are_what_counting_by_hand_gives() {
             assert!((back[l].cosine_with_bp - 1.0).abs() <= 2.0 * f64::EPSILON && back[l].ratio_to_bp == 1.0);
             // Kinks and dead units, counted.
             let s = gamma.powi((layers - l) as i32);
-            let Activation::LeakyRelu { slope } = shape.unit else {
+            let Activation::LeakyRelu { slope } = shape.activation else {
                 assert_eq!(got[l].kink_crossings.unwrap_or(0), 0);
                 continue;
             };
@@ -355,7 +359,7 @@ fn reports_are_what_counting_by_hand_gives() {
             let dead = (0..width).filter(|&j| (0..6).all(|i| seen[l].y[i * width + j] < 0.0)).count();
             assert_eq!(got[l].dead_units, dead);
         }
-        assert!(crossed > 0 || shape.unit != LEAKY, "nothing crosses a kink: the count was not tried");
+        assert!(crossed > 0 || shape.activation != LEAKY, "nothing crosses a kink: the count was not tried");
     }
 }
 
@@ -371,7 +375,7 @@ fn dead_units_are_found() {
         (Activation::Tanh, -1e3, 3),
         (Activation::Identity, -1e3, 0),
     ] {
-        let shape = Architecture { unit, output: unit, ..Architecture::square(8, 8, 1, 2).unwrap() };
+        let shape = Architecture { activation: unit, output_activation: unit, ..Architecture::square(8, 8, 1, 2).unwrap() };
         let mut layers = network::<f64>(&shape, Init::Orthogonal, 1).layers().to_vec();
         layers[0].b[2..5].fill(bias);
         // The others are dead for some samples and not for others.
@@ -416,7 +420,7 @@ fn one_layer_outside_a_network() {
             version: 17,
             w: layer.w.view(),
             b: &layer.b,
-            activation: layer.unit,
+            activation: layer.activation,
             active: 3,
             input: step.tape.activity(0),
             y,

@@ -141,7 +141,7 @@ pub fn definition<T: Real>(net: &Network<T>, batch: &Batch<T>, kind: LearningRul
     let exact = |data: &[T]| wide(data).into_iter().map(|v| bits.of(v)).collect::<Vec<Big>>();
     let by_rows = |data: &[T], n: usize| exact(data).chunks(n).map(<[Big]>::to_vec).collect::<Vec<_>>();
     let gamma = bits.ratio(gamma);
-    let functions: Vec<Function> = net.layers().iter().map(|l| Function::meant(l.unit, bits)).collect();
+    let functions: Vec<Function> = net.layers().iter().map(|l| Function::meant(l.activation, bits)).collect();
     let weights: Vec<Vec<Big>> = net.layers().iter().map(|l| exact(l.w.data())).collect();
     let biases: Vec<Vec<Big>> = net.layers().iter().map(|l| exact(&l.b)).collect();
 

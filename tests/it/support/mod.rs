@@ -162,7 +162,7 @@ pub fn watched(
     errors.append(&mut sent.lock().unwrap());
     let seen = net.layers().iter().zip(errors.iter().rev()).enumerate().map(|(l, (layer, error))| {
         let y = wide(&step.tape.activity(l).to_vec());
-        let slope = match (step.tape.slope(l), layer.unit) {
+        let slope = match (step.tape.slope(l), layer.activation) {
             (Some(slope), _) => wide(&slope.to_vec()),
             (None, Activation::LeakyRelu { slope }) => y.iter().map(|&y| if y < 0.0 { slope } else { 1.0 }).collect(),
             _ => vec![1.0; y.len()],
@@ -213,7 +213,7 @@ pub fn expected_error(net: &Network<f64>, batch: &Batch<f64>, kind: LearningRule
         let Seen { y, slope, e } = &seen[l];
         let x: Vec<f64> = e.iter().zip(slope).map(|(e, d)| e * d).collect();
         let (mut flips, mut crossings) = (0.0, 0.0);
-        if let Activation::LeakyRelu { slope: a } = layer.unit {
+        if let Activation::LeakyRelu { slope: a } = layer.activation {
             for i in 0..rows {
                 for j in 0..width {
                     let k = i * width + j;
