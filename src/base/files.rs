@@ -2,13 +2,15 @@
 
 use std::fs::File;
 use std::io::{self, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// How the names of temporary files begin and end.
 const TEMPORARY: (&str, &str) = (".gaitprop-", ".tmp");
 
 /// Removes what [`write_atomically`] left in a folder when the program ended in the middle of it. Best effort: what is left harms nobody. Only for a
 /// folder in which nobody else is writing.
+#[cfg(any(feature = "cli", test))]
 pub(crate) fn sweep(folder: &Path) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let name = entry.file_name();
@@ -19,6 +21,7 @@ pub(crate) fn sweep(folder: &Path) {
 }
 
 /// Writes `bytes` at the end of a file that was opened for that and that nobody else writes, whole or, if the disk lets it be taken back, not at all.
+#[cfg(feature = "cli")]
 pub(crate) fn append(file: &mut File, bytes: &[u8]) -> io::Result<()> {
     let before = file.metadata()?.len();
     file.write_all(bytes).inspect_err(|_| {
@@ -33,18 +36,12 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(TEMPORARY.0).suffix(TEMPORARY.1);
-    #[cfg(unix)]
-    {
-        // A temporary file is for its owner alone by default; the finished one should follow the umask like any other.
-        use std::os::unix::fs::PermissionsExt;
-        builder.permissions(std::fs::Permissions::from_mode(0o666));
-    }
-    let mut temporary = builder.tempfile_in(folder).map_err(without_path)?;
-    temporary.as_file_mut().write_all(bytes)?;
-    temporary.as_file().sync_all()?;
-    temporary.persist(path).map_err(|e| without_path(e.error))?;
+    let (mut file, mut temporary) = Temporary::create(folder)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    drop(file); // some systems do not rename an open file
+    std::fs::rename(&temporary.0, path)?;
+    temporary.0.clear();
     #[cfg(unix)]
     {
         // The rename itself reaches the disk with the folder. Best effort: the file is complete either way, and some
@@ -54,14 +51,92 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// The bare reason: the temporary file's name, which the error carries, would tell a reader nothing.
-pub(crate) fn without_path(e: io::Error) -> io::Error {
-    match e.raw_os_error() {
-        Some(_) => e,
-        None => match e.kind() {
-            io::ErrorKind::NotFound => io::Error::new(io::ErrorKind::NotFound, "there is no such folder"),
-            io::ErrorKind::PermissionDenied => io::Error::new(io::ErrorKind::PermissionDenied, "permission denied"),
-            kind => io::Error::from(kind),
-        },
+/// A temporary file, removed when this value is dropped. An empty path stands for one that has been renamed.
+struct Temporary(PathBuf);
+
+impl Temporary {
+    /// Creates a file in `folder` under a name that no other file there has.
+    fn create(folder: &Path) -> io::Result<(File, Self)> {
+        /// Files created by this process.
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        loop {
+            let number = COUNT.fetch_add(1, Ordering::Relaxed);
+            let path = folder.join(format!("{}{}-{number}{}", TEMPORARY.0, std::process::id(), TEMPORARY.1));
+            match File::create_new(&path) {
+                // A killed process of the same number left it.
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(io::Error::new(e.kind(), "there is no such folder")),
+                made => return made.map(|file| (file, Self(path))),
+            }
+        }
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if !self.0.as_os_str().is_empty() {
+            let _ = std::fs::remove_file(&self.0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<String> =
+            std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_file_is_replaced_whole_or_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        write_atomically(&path, b"first").unwrap();
+        write_atomically(&path, b"second").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"second");
+        // A folder cannot be replaced by a file: the temporary file goes.
+        let folder = dir.path().join("b");
+        std::fs::create_dir_all(folder.join("c")).unwrap();
+        assert!(write_atomically(&folder, b"third").is_err());
+        assert!(write_atomically(&dir.path().join("none/a"), b"third").is_err());
+        assert_eq!(names(dir.path()), ["a", "b"]);
+    }
+
+    #[test]
+    fn a_panic_removes_the_temporary_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let panic = std::panic::catch_unwind(|| {
+            let _temporary = Temporary::create(dir.path()).unwrap();
+            assert_eq!(names(dir.path()).len(), 1);
+            panic!("in the middle of a file");
+        });
+        assert!(panic.is_err() && names(dir.path()).is_empty());
+    }
+
+    /// Two threads write different files, and a killed process of the same number has left some.
+    #[test]
+    fn names_of_temporary_files_do_not_meet() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_file, first) = Temporary::create(dir.path()).unwrap();
+        let taken: u64 =
+            first.0.to_str().unwrap().rsplit_once('-').unwrap().1.strip_suffix(TEMPORARY.1).unwrap().parse().unwrap();
+        for number in taken..taken + 50 {
+            let left = dir.path().join(format!("{}{}-{number}{}", TEMPORARY.0, std::process::id(), TEMPORARY.1));
+            std::fs::write(left, "left").unwrap();
+        }
+        std::thread::scope(|scope| {
+            for thread in 0..2 {
+                let path = dir.path().join(thread.to_string());
+                scope.spawn(move || (0..20).for_each(|i| write_atomically(&path, &[i; 9]).unwrap()));
+            }
+        });
+        drop(first);
+        sweep(dir.path());
+        assert_eq!(names(dir.path()), ["0", "1"]);
+        assert_eq!(std::fs::read(dir.path().join("1")).unwrap(), [19; 9]);
     }
 }

@@ -1,7 +1,51 @@
 //! Random numbers that a seed fixes for good: the same on every machine and in every version that does not say otherwise.
 
-use rand_core::{Rng as _, SeedableRng as _};
-use rand_xoshiro::Xoshiro256PlusPlus;
+/// The generator xoshiro256++ with its four words of state, which are never all 0.
+///
+/// # References
+/// Blackman and Vigna, Scrambled linear pseudorandom number generators, 2021.
+#[derive(Clone, Debug)]
+struct Xoshiro256PlusPlus([u64; 4]);
+
+impl Xoshiro256PlusPlus {
+    /// Expands a seed by SplitMix64, as the generator's authors recommend.
+    fn seeded(mut seed: u64) -> Self {
+        Self(std::array::from_fn(|_| {
+            seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let z = (seed ^ (seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            z ^ (z >> 31)
+        }))
+    }
+
+    /// Returns 64 uniform bits.
+    fn next(&mut self) -> u64 {
+        let s = &mut self.0;
+        let out = s[0].wrapping_add(s[3]).rotate_left(23).wrapping_add(s[0]);
+        let t = s[1] << 17;
+        s[2] ^= s[0];
+        s[3] ^= s[1];
+        s[1] ^= s[2];
+        s[0] ^= s[3];
+        s[2] ^= t;
+        s[3] = s[3].rotate_left(45);
+        out
+    }
+
+    /// Advances by 2^128 draws.
+    fn jump(&mut self) {
+        let mut sum = [0; 4];
+        for word in [0x180e_c6d3_3cfd_0aba_u64, 0xd5a6_1266_f0c9_392c, 0xa958_2618_e03f_c9aa, 0x39ab_dc45_29b1_661c] {
+            for bit in 0..64 {
+                if word >> bit & 1 == 1 {
+                    sum.iter_mut().zip(self.0).for_each(|(sum, s)| *sum ^= s);
+                }
+                self.next();
+            }
+        }
+        self.0 = sum;
+    }
+}
 
 /// A stream of random numbers.
 ///
@@ -18,7 +62,7 @@ impl Rng {
     /// The stream number `stream` of a seed: weights, shuffling and feedback draw from streams of their own, so that one more draw
     /// in one does not change another.
     pub fn new(seed: u64, stream: u64) -> Self {
-        let mut bits = Xoshiro256PlusPlus::seed_from_u64(seed);
+        let mut bits = Xoshiro256PlusPlus::seeded(seed);
         for _ in 0..stream {
             bits.jump();
         }
@@ -26,24 +70,18 @@ impl Rng {
     }
 
     /// All that the stream will depend on: the four words of xoshiro256++, and the second deviate of the last pair.
-    ///
-    /// # Panics
-    /// Never: the generator's state is four words.
     pub fn state(&self) -> ([u64; 4], Option<f64>) {
-        // The library shows its words only in this way.
-        let words = serde_json::to_value(&self.bits).ok().and_then(|v| serde_json::from_value(v["s"].clone()).ok());
-        (words.expect("the four words of xoshiro256++"), self.spare)
+        (self.bits.0, self.spare)
     }
 
     /// The stream that [`Rng::state`] was taken from; `None` if all words are 0, which no stream's are.
     pub fn from_state(words: [u64; 4], spare: Option<f64>) -> Option<Self> {
-        let bits = (words != [0; 4]).then(|| serde_json::from_value(serde_json::json!({ "s": words })).ok())??;
-        Some(Self { bits, spare })
+        (words != [0; 4]).then_some(Self { bits: Xoshiro256PlusPlus(words), spare })
     }
 
     /// Uniform in [0, 1), all 53 bits of a double used.
     pub fn uniform(&mut self) -> f64 {
-        (self.bits.next_u64() >> 11) as f64 / (1u64 << 53) as f64
+        (self.bits.next() >> 11) as f64 / (1u64 << 53) as f64
     }
 
     /// Uniform in 0 .. n, without bias.
@@ -55,7 +93,7 @@ impl Rng {
         // Rejects the few draws that would make some results likelier: the high word of draw · n is then uniform.
         let reject_below = n.wrapping_neg() % n;
         loop {
-            let wide = u128::from(self.bits.next_u64()) * u128::from(n);
+            let wide = u128::from(self.bits.next()) * u128::from(n);
             if wide as u64 >= reject_below {
                 return (wide >> 64) as u64;
             }
@@ -85,6 +123,41 @@ impl Rng {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Outputs of the authors' programs: xoshiro256plusplus.c from the state 1, 2, 3, 4, and splitmix64.c
+    /// from the seed 1234567.
+    #[test]
+    fn bits_are_the_published_ones() {
+        let mut bits = Xoshiro256PlusPlus([1, 2, 3, 4]);
+        let want = [
+            41_943_041,
+            58_720_359,
+            3_588_806_011_781_223,
+            3_591_011_842_654_386,
+            9_228_616_714_210_784_205,
+            9_973_669_472_204_895_162,
+            14_011_001_112_246_962_877,
+            12_406_186_145_184_390_807,
+            15_849_039_046_786_891_736,
+            10_450_023_813_501_588_000,
+        ];
+        assert_eq!(want.map(|_| bits.next()), want);
+        let want = [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423, 4_593_380_528_125_082_431];
+        assert_eq!(Xoshiro256PlusPlus::seeded(1_234_567).0, want);
+    }
+
+    /// States of the crate `rand_xoshiro` 0.8, which earlier versions drew from: runs go on from their checkpoints.
+    #[test]
+    fn streams_are_those_of_earlier_versions() {
+        let want = [
+            (0, 0, [0xe220_a839_7b1d_cdaf, 0x6e78_9e6a_a1b9_65f4, 0x06c4_5d18_8009_454f, 0xf88b_b8a8_724c_81ec]),
+            (7, 1, [0x7eb3_c060_7fc5_67e2, 0x551d_653f_a4de_09eb, 0x95c9_0b5c_98ca_9ef6, 0x99c2_0c8c_8db7_bd5e]),
+            (u64::MAX, 3, [0x1b0f_9e34_62cd_f584, 0x741b_114c_7d09_ada2, 0x01ad_e2a7_7c59_fcf4, 0x42be_f57b_256e_9d3c]),
+        ];
+        for (seed, stream, words) in want {
+            assert_eq!(Rng::new(seed, stream).state(), (words, None), "seed {seed}, stream {stream}");
+        }
+    }
 
     #[test]
     fn streams_are_fixed_and_different() {

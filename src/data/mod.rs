@@ -22,7 +22,9 @@
 
 pub mod digits;
 pub mod idx;
+#[cfg(feature = "npz")]
 mod npy;
+#[cfg(feature = "npz")]
 pub mod npz;
 mod scaling;
 
@@ -218,6 +220,7 @@ impl Dataset {
     }
 
     /// A checksum of all samples and labels, in their order: other ones would make other results.
+    #[cfg(feature = "cli")]
     pub(crate) fn checksum(&self) -> u32 {
         // All features, then all labels: wherever held-out samples are split off.
         let parts = || [Some(&self.train), self.validation.as_ref(), Some(&self.test)].into_iter().flatten();
@@ -317,7 +320,10 @@ pub fn load(spec: &str, options: &LoadOptions) -> Result<Dataset> {
     if found.is_dir() {
         idx::load_folder(path, options)
     } else if is_npz {
-        npz::load(path, options)
+        #[cfg(feature = "npz")]
+        return npz::load(path, options);
+        #[cfg(not(feature = "npz"))]
+        Err(wrong(path, "this build reads no .npz files: build gaitprop with its feature `npz`"))
     } else {
         Err(wrong(path, format!("not a data set: give {KINDS}")))
     }

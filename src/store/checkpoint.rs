@@ -13,7 +13,7 @@ use crate::store::weights::bytes_of;
 use gaitprop_kernels::Real;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Named scalars and arrays.
@@ -172,7 +172,8 @@ pub fn to_bytes<T: Real, N: Serialize>(state: &State<T>, notes: &N) -> Result<Ve
         scalars: state.scalars.clone(),
     };
     let header = serde_json::to_string(&header).map_err(|e| wrong(&e))?;
-    let mut bytes = safetensors::serialize(views, Some(HashMap::from([(KEY.to_owned(), header)]))).map_err(|e| wrong(&e))?;
+    let mut bytes =
+        safetensors::serialize(views, Some([(KEY.to_owned(), header)].into_iter().collect())).map_err(|e| wrong(&e))?;
     drop(arrays);
     if !seal::seal(&mut bytes) {
         return Err(wrong(&"no place for its checksum"));

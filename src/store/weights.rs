@@ -10,7 +10,6 @@ use crate::model::network::Network;
 use gaitprop_kernels::Real;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
 use std::path::Path;
 
 /// What a file of weights says besides the weights.
@@ -98,7 +97,7 @@ pub fn to_bytes<T: Real>(net: &Network<T>, notes: &Notes) -> Result<Vec<u8>> {
         rule: notes.rule.clone(),
     };
     let header = serde_json::to_string(&header).map_err(|e| Error::Setting(format!("the header cannot be written: {e}")))?;
-    let metadata = HashMap::from([(KEY.to_owned(), header)]);
+    let metadata = [(KEY.to_owned(), header)].into_iter().collect();
     let mut bytes = safetensors::serialize(views, Some(metadata)).map_err(wrong)?;
     if !seal::seal(&mut bytes) {
         return Err(Error::Setting("the weights cannot be laid out: no place for their checksum".into()));
