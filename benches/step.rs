@@ -384,7 +384,7 @@ fn all(args: &Args) -> Result<(), String> {
             sizes.push((width, Architecture::square(width, width, 4, 10).map_err(|e| e.to_string())?));
         }
     }
-    let load = |spec: &String| data::load(spec, &LoadOptions::default()).map(|set| set.prepare(Scaling::Unit).train);
+    let load = |spec: &String| data::load(spec, &LoadOptions::default()).and_then(|set| Ok(set.prepare(Scaling::Unit)?.train));
     let data = args.data.as_ref().map(load).transpose().map_err(|e| e.to_string())?;
     let mut rows = Vec::new();
     for (width, shape) in &sizes {

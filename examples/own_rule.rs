@@ -41,7 +41,7 @@ impl<T: Real> Rule<T> for SignSymmetric<T> {
 }
 
 fn main() -> gaitprop::Result<()> {
-    let digits = data::load("digits", &data::LoadOptions::default())?.prepare::<f32>(data::Scaling::Unit);
+    let digits = data::load("digits", &data::LoadOptions::default())?.prepare::<f32>(data::Scaling::Unit)?;
     let shape = Architecture::square(64, 64, 2, 10)?;
     // The configuration's own rule gives way to ours.
     let config = TrainConfig { learning_rate: 1e-3, ..TrainConfig::published(LearningRule::Bp) };

@@ -113,6 +113,14 @@ pub enum Error {
         /// What is wrong with it.
         what: String,
     },
+    /// The system refuses memory.
+    #[error("{what} would hold about {gib:.1} GiB, more memory than the system gives", gib = *bytes as f64 / f64::from(1u32 << 30))]
+    Memory {
+        /// What the memory is for.
+        what: &'static str,
+        /// How many bytes it would hold.
+        bytes: usize,
+    },
     /// Threads could not be started.
     #[error("cannot start {threads} threads: {what}")]
     Threads {

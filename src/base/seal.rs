@@ -7,7 +7,7 @@ pub(crate) const OPEN: &str = "crc32c:00000000";
 /// The mark is looked for in so many bytes.
 const NEAR: usize = 1 << 10;
 
-/// What is wrong with a file whose checksum does not fit, and what can be done.
+/// The error of a file whose checksum does not fit.
 pub(crate) const BROKEN: &str = "damaged or cut short: its checksum does not fit its contents";
 
 /// Where the checksum's eight digits begin.

@@ -249,7 +249,7 @@ const MAX_VALUES: usize = 1 << 28;
 const STREAM: u64 = 4;
 
 fn study(run: &Run, data: &Dataset, parties: [RuleSpec; 2]) -> Result<Comparison> {
-    let samples: Samples<f64> = data.apply(&data.affine(run.scale)).train;
+    let samples: Samples<f64> = data.apply(&data.affine(run.scale))?.train;
     let batch = run.batch.min(samples.len);
     let x = Matrix::from_vec(batch, samples.features, samples.x[..batch * samples.features].to_vec())?;
     let mut target = Matrix::zeros(batch, data.classes);
@@ -324,7 +324,7 @@ fn over_time<T: Real>(
     crate::run::session::check_memory::<T>(run, data.train.len(), 1)?;
     check_memory(&study.architecture, study.x.rows())?;
     let inputs = data.affine(run.scale);
-    let ready = data.apply::<T>(&inputs);
+    let ready = data.apply::<T>(&inputs)?;
     let mut session = Session::new(run, (&ready, &inputs), plan.clone(), None)?;
     let (mut found, mut done) = (Vec::new(), 0);
     for until in epochs {

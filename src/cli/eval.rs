@@ -93,7 +93,7 @@ fn report<T: Real>(
         );
         return Err(Error::Setting(what));
     }
-    let ready = data.apply::<T>(inputs);
+    let ready = data.apply::<T>(inputs)?;
     let score = |samples: &Samples<T>| train::evaluate(net, samples, loss, plan);
     let mut text = String::new();
     let width = if ready.validation.is_some() { 10 } else { 6 };

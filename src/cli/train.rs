@@ -133,7 +133,7 @@ fn typed<T: Real>(args: &Args, job: &Job) -> Result<Done, Failure> {
     let Job { data, run, runs, .. } = job;
     let plan = run.machine.plan(run.machine.par()?);
     let inputs = data.affine(run.scale);
-    let ready = data.apply::<T>(&inputs);
+    let ready = data.apply::<T>(&inputs)?;
     let interrupted = crate::cli::interrupts();
 
     check_memory::<T>(run, data.train.len(), runs.len())?;

@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use flate2::bufread::MultiGzDecoder;
 
 use crate::base::error::{Error, Result};
+use crate::base::memory::ask_for;
 use crate::data::{Dataset, Draft, Features, LoadOptions, Part, Split, name_of, wrong};
 
 /// Type code of unsigned bytes, the only one read.
@@ -66,6 +67,7 @@ pub(super) fn read_pair(
         let (images, labels, of) = (images.count, labels.len(), labels_path.display());
         return Err(wrong(images_path, format!("{images} images, but {of} holds {labels} labels")));
     }
+    ask_for(labels.len().saturating_mul(size_of::<u32>()), "the labels")?;
     Ok(Part {
         sample_shape: vec![images.rows, images.cols],
         split: Split { x: Features::Bytes(images.pixels), labels: labels.into_iter().map(u32::from).collect() },

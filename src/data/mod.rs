@@ -13,7 +13,7 @@
 //! use gaitprop::data::{self, LoadOptions, Scaling};
 //!
 //! let digits = data::load("digits", &LoadOptions::default())?;
-//! let ready = digits.prepare::<f32>(Scaling::Unit);
+//! let ready = digits.prepare::<f32>(Scaling::Unit)?;
 //! assert_eq!(ready.train.len, 1438);
 //! assert_eq!(ready.train.x.len(), 1438 * 64);
 //! assert_eq!(ready.test.labels.len(), 359);
@@ -29,6 +29,7 @@ pub mod npz;
 mod scaling;
 
 use crate::base::error::{Error, Result};
+use crate::base::memory::ask_for;
 use gaitprop_kernels::{MatRef, Real};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -68,6 +69,14 @@ impl Features {
         match self {
             Features::Bytes(v) => f64::from(v[index]),
             Features::Floats(v) => v[index],
+        }
+    }
+
+    /// Bytes of one value.
+    fn size(&self) -> usize {
+        match self {
+            Features::Bytes(_) => size_of::<u8>(),
+            Features::Floats(_) => size_of::<f64>(),
         }
     }
 
@@ -235,7 +244,7 @@ impl Dataset {
     /// Takes the last `count` training samples for validation: neither learned nor counted by any statistic. What was held out before is let go.
     ///
     /// # Errors
-    /// [`Error::Setting`] unless at least one sample is taken and one is left.
+    /// [`Error::Setting`] unless at least one sample is taken and one is left; [`Error::Memory`].
     pub fn hold_out(&mut self, count: usize) -> Result<()> {
         let samples = self.train.len();
         if count == 0 || count >= samples {
@@ -243,26 +252,38 @@ impl Dataset {
                 "cannot hold {count} of {samples} training samples out for validation: hold out at least 1, and leave at least 1"
             )));
         }
+        ask_for(
+            count.saturating_mul(self.features.saturating_mul(self.train.x.size()).saturating_add(size_of::<u32>())),
+            "the validation samples",
+        )?;
         self.validation = Some(self.train.split_off(count, self.features));
         Ok(())
     }
 
     /// All parts as matrices of `T`, scaled by [`Dataset::affine`].
     ///
+    /// # Errors
+    /// As [`Dataset::apply`].
     /// # Panics
     /// As [`Dataset::apply`].
-    pub fn prepare<T: Real>(&self, scaling: Scaling) -> Prepared<T> {
+    pub fn prepare<T: Real>(&self, scaling: Scaling) -> Result<Prepared<T>> {
         self.apply(&self.affine(scaling))
     }
 
     /// All parts as matrices of `T`: `(x − centre) / spread`, computed in f64 and rounded once.
     ///
     /// Shapes: `x` len×features. The same bits for the same data on every machine.
+    /// # Errors
+    /// [`Error::Memory`] if the system refuses the memory for the matrices and labels.
     /// # Panics
     /// If `affine` is of another number of features, or if the public fields were changed so that a split's values are
     /// not len×features.
-    pub fn apply<T: Real>(&self, affine: &Affine) -> Prepared<T> {
+    pub fn apply<T: Real>(&self, affine: &Affine) -> Result<Prepared<T>> {
         assert!(affine.centre.len() == self.features && affine.spread.len() == self.features, "one centre and spread a feature");
+        let parts = [Some(&self.train), self.validation.as_ref(), Some(&self.test)];
+        let count: usize = parts.into_iter().flatten().map(Split::len).sum();
+        let sample = self.features.saturating_mul(size_of::<T>()).saturating_add(size_of::<u32>());
+        ask_for(count.saturating_mul(sample), "the scaled samples")?;
         let samples = |split: &Split| {
             assert_eq!(split.x.len(), split.len() * self.features, "values of a split are samples × features");
             let x = match &split.x {
@@ -271,7 +292,7 @@ impl Dataset {
             };
             Samples { x, labels: split.labels.clone(), len: split.len(), features: self.features }
         };
-        Prepared { train: samples(&self.train), validation: self.validation.as_ref().map(samples), test: samples(&self.test) }
+        Ok(Prepared { train: samples(&self.train), validation: self.validation.as_ref().map(samples), test: samples(&self.test) })
     }
 }
 
@@ -372,7 +393,11 @@ impl Draft {
                 let what = format!("{samples} samples and no test set: at least 5 are needed to set every fifth aside");
                 return Err(wrong(&self.path, what));
             }
-            None => every_fifth(&self.train.split, features),
+            None => {
+                let Split { x, labels } = &self.train.split;
+                ask_for(x.len() * x.size() + size_of_val(&labels[..]), "training and test samples, taken apart,")?;
+                every_fifth(&self.train.split, features)
+            }
         };
         let limits = [(&mut train, options.limit_train, "training"), (&mut test, options.limit_test, "test")];
         for (split, limit, part) in limits {
@@ -382,6 +407,8 @@ impl Draft {
                 None => {}
             }
         }
+        // Six numbers a feature, while statistics are taken.
+        ask_for(features.saturating_mul(6 * size_of::<f64>()), "the statistics of all features")?;
         let full_scale = self.full_scale.unwrap_or_else(|| largest(&train.x));
         let image = match shape[..] {
             [rows, cols] => Some((rows, cols)),
@@ -417,7 +444,10 @@ fn largest(x: &Features) -> f64 {
 fn every_fifth(all: &Split, features: usize) -> (Split, Split) {
     fn rows<V: Copy>(values: &[V], features: usize, test: bool) -> Vec<V> {
         let kept = values.chunks_exact(features).enumerate().filter(|(i, _)| (i % 5 == 4) == test);
-        kept.flat_map(|(_, row)| row.iter().copied()).collect()
+        let all = values.len() / features;
+        let mut out = Vec::with_capacity(if test { all / 5 } else { all - all / 5 } * features);
+        kept.for_each(|(_, row)| out.extend_from_slice(row));
+        out
     }
     let part = |test: bool| Split {
         x: match &all.x {
@@ -461,18 +491,18 @@ mod tests {
     fn unit_reaches_one_exactly_and_none_keeps_values() {
         let mut d = dataset(Features::Bytes(vec![0, 51, 255, 128]), Features::Bytes(vec![255, 1]), 2);
         d.full_scale = 255.0;
-        assert_eq!(d.prepare::<f64>(Scaling::Unit).train.x, [0.0, 0.2, 1.0, 128.0 / 255.0]);
-        assert_eq!(d.prepare::<f32>(Scaling::Unit).test.x, [1.0, 1.0 / 255.0]);
-        assert_eq!(d.prepare::<f32>(Scaling::None).train.x, [0.0, 51.0, 255.0, 128.0]);
+        assert_eq!(d.prepare::<f64>(Scaling::Unit).unwrap().train.x, [0.0, 0.2, 1.0, 128.0 / 255.0]);
+        assert_eq!(d.prepare::<f32>(Scaling::Unit).unwrap().test.x, [1.0, 1.0 / 255.0]);
+        assert_eq!(d.prepare::<f32>(Scaling::None).unwrap().train.x, [0.0, 51.0, 255.0, 128.0]);
     }
 
     #[test]
     fn statistics_come_from_the_training_set_alone() {
         let d = dataset(Features::Floats(vec![1.0, 10.0, 3.0, 30.0]), Features::Floats(vec![5.0, 20.0]), 2);
-        let p = d.prepare::<f64>(Scaling::PerFeature);
+        let p = d.prepare::<f64>(Scaling::PerFeature).unwrap();
         assert_eq!(p.train.x, [-1.0, -1.0, 1.0, 1.0]);
         assert_eq!(p.test.x, [3.0, 0.0]);
-        let p = d.prepare::<f64>(Scaling::Standard); // mean 11, variance (100 + 1 + 64 + 361) / 4
+        let p = d.prepare::<f64>(Scaling::Standard).unwrap(); // mean 11, variance (100 + 1 + 64 + 361) / 4
         let sd = (526.0f64 / 4.0).sqrt();
         assert_eq!(p.test.x, [-6.0 / sd, 9.0 / sd]);
     }
@@ -482,7 +512,7 @@ mod tests {
         let mut d = dataset(Features::Floats(vec![1.0, 3.0, 5.0, 90.0]), Features::Floats(vec![2.0]), 1);
         d.train.labels = vec![0, 1, 0, 1];
         d.hold_out(1).unwrap();
-        let p = d.prepare::<f64>(Scaling::Standard);
+        let p = d.prepare::<f64>(Scaling::Standard).unwrap();
         let sd = (8.0f64 / 3.0).sqrt();
         assert_eq!(p.train.x, [-2.0 / sd, 0.0, 2.0 / sd]);
         let held = p.validation.unwrap();
@@ -500,12 +530,12 @@ mod tests {
         // 0.1 has no exact mean in binary; a deviation computed from it would be rounding noise.
         let train: Vec<f64> = (0..30).flat_map(|i| [0.1, f64::from(i), 0.0]).collect();
         let d = dataset(Features::Floats(train), Features::Floats(vec![0.6, 1.0, 2.0]), 3);
-        let p = d.prepare::<f64>(Scaling::PerFeature);
+        let p = d.prepare::<f64>(Scaling::PerFeature).unwrap();
         assert!(p.train.x.chunks(3).all(|r| r[0] == 0.0 && r[2] == 0.0));
         assert_eq!((p.test.x[0], p.test.x[2]), (0.5, 2.0));
 
         let d = dataset(Features::Bytes(vec![7; 6]), Features::Bytes(vec![7, 9]), 2);
-        let p = d.prepare::<f32>(Scaling::Standard);
+        let p = d.prepare::<f32>(Scaling::Standard).unwrap();
         assert_eq!((p.train.x, p.test.x), (vec![0.0; 6], vec![0.0, 2.0]));
     }
 
@@ -514,12 +544,12 @@ mod tests {
         let top = f64::from(f32::MAX);
         let d = dataset(Features::Floats(vec![top, 1e-300, -top, 0.0]), Features::Floats(vec![top, 1.0]), 2);
         for s in Scaling::ALL {
-            let p = d.prepare::<f64>(s);
+            let p = d.prepare::<f64>(s).unwrap();
             assert!(p.train.x.iter().chain(&p.test.x).all(|v| v.is_finite()), "{s}: {p:?}");
         }
         let d = dataset(Features::Floats(vec![5e-324, 0.0]), Features::Floats(vec![1e30, -1e30]), 1);
         for s in Scaling::ALL {
-            let p = d.prepare::<f32>(s);
+            let p = d.prepare::<f32>(s).unwrap();
             assert!(p.train.x.iter().chain(&p.test.x).all(|v| v.is_finite()), "{s}: {p:?}");
         }
     }

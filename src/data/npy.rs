@@ -11,6 +11,7 @@
 
 use std::io::{self, Read};
 
+use crate::base::memory::ask_for;
 use crate::data::Features;
 
 /// The longest header read. NumPy pads to 64 bytes and refuses more than 10 000.
@@ -90,6 +91,8 @@ pub(super) fn read(mut input: impl Read) -> Result<Npy, Fault> {
         return Err(Fault::Size { shape, expected, found: "more".to_owned() });
     }
     if fortran_order {
+        ask_for(values.len() * values.size(), "an array in C order")
+            .map_err(|e| Fault::Io(io::Error::new(io::ErrorKind::OutOfMemory, e.to_string())))?;
         values = match values {
             Features::Bytes(v) => Features::Bytes(to_c_order(&v, &shape)),
             Features::Floats(v) => Features::Floats(to_c_order(&v, &shape)),

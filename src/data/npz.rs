@@ -23,6 +23,7 @@ use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, ZipArchive, ZipWriter};
 
 use crate::base::error::{Error, Result};
+use crate::base::memory::ask_for;
 use crate::data::npy::{self, Fault, Npy};
 use crate::data::{Dataset, Draft, Features, LoadOptions, Part, Split, name_of, wrong};
 
@@ -52,14 +53,17 @@ pub fn read(path: impl AsRef<Path>, want: impl Fn(&str) -> bool) -> Result<BTree
 /// As [`read`].
 pub fn read_from(input: impl Read + Seek, path: &Path, want: impl Fn(&str) -> bool) -> Result<BTreeMap<String, Array>> {
     let (arrays, _) = read_raw(input, path, want)?;
-    let array = |npy: Npy| Array {
-        shape: npy.shape,
-        data: match npy.values {
-            Features::Bytes(v) => v.into_iter().map(f64::from).collect(),
+    let array = |npy: Npy| -> Result<Array> {
+        let data = match npy.values {
+            Features::Bytes(v) => {
+                ask_for(v.len().saturating_mul(size_of::<f64>()), "an array of bytes as f64")?;
+                v.into_iter().map(f64::from).collect()
+            }
             Features::Floats(v) => v,
-        },
+        };
+        Ok(Array { shape: npy.shape, data })
     };
-    Ok(arrays.into_iter().map(|(name, npy)| (name, array(npy))).collect())
+    arrays.into_iter().map(|(name, npy)| Ok((name, array(npy)?))).collect()
 }
 
 /// Writes arrays as `<f8`, C order, stored without compression, each as `(name, shape, values)`.
@@ -200,7 +204,12 @@ fn part(
             }
         }
     };
-    let labels = (0..labels).map(label).collect::<Result<_>>()?;
+    ask_for(labels.saturating_mul(size_of::<u32>()), "the labels")?;
+    let mut checked = Vec::with_capacity(labels);
+    for index in 0..labels {
+        checked.push(label(index)?);
+    }
+    let labels = checked;
     Ok(Part { sample_shape, split: Split { x: x.values, labels }, samples_path: path.to_owned(), path: path.to_owned() })
 }
 

@@ -129,7 +129,7 @@ fn forward<T: Real>(net: &Network<T>, data: &Dataset, inputs: &data::Affine, pla
         let what = format!("the network reads {} inputs, but {} has {}", net.inputs(), data.name, data.features);
         return Err(Error::Setting(what));
     }
-    let samples = data.apply::<T>(inputs).test;
+    let samples = data.apply::<T>(inputs)?.test;
     let x = MatRef::new(&samples.x, samples.len, samples.features)?;
     let outputs = net.outputs_of(x, &mut Exec::new(plan.clone()))?;
     Ok(outputs.data().iter().map(|y| y.to_f64()).collect())

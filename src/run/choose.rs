@@ -130,7 +130,7 @@ impl Trials {
     fn run<T: Real>(&self, store: Option<&Store>, crew: &Crew<'_>) -> Result<Option<Vec<Tried>>> {
         let Some(first) = self.all.first() else { return Ok(Some(Vec::new())) };
         let inputs = self.data.affine(first.planned.run.scale);
-        let ready = self.data.apply::<T>(&inputs);
+        let ready = self.data.apply::<T>(&inputs)?;
         let log = store.map(Log::open).transpose()?;
         let known = log.as_ref().map_or(&[][..], |log| &log.known);
         let mut tried: Vec<_> =

@@ -1,6 +1,7 @@
 //! One rule's training, with its folder of results if it has one: what `train` and other commands run.
 
 use crate::base::error::{Error, Result};
+use crate::base::memory;
 use crate::data::{Affine, Prepared, Samples};
 use crate::model::loss::Score;
 use crate::model::network::Network;
@@ -414,10 +415,6 @@ pub(crate) fn check_memory<T: Real>(run: &Run, samples: usize, rules: usize) -> 
 ///
 /// # Errors
 /// [`Error::Setting`] saying how much that is.
-pub(crate) fn ask_for(bytes: usize, what: &str, instead: &str) -> Result<()> {
-    let mut probe = Vec::<u8>::new();
-    probe.try_reserve_exact(bytes).map_err(|_| {
-        let size = bytes as f64 / f64::from(1u32 << 30);
-        Error::Setting(format!("{what} would hold about {size:.1} GiB, more memory than the system gives: {instead}"))
-    })
+pub(crate) fn ask_for(bytes: usize, what: &'static str, instead: &str) -> Result<()> {
+    memory::ask_for(bytes, what).map_err(|e| Error::Setting(format!("{e}: {instead}")))
 }
