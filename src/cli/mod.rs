@@ -16,9 +16,13 @@ mod update;
 
 use crate::base::error::Error;
 use crate::base::names::one_line;
+use crate::base::seal;
+use crate::run::dir::{BEST, CONFIG};
 use crate::run::options::usage_line;
+use crate::store::weights::WEIGHTS;
 use clap::{Parser, Subcommand};
 use std::io::{self, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -137,9 +141,25 @@ fn advise(e: &Error) -> String {
         Error::Diverged { .. } => "use a smaller learning rate (--lr)",
         Error::Threads { .. } => "use fewer (--threads)",
         Error::Label { .. } => "--classes can set more",
+        Error::Memory { .. } => "use fewer samples (--limit-train, --limit-test) or smaller numbers (--dtype f32)",
+        Error::File { path, what } if what == seal::BROKEN => repair(path),
         _ => return e.to_string(),
     };
     format!("{e}; {advice}")
+}
+
+/// What can be done about weights whose checksum does not fit.
+fn repair(path: &Path) -> &'static str {
+    let of_a_run = path.with_file_name(CONFIG).exists();
+    match path.file_name().and_then(|name| name.to_str()) {
+        Some(WEIGHTS) if of_a_run => "use a copy of it, or remove it and let its run write it again (train --resume)",
+        // They are of an epoch that does not come again: --resume trains later ones.
+        Some(BEST) if of_a_run => {
+            "use a copy of it, the weights of the last epoch (weights.safetensors in the same folder), or train again (--out, --overwrite): \
+             --resume does not bring it back"
+        }
+        _ => "use a copy of it, or train again",
+    }
 }
 
 /// One line on standard error; if that is closed, there is nobody to tell.

@@ -5,8 +5,9 @@ use crate::base::files;
 use crate::data::{Affine, Dataset, Prepared};
 use crate::model::loss::Score;
 use crate::rule::LearningRule;
+use crate::run::checkpoints;
 use crate::run::config::Run;
-use crate::run::dir::{CONFIG, Folder, METRICS};
+use crate::run::dir::{CONFIG, Folder, METRICS, is_of_a_run};
 use crate::run::grid::Point;
 use crate::run::history::{Fate, History, Mark};
 use crate::run::options::Settings;
@@ -17,6 +18,8 @@ use crate::store::weights::WEIGHTS;
 use gaitprop_kernels::Real;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -129,7 +132,7 @@ pub(crate) fn own_fault(e: &Error) -> bool {
 pub(crate) fn train_all<T: Real>(planned: &[Planned], data: &Dataset, look: Look, crew: &Crew<'_>) -> Result<(Vec<Fate>, u64)> {
     let Some(first) = planned.first() else { return Ok((Vec::new(), 0)) };
     let inputs = data.affine(first.run.scale);
-    let data = data.apply::<T>(&inputs);
+    let data = data.apply::<T>(&inputs)?;
     let known = planned.iter().map(Planned::known).collect::<Result<Vec<_>>>()?;
     let samples = |planned: &Planned| (planned.run.epochs as u64).saturating_mul(data.train.len as u64);
     let mut fates: Vec<_> = known.into_iter().map(|known| known.map_or(Fate::Unfinished, |h| Fate::Done(h.figures()))).collect();
@@ -266,6 +269,9 @@ impl Store {
             return refuse(format!("holds the results of `{other}`: name another folder"));
         }
         let ours = store.summary().exists();
+        if ours {
+            store.read_summary()?;
+        }
         if resume && !ours {
             return refuse(format!("holds no results of `{name}` to go on with: leave out --resume"));
         }
@@ -274,10 +280,12 @@ impl Store {
                 "holds the results of `{name}`: name another folder, go on with it (--resume) or replace it (--overwrite)"
             ));
         }
-        // Results may be there without their page: they were ended too early, or had nothing to show.
-        if let Some(page) = store.page.as_deref().filter(|page| page.exists() && !(ours && page::is_ours(page))) {
-            let name_of = page.file_name().unwrap_or_default().display();
-            return refuse(format!("holds a {name_of} that is not of `{name}`: move it away, or name another folder"));
+        // Results may be there without their tables or page: they were ended too early, or had nothing to show.
+        let tables = store.tables().map(|(file, is_ours)| (store.path(file), is_ours));
+        let mut files = tables.chain(store.page.clone().map(|page| (page, page::is_ours as fn(&Path) -> bool)));
+        if let Some((file, _)) = files.find(|(path, is_ours)| path.exists() && !(ours && is_ours(path))) {
+            let file = file.file_name().unwrap_or_default().display();
+            return refuse(format!("holds a {file} that is not of `{name}`: move it away, or name another folder"));
         }
         let folders: Vec<_> = runs.iter().filter_map(|run| run.dir.as_deref()).collect();
         folders.iter().try_for_each(|dir| Folder::check_free(dir, overwrite || resume))?;
@@ -295,6 +303,8 @@ impl Store {
             store.data = learned;
         }
         std::fs::create_dir_all(dir).map_err(Error::io("create the folder", dir))?;
+        // Left by a command that was killed while it wrote a table.
+        files::sweep(dir);
         if ours && overwrite {
             store.clear()?;
         }
@@ -311,7 +321,8 @@ impl Store {
             Ok(list.filter_map(|entry| Some(entry.ok()?.path()).filter(|path| path.is_dir())).collect())
         };
         let is_run = |dir: &Path| {
-            dir.file_name().is_some_and(|name| name.to_string_lossy().starts_with("seed-")) && dir.join(CONFIG).exists()
+            let seed = dir.file_name().and_then(|name| name.to_str()?.strip_prefix("seed-")?.parse::<u64>().ok());
+            seed.is_some() && is_of_a_run(dir)
         };
         for dir in entries(&self.dir)? {
             if is_run(&dir) {
@@ -325,12 +336,8 @@ impl Store {
                 let _ = std::fs::remove_dir(&dir);
             }
         }
-        for file in [TABLE_TEXT, TABLE_CSV, GRID_CSV, TRIALS].map(|name| self.path(name)) {
-            match std::fs::remove_file(&file) {
-                Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::io("remove", file)(e)),
-                _ => {}
-            }
-        }
+        // All of them are ours: `open` has refused others.
+        self.tables().try_for_each(|(file, _)| checkpoints::remove(&self.path(file)))?;
         self.page.as_deref().map_or(Ok(()), page::remove)
     }
 
@@ -349,17 +356,36 @@ impl Store {
         self.dir.join(file)
     }
 
+    /// The command's files besides summary and page, each with a test that tells it from other files of that name.
+    fn tables(&self) -> impl Iterator<Item = (&'static str, fn(&Path) -> bool)> + use<> {
+        let grid = self.page.is_some();
+        TABLES.into_iter().filter(move |(file, _)| grid || ![GRID_CSV, TRIALS].contains(file))
+    }
+
     fn summary(&self) -> PathBuf {
         self.dir.join(format!("{}.json", self.name))
     }
 
-    /// Of the data set that its runs have learned, if it says so.
-    fn learned(&self) -> Result<Option<u32>> {
+    /// The summary that is there.
+    ///
+    /// # Errors
+    /// [`Error::File`] for a file that the command has not written; [`Error::Io`].
+    fn read_summary(&self) -> Result<serde_json::Value> {
         let path = self.summary();
         let text = std::fs::read_to_string(&path).map_err(Error::io("read", &path))?;
-        let summary: serde_json::Value =
-            serde_json::from_str(&text).map_err(|e| Error::File { path, what: format!("is no summary of runs: {e}") })?;
-        Ok(summary[CHECKSUM].as_u64().and_then(|data| data.try_into().ok()))
+        let wrong = |why: String| {
+            let what = format!("is no summary of `{}` ({why}): move it away, or name another folder", self.name);
+            Error::File { path: path.clone(), what }
+        };
+        let summary: serde_json::Value = serde_json::from_str(&text).map_err(|e| wrong(e.to_string()))?;
+        // Before the first tables are written it has at most a checksum.
+        let begun = summary.as_object().is_some_and(|all| all.keys().all(|key| key == CHECKSUM));
+        if begun || summary["command"] == self.name { Ok(summary) } else { Err(wrong("it names another `command`".into())) }
+    }
+
+    /// Of the data set that its runs have learned, if it says so.
+    fn learned(&self) -> Result<Option<u32>> {
+        Ok(self.read_summary()?[CHECKSUM].as_u64().and_then(|data| data.try_into().ok()))
     }
 
     /// Writes the summary, an object, and the checksum of the data set into it.
@@ -389,6 +415,22 @@ impl Store {
         self.write(&self.path(TABLE_CSV), csv.as_bytes())?;
         self.summarise(json)
     }
+}
+
+/// Every table, with a test of its first line.
+const TABLES: [(&str, fn(&Path) -> bool); 4] = [
+    (TABLE_TEXT, |path| first_line(path).is_some_and(|line| line.ends_with("; mean ± s.d."))),
+    (TABLE_CSV, |path| {
+        first_line(path).is_some_and(|line| line.contains(",runs,failed,unfinished,") || line.starts_with("runs,failed,"))
+    }),
+    (GRID_CSV, |path| first_line(path).is_some_and(|line| line.ends_with(",validation_accuracy,validation_loss,chosen,error"))),
+    (TRIALS, |path| first_line(path).is_some_and(|line| line.is_empty() || line.starts_with("{\"settings\":{"))),
+];
+
+fn first_line(path: &Path) -> Option<String> {
+    let mut line = String::new();
+    BufReader::new(File::open(path).ok()?).take(1 << 20).read_line(&mut line).ok()?;
+    Some(line.trim_end().to_owned())
 }
 
 const TABLE_TEXT: &str = "table.txt";

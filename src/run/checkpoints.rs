@@ -9,7 +9,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// The folder of checkpoints in a folder of results.
-const FOLDER: &str = "checkpoints";
+pub(crate) const FOLDER: &str = "checkpoints";
 
 /// What a checkpoint says besides the state of the training.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]

@@ -14,6 +14,7 @@ use crate::train::Epoch;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 
 /// Names of the files in it.
@@ -21,7 +22,7 @@ use crate::store::weights::WEIGHTS;
 pub(crate) const CONFIG: &str = "config.toml";
 pub(crate) const METRICS: &str = "metrics.jsonl";
 /// The weights that did best on the validation samples.
-const BEST: &str = "best.safetensors";
+pub(crate) const BEST: &str = "best.safetensors";
 
 /// A folder of results that is being written.
 #[derive(Debug)]
@@ -57,7 +58,8 @@ impl Folder {
         Ok(made)
     }
 
-    /// Refuses a place where results cannot be written, or, unless they are to be replaced, where there are some.
+    /// Refuses a place where results cannot be written, or, unless they are to be replaced, where there are some. Files that no run has written
+    /// are never replaced.
     ///
     /// # Errors
     /// [`Error::Setting`].
@@ -71,10 +73,23 @@ impl Folder {
                 dir.display()
             )));
         }
+        let foreign = |path: &Path| {
+            Err(Error::Setting(format!(
+                "{} is of no run of gaitprop, and is not replaced: move it away, or name another folder",
+                path.display()
+            )))
+        };
+        let of_a_run = is_of_a_run(dir);
+        if !of_a_run && checkpoints::any(dir) {
+            return foreign(&dir.join(checkpoints::FOLDER));
+        }
         for name in [METRICS, WEIGHTS, CONFIG, BEST] {
             let path = dir.join(name);
             if path.is_dir() {
                 return Err(Error::Setting(format!("{} is a folder: results cannot be written there", path.display())));
+            }
+            if overwrite && path.exists() && !of_a_run {
+                return foreign(&path);
             }
             if !overwrite && path.exists() {
                 return Err(Error::Setting(format!(
@@ -189,6 +204,15 @@ impl Folder {
         let last = rest.and_then(|line| serde_json::from_slice::<serde_json::Value>(line).ok());
         last.is_some_and(|line| line["event"] == END && line["interrupted"] == false) && self.dir.join(WEIGHTS).exists()
     }
+}
+
+/// Whether the folder holds a run, or what is left of one: its metrics, which are the first file to come and the last to go, begin as a run writes
+/// them, or are empty still.
+pub(crate) fn is_of_a_run(dir: &Path) -> bool {
+    let mut line = String::new();
+    let read = File::open(dir.join(METRICS)).and_then(|file| BufReader::new(file).take(1 << 20).read_line(&mut line));
+    let is_event = || serde_json::from_str::<serde_json::Value>(&line).is_ok_and(|line| line["event"].is_string());
+    read.is_ok_and(|read| read == 0 || is_event())
 }
 
 /// Opens the metrics of a folder for new lines, and keeps others from doing so.

@@ -19,7 +19,7 @@ pub(crate) fn is_ours(page: &Path) -> bool {
 /// Refuses a place where no page can be written, before any work is done.
 ///
 /// # Errors
-/// [`Error::Setting`] for a folder, for a file that is there unless `overwrite`, and for a folder around it that does not exist.
+/// [`Error::Setting`] for a folder, for a file that is there unless `overwrite` and it is a page of ours, and for a folder around it that does not exist.
 pub(crate) fn check(page: &Path, overwrite: bool) -> Result<()> {
     let refuse = |path: &Path, what: &str| Err(Error::Setting(format!("{} {what}", path.display())));
     if page.file_name().is_none() {
@@ -30,6 +30,9 @@ pub(crate) fn check(page: &Path, overwrite: bool) -> Result<()> {
     }
     if !overwrite && page.exists() {
         return refuse(page, "is there already: name another file (-o), or give --overwrite");
+    }
+    if page.exists() && !is_ours(page) {
+        return refuse(page, "is no page that gaitprop wrote, and is not replaced: name another file (-o)");
     }
     let folder = page.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if !folder.is_dir() {

@@ -131,13 +131,7 @@ pub fn from_bytes(mut bytes: Vec<u8>, path: &Path) -> Result<(Saved, Notes)> {
     let wrong = |what: String| Error::File { path: path.to_owned(), what };
     let sealed = seal::fits(&mut bytes);
     if sealed == Some(false) {
-        // The best weights of a run are those of an epoch that does not come again.
-        let again = if path.file_name().is_some_and(|name| name == WEIGHTS) {
-            "remove it and let its run write it again (train --resume)"
-        } else {
-            "train again"
-        };
-        return Err(wrong(format!("{}; use a copy of it, or {again}", seal::BROKEN)));
+        return Err(wrong(seal::BROKEN.into()));
     }
     let broken = |e| wrong(format!("not a readable safetensors file: {e}"));
     let (_, header) = SafeTensors::read_metadata(&bytes).map_err(broken)?;

@@ -31,7 +31,7 @@ use std::time::Instant;
 /// use gaitprop::{Architecture, LearningRule, TrainConfig, Trainer, data};
 ///
 /// let digits = data::load("digits", &data::LoadOptions::default())?;
-/// let digits = digits.prepare::<f32>(data::Scaling::Unit);
+/// let digits = digits.prepare::<f32>(data::Scaling::Unit)?;
 /// let shape = Architecture::square(64, 64, 1, 10)?;
 /// let config = TrainConfig { learning_rate: 1e-3, ..TrainConfig::published(LearningRule::Gait) };
 /// let mut trainer = Trainer::new(&shape, config, 1)?;

@@ -253,7 +253,7 @@ fn a_report_looks_right() {
         }
     }
     let page = dir.path().canonicalize().unwrap().join("report.html");
-    let files = crate::support::downloads(&fs::read_to_string(&page).unwrap());
+    let files = crate::program::page::downloads(&fs::read_to_string(&page).unwrap());
     let charts: Vec<_> = files.iter().filter(|(name, _)| name.ends_with(".svg")).collect();
     let wanted = charts.len();
 

@@ -685,6 +685,36 @@ fn running_out_of_memory_is_an_error() {
     assert!(snapshot(dir.path()).is_empty(), "`{line}` fails, but leaves {:?}", names(dir.path()));
 }
 
+/// Bytes that fit, but not as the numbers that a network reads: which memory that takes is said, and what can be done.
+#[cfg(target_os = "linux")]
+#[test]
+fn data_larger_than_memory_when_scaled_is_an_error() {
+    const LIMIT: &str = "ulimit -v 700000";
+    let dir = empty();
+    if run_within(LIMIT, dir.path(), "info --threads 1").code != Some(0) {
+        return; // A sanitiser reserves more than that for itself.
+    }
+    // 100 MB of bytes are 0.7 GiB of f64.
+    let header = |sizes: &[u32]| {
+        [&[0, 0, 8, sizes.len() as u8][..], &sizes.iter().flat_map(|s| s.to_be_bytes()).collect::<Vec<_>>()].concat()
+    };
+    let write = |name: &str, header: &[u8], data: usize| {
+        let mut gz = GzEncoder::new(fs::File::create(dir.path().join(name)).unwrap(), Compression::fast());
+        gz.write_all(header).unwrap();
+        let zeros = vec![0; 1 << 16];
+        for at in (0..data).step_by(zeros.len()) {
+            gz.write_all(&zeros[..zeros.len().min(data - at)]).unwrap();
+        }
+        gz.finish().unwrap();
+    };
+    write("one-images-idx3-ubyte.gz", &header(&[100_000, 10, 100]), 100_000_000);
+    write("one-labels-idx1-ubyte.gz", &header(&[100_000]), 100_000);
+    let line = "train --data . --width 12 --hidden 1 --epochs 1 --threads 1 --rule bp --dtype f64 --quiet --out run";
+    run_within(LIMIT, dir.path(), line).error(&["the scaled samples", "0.7 GiB", "memory", "--limit-train", "--dtype f32"]);
+    assert!(!dir.path().join("run").exists());
+    run_within(LIMIT, dir.path(), &format!("{line} --limit-train 100 --limit-test 100")).well();
+}
+
 /// A batch of all samples, as one may ask for without knowing how many there are.
 #[cfg(target_os = "linux")]
 #[test]
@@ -934,6 +964,12 @@ fn wrong_files_of_weights_are_named() {
     save("best.safetensors", Some(BTreeMap::from([("gaitprop".to_owned(), otherwise)])));
     fs::create_dir(dir.path().join("hurt")).unwrap();
     fs::copy(dir.path().join("best.safetensors"), dir.path().join("hurt/weights.safetensors")).unwrap();
+    for name in ["best.safetensors", "mine.safetensors"] {
+        fs::copy(dir.path().join("best.safetensors"), dir.path().join("hurt").join(name)).unwrap();
+    }
+    fs::copy(dir.path().join("run/config.toml"), dir.path().join("hurt/config.toml")).unwrap();
+    fs::create_dir(dir.path().join("alone")).unwrap();
+    fs::copy(dir.path().join("best.safetensors"), dir.path().join("alone/weights.safetensors")).unwrap();
     save("unsealed", but("checksum", "crc32d:00000000".into()));
     save("other", None);
     save("newer", but("format", "gaitprop-weights-99".into()));
@@ -953,7 +989,14 @@ fn wrong_files_of_weights_are_named() {
         ("run/metrics.jsonl", &["metrics.jsonl", "safetensors"]),
         // Only the last weights of a run are written again when it goes on.
         ("hurt", &["hurt/weights.safetensors", "damaged", "checksum", "--resume"]),
+        (
+            "hurt/best.safetensors",
+            &["best.safetensors", "damaged", "checksum", "weights.safetensors", "--overwrite", "--resume does not"],
+        ),
+        ("hurt/mine.safetensors", &["mine.safetensors", "damaged", "checksum", "or train again\n"]),
         ("best.safetensors", &["best.safetensors", "damaged", "checksum", "or train again\n"]),
+        // No run to go on with.
+        ("alone", &["alone/weights.safetensors", "damaged", "checksum", "or train again\n"]),
         ("unsealed", &["unsealed", "damaged", "checksum"]),
         ("other", &["other", "not weights written by this program"]),
         ("newer", &["newer", "gaitprop-weights-99", "gaitprop-weights-1"]),

@@ -457,6 +457,66 @@ fn reports_that_are_not_of_the_comparison_stay() {
     fails(dir.path(), &format!("{compare} --overwrite"), &["report.html", "not of `compare`"]);
 }
 
+/// Files that only share a name with the command's are neither replaced nor removed, and that is said before anything is written.
+#[test]
+fn files_that_no_command_has_written_stay() {
+    let dir = TempDir::new().unwrap();
+    let at = |name: &str| dir.path().join("all").join(name);
+    let compare = format!("compare --rules bp --seeds 1 {SMALL} --grid lr=1e-4,1e-3 --out all");
+    let sweep = format!("sweep --rule bp --grid lr=1e-3 --seeds 1 {SMALL} --out all");
+    let is_refused = |line: &str, file: &str| {
+        let before = snapshot(&at(""));
+        fails(dir.path(), line, &[file, "another folder"]);
+        assert!(snapshot(&at("")) == before, "`{line}` changes files");
+    };
+    for (line, files) in [
+        (&compare, &["compare.json", "table.txt", "table.csv", "grid.csv", "grid.jsonl", "report.html"][..]),
+        (&sweep, &["sweep.json", "table.txt", "table.csv"]),
+    ] {
+        for file in files {
+            fs::create_dir(at("")).unwrap();
+            fs::write(at(file), "{\"mine\": 1}\n").unwrap();
+            is_refused(line, file);
+            is_refused(&format!("{line} --overwrite"), file);
+            fs::remove_dir_all(at("")).unwrap();
+        }
+        // In a folder of the command's too.
+        well(dir.path(), line);
+        for file in files {
+            let ours = fs::read(at(file)).unwrap();
+            fs::write(at(file), "{\"mine\": 1}\n").unwrap();
+            ["--overwrite", "--resume"].map(|how| is_refused(&format!("{line} {how}"), file));
+            fs::write(at(file), ours).unwrap();
+        }
+        // Names of another command's, names of nobody's, and a folder that is named as a run.
+        let mine = [Some("notes.txt"), Some("grid.csv").filter(|_| line == &sweep), Some("mine/seed-1/config.toml")];
+        let mine = mine.into_iter().flatten().map(at).collect::<Vec<_>>();
+        fs::create_dir_all(at("mine/seed-1")).unwrap();
+        mine.iter().for_each(|path| fs::write(path, "mine = 1\n").unwrap());
+        well(dir.path(), &format!("{line} --overwrite"));
+        mine.iter().for_each(|path| assert_eq!(fs::read_to_string(path).unwrap(), "mine = 1\n", "{}", path.display()));
+        fs::remove_dir_all(at("")).unwrap();
+    }
+    // Of a single run.
+    let train = format!("train --rule bp {SMALL} --out all --overwrite");
+    for file in ["config.toml", "metrics.jsonl", "weights.safetensors", "best.safetensors"] {
+        fs::create_dir(at("")).unwrap();
+        fs::write(at(file), "{\"mine\": 1}\n").unwrap();
+        is_refused(&train, file);
+        fs::remove_dir_all(at("")).unwrap();
+    }
+    fs::create_dir_all(at("checkpoints")).unwrap();
+    fs::write(at("checkpoints/step-00000003.safetensors"), "mine").unwrap();
+    ["", " --overwrite"].map(|how| is_refused(&train.replace(" --overwrite", how), "checkpoints"));
+    fs::remove_dir_all(at("")).unwrap();
+    well(dir.path(), &train);
+    well(dir.path(), &train);
+    // A page.
+    fs::write(dir.path().join("report.html"), "mine").unwrap();
+    fails(dir.path(), "report all --overwrite", &["report.html", "-o"]);
+    assert_eq!(fs::read_to_string(dir.path().join("report.html")).unwrap(), "mine");
+}
+
 /// An interrupt ends all runs after their steps; what has come to its end is in the table.
 #[cfg(unix)]
 #[test]

@@ -103,7 +103,7 @@ fn digits_are_what_was_published() {
     let sum = |x: &Features| (0..x.len()).map(|i| x.get(i)).sum::<f64>();
     assert_eq!((sum(&d.train.x) + sum(&d.test.x), sum(&d.test.x)), (561_718.0, 111_414.0));
 
-    let p = d.prepare::<f32>(Scaling::Unit);
+    let p = d.prepare::<f32>(Scaling::Unit).unwrap();
     assert!(p.train.x.iter().all(|v| (0.0..=1.0).contains(v)) && p.train.x.contains(&1.0));
 }
 
@@ -135,11 +135,11 @@ fn scaled_training_sets_have_mean_0_and_deviation_1() {
         let mean = values.iter().sum::<f64>() / n;
         (mean, (values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n).sqrt())
     };
-    let x = d.prepare::<f64>(Scaling::Standard).train.x;
+    let x = d.prepare::<f64>(Scaling::Standard).unwrap().train.x;
     let (mean, sd) = moments(&x);
     assert!(mean.abs() < 1e-12 && (sd - 1.0).abs() < 1e-12, "{mean} {sd}");
 
-    let x = d.prepare::<f64>(Scaling::PerFeature).train.x;
+    let x = d.prepare::<f64>(Scaling::PerFeature).unwrap().train.x;
     let mut constant = 0;
     for j in 0..64 {
         let column: Vec<f64> = x.iter().skip(j).step_by(64).copied().collect();
@@ -557,7 +557,7 @@ fn a_data_set_of_floats_is_split_and_scaled() {
     assert_eq!((d.name.as_str(), d.features, d.image, d.train.len(), d.test.len()), ("set", 2, None, 5, 1));
     assert_eq!((d.test.labels.clone(), d.classes), (vec![3], 4));
     assert_eq!((d.test.x.clone(), d.full_scale), (Features::Floats(vec![0.0, 1.0]), 8.0));
-    assert_eq!(d.prepare::<f64>(Scaling::Unit).train.x[..2], [-1.0, -0.875]);
+    assert_eq!(d.prepare::<f64>(Scaling::Unit).unwrap().train.x[..2], [-1.0, -0.875]);
 }
 
 #[test]
@@ -575,7 +575,7 @@ fn bytes_stay_bytes_and_pictures_keep_their_shape() {
         let d = load_members(&members(x, y)).unwrap();
         assert_eq!((d.features, d.image, d.classes, d.full_scale), (3, Some((1, 3)), 2, 255.0));
         assert_eq!((d.train.x.clone(), d.test.labels.clone()), (Features::Bytes(vec![0, 51, 255, 1, 2, 3]), vec![1]));
-        assert_eq!(d.prepare::<f64>(Scaling::Unit).train.x[1], 0.2);
+        assert_eq!(d.prepare::<f64>(Scaling::Unit).unwrap().train.x[1], 0.2);
     }
 }
 

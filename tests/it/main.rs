@@ -1,32 +1,45 @@
 //! The integration tests of the package, in one program: `cargo test -p gaitprop --test it`, or `... --test it resume::` for one file's.
 //!
+//! Without the feature `cli` the tests of the program are left out, without `npz` those that read archives.
+//!
 //! `tests/allocations.rs` counts the allocations of its process, and is a program of its own.
 
+#[cfg(feature = "cli")]
 mod program;
 mod support;
 
-#[cfg(target_os = "linux")]
+#[cfg(all(feature = "cli", target_os = "linux"))]
 mod bad_inputs;
-#[cfg(unix)]
+#[cfg(all(feature = "cli", unix))]
 mod browser;
+#[cfg(feature = "cli")]
 mod cli;
+#[cfg(feature = "cli")]
 mod compare;
 mod contracts;
+#[cfg(feature = "npz")]
 mod data_formats;
 mod exactness;
-#[cfg(target_os = "linux")]
+// On Linux alone: faults need `seccomp`, and only /proc tells a program which signals it was started to ignore
+// (`nohup`); elsewhere that takes unsafe code.
+#[cfg(all(feature = "cli", target_os = "linux"))]
 mod faults;
 mod filters;
 mod floors;
 mod fused_step;
+#[cfg(feature = "npz")]
 mod golden;
 #[path = "../../kernels/tests/it/imports.rs"]
 mod imports;
 mod inverse;
+#[cfg(all(feature = "cli", target_os = "linux"))]
+mod kills;
 mod msrv;
 mod ortho;
 mod perturbation;
 mod regressions;
+#[cfg(feature = "cli")]
 mod report;
+#[cfg(feature = "cli")]
 mod resume;
 mod rules;

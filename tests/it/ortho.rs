@@ -638,7 +638,7 @@ fn rotate<T: Real>(
     mut watch: impl FnMut(usize, &Network<T>, &Batch<T>),
 ) -> Network<T> {
     let digits = data::load("digits", &Default::default()).unwrap();
-    let ready = digits.prepare::<T>(data::Scaling::Unit);
+    let ready = digits.prepare::<T>(data::Scaling::Unit).unwrap();
     let shape = Architecture::widths(64, layers, 10).unwrap();
     let mut net = Network::<T>::random(&shape, Init::Orthogonal, 1, plan).unwrap();
     let mut kit = Kit::new(Perturbed::gait(gamma).unwrap(), plan);

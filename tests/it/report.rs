@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::downloads;
+use crate::program::page::downloads;
 use gaitprop::data::{self, LoadOptions, Scaling};
 use gaitprop::init::Init;
 use gaitprop::kernels::Plan;

@@ -82,7 +82,7 @@ fn cases() -> Vec<Case> {
 
 fn samples<T: gaitprop::kernels::Real>() -> Samples<T> {
     let options = LoadOptions { limit_train: Some(110), ..LoadOptions::default() };
-    data::load("digits", &options).unwrap().prepare(Scaling::Unit).train
+    data::load("digits", &options).unwrap().prepare(Scaling::Unit).unwrap().train
 }
 
 /// `epochs` of them; after so many steps the trainer is replaced by a new one with its state, as often as `stops` says.

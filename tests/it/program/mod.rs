@@ -3,6 +3,7 @@
 pub(crate) mod folder;
 #[cfg(target_os = "linux")]
 pub(crate) mod inject;
+pub(crate) mod page;
 #[cfg(target_os = "linux")]
 pub(crate) mod room;
 pub(crate) mod runs;
