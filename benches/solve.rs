@@ -149,7 +149,7 @@ fn mnist(folder: &str) {
     let (batch, steps) = (60, 200);
     let options = LoadOptions { limit_train: Some(batch * steps), ..LoadOptions::default() };
     let set = data::load(folder, &options).unwrap();
-    let samples = set.apply::<f32>(&set.affine(Scaling::Unit)).train;
+    let samples = set.apply::<f32>(&set.affine(Scaling::Unit)).unwrap().train;
     let team = Par::team(2).unwrap();
     let plan = Plan::new().with_par(team.clone());
     let shape = Architecture::square(784, 784, 4, 10).unwrap();

@@ -103,12 +103,12 @@ impl Exec {
     }
 }
 
+#[cfg(feature = "matrixmultiply")]
 #[cfg(test)]
 mod tests {
     use super::*;
 
     /// Another backend is within rounding of the kernels, whatever a product starts from.
-    #[cfg(feature = "matrixmultiply")]
     #[test]
     fn products_of_another_backend_start_where_they_should() {
         let (n, batch) = (9, 4);

@@ -282,7 +282,7 @@ impl Store {
         }
         // Results may be there without their tables or page: they were ended too early, or had nothing to show.
         let tables = store.tables().map(|(file, is_ours)| (store.path(file), is_ours));
-        let mut files = tables.chain(store.page.clone().map(|page| (page, page::is_ours as fn(&Path) -> bool)));
+        let mut files = tables.chain(store.page.clone().map(|page| (page, page::is_ours as IsOurs)));
         if let Some((file, _)) = files.find(|(path, is_ours)| path.exists() && !(ours && is_ours(path))) {
             let file = file.file_name().unwrap_or_default().display();
             return refuse(format!("holds a {file} that is not of `{name}`: move it away, or name another folder"));
@@ -357,7 +357,8 @@ impl Store {
     }
 
     /// The command's files besides summary and page, each with a test that tells it from other files of that name.
-    fn tables(&self) -> impl Iterator<Item = (&'static str, fn(&Path) -> bool)> + use<> {
+    fn tables(&self) -> impl Iterator<Item = (&'static str, IsOurs)> + use<> {
+        // The command that writes a page is also the one that chooses from a grid.
         let grid = self.page.is_some();
         TABLES.into_iter().filter(move |(file, _)| grid || ![GRID_CSV, TRIALS].contains(file))
     }
@@ -417,8 +418,11 @@ impl Store {
     }
 }
 
+/// Tells a file that the command wrote from others of its name.
+type IsOurs = fn(&Path) -> bool;
+
 /// Every table, with a test of its first line.
-const TABLES: [(&str, fn(&Path) -> bool); 4] = [
+const TABLES: [(&str, IsOurs); 4] = [
     (TABLE_TEXT, |path| first_line(path).is_some_and(|line| line.ends_with("; mean ± s.d."))),
     (TABLE_CSV, |path| {
         first_line(path).is_some_and(|line| line.contains(",runs,failed,unfinished,") || line.starts_with("runs,failed,"))

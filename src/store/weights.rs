@@ -43,6 +43,7 @@ struct Header {
 
 const KEY: &str = "gaitprop";
 /// Name of the file, in a folder of results, with the weights as they are at the end.
+#[cfg(feature = "cli")]
 pub(crate) const WEIGHTS: &str = "weights.safetensors";
 /// Arrays of [`Notes::inputs`].
 const CENTRE: &str = "input_centre";

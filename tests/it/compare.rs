@@ -485,7 +485,7 @@ fn files_that_no_command_has_written_stay() {
         for file in files {
             let ours = fs::read(at(file)).unwrap();
             fs::write(at(file), "{\"mine\": 1}\n").unwrap();
-            ["--overwrite", "--resume"].map(|how| is_refused(&format!("{line} {how}"), file));
+            ["--overwrite", "--resume"].iter().for_each(|how| is_refused(&format!("{line} {how}"), file));
             fs::write(at(file), ours).unwrap();
         }
         // Names of another command's, names of nobody's, and a folder that is named as a run.
@@ -507,7 +507,7 @@ fn files_that_no_command_has_written_stay() {
     }
     fs::create_dir_all(at("checkpoints")).unwrap();
     fs::write(at("checkpoints/step-00000003.safetensors"), "mine").unwrap();
-    ["", " --overwrite"].map(|how| is_refused(&train.replace(" --overwrite", how), "checkpoints"));
+    ["", " --overwrite"].iter().for_each(|how| is_refused(&train.replace(" --overwrite", how), "checkpoints"));
     fs::remove_dir_all(at("")).unwrap();
     well(dir.path(), &train);
     well(dir.path(), &train);
