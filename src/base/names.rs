@@ -10,7 +10,7 @@ macro_rules! names {
                     $($name => Ok(Self::$variant),)+
                     _ => {
                         let known = $crate::base::names::either(&[$($name),+]);
-                        Err($crate::Error::Setting(format!("unknown {} `{given}`: use {known}", $what)))
+                        Err($crate::base::error::Error::Setting(format!("unknown {} `{given}`: use {known}", $what)))
                     }
                 }
             }

@@ -320,18 +320,23 @@ impl Store {
             let list = std::fs::read_dir(dir).map_err(Error::io("list", dir))?;
             Ok(list.filter_map(|entry| Some(entry.ok()?.path()).filter(|path| path.is_dir())).collect())
         };
-        let is_run = |dir: &Path| {
+        let is_run = |dir: &Path| -> Result<bool> {
             let seed = dir.file_name().and_then(|name| name.to_str()?.strip_prefix("seed-")?.parse::<u64>().ok());
-            seed.is_some() && is_of_a_run(dir)
+            Ok(seed.is_some() && is_of_a_run(dir)?)
         };
         for dir in entries(&self.dir)? {
-            if is_run(&dir) {
+            if is_run(&dir)? {
                 Folder::remove(&dir)?;
                 continue;
             }
-            let runs: Vec<_> = entries(&dir)?.into_iter().filter(|dir| is_run(dir)).collect();
-            runs.iter().try_for_each(|dir| Folder::remove(dir))?;
-            if !runs.is_empty() {
+            let mut removed = false;
+            for run in entries(&dir)? {
+                if is_run(&run)? {
+                    Folder::remove(&run)?;
+                    removed = true;
+                }
+            }
+            if removed {
                 // Unless something else is in it.
                 let _ = std::fs::remove_dir(&dir);
             }

@@ -39,7 +39,7 @@ fn path(dir: &Path, step: u64) -> PathBuf {
 }
 
 /// Steps of the checkpoints that are there, the newest first.
-fn steps(dir: &Path) -> Result<Vec<u64>> {
+pub(crate) fn steps(dir: &Path) -> Result<Vec<u64>> {
     let folder = dir.join(FOLDER);
     let entries = match std::fs::read_dir(&folder) {
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),

@@ -14,7 +14,7 @@ use crate::train::Epoch;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
 /// Names of the files in it.
@@ -62,7 +62,7 @@ impl Folder {
     /// are never replaced.
     ///
     /// # Errors
-    /// [`Error::Setting`].
+    /// [`Error::Setting`]; [`Error::Io`].
     pub(crate) fn check_free(dir: &Path, overwrite: bool) -> Result<()> {
         if dir.exists() && !dir.is_dir() {
             return Err(Error::Setting(format!("{} is a file: results need a folder", dir.display())));
@@ -79,8 +79,7 @@ impl Folder {
                 path.display()
             )))
         };
-        let of_a_run = is_of_a_run(dir);
-        if !of_a_run && checkpoints::any(dir) {
+        if checkpoints::steps(dir).is_ok_and(|steps| !steps.is_empty()) && !is_of_a_run(dir)? {
             return foreign(&dir.join(checkpoints::FOLDER));
         }
         for name in [METRICS, WEIGHTS, CONFIG, BEST] {
@@ -88,7 +87,7 @@ impl Folder {
             if path.is_dir() {
                 return Err(Error::Setting(format!("{} is a folder: results cannot be written there", path.display())));
             }
-            if overwrite && path.exists() && !of_a_run {
+            if overwrite && path.exists() && !is_of_a_run(dir)? {
                 return foreign(&path);
             }
             if !overwrite && path.exists() {
@@ -208,11 +207,19 @@ impl Folder {
 
 /// Whether the folder holds a run, or what is left of one: its metrics, which are the first file to come and the last to go, begin as a run writes
 /// them, or are empty still.
-pub(crate) fn is_of_a_run(dir: &Path) -> bool {
-    let mut line = String::new();
-    let read = File::open(dir.join(METRICS)).and_then(|file| BufReader::new(file).take(1 << 20).read_line(&mut line));
-    let is_event = || serde_json::from_str::<serde_json::Value>(&line).is_ok_and(|line| line["event"].is_string());
-    read.is_ok_and(|read| read == 0 || is_event())
+///
+/// # Errors
+/// [`Error::Io`].
+pub(crate) fn is_of_a_run(dir: &Path) -> Result<bool> {
+    let path = dir.join(METRICS);
+    let file = match File::open(&path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(false),
+        other => other.map_err(Error::io("open", &path))?,
+    };
+    let mut line = Vec::new();
+    BufReader::new(file).take(1 << 20).read_until(b'\n', &mut line).map_err(Error::io("read", path))?;
+    let is_event = || serde_json::from_slice::<serde_json::Value>(&line).is_ok_and(|line| line["event"].is_string());
+    Ok(line.is_empty() || is_event())
 }
 
 /// Opens the metrics of a folder for new lines, and keeps others from doing so.
