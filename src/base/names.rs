@@ -1,6 +1,6 @@
 //! Choices by name: what is read from a flag or a file, and written to one.
 
-/// Implements `name`, `FromStr` and `Display` for an enum of plain choices. The error lists the names.
+/// Implements `name`, `FromStr`, `Display`, serde's traits and clap's `ValueEnum` for an enum of plain choices. Errors list the names.
 macro_rules! names {
     ($kind:ty, $what:literal, $($variant:ident = $name:literal),+ $(,)?) => {
         impl std::str::FromStr for $kind {
@@ -29,6 +29,28 @@ macro_rules! names {
         impl std::fmt::Display for $kind {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.pad(self.name())
+            }
+        }
+
+        impl serde::Serialize for $kind {
+            fn serialize<S: serde::Serializer>(&self, s: S) -> std::result::Result<S::Ok, S::Error> {
+                s.serialize_str(self.name())
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $kind {
+            fn deserialize<D: serde::Deserializer<'de>>(d: D) -> std::result::Result<Self, D::Error> {
+                <String as serde::Deserialize>::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+            }
+        }
+
+        #[cfg(feature = "cli")]
+        impl clap::ValueEnum for $kind {
+            fn value_variants<'a>() -> &'a [Self] {
+                &[$(Self::$variant),+]
+            }
+            fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
+                Some(self.name().into())
             }
         }
     };

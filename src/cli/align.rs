@@ -7,19 +7,19 @@ use crate::base::rng::Rng;
 use crate::cli::{Done, Failure, print};
 use crate::data::{self, Dataset, Features, Samples, Split};
 use crate::model::matrix::Matrix;
-use crate::model::network::Architecture;
 use crate::rule::{LearningRule, TargetForm};
-use crate::run::config::Run;
-use crate::run::options::Settings;
-use crate::run::session::{Session, ask_for};
-use crate::solve;
+use crate::run::config::RunConfig;
+use crate::run::options::Options;
+use crate::run::pool::progress;
+use crate::run::session::{Session, ask_for, check_memory};
+use crate::run::table::{aligned, csv};
+use crate::solve::SolverKind;
 use crate::study::align::Precision;
 use crate::study::align::{Comparison, Condition, RuleSpec};
 use crate::study::diagnostics::Alignment;
 use gaitprop_kernels::{Plan, Real};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 use serde::Serialize;
-use std::fmt::Write as _;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -30,8 +30,8 @@ pub(super) struct Args {
     rules: Vec<String>,
     /// Over depth (layers), time (epochs of training by --rule, else by A), orthogonality (noise added to W, relative to it), norms (spread of the rows' norms), gamma or
     /// precision (of A; B is in f64 then unless it says)
-    #[arg(long, value_name = "WHAT", default_value = "depth")]
-    over: String,
+    #[arg(long, value_name = "WHAT", default_value_t = Over::Depth)]
+    over: Over,
     /// Values, comma-separated [default: some, over the range that matters]
     #[arg(long, value_name = "V,V,…", value_delimiter = ',', allow_negative_numbers = true)]
     values: Vec<String>,
@@ -48,7 +48,7 @@ pub(super) struct Args {
     #[arg(long)]
     quiet: bool,
     #[command(flatten)]
-    settings: Settings,
+    settings: Options,
 }
 
 /// What values are.
@@ -124,22 +124,21 @@ struct Document<'a> {
 }
 
 pub(super) fn run(args: &Args) -> Result<Done, Failure> {
-    let over: Over = args.over.parse()?;
+    let over = args.over;
     let mut said = args.settings.clone();
-    if said.out.is_some() || said.beside.is_some() {
-        return Err(Error::Setting("align has no use for --out and --beside: see --rules, --csv and --json".into()).into());
+    if said.out.is_some() {
+        return Err(Error::Setting("align has no use for --out: see --csv and --json".into()).into());
     }
     if over == Over::Depth && (said.layers.is_some() || said.tower.is_some() || said.hidden.is_some()) {
         return Err(Error::Setting("over depth, layers are as many as the values say: give their --width alone".into()).into());
     }
-    let form = said.form.take().map_or(Ok(TargetForm::Difference), |form| form.parse())?;
-    let parties = parties(args, over, form, said.dtype.as_deref())?;
+    let form = said.form.take().unwrap_or(TargetForm::Difference);
+    let parties = parties(args, over, form, said.dtype)?;
     // What is trained over time, and what settings are resolved for. Without a word, inverses are exact.
-    said.rule.get_or_insert(parties[0].kind.to_string());
-    said.inverse.get_or_insert(solve::SolverKind::Lu.to_string());
-    said.beside = Some("none".into());
+    said.rule.get_or_insert(parties[0].kind);
+    said.inverse.get_or_insert(SolverKind::Lu);
     let data = dataset(args, &said)?;
-    let run = Run::resolve(said, &data)?;
+    let run = RunConfig::resolve(said, &data)?;
     let values: Vec<String> = match args.values.as_slice() {
         [] => over.usual().iter().map(|&v| v.into()).collect(),
         given => given.iter().map(|v| v.trim().to_owned()).collect(),
@@ -149,7 +148,7 @@ pub(super) fn run(args: &Args) -> Result<Done, Failure> {
 
     let plan = run.machine.plan(run.machine.par()?);
     let study = study(&run, &data, parties)?;
-    let bar = progress(args.quiet, values.len());
+    let bar = progress("align {bar:32} {pos} of {len}  {eta} left", values.len() as u64, args.quiet);
     let found = match (over, run.machine.precision) {
         (Over::Time, Precision::F32) => over_time::<f32>(&run, &data, &study, &values, &plan, &bar),
         (Over::Time, Precision::F64) => over_time::<f64>(&run, &data, &study, &values, &plan, &bar),
@@ -169,7 +168,7 @@ pub(super) fn run(args: &Args) -> Result<Done, Failure> {
 /// What was asked for besides the table.
 fn write_files(args: &Args, over: Over, study: &Comparison, data: &Dataset, rows: &[Row<'_>]) -> Result<()> {
     if let Some(path) = &args.csv {
-        write(path, &csv(over, study, rows))?;
+        write(path, &csv(&cells(over, study, rows)))?;
     }
     if let Some(path) = &args.json {
         let document = Document {
@@ -191,11 +190,11 @@ fn write_files(args: &Args, over: Over, study: &Comparison, data: &Dataset, rows
 }
 
 /// The two rules: what is not said of the first's form and of both precisions is said for all.
-fn parties(args: &Args, over: Over, form: TargetForm, dtype: Option<&str>) -> Result<[RuleSpec; 2]> {
+fn parties(args: &Args, over: Over, form: TargetForm, dtype: Option<Precision>) -> Result<[RuleSpec; 2]> {
     let [a, b] = args.rules.as_slice() else {
         return Err(Error::Setting(format!("--rules compares two rules, as gait,bp: here are {}", args.rules.len())));
     };
-    let common: Precision = dtype.unwrap_or("f32").parse()?;
+    let common = dtype.unwrap_or(Precision::F32);
     let party = |text: &str, form: TargetForm, precision: Precision| {
         let mut parts = text.split(':').map(str::trim);
         let kind: LearningRule = parts.next().unwrap_or_default().parse()?;
@@ -222,7 +221,7 @@ fn parties(args: &Args, over: Over, form: TargetForm, dtype: Option<&str>) -> Re
 }
 
 /// The data set, or random samples: ten batches of them.
-fn dataset(args: &Args, said: &Settings) -> Result<Dataset> {
+fn dataset(args: &Args, said: &Options) -> Result<Dataset> {
     let Some(features) = args.random else {
         return said.load_data().map(|(_, data)| data);
     };
@@ -243,49 +242,30 @@ fn dataset(args: &Args, said: &Settings) -> Result<Dataset> {
     Ok(Dataset { name, features, classes, image: None, full_scale: 1.0, train: split.clone(), validation: None, test: split })
 }
 
-/// More random values than this are taken for a mistake.
+/// Upper limit, against slips of the keyboard.
 const MAX_VALUES: usize = 1 << 28;
 /// The stream of the seed that random samples are drawn from; those below are others'.
 const STREAM: u64 = 4;
 
-fn study(run: &Run, data: &Dataset, parties: [RuleSpec; 2]) -> Result<Comparison> {
+fn study(run: &RunConfig, data: &Dataset, rules: [RuleSpec; 2]) -> Result<Comparison> {
     let samples: Samples<f64> = data.apply(&data.affine(run.scale))?.train;
-    let batch = run.batch.min(samples.len);
+    let batch = run.train.batch.min(samples.len);
     let x = Matrix::from_vec(batch, samples.features, samples.x[..batch * samples.features].to_vec())?;
     let mut target = Matrix::zeros(batch, data.classes);
     data::one_hot(&samples.labels[..batch], data.classes, target.data_mut());
-    let setup = run.setup();
+    let setup = run.train.rule_config(&run.architecture, run.seed);
     Ok(Comparison {
-        rules: parties,
+        rules,
         architecture: setup.architecture.clone(),
         init: setup.init,
         seed: setup.seed,
         gamma: setup.gamma,
-        loss: run.loss,
-        solver: run.inverse,
-        tuning: run.tuning(run.kind)?,
+        loss: run.train.loss,
+        solver: run.train.solver,
+        tuning: run.train.tuning()?,
         x,
         target,
     })
-}
-
-/// Asks for about the memory that a comparison holds at once: the network as it was drawn, disturbed, in both precisions, and of each rule its feedback,
-/// what solves keep, gradients and updates in f64.
-fn check_memory(shape: &Architecture, samples: usize) -> Result<()> {
-    let sum = |of: fn(&(usize, usize)) -> usize| shape.layers.iter().map(of).fold(0, usize::saturating_add);
-    let (weights, units) = (sum(|&(fed, width)| fed.saturating_mul(width)), sum(|&(_, width)| width));
-    let numbers = weights.saturating_mul(10).saturating_add(units.saturating_mul(samples).saturating_mul(3));
-    let instead = "use fewer or narrower layers (--width, --values over depth) or a smaller --batch";
-    ask_for(numbers.saturating_mul(size_of::<f64>()), "the comparison", instead)
-}
-
-fn progress(quiet: bool, values: usize) -> ProgressBar {
-    let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
-    let bar = ProgressBar::with_draw_target(Some(values as u64), target);
-    match ProgressStyle::with_template("align {bar:32} {pos} of {len}  {eta} left") {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
-    }
 }
 
 /// Values that can be looked at one by one.
@@ -303,13 +283,14 @@ fn over_points(over: Over, study: &Comparison, values: &[String], plan: &Plan, b
     });
     // All of them are read before the first is looked at.
     let points = points.collect::<Result<Vec<_>>>()?;
-    points.iter().try_for_each(|&point| check_memory(&study.architecture_at(point)?, study.x.rows()))?;
+    // Each of the two rules has its own network, gradients and factors.
+    points.iter().try_for_each(|&point| check_memory::<f64>(&study.architecture_at(point)?, study.x.rows(), 2))?;
     points.into_iter().map(|point| study.at(point, plan).inspect(|_| bar.inc(1))).collect()
 }
 
 /// In training, after so many epochs.
 fn over_time<T: Real>(
-    run: &Run,
+    run: &RunConfig,
     data: &Dataset,
     study: &Comparison,
     values: &[String],
@@ -321,8 +302,8 @@ fn over_time<T: Real>(
     if !epochs.is_sorted() {
         return Err(Error::Setting("--values: time goes forward; give epochs in ascending order".into()));
     }
-    crate::run::session::check_memory::<T>(run, data.train.len(), 1)?;
-    check_memory(&study.architecture, study.x.rows())?;
+    check_memory::<T>(&run.architecture, run.train.batch.min(data.train.len()), 1)?;
+    check_memory::<f64>(&study.architecture, study.x.rows(), 2)?;
     let inputs = data.affine(run.scale);
     let ready = data.apply::<T>(&inputs)?;
     let mut session = Session::new(run, (&ready, &inputs), plan.clone(), None)?;
@@ -350,13 +331,17 @@ fn rows<'a>(value: &'a str, layers: &[Alignment]) -> Vec<Row<'a>> {
     layers.iter().enumerate().map(row).collect()
 }
 
-fn csv(over: Over, study: &Comparison, rows: &[Row<'_>]) -> String {
+/// Rows for a CSV file.
+fn cells(over: Over, study: &Comparison, rows: &[Row<'_>]) -> Vec<[String; 9]> {
     let [a, b] = &study.rules;
-    let mut text = format!("a,b,over,{},layer,layers,cosine,difference,ratio\n", over.unit());
-    for Row { value, layer, layers, cosine, difference, ratio } in rows {
-        let _ = writeln!(text, "{a},{b},{over},{value},{layer},{layers},{cosine},{difference},{ratio}");
-    }
-    text
+    let head = ["a", "b", "over", over.unit(), "layer", "layers", "cosine", "difference", "ratio"].map(str::to_owned);
+    let row = |row: &Row<'_>| {
+        let Row { value, layer, layers, cosine, difference, ratio } = row;
+        let [layer, layers] = [layer, layers].map(|n| n.to_string());
+        let [cosine, difference, ratio] = [cosine, difference, ratio].map(|x| x.to_string());
+        [a.to_string(), b.to_string(), over.to_string(), (*value).to_owned(), layer, layers, cosine, difference, ratio]
+    };
+    std::iter::once(head).chain(rows.iter().map(row)).collect()
 }
 
 /// Refuses, before any work, a file for which there is no place.
@@ -394,18 +379,13 @@ fn table(over: Over, study: &Comparison, data: &Dataset, values: &[String], foun
         ("|a - b| / |b|", &|a| number(a.difference, format!("{:.1e}", a.difference))),
     ];
     for (title, cell) in blocks {
-        let _ = write!(text, "{title:<16}");
-        for value in values {
-            let _ = write!(text, "{value:>10}");
-        }
-        let _ = writeln!(text, "  {}", over.unit());
-        for l in 0..most {
-            let mut line = format!("  W{l:<13}");
-            for layers in found {
-                let _ = write!(line, "{:>10}", layers.get(l).map(cell).unwrap_or_default());
-            }
-            let _ = writeln!(text, "{}", line.trim_end());
-        }
+        let head = [title.to_owned()].into_iter().chain(values.iter().cloned()).chain([over.unit().to_owned()]);
+        let mut rows = vec![head.collect::<Vec<_>>()];
+        rows.extend((0..most).map(|l| {
+            let cells = found.iter().map(|layers| layers.get(l).map(cell).unwrap_or_default());
+            [format!("  W{l}")].into_iter().chain(cells).collect()
+        }));
+        text += &aligned(&rows, 1);
     }
     text
 }

@@ -2,8 +2,12 @@
 
 use crate::base::error::{Error, Result};
 use crate::cli::{Done, Failure};
-use crate::run::batch::seeds;
-use crate::run::options::Settings;
+use crate::data::Dataset;
+use crate::rule::LearningRule;
+use crate::run::batch::{Crew, Planned, Store, seeds};
+use crate::run::config::Machine;
+use crate::run::grid::{Allowed, Grid};
+use crate::run::options::Options;
 use crate::run::table::{Group, Table};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,29 +31,20 @@ pub(crate) struct Common {
     #[arg(long)]
     pub(crate) quiet: bool,
     #[command(flatten)]
-    pub(crate) settings: Settings,
+    settings: Options,
 }
 
 impl Common {
-    /// (`--resume`, `--overwrite`).
-    pub(crate) fn keeps(&self) -> (bool, bool) {
-        (self.resume, self.overwrite)
-    }
-
-    /// Settings of all runs, from flags and file; without a rule where there are several.
+    /// Options of all runs, from flags and file; without a rule where there are several.
     ///
     /// # Errors
-    /// As [`Settings::read`]; [`Error::Setting`] for flags that make no sense with many runs.
-    pub(crate) fn said(&self, several_rules: bool) -> Result<Settings> {
+    /// As [`Options::read`]; [`Error::Setting`] for flags that make no sense with many runs.
+    fn said(&self, several_rules: bool) -> Result<Options> {
         let flags = self.settings.clone();
-        if flags.beside.is_some() {
-            return Err(Error::Setting("--beside is for `train`: several rules are compared by `compare --rules`".into()));
-        }
         if several_rules && flags.rule.is_some() {
             return Err(Error::Setting("--rule is for a single rule: use --rules".into()));
         }
-        let mut file = self.config.as_deref().map(Settings::read).transpose()?.unwrap_or_default();
-        file.beside = None;
+        let mut file = self.config.as_deref().map(Options::read).transpose()?.unwrap_or_default();
         if several_rules && file.rule.take().is_some() {
             // They were that rule's.
             (file.lr, file.lambda, file.mu) = (None, None, None);
@@ -63,12 +58,47 @@ impl Common {
         Ok(said)
     }
 
-    /// The seeds, from the first.
+    /// Reads and checks what `compare` and `sweep` share; `rules` are those of a comparison.
     ///
     /// # Errors
-    /// [`Error::Setting`] for none, or for more than can be meant.
-    pub(crate) fn seeds(&self, first: Option<u64>) -> Result<Vec<u64>> {
-        seeds("--seeds", self.seeds, first)
+    /// As [`Common::said`], [`Grid::parse`] and [`Options::load_data`]; [`Error::Setting`] for too many seeds or none.
+    pub(crate) fn prepare(&self, grid: &[String], allowed: Allowed, rules: Option<&[LearningRule]>) -> Result<Batch<'_>> {
+        let said = self.said(rules.is_some())?;
+        let grid = Grid::parse(grid, allowed)?;
+        grid.check_rules(rules.unwrap_or_default())?;
+        grid.check_flags(&Options { out: None, ..self.settings.clone() })?;
+        let seeds = seeds("--seeds", self.seeds, said.seed)?;
+        let (set, data) = said.load_data()?;
+        let machine = Machine::of(&said)?;
+        Ok(Batch { common: self, said, grid, seeds, set, data, machine })
+    }
+}
+
+/// What all runs of a command share.
+pub(crate) struct Batch<'a> {
+    common: &'a Common,
+    pub(crate) said: Options,
+    pub(crate) grid: Grid,
+    pub(crate) seeds: Vec<u64>,
+    /// Name of the data set, as settings write it.
+    pub(crate) set: String,
+    pub(crate) data: Dataset,
+    pub(crate) machine: Machine,
+}
+
+impl Batch<'_> {
+    /// Opens the folder of results, if there is one.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub(crate) fn open(&self, command: &'static str, page: Option<&str>, runs: &[Planned]) -> Result<Option<Store>> {
+        let keeps = (self.common.resume, self.common.overwrite);
+        self.said.out.as_deref().map(|dir| Store::open(dir, (command, page), keeps, runs, &self.data)).transpose()
+    }
+
+    /// The threads of the machine, until `interrupted`.
+    pub(crate) fn crew<'c>(&self, interrupted: &'c AtomicBool) -> Crew<'c> {
+        Crew { threads: self.machine.threads, interrupted, quiet: self.common.quiet }
     }
 }
 

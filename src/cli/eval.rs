@@ -6,11 +6,11 @@ use crate::data::{self, Affine, Dataset, LoadOptions, Samples, Scaling};
 use crate::model::loss::{Loss, Score};
 use crate::model::network::Network;
 use crate::run::config::Machine;
-use crate::run::options::{DEFAULT_DATA, Settings};
+use crate::run::options::{DEFAULT_DATA, Options};
+use crate::run::table::aligned;
 use crate::store::weights::{self, Saved};
 use crate::train;
 use gaitprop_kernels::Real;
-use std::fmt::Write as _;
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
@@ -22,7 +22,7 @@ pub(super) struct Args {
     data: Option<String>,
     /// Scale inputs by the data set's own statistics, in this way [default: by those of training]
     #[arg(long, value_name = "HOW")]
-    scale: Option<String>,
+    scale: Option<Scaling>,
     /// Threads [default: all cores]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -32,7 +32,6 @@ pub(super) fn run(args: &Args) -> Result<Done, Failure> {
     let machine = Machine::new(None, args.threads, None, None)?;
     let file = if args.weights.is_dir() { args.weights.join(weights::WEIGHTS) } else { args.weights.clone() };
     let (saved, notes) = weights::load(&file)?;
-    let scale: Option<Scaling> = args.scale.as_deref().map(str::parse).transpose()?;
     let loss: Loss = notes.loss.parse().map_err(|e: Error| Error::File { path: file.clone(), what: e.to_string() })?;
     let labels = match &saved {
         Saved::F32(net) => net.labels(),
@@ -46,7 +45,7 @@ pub(super) fn run(args: &Args) -> Result<Done, Failure> {
         Some(data) => data.clone(),
         // What the run saw: its data set, within its limits.
         None if config.exists() => {
-            let run = Settings::read(&config)?;
+            let run = Options::read(&config)?;
             (options.limit_train, options.limit_test) = (run.limit_train, run.limit_test);
             validation = run.validation;
             run.data.unwrap_or_else(|| DEFAULT_DATA.into())
@@ -64,7 +63,7 @@ pub(super) fn run(args: &Args) -> Result<Done, Failure> {
     if let Some(count) = validation {
         data.hold_out(count)?;
     }
-    let inputs = match scale {
+    let inputs = match args.scale {
         Some(scale) => data.affine(scale),
         None => notes.inputs,
     };
@@ -95,22 +94,15 @@ fn report<T: Real>(
     }
     let ready = data.apply::<T>(inputs)?;
     let score = |samples: &Samples<T>| train::evaluate(net, samples, loss, plan);
-    let mut text = String::new();
-    let width = if ready.validation.is_some() { 10 } else { 6 };
+    let mut rows = Vec::new();
     let mut line = |name: &str, s: Score| {
-        let _ = writeln!(
-            text,
-            "{name:<width$} accuracy {:6.2} %   loss {:.6}   ({} of {})",
-            100.0 * s.accuracy(),
-            s.mean_loss(),
-            s.correct,
-            s.samples
-        );
+        let accuracy = format!("accuracy {:6.2} %", 100.0 * s.accuracy());
+        rows.push([name.into(), accuracy, format!("loss {:.6}", s.mean_loss()), format!("({} of {})", s.correct, s.samples)]);
     };
     line("test", score(&ready.test)?);
     if let Some(held) = &ready.validation {
         line("validation", score(held)?);
     }
     line("train", score(&ready.train)?);
-    Ok(text)
+    Ok(aligned(&rows, 1))
 }

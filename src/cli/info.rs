@@ -2,6 +2,7 @@
 
 use crate::cli::{Done, Failure, print};
 use crate::run::config::Machine;
+use crate::run::options::ISAS;
 use gaitprop_kernels::{Backend, Isa, Real};
 use std::fmt::Write as _;
 
@@ -11,7 +12,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
     /// Instruction set to plan for [default: auto]
-    #[arg(long, value_name = "ISA")]
+    #[arg(long, value_name = "ISA", value_parser = ISAS)]
     isa: Option<String>,
 }
 

@@ -8,7 +8,7 @@ use clap_complete::Shell;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// Whose
+    /// Shell to write the script for
     shell: Shell,
 }
 
@@ -22,7 +22,7 @@ pub(super) fn completions(args: &Args) -> Result<Done, Failure> {
 
 #[derive(clap::Args)]
 pub(super) struct Page {
-    /// Of this command [default: of the program]
+    /// Command to describe [default: the program]
     command: Option<String>,
 }
 

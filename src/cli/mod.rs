@@ -1,6 +1,7 @@
 //! The program: `gaitprop train | compare | sweep | eval | report | update | align | info | selftest | completions | man`.
 //!
-//! Everything a user can get wrong ends in one line on standard error that names the cause, and in an exit code other than 0.
+//! Every error ends in a message on standard error that names the cause, and in an exit code other than 0.
+//! Errors of the command line itself are clap's, over several lines; all others take one line.
 
 mod align;
 mod common;
@@ -18,8 +19,9 @@ use crate::base::error::Error;
 use crate::base::names::one_line;
 use crate::base::seal;
 use crate::run::dir::{BEST, CONFIG};
-use crate::run::options::usage_line;
+use crate::run::options::replaced;
 use crate::store::weights::WEIGHTS;
+use clap::error::{ContextKind, ContextValue};
 use clap::{Parser, Subcommand};
 use std::io::{self, Write as _};
 use std::path::Path;
@@ -39,9 +41,10 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Train a network and say how it went. Without any flag: GAIT-prop and, beside it, backpropagation on the embedded digits.
+    /// Train a network. Without flags: GAIT-prop on the embedded digits.
     Train(Box<train::Args>),
-    /// Train several rules from the same starts on the same batches, with several seeds and, if asked, settings chosen on held-out samples.
+    /// Train several rules from the same starts on the same batches and tabulate them. Without flags: GAIT-prop and backpropagation on the
+    /// embedded digits.
     Compare(Box<compare::Args>),
     /// Train a grid of settings with several seeds each, many networks at a time, and list them by accuracy.
     Sweep(Box<sweep::Args>),
@@ -82,7 +85,7 @@ impl<E: Into<Error>> From<E> for Failure {
     }
 }
 
-/// Exit code of a command line that makes no sense.
+/// Exit code of a command line that clap refuses.
 const USAGE: u8 = 2;
 /// Exit code after an interrupt from the keyboard: 128 + SIGINT.
 const INTERRUPTED: u8 = 130;
@@ -91,14 +94,12 @@ const INTERRUPTED: u8 = 130;
 pub fn main(args: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
-        Err(e) if e.use_stderr() => {
-            complain(&usage_line(&e));
-            return ExitCode::from(USAGE);
-        }
-        Err(help) => {
-            // Help and version; nothing is lost if nobody reads it.
-            let _ = help.print();
-            return ExitCode::SUCCESS;
+        // Help and version too.
+        Err(e) => {
+            let code = if e.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
+            // A reader that has closed the stream is no error.
+            let _ = advise_usage(e).print();
+            return code;
         }
     };
     let result = match cli.command {
@@ -128,6 +129,20 @@ pub fn main(args: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Adds a tip about a flag or value that another one has replaced.
+fn advise_usage(mut e: clap::Error) -> clap::Error {
+    let said = |kind| e.get(kind).map(ToString::to_string).unwrap_or_default();
+    let (flag, value) = (said(ContextKind::InvalidArg), said(ContextKind::InvalidValue));
+    let key = flag.trim_start_matches('-').split(' ').next().unwrap_or_default();
+    if let Some(advice) = replaced(key, &value) {
+        // Not the flag that happens to be spelled alike.
+        e.remove(ContextKind::SuggestedArg);
+        e.remove(ContextKind::Usage);
+        e.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![advice.into()]));
+    }
+    e
 }
 
 /// An error's message with the flags that can help.

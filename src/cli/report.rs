@@ -5,7 +5,7 @@ use crate::cli::{Done, Failure, print};
 use crate::report::{self, Work};
 use crate::run::config::Machine;
 use crate::run::page;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use crate::run::pool::progress;
 use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
@@ -13,7 +13,7 @@ pub(super) struct Args {
     /// Folders written by `train --out`, or folders of such, at any depth
     #[arg(required = true, value_name = "DIR")]
     folders: Vec<PathBuf>,
-    /// The page
+    /// File for the page
     #[arg(short, long, value_name = "FILE", default_value = "report.html")]
     output: PathBuf,
     /// Replace a report that is already there
@@ -39,7 +39,7 @@ pub(super) fn page(folders: &[PathBuf], output: &Path, machine: &Machine, overwr
     page::check(output, overwrite)?;
     let groups = report::group(report::find(folders)?);
     let plan = machine.plan(machine.par()?);
-    let bar = bar(quiet);
+    let bar = progress("{msg:>15} {bar:32} {pos}/{len}", 0, quiet);
     let html = report::html(&groups, &plan, machine.threads, &mut |work, done, all| {
         bar.set_message(match work {
             Work::SingularValues => "singular values",
@@ -52,13 +52,4 @@ pub(super) fn page(folders: &[PathBuf], output: &Path, machine: &Machine, overwr
     page::write(output, &html, overwrite)?;
     let (page, size) = (output.display(), html.len().div_ceil(1024));
     Ok(report::summary(&groups) + &format!("\n{page} ({size} KiB)\n"))
-}
-
-fn bar(quiet: bool) -> ProgressBar {
-    let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
-    let bar = ProgressBar::with_draw_target(Some(0), target);
-    match ProgressStyle::with_template("{msg:>15} {bar:32} {pos}/{len}") {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
-    }
 }

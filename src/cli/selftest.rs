@@ -3,9 +3,9 @@
 use crate::base::error::Error;
 use crate::cli::{Done, Failure, print};
 use crate::run::config::Machine;
+use crate::run::table::aligned;
 use gaitprop_kernels::Isa;
 use gaitprop_kernels::selftest::{self, Check};
-use std::fmt::Write as _;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -27,11 +27,9 @@ pub(super) fn run(args: &Args) -> Result<Done, Failure> {
 
 /// A line a kernel, a column an instruction set and precision: calls whose every bit is right.
 fn table(checks: &[Check], threads: usize) -> String {
-    let mut text = format!("{:<18}", "calls compared");
     let columns: Vec<_> = Isa::available().flat_map(|isa| ["f32", "f64"].map(|element| (isa, element))).collect();
-    for (isa, element) in &columns {
-        let _ = write!(text, "{:>14}", format!("{isa} {element}"));
-    }
+    let head = columns.iter().map(|(isa, element)| format!("{isa} {element}"));
+    let mut rows = vec![["calls compared".to_owned()].into_iter().chain(head).collect::<Vec<_>>()];
     let mut kernels: Vec<&str> = Vec::new();
     for check in checks {
         if !kernels.contains(&check.kernel) {
@@ -39,20 +37,17 @@ fn table(checks: &[Check], threads: usize) -> String {
         }
     }
     for kernel in kernels {
-        let _ = write!(text, "\n{kernel:<18}");
-        for &(isa, element) in &columns {
+        let cell = |&(isa, element): &(Isa, &str)| {
             let check = checks.iter().find(|c| c.kernel == kernel && c.isa == isa && c.element == element);
-            let cell =
-                check.map_or(String::new(), |c| if c.wrong.is_some() { "WRONG".into() } else { format!("{} ok", c.calls) });
-            let _ = write!(text, "{cell:>14}");
-        }
-        text.truncate(text.trim_end().len());
+            check.map_or(String::new(), |c| if c.wrong.is_some() { "WRONG".into() } else { format!("{} ok", c.calls) })
+        };
+        rows.push([kernel.to_owned()].into_iter().chain(columns.iter().map(cell)).collect());
     }
     let elements: usize = checks.iter().map(|check| check.elements).sum();
     let wrong = checks.iter().filter(|check| check.wrong.is_some()).count();
     let end = if wrong == 0 { "every bit right" } else { "bits are WRONG" };
-    let _ = write!(text, "\n{elements} elements with {threads} thread{}: {end}\n", if threads == 1 { "" } else { "s" });
-    text
+    let plural = if threads == 1 { "" } else { "s" };
+    format!("{}{elements} elements with {threads} thread{plural}: {end}\n", aligned(&rows, 1))
 }
 
 #[cfg(test)]

@@ -4,16 +4,16 @@ use crate::base::error::{Error, Result};
 use crate::base::exec::Exec;
 use crate::cli::{Done, Failure, print};
 use crate::data::npz::{self, Array};
-use crate::model::activation;
 use crate::model::layer::Layer;
 use crate::model::loss::Loss;
 use crate::model::matrix::Matrix;
 use crate::model::network::Network;
-use crate::ortho::Regularizer;
-use crate::rule::{LearningRule, RuleConfig};
+use crate::ortho::{Penalty, Regularizer, Side};
+use crate::rule::{LearningRule, RuleConfig, TargetForm};
 use crate::run::config::Machine;
-use crate::solve::{self, Tuning};
-use crate::step::optimizer::{self, Optimizer};
+use crate::run::options::{BACKENDS, ISAS, Unit};
+use crate::solve::{SolverKind, Tuning};
+use crate::step::optimizer::{Optimizer, OptimizerConfig, OptimizerKind};
 use crate::step::{Recipe, Step};
 use crate::study::align::Precision;
 use gaitprop_kernels::{Activation, MatRef, Plan, Real};
@@ -27,15 +27,15 @@ pub(super) struct Args {
     /// .npz to write: act1…, dW0…, db0… (descent directions, batch-averaged), reg0… (regulariser's gradients, already subtracted from
     /// dW), and with --steps W0…, b0…, mW0…, vW0…, mb0…, vb0… after them
     output: PathBuf,
-    /// gait, bp, itp, tp, fa or dfa
+    /// Learning rule
     #[arg(long, value_name = "RULE")]
-    rule: String,
+    rule: LearningRule,
     /// Size of the perturbation of GAIT and ITP; 0 is the linear limit
     #[arg(long, value_name = "G", default_value_t = 1e-3, allow_negative_numbers = true)]
     gamma: f64,
     /// Form of gait, itp and tp: difference (exact at any depth) or absolute (as published: loses all to rounding at depth)
-    #[arg(long, value_name = "FORM", default_value = "difference")]
-    form: String,
+    #[arg(long, value_name = "FORM", default_value_t = TargetForm::Difference)]
+    form: TargetForm,
     /// Seed of the fixed feedback of fa and dfa, which is orthogonal
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
@@ -43,29 +43,29 @@ pub(super) struct Args {
     #[arg(long, value_name = "L", default_value_t = 0.0, allow_negative_numbers = true)]
     lambda: f64,
     /// Form of the regulariser: published or identity
-    #[arg(long, value_name = "FORM", default_value = "published")]
-    ortho_form: String,
+    #[arg(long, value_name = "FORM", default_value_t = Penalty::OffDiagonal)]
+    ortho_form: Penalty,
     /// Side of the regulariser: rows or columns
-    #[arg(long, value_name = "SIDE", default_value = "rows")]
-    ortho_side: String,
+    #[arg(long, value_name = "SIDE", default_value_t = Side::Rows)]
+    ortho_side: Side,
     /// How errors go through the inverses of layers: lu (exact), stale, cg, gram, transpose or auto
-    #[arg(long, value_name = "HOW", default_value = "lu")]
-    inverse: String,
+    #[arg(long, value_name = "HOW", default_value_t = SolverKind::Lu)]
+    inverse: SolverKind,
     /// Relative error at which stale, cg, gram, transpose and auto stop
     #[arg(long, value_name = "X", default_value_t = 1e-3, allow_negative_numbers = true)]
     tolerance: f64,
     /// f32 or f64; arrays are written as float64 in either case
-    #[arg(long, value_name = "TYPE", default_value = "f32")]
-    dtype: String,
+    #[arg(long, value_name = "TYPE", default_value_t = Precision::F32)]
+    dtype: Precision,
     /// Identity activations instead of leaky ReLU
     #[arg(long, conflicts_with = "activation")]
     linear: bool,
     /// leaky-relu or leaky-relu:SLOPE, tanh or identity
     #[arg(long, value_name = "F", default_value = "leaky-relu:0.1")]
-    activation: String,
+    activation: Unit,
     /// squared, or cross-entropy on a linear output layer
-    #[arg(long, value_name = "LOSS", default_value = "squared")]
-    loss: String,
+    #[arg(long, value_name = "LOSS", default_value_t = Loss::Squared)]
+    loss: Loss,
     /// Also take so many optimiser steps on the batch (needs --lr)
     #[arg(long, value_name = "K", requires = "lr")]
     steps: Option<usize>,
@@ -73,21 +73,21 @@ pub(super) struct Args {
     #[arg(long, value_name = "ETA", requires = "steps", allow_negative_numbers = true)]
     lr: Option<f64>,
     /// Optimiser of the steps: published-adam, adam, sgd or momentum
-    #[arg(long, value_name = "OPT", default_value = "published-adam")]
-    optimizer: String,
+    #[arg(long, value_name = "OPT", default_value_t = OptimizerKind::PublishedAdam)]
+    optimizer: OptimizerKind,
     /// Threads; the result does not depend on them
     #[arg(long, value_name = "N", default_value_t = 1)]
     threads: usize,
     /// Instruction set: auto, avx512, avx2, neon or portable
-    #[arg(long, value_name = "ISA", default_value = "auto")]
+    #[arg(long, value_name = "ISA", default_value = "auto", value_parser = ISAS)]
     isa: String,
-    /// Whose GEMM: native, or matrixmultiply or openblas if built in
-    #[arg(long, value_name = "LIB", default_value = "native")]
+    /// Library for GEMM; matrixmultiply and openblas must be built in
+    #[arg(long, value_name = "LIB", default_value = "native", value_parser = BACKENDS)]
     backend: String,
 }
 
 pub(super) fn run(args: &Args) -> Result<Done, Failure> {
-    let machine = Machine::new(Some(&args.dtype), Some(args.threads), Some(&args.isa), Some(&args.backend))?;
+    let machine = Machine::new(Some(args.dtype), Some(args.threads), Some(&args.isa), Some(&args.backend))?;
     // The input holds what the output does not: weights that may be nowhere else.
     let same = |path: &Path| path.canonicalize().ok();
     if same(&args.input).is_some_and(|input| same(&args.output) == Some(input)) {
@@ -114,26 +114,22 @@ fn index_of(name: &str) -> Option<usize> {
     (!digits.is_empty() && digits.bytes().all(|c| c.is_ascii_digit())).then(|| digits.parse().ok())?
 }
 
-/// More than this is taken for a mistake.
+/// Upper limit, against slips of the keyboard.
 const MAX_STEPS: usize = 1 << 30;
 
 /// Arrays to be written, by name.
 type Arrays = Vec<(String, Array)>;
 
 fn update<T: Real>(args: &Args, arrays: &BTreeMap<String, Array>, plan: &Plan) -> Result<Arrays> {
-    let kind: LearningRule = args.rule.parse()?;
-    let form = args.form.parse()?;
-    let loss: Loss = args.loss.parse()?;
-    let unit = if args.linear { Activation::Identity } else { activation::parse(&args.activation)? };
+    let (loss, form) = (args.loss, args.form);
+    let unit = if args.linear { Activation::Identity } else { args.activation.0 };
     let bare = Regularizer::new(args.lambda)?;
-    let ortho = Regularizer { form: args.ortho_form.parse()?, side: args.ortho_side.parse()?, ..bare };
+    let ortho = Regularizer { form: args.ortho_form, side: args.ortho_side, ..bare };
     if let Some(steps) = args.steps.filter(|&steps| steps > MAX_STEPS) {
-        return Err(Error::Setting(format!("--steps {steps}: more than {MAX_STEPS} are taken for a mistake")));
+        return Err(Error::Setting(format!("--steps {steps}: use at most {MAX_STEPS}")));
     }
-    // Looked at even where no step is taken.
-    let optimizer: optimizer::OptimizerKind = args.optimizer.parse()?;
     let steps = match (args.steps, args.lr) {
-        (Some(steps), Some(lr)) => Some((steps, optimizer::OptimizerConfig::new(optimizer, lr)?)),
+        (Some(steps), Some(lr)) => Some((steps, OptimizerConfig::new(args.optimizer, lr)?)),
         _ => None,
     };
 
@@ -148,10 +144,10 @@ fn update<T: Real>(args: &Args, arrays: &BTreeMap<String, Array>, plan: &Plan) -
 
     let architecture = net.architecture();
     let setup = RuleConfig { gamma: args.gamma, form, seed: args.seed, ..RuleConfig::new(&architecture) };
-    let mut rule = kind.build::<T>(&setup, plan)?;
+    let mut rule = args.rule.build::<T>(&setup, plan)?;
     let mut step = Step::new(&net, batch);
     let tuning = Tuning { regularized: args.lambda > 0.0, ..Tuning::new(args.tolerance)? };
-    let mut solver = args.inverse.parse::<solve::SolverKind>()?.build::<T>(tuning)?;
+    let mut solver = args.inverse.build::<T>(tuning)?;
     let mut exec = Exec::new(plan.clone());
     let mut recipe = Recipe { rule: &mut *rule, solver: &mut *solver, loss, regularizer: ortho, exec: &mut exec };
     step.gradients(&net, x, onehot, &mut recipe)?;

@@ -1,29 +1,13 @@
 //! Runs that differ in their seed alone are one group.
 
-use crate::report::runs::{Line, Run, value_text};
+use crate::report::runs::{Run, value_text};
+use crate::run::history::{MeanSd, mean};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Settings that do not make another experiment: the seed, where results go and how often they are written, and what a result
 /// hardly depends on.
-const ASIDE: [&str; 17] = [
-    "seed",
-    "out",
-    "beside",
-    "threads",
-    "isa",
-    "backend",
-    "resume",
-    "overwrite",
-    "quiet",
-    "profile",
-    "keep",
-    "checkpoint-every",
-    "checkpoint-seconds",
-    "diagnostics-every",
-    "diagnose-every",
-    "tensorboard",
-    "jobs",
-];
+const ASIDE: [&str; 9] =
+    ["seed", "beside", "threads", "isa", "backend", "keep", "checkpoint-every", "diagnose-every", "tensorboard"];
 
 /// Longer labels are replaced by the rule and a number.
 const LONGEST_LABEL: usize = 34;
@@ -43,9 +27,9 @@ impl Group {
     pub fn rule(&self) -> &str {
         &self.runs[0].rule
     }
-    /// One figure a run.
-    pub fn each(&self, of: impl Fn(&Run) -> f64) -> Vec<f64> {
-        self.runs.iter().map(of).collect()
+    /// Mean and standard deviation of a figure over the runs that have it.
+    pub(crate) fn statistics(&self, of: fn(&Run) -> f64) -> Option<MeanSd> {
+        MeanSd::of(self.runs.iter().map(of).filter(|x| x.is_finite()))
     }
     /// The settings that make the experiment.
     pub fn settings(&self) -> BTreeMap<&str, String> {
@@ -116,27 +100,6 @@ pub(super) fn differing(groups: &[&Group]) -> Vec<String> {
     keys
 }
 
-/// Mean and, of two or more, sample standard deviation of what is finite; NaN of nothing.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct Spread {
-    /// Mean.
-    pub mean: f64,
-    /// Standard deviation, divisor n − 1.
-    pub deviation: Option<f64>,
-}
-
-impl Spread {
-    /// Of these values.
-    pub fn of(values: &[f64]) -> Self {
-        let finite: Vec<f64> = values.iter().copied().filter(|v| v.is_finite()).collect();
-        let n = finite.len() as f64;
-        let mean = finite.iter().sum::<f64>() / n;
-        let squares: f64 = finite.iter().map(|v| (v - mean) * (v - mean)).sum();
-        Self { mean, deviation: (finite.len() > 1).then(|| (squares / (n - 1.0)).sqrt()) }
-    }
-}
-
 /// A group's course: mean and extremes over its runs at each point of x where a run has a line. NaN where no run has a finite value.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Course {
@@ -147,15 +110,11 @@ pub(super) struct Course {
 }
 
 impl Course {
-    /// Of a figure in the lines that `lines` takes from a run, against the whole number `x` in them.
-    pub(super) fn of(group: &Group, lines: impl Fn(&Run) -> &[Line], x: &str, value: impl Fn(&Line) -> f64) -> Self {
-        let mut points = BTreeMap::<u64, Vec<f64>>::new();
-        for line in group.runs.iter().flat_map(&lines) {
-            // Lines without it were not kept.
-            points.entry(line.number(x) as u64).or_default().push(value(line));
-        }
-        let points: Vec<(f64, Vec<f64>)> = points.into_iter().map(|(x, values)| (x as f64, values)).collect();
-        Self::over(&points)
+    /// Of points of the runs of a group, at whole numbers x.
+    pub(super) fn of(points: impl Iterator<Item = (u64, f64)>) -> Self {
+        let mut all = BTreeMap::<u64, Vec<f64>>::new();
+        points.for_each(|(x, y)| all.entry(x).or_default().push(y));
+        Self::over(&all.into_iter().map(|(x, values)| (x as f64, values)).collect::<Vec<_>>())
     }
 
     /// Of values at points of x.
@@ -165,7 +124,7 @@ impl Course {
             let finite = || values.iter().copied().filter(|v| v.is_finite());
             let extreme = |of: fn(f64, f64) -> f64| finite().fold(f64::NAN, of);
             course.x.push(*x);
-            course.mean.push(Spread::of(values).mean);
+            course.mean.push(mean(finite()).unwrap_or(f64::NAN));
             // The extreme of a NaN and a number is the number.
             course.low.push(extreme(f64::min));
             course.high.push(extreme(f64::max));
@@ -181,14 +140,6 @@ impl Course {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn spread_by_hand() {
-        let spread = Spread::of(&[1.0, f64::NAN, 2.0, 6.0]);
-        assert_eq!(spread, Spread { mean: 3.0, deviation: Some(7f64.sqrt()) });
-        assert_eq!(Spread::of(&[5.0]), Spread { mean: 5.0, deviation: None });
-        assert!(Spread::of(&[]).mean.is_nan());
-    }
 
     #[test]
     fn courses_have_gaps_where_nothing_is_known() {

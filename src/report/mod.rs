@@ -13,14 +13,15 @@ mod sparkline;
 mod spectrum;
 mod svg;
 
-pub use groups::{Group, Spread, group};
-pub use runs::{Line, Run, find};
+pub use groups::{Group, group};
+pub use runs::{Run, find};
 pub use sparkline::{sparkline, sparkline_within};
 pub use spectrum::singular_values;
 
-use figures::{exact, field};
+use crate::run::history::MeanSd;
+use crate::run::table::{aligned, csv};
+use figures::{exact, who};
 use gaitprop_kernels::Plan;
-use std::fmt::Write as _;
 
 /// What is being worked on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,84 +54,70 @@ pub fn html(groups: &[Group], plan: &Plan, threads: usize, progress: &mut dyn Fn
 
 /// Highest test accuracy of a run's epochs; NaN without any.
 pub(crate) fn peak(run: &Run) -> f64 {
-    run.epochs.iter().map(|e| e.number("test_accuracy")).fold(f64::NAN, f64::max)
+    run.epochs.iter().filter_map(|line| line.scores.test_accuracy).fold(f64::NAN, f64::max)
+}
+
+fn test_accuracy(run: &Run) -> f64 {
+    run.last(|scores| scores.test_accuracy)
 }
 
 /// Figures of the comparison: title, whether in percent, and of a run.
 type Column = (&'static str, bool, fn(&Run) -> f64);
 
 const COLUMNS: [Column; 6] = [
-    ("test accuracy", true, |run| run.last("test_accuracy")),
+    ("test accuracy", true, test_accuracy),
     ("best test accuracy", true, peak),
-    ("training accuracy", true, |run| run.last("train_accuracy")),
-    ("test loss", false, |run| run.last("test_loss")),
-    ("training loss", false, |run| run.last("train_loss")),
+    ("training accuracy", true, |run| run.last(|scores| scores.train_accuracy)),
+    ("test loss", false, |run| run.last(|scores| scores.test_loss)),
+    ("training loss", false, |run| run.last(|scores| scores.train_loss)),
     ("seconds", false, Run::seconds),
 ];
 
 /// One row a run.
 fn table_csv(groups: &[Group]) -> String {
-    let names: Vec<String> = COLUMNS.iter().map(|(name, ..)| name.replace(' ', "_")).collect();
-    let mut csv = format!("group,run,seed,epochs,state,{}\n", names.join(","));
-    for group in groups {
-        for run in &group.runs {
-            let seed = run.seed().map_or_else(String::new, |s| s.to_string());
-            let (label, dir) = (field(&group.label), field(&run.dir.display().to_string()));
-            let _ = write!(csv, "{label},{dir},{seed},{},{}", run.epochs.len(), field(run.state()));
-            for (_, _, of) in COLUMNS {
-                let _ = write!(csv, ",{}", exact(of(run)));
-            }
-            csv.push('\n');
-        }
+    let mut rows = vec![["group", "run", "seed", "epochs", "state"].map(str::to_owned).to_vec()];
+    rows[0].extend(COLUMNS.iter().map(|(name, ..)| name.replace(' ', "_")));
+    for (group, run) in groups.iter().flat_map(|group| group.runs.iter().map(move |run| (group, run))) {
+        let mut row = who(group, run);
+        row.extend([run.epochs.len().to_string(), run.state().to_owned()]);
+        row.extend(COLUMNS.iter().map(|(_, _, of)| exact(of(run))));
+        rows.push(row);
     }
-    csv
+    csv(&rows)
 }
 
 fn examples_csv(groups: &[Group], answers: &[Result<examples::Answers, String>]) -> String {
-    let mut csv = String::from("group,run,test_sample,label,said,confidence\n");
+    let mut rows = vec![["group", "run", "test_sample", "label", "said", "confidence"].map(str::to_owned)];
     for (group, answers) in groups.iter().zip(answers) {
         let Ok(answers) = answers else { continue };
-        for a in &answers.shown {
-            let (label, run) = (field(&group.label), field(&answers.run));
-            let _ = writeln!(csv, "{label},{run},{},{},{},{}", a.index, a.label, a.said, exact(a.confidence));
-        }
+        rows.extend(answers.shown.iter().map(|a| {
+            let (label, run) = (group.label.clone(), answers.run.clone());
+            [label, run, a.index.to_string(), a.label.to_string(), a.said.to_string(), exact(a.confidence)]
+        }));
     }
-    csv
+    csv(&rows)
 }
 
 /// A text of one line a group, for a terminal: final and best test accuracy, and its course.
 pub fn summary(groups: &[Group]) -> String {
     const WIDTH: usize = 32;
-    let courses: Vec<Vec<f64>> = groups
-        .iter()
-        .map(|g| groups::Course::of(g, |run| &run.epochs, "epoch", |line| line.number("test_accuracy")).mean)
-        .collect();
+    let course = |group: &Group| {
+        let points = group.runs.iter().flat_map(|run| &run.epochs);
+        groups::Course::of(points.map(|line| (line.epoch, line.scores.test_accuracy.unwrap_or(f64::NAN)))).mean
+    };
+    let courses: Vec<Vec<f64>> = groups.iter().map(course).collect();
     let all = || courses.iter().flatten().copied().filter(|v| v.is_finite());
     let (low, high) = (all().fold(f64::INFINITY, f64::min), all().fold(f64::NEG_INFINITY, f64::max));
-    let width = groups.iter().map(|g| g.label.chars().count()).max().unwrap_or(0).max(5);
-    let mut text = format!("{:<width$}  runs  {:>16}  {:>16}  by epoch\n", "", "test accuracy", "best");
+    let mut rows = vec![["", "runs", "test accuracy", "best", "by epoch"].map(str::to_owned)];
     for (group, course) in groups.iter().zip(&courses) {
-        let cell = |of: fn(&Run) -> f64| percent(Spread::of(&group.each(of)));
+        let cell = |of: fn(&Run) -> f64| percent(group.statistics(of));
         let line = sparkline_within(course, WIDTH, low, high);
-        let _ = writeln!(
-            text,
-            "{:<width$}  {:>4}  {:>16}  {:>16}  {line}",
-            group.label,
-            group.runs.len(),
-            cell(|run| run.last("test_accuracy")),
-            cell(peak)
-        );
+        rows.push([group.label.clone(), group.runs.len().to_string(), cell(test_accuracy), cell(peak), line]);
     }
-    text
+    aligned(&rows, 1)
 }
 
 /// `98.05 ± 0.32 %`.
-fn percent(spread: Spread) -> String {
-    if !spread.mean.is_finite() {
-        return "–".into();
-    }
-    match spread.deviation {
-        Some(deviation) => format!("{:.2} ± {:.2} %", 100.0 * spread.mean, 100.0 * deviation),
-        None => format!("{:.2} %", 100.0 * spread.mean),
-    }
+fn percent(of: Option<MeanSd>) -> String {
+    of.map_or("–".into(), |of| of.shown(100.0, 2) + " %")
 }

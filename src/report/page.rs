@@ -2,9 +2,10 @@
 
 use crate::report::examples::Answers;
 use crate::report::figures::{Figure, Section};
-use crate::report::groups::{Group, Spread, differing};
+use crate::report::groups::{Group, differing};
 use crate::report::svg::{DARK, Paint, escape};
 use crate::report::{COLUMNS, axis, percent};
+use crate::run::history::MeanSd;
 use crate::run::page::MARK;
 use std::fmt::Write as _;
 
@@ -89,8 +90,8 @@ fn comparison(groups: &[Group], csv: &str) -> String {
         let epochs = if least == most { most.to_string() } else { format!("{least} to {most}") };
         let mut cells = Vec::new();
         for (_, in_percent, of) in COLUMNS {
-            let spread = Spread::of(&group.each(of));
-            cells.push((if in_percent { percent(spread) } else { plain(spread) }, "n"));
+            let of = group.statistics(of);
+            cells.push((if in_percent { percent(of) } else { plain(of) }, "n"));
         }
         cells.extend([(epochs, "n"), (group.runs.len().to_string(), "n"), (group.seeds(), "")]);
         table.row(&key(g, group), cells);
@@ -102,13 +103,13 @@ fn comparison(groups: &[Group], csv: &str) -> String {
 }
 
 /// Mean to the second digit of the deviation that counts.
-fn plain(spread: Spread) -> String {
-    match spread.deviation {
-        Some(deviation) if deviation > 1e-9 && spread.mean.is_finite() => {
-            let decimals = (1.0 - libm::floor(libm::log10(deviation))).clamp(0.0, 9.0) as usize;
-            format!("{:.decimals$} ± {deviation:.decimals$}", spread.mean)
+fn plain(of: Option<MeanSd>) -> String {
+    match of {
+        Some(MeanSd { mean, sd: Some(sd) }) if sd > 1e-9 => {
+            let decimals = (1.0 - libm::floor(libm::log10(sd))).clamp(0.0, 9.0) as usize;
+            format!("{mean:.decimals$} ± {sd:.decimals$}")
         }
-        _ => axis::short(spread.mean),
+        of => axis::short(of.map_or(f64::NAN, |of| of.mean)),
     }
 }
 
@@ -221,20 +222,23 @@ fn examples(groups: &[Group], answers: &[Result<Answers, String>], csv: Option<&
 
 fn environment(groups: &[Group]) -> String {
     let mut html = String::from("<section><h2 id=\"environment\">Environment</h2>\n");
-    let names = ["version", "isa", "threads", "backend"];
-    let mut head = vec![("run", false), ("state", false)];
-    head.extend(names.map(|name| (name, name == "threads")));
-    head.extend([("dtype", false), ("epochs", true), ("seconds", true)]);
-    let mut table = Table::new("Where each run was made", &head);
+    let head = [("run", false), ("state", false), ("isa", false), ("threads", true), ("backend", false), ("dtype", false)];
+    let mut table = Table::new("Where each run was made", &[&head[..], &[("epochs", true), ("seconds", true)]].concat());
     for run in groups.iter().flat_map(|group| &group.runs) {
-        let said = |name: &str| run.end.as_ref().and_then(|end| end.text(name)).or_else(|| run.setting(name));
-        let mut cells = vec![(run.state().to_owned(), "")];
-        for name in names {
-            cells.push((said(name).unwrap_or("–".into()), if name == "threads" { "n" } else { "" }));
-        }
-        cells.push((said("dtype").unwrap_or("–".into()), ""));
-        cells.push((run.epochs.len().to_string(), "n"));
-        cells.push((axis::short(libm::round(run.seconds() * 10.0) / 10.0), "n"));
+        let end = run.end.clone().unwrap_or_default();
+        let or_setting = |said: String, name: &str| match said.as_str() {
+            "" | "0" => run.setting(name).unwrap_or("–".into()),
+            _ => said,
+        };
+        let cells = [
+            (run.state().to_owned(), ""),
+            (or_setting(end.isa, "isa"), ""),
+            (or_setting(end.threads.to_string(), "threads"), "n"),
+            (or_setting(end.backend, "backend"), ""),
+            (or_setting(String::new(), "dtype"), ""),
+            (run.epochs.len().to_string(), "n"),
+            (axis::short(libm::round(run.seconds() * 10.0) / 10.0), "n"),
+        ];
         table.row(&escape(&run.dir.display().to_string()), cells);
     }
     html.push_str(&table.end());

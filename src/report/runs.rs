@@ -1,15 +1,13 @@
 //! Runs read back from folders of results, whatever state they are in.
 
 use crate::base::error::{Error, Result};
-use serde_json::{Map, Value};
+use crate::run::dir::CONFIG;
+use crate::run::metrics::{self, Diagnostics, End, Epoch, Event, Layers, METRICS, Number, Scores};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const METRICS: &str = "metrics.jsonl";
-const CONFIG: &str = "config.toml";
-
-/// One run: what its folder says of it.
+/// One run, as its folder has it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Run {
@@ -19,44 +17,12 @@ pub struct Run {
     pub config: Option<toml::Table>,
     /// The learning rule's name, from the configuration, else the metrics, else the folder.
     pub rule: String,
-    /// Lines of epochs, one an epoch, in order.
-    pub epochs: Vec<Line>,
-    /// Lines of diagnostics, one a step, in order.
-    pub diagnostics: Vec<Line>,
+    /// One line an epoch, in order.
+    pub(crate) epochs: Vec<Epoch>,
+    /// Reports on layers, in order.
+    pub(crate) diagnostics: Vec<Diagnostics>,
     /// The last line, if the run came to it.
-    pub end: Option<Line>,
-}
-
-/// One line of metrics. Whatever it does not say, or says as `null`, is NaN or empty.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Line(Map<String, Value>);
-
-impl Line {
-    /// A number.
-    pub fn number(&self, key: &str) -> f64 {
-        self.0.get(key).and_then(Value::as_f64).unwrap_or(f64::NAN)
-    }
-    /// A list of numbers, one a layer.
-    pub fn numbers(&self, key: &str) -> Vec<f64> {
-        let list = self.0.get(key).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-        list.iter().map(|v| v.as_f64().unwrap_or(f64::NAN)).collect()
-    }
-    /// One number of each of the objects in `layers`.
-    pub fn layers(&self, key: &str) -> Vec<f64> {
-        let list = self.0.get("layers").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-        list.iter().map(|layer| layer.get(key).and_then(Value::as_f64).unwrap_or(f64::NAN)).collect()
-    }
-    /// A text, a number or a truth, as text.
-    pub fn text(&self, key: &str) -> Option<String> {
-        match self.0.get(key)? {
-            Value::String(text) => Some(text.clone()),
-            value @ (Value::Number(_) | Value::Bool(_)) => Some(value.to_string()),
-            _ => None,
-        }
-    }
-    fn count(&self, key: &str) -> Option<u64> {
-        self.0.get(key).and_then(Value::as_u64)
-    }
+    pub(crate) end: Option<End>,
 }
 
 impl Run {
@@ -68,59 +34,67 @@ impl Run {
     pub fn seed(&self) -> Option<i64> {
         self.config.as_ref()?.get("seed")?.as_integer()
     }
-    /// The figure with which it ended, or, of a run without a last line, its last epoch's.
-    pub fn last(&self, key: &str) -> f64 {
-        let line = self.end.as_ref().or(self.epochs.last());
-        line.map_or(f64::NAN, |line| line.number(key))
+    /// A score with which it ended, or, of a run without a last line, its last epoch's; NaN for none.
+    pub(crate) fn last(&self, of: fn(&Scores) -> Number) -> f64 {
+        let scores = self.end.as_ref().map(|end| &end.scores).or(self.epochs.last().map(|line| &line.scores));
+        scores.and_then(of).unwrap_or(f64::NAN)
     }
-    /// The same, of a list with one figure a layer.
-    pub fn last_layers(&self, key: &str) -> Vec<f64> {
-        let line = self.end.as_ref().or(self.epochs.last());
-        line.map_or_else(Vec::new, |line| line.numbers(key))
+    /// The same of a list with one number a layer.
+    pub(crate) fn last_layers(&self, of: fn(&Layers) -> &[Number]) -> Vec<f64> {
+        let layers = self.end.as_ref().map(|end| &end.layers).or(self.epochs.last().map(|line| &line.layers));
+        layers.map_or_else(Vec::new, |layers| numbers(of(layers)))
     }
     /// Seconds of training.
-    pub fn seconds(&self) -> f64 {
+    pub(crate) fn seconds(&self) -> f64 {
         match &self.end {
-            Some(end) => end.number("seconds"),
-            None => self.epochs.iter().map(|e| e.number("seconds")).sum(),
+            Some(end) => end.seconds.unwrap_or(f64::NAN),
+            None => self.epochs.iter().filter_map(|line| line.seconds).sum(),
         }
     }
     /// `finished`, `interrupted`, or that it has no last line.
-    pub fn state(&self) -> &'static str {
+    pub(crate) fn state(&self) -> &'static str {
         match &self.end {
-            Some(end) if end.0.get("interrupted").and_then(Value::as_bool) == Some(true) => "interrupted",
+            Some(end) if end.interrupted => "interrupted",
             Some(_) => "finished",
             None => "no last line: still running, or ended by force",
         }
     }
-    /// How it is called where several runs are told apart.
-    pub fn name(&self) -> String {
+    /// Its name where several runs are told apart.
+    pub(crate) fn name(&self) -> String {
         self.seed().map_or_else(|| self.dir.display().to_string(), |seed| format!("seed {seed}"))
     }
 
     fn read(dir: PathBuf) -> Result<Self> {
         let config = read_config(&dir.join(CONFIG))?;
-        let mut run = Self { dir, config, rule: String::new(), epochs: Vec::new(), diagnostics: Vec::new(), end: None };
         // Of a run that went on after a crash, the later line of an epoch counts.
-        let (mut epochs, mut diagnostics) = (BTreeMap::new(), BTreeMap::new());
-        let mut rule = run.setting("rule");
-        for line in read_metrics(&run.dir.join(METRICS))? {
-            let said = line.text("rule");
-            rule = rule.or(said);
-            let event = line.text("event");
-            match (event.as_deref(), line.count("epoch"), line.count("step")) {
-                (Some("epoch"), Some(epoch), _) => drop(epochs.insert(epoch, line)),
-                (Some("diagnostics"), _, Some(step)) => drop(diagnostics.insert(step, line)),
-                (Some("end"), ..) => run.end = Some(line),
-                _ => {}
+        let (mut epochs, mut diagnostics, mut end) = (BTreeMap::new(), BTreeMap::new(), None);
+        for event in metrics::read(&dir)? {
+            match event {
+                Event::Epoch(line) => drop(epochs.insert(line.epoch, line)),
+                Event::Diagnostics(line) => drop(diagnostics.insert(line.step, line)),
+                Event::End(line) => end = Some(line),
+                Event::Unknown => {}
             }
         }
+        let mut run = Self {
+            rule: String::new(),
+            epochs: epochs.into_values().collect(),
+            diagnostics: diagnostics.into_values().collect(),
+            config,
+            end,
+            dir,
+        };
+        let written = run.epochs.first().map(|line| &line.rule).or(run.end.as_ref().map(|end| &end.rule));
+        let written = written.filter(|rule| !rule.is_empty()).cloned();
         let folder = || run.dir.file_name().map_or_else(|| "run".into(), |name| name.to_string_lossy().into_owned());
-        run.rule = rule.unwrap_or_else(folder);
-        run.epochs = epochs.into_values().collect();
-        run.diagnostics = diagnostics.into_values().collect();
+        run.rule = run.setting("rule").or(written).unwrap_or_else(folder);
         Ok(run)
     }
+}
+
+/// Numbers of a list, NaN for those that are none.
+pub(super) fn numbers(list: &[Number]) -> Vec<f64> {
+    list.iter().map(|x| x.unwrap_or(f64::NAN)).collect()
 }
 
 /// A setting as a reader would write it: text without quotes.
@@ -139,37 +113,6 @@ fn read_config(path: &Path) -> Result<Option<toml::Table>> {
     };
     let wrong = |e: toml::de::Error| Error::File { path: path.to_owned(), what: format!("not a configuration: {}", e.message()) };
     text.parse().map(Some).map_err(wrong)
-}
-
-/// The objects of a file of metrics. A last line without its end is left out: the run is at it, or was killed at it.
-fn read_metrics(path: &Path) -> Result<Vec<Line>> {
-    let bytes = fs::read(path).map_err(Error::io("read", path))?;
-    let text = String::from_utf8_lossy(&bytes);
-    let mut lines = Vec::new();
-    for (number, line) in text.split_inclusive('\n').enumerate() {
-        let parsed = serde_json::from_str(line).or_else(|e| serde_json::from_str(&without_nan(line)).map_err(|_| e));
-        match parsed {
-            Ok(Value::Object(line)) => lines.push(Line(line)),
-            // Of a kind that this version does not know.
-            Ok(_) => {}
-            Err(_) if line.trim().is_empty() || !line.ends_with('\n') => {}
-            Err(e) => return Err(Error::File { path: path.to_owned(), what: format!("line {} is not JSON: {e}", number + 1) }),
-        }
-    }
-    Ok(lines)
-}
-
-/// With `null` for the numbers that JSON lacks but some writers write, outside texts.
-fn without_nan(line: &str) -> String {
-    let parts = line.split('"').enumerate().map(|(i, part)| {
-        // Texts lie between quotes. One with an escaped quote in it is not read right, and stays the error it was.
-        if i % 2 == 1 {
-            part.into()
-        } else {
-            part.replace("-Infinity", "null").replace("Infinity", "null").replace("NaN", "null")
-        }
-    });
-    parts.collect::<Vec<_>>().join("\"")
 }
 
 /// All runs in these folders and in the folders inside, each once, in the order of their paths. A run's folder is one with a
@@ -214,19 +157,4 @@ fn walk(dir: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
     }
     inside.sort();
     inside.iter().try_for_each(|dir| walk(dir, found))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_that_json_lacks_are_null_outside_texts() {
-        let line = r#"{"a": NaN, "b": [-Infinity, 1, Infinity], "c": "NaN"}"#;
-        let Ok(Value::Object(map)) = serde_json::from_str(&without_nan(line)) else { panic!("not an object") };
-        let line = Line(map);
-        assert!(line.number("a").is_nan() && line.number("missing").is_nan());
-        assert_eq!(line.numbers("b")[1], 1.0);
-        assert_eq!(line.text("c").as_deref(), Some("NaN"));
-    }
 }

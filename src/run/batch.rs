@@ -6,17 +6,19 @@ use crate::data::{Affine, Dataset, Prepared};
 use crate::model::loss::Score;
 use crate::rule::LearningRule;
 use crate::run::checkpoints;
-use crate::run::config::Run;
-use crate::run::dir::{CONFIG, Folder, METRICS, is_of_a_run};
+use crate::run::config::RunConfig;
+use crate::run::dir::{CONFIG, Folder, is_of_a_run};
 use crate::run::grid::Point;
-use crate::run::history::{Fate, History, Mark};
-use crate::run::options::Settings;
+use crate::run::history::{self, Fate, Figures, Mark};
+use crate::run::metrics::METRICS;
+use crate::run::options::Options;
 use crate::run::page;
 use crate::run::pool::{Bar, Board, Halt, spread};
 use crate::run::session::{Session, check_memory};
+use crate::run::table::Table;
 use crate::store::weights::WEIGHTS;
 use gaitprop_kernels::Real;
-use serde::Serialize;
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -24,7 +26,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-/// More than this are taken for a mistake.
+/// Upper limit, against slips of the keyboard.
 const MAX_SEEDS: u64 = 10_000;
 
 /// So many seeds, from the first; `flag` is who asks.
@@ -42,9 +44,9 @@ pub(crate) fn seeds(flag: &str, count: u64, first: Option<u64>) -> Result<Vec<u6
 /// A run that is to be trained.
 #[derive(Clone)]
 pub(crate) struct Planned {
-    pub(crate) run: Run,
+    pub(crate) run: RunConfig,
     /// All it hangs on, as its folder says it.
-    pub(crate) settings: Settings,
+    pub(crate) settings: Options,
     pub(crate) dir: Option<PathBuf>,
     pub(crate) title: String,
 }
@@ -53,26 +55,25 @@ impl Planned {
     /// `said` at `point`, for a rule (unless `said` or `point` has it) and a seed.
     ///
     /// # Errors
-    /// As [`Run::resolve`], saying which run it is.
+    /// As [`RunConfig::resolve`], saying which run it is.
     pub(crate) fn new(
-        said: &Settings,
+        said: &Options,
         point: &Point,
         (rule, seed): (Option<LearningRule>, u64),
         (set, data): (&str, &Dataset),
         dir: Option<PathBuf>,
     ) -> Result<Self> {
-        let base = Settings {
+        let base = Options {
             out: None,
-            rule: rule.map(|rule| rule.to_string()).or(said.rule.clone()),
-            beside: Some("none".into()),
+            rule: rule.or(said.rule),
             // How many runs there are at once is not a run's business.
             threads: None,
             ..said.clone()
         };
         let resolve = || {
-            let mut run = Run::resolve(Settings { seed: Some(seed), ..point.on(&base)? }, data)?;
+            let mut run = RunConfig::resolve(Options { seed: Some(seed), ..point.on(&base)? }, data)?;
             run.machine.threads = 1;
-            Ok((run.resolved(run.kind, set)?, run))
+            Ok((run.options(set), run))
         };
         let name = [rule.map_or(String::new(), |rule| rule.to_string()), point.to_string()].join(" ").trim().to_owned();
         let (settings, run) = resolve().map_err(|e| match e {
@@ -83,9 +84,9 @@ impl Planned {
     }
 
     /// What is known of it from an earlier time.
-    fn known(&self) -> Result<Option<History>> {
+    fn known(&self) -> Result<Option<Figures<Option<f64>>>> {
         match &self.dir {
-            Some(dir) if check_config(dir, &[self])? && dir.join(WEIGHTS).exists() => History::read(dir),
+            Some(dir) if check_config(dir, &[self])? && dir.join(WEIGHTS).exists() => history::read(dir),
             _ => Ok(None),
         }
     }
@@ -135,10 +136,10 @@ pub(crate) fn train_all<T: Real>(planned: &[Planned], data: &Dataset, look: Look
     let data = data.apply::<T>(&inputs)?;
     let known = planned.iter().map(Planned::known).collect::<Result<Vec<_>>>()?;
     let samples = |planned: &Planned| (planned.run.epochs as u64).saturating_mul(data.train.len as u64);
-    let mut fates: Vec<_> = known.into_iter().map(|known| known.map_or(Fate::Unfinished, |h| Fate::Done(h.figures()))).collect();
+    let mut fates: Vec<_> = known.into_iter().map(|known| known.map_or(Fate::Unfinished, Fate::Done)).collect();
     let left: Vec<_> = (0..planned.len()).filter(|&i| matches!(fates[i], Fate::Unfinished)).collect();
-    for &i in &left {
-        check_memory::<T>(&planned[i].run, data.train.len, crew.threads.min(left.len()))?;
+    for RunConfig { architecture, train, .. } in left.iter().map(|&i| &planned[i].run) {
+        check_memory::<T>(architecture, train.batch.min(data.train.len), crew.threads.min(left.len()))?;
     }
     let all = left.iter().map(|&i| samples(&planned[i])).fold(0, u64::saturating_add);
     let done = spread(
@@ -167,11 +168,7 @@ fn train<T: Real>(
     halt: &Halt<'_>,
 ) -> Result<Fate> {
     let Planned { run, settings, dir, .. } = planned;
-    let folder = dir
-        .as_ref()
-        .map(|dir| Folder::create_all(std::slice::from_ref(dir), std::slice::from_ref(settings), true))
-        .transpose()?;
-    let folder = folder.and_then(|mut folders| folders.pop());
+    let folder = dir.as_ref().map(|dir| Folder::create(dir, settings, true)).transpose()?;
     let mut session = Session::new(run, (data, inputs), run.machine.plan(gaitprop_kernels::Par::Seq), folder)?;
     let mut marks = Vec::new();
     let outcome = epochs(&mut session, bar, halt, |session, seconds| {
@@ -196,8 +193,8 @@ fn train<T: Real>(
         Err(e) => return Err(e),
         Ok((false, _)) => Fate::Unfinished,
         Ok((true, end)) => match dir {
-            Some(dir) => History::read(dir)?.map_or(Fate::Unfinished, |h| Fate::Done(h.figures())),
-            None => Fate::Done(History::new(marks, &end).figures()),
+            Some(dir) => history::read(dir)?.map_or(Fate::Unfinished, Fate::Done),
+            None => Fate::Done(Figures::new(&marks, &(&end).into(), &(&end).into())),
         },
     })
 }
@@ -410,16 +407,15 @@ impl Store {
         files::write_atomically(path, bytes).map_err(Error::io("write", path))
     }
 
-    /// Writes the tables: for readers, for programs, and with everything in it.
+    /// Writes the tables: for readers, for programs, and a summary with every run, its groups under `key`.
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub(crate) fn write_tables(&self, text: &str, csv: &str, summary: &impl Serialize) -> Result<()> {
-        let path = self.summary();
-        let json = serde_json::to_value(summary).map_err(|e| Error::File { path, what: format!("cannot be written: {e}") })?;
+    pub(crate) fn write_tables(&self, text: &str, table: &Table, (data, seeds, key): (&str, &[u64], &str)) -> Result<()> {
         self.write(&self.path(TABLE_TEXT), text.as_bytes())?;
-        self.write(&self.path(TABLE_CSV), csv.as_bytes())?;
-        self.summarise(json)
+        self.write(&self.path(TABLE_CSV), table.csv().as_bytes())?;
+        let version = env!("CARGO_PKG_VERSION");
+        self.summarise(json!({ "command": self.name, "version": version, "data": data, "seeds": seeds, key: table.summary() }))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Settings chosen from a grid: each tried without the validation samples, and judged by them. Test samples are not there at all.
+//! Options chosen from a grid: each tried without the validation samples, and judged by them. Test samples are not there at all.
 
 use crate::base::error::{Error, Result};
 use crate::base::files;
@@ -6,9 +6,10 @@ use crate::data::{Affine, Dataset, Prepared};
 use crate::model::loss::Score;
 use crate::rule::LearningRule;
 use crate::run::batch::{Crew, GRID_CSV, Planned, Store, TRIALS, epochs, own_fault};
+use crate::run::config::RunConfig;
 use crate::run::grid::{Grid, Point};
 use crate::run::history::mean;
-use crate::run::options::Settings;
+use crate::run::options::Options;
 use crate::run::pool::{Board, spread};
 use crate::run::session::{Session, check_memory};
 use crate::run::table::csv;
@@ -57,7 +58,7 @@ impl Trials {
     ///
     /// # Errors
     /// As [`Planned::new`]; [`Error::Setting`] for points that say the same.
-    pub(crate) fn plan(candidates: &[Candidates], said: &Settings, seeds: &[u64], set: &str, mut data: Dataset) -> Result<Self> {
+    pub(crate) fn plan(candidates: &[Candidates], said: &Options, seeds: &[u64], set: &str, mut data: Dataset) -> Result<Self> {
         if let Some(held) = &data.validation {
             data.test = held.clone();
         }
@@ -136,8 +137,8 @@ impl Trials {
         let mut tried: Vec<_> =
             self.all.iter().map(|t| known.iter().find(|k| k.settings == t.planned.settings).cloned()).collect();
         let left: Vec<_> = (0..self.all.len()).filter(|&i| tried[i].is_none()).collect();
-        for &i in &left {
-            check_memory::<T>(&self.all[i].planned.run, ready.train.len, crew.threads.min(left.len()))?;
+        for RunConfig { architecture, train, .. } in left.iter().map(|&i| &self.all[i].planned.run) {
+            check_memory::<T>(architecture, train.batch.min(ready.train.len), crew.threads.min(left.len()))?;
         }
         let samples = |i: usize| (self.all[i].planned.run.epochs as u64).saturating_mul(ready.train.len as u64);
         let all = left.iter().map(|&i| samples(i)).fold(0, u64::saturating_add);
@@ -187,7 +188,7 @@ const CSV_REST: [&str; 5] = ["seeds", "validation_accuracy", "validation_loss", 
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 struct Tried {
     /// All it hangs on.
-    settings: Settings,
+    settings: Options,
     validation_accuracy: Option<f64>,
     validation_loss: Option<f64>,
     error: Option<String>,
@@ -265,7 +266,7 @@ mod tests {
 
     fn tried(accuracy: f64, loss: f64) -> Tried {
         let score = (Some(accuracy), Some(loss).filter(|x| x.is_finite()));
-        Tried { settings: Settings::default(), validation_accuracy: score.0, validation_loss: score.1, error: None }
+        Tried { settings: Options::default(), validation_accuracy: score.0, validation_loss: score.1, error: None }
     }
 
     #[test]

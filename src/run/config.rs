@@ -1,55 +1,31 @@
-//! Settings of a training run: from flags, from a file with the same names, and from published defaults, in this order.
+//! The settings of a run: options from flags and files, completed by published defaults.
 
 use crate::base::error::{Error, Result};
-use crate::base::names::names;
 use crate::data::{Dataset, Scaling};
 use crate::model::activation;
-use crate::model::init::Init;
 use crate::model::loss::Loss;
 use crate::model::network::Architecture;
 use crate::ortho::{Block, Hold, Penalty, Regularizer, Retraction, Side};
-use crate::rule::{self, LearningRule, RuleConfig};
-use crate::run::options::{DEFAULT_DATA, Settings, Sizes};
-use crate::solve::{self, Tuning};
-use crate::step::{check_rotations, optimizer};
+use crate::rule::{LearningRule, TargetForm};
+use crate::run::options::{DEFAULT_DATA, Holding, Options, Regularizing, Sizes, Unit};
+use crate::solve::SolverKind;
 use crate::study::align::Precision;
 use crate::train::TrainConfig;
-use gaitprop_kernels::{Activation, Backend, Isa, Par, Plan};
+use gaitprop_kernels::{Backend, Isa, Par, Plan};
 use std::path::Path;
-use std::str::FromStr;
 
-/// What the settings in a file's text come to for a run on the embedded data: the text that such a run writes of itself.
+/// Resolves the text of a configuration file for a run on the embedded data. Returns the text that such a run writes of itself.
 ///
 /// # Errors
 /// As `train --config` with this file, but before any file is read and any memory is asked for.
 pub fn resolve_text(text: &str) -> Result<String> {
-    let said = Settings::parse(text, Path::new("config.toml"))?;
+    let said = Options::parse(text, Path::new("config.toml"))?;
     if said.data.as_deref().is_some_and(|name| name != DEFAULT_DATA) {
         return Err(Error::Setting("--data: only the embedded set can be resolved without files".into()));
     }
     let (name, data) = said.load_data()?;
-    let run = Run::resolve(said, &data)?;
-    run.resolved(run.kind, &name)?.to_toml()
+    RunConfig::resolve(said, &data)?.options(&name).to_toml()
 }
-
-/// What keeps weights near orthogonal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Keep {
-    Exact,
-    Block,
-    None,
-}
-
-names!(Keep, "regulariser", Exact = "exact", Block = "block", None = "none");
-
-/// What keeps weights orthogonal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Orthogonal {
-    None,
-    Cayley,
-}
-
-names!(Orthogonal, "way of staying orthogonal", None = "none", Cayley = "cayley");
 
 /// How kernels run.
 #[derive(Clone, Copy, Debug)]
@@ -60,21 +36,36 @@ pub(crate) struct Machine {
     pub(crate) backend: Backend,
 }
 
-/// More than this is taken for a mistake: starting them would take the machine down.
+/// Upper limit: starting more could take the machine down.
 const MAX_THREADS: usize = 1024;
 
 impl Machine {
-    pub(crate) fn new(dtype: Option<&str>, threads: Option<usize>, isa: Option<&str>, backend: Option<&str>) -> Result<Self> {
+    /// The machine that these options name.
+    ///
+    /// # Errors
+    /// As [`Machine::new`].
+    pub(crate) fn of(said: &Options) -> Result<Self> {
+        Self::new(said.dtype, said.threads, said.isa.as_deref(), said.backend.as_deref())
+    }
+
+    /// # Errors
+    /// [`Error::Setting`] for a number of threads out of range; [`Error::Kernel`] for what this machine or build lacks.
+    pub(crate) fn new(
+        dtype: Option<Precision>,
+        threads: Option<usize>,
+        isa: Option<&str>,
+        backend: Option<&str>,
+    ) -> Result<Self> {
         let threads = match threads {
             None => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
-            Some(0) => return Err(Error::Setting("--threads 0: no thread, no work; use 1 or more".into())),
+            Some(0) => return Err(Error::Setting("--threads must be at least 1".into())),
             Some(n) if n > MAX_THREADS => {
-                return Err(Error::Setting(format!("--threads {n}: more than {MAX_THREADS} threads are taken for a mistake")));
+                return Err(Error::Setting(format!("--threads {n}: use at most {MAX_THREADS}")));
             }
             Some(n) => n,
         };
         Ok(Self {
-            precision: dtype.unwrap_or("f32").parse()?,
+            precision: dtype.unwrap_or(Precision::F32),
             threads,
             isa: Isa::named(isa.unwrap_or("auto"))?,
             backend: Backend::named(backend.unwrap_or("native"))?,
@@ -101,200 +92,109 @@ impl Machine {
     }
 }
 
-/// Settings of one run with nothing left open.
+/// The settings of one run, complete and checked.
 #[derive(Clone, Debug)]
-pub(crate) struct Run {
-    pub(crate) kind: LearningRule,
-    pub(crate) beside: Option<LearningRule>,
-    gamma: f64,
-    target_form: rule::TargetForm,
+pub(crate) struct RunConfig {
+    pub(crate) train: TrainConfig,
     pub(crate) architecture: Architecture,
-    pub(crate) init: Init,
-    pub(crate) loss: Loss,
-    pub(crate) inverse: solve::SolverKind,
-    tolerance: f64,
-    pub(crate) batch: usize,
     pub(crate) epochs: usize,
     /// Epochs between reports on layers; 0 for none.
     pub(crate) diagnose_every: usize,
     pub(crate) seed: u64,
-    pub(crate) shuffle: bool,
     pub(crate) scale: Scaling,
     pub(crate) machine: Machine,
-    optimizer: optimizer::OptimizerKind,
-    keep: Keep,
-    orthogonal: Orthogonal,
-    form: Penalty,
-    side: Side,
-    lr: Option<f64>,
-    lambda: Option<f64>,
-    unit: Activation,
-    /// As they would be written to a file that gives this run again.
-    said: Settings,
+    regularizing: Regularizing,
+    holding: Holding,
+    /// As given; for what nothing else here holds.
+    said: Options,
 }
 
-/// Reads a name with `FromStr`, or takes the default.
-fn named<V: FromStr>(said: Option<&String>, default: V) -> Result<V>
-where
-    Error: From<V::Err>,
-{
-    Ok(match said {
-        Some(name) => name.parse()?,
-        None => default,
-    })
-}
-
-impl Run {
-    /// Fills in what was not said. `said` is checked; the data decides about widths.
-    pub(crate) fn resolve(said: Settings, data: &Dataset) -> Result<Self> {
-        let kind = named(said.rule.as_ref(), LearningRule::Gait)?;
-        let beside = match said.beside.as_deref() {
-            Some("none") => None,
-            Some(name) => Some(name.parse()?),
-            None => said.rule.is_none().then_some(LearningRule::Bp),
-        };
-        if beside == Some(kind) {
-            return Err(Error::Setting(format!("--beside {kind}: the same rule twice shows nothing")));
+impl RunConfig {
+    /// Completes and checks options. The data decides about widths.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for options out of range, that contradict each other or do not fit the data.
+    pub(crate) fn resolve(said: Options, data: &Dataset) -> Result<Self> {
+        let rule = said.rule.unwrap_or(LearningRule::Gait);
+        let published = TrainConfig::published(rule);
+        let holding = said.holding();
+        let regularizing = said.regularizer.unwrap_or(holding.regularizing());
+        check_constants(&said, holding, regularizing)?;
+        let side = said.ortho_side.unwrap_or(if holding == Holding::Block { Side::Columns } else { Side::Rows });
+        // A λ that is given is checked even if the regularizer is off.
+        let mut regularizer = Regularizer::new(said.lambda.unwrap_or(published.regularizer.lambda))?;
+        (regularizer.form, regularizer.side) = (said.ortho_form.unwrap_or(Penalty::OffDiagonal), side);
+        if regularizing == Regularizing::None {
+            regularizer.lambda = 0.0;
         }
-        let loss: Loss = named(said.loss.as_ref(), Loss::Squared)?;
-        let unit = activation::parse(said.activation.as_deref().unwrap_or("leaky-relu:0.1"))?;
-        let mut architecture = Self::shape(&said, data)?;
-        (architecture.activation, architecture.output_activation) = (unit, loss.output_activation(unit));
-        let orthogonal = named(said.orthogonal.as_ref(), Orthogonal::None)?;
-        // Rotations leave nothing to regularise.
-        let keep = named(said.regularizer.as_ref(), if orthogonal == Orthogonal::Cayley { Keep::None } else { Keep::Exact })?;
-        let target_form = named(said.form.as_ref(), rule::TargetForm::Difference)?;
+        let loss = said.loss.unwrap_or(Loss::Squared);
+        let target_form = said.form.unwrap_or(TargetForm::Difference);
+        let usual_solver = match (target_form, holding) {
+            (TargetForm::Absolute, _) => SolverKind::Lu,
+            (_, Holding::Cayley) => SolverKind::Transpose,
+            _ => published.solver,
+        };
         let digits = said.data.as_deref().unwrap_or(DEFAULT_DATA) == DEFAULT_DATA;
-        let run = Self {
-            kind,
-            beside,
-            gamma: said.gamma.unwrap_or(1e-3),
-            target_form,
-            architecture,
-            init: named(said.init.as_ref(), Init::Orthogonal)?,
-            loss,
-            inverse: named(
-                said.inverse.as_ref(),
-                match (target_form, orthogonal) {
-                    (rule::TargetForm::Absolute, _) => solve::SolverKind::Lu,
-                    (_, Orthogonal::Cayley) => solve::SolverKind::Transpose,
-                    _ => solve::SolverKind::Auto,
-                },
-            )?,
-            tolerance: said.tolerance.unwrap_or(Tuning::default().tolerance),
-            batch: said.batch.unwrap_or(60),
+        let config = Self {
+            train: TrainConfig {
+                rule,
+                gamma: said.gamma.unwrap_or(published.gamma),
+                target_form,
+                solver: said.inverse.unwrap_or(usual_solver),
+                tolerance: said.tolerance.unwrap_or(published.tolerance),
+                loss,
+                regularizer,
+                hold: hold(&said, holding, side)?,
+                optimizer: said.optimizer.unwrap_or(published.optimizer),
+                learning_rate: said.lr.unwrap_or(published.learning_rate),
+                init: said.init.unwrap_or(published.init),
+                batch: said.batch.unwrap_or(published.batch),
+                shuffle: said.shuffle.unwrap_or(published.shuffle),
+            },
+            architecture: shape(&said, loss, data)?,
             epochs: said.epochs.unwrap_or(if digits { 300 } else { 10 }),
             diagnose_every: said.diagnose_every.unwrap_or(1),
             seed: said.seed.unwrap_or(1),
-            shuffle: said.shuffle.unwrap_or(false),
-            scale: named(said.scale.as_ref(), Scaling::Unit)?,
-            machine: Machine::new(said.dtype.as_deref(), said.threads, said.isa.as_deref(), said.backend.as_deref())?,
-            optimizer: named(said.optimizer.as_ref(), optimizer::OptimizerKind::PublishedAdam)?,
-            keep,
-            orthogonal,
-            form: named(said.ortho_form.as_ref(), Penalty::OffDiagonal)?,
-            side: named(said.ortho_side.as_ref(), if keep == Keep::Block { Side::Columns } else { Side::Rows })?,
-            lr: said.lr,
-            lambda: said.lambda,
-            unit,
+            scale: said.scale.unwrap_or(Scaling::Unit),
+            machine: Machine::of(&said)?,
+            regularizing,
+            holding,
             said,
         };
-        // Whatever can be wrong is said before any work.
-        for kind in std::iter::once(kind).chain(beside) {
-            kind.check(&run.setup())?;
-            run.optimizer(kind)?;
-            run.regularizer(kind)?;
-            run.tuning(kind)?;
-            run.hold(kind)?;
-        }
-        run.check_keep()?;
-        run.check_form()?;
-        run.check_validation(data)?;
-        run.check_saving(data)?;
-        if i64::try_from(run.seed).is_err() {
-            return Err(Error::Setting(format!(
-                "--seed {}: use at most {}, the largest number that a TOML file can hold",
-                run.seed,
-                i64::MAX
-            )));
-        }
-        // As its file will hold it, or not.
-        run.resolved(kind, "")?.table()?;
-        if run.epochs > MAX_EPOCHS {
-            return Err(Error::Setting(format!("--epochs {}: more than {MAX_EPOCHS} are taken for a mistake", run.epochs)));
-        }
-        if run.batch == 0 || run.batch > MAX_BATCH {
-            return Err(Error::Setting(format!("--batch {}: use 1 to {MAX_BATCH}", run.batch)));
-        }
-        Ok(run)
+        config.check(data)?;
+        Ok(config)
     }
 
-    fn shape(said: &Settings, data: &Dataset) -> Result<Architecture> {
-        let several = [said.layers.is_some(), said.tower.is_some(), said.width.is_some() || said.hidden.is_some()];
-        if several.into_iter().filter(|&x| x).count() > 1 {
-            return Err(Error::Setting(
-                "--layers, --tower and --width/--hidden each describe a whole network: use one of them".into(),
+    /// Refuses, before any work, settings that cannot be.
+    fn check(&self, data: &Dataset) -> Result<()> {
+        let Self { train, said, epochs, seed, .. } = self;
+        let refuse = |what: String| Err(Error::Setting(what));
+        if train.batch == 0 || train.batch > MAX_BATCH {
+            return refuse(format!("--batch {}: use 1 to {MAX_BATCH}", train.batch));
+        }
+        if *epochs > MAX_EPOCHS {
+            return refuse(format!("--epochs {epochs}: use at most {MAX_EPOCHS}"));
+        }
+        if i64::try_from(*seed).is_err() {
+            return refuse(format!("--seed {seed}: use at most {}, the largest number that a TOML file can hold", i64::MAX));
+        }
+        train.rule.check(&train.rule_config(&self.architecture, *seed))?;
+        train.check()?;
+        if train.hold == Hold::Cayley && train.init != TrainConfig::published(train.rule).init {
+            return refuse("--hold cayley keeps weights as orthogonal as they start: use --init orthogonal".into());
+        }
+        check_form(train)?;
+        check_saving(said, data)?;
+        if let Some(held) = data.validation.as_ref().filter(|_| data.train.len() < train.batch) {
+            return refuse(format!(
+                "--validation {} leaves {} training samples, less than a batch of {}: hold out fewer, or use a smaller --batch",
+                held.len(),
+                data.train.len(),
+                train.batch
             ));
         }
-        if let Some(Sizes(sizes)) = &said.tower {
-            if sizes.first() != Some(&data.features) {
-                return Err(Error::Setting(format!(
-                    "--tower starts with the width of the input, which is {} for {}",
-                    data.features, data.name
-                )));
-            }
-            return Architecture::tower(sizes, data.classes);
-        }
-        match &said.layers {
-            Some(Sizes(sizes)) => Architecture::widths(data.features, sizes, data.classes),
-            None => {
-                Architecture::square(data.features, said.width.unwrap_or(data.features), said.hidden.unwrap_or(4), data.classes)
-            }
-        }
-    }
-
-    /// How the network is trained.
-    pub(crate) fn train_config(&self) -> Result<TrainConfig> {
-        let optimizer = self.optimizer(self.kind)?;
-        Ok(TrainConfig {
-            rule: self.kind,
-            gamma: self.gamma,
-            target_form: self.target_form,
-            solver: self.inverse,
-            tolerance: self.tolerance,
-            loss: self.loss,
-            regularizer: self.regularizer(self.kind)?,
-            hold: self.hold(self.kind)?,
-            optimizer: optimizer.rule,
-            learning_rate: optimizer.learning_rate,
-            init: self.init,
-            batch: self.batch,
-            shuffle: self.shuffle,
-        })
-    }
-
-    /// What rules are built from.
-    pub(crate) fn setup(&self) -> RuleConfig<'_> {
-        let Self { architecture, gamma, target_form, init, seed, .. } = self;
-        RuleConfig { architecture, gamma: *gamma, form: *target_form, init: *init, seed: *seed }
-    }
-
-    /// Refuses absolute targets where there are none, and where they would be lost to more than rounding.
-    fn check_form(&self) -> Result<()> {
-        if self.target_form == rule::TargetForm::Difference {
-            return Ok(());
-        }
-        if !self.kind.sends_targets() {
-            return Err(Error::Setting(format!("--form absolute is a form of gait, itp and tp: {} sends no targets", self.kind)));
-        }
-        if self.inverse != solve::SolverKind::Lu {
-            let what = format!(
-                "--inverse {}: its tolerance is far above the differences of absolute targets; use --inverse lu",
-                self.inverse
-            );
-            return Err(Error::Setting(what));
-        }
-        Ok(())
+        // Every number must fit into the file.
+        self.options("").table().map(|_| ())
     }
 
     /// Data and network in a line.
@@ -305,83 +205,11 @@ impl Run {
         format!("{}: {train} train, {validation}{test} test; layers {}", data.name, shape.join(" "))
     }
 
-    /// Whether columns are to be orthogonal, not rows.
-    pub(crate) fn columns(&self) -> bool {
-        self.side == Side::Columns
-    }
-
-    /// The optimiser of `kind`: the published learning rate unless one was given.
-    pub(crate) fn optimizer(&self, kind: LearningRule) -> Result<optimizer::OptimizerConfig> {
-        optimizer::OptimizerConfig::new(self.optimizer, self.lr.unwrap_or(kind.published().0))
-    }
-
-    /// The regulariser of `kind`: the published λ unless one was given.
-    pub(crate) fn regularizer(&self, kind: LearningRule) -> Result<Regularizer> {
-        // A weight that was given is looked at even if it is not this regulariser's.
-        let bare = Regularizer::new(self.lambda.unwrap_or(kind.published().1))?;
-        let lambda = if self.keep == Keep::Exact { bare.lambda } else { 0.0 };
-        Ok(Regularizer { lambda, form: self.form, side: self.side })
-    }
-
-    /// What else holds the weights of `kind`: the default μ, if none was given, where the published λ is not 0.
-    pub(crate) fn hold(&self, kind: LearningRule) -> Result<Hold> {
-        if self.orthogonal == Orthogonal::Cayley {
-            return Ok(Hold::Cayley);
-        }
-        if let Some(every) = self.said.retract_every {
-            return Ok(Hold::Retract(Retraction::new(every)?));
-        }
-        if self.keep != Keep::Block {
-            return Ok(Hold::Free);
-        }
-        let published = if kind.published().1 > 0.0 { Block::MU } else { 0.0 };
-        let block = Block {
-            rows: self.said.block.unwrap_or(Block::ROWS),
-            side: self.side,
-            ..Block::new(self.said.mu.unwrap_or(published))?
-        };
-        block.check()?;
-        Ok(Hold::Block(block))
-    }
-
-    /// Refuses flags that contradict each other.
-    fn check_keep(&self) -> Result<()> {
-        let refuse = |what: &str| Err(Error::Setting(what.into()));
-        let Settings { lambda, block, mu, retract_every, .. } = &self.said;
-        if self.orthogonal == Orthogonal::Cayley {
-            if self.keep != Keep::None {
-                return refuse("--orthogonal cayley leaves nothing to regularise: leave out --regularizer");
-            }
-            if retract_every.is_some() {
-                return refuse("--orthogonal cayley leaves nothing to retract: leave out --retract-every");
-            }
-            if self.init != Init::Orthogonal {
-                return refuse("--orthogonal cayley keeps weights as orthogonal as they start: use --init orthogonal");
-            }
-            check_rotations(self.optimizer, lambda.unwrap_or(0.0))?;
-        }
-        if self.keep != Keep::Block && (block.is_some() || mu.is_some()) {
-            return refuse("--block and --mu belong to the block regulariser: add --regularizer block");
-        }
-        if self.keep != Keep::Exact && lambda.is_some_and(|lambda| lambda > 0.0) {
-            return refuse(
-                "--lambda is the weight of the exact regulariser: use --regularizer exact (the block regulariser has --mu)",
-            );
-        }
-        if self.keep == Keep::Block && self.form == Penalty::Identity {
-            return refuse("the block regulariser leaves norms free: --ortho-form identity needs --regularizer exact");
-        }
-        if self.keep == Keep::Block && retract_every.is_some() {
-            return refuse("--regularizer block and --retract-every each make weights orthogonal: use one of them");
-        }
-        Ok(())
-    }
-
     /// Steps from one checkpoint to the next, if they are counted.
     pub(crate) fn checkpoint_every(&self) -> Option<u64> {
         self.said.checkpoint_every
     }
-    /// Checkpoints that are kept.
+    /// Number of checkpoints to keep.
     pub(crate) fn keep(&self) -> usize {
         self.said.keep.unwrap_or(2)
     }
@@ -390,146 +218,187 @@ impl Run {
         self.said.patience
     }
 
-    /// Refuses ways of saving and stopping that cannot be.
-    fn check_saving(&self, data: &Dataset) -> Result<()> {
-        let refuse = |what: &str| Err(Error::Setting(what.into()));
-        let Settings { checkpoint_every, keep, patience, .. } = &self.said;
-        if *checkpoint_every == Some(0) {
-            return refuse("--checkpoint-every 0: use 1 step or more");
-        }
-        if *keep == Some(0) {
-            return refuse("--keep 0: the last checkpoint at least must be kept");
-        }
-        if *patience == Some(0) {
-            return refuse("--patience 0: use 1 epoch or more");
-        }
-        if patience.is_some() && data.validation.is_none() {
-            return refuse("--patience looks at the validation loss: add --validation");
-        }
-        Ok(())
-    }
-
-    /// Refuses a validation set that leaves less than a batch.
-    fn check_validation(&self, data: &Dataset) -> Result<()> {
-        let (left, batch) = (data.train.len(), self.batch);
-        match &data.validation {
-            Some(held) if left < batch => Err(Error::Setting(format!(
-                "--validation {} leaves {left} training samples, less than a batch of {batch}: hold out fewer, or use a smaller --batch",
-                held.len()
-            ))),
-            _ => Ok(()),
-        }
-    }
-
-    /// The regulariser's name in metrics.
+    /// The regularizer's name in metrics, where a hold by blocks counts as one.
     pub(crate) fn regularizer_name(&self) -> &'static str {
-        self.keep.name()
+        match (self.regularizing, self.holding) {
+            (Regularizing::None, Holding::Block) => "block",
+            (regularizing, _) => regularizing.name(),
+        }
     }
 
-    /// In metrics, the name of what makes weights orthogonal and not just nearly so.
+    /// The name in metrics of a hold that makes weights exactly orthogonal.
     pub(crate) fn orthogonal_name(&self) -> &'static str {
-        if self.said.retract_every.is_some() { "retraction" } else { self.orthogonal.name() }
+        match self.holding {
+            Holding::Retract => "retraction",
+            Holding::Cayley => "cayley",
+            Holding::None | Holding::Block => "none",
+        }
     }
 
-    /// What solves of `kind` go by.
-    pub(crate) fn tuning(&self, kind: LearningRule) -> Result<Tuning> {
-        let regularized = self.regularizer(kind)?.lambda > 0.0 || self.hold(kind)? != Hold::Free;
-        Ok(Tuning { regularized, ..Tuning::new(self.tolerance)? })
+    /// Returns the options that decide the bits of the run, its length aside.
+    pub(crate) fn deciding(&self) -> Options {
+        let data = self.said.data.as_deref().unwrap_or(DEFAULT_DATA);
+        Options { epochs: None, threads: None, isa: None, checkpoint_every: None, keep: None, ..self.options(data) }
     }
 
-    /// The settings that decide the bits of a run of one rule, its length aside.
-    ///
-    /// # Errors
-    /// As [`Run::resolved`].
-    pub(crate) fn deciding(&self) -> Result<Settings> {
-        let all = self.resolved(self.kind, self.said.data.as_deref().unwrap_or(DEFAULT_DATA))?;
-        Ok(Settings { epochs: None, threads: None, isa: None, checkpoint_every: None, keep: None, ..all })
-    }
-
-    /// This run for one of its rules alone, on this machine: what a file of its settings gives.
-    ///
-    /// # Errors
-    /// None for a rule of a run that was resolved with this data.
-    pub(crate) fn alone(&self, kind: LearningRule, name: &str, data: &Dataset) -> Result<Self> {
-        Ok(Self {
-            machine: self.machine,
-            ..Self::resolve(Settings { beside: Some("none".into()), ..self.resolved(kind, name)? }, data)?
-        })
-    }
-
-    /// Settings that give exactly this run again, with every default spelled out.
-    pub(crate) fn resolved(&self, kind: LearningRule, data: &str) -> Result<Settings> {
-        let shape = &self.architecture;
-        let widths = || Sizes(shape.layers.iter().map(|l| l.1).collect());
-        let tower = self.said.tower.clone();
-        let block = if let Hold::Block(block) = self.hold(kind)? { Some(block) } else { None };
-        Ok(Settings {
-            // The place is not part of the run: read again, the file must not overwrite what it lies beside.
-            out: None,
-            checkpoint_every: self.said.checkpoint_every,
-            keep: self.said.keep,
-            tensorboard: self.said.tensorboard,
+    /// Returns options that give exactly this run again, with every default spelled out.
+    pub(crate) fn options(&self, data: &str) -> Options {
+        let Self { train, architecture, said, .. } = self;
+        let block = if let Hold::Block(block) = train.hold { Some(block) } else { None };
+        let tower = said.tower.clone();
+        let widths = || Sizes(architecture.layers.iter().map(|l| l.1).collect());
+        Options {
             data: Some(data.to_owned()),
-            scale: Some(self.scale.to_string()),
-            classes: Some(shape.labels),
-            limit_train: self.said.limit_train,
-            validation: self.said.validation,
-            limit_test: self.said.limit_test,
-            rule: Some(kind.to_string()),
-            // The rule beside has a folder of its own, and a file that speaks of itself alone.
-            beside: Some(self.beside.filter(|_| kind == self.kind).map_or("none".into(), |b| b.to_string())),
-            gamma: Some(self.gamma),
-            // Of a rule without targets the file would be refused.
-            form: Some(if kind.sends_targets() { self.target_form } else { rule::TargetForm::Difference }.to_string()),
-            regularizer: Some(self.keep.to_string()),
-            lambda: (self.keep == Keep::Exact).then_some(self.regularizer(kind)?.lambda),
-            ortho_form: Some(self.form.to_string()),
-            ortho_side: Some(self.side.to_string()),
-            inverse: Some(self.inverse.to_string()),
-            tolerance: Some(self.tolerance),
+            scale: Some(self.scale),
+            classes: Some(architecture.labels),
+            rule: Some(train.rule),
+            gamma: Some(train.gamma),
+            form: Some(train.target_form),
+            regularizer: Some(self.regularizing),
+            lambda: (self.regularizing == Regularizing::Exact).then_some(train.regularizer.lambda),
+            ortho_form: Some(train.regularizer.form),
+            ortho_side: Some(train.regularizer.side),
+            hold: Some(self.holding),
             block: block.map(|b| b.rows),
             mu: block.map(|b| b.mu),
-            retract_every: self.said.retract_every,
-            orthogonal: Some(self.orthogonal.to_string()),
+            inverse: Some(train.solver),
+            tolerance: Some(train.tolerance),
             layers: tower.is_none().then(widths),
-            width: None,
-            hidden: None,
             tower,
-            activation: Some(activation::name(self.unit)),
-            init: Some(self.init.to_string()),
-            loss: Some(self.loss.to_string()),
-            optimizer: Some(self.optimizer.to_string()),
-            lr: Some(self.optimizer(kind)?.learning_rate),
-            batch: Some(self.batch),
+            activation: Some(Unit(architecture.activation)),
+            init: Some(train.init),
+            loss: Some(train.loss),
+            optimizer: Some(train.optimizer),
+            lr: Some(train.learning_rate),
+            batch: Some(train.batch),
             epochs: Some(self.epochs),
-            patience: self.said.patience,
             diagnose_every: Some(self.diagnose_every),
-            shuffle: Some(self.shuffle),
+            shuffle: Some(train.shuffle),
             seed: Some(self.seed),
-            dtype: Some(self.machine.precision.to_string()),
-            // Whatever machine reads this: the result does not depend on them.
-            threads: self.said.threads,
+            dtype: Some(self.machine.precision),
+            // The result does not depend on the machine that reads this.
             isa: Some("auto".into()),
             backend: Some(self.machine.backend.name().into()),
-        })
+            // The place is not part of the run: a file that is read again must not overwrite its own folder.
+            out: None,
+            width: None,
+            hidden: None,
+            ..said.clone()
+        }
     }
 }
 
-/// More than this is taken for a mistake.
+/// Builds the architecture that options describe.
+fn shape(said: &Options, loss: Loss, data: &Dataset) -> Result<Architecture> {
+    let several = [said.layers.is_some(), said.tower.is_some(), said.width.is_some() || said.hidden.is_some()];
+    if several.into_iter().filter(|&x| x).count() > 1 {
+        let what = "--layers, --tower and --width/--hidden each describe a whole network: use one of them";
+        return Err(Error::Setting(what.into()));
+    }
+    let mut architecture = match (&said.tower, &said.layers) {
+        (Some(Sizes(sizes)), _) if sizes.first() != Some(&data.features) => {
+            let (features, name) = (data.features, &data.name);
+            let what = format!("--tower starts with the width of the input, which is {features} for {name}");
+            return Err(Error::Setting(what));
+        }
+        (Some(Sizes(sizes)), _) => Architecture::tower(sizes, data.classes)?,
+        (_, Some(Sizes(sizes))) => Architecture::widths(data.features, sizes, data.classes)?,
+        _ => {
+            let (width, hidden) = (said.width.unwrap_or(data.features), said.hidden.unwrap_or(4));
+            Architecture::square(data.features, width, hidden, data.classes)?
+        }
+    };
+    let unit = said.activation.map_or(activation::PUBLISHED, |unit| unit.0);
+    (architecture.activation, architecture.output_activation) = (unit, loss.output_activation(unit));
+    Ok(architecture)
+}
+
+/// Returns the hold with its constants. The default μ is 0 for rules whose published λ is 0.
+fn hold(said: &Options, holding: Holding, side: Side) -> Result<Hold> {
+    Ok(match holding {
+        Holding::None => Hold::Free,
+        Holding::Cayley => Hold::Cayley,
+        Holding::Retract => {
+            let missing = || Error::Setting("--hold retract needs --retract-every K, the steps between retractions".into());
+            Hold::Retract(Retraction::new(said.retract_every.ok_or_else(missing)?)?)
+        }
+        Holding::Block => {
+            let published = said.rule.unwrap_or(LearningRule::Gait).published().1;
+            let mu = said.mu.unwrap_or(if published > 0.0 { Block::MU } else { 0.0 });
+            let block = Block { rows: said.block.unwrap_or(Block::ROWS), side, ..Block::new(mu)? };
+            block.check()?;
+            Hold::Block(block)
+        }
+    })
+}
+
+/// Refuses constants of a hold or regularizer that is not on.
+fn check_constants(said: &Options, holding: Holding, regularizing: Regularizing) -> Result<()> {
+    let refuse = |what: &str| Err(Error::Setting(what.into()));
+    if holding != Holding::Block && (said.block.is_some() || said.mu.is_some()) {
+        return refuse("--block and --mu belong to --hold block: add it");
+    }
+    if holding != Holding::Retract && said.retract_every.is_some() {
+        return refuse("--retract-every belongs to --hold retract: leave out one of --hold and --retract-every");
+    }
+    if regularizing == Regularizing::None && said.lambda.is_some_and(|lambda| lambda > 0.0) {
+        return refuse("--lambda is the weight of the exact regularizer: add --regularizer exact (--hold block has --mu)");
+    }
+    let identity = said.ortho_form == Some(Penalty::Identity);
+    if regularizing == Regularizing::None && holding == Holding::Block && identity {
+        return refuse("--hold block leaves norms free: --ortho-form identity needs --regularizer exact");
+    }
+    Ok(())
+}
+
+/// Refuses absolute targets of rules without targets, and with solvers whose tolerance they cannot bear.
+fn check_form(train: &TrainConfig) -> Result<()> {
+    let TrainConfig { rule, solver, target_form, .. } = train;
+    if *target_form == TargetForm::Absolute && !rule.sends_targets() {
+        return Err(Error::Setting(format!("--form absolute is a form of gait, itp and tp: {rule} sends no targets")));
+    }
+    if *target_form == TargetForm::Absolute && *solver != SolverKind::Lu {
+        return Err(Error::Setting(format!(
+            "--inverse {solver}: its tolerance is far above the differences of absolute targets; use --inverse lu"
+        )));
+    }
+    Ok(())
+}
+
+/// Refuses ways of saving and stopping that cannot be.
+fn check_saving(said: &Options, data: &Dataset) -> Result<()> {
+    let refuse = |what: &str| Err(Error::Setting(what.into()));
+    let Options { checkpoint_every, keep, patience, .. } = said;
+    if *checkpoint_every == Some(0) {
+        return refuse("--checkpoint-every 0: use 1 step or more");
+    }
+    if *keep == Some(0) {
+        return refuse("--keep 0: at least the last checkpoint must be kept");
+    }
+    if *patience == Some(0) {
+        return refuse("--patience 0: use 1 epoch or more");
+    }
+    if patience.is_some() && data.validation.is_none() {
+        return refuse("--patience looks at the validation loss: add --validation");
+    }
+    Ok(())
+}
+
+/// Upper limits, against slips of the keyboard.
 const MAX_EPOCHS: usize = 1 << 30;
-/// More than this is taken for a mistake.
 const MAX_BATCH: usize = 1 << 20;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use gaitprop_kernels::Activation;
 
     #[test]
     fn lists_of_widths() {
         assert_eq!("784-500-10".parse(), Ok(Sizes(vec![784, 500, 10])));
         assert_eq!("784, 500".parse(), Ok(Sizes(vec![784, 500])));
         assert!("".parse::<Sizes>().is_err() && "3,,4".parse::<Sizes>().is_err() && "a".parse::<Sizes>().is_err());
-        let file: Settings = toml::from_str("layers = [3, 4]\ntower = \"5-6\"").unwrap();
+        let file: Options = toml::from_str("layers = [3, 4]\ntower = \"5-6\"").unwrap();
         assert_eq!((file.layers, file.tower), (Some(Sizes(vec![3, 4])), Some(Sizes(vec![5, 6]))));
     }
 
@@ -537,30 +406,30 @@ mod tests {
     #[test]
     fn resolved_settings_resolve_to_themselves() {
         let data = crate::data::load(DEFAULT_DATA, &Default::default()).unwrap();
-        let said = Settings { lr: Some(3e-4), hidden: Some(2), activation: Some("tanh".into()), ..Settings::default() };
-        let run = Run::resolve(said, &data).unwrap();
-        let first = run.resolved(LearningRule::Gait, DEFAULT_DATA).unwrap();
+        let said = Options { lr: Some(3e-4), hidden: Some(2), activation: Some(Unit(Activation::Tanh)), ..Options::default() };
+        let run = RunConfig::resolve(said, &data).unwrap();
+        let first = run.options(DEFAULT_DATA);
         let text = toml::to_string(&first).unwrap();
-        let again = Run::resolve(toml::from_str(&text).unwrap(), &data).unwrap();
-        assert_eq!(again.resolved(LearningRule::Gait, DEFAULT_DATA).unwrap(), first, "{text}");
+        let again = RunConfig::resolve(toml::from_str(&text).unwrap(), &data).unwrap();
+        assert_eq!(again.options(DEFAULT_DATA), first, "{text}");
         assert_eq!(again.architecture, run.architecture);
     }
 
     #[test]
     fn flags_win_over_the_file() {
-        let flags = Settings { lr: Some(1.0), ..Settings::default() };
-        let file = Settings { lr: Some(2.0), batch: Some(7), ..Settings::default() };
+        let flags = Options { lr: Some(1.0), ..Options::default() };
+        let file = Options { lr: Some(2.0), batch: Some(7), ..Options::default() };
         let both = flags.or(file);
         assert_eq!((both.lr, both.batch), (Some(1.0), Some(7)));
         // One description of a network displaces another, and one rule another's constants.
-        let file = Settings { layers: Some(Sizes(vec![9])), rule: Some("bp".into()), lr: Some(2.0), ..Settings::default() };
-        let flags = Settings { hidden: Some(3), rule: Some("tp".into()), ..Settings::default() };
+        let file = Options { layers: Some(Sizes(vec![9])), rule: Some(LearningRule::Bp), lr: Some(2.0), ..Options::default() };
+        let flags = Options { hidden: Some(3), rule: Some(LearningRule::Tp), ..Options::default() };
         let both = flags.or(file.clone());
         assert_eq!((both.layers, both.hidden, both.lr), (None, Some(3), None));
-        let both = Settings::default().or(file);
+        let both = Options::default().or(file);
         assert_eq!((both.layers, both.lr), (Some(Sizes(vec![9])), Some(2.0)));
-        let file = Settings { width: Some(5), hidden: Some(2), ..Settings::default() };
-        let both = Settings { hidden: Some(3), ..Settings::default() }.or(file);
+        let file = Options { width: Some(5), hidden: Some(2), ..Options::default() };
+        let both = Options { hidden: Some(3), ..Options::default() }.or(file);
         assert_eq!((both.width, both.hidden), (Some(5), Some(3)));
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::base::error::{Error, Result};
 use crate::rule::LearningRule;
-use crate::run::options::Settings;
+use crate::run::options::Options;
 use clap::Parser;
 use std::fmt;
 
@@ -44,7 +44,7 @@ impl Allowed {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Grid(Vec<Axis>);
 
-/// More points than this are taken for a mistake.
+/// Upper limit, against slips of the keyboard.
 const MAX_POINTS: usize = 100_000;
 
 impl Grid {
@@ -93,7 +93,7 @@ impl Grid {
     ///
     /// # Errors
     /// [`Error::Setting`].
-    pub(crate) fn check_flags(&self, flags: &Settings) -> Result<()> {
+    pub(crate) fn check_flags(&self, flags: &Options) -> Result<()> {
         let said = flags.table()?;
         match self.0.iter().find(|axis| axis.rule.is_none() && said.contains_key(&axis.key)) {
             Some(Axis { key, .. }) => {
@@ -114,7 +114,7 @@ impl Grid {
         }
     }
 
-    /// Settings of all axes, each once.
+    /// Options of all axes, each once.
     pub(crate) fn keys(&self) -> Vec<&str> {
         let mut keys = Vec::new();
         for axis in &self.0 {
@@ -141,7 +141,7 @@ impl Grid {
         let axes = self.axes(rule);
         let count = axes.iter().try_fold(1usize, |n, axis| n.checked_mul(axis.values.len()).filter(|&n| n <= MAX_POINTS));
         if count.is_none() {
-            return Err(Error::Setting(format!("--grid: more than {MAX_POINTS} combinations are taken for a mistake")));
+            return Err(Error::Setting(format!("--grid: use at most {MAX_POINTS} combinations")));
         }
         let mut points = vec![Point::default()];
         for Axis { key, values, .. } in axes {
@@ -154,7 +154,7 @@ impl Grid {
         Ok(points)
     }
 
-    /// Settings of `point` that have the smallest or largest of three or more numbers: the best may lie beyond.
+    /// Options of `point` that have the smallest or largest of three or more numbers: the best may lie beyond.
     pub(crate) fn at_the_edge(&self, rule: LearningRule, point: &Point) -> Vec<String> {
         let edge = |axis: &&Axis| {
             let numbers = axis.values.iter().map(|v| v.parse::<f64>()).collect::<Result<Vec<_>, _>>().ok()?;
@@ -170,12 +170,12 @@ impl Grid {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Point(Vec<(String, String)>);
 
-/// Settings as flags, by themselves.
+/// Options as flags, by themselves.
 #[derive(Parser)]
 #[command(no_binary_name = true, disable_help_flag = true)]
 struct Flags {
     #[command(flatten)]
-    settings: Settings,
+    settings: Options,
 }
 
 impl Point {
@@ -185,11 +185,12 @@ impl Point {
     }
 
     /// As if they were flags.
-    fn settings(&self) -> Result<Settings> {
+    fn settings(&self) -> Result<Options> {
         let flags = self.0.iter().map(|(key, value)| format!("--{key}={value}"));
         Flags::try_parse_from(flags).map(|flags| flags.settings).map_err(|e| {
-            let line = crate::run::options::usage_line(&e);
-            Error::Setting(format!("--grid {self}: {}", line.trim_end_matches(" — see --help")))
+            let text = e.to_string();
+            let first = text.split("\n\n").next().unwrap_or_default();
+            Error::Setting(format!("--grid {self}: {}", first.trim_start_matches("error: ")))
         })
     }
 
@@ -197,10 +198,8 @@ impl Point {
     ///
     /// # Errors
     /// [`Error::Setting`] for a value that its setting cannot have.
-    pub(crate) fn on(&self, base: &Settings) -> Result<Settings> {
-        let mut table = base.table()?;
-        table.extend(self.settings()?.table()?);
-        Settings::from_table(table)
+    pub(crate) fn on(&self, base: &Options) -> Result<Options> {
+        Ok(self.settings()?.over(base.clone()))
     }
 
     /// A name for a folder.
@@ -274,7 +273,7 @@ mod tests {
 
     #[test]
     fn values_take_their_places() {
-        let base = Settings { lr: Some(1.0), batch: Some(7), width: Some(9), ..Settings::default() };
+        let base = Options { lr: Some(1.0), batch: Some(7), width: Some(9), ..Options::default() };
         let point = grid(&["lr=1e-3", "layers=8-4", "shuffle=true"]).unwrap().points(None).unwrap().remove(0);
         let on = point.on(&base).unwrap();
         assert_eq!((on.lr, on.batch, on.shuffle), (Some(1e-3), Some(7), Some(true)));

@@ -1,8 +1,8 @@
 //! What a run came to: read back from its metrics, or kept while it went.
 
-use crate::base::error::{Error, Result};
-use crate::run::dir::{METRICS, Measured};
-use serde::{Deserialize, Serialize};
+use crate::base::error::Result;
+use crate::run::metrics::{self, Event, Layers, METRICS, Scores};
+use serde::Serialize;
 use std::path::Path;
 
 /// One epoch.
@@ -14,99 +14,46 @@ pub(crate) struct Mark {
     pub(crate) seconds: f64,
 }
 
-/// A run that has ended.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct History {
-    epochs: Vec<Mark>,
-    train_accuracy: f64,
-    validation_accuracy: Option<f64>,
-    test_accuracy: f64,
-    /// ‖offdiag(W Wᵀ)‖, mean over layers.
-    offdiag: Option<f64>,
-}
-
-/// A line of metrics, as far as it counts here.
-#[derive(Deserialize)]
-struct Line {
-    event: String,
-    #[serde(default)]
-    train_accuracy: f64,
-    validation_accuracy: Option<f64>,
-    #[serde(default)]
-    test_accuracy: f64,
-    // A number that is not finite is written as null.
-    #[serde(default)]
-    cosine_with_bp: Vec<Option<f64>>,
-    #[serde(default)]
-    offdiag: Vec<Option<f64>>,
-    #[serde(default)]
-    seconds: f64,
-    #[serde(default)]
-    interrupted: bool,
-}
-
-impl History {
-    /// Of a run that was watched: what was seen after each epoch, and at the end.
-    pub(crate) fn new(epochs: Vec<Mark>, end: &Measured) -> Self {
-        Self {
-            epochs,
-            train_accuracy: end.train.accuracy(),
-            validation_accuracy: end.validation.map(|s| s.accuracy()),
-            test_accuracy: end.test.accuracy(),
-            offdiag: mean(end.offdiag.iter().copied().filter(|x| x.is_finite())),
+/// Reads the figures of the run in this folder; none if it has not come to its end.
+///
+/// # Errors
+/// As [`metrics::read`], but for a file that is not there.
+pub(crate) fn read(dir: &Path) -> Result<Option<Figures<Option<f64>>>> {
+    if !dir.join(METRICS).exists() {
+        return Ok(None);
+    }
+    let mut epochs = Vec::new();
+    for event in metrics::read(dir)? {
+        match event {
+            Event::Epoch(line) => epochs.push(Mark {
+                test_accuracy: line.scores.test_accuracy.unwrap_or(0.0),
+                cosine: line.layers.cosine_with_bp.first().copied().flatten(),
+                seconds: line.seconds.unwrap_or(0.0),
+            }),
+            Event::End(end) if end.interrupted => return Ok(None),
+            Event::End(end) => return Ok(Some(Figures::new(&epochs, &end.scores, &end.layers))),
+            Event::Diagnostics(_) | Event::Unknown => {}
         }
     }
+    Ok(None)
+}
 
-    /// Of the run in this folder; none if it has not come to its end.
-    ///
-    /// # Errors
-    /// [`Error::Io`] for a file that is there but cannot be read; [`Error::File`] for a line, but the last, that is none of metrics.
-    pub(crate) fn read(dir: &Path) -> Result<Option<Self>> {
-        let path = dir.join(METRICS);
-        let text = match std::fs::read_to_string(&path) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            other => other.map_err(Error::io("read", &path))?,
-        };
-        let mut epochs = Vec::new();
-        // A line that a crash has cut ends no run.
-        for (number, line) in text.split_inclusive('\n').enumerate().filter(|(_, line)| line.ends_with('\n')) {
-            let line: Line = serde_json::from_str(line)
-                .map_err(|e| Error::File { path: path.clone(), what: format!("line {} is damaged: {e}", number + 1) })?;
-            match line.event.as_str() {
-                "epoch" => epochs.push(Mark {
-                    test_accuracy: line.test_accuracy,
-                    cosine: line.cosine_with_bp.first().copied().flatten(),
-                    seconds: line.seconds,
-                }),
-                "end" if line.interrupted => return Ok(None),
-                "end" => {
-                    return Ok(Some(Self {
-                        epochs,
-                        train_accuracy: line.train_accuracy,
-                        validation_accuracy: line.validation_accuracy,
-                        test_accuracy: line.test_accuracy,
-                        offdiag: mean(line.offdiag.into_iter().flatten()),
-                    }));
-                }
-                _ => {}
-            }
-        }
-        Ok(None)
-    }
-
-    /// In numbers.
-    pub(crate) fn figures(&self) -> Figures<Option<f64>> {
+impl Figures<Option<f64>> {
+    /// The figures of a run from its epochs and its end.
+    pub(crate) fn new(epochs: &[Mark], end: &Scores, layers: &Layers) -> Self {
+        let known = |x: Option<f64>| x.filter(|x| x.is_finite());
         // The first of equals; of a run without epochs what it ends, and began, with.
-        let peak = self.epochs.iter().enumerate().rev().max_by(|(_, a), (_, b)| a.test_accuracy.total_cmp(&b.test_accuracy));
+        let peak = epochs.iter().enumerate().rev().max_by(|(_, a), (_, b)| a.test_accuracy.total_cmp(&b.test_accuracy));
         Figures {
-            peak_test_accuracy: Some(peak.map_or(self.test_accuracy, |(_, mark)| mark.test_accuracy)),
+            peak_test_accuracy: peak.map_or(end.test_accuracy, |(_, mark)| Some(mark.test_accuracy)),
             peak_epoch: Some(peak.map_or(0.0, |(i, _)| (i + 1) as f64)),
-            final_test_accuracy: Some(self.test_accuracy),
-            final_train_accuracy: Some(self.train_accuracy),
-            final_validation_accuracy: self.validation_accuracy,
-            seconds_per_epoch: mean(self.epochs.iter().map(|mark| mark.seconds)),
-            cosine_with_bp_first_layer: mean(self.epochs.iter().filter_map(|mark| mark.cosine)),
-            offdiag: self.offdiag,
+            final_test_accuracy: end.test_accuracy,
+            final_test_loss: known(end.test_loss),
+            final_train_accuracy: end.train_accuracy,
+            final_validation_accuracy: end.validation_accuracy,
+            seconds_per_epoch: mean(epochs.iter().map(|mark| mark.seconds)),
+            cosine_with_bp_first_layer: mean(epochs.iter().filter_map(|mark| mark.cosine)),
+            offdiag: mean(layers.offdiag.iter().filter_map(|&x| known(x))),
         }
     }
 }
@@ -145,6 +92,7 @@ figures! {
     /// Which, from 1: the first of equals.
     peak_epoch,
     final_test_accuracy,
+    final_test_loss,
     final_train_accuracy,
     /// Where samples are held out.
     final_validation_accuracy,
@@ -221,24 +169,25 @@ mod tests {
         };
         let end = |interrupted: bool| {
             format!(
-                "{{\"event\":\"end\",\"train_accuracy\":0.5,\"test_accuracy\":0.25,\"offdiag\":[1.0,2.0],\"interrupted\":{interrupted}}}\n"
+                "{{\"event\":\"end\",\"train_accuracy\":0.5,\"test_loss\":1.5,\"test_accuracy\":0.25,\"offdiag\":[1.0,2.0],\"interrupted\":{interrupted}}}\n"
             )
         };
-        assert_eq!(History::read(dir.path()).unwrap(), None);
-        let read = |text: String| {
+        assert_eq!(read(dir.path()).unwrap(), None);
+        let of = |text: String| {
             std::fs::write(dir.path().join(METRICS), text).unwrap();
-            History::read(dir.path())
+            read(dir.path())
         };
         let epochs = [epoch(0.5), epoch(0.75), epoch(0.75), epoch(0.25)].concat();
-        assert_eq!(read(epochs.clone()).unwrap(), None);
-        assert_eq!(read(epochs.clone() + &end(true)).unwrap(), None);
-        assert_eq!(read(epochs.clone() + end(false).trim_end()).unwrap(), None);
+        assert_eq!(of(epochs.clone()).unwrap(), None);
+        assert_eq!(of(epochs.clone() + &end(true)).unwrap(), None);
+        assert_eq!(of(epochs.clone() + end(false).trim_end()).unwrap(), None);
         let other = "{\"event\":\"later\"}\n";
-        let figures = read(epochs.clone() + other + &end(false)).unwrap().unwrap().figures();
+        let figures = of(epochs.clone() + other + &end(false)).unwrap().unwrap();
         let want = Figures {
             peak_test_accuracy: Some(0.75),
             peak_epoch: Some(2.0),
             final_test_accuracy: Some(0.25),
+            final_test_loss: Some(1.5),
             final_train_accuracy: Some(0.5),
             final_validation_accuracy: None,
             seconds_per_epoch: Some(2.0),
@@ -246,7 +195,7 @@ mod tests {
             offdiag: Some(1.5),
         };
         assert_eq!(figures, want);
-        let message = read(epochs + "nonsense\n" + &end(false)).unwrap_err().to_string();
+        let message = of(epochs + "nonsense\n" + &end(false)).unwrap_err().to_string();
         assert!(message.contains("line 5"), "{message}");
     }
 }

@@ -8,6 +8,7 @@ pub(crate) mod dir;
 pub(crate) mod events;
 pub(crate) mod grid;
 pub(crate) mod history;
+pub(crate) mod metrics;
 pub(crate) mod options;
 pub(crate) mod page;
 pub(crate) mod pool;

@@ -16,15 +16,14 @@ pub(crate) struct Board {
 impl Board {
     /// For jobs that learn so many samples together; without a terminal nothing is drawn.
     pub(crate) fn new(title: &str, samples: u64, quiet: bool) -> Self {
-        let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
-        let bars = MultiProgress::with_draw_target(target);
-        let all = bars.add(bar(title.to_owned(), samples));
+        let bars = MultiProgress::with_draw_target(target(quiet));
+        let all = bars.add(bar(title.to_owned(), samples, quiet));
         Self { bars, all }
     }
 
     /// The bar of one job, above that of all.
     fn job(&self, title: &str, samples: u64) -> Bar {
-        Bar { own: self.bars.insert_before(&self.all, bar(title.to_owned(), samples)), all: self.all.clone() }
+        Bar { own: self.bars.insert_before(&self.all, bar(title.to_owned(), samples, false)), all: self.all.clone() }
     }
 }
 
@@ -45,16 +44,28 @@ impl Bar {
     }
 }
 
-/// A bar that counts samples.
-pub(crate) fn bar(title: String, samples: u64) -> ProgressBar {
-    let style = "{prefix:>5} {bar:32} {percent:>3} %  {msg}  {per_sec}  {eta} left";
-    let bar = ProgressBar::new(samples).with_prefix(title);
-    match ProgressStyle::with_template(style) {
-        Ok(style) => bar.with_style(style.with_key("per_sec", |s: &ProgressState, w: &mut dyn std::fmt::Write| {
-            let _ = write!(w, "{:.0} samples/s", s.per_sec());
-        })),
+/// Template of bars that count samples.
+const SAMPLES: &str = "{prefix:>5} {bar:32} {percent:>3} %  {msg}  {per_sec}  {eta} left";
+
+/// A progress bar up to `len`; nothing is drawn without a terminal.
+pub(crate) fn progress(template: &str, len: u64, quiet: bool) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(len), target(quiet));
+    let per_second = |s: &ProgressState, w: &mut dyn std::fmt::Write| {
+        let _ = write!(w, "{:.0} samples/s", s.per_sec());
+    };
+    match ProgressStyle::with_template(template) {
+        Ok(style) => bar.with_style(style.with_key("per_sec", per_second)),
         Err(_) => bar,
     }
+}
+
+fn target(quiet: bool) -> ProgressDrawTarget {
+    if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() }
+}
+
+/// A bar that counts samples, with a title.
+pub(crate) fn bar(title: String, samples: u64, quiet: bool) -> ProgressBar {
+    progress(SAMPLES, samples, quiet).with_prefix(title)
 }
 
 /// Says when jobs should come to an end.

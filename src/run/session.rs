@@ -4,12 +4,13 @@ use crate::base::error::{Error, Result};
 use crate::base::memory;
 use crate::data::{Affine, Prepared, Samples};
 use crate::model::loss::Score;
-use crate::model::network::Network;
-use crate::rule::LearningRule;
+use crate::model::network::{Architecture, Network};
 use crate::run::checkpoints;
 use crate::run::checkpoints::Notes as Saved;
-use crate::run::config::Run;
-use crate::run::dir::{DiagnosticsLine, EndLine, EpochLine, Folder, Measured, Stopping};
+use crate::run::config::RunConfig;
+use crate::run::dir::Folder;
+use crate::run::metrics::{Diagnostics, End, Epoch, Event, Measured, Stopping};
+use crate::run::options::Options;
 use crate::store::checkpoint::{State, VERSION};
 use crate::store::weights::WEIGHTS;
 use crate::store::weights::{self, Notes};
@@ -22,7 +23,7 @@ use std::time::{Duration, Instant};
 
 /// One rule in training.
 pub(crate) struct Session<'a, T> {
-    run: &'a Run,
+    run: &'a RunConfig,
     data: &'a Prepared<T>,
     inputs: &'a Affine,
     trainer: Trainer<T>,
@@ -78,7 +79,7 @@ struct Keeper {
     /// Steps from one to the next; by time where there is none.
     every: Option<u64>,
     keep: usize,
-    config: String,
+    config: Options,
     data: u32,
     /// Of the last checkpoint: when, and after how many steps and epochs.
     last: (Instant, Option<(u64, usize)>),
@@ -90,10 +91,9 @@ struct Keeper {
 const MINUTE: Duration = Duration::from_secs(60);
 
 impl Keeper {
-    fn new<T: Real>(run: &Run, data: &Prepared<T>, folder: Folder) -> Result<Self> {
-        let config = run.deciding()?.to_toml()?;
-        let (every, keep, data) = (run.checkpoint_every(), run.keep(), fingerprint(data));
-        Ok(Self { folder, every, keep, config, data, last: (Instant::now(), None), resumed_at: (0, 0) })
+    fn new<T: Real>(run: &RunConfig, data: &Prepared<T>, folder: Folder) -> Self {
+        let (every, keep, config, data) = (run.checkpoint_every(), run.keep(), run.deciding(), fingerprint(data));
+        Self { folder, every, keep, config, data, last: (Instant::now(), None), resumed_at: (0, 0) }
     }
 
     fn due(&self, steps: u64) -> bool {
@@ -112,7 +112,7 @@ impl Keeper {
         let mut state = trainer.save();
         state.put_part("course", course.save());
         let (metrics, events) = self.folder.lengths()?;
-        let notes = Saved { config: self.config.clone(), data: self.data, metrics, events };
+        let notes = Saved { config: self.config.to_toml()?, data: self.data, metrics, events };
         checkpoints::write(self.folder.path(), at.0, self.keep, &state, &notes)?;
         self.last = (Instant::now(), Some(at));
         Ok(())
@@ -144,21 +144,21 @@ pub(crate) struct Progress {
 }
 
 impl<'a, T: Real> Session<'a, T> {
-    /// A new network, before its first step. `data` is as `inputs` has made it; `run.beside` is another session's matter.
+    /// A new network, before its first step. `data` is as `inputs` has made it.
     ///
     /// # Errors
     /// As [`Trainer::new`] and [`Network::random`].
     pub(crate) fn new(
-        run: &'a Run,
+        run: &'a RunConfig,
         (data, inputs): (&'a Prepared<T>, &'a Affine),
         plan: Plan,
         folder: Option<Folder>,
     ) -> Result<Self> {
         // Buffers for more samples than there are would be wasted.
-        let config = TrainConfig { batch: run.batch.min(data.train.len), ..run.train_config()? };
-        let net = Network::random(&run.architecture, run.init, run.seed, &plan)?;
+        let config = TrainConfig { batch: run.train.batch.min(data.train.len), ..run.train };
+        let net = Network::random(&run.architecture, run.train.init, run.seed, &plan)?;
         let trainer = Trainer::from_network(net, config, run.seed, plan)?;
-        let keeper = folder.map(|folder| Keeper::new(run, data, folder)).transpose()?;
+        let keeper = folder.map(|folder| Keeper::new(run, data, folder));
         Ok(Self {
             run,
             data,
@@ -176,7 +176,7 @@ impl<'a, T: Real> Session<'a, T> {
     /// # Errors
     /// As [`Session::new`] and [`checkpoints::newest`]; [`Error::Setting`] if the settings or the samples are no longer those of the run.
     pub(crate) fn resume(
-        run: &'a Run,
+        run: &'a RunConfig,
         (data, inputs): (&'a Prepared<T>, &'a Affine),
         plan: Plan,
         folder: Folder,
@@ -186,7 +186,11 @@ impl<'a, T: Real> Session<'a, T> {
         let dir = keeper.folder.path().to_owned();
         let Some(found) = checkpoints::newest::<T>(&dir)? else { return Ok((session, Vec::new())) };
         let wrong = |what: String| Err(Error::File { path: found.path.clone(), what });
-        if found.notes.config != keeper.config {
+        let then = Options::parse(&found.notes.config, &found.path).map_err(|e| match e {
+            Error::File { path, what } => Error::File { path, what: format!("written by an earlier version, {what}") },
+            other => other,
+        })?;
+        if (Options { hold: Some(then.holding()), ..then }) != keeper.config {
             return wrong("its settings are not those of the folder's config.toml, which was changed since: undo that, or train another run (--config, --out)".into());
         }
         if found.notes.data != keeper.data {
@@ -223,7 +227,7 @@ impl<'a, T: Real> Session<'a, T> {
     }
 
     /// Its settings.
-    pub(crate) fn run(&self) -> &'a Run {
+    pub(crate) fn run(&self) -> &'a RunConfig {
         self.run
     }
     /// The trainer, with the network.
@@ -259,7 +263,8 @@ impl<'a, T: Real> Session<'a, T> {
         self.data.validation.as_ref()?;
         let (best_epoch, best_validation_loss) = self.course.stopping.best().unwrap_or((0, f64::NAN));
         let late = self.course.stopping.should_stop(self.course.epochs);
-        Some(Stopping { stopped_early: late && self.course.epochs < self.run.epochs, best_epoch, best_validation_loss })
+        let stopped_early = late && self.course.epochs < self.run.epochs;
+        Some(Stopping { stopped_early, best_epoch, best_validation_loss: Some(best_validation_loss) })
     }
     /// Whether there is nothing left to train.
     pub(crate) fn over(&self) -> bool {
@@ -304,7 +309,7 @@ impl<'a, T: Real> Session<'a, T> {
                 self.save_best()?;
             }
             if let Some(keeper) = &mut self.keeper {
-                keeper.folder.epoch(&EpochLine::new((self.run.kind, self.run.inverse), epoch, &done, &measured, seconds))?;
+                keeper.folder.write(&Event::Epoch(Epoch::new(self.run, epoch, &done, &measured, seconds)))?;
             }
             self.diagnose()?;
         }
@@ -344,7 +349,9 @@ impl<'a, T: Real> Session<'a, T> {
         let epochs = self.course.epochs;
         let Some(keeper) = self.keeper.as_mut().filter(|_| every > 0 && epochs.is_multiple_of(every)) else { return Ok(()) };
         let layers = self.trainer.examine(&self.data.train)?;
-        keeper.folder.line(&DiagnosticsLine::new(self.run.kind, (epochs, self.trainer.steps()), layers))
+        let (epoch, step, rule) = (epochs as u64, self.trainer.steps(), self.run.train.rule.to_string());
+        let layers = layers.into_iter().map(Into::into).collect();
+        keeper.folder.write(&Event::Diagnostics(Diagnostics { epoch, step, rule, layers }))
     }
 
     /// Through an inverse of the run's kind without a memory, so that it depends on the weights alone.
@@ -365,7 +372,7 @@ impl<'a, T: Real> Session<'a, T> {
     }
 
     fn save_network(&self, path: &Path) -> Result<()> {
-        let (loss, rule) = (self.run.loss.to_string(), self.run.kind.to_string());
+        let (loss, rule) = (self.run.train.loss.to_string(), self.run.train.rule.to_string());
         weights::save(path, self.trainer.network(), &Notes { loss, rule, inputs: self.inputs.clone() })
     }
 
@@ -377,41 +384,27 @@ impl<'a, T: Real> Session<'a, T> {
         let measured = self.measure(self.trainer.evaluate(&self.data.train)?)?;
         let (so_far, ending) = ((self.course.epochs, self.trainer.steps()), (self.over(), self.stopping()));
         if let Some(keeper) = &mut self.keeper {
-            keeper.folder.line(&EndLine::new(self.run, so_far, ending, &measured, self.course.seconds))?;
+            keeper.folder.write(&Event::End(End::new(self.run, so_far, ending, &measured, self.course.seconds)))?;
         }
         Ok(measured)
     }
 }
 
-/// Asks the system once for about the memory that training will hold, so that a network which it refuses outright is an error and not the
-/// end of the process. (A system that promises more than it has will still find out later.)
+/// Asks the system once for about the memory that a training holds, so that a network which it refuses is an error and not the end of the
+/// process. (A system that promises more than it has finds out later.)
 ///
 /// # Errors
-/// Out of memory.
-pub(crate) fn check_memory<T: Real>(run: &Run, samples: usize, rules: usize) -> Result<()> {
-    let layers = &run.architecture.layers;
-    let units: usize = layers.iter().map(|&(_, width)| 2 * width).sum();
-    let (widest, weights) = layers.iter().fold((0usize, 0usize), |(w, n), &(fed, width)| (w.max(fed * width), n + fed * width));
-    // Weights, the epoch's start, two moments, gradients and what solves keep of each layer, the next weights where they are made beside, and fixed
-    // feedback; a Gram matrix and what solves share; activities and errors; one layer drawn in f64.
-    let bytes = weights
-        .saturating_mul(
-            if run.orthogonal_name() == "none" { 6 } else { 7 }
-                + usize::from(run.kind == LearningRule::Fa || run.beside == Some(LearningRule::Fa)),
-        )
-        .saturating_add(widest.saturating_mul(4))
-        .saturating_add(run.batch.min(samples).saturating_mul(units))
-        .saturating_mul(size_of::<T>())
-        .saturating_mul(rules)
-        .saturating_add(widest.saturating_mul(2 * size_of::<f64>()));
-    ask_for(
-        bytes,
-        "training",
-        "use fewer or narrower layers (--hidden, --width), a smaller --batch, or, of many runs, fewer at once (--threads)",
-    )
+/// [`Error::Setting`] saying how much that is.
+pub(crate) fn check_memory<T: Real>(shape: &Architecture, batch: usize, runs: usize) -> Result<()> {
+    let sum = |of: fn(&(usize, usize)) -> usize| shape.layers.iter().map(of).fold(0, usize::saturating_add);
+    let (weights, units) = (sum(|(fan_in, width)| fan_in.saturating_mul(*width)), sum(|(_, width)| *width));
+    // Weights, the epoch's start, two moments, gradients, factors of the solver, and the next weights; of samples, activities and errors.
+    let numbers = weights.saturating_mul(8).saturating_add(units.saturating_mul(batch).saturating_mul(2));
+    let instead = "use fewer or narrower layers (--hidden, --width), a smaller --batch, or fewer runs at once (--threads)";
+    ask_for(numbers.saturating_mul(size_of::<T>()).saturating_mul(runs), "training", instead)
 }
 
-/// Asks the system once for so much memory, which `what` would hold; `instead` says what to do where it is refused.
+/// Asks the system once for so much memory, which `what` would hold; `instead` says what to do if it is refused.
 ///
 /// # Errors
 /// [`Error::Setting`] saying how much that is.

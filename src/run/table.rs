@@ -1,7 +1,7 @@
 //! Tables of many runs: for readers, for programs, and with everything in them.
 
 use crate::run::history::{Fate, Figures, MeanSd};
-use crate::run::options::Settings;
+use crate::run::options::Options;
 use serde::Serialize;
 use std::fmt::Write as _;
 
@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 pub(crate) struct Group {
     /// What tells them from others: cells, in the order of [`Table::titles`].
     pub(crate) names: Vec<String>,
-    pub(crate) settings: Settings,
+    pub(crate) settings: Options,
     /// By seed.
     pub(crate) fates: Vec<(u64, Fate)>,
 }
@@ -51,10 +51,11 @@ impl Group {
 }
 
 /// Heading, factor and decimals of each figure in a table for readers, in the order of [`Figures::NAMES`].
-const COLUMNS: [(&str, f64, usize); 8] = [
+const COLUMNS: [(&str, f64, usize); 9] = [
     ("peak test %", 100.0, 2),
     ("at epoch", 1.0, 1),
     ("final test %", 100.0, 2),
+    ("test loss", 1.0, 5),
     ("final train %", 100.0, 2),
     ("final valid. %", 100.0, 2),
     ("s an epoch", 1.0, 3),
@@ -127,7 +128,7 @@ impl Table {
             });
             GroupSummary {
                 name: self.titles.iter().cloned().zip(group.names.iter().map(|name| name.as_str().into())).collect(),
-                settings: Settings { seed: None, ..group.settings.clone() },
+                settings: Options { seed: None, ..group.settings.clone() },
                 statistics: group.statistics(),
                 runs: runs.collect(),
             }
@@ -139,7 +140,7 @@ impl Table {
 #[derive(Serialize)]
 struct GroupSummary {
     name: serde_json::Map<String, serde_json::Value>,
-    settings: Settings,
+    settings: Options,
     statistics: Figures<Option<MeanSd>>,
     runs: Vec<RunSummary>,
 }
@@ -163,29 +164,30 @@ pub(crate) fn shown(value: &toml::Value) -> String {
     }
 }
 
-/// Columns side by side: the first `left` of them from the left, all others from the right.
-fn aligned(rows: &[Vec<String>], left: usize) -> String {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |c: usize| rows.iter().filter_map(|row| row.get(c)).map(|cell| cell.chars().count()).max().unwrap_or(0);
-    let widths: Vec<_> = (0..columns).map(width).collect();
+/// Columns side by side: the first `left` aligned to the left, the others to the right.
+pub(crate) fn aligned<R: AsRef<[String]>>(rows: &[R], left: usize) -> String {
+    let columns = rows.iter().map(|row| row.as_ref().len()).max().unwrap_or(0);
+    let mut widths = vec![0; columns];
+    for row in rows {
+        widths.iter_mut().zip(row.as_ref()).for_each(|(width, cell)| *width = cell.chars().count().max(*width));
+    }
     let mut text = String::new();
     for row in rows {
-        let cell = |(c, cell): (usize, &String)| {
-            let width = widths[c];
+        let cell = |(c, (cell, &width)): (usize, (&String, &usize))| {
             if c < left { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
         };
-        let line = row.iter().enumerate().map(cell).collect::<Vec<_>>().join("   ");
+        let line = row.as_ref().iter().zip(&widths).enumerate().map(cell).collect::<Vec<_>>().join("   ");
         let _ = writeln!(text, "{}", line.trim_end());
     }
     text
 }
 
 /// Comma-separated values (RFC 4180, lines ending in LF).
-pub(crate) fn csv(rows: &[Vec<String>]) -> String {
+pub(crate) fn csv<R: AsRef<[String]>>(rows: &[R]) -> String {
     let cell = |cell: &String| {
         if cell.contains([',', '"', '\n', '\r']) { format!("\"{}\"", cell.replace('"', "\"\"")) } else { cell.clone() }
     };
-    rows.iter().map(|row| row.iter().map(cell).collect::<Vec<_>>().join(",") + "\n").collect()
+    rows.iter().map(|row| row.as_ref().iter().map(cell).collect::<Vec<_>>().join(",") + "\n").collect()
 }
 
 #[cfg(test)]

@@ -6,20 +6,18 @@ use std::path::{Path, PathBuf};
 /// Everything that a run leaves and that does not speak of time: files of weights by name, lines of metrics without seconds.
 pub(crate) fn left(dir: &Path) -> Vec<(String, Vec<u8>)> {
     let mut all = Vec::new();
-    for folder in ["", "bp"] {
-        for name in ["weights.safetensors", "best.safetensors", "config.toml"] {
-            if let Ok(bytes) = fs::read(dir.join(folder).join(name)) {
-                all.push((format!("{folder}/{name}"), bytes));
-            }
+    for name in ["weights.safetensors", "best.safetensors", "config.toml"] {
+        if let Ok(bytes) = fs::read(dir.join(name)) {
+            all.push((name.to_owned(), bytes));
         }
-        let Ok(metrics) = fs::read_to_string(dir.join(folder).join("metrics.jsonl")) else { continue };
-        for (i, line) in metrics.lines().enumerate() {
-            let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
-            for time in ["seconds", "samples_per_second"] {
-                line.as_object_mut().unwrap().remove(time);
-            }
-            all.push((format!("{folder}/metrics:{i}"), line.to_string().into_bytes()));
+    }
+    let metrics = fs::read_to_string(dir.join("metrics.jsonl")).unwrap_or_default();
+    for (i, line) in metrics.lines().enumerate() {
+        let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
+        for time in ["seconds", "samples_per_second"] {
+            line.as_object_mut().unwrap().remove(time);
         }
+        all.push((format!("metrics:{i}"), line.to_string().into_bytes()));
     }
     all
 }
@@ -52,7 +50,7 @@ pub(crate) fn newest(dir: &Path) -> u64 {
 
 /// Hidden files in a run's folders: what was left half-written.
 pub(crate) fn hidden(dir: &Path) -> Vec<PathBuf> {
-    let folders = ["", "checkpoints", "bp", "bp/checkpoints"].map(|folder| dir.join(folder));
+    let folders = ["", "checkpoints"].map(|folder| dir.join(folder));
     let all = folders.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten().map(|entry| entry.unwrap().path());
     all.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with('.')).collect()
 }

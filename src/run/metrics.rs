@@ -1,0 +1,269 @@
+//! The lines of metrics.jsonl: written while a run trains, read for tables and reports.
+//!
+//! A number that is not finite is `null` in the file. A key that is missing reads as such a number.
+
+use crate::base::error::{Error, Result};
+use crate::model::loss::Score;
+use crate::run::config::RunConfig;
+use crate::solve::SolverKind;
+use crate::study::diagnostics::{Alignment, LayerReport};
+use crate::train;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Name of the file in a folder of results.
+pub(crate) const METRICS: &str = "metrics.jsonl";
+
+/// One line.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(tag = "event", rename_all = "lowercase")]
+pub(crate) enum Event {
+    Epoch(Epoch),
+    Diagnostics(Diagnostics),
+    End(End),
+    /// Of another version.
+    #[serde(other)]
+    Unknown,
+}
+
+/// A number of a list, or none where it is not finite.
+pub(crate) type Number = Option<f64>;
+
+/// The network on whole sets of samples.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub(crate) struct Scores {
+    pub(crate) train_loss: Number,
+    pub(crate) train_accuracy: Number,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) validation_loss: Number,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) validation_accuracy: Number,
+    pub(crate) test_loss: Number,
+    pub(crate) test_accuracy: Number,
+}
+
+/// The network layer by layer.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub(crate) struct Layers {
+    /// Empty where it could not be measured.
+    pub(crate) cosine_with_bp: Vec<Number>,
+    pub(crate) ratio_to_bp: Vec<Number>,
+    /// ‖offdiag(W Wᵀ)‖.
+    pub(crate) offdiag: Vec<Number>,
+}
+
+/// The end of an epoch.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub(crate) struct Epoch {
+    pub(crate) epoch: u64,
+    pub(crate) rule: String,
+    #[serde(flatten)]
+    pub(crate) scores: Scores,
+    #[serde(flatten)]
+    pub(crate) layers: Layers,
+    pub(crate) inverse: String,
+    /// Number of solves by the solver that found the solution; empty for rules without.
+    pub(crate) solved_by: BTreeMap<String, u64>,
+    pub(crate) solve_residual: Number,
+    pub(crate) solve_products_per_step: Number,
+    pub(crate) seconds: Number,
+    pub(crate) samples_per_second: Number,
+}
+
+/// A report on every layer, after an epoch's line.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub(crate) struct Diagnostics {
+    pub(crate) epoch: u64,
+    pub(crate) step: u64,
+    pub(crate) rule: String,
+    pub(crate) layers: Vec<Layer>,
+}
+
+/// A [`LayerReport`] as it is written.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub(crate) struct Layer {
+    pub(crate) cosine_with_bp: Number,
+    pub(crate) ratio_to_bp: Number,
+    pub(crate) offdiag: Number,
+    pub(crate) distance_from_orthogonal: Number,
+    pub(crate) condition: Number,
+    pub(crate) solve_residual: Number,
+    pub(crate) solve_products: Number,
+    pub(crate) kink_crossings: Option<u64>,
+    pub(crate) update_norm: Number,
+    pub(crate) dead_units: Option<u64>,
+}
+
+/// The last line.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub(crate) struct End {
+    pub(crate) epochs: u64,
+    pub(crate) steps: u64,
+    pub(crate) rule: String,
+    #[serde(flatten)]
+    pub(crate) scores: Scores,
+    /// Whether the run was cut short, in the middle of an epoch that has no line.
+    pub(crate) interrupted: bool,
+    /// The outcome of validation, if there is any.
+    #[serde(flatten)]
+    pub(crate) stopping: Option<Stopping>,
+    #[serde(flatten)]
+    pub(crate) layers: Layers,
+    pub(crate) regularizer: String,
+    pub(crate) orthogonal: String,
+    pub(crate) seconds: Number,
+    pub(crate) isa: String,
+    pub(crate) backend: String,
+    pub(crate) threads: u64,
+}
+
+/// The outcome of validation.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+pub(crate) struct Stopping {
+    /// Whether the run ended before its last epoch because validation no longer improved.
+    pub(crate) stopped_early: bool,
+    /// The epoch with the smallest validation loss, from 1; 0 if none was a number.
+    pub(crate) best_epoch: usize,
+    pub(crate) best_validation_loss: Number,
+}
+
+/// The network at the end of an epoch.
+#[derive(Clone, Debug)]
+pub(crate) struct Measured {
+    /// On the training samples; at the end of an epoch each just before it was learned.
+    pub(crate) train: Score,
+    pub(crate) validation: Option<Score>,
+    pub(crate) test: Score,
+    /// With backpropagation, layer by layer; empty where it could not be measured.
+    pub(crate) alignment: Vec<Alignment>,
+    /// ‖offdiag(W Wᵀ)‖ of each layer.
+    pub(crate) offdiag: Vec<f64>,
+}
+
+impl From<&Measured> for Scores {
+    fn from(of: &Measured) -> Self {
+        Self {
+            train_loss: Some(of.train.mean_loss()),
+            train_accuracy: Some(of.train.accuracy()),
+            validation_loss: of.validation.map(|s| s.mean_loss()),
+            validation_accuracy: of.validation.map(|s| s.accuracy()),
+            test_loss: Some(of.test.mean_loss()),
+            test_accuracy: Some(of.test.accuracy()),
+        }
+    }
+}
+
+impl From<&Measured> for Layers {
+    fn from(of: &Measured) -> Self {
+        Self {
+            cosine_with_bp: of.alignment.iter().map(|a| Some(a.cosine)).collect(),
+            ratio_to_bp: of.alignment.iter().map(|a| Some(a.ratio)).collect(),
+            offdiag: of.offdiag.iter().copied().map(Some).collect(),
+        }
+    }
+}
+
+impl From<LayerReport> for Layer {
+    fn from(of: LayerReport) -> Self {
+        Self {
+            cosine_with_bp: Some(of.cosine_with_bp),
+            ratio_to_bp: Some(of.ratio_to_bp),
+            offdiag: Some(of.offdiag),
+            distance_from_orthogonal: Some(of.distance_from_orthogonal),
+            condition: of.condition,
+            solve_residual: of.solve_residual,
+            solve_products: of.solve_products,
+            kink_crossings: of.kink_crossings,
+            update_norm: Some(of.update_norm),
+            dead_units: Some(of.dead_units as u64),
+        }
+    }
+}
+
+impl Epoch {
+    /// The line of an epoch, from 1, that took so many seconds.
+    pub(crate) fn new(config: &RunConfig, epoch: usize, done: &train::Epoch, measured: &Measured, seconds: f64) -> Self {
+        let by = SolverKind::ALL.iter().map(|kind| (kind.to_string(), done.solves.by(*kind)));
+        Self {
+            epoch: epoch as u64,
+            rule: config.train.rule.to_string(),
+            scores: measured.into(),
+            layers: measured.into(),
+            inverse: config.train.solver.to_string(),
+            solved_by: by.filter(|(_, n)| *n > 0).collect(),
+            solve_residual: Some(done.solves.residual),
+            solve_products_per_step: Some(done.solves.products / done.steps.max(1) as f64),
+            seconds: Some(seconds),
+            samples_per_second: Some(done.score.samples as f64 / seconds.max(1e-9)),
+        }
+    }
+
+    /// Values for curves over epochs, by name.
+    pub(crate) fn scalars(&self) -> Vec<(String, f64)> {
+        let Scores { train_loss, train_accuracy, validation_loss, validation_accuracy, test_loss, test_accuracy } = self.scores;
+        let scores = [
+            ("train/loss", train_loss),
+            ("train/accuracy", train_accuracy),
+            ("test/loss", test_loss),
+            ("test/accuracy", test_accuracy),
+            ("validation/loss", validation_loss),
+            ("validation/accuracy", validation_accuracy),
+        ];
+        let named = |(name, value): (&str, Number)| Some((format!("{}/{name}", self.rule), value?));
+        let mut all: Vec<_> = scores.into_iter().filter_map(named).collect();
+        for (name, layers) in [("cosine_with_bp", &self.layers.cosine_with_bp), ("offdiag", &self.layers.offdiag)] {
+            all.extend(layers.iter().enumerate().filter_map(|(l, &value)| named((&format!("{name}/W{l}"), value))));
+        }
+        all
+    }
+}
+
+impl End {
+    /// The last line of a run after so many epochs and steps; `over` says whether it came to its end.
+    pub(crate) fn new(
+        config: &RunConfig,
+        (epochs, steps): (usize, u64),
+        (over, stopping): (bool, Option<Stopping>),
+        measured: &Measured,
+        seconds: f64,
+    ) -> Self {
+        Self {
+            epochs: epochs as u64,
+            steps,
+            rule: config.train.rule.to_string(),
+            scores: measured.into(),
+            interrupted: !over,
+            stopping,
+            layers: measured.into(),
+            regularizer: config.regularizer_name().into(),
+            orthogonal: config.orthogonal_name().into(),
+            seconds: Some(seconds),
+            isa: config.machine.isa.to_string(),
+            backend: config.machine.backend.name().into(),
+            threads: config.machine.threads as u64,
+        }
+    }
+}
+
+/// Reads the lines of a folder. A last line without its end is left out: the run is writing it, or was killed at it.
+///
+/// # Errors
+/// [`Error::Io`]; [`Error::File`] with the number of a line that is damaged.
+pub(crate) fn read(dir: &Path) -> Result<Vec<Event>> {
+    let path = dir.join(METRICS);
+    let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
+    let text = String::from_utf8_lossy(&bytes);
+    let whole = text.split_inclusive('\n').enumerate().filter(|(_, line)| line.ends_with('\n') && !line.trim().is_empty());
+    let parse = |(number, line): (usize, &str)| {
+        let wrong = |e| Error::File { path: path.clone(), what: format!("line {} is damaged: {e}", number + 1) };
+        serde_json::from_str(line).map_err(wrong)
+    };
+    whole.map(parse).collect()
+}

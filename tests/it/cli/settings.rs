@@ -1,0 +1,279 @@
+//! Settings from flags and files.
+
+use crate::cli::*;
+use std::fs;
+use std::path::Path;
+
+#[test]
+fn wrong_settings_of_training_are_named() {
+    let dir = empty();
+    let cases: &[(&str, &[&str])] = &[
+        ("--bogus", &["--bogus", "--help"]),
+        ("extra", &["extra"]),
+        ("--rule foo", &["'foo'", "bp, gait, itp, tp, fa, dfa"]),
+        ("--beside bp", &["tip: a run trains one rule", "compare --rules gait,bp"]),
+        ("--beside=none", &["tip: a run trains one rule", "compare --rules gait,bp"]),
+        ("--activation foo", &["unknown activation `foo`", "tanh"]),
+        ("--activation leaky-relu:0", &["slope", "greater than 0"]),
+        ("--activation leaky-relu:x", &["`x` is not a number"]),
+        ("--tolerance 0", &["tolerance is 0", "0.001"]),
+        ("--tolerance -1", &["tolerance is -1"]),
+        ("--tolerance 1", &["tolerance is 1,"]),
+        ("--tolerance nan", &["tolerance is NaN"]),
+        ("--threads 0", &["--threads must be at least 1"]),
+        ("--threads 1000000", &["--threads 1000000"]),
+        ("--batch 0", &["--batch 0"]),
+        ("--batch 99999999999", &["--batch 99999999999"]),
+        ("--lr -0.1", &["learning rate is -0.1"]),
+        ("--lr nan", &["learning rate is NaN"]),
+        ("--lr inf", &["learning rate is inf"]),
+        ("--lambda -1", &["lambda is -1"]),
+        ("--lambda nan", &["lambda is NaN"]),
+        ("--hold block --mu 2", &["mu is 2", "below 2"]),
+        ("--hold block --mu -0.5", &["mu is -0.5"]),
+        ("--hold block --mu nan", &["mu is NaN"]),
+        ("--hold block --block 0", &["--block 1"]),
+        ("--hold block --lambda 0.1", &["--lambda", "--regularizer exact", "--mu"]),
+        ("--hold block --ortho-form identity", &["--ortho-form identity", "--regularizer exact"]),
+        ("--hold block --retract-every 5", &["--retract-every belongs to --hold retract"]),
+        ("--hold none --retract-every 5", &["--retract-every belongs to --hold retract"]),
+        ("--hold retract", &["--hold retract needs --retract-every"]),
+        ("--regularizer none --lambda 0.1", &["--lambda", "--regularizer exact"]),
+        ("--mu 0.5", &["--mu", "--hold block"]),
+        ("--block 32", &["--block", "--hold block"]),
+        ("--hold retract --retract-every 5 --mu 0.5", &["--mu", "--hold block"]),
+        ("--retract-every 0", &["--retract-every 1"]),
+        ("--hold cayley", &["--hold cayley", "published-adam", "--optimizer sgd"]),
+        ("--hold cayley --optimizer momentum", &["momentum", "--optimizer sgd"]),
+        ("--hold cayley --optimizer sgd --lambda 0.1", &["--lambda", "--regularizer exact"]),
+        ("--hold cayley --optimizer sgd --regularizer exact", &["lambda is 0.1", "--hold cayley"]),
+        ("--hold cayley --optimizer sgd --retract-every 5", &["--retract-every belongs to --hold retract"]),
+        ("--hold cayley --optimizer sgd --init xavier", &["--init orthogonal"]),
+        // What has been replaced.
+        ("--regularizer block", &["tip: replace it by --hold block", "[possible values: exact, none]"]),
+        ("--orthogonal cayley", &["tip: replace it by --hold cayley"]),
+        ("--gamma 1.5", &["gamma is 1.5", "[0, 1]"]),
+        ("--gamma -0.1", &["gamma is -0.1", "[0, 1]"]),
+        ("--gamma nan", &["gamma is NaN", "[0, 1]"]),
+        ("--width 9", &["9 units", "10 labels"]),
+        ("--width 0", &["empty"]),
+        ("--tower 64-32-40", &["layer 1", "its fan-in is 40", "32"]),
+        ("--tower 64-65", &["layer 0", "its fan-in is 65", "64"]),
+        ("--tower 32-10", &["--tower", "64"]),
+        ("--tower 64", &["at least one layer"]),
+        ("--tower 64-10 --layers 64,10", &["--layers", "--tower"]),
+        ("--tower 64-10 --width 64", &["--tower", "--width"]),
+        ("--layers 64,10 --hidden 2", &["--layers", "--hidden"]),
+        ("--layers 64,,10", &["'64,,10'", "784,500,10"]),
+        ("--layers wide", &["'wide'", "784,500,10"]),
+        ("--width 100000000", &["is too large"]),
+        ("--hidden 99999999999", &["99999999999 hidden layers"]),
+        ("--seed 18446744073709551615", &["--seed 18446744073709551615", "9223372036854775807"]),
+        ("--layers 18446744073709551615,10", &["is too large"]),
+        ("--overwrite --out run --config nowhere.toml", &["nowhere.toml"]),
+    ];
+    for (flags, causes) in cases {
+        let out = if flags.contains("--out") { "" } else { "--out run" };
+        fails(dir.path(), &format!("train {flags} {out}"), causes);
+    }
+    fails(dir.path(), "train --overwrite", &["--out"]);
+    let bare = run(dir.path(), "");
+    assert!(
+        bare.code == Some(2) && bare.err.contains("Usage: gaitprop <COMMAND>") && bare.err.contains("compare "),
+        "{}",
+        bare.err
+    );
+    fails(dir.path(), "trian", &["trian"]);
+}
+
+/// What is held out is not learned, is said in every line, and must leave something.
+#[test]
+fn the_last_training_samples_are_held_out() {
+    let dir = empty();
+    let table = run(dir.path(), &format!("train {SMALL} --rule gait --validation 60 --epochs 2 --out held")).well();
+    assert!(table.starts_with("digits: 180 train, 60 validation, 359 test"), "{table}");
+    run(dir.path(), "train --width 32 --hidden 2 --limit-train 180 --threads 1 --rule gait --epochs 2 --out fewer").well();
+    assert!(weights(&dir.path().join("held")) == weights(&dir.path().join("fewer")), "what is held out has been learned");
+    let lines = metrics(&dir.path().join("held"));
+    assert!(lines.iter().all(|l| l["validation_loss"].as_f64().unwrap() > 0.0 && l["validation_accuracy"].is_f64()));
+    assert!(metrics(&dir.path().join("fewer")).iter().all(|l| l.get("validation_loss").is_none()));
+    let said = run(dir.path(), "eval held").well();
+    let expected = format!("{:.2}", 100.0 * lines[2]["validation_accuracy"].as_f64().unwrap());
+    assert!(said.lines().any(|l| l.starts_with("validation") && l.contains(&expected)), "{said}");
+    for (count, causes) in [("0", "at least 1"), ("240", "leave at least 1"), ("1000000", "240"), ("181", "--validation 181")] {
+        fails(dir.path(), &format!("train {SMALL} --validation {count} --out run"), &[causes]);
+    }
+}
+
+/// A name that some machine knows, but not this one.
+#[test]
+fn an_instruction_set_of_another_machine_is_refused() {
+    let dir = empty();
+    write_npz(&dir.path().join("in.npz"), &batch());
+    let here = info("instruction sets");
+    assert!(here.contains(&"portable".to_owned()), "{here:?}");
+    for isa in ["avx512", "avx2", "neon"].iter().filter(|isa| !here.contains(&(**isa).to_owned())) {
+        let cause = format!("`{isa}`");
+        for line in ["train --out run", "update in.npz out.npz --rule bp", "info"] {
+            fails(dir.path(), &format!("{line} --isa {isa}"), &[&cause, "not available here", "portable"]);
+        }
+    }
+}
+
+#[test]
+fn wrong_files_of_settings_are_named_with_the_line() {
+    let dir = empty();
+    fails(dir.path(), "train --config nowhere.toml --out run", &["nowhere.toml", "cannot read"]);
+    fails(dir.path(), "train --config . --out run", &["cannot read"]);
+    for (text, line, causes) in [
+        ("rule = \"bp\"\nthis is not toml\n", 2, &[][..]),
+        ("lr = 0.1\nlr = 0.2\n", 2, &["duplicate key"]),
+        ("# learning\nlr = 1e-3\nlearning-rate = 1\n", 3, &["unknown field `learning-rate`", "`lr`"]),
+        ("lr = 1\n\nbatch = \"many\"\n", 3, &["\"many\""]),
+        ("\n\nbatch = -1", 3, &["-1"]),
+        ("[network]\nwidth = 3\n", 1, &["unknown field `network`"]),
+        ("rule = \"gait\"\nbeside = \"bp\"\n", 2, &["a run trains one rule", "compare --rules gait,bp"]),
+        ("regularizer = \"block\"", 1, &["replace it by --hold block, in a file by hold = \"block\""]),
+        ("lr = 1\northogonal = \"cayley\"", 2, &["replace it by --hold cayley, in a file by hold = \"cayley\""]),
+        ("lr = 1\nrule = \"lms\"", 2, &["unknown rule `lms`: use bp, gait"]),
+        ("lr = 1\nactivation = \"relu\"", 2, &["unknown activation `relu`"]),
+        ("lr = 1\nlayers = [3, \"x\"]", 2, &[]),
+        ("lr = 1\ntower = \"64-wide\"", 2, &[]),
+    ] {
+        fs::write(dir.path().join("my.toml"), text).unwrap();
+        let place = format!("my.toml: line {line} (`");
+        fails(dir.path(), "train --config my.toml --out run", &[&[place.as_str()], causes].concat());
+    }
+    // Not UTF-8.
+    fs::write(dir.path().join("my.toml"), b"rule = \"\xff\"").unwrap();
+    fails(dir.path(), "train --config my.toml --out run", &["my.toml"]);
+    // What a file says is checked like what flags say.
+    fs::write(dir.path().join("my.toml"), "gamma = 2\nrule = \"gait\"").unwrap();
+    fails(dir.path(), "train --config my.toml --out run", &["gamma is 2"]);
+}
+
+#[test]
+fn saved_settings_give_the_same_run_again() {
+    for flags in [
+        "--rule gait",
+        "--rule bp --dtype f64 --shuffle --seed 9223372036854775807",
+        "--rule tp --scale standard --limit-test 50",
+        "--rule itp --activation tanh --optimizer momentum --loss cross-entropy --init xavier --ortho-form identity",
+        "--rule gait --hold block --block 10 --ortho-side columns",
+        "--rule bp --hold block",
+        "--rule tp --regularizer none --retract-every 3",
+        "--rule gait --hold cayley --optimizer sgd --lr 0.05",
+        "--rule gait --hold block --regularizer exact --lambda 0.2 --mu 0.5",
+    ] {
+        let dir = empty();
+        run(dir.path(), &format!("train {SMALL} --epochs 2 --out first {flags}")).well();
+        run(dir.path(), "train --config first/config.toml --out again").well();
+        let (first, again) = (dir.path().join("first"), dir.path().join("again"));
+        assert!(weights(&first) == weights(&again), "{flags}");
+        let text = |folder: &Path| fs::read_to_string(folder.join("config.toml")).unwrap();
+        assert_eq!(text(&first), text(&again), "{flags}");
+        assert_eq!(timeless(&first), timeless(&again), "{flags}");
+    }
+    // A tower keeps its name in the file.
+    let dir = empty();
+    run(dir.path(), "train --tower 64-32-16-10 --limit-train 240 --epochs 1 --rule gait --out first").well();
+    run(dir.path(), "train --config first/config.toml --out again").well();
+    assert!(weights(&dir.path().join("first")) == weights(&dir.path().join("again")));
+}
+
+#[test]
+fn flags_win_over_the_file() {
+    let dir = empty();
+    fs::write(
+        dir.path().join("my.toml"),
+        "rule = \"bp\"\nlr = 0.001\nseed = 3\nepochs = 9\nlimit-train = 240\nlayers = [32, 16]",
+    )
+    .unwrap();
+    run(dir.path(), "train --config my.toml --seed 7 --epochs 1 --out run").well();
+    let resolved = settings(&dir.path().join("run"));
+    assert_eq!((resolved["seed"].as_integer(), resolved["epochs"].as_integer()), (Some(7), Some(1)));
+    assert_eq!((resolved["rule"].as_str(), resolved["lr"].as_float()), (Some("bp"), Some(0.001)));
+    assert_eq!(metrics(&dir.path().join("run")).len(), 2);
+    run(dir.path(), "train --rule bp --lr 1e-3 --seed 7 --epochs 1 --limit-train 240 --layers 32,16 --out flags").well();
+    assert!(weights(&dir.path().join("run")) == weights(&dir.path().join("flags")));
+}
+
+/// Found by fuzzing: a name of two lines in a file of settings gave an error of two lines in the library; the program says it in one, and sends no
+/// terminal what the file holds.
+#[test]
+fn a_name_of_two_lines_is_refused_in_one() {
+    let dir = empty();
+    fs::write(dir.path().join("c.toml"), "rule = \"\"\" \"\"bp\"\n\\u001b[2J\"\"\"").unwrap();
+    let said = fails(dir.path(), "train --config c.toml", &["unknown rule", "bp", "[2J"]);
+    assert!(!said.trim_end().contains(char::is_control), "{said:?}");
+}
+
+#[test]
+fn absolute_targets_are_asked_for_and_refused_where_there_are_none() {
+    let dir = empty();
+    let train = format!("train {SMALL} --epochs 1 --form absolute");
+    fails(dir.path(), &format!("{train} --rule bp"), &["--form absolute", "bp sends no targets"]);
+    fails(dir.path(), &format!("{train} --rule gait --inverse auto"), &["--inverse auto", "use --inverse lu"]);
+    fails(dir.path(), &format!("{train} --rule gait --gamma 0"), &["gamma is 0", "difference"]);
+
+    // Its file gives the same run.
+    run(dir.path(), &format!("{train} --dtype f64 --gamma 0.1 --out run")).well();
+    run(dir.path(), "train --config run/config.toml --out again").well();
+    let of = |folder: &str| weights(&dir.path().join(folder)).0;
+    assert!(of("run") == of("again"));
+}
+
+/// `out` is a setting like any other, but no part of the run: the file in the folder does not point back at it.
+#[test]
+fn the_folder_of_results_may_stand_in_the_file() {
+    let dir = empty();
+    fs::write(dir.path().join("my.toml"), "out = \"here\"\nrule = \"bp\"\nepochs = 1\nlimit-train = 60\n").unwrap();
+    run(dir.path(), "train --config my.toml").well();
+    assert!(!settings(&dir.path().join("here")).contains_key("out"));
+    run(dir.path(), "train --config here/config.toml --out there").well();
+    assert!(weights(&dir.path().join("here")) == weights(&dir.path().join("there")));
+}
+
+/// Every file of earlier versions has these two keys, which then ask for nothing.
+#[test]
+fn files_of_earlier_versions_are_read() {
+    let dir = empty();
+    run(dir.path(), &format!("train {SMALL} --epochs 1 --rule bp --retract-every 2 --out first")).well();
+    let text = fs::read_to_string(dir.path().join("first/config.toml")).unwrap();
+    assert!(text.contains("hold = \"retract\"\n"), "{text}");
+    let old = text.replace("hold = \"retract\"\n", "orthogonal = \"none\"\nbeside = \"none\"\n");
+    fs::write(dir.path().join("old.toml"), old).unwrap();
+    run(dir.path(), "train --config old.toml --out again").well();
+    assert_eq!(settings(&dir.path().join("first")), settings(&dir.path().join("again")));
+    assert!(weights(&dir.path().join("first")) == weights(&dir.path().join("again")));
+}
+
+/// Another rule comes with its own learning rate and λ, whatever the file's rule had.
+#[test]
+fn another_rule_brings_its_own_constants() {
+    let dir = empty();
+    run(dir.path(), &format!("train {SMALL} --epochs 1 --rule gait --out first")).well();
+    run(dir.path(), "train --config first/config.toml --rule tp --out second").well();
+    let second = settings(&dir.path().join("second"));
+    assert_eq!((second["lr"].as_float(), second["lambda"].as_float()), (Some(1e-5), Some(1000.0)));
+}
+
+/// So do holds, and the regularizer that goes with each: λ is the exact one's, μ the block's.
+#[test]
+fn another_hold_brings_its_own_constants() {
+    let dir = empty();
+    run(dir.path(), &format!("train {SMALL} --epochs 1 --lambda 0.3 --out first")).well();
+    run(dir.path(), "train --config first/config.toml --hold block --out second").well();
+    let second = settings(&dir.path().join("second"));
+    assert_eq!((second["regularizer"].as_str(), second["hold"].as_str()), (Some("none"), Some("block")));
+    assert_eq!((second["ortho-side"].as_str(), second["mu"].as_float()), (Some("columns"), Some(1.0)));
+    assert_eq!((second["block"].as_integer(), second.contains_key("lambda")), (Some(64), false));
+    run(dir.path(), "train --config second/config.toml --hold none --out third").well();
+    let third = settings(&dir.path().join("third"));
+    assert_eq!((third["lambda"].as_float(), third.contains_key("mu"), third.contains_key("block")), (Some(0.1), false, false));
+    // Backpropagation is left alone unless μ is given, as it is by λ.
+    for (flags, mu) in [("", 0.0), ("--mu 0.7", 0.7)] {
+        run(dir.path(), &format!("train {SMALL} --epochs 1 --rule bp --hold block {flags} --out both --overwrite")).well();
+        assert_eq!(settings(&dir.path().join("both"))["mu"].as_float(), Some(mu));
+    }
+}
