@@ -1,11 +1,14 @@
-"""Draws how far first-layer updates lie from GAIT's own, over depth: docs/pictures/depth.svg. Needs Python 3 alone.
+"""Draws docs/pictures/depth.svg: the relative error of the first layer's GAIT update, over depth.
+
+Needs only Python 3.
 
     for rule in gait:f32 gait:absolute:f64 gait:absolute:f32; do
         gaitprop align --rules $rule,gait:f64 --data MNIST --values 2,3,4,5,6,8,10,15,20,30,50 --csv $rule.csv
     done
     python3 examples/depth_figure.py gait:f32.csv gait:absolute:f64.csv gait:absolute:f32.csv > depth.svg
 
-The reference is the difference form in float64, which tests hold to 1.7e-14 of the definition in 750-bit arithmetic at any depth.
+The reference is the difference form in float64. Tests keep it within 1.7e-14 of the definition in
+750-bit arithmetic, at any depth.
 """
 
 import csv

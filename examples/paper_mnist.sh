@@ -1,15 +1,18 @@
 #!/bin/sh
-# The square networks of the GAIT-prop paper on MNIST, every setting spelled out: five layers of 784, leaky ReLU of slope 0.1 throughout, batches of 60 in the
-# order of the file, pixels / 255, biases 0, Haar-orthogonal weights, Adam without bias correction. Learning rate and λ are each rule's published ones.
+# Trains the square networks of the GAIT-prop paper on MNIST, every setting spelled out: five layers of
+# 784, leaky ReLU of slope 0.1 throughout, batches of 60 in the order of the file, pixels / 255, biases
+# 0, Haar-orthogonal weights, Adam without bias correction. Learning rate and λ are the published ones
+# of each rule.
 #
 #   examples/paper_mnist.sh FOLDER OUT [flags of compare: --epochs 1 --limit-train 6000 --seeds 1 …]
 #
-# FOLDER holds the IDX files of MNIST (or Fashion-MNIST). Ends in OUT/table.txt and OUT/report.html; some hours for all of it. Run again with --resume, it goes on.
+# FOLDER holds the IDX files of MNIST (or Fashion-MNIST). The results are OUT/table.txt and
+# OUT/report.html. All of it takes some hours; --resume continues an interrupted comparison.
 set -eu
 [ $# -ge 2 ] || { echo "usage: $0 FOLDER OUT [flags of gaitprop compare]" >&2; exit 2; }
 data=$1 out=$2
 shift 2
-# What has been said already is not said again here.
+# Adds a flag and its value, unless the caller gave that flag.
 add() { case " $given " in *" $1 "* | *" $1="*) ;; *) set_flags="$set_flags $*" ;; esac; }
 given=$* set_flags=
 add --rules bp,gait,tp

@@ -1,4 +1,4 @@
-"""Reads a run's folder with numpy and safetensors: metrics, weights, singular values, and a forward pass of one's own.
+"""Reads a run's folder with numpy and safetensors: metrics, weights, singular values, a forward pass.
 
     gaitprop train --rule gait --epochs 20 --out run
     python examples/read_run.py run                     # weights, metrics
@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 
 
 def forward(arrays, x, slope=0.1):
-    """Activities of the last layer: y = f(x W + b), each layer fed by the first units below."""
+    """Returns the last layer's activities: y = f(x W + b), each layer fed by the first units below."""
     y = (x - arrays["input_centre"]) / arrays["input_spread"]
     for layer in range(sum(name.startswith("W") for name in arrays)):
         w, b = arrays[f"W{layer}"], arrays[f"b{layer}"]

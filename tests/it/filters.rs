@@ -1,8 +1,9 @@
 //! A filter that matches no test passes. So every filter `module::start` that a command of `.ci` or of
 //! a page names must be a module of tests, and `start` begin a name in it.
 
+use crate::links::pages;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// A package's tests (both where the command names no package), a module, and the start of a name.
 type Filter = (&'static [&'static str], String, String);
@@ -49,15 +50,8 @@ fn is_known(root: &Path, (folders, name, start): &Filter) -> bool {
 #[test]
 fn every_filter_of_a_command_names_tests() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let entries = |folder: &str| fs::read_dir(root.join(folder)).unwrap().map(|entry| entry.unwrap().path());
-    let files: Vec<PathBuf> = entries(".ci")
-        .chain(entries("docs"))
-        .chain(entries("docs/adr"))
-        .chain(entries("kernels/docs"))
-        .chain(entries("benches/record"))
-        .chain([root.join("README.md"), root.join("kernels/README.md")])
-        .filter(|p| p.is_file())
-        .collect();
+    let scripts = fs::read_dir(root.join(".ci")).unwrap().map(|entry| entry.unwrap().path());
+    let files = scripts.filter(|path| path.is_file()).chain(pages(root));
     let mut seen = 0;
     for file in files {
         for filter in filters(&fs::read_to_string(&file).unwrap()) {

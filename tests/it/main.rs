@@ -34,6 +34,7 @@ mod imports;
 mod inverse;
 #[cfg(all(feature = "cli", target_os = "linux"))]
 mod kills;
+mod links;
 mod msrv;
 mod ortho;
 mod perturbation;
