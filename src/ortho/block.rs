@@ -66,7 +66,7 @@ impl Block {
             return Err(Error::Setting(format!("mu is {}, but must be at least 0 and below 2", self.mu)));
         }
         if self.rows == 0 {
-            return Err(Error::Setting("a block must have at least 1 row: use --block 1 or more".into()));
+            return Err(Error::Setting("a block must have at least 1 row".into()));
         }
         Ok(())
     }

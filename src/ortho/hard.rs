@@ -41,9 +41,7 @@ impl Retraction {
     /// greater than 0.
     pub fn check(&self) -> Result<()> {
         if self.every == 0 {
-            return Err(Error::Setting(
-                "the interval of retraction must be at least 1 step: use --retract-every 1 or more".into(),
-            ));
+            return Err(Error::Setting("the interval of retraction must be at least 1 step".into()));
         }
         if !(self.tolerance > 0.0 && self.tolerance.is_finite()) {
             let tolerance = self.tolerance;

@@ -58,11 +58,11 @@ impl<T: Real> Step<T> {
 /// learning rule's own direction has a small rank.
 pub fn check_rotations(optimizer: OptimizerKind, lambda: f64) -> Result<()> {
     if optimizer != OptimizerKind::Sgd {
-        let what = format!("rotations (--hold cayley) take plain gradient steps, not those of {optimizer}: add --optimizer sgd");
+        let what = format!("rotations need plain gradient descent: the optimizer is {optimizer}, but must be sgd");
         return Err(Error::Setting(what));
     }
     if lambda > 0.0 {
-        let what = format!("rotations (--hold cayley) leave nothing to regularise: lambda is {lambda}, but must be 0");
+        let what = format!("rotations leave nothing to regularize: lambda is {lambda}, but must be 0");
         return Err(Error::Setting(what));
     }
     Ok(())

@@ -724,7 +724,7 @@ fn a_failed_rotation_changes_nothing() {
     };
     assert!(step(&x, 0.0, OptimizerKind::Sgd).unwrap() != start);
     let error = step(&x, 0.0, OptimizerKind::Adam).unwrap_err().to_string();
-    assert!(error.contains("--optimizer sgd") && error.contains("adam"), "{error}");
+    assert!(error.contains("must be sgd") && error.contains("adam"), "{error}");
     let error = step(&x, 0.1, OptimizerKind::Sgd).unwrap_err().to_string();
     assert!(error.contains("lambda is 0.1"), "{error}");
     x.data_mut()[3] = f32::NAN;
