@@ -32,8 +32,9 @@
 //! | [`align`], [`diagnostics`] | comparison with backpropagation, figures of each layer |
 //! | [`Exec`], [`kernels`] | execution context; products, factorizations, threads |
 //!
-//! **Errors.** Functions return an [`Error`] for invalid data and do not panic on it. A failed step
-//! changes no parameter.
+//! **Errors.** Functions return an [`Error`] for invalid data and do not panic on it. A step that
+//! fails before its update changes no parameter; [`Trainer`] goes back to the start of the epoch
+//! after a later failure.
 //!
 //! **Features.** `cli` (default): the program, its folders of results, the report. `npz` (with
 //! `cli`): NumPy archives as data. `matrixmultiply` (default) and `openblas`: other backends for

@@ -184,12 +184,18 @@ impl<T: Real> SamplesRef<'_, T> {
     }
 }
 
-/// Rows that `x` does not hold are left out, so that their labels are too many.
-impl<'a, T: Real> From<&'a Samples<T>> for SamplesRef<'a, T> {
-    fn from(samples: &'a Samples<T>) -> Self {
+impl<'a, T: Real> TryFrom<&'a Samples<T>> for SamplesRef<'a, T> {
+    type Error = Error;
+
+    /// # Errors
+    /// [`Error::Setting`] if the numbers of values, samples and features contradict each other.
+    fn try_from(samples: &'a Samples<T>) -> Result<Self> {
         let Samples { x, labels, len, features } = samples;
-        let x = MatRef::new(x, *len, *features).unwrap_or_else(|_| MatRef::new(&[], 0, *features).expect("empty"));
-        Self { x, labels }
+        if Some(x.len()) != len.checked_mul(*features) {
+            let values = x.len();
+            return Err(Error::Setting(format!("{len} samples of {features} features cannot have {values} values")));
+        }
+        Ok(Self { x: MatRef::new(x, *len, *features)?, labels })
     }
 }
 

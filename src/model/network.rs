@@ -8,6 +8,7 @@ use crate::model::layer::Layer;
 use crate::model::loss::{self, Loss};
 use crate::model::matrix::Matrix;
 use gaitprop_kernels::{Activation, Backend, Epilogue, MatRef, Plan, Real, Start, epilogue};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Shape of a network, before it has weights.
 #[derive(Clone, Debug, PartialEq)]
@@ -136,6 +137,13 @@ pub struct Network<T> {
     version: u64,
 }
 
+/// Returns a number that no network of this process has had, so that two networks with different
+/// weights never share one. Nothing depends on its value but whether it is equal to another.
+fn next_version() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
 /// Compares the layers. Versions do not count.
 impl<T: PartialEq> PartialEq for Network<T> {
     fn eq(&self, other: &Self) -> bool {
@@ -169,7 +177,7 @@ impl<T: Real> Network<T> {
     /// # Errors
     /// [`Error::Architecture`] if they do not fit together, as [`Architecture::check`].
     pub fn new(inputs: usize, layers: Vec<Layer<T>>, labels: usize) -> Result<Self> {
-        let net = Self { inputs, labels, layers, version: 0 };
+        let net = Self { inputs, labels, layers, version: next_version() };
         for (layer, l) in net.layers.iter().enumerate() {
             l.activation.check::<T>()?;
             if l.b.len() != l.width() {
@@ -192,12 +200,12 @@ impl<T: Real> Network<T> {
             b: real(&l.b),
             activation: l.activation,
         });
-        Network { inputs: self.inputs, labels: self.labels, layers: layers.collect(), version: 0 }
+        Network { inputs: self.inputs, labels: self.labels, layers: layers.collect(), version: next_version() }
     }
 
     /// Copies the parameters of a network of the same shape, without allocating.
     pub(crate) fn copy_from(&mut self, other: &Self) {
-        self.version += 1;
+        self.version = next_version();
         for (own, other) in self.layers.iter_mut().zip(&other.layers) {
             own.w.data_mut().copy_from_slice(other.w.data());
             own.b.copy_from_slice(&other.b);
@@ -210,10 +218,11 @@ impl<T: Real> Network<T> {
     }
     /// Mutable layers, from the input up. Counts a new version; sizes must stay.
     pub(crate) fn layers_mut(&mut self) -> &mut [Layer<T>] {
-        self.version += 1;
+        self.version = next_version();
         &mut self.layers
     }
-    /// Number of changes of the weights so far. Solvers recompute factors when it changes.
+    /// Version of the weights: a new number after every change. Networks with equal versions, such as
+    /// a clone and its source, have equal weights. Solvers reuse factors while it stays the same.
     pub fn version(&self) -> u64 {
         self.version
     }
@@ -263,13 +272,14 @@ impl<T: Real> Network<T> {
         self.forward_columns(x, self.outputs(), trace, exec)
     }
 
-    /// [`Network::forward`] with only the first `outputs` units of the last layer. The other units
-    /// keep their old values.
+    /// [`Network::forward`] with only the first `outputs` units of the last layer. The activities and
+    /// slopes of the other units are 0.
     pub(crate) fn forward_columns(&self, x: MatRef<'_, T>, outputs: usize, trace: &mut Trace<T>, exec: &mut Exec) -> Result<()> {
         let (batch, last) = (x.nrows(), self.layers.len() - 1);
         trace.check_fit(self)?;
         x.expect_shape("the input batch", (batch.min(trace.capacity), self.inputs))?;
         trace.batch = batch;
+        trace.leave_out(outputs);
         for (l, layer) in self.layers.iter().enumerate() {
             let (below, above) = trace.y.split_at_mut(l);
             let input = match below.last() {
@@ -331,6 +341,8 @@ impl<T: Real> Network<T> {
 pub struct Trace<T> {
     capacity: usize,
     batch: usize,
+    /// Number of output units of the last pass.
+    outputs: usize,
     y: Vec<Matrix<T>>,
     slope: Vec<Option<Matrix<T>>>,
 }
@@ -342,6 +354,7 @@ impl<T: Real> Trace<T> {
         Self {
             capacity,
             batch: 0,
+            outputs: 0,
             y: net.layers.iter().map(buffer).collect(),
             slope: net.layers.iter().map(|l| l.activation.keeps_slope().then(|| buffer(l))).collect(),
         }
@@ -355,6 +368,18 @@ impl<T: Real> Trace<T> {
         }
         let (expected, found) = ((net.layers.len(), net.outputs()), (self.y.len(), self.y.last().map_or(0, Matrix::cols)));
         Err(gaitprop_kernels::Error::Shape { what: "a trace, made for another network,", expected, found }.into())
+    }
+
+    /// Clears what an earlier pass left of output units that the next one does not compute.
+    fn leave_out(&mut self, outputs: usize) {
+        let whole = std::mem::replace(&mut self.outputs, outputs);
+        if outputs < whole {
+            let last = self.y.last_mut().into_iter().chain(self.slope.last_mut().and_then(Option::as_mut));
+            for matrix in last {
+                let width = matrix.cols().max(1);
+                matrix.data_mut().chunks_exact_mut(width).for_each(|row| row[outputs..].fill(T::ZERO));
+            }
+        }
     }
 
     /// Number of samples in the last forward pass.

@@ -39,7 +39,7 @@ fn draw<T: Real>(shapes: impl Iterator<Item = (usize, usize)>, init: Init, seed:
 /// Returns the feedback matrix of a layer, or an error for another shape.
 fn of<'a, T: Real>(feedback: &'a [Matrix<T>], layer: &LayerState<'_, T>, shape: (usize, usize)) -> Result<MatRef<'a, T>> {
     let wrong = |what| Err(Error::Architecture { layer: layer.index, what });
-    match feedback.get(layer.index - 1) {
+    match layer.index.checked_sub(1).and_then(|l| feedback.get(l)) {
         Some(b) if b.view().shape() == shape => Ok(b.view()),
         Some(b) => wrong(format!("its feedback is {}x{}, but must be {}x{}", b.rows(), b.cols(), shape.0, shape.1)),
         None => wrong("there is no feedback for it: the rule was made for another network".into()),

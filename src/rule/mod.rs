@@ -101,6 +101,23 @@ pub struct LayerState<'a, T> {
 }
 
 impl<T: Real> LayerState<'_, T> {
+    /// Refuses views that do not fit each other.
+    fn check(&self) -> Result<()> {
+        let ((batch, width), fan_in) = (self.y.shape(), self.w.nrows());
+        self.w.expect_shape("the weights of a layer", (fan_in, width))?;
+        self.input.expect_shape("the input of a layer", (batch, fan_in))?;
+        self.e.expect_shape("the error of a layer", (batch, width))?;
+        if let Some(slope) = self.slope {
+            slope.expect_shape("the slope of a layer", (batch, width))?;
+        }
+        self.output_delta.expect_shape("the delta of the output", (batch, self.output_delta.ncols()))?;
+        if self.b.len() == width && self.active <= width {
+            return Ok(());
+        }
+        let what = format!("it has {width} units, but {} biases and {} active units", self.b.len(), self.active);
+        Err(Error::Architecture { layer: self.index, what })
+    }
+
     /// Sends credit down by one layer: writes δ_l = f′(h_l) ∘ e_l into `delta`, and e_{l−1} by
     /// `rule` into `below`, if there is a layer below. Returns the report of the rule's solve, if
     /// any.
@@ -118,6 +135,7 @@ impl<T: Real> LayerState<'_, T> {
         below: Option<MatMut<'_, T>>,
         exec: &mut Exec,
     ) -> Result<Option<Solve>> {
+        self.check()?;
         let isa = exec.plan.isa;
         let Some(mut below) = below else {
             activation_grad(self.activation, self.y, self.slope, self.e, delta, isa)?;
@@ -150,7 +168,7 @@ impl<'a, T: Real> Context<'a, T> {
         Self { exec, solver, solve: None }
     }
 
-    /// Replaces `r` (batch × fan-in) by `r W_l⁻¹`.
+    /// Replaces `r` (batch × fan-in) by `r W_l⁻¹`. The step reports the last solve of a layer.
     ///
     /// # Errors
     /// As [`Solver::solve`].

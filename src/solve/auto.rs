@@ -187,7 +187,7 @@ impl<T: Real> Solver<T> for Auto<T> {
         Ok(self.lu.solve_at(layer, of, r, exec)?.after(spent))
     }
 
-    fn save(&self) -> State<T> {
+    fn save(&self, version: u64) -> State<T> {
         let mut state = save_layers(self.layers.iter().map(|known| {
             let mut state = State::default();
             state.put("n", known.n as u64);
@@ -198,17 +198,17 @@ impl<T: Real> Solver<T> for Auto<T> {
             state.put("patience", known.patience.into());
             state
         }));
-        state.put_part("by-cg", self.cg.save_after(self.seen.ahead()));
-        state.put_part("by-stale", self.stale.save_after(self.seen.ahead()));
-        state.put_part("by-lu", self.lu.save());
+        state.put_part("by-cg", self.cg.save_after(self.seen.ahead(version)));
+        state.put_part("by-stale", self.stale.save_after(self.seen.ahead(version)));
+        state.put_part("by-lu", self.lu.save(version));
         state
     }
 
-    fn restore(&mut self, mut state: State<T>) -> Result<()> {
-        self.seen = Seen::Any;
-        self.cg.restore(state.take_part("by-cg"))?;
-        self.stale.restore(state.take_part("by-stale"))?;
-        self.lu.restore(state.take_part("by-lu"))?;
+    fn restore(&mut self, mut state: State<T>, version: u64) -> Result<()> {
+        self.seen = Seen::At(version);
+        self.cg.restore(state.take_part("by-cg"), version)?;
+        self.stale.restore(state.take_part("by-stale"), version)?;
+        self.lu.restore(state.take_part("by-lu"), version)?;
         self.layers = restore_layers(&mut state, |state, n| {
             Ok(Layer {
                 n,

@@ -179,7 +179,7 @@ impl<T: Real> Solver<T> for Gram<T> {
         Ok(self.fallback.solve_anew(of, r, exec)?.after(spent))
     }
 
-    fn save(&self) -> State<T> {
+    fn save(&self, _version: u64) -> State<T> {
         save_layers(self.layers.iter().map(|f| {
             let mut state = State::default();
             state.put("n", f.n as u64);
@@ -188,8 +188,8 @@ impl<T: Real> Solver<T> for Gram<T> {
         }))
     }
 
-    fn restore(&mut self, mut state: State<T>) -> Result<()> {
-        self.seen = Seen::Any;
+    fn restore(&mut self, mut state: State<T>, version: u64) -> Result<()> {
+        self.seen = Seen::At(version);
         let factor = |state: State<T>, n| Ok(Factor { n, vetted: state.get_flag("vetted")?, ..Factor::default() });
         self.layers = restore_layers(&mut state, factor)?;
         Ok(())

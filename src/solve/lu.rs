@@ -227,7 +227,7 @@ impl<T: Real> Solver<T> for Lu<T> {
         self.solve_at(of.layer, of, r, exec)
     }
 
-    fn save(&self) -> State<T> {
+    fn save(&self, _version: u64) -> State<T> {
         save_layers(self.layers.iter().map(|f| {
             let mut state = State::default();
             // 0 before the first factors, since the first factors of a layer are vetted.
@@ -236,8 +236,8 @@ impl<T: Real> Solver<T> for Lu<T> {
         }))
     }
 
-    fn restore(&mut self, mut state: State<T>) -> Result<()> {
-        self.seen = Seen::Any;
+    fn restore(&mut self, mut state: State<T>, version: u64) -> Result<()> {
+        self.seen = Seen::At(version);
         let factors = |_, n| Ok(Factors { n, lu: vec![T::ZERO; n * n], ..Factors::default() });
         self.layers = restore_layers(&mut state, factors)?;
         Ok(())

@@ -280,16 +280,16 @@ pub trait Solver<T: Real>: Send {
     /// unspecified.
     fn solve(&mut self, of: Weights<'_, T>, r: MatMut<'_, T>, exec: &mut Exec) -> Result<Solve>;
 
-    /// Returns everything that later solves depend on besides their arguments, as it will be once
-    /// the weights have changed. Factors of the present weights are not part of it.
-    fn save(&self) -> State<T>;
+    /// Returns everything that later solves depend on besides their arguments, for weights at
+    /// `version`. Factors of the present weights are not part of it: they are computed again.
+    fn save(&self, version: u64) -> State<T>;
 
-    /// Continues from a saved state: the same solutions and reports, bit for bit. The solver must
-    /// have been built with the same tuning.
+    /// Continues from a saved state, for weights at `version`: the same solutions and reports, bit
+    /// for bit. The solver must have been built with the same tuning.
     ///
     /// # Errors
     /// [`Error::Setting`] for the state of something else; the solver is then unusable.
-    fn restore(&mut self, state: State<T>) -> Result<()>;
+    fn restore(&mut self, state: State<T>, version: u64) -> Result<()>;
 }
 
 /// Version of the weights in a solver's last solve.
@@ -309,9 +309,9 @@ impl Seen {
         changed
     }
 
-    /// Number of changes that a state saved now must count in advance.
-    fn ahead(self) -> u32 {
-        u32::from(matches!(self, Self::At(_)))
+    /// Number of changes, 0 or 1, that a state for weights at `version` counts beyond those seen.
+    fn ahead(self, version: u64) -> u32 {
+        u32::from(matches!(self, Self::At(seen) if seen != version))
     }
 }
 

@@ -86,11 +86,11 @@ impl<S: Solver<T>, T: Real> Solver<T> for Narrow<S, T> {
         Ok(Solve { products: solve.products * live as f64 / batch as f64 + live as f64 / n as f64, ..solve })
     }
 
-    fn save(&self) -> State<T> {
-        self.solver.save()
+    fn save(&self, version: u64) -> State<T> {
+        self.solver.save(version)
     }
 
-    fn restore(&mut self, state: State<T>) -> Result<()> {
-        self.solver.restore(state)
+    fn restore(&mut self, state: State<T>, version: u64) -> Result<()> {
+        self.solver.restore(state, version)
     }
 }

@@ -468,12 +468,12 @@ impl<T: Real> Solver<T> for StaleInverse<T> {
         self.solve_uncounted(of, &mut r, exec)
     }
 
-    fn save(&self) -> State<T> {
-        self.save_after(self.seen.ahead())
+    fn save(&self, version: u64) -> State<T> {
+        self.save_after(self.seen.ahead(version))
     }
 
-    fn restore(&mut self, mut state: State<T>) -> Result<()> {
-        self.seen = Seen::Any;
+    fn restore(&mut self, mut state: State<T>, version: u64) -> Result<()> {
+        self.seen = Seen::At(version);
         self.layers = restore_layers(&mut state, |state, n| {
             let valid = state.has_array("m");
             Ok(Inverse {

@@ -82,13 +82,13 @@ impl<T: Real> Solver<T> for Transpose<T> {
         Err(Error::NotOrthogonal { layer: of.layer, residual })
     }
 
-    fn save(&self) -> State<T> {
+    fn save(&self, _version: u64) -> State<T> {
         let mut state = State::default();
         state.put("draws", self.draws);
         state
     }
 
-    fn restore(&mut self, state: State<T>) -> Result<()> {
+    fn restore(&mut self, state: State<T>, _version: u64) -> Result<()> {
         self.draws = state.get("draws")?;
         Ok(())
     }

@@ -6,6 +6,7 @@ use crate::model::matrix::Matrix;
 use crate::model::network::Network;
 use crate::step::{Recipe, Report, Step};
 use gaitprop_kernels::{MatRef, Real, reduce};
+use std::time::Instant;
 
 /// Descent directions (minus the gradient where there is one), averaged over the batch.
 #[derive(Clone, Debug)]
@@ -98,8 +99,8 @@ impl<T: Real> Step<T> {
         recipe: &mut Recipe<'_, T>,
     ) -> Result<Report> {
         let report = self.credit(net, x, target, recipe)?;
-        let Recipe { regularizer, exec, .. } = recipe;
-        let Self { gradients, tape, buffers, .. } = self;
+        let (clock, Recipe { regularizer, exec, .. }) = (Instant::now(), recipe);
+        let Self { gradients, tape, buffers, phases, .. } = self;
         gradients.fit(net);
         let mean = T::from_f64(1.0 / x.nrows().max(1) as f64);
         let beta = if regularizer.lambda > 0.0 { T::ONE } else { T::ZERO };
@@ -111,6 +112,7 @@ impl<T: Real> Step<T> {
             reduce::column_means(delta, &mut gradients.b[l], exec.plan.isa)?;
         }
         gradients.check_finite(&gradients.w, exec)?;
+        phases.update += clock.elapsed();
         Ok(report)
     }
 }

@@ -112,6 +112,7 @@ impl<T: Real> Step<T> {
         let Recipe { rule, solver, loss, exec, .. } = recipe;
         let clock = Instant::now();
         target.expect_shape("the targets", (x.nrows(), net.labels()))?;
+        self.tape.check_labels(net)?;
         net.forward_columns(x, outputs, &mut self.tape.trace, exec)?;
         let score = self.tape.score(*loss, target)?;
         self.tape.keep_output_delta(net, exec)?;

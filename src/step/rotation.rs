@@ -6,6 +6,7 @@ use crate::ortho::Cayley;
 use crate::step::optimizer::{Optimizer, OptimizerConfig, OptimizerKind};
 use crate::step::{Recipe, Report, Step, in_step};
 use gaitprop_kernels::{MatRef, Real, reduce};
+use std::time::Instant;
 
 impl<T: Real> Step<T> {
     /// Takes one step by rotations ([`Cayley`]), which preserve the orthogonality of the weights.
@@ -34,7 +35,7 @@ impl<T: Real> Step<T> {
         optimizer.settings().check()?;
         cayley.check_fit(net)?;
         let turned = self.credit(net, x, target, recipe).and_then(|report| {
-            let exec = &mut *recipe.exec;
+            let (clock, exec) = (Instant::now(), &mut *recipe.exec);
             self.gradients.fit(net);
             for (l, layer) in net.layers().iter().enumerate() {
                 let (input, delta) = (self.tape.input(x, l, layer.fan_in()), self.tape.delta(l));
@@ -42,6 +43,8 @@ impl<T: Real> Step<T> {
                 reduce::column_means(delta, &mut self.gradients.b[l], exec.plan.isa)?;
             }
             self.gradients.check_finite(cayley.next(), exec)?;
+            self.phases.update += clock.elapsed();
+            self.phases.steps += 1;
             Ok(report)
         });
         let report = turned.map_err(|e| in_step(e, optimizer.steps() + 1))?;

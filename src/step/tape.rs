@@ -19,6 +19,8 @@ pub struct Tape<T> {
     errors: [Vec<T>; 2],
     /// δ of the label units, batch × labels.
     output_delta: Vec<T>,
+    /// Number of label units.
+    labels: usize,
     /// Report of the solve through the weights of each layer.
     solves: Vec<Option<Solve>>,
 }
@@ -32,6 +34,7 @@ impl<T: Real> Tape<T> {
             delta: net.layers().iter().map(|l| vec![T::ZERO; batch * l.width()]).collect(),
             errors: [(); 2].map(|()| vec![T::ZERO; batch * widest]),
             output_delta: vec![T::ZERO; batch * net.labels()],
+            labels: net.labels(),
             solves: vec![None; net.layers().len()],
         }
     }
@@ -92,6 +95,15 @@ impl<T: Real> Tape<T> {
         loss::score(loss, y, target, Some(e))
     }
 
+    /// Refuses a network with other labels than the one that the tape was made for.
+    pub(super) fn check_labels(&self, net: &Network<T>) -> Result<()> {
+        if self.labels == net.labels() {
+            return Ok(());
+        }
+        let (expected, found) = ((net.labels(), net.outputs()), (self.labels, self.trace.output().ncols()));
+        Err(gaitprop_kernels::Error::Shape { what: "a step, made for another network,", expected, found }.into())
+    }
+
     /// Computes δ of the label units, which direct feedback sends to every layer.
     pub(super) fn keep_output_delta(&mut self, net: &Network<T>, exec: &Exec) -> Result<()> {
         let (labels, last, batch) = (net.labels(), self.delta.len() - 1, self.batch());
@@ -110,7 +122,7 @@ impl<T: Real> Tape<T> {
         x: MatRef<'a, T>,
         l: usize,
     ) -> (LayerState<'a, T>, MatMut<'a, T>, Option<MatMut<'a, T>>) {
-        let Self { trace, delta, errors: [even, odd], output_delta, solves } = self;
+        let Self { trace, delta, errors: [even, odd], output_delta, solves, .. } = self;
         let (layers, batch) = (net.layers(), trace.batch());
         let (layer, above) = (&layers[l], layers.len() - 1 - l);
         let (e, below) = if l.is_multiple_of(2) { (&*even, odd) } else { (&*odd, even) };

@@ -179,8 +179,8 @@ impl<T: Real> Trainer<T> {
     ///
     /// # Errors
     /// As [`Step::gradients`].
-    pub fn alignment<'s>(&mut self, samples: impl Into<SamplesRef<'s, T>>) -> Result<Vec<Alignment>> {
-        self.look(samples.into(), alignment)
+    pub fn alignment<'s>(&mut self, samples: impl TryInto<SamplesRef<'s, T>, Error: Into<Error>>) -> Result<Vec<Alignment>> {
+        self.look(samples.try_into().map_err(Into::into)?, alignment)
     }
 
     /// [`examine`] on the first batch of `samples`, through a fresh solver as in
@@ -188,8 +188,8 @@ impl<T: Real> Trainer<T> {
     ///
     /// # Errors
     /// As [`examine`].
-    pub fn examine<'s>(&mut self, samples: impl Into<SamplesRef<'s, T>>) -> Result<Vec<LayerReport>> {
-        self.look(samples.into(), examine)
+    pub fn examine<'s>(&mut self, samples: impl TryInto<SamplesRef<'s, T>, Error: Into<Error>>) -> Result<Vec<LayerReport>> {
+        self.look(samples.try_into().map_err(Into::into)?, examine)
     }
 
     /// Returns ‖offdiag(W Wᵀ)‖ of each layer, on the regularizer's side, whatever its form.

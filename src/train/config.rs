@@ -46,6 +46,9 @@ pub struct TrainConfig {
     pub shuffle: bool,
 }
 
+/// Largest number of samples in a step.
+const MAX_BATCH: usize = 1 << 24;
+
 impl TrainConfig {
     /// Returns the published settings of a rule: leaky networks from orthogonal weights, squared
     /// loss, and batches of 60 in the order of the data. The optimizer is Adam without bias
@@ -72,13 +75,15 @@ impl TrainConfig {
         }
     }
 
-    /// Checks that every setting is in range and that no two contradict each other.
+    /// Checks batch, λ, learning rate and tolerance, and that optimizer and hold fit each other. γ and
+    /// the constants of the hold are checked when the trainer is built.
     ///
     /// # Errors
     /// [`Error::Setting`] with the name of the setting.
     pub fn check(&self) -> Result<()> {
-        if self.batch == 0 {
-            return Err(Error::Setting("the batch size must be at least 1".into()));
+        if self.batch == 0 || self.batch > MAX_BATCH {
+            let what = format!("the batch size is {}, but must be 1 to {MAX_BATCH}", self.batch);
+            return Err(Error::Setting(what));
         }
         Regularizer::new(self.regularizer.lambda)?;
         self.optimizer_config()?;

@@ -15,8 +15,13 @@ const EVALUATION_BATCH: usize = 240;
 /// # Errors
 /// [`Error::Architecture`] if the samples do not fit the network; [`Error::Setting`] for a label
 /// beyond its classes.
-pub fn evaluate<'a, T: Real>(net: &Network<T>, samples: impl Into<SamplesRef<'a, T>>, loss: Loss, plan: &Plan) -> Result<Score> {
-    let samples = samples.into();
+pub fn evaluate<'a, T: Real>(
+    net: &Network<T>,
+    samples: impl TryInto<SamplesRef<'a, T>, Error: Into<Error>>,
+    loss: Loss,
+    plan: &Plan,
+) -> Result<Score> {
+    let samples = samples.try_into().map_err(Into::into)?;
     check_samples(samples, net)?;
     let (len, labels) = (samples.len(), net.labels());
     let mut trace = Trace::new(net, EVALUATION_BATCH.min(len));

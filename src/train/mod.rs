@@ -199,10 +199,9 @@ impl<T: Real> Trainer<T> {
         &self.net
     }
 
-    /// Mutable network, to change its weights ([`Network::update`]). The optimizer's moments stay
-    /// the same.
-    pub fn network_mut(&mut self) -> &mut Network<T> {
-        &mut self.net
+    /// Changes the weights as [`Network::update`] does. The optimizer's moments stay as they are.
+    pub fn update(&mut self, change: impl FnMut(usize, &mut [T], &mut [T])) {
+        self.net.update(change);
     }
 
     /// Configuration.
@@ -229,7 +228,7 @@ impl<T: Real> Trainer<T> {
     /// parameters are those after the last successful step. After all other errors they are those
     /// at the start of the epoch, and the optimizer's moments are 0: steps before a divergence are
     /// seldom worth keeping.
-    pub fn epoch<'s>(&mut self, samples: impl Into<SamplesRef<'s, T>>) -> Result<Epoch> {
+    pub fn epoch<'s>(&mut self, samples: impl TryInto<SamplesRef<'s, T>, Error: Into<Error>>) -> Result<Epoch> {
         self.epoch_with(samples, |_, _| ControlFlow::Continue(()))
     }
 
@@ -240,10 +239,10 @@ impl<T: Real> Trainer<T> {
     /// As [`Trainer::epoch`].
     pub fn epoch_with<'s>(
         &mut self,
-        samples: impl Into<SamplesRef<'s, T>>,
+        samples: impl TryInto<SamplesRef<'s, T>, Error: Into<Error>>,
         mut watch: impl FnMut(&Self, &Report) -> ControlFlow<()>,
     ) -> Result<Epoch> {
-        let samples = samples.into();
+        let samples = samples.try_into().map_err(Into::into)?;
         check_samples(samples, &self.net)?;
         if !self.progress.under_way || self.progress.samples != samples.len() {
             self.begin(samples.len());
@@ -315,7 +314,7 @@ impl<T: Real> Trainer<T> {
         let mut state = State::default();
         put_network(&mut state, "", &self.net);
         state.put_part("optimizer", self.optimizer.save(&self.net));
-        state.put_part("inverse", self.solver.save());
+        state.put_part("inverse", self.solver.save(self.net.version()));
         state.put("held", self.holder.steps());
         // The generator's state at the start of an epoch is enough to draw its order again.
         if let Some((words, _)) =
@@ -342,7 +341,7 @@ impl<T: Real> Trainer<T> {
     pub fn restore(&mut self, mut state: State<T>) -> Result<()> {
         take_network(&state, "", &mut self.net)?;
         self.optimizer.restore(&state.take_part("optimizer"))?;
-        self.solver.restore(state.take_part("inverse"))?;
+        self.solver.restore(state.take_part("inverse"), self.net.version())?;
         self.holder.set_steps(state.get("held")?);
         if self.shuffle.is_some() {
             let word = |i: usize| state.get(&format!("shuffle.{i}"));
@@ -398,7 +397,7 @@ impl<T: Real> Trainer<T> {
     ///
     /// # Errors
     /// As [`evaluate()`].
-    pub fn evaluate<'s>(&self, samples: impl Into<SamplesRef<'s, T>>) -> Result<Score> {
+    pub fn evaluate<'s>(&self, samples: impl TryInto<SamplesRef<'s, T>, Error: Into<Error>>) -> Result<Score> {
         evaluate(&self.net, samples, self.config.loss, &self.exec.plan)
     }
 

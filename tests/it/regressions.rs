@@ -1,14 +1,16 @@
 //! Faults that were found once, each by its smallest case.
 
+use crate::support::{Batch, Kit, built, matrix};
 use gaitprop::Exec;
 use gaitprop::data::Samples;
 use gaitprop::kernels::perturb::{Perturbation, Scale, Weighting, perturb};
 use gaitprop::kernels::{Activation, Error as KernelError, Isa, MatMut, MatRef, Plan, Scratch, gemm, reference};
 use gaitprop::loss::{self, Loss};
-use gaitprop::optimizer::OptimizerKind;
+use gaitprop::optimizer::{Optimizer, OptimizerConfig, OptimizerKind};
 use gaitprop::ortho::Regularizer;
-use gaitprop::rule::LearningRule;
+use gaitprop::rule::{LayerState, LearningRule};
 use gaitprop::solve::SolverKind;
+use gaitprop::step::Step;
 use gaitprop::{Architecture, Trace};
 use gaitprop::{Error, Network, init};
 use gaitprop::{TrainConfig, Trainer};
@@ -178,5 +180,103 @@ fn inconsistent_samples_are_refused() {
         assert!(trainer.epoch(&bad).is_err());
         assert!(trainer.evaluate(&bad).is_err());
         assert!(trainer.alignment(&bad).is_err());
+    }
+}
+
+/// Networks with different weights never have one version: a solver would take factors of the other.
+#[test]
+fn versions_tell_networks_apart() {
+    let shape = Architecture::square(6, 6, 1, 3).unwrap();
+    let net = Network::<f64>::random(&shape, init::Init::Xavier, 3, &Plan::new()).unwrap();
+    let mut kit = Kit::boxed(built(LearningRule::Gait, &net, 1e-3), &Plan::new());
+    let (mut a, mut b) = (net.clone(), net.clone());
+    assert_eq!(a.version(), b.version());
+    a.update(|_, w, _| w[0] += 1e-5);
+    b.update(|_, w, _| w[0] -= 1e-5);
+    let batch = Batch { x: matrix(4, 6, &[0.3; 24]), target: matrix(4, 3, &[0.5; 12]) };
+    let mut by = |net: &Network<f64>, fresh: bool| {
+        if fresh {
+            kit.solver = SolverKind::Lu.build(Default::default()).unwrap();
+        }
+        let mut step = Step::new(net, 4);
+        step.gradients(net, batch.x.view(), batch.target.view(), &mut kit.recipe()).unwrap();
+        step.gradients.weights(0).clone()
+    };
+    let want = by(&b, true);
+    let _ = by(&a, true);
+    assert_eq!(by(&b, false), want);
+}
+
+/// A batch that fails leaves nothing in the output units that training does not compute.
+#[test]
+fn a_failed_batch_leaves_nothing_for_the_next() {
+    let shape = Architecture { output_activation: Activation::Tanh, ..Architecture::square(6, 6, 1, 3).unwrap() };
+    let start = Network::<f64>::random(&shape, init::Init::Xavier, 3, &Plan::new()).unwrap();
+    let (good, target) = (matrix::<f64>(4, 6, &[0.3; 24]), matrix::<f64>(4, 3, &[0.5; 12]));
+    let bad = matrix::<f64>(4, 6, &[f64::NAN; 24]);
+    let trained = |fail_first: bool| {
+        let mut kit = Kit::boxed(built(LearningRule::Bp, &start, 1e-3), &Plan::new());
+        let (mut net, mut step) = (start.clone(), Step::new(&start, 4));
+        if fail_first {
+            assert!(step.gradients(&net, bad.view(), target.view(), &mut kit.recipe()).is_err());
+        }
+        let mut optimizer = Optimizer::new(OptimizerConfig::new(OptimizerKind::Sgd, 0.1).unwrap(), &net);
+        step.update(&mut net, good.view(), target.view(), &mut kit.recipe(), &mut optimizer).unwrap();
+        net
+    };
+    assert_eq!(trained(true), trained(false));
+}
+
+/// A step for another number of labels is refused.
+#[test]
+fn a_step_of_other_labels_is_refused() {
+    let net = |labels| {
+        let shape = Architecture::square(6, 6, 1, labels).unwrap();
+        Network::<f64>::random(&shape, init::Init::Xavier, 3, &Plan::new()).unwrap()
+    };
+    let (two, four) = (net(2), net(4));
+    let mut kit = Kit::boxed(built(LearningRule::Bp, &four, 1e-3), &Plan::new());
+    let (x, target) = (matrix::<f64>(4, 6, &[0.3; 24]), matrix::<f64>(4, 4, &[0.5; 16]));
+    let error = Step::new(&two, 4).credit(&four, x.view(), target.view(), &mut kit.recipe()).unwrap_err();
+    assert!(error.to_string().contains("another network"), "{error}");
+}
+
+/// Views of a layer that do not fit each other are an error of every rule, not a panic.
+#[test]
+fn layers_that_do_not_fit_are_refused() {
+    let net = {
+        let shape = Architecture::square(4, 4, 1, 2).unwrap();
+        Network::<f64>::random(&shape, init::Init::Xavier, 3, &Plan::new()).unwrap()
+    };
+    let (y, b) = (matrix::<f64>(3, 4, &[0.5; 12]), [0.0; 4]);
+    let (narrow, short) = (matrix::<f64>(3, 3, &[0.5; 9]), matrix::<f64>(2, 4, &[0.5; 8]));
+    for kind in LearningRule::ALL {
+        let state = || LayerState {
+            index: 0,
+            above: 0,
+            version: 1,
+            w: net.layers()[1].w.view(),
+            b: &b,
+            activation: Activation::Identity,
+            active: 2,
+            input: y.view(),
+            y: y.view(),
+            slope: None,
+            e: y.view(),
+            output_delta: y.view().cols(0, 2),
+        };
+        let fails = |state: LayerState<'_, f64>| {
+            let mut kit = Kit::boxed(built(kind, &net, 1e-3), &Plan::new());
+            let (mut delta, mut below) = (y.clone(), y.clone());
+            let (rule, solver) = (&mut *kit.rule, &mut *kit.solver);
+            state.send_down(rule, solver, delta.view_mut(), Some(below.view_mut()), &mut kit.exec).is_err()
+        };
+        assert!(fails(LayerState { input: narrow.view(), ..state() }), "{kind}");
+        assert!(fails(LayerState { e: short.view(), ..state() }), "{kind}");
+        assert!(fails(LayerState { b: &b[..3], ..state() }), "{kind}");
+        assert!(fails(LayerState { active: 5, ..state() }), "{kind}");
+        // There is no feedback for the first layer.
+        let fixed = matches!(kind, LearningRule::Fa | LearningRule::Dfa);
+        assert_eq!(fails(state()), fixed, "{kind}");
     }
 }
