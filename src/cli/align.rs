@@ -1,4 +1,5 @@
-//! `gaitprop align`: how far the updates of two rules lie apart, layer by layer, over what they depend on.
+//! `gaitprop align`: differences between the updates of two rules, layer by layer, over one
+//! parameter.
 
 use crate::base::error::{Error, Result};
 use crate::base::files;
@@ -25,23 +26,25 @@ use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// The rule whose updates are compared and the one they are compared with, each RULE, RULE:absolute or RULE:f64 (or f32, or both), with RULE gait, bp, itp, tp, fa or dfa
+    /// The rule to compare and its reference: each RULE, RULE:absolute, RULE:f64 or RULE:f32 (or
+    /// both), with RULE gait, bp, itp, tp, fa or dfa
     #[arg(long, value_name = "A,B", value_delimiter = ',', default_value = "gait,bp")]
     rules: Vec<String>,
-    /// Over depth (layers), time (epochs of training by --rule, else by A), orthogonality (noise added to W, relative to it), norms (spread of the rows' norms), gamma or
-    /// precision (of A; B is in f64 then unless it says)
-    #[arg(long, value_name = "WHAT", default_value_t = Over::Depth)]
-    over: Over,
-    /// Values, comma-separated [default: some, over the range that matters]
+    /// Parameter to vary: depth (layers), time (epochs of training by --rule, else by A),
+    /// orthogonality (noise added to W, relative to it), norms (spread of the norms of rows),
+    /// gamma, or precision (of A; B then uses f64 unless given)
+    #[arg(long, value_name = "WHAT", default_value_t = Axis::Depth)]
+    over: Axis,
+    /// Values, comma-separated [default: a few over the relevant range]
     #[arg(long, value_name = "V,V,…", value_delimiter = ',', allow_negative_numbers = true)]
     values: Vec<String>,
-    /// Random inputs of so many features, in [0, 1), and random labels, instead of data
+    /// Number of features of random inputs in [0, 1) with random labels, used instead of data
     #[arg(long, value_name = "FEATURES", conflicts_with = "data")]
     random: Option<usize>,
-    /// Also write the rows as CSV
+    /// Also write the results as CSV
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
-    /// Also write them as JSON, with the settings
+    /// Also write the results as JSON, with the settings
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// No progress bar
@@ -51,9 +54,9 @@ pub(super) struct Args {
     settings: Options,
 }
 
-/// What values are.
+/// The parameter that varies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Over {
+enum Axis {
     Depth,
     Time,
     Orthogonality,
@@ -63,7 +66,7 @@ enum Over {
 }
 
 names!(
-    Over,
+    Axis,
     "axis",
     Depth = "depth",
     Time = "time",
@@ -73,8 +76,8 @@ names!(
     Precision = "precision"
 );
 
-impl Over {
-    /// Values where none are given.
+impl Axis {
+    /// Default values.
     fn usual(self) -> &'static [&'static str] {
         match self {
             Self::Depth => &["1", "2", "5", "10", "20", "50"],
@@ -85,7 +88,7 @@ impl Over {
         }
     }
 
-    /// What a value means.
+    /// Name of a value.
     fn unit(self) -> &'static str {
         match self {
             Self::Depth => "layers",
@@ -125,20 +128,21 @@ struct Document<'a> {
 
 pub(super) fn run(args: &Args) -> Result<Done, Failure> {
     let over = args.over;
-    let mut said = args.settings.clone();
-    if said.out.is_some() {
-        return Err(Error::Setting("align has no use for --out: see --csv and --json".into()).into());
+    let mut options = args.settings.clone();
+    if options.out.is_some() {
+        return Err(Error::Setting("align does not use --out: see --csv and --json".into()).into());
     }
-    if over == Over::Depth && (said.layers.is_some() || said.tower.is_some() || said.hidden.is_some()) {
-        return Err(Error::Setting("over depth, layers are as many as the values say: give their --width alone".into()).into());
+    if over == Axis::Depth && (options.layers.is_some() || options.tower.is_some() || options.hidden.is_some()) {
+        return Err(Error::Setting("--over depth sets the number of layers: give only --width".into()).into());
     }
-    let form = said.form.take().unwrap_or(TargetForm::Difference);
-    let parties = parties(args, over, form, said.dtype)?;
-    // What is trained over time, and what settings are resolved for. Without a word, inverses are exact.
-    said.rule.get_or_insert(parties[0].kind);
-    said.inverse.get_or_insert(SolverKind::Lu);
-    let data = dataset(args, &said)?;
-    let run = RunConfig::resolve(said, &data)?;
+    let form = options.form.take().unwrap_or(TargetForm::Difference);
+    let rule_specs = rule_specs(args, over, form, options.dtype)?;
+    // The rule trained over time, and the default of the settings. Solves are exact unless a solver
+    // is given.
+    options.rule.get_or_insert(rule_specs[0].kind);
+    options.inverse.get_or_insert(SolverKind::Lu);
+    let data = dataset(args, &options)?;
+    let run = RunConfig::resolve(options, &data)?;
     let values: Vec<String> = match args.values.as_slice() {
         [] => over.usual().iter().map(|&v| v.into()).collect(),
         given => given.iter().map(|v| v.trim().to_owned()).collect(),
@@ -146,27 +150,27 @@ pub(super) fn run(args: &Args) -> Result<Done, Failure> {
 
     args.csv.iter().chain(&args.json).try_for_each(|path| check_place(path))?;
 
-    let plan = run.machine.plan(run.machine.par()?);
-    let study = study(&run, &data, parties)?;
+    let plan = run.runtime.plan(run.runtime.par()?);
+    let study = study(&run, &data, rule_specs)?;
     let bar = progress("align {bar:32} {pos} of {len}  {eta} left", values.len() as u64, args.quiet);
-    let found = match (over, run.machine.precision) {
-        (Over::Time, Precision::F32) => over_time::<f32>(&run, &data, &study, &values, &plan, &bar),
-        (Over::Time, Precision::F64) => over_time::<f64>(&run, &data, &study, &values, &plan, &bar),
+    let found = match (over, run.runtime.precision) {
+        (Axis::Time, Precision::F32) => over_time::<f32>(&run, &data, &study, &values, &plan, &bar),
+        (Axis::Time, Precision::F64) => over_time::<f64>(&run, &data, &study, &values, &plan, &bar),
         _ => over_points(over, &study, &values, &plan, &bar),
     };
     bar.finish_and_clear();
     let found = found?;
 
     let rows: Vec<Row<'_>> = values.iter().zip(&found).flat_map(|(value, layers)| rows(value, layers)).collect();
-    // Neither a file that cannot be written nor a table that cannot be printed takes the other along.
+    // Write the files and print the table even if the other fails.
     let written = write_files(args, over, &study, &data, &rows);
     print(&table(over, &study, &data, &values, &found))?;
     written?;
-    Ok(Done::Well)
+    Ok(Done::Success)
 }
 
-/// What was asked for besides the table.
-fn write_files(args: &Args, over: Over, study: &Comparison, data: &Dataset, rows: &[Row<'_>]) -> Result<()> {
+/// Writes the files that were requested.
+fn write_files(args: &Args, over: Axis, study: &Comparison, data: &Dataset, rows: &[Row<'_>]) -> Result<()> {
     if let Some(path) = &args.csv {
         write(path, &csv(&cells(over, study, rows)))?;
     }
@@ -189,62 +193,62 @@ fn write_files(args: &Args, over: Over, study: &Comparison, data: &Dataset, rows
     Ok(())
 }
 
-/// The two rules: what is not said of the first's form and of both precisions is said for all.
-fn parties(args: &Args, over: Over, form: TargetForm, dtype: Option<Precision>) -> Result<[RuleSpec; 2]> {
+/// Parses the two rules. `form` is the first rule's default; `dtype` is the default of both.
+fn rule_specs(args: &Args, over: Axis, form: TargetForm, dtype: Option<Precision>) -> Result<[RuleSpec; 2]> {
     let [a, b] = args.rules.as_slice() else {
-        return Err(Error::Setting(format!("--rules compares two rules, as gait,bp: here are {}", args.rules.len())));
+        return Err(Error::Setting(format!("--rules takes two rules, as gait,bp, not {}", args.rules.len())));
     };
     let common = dtype.unwrap_or(Precision::F32);
-    let party = |text: &str, form: TargetForm, precision: Precision| {
+    let spec = |text: &str, form: TargetForm, precision: Precision| {
         let mut parts = text.split(':').map(str::trim);
         let kind: LearningRule = parts.next().unwrap_or_default().parse()?;
-        let mut party = RuleSpec { kind, form, precision };
+        let mut spec = RuleSpec { kind, form, precision };
         for part in parts {
             match part.parse::<Precision>() {
-                Ok(precision) => party.precision = precision,
+                Ok(precision) => spec.precision = precision,
                 Err(_) => {
                     let unknown =
-                        |_| Error::Setting(format!("rule `{text}`: `{part}` is none of difference, absolute, f32 and f64"));
-                    party.form = part.parse().map_err(unknown)?;
+                        |_| Error::Setting(format!("rule `{text}`: `{part}` is not one of difference, absolute, f32 and f64"));
+                    spec.form = part.parse().map_err(unknown)?;
                 }
             }
         }
-        if party.form == TargetForm::Absolute && !kind.sends_targets() {
+        if spec.form == TargetForm::Absolute && !kind.sends_targets() {
             return Err(Error::Setting(format!(
                 "rule `{text}`: absolute is a form of gait, itp and tp; {kind} sends no targets"
             )));
         }
-        Ok(party)
+        Ok(spec)
     };
-    let reference = if over == Over::Precision { Precision::F64 } else { common };
-    Ok([party(a, form, common)?, party(b, TargetForm::Difference, reference)?])
+    let reference = if over == Axis::Precision { Precision::F64 } else { common };
+    Ok([spec(a, form, common)?, spec(b, TargetForm::Difference, reference)?])
 }
 
-/// The data set, or random samples: ten batches of them.
-fn dataset(args: &Args, said: &Options) -> Result<Dataset> {
+/// Loads the data set, or draws ten batches of random samples.
+fn dataset(args: &Args, options: &Options) -> Result<Dataset> {
     let Some(features) = args.random else {
-        return said.load_data().map(|(_, data)| data);
+        return options.load_data().map(|(_, data)| data);
     };
     if features == 0 {
         return Err(Error::Setting("--random 0: use 1 feature or more".into()));
     }
-    let (classes, len) = (said.classes.unwrap_or(10), said.batch.unwrap_or(60).saturating_mul(10));
+    let (classes, len) = (options.classes.unwrap_or(10), options.batch.unwrap_or(60).saturating_mul(10));
     let values = len.checked_mul(features).filter(|&n| n <= MAX_VALUES);
     let (Some(values), 1..=data::MAX_CLASSES) = (values, classes) else {
-        return Err(Error::Setting(format!("--random {features} with {classes} classes and {len} samples: that cannot be held")));
+        return Err(Error::Setting(format!("--random {features} with {classes} classes and {len} samples: out of range")));
     };
-    // As they are drawn, as test samples, and scaled.
+    // Held as drawn, as test samples, and scaled.
     ask_for(values.saturating_mul(4 * size_of::<f64>()), "random samples", "use fewer features (--random) or a smaller --batch")?;
-    let mut rng = Rng::new(said.seed.unwrap_or(1), STREAM);
+    let mut rng = Rng::new(options.seed.unwrap_or(1), STREAM);
     let x = (0..values).map(|_| rng.uniform()).collect();
     let split = Split { x: Features::Floats(x), labels: (0..len).map(|_| rng.below(classes as u64) as u32).collect() };
     let name = "random samples".into();
     Ok(Dataset { name, features, classes, image: None, full_scale: 1.0, train: split.clone(), validation: None, test: split })
 }
 
-/// Upper limit, against slips of the keyboard.
+/// Upper limit that catches typing errors.
 const MAX_VALUES: usize = 1 << 28;
-/// The stream of the seed that random samples are drawn from; those below are others'.
+/// Random stream of the samples; lower numbers serve other purposes.
 const STREAM: u64 = 4;
 
 fn study(run: &RunConfig, data: &Dataset, rules: [RuleSpec; 2]) -> Result<Comparison> {
@@ -268,27 +272,27 @@ fn study(run: &RunConfig, data: &Dataset, rules: [RuleSpec; 2]) -> Result<Compar
     })
 }
 
-/// Values that can be looked at one by one.
-fn over_points(over: Over, study: &Comparison, values: &[String], plan: &Plan, bar: &ProgressBar) -> Result<Vec<Vec<Alignment>>> {
+/// Compares the rules at each value.
+fn over_points(over: Axis, study: &Comparison, values: &[String], plan: &Plan, bar: &ProgressBar) -> Result<Vec<Vec<Alignment>>> {
     let points = values.iter().map(|value| {
         let wrong = || Error::Setting(format!("--values: `{value}` is not a number of {}", over.unit()));
         let number = || value.parse::<f64>().map_err(|_| wrong());
         Ok(match over {
-            Over::Depth => Condition::Depth(value.parse().map_err(|_| wrong())?),
-            Over::Orthogonality => Condition::Noise(number()?),
-            Over::Norms => Condition::Norms(number()?),
-            Over::Gamma => Condition::Gamma(number()?),
+            Axis::Depth => Condition::Depth(value.parse().map_err(|_| wrong())?),
+            Axis::Orthogonality => Condition::Noise(number()?),
+            Axis::Norms => Condition::Norms(number()?),
+            Axis::Gamma => Condition::Gamma(number()?),
             _ => Condition::Precision(value.parse()?),
         })
     });
-    // All of them are read before the first is looked at.
+    // All values are parsed before the first comparison.
     let points = points.collect::<Result<Vec<_>>>()?;
     // Each of the two rules has its own network, gradients and factors.
     points.iter().try_for_each(|&point| check_memory::<f64>(&study.architecture_at(point)?, study.x.rows(), 2))?;
     points.into_iter().map(|point| study.at(point, plan).inspect(|_| bar.inc(1))).collect()
 }
 
-/// In training, after so many epochs.
+/// Compares the rules during training, after each given number of epochs.
 fn over_time<T: Real>(
     run: &RunConfig,
     data: &Dataset,
@@ -300,7 +304,7 @@ fn over_time<T: Real>(
     let wrong = |value: &String| Error::Setting(format!("--values: `{value}` is not a number of epochs"));
     let epochs = values.iter().map(|v| v.parse::<usize>().map_err(|_| wrong(v))).collect::<Result<Vec<_>>>()?;
     if !epochs.is_sorted() {
-        return Err(Error::Setting("--values: time goes forward; give epochs in ascending order".into()));
+        return Err(Error::Setting("--values: epochs must be in ascending order".into()));
     }
     check_memory::<T>(&run.architecture, run.train.batch.min(data.train.len()), 1)?;
     check_memory::<f64>(&study.architecture, study.x.rows(), 2)?;
@@ -331,8 +335,8 @@ fn rows<'a>(value: &'a str, layers: &[Alignment]) -> Vec<Row<'a>> {
     layers.iter().enumerate().map(row).collect()
 }
 
-/// Rows for a CSV file.
-fn cells(over: Over, study: &Comparison, rows: &[Row<'_>]) -> Vec<[String; 9]> {
+/// Rows of the CSV file.
+fn cells(over: Axis, study: &Comparison, rows: &[Row<'_>]) -> Vec<[String; 9]> {
     let [a, b] = &study.rules;
     let head = ["a", "b", "over", over.unit(), "layer", "layers", "cosine", "difference", "ratio"].map(str::to_owned);
     let row = |row: &Row<'_>| {
@@ -344,7 +348,7 @@ fn cells(over: Over, study: &Comparison, rows: &[Row<'_>]) -> Vec<[String; 9]> {
     std::iter::once(head).chain(rows.iter().map(row)).collect()
 }
 
-/// Refuses, before any work, a file for which there is no place.
+/// Refuses, before any work, a file that cannot be created.
 fn check_place(path: &Path) -> Result<()> {
     let refuse = |what: &str| Err(Error::Setting(format!("{}: cannot write: {what}", path.display())));
     if path.is_dir() {
@@ -360,8 +364,8 @@ fn write(path: &Path, text: &str) -> Result<()> {
     files::write_atomically(path, text.as_bytes()).map_err(Error::io("write", path))
 }
 
-/// Two tables, a row a layer and a column a value.
-fn table(over: Over, study: &Comparison, data: &Dataset, values: &[String], found: &[Vec<Alignment>]) -> String {
+/// Formats two tables with a row for each layer and a column for each value.
+fn table(over: Axis, study: &Comparison, data: &Dataset, values: &[String], found: &[Vec<Alignment>]) -> String {
     let [a, b] = &study.rules;
     let mut text = format!(
         "{a} against {b}, over {over}; {}, first {} samples; {} wide; gamma {}; seed {}\n",

@@ -5,7 +5,7 @@ use crate::cli::{Done, Failure, print};
 use crate::data::{self, Affine, Dataset, LoadOptions, Samples, Scaling};
 use crate::model::loss::{Loss, Score};
 use crate::model::network::Network;
-use crate::run::config::Machine;
+use crate::run::config::Runtime;
 use crate::run::options::{DEFAULT_DATA, Options};
 use crate::run::table::aligned;
 use crate::store::weights::{self, Saved};
@@ -17,10 +17,12 @@ use std::path::PathBuf;
 pub(super) struct Args {
     /// A folder written by `train --out`, or a file of weights
     weights: PathBuf,
-    /// Data set: digits, a folder of IDX files, or a .npz [default: what the run was trained on, else digits]
+    /// Data set: digits, a folder of IDX files, or a .npz [default: the data set of the run, else
+    /// digits]
     #[arg(long, value_name = "SET")]
     data: Option<String>,
-    /// Scale inputs by the data set's own statistics, in this way [default: by those of training]
+    /// Scale inputs this way, by the data set's own statistics [default: with the statistics of
+    /// training]
     #[arg(long, value_name = "HOW")]
     scale: Option<Scaling>,
     /// Threads [default: all cores]
@@ -29,7 +31,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<Done, Failure> {
-    let machine = Machine::new(None, args.threads, None, None)?;
+    let runtime = Runtime::new(None, args.threads, None, None)?;
     let file = if args.weights.is_dir() { args.weights.join(weights::WEIGHTS) } else { args.weights.clone() };
     let (saved, notes) = weights::load(&file)?;
     let loss: Loss = notes.loss.parse().map_err(|e: Error| Error::File { path: file.clone(), what: e.to_string() })?;
@@ -37,13 +39,13 @@ pub(super) fn run(args: &Args) -> Result<Done, Failure> {
         Saved::F32(net) => net.labels(),
         Saved::F64(net) => net.labels(),
     };
-    // The network says how many classes there can be.
+    // The width of the output layer limits the number of classes.
     let mut options = LoadOptions { classes: Some(labels), ..LoadOptions::default() };
     let config = file.with_file_name(crate::run::dir::CONFIG);
     let mut validation = None;
     let data = match &args.data {
         Some(data) => data.clone(),
-        // What the run saw: its data set, within its limits.
+        // The data set of the run, within the same limits.
         None if config.exists() => {
             let run = Options::read(&config)?;
             (options.limit_train, options.limit_test) = (run.limit_train, run.limit_test);
@@ -53,11 +55,10 @@ pub(super) fn run(args: &Args) -> Result<Done, Failure> {
         None => DEFAULT_DATA.into(),
     };
     let mut data = data::load(&data, &options).map_err(|e| match e {
-        // The usual advice, --classes, is of no use to a network that is already there.
-        Error::Label { path, index, label, classes } => Error::Setting(format!(
-            "{}: label {label} at index {index}, but the network tells {classes} classes apart",
-            path.display()
-        )),
+        // The usual advice, --classes, does not apply to a trained network.
+        Error::Label { path, index, label, classes } => {
+            Error::Setting(format!("{}: label {label} at index {index}, but the network has {classes} classes", path.display()))
+        }
         other => other,
     })?;
     if let Some(count) = validation {
@@ -67,13 +68,13 @@ pub(super) fn run(args: &Args) -> Result<Done, Failure> {
         Some(scale) => data.affine(scale),
         None => notes.inputs,
     };
-    let plan = machine.plan(machine.par()?);
+    let plan = runtime.plan(runtime.par()?);
     let text = match saved {
         Saved::F32(net) => report(&net, &data, &inputs, loss, &plan)?,
         Saved::F64(net) => report(&net, &data, &inputs, loss, &plan)?,
     };
     print(&text)?;
-    Ok(Done::Well)
+    Ok(Done::Success)
 }
 
 fn report<T: Real>(

@@ -1,7 +1,7 @@
-//! `gaitprop info`: what this machine has, and what would run on it.
+//! `gaitprop info`: the CPU, and the kernels that would run on it.
 
 use crate::cli::{Done, Failure, print};
-use crate::run::config::Machine;
+use crate::run::config::Runtime;
 use crate::run::options::ISAS;
 use gaitprop_kernels::{Backend, Isa, Real};
 use std::fmt::Write as _;
@@ -17,8 +17,8 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<Done, Failure> {
-    let machine = Machine::new(None, args.threads, args.isa.as_deref(), None)?;
-    let plan = machine.plan(gaitprop_kernels::Par::Seq);
+    let runtime = Runtime::new(None, args.threads, args.isa.as_deref(), None)?;
+    let plan = runtime.plan(gaitprop_kernels::Par::Seq);
     let mut text = String::new();
     let mut line = |what: &str, value: String| {
         let _ = writeln!(text, "{what:<18} {value}");
@@ -28,22 +28,18 @@ pub(super) fn run(args: &Args) -> Result<Done, Failure> {
     line("target", format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS));
     line("cpu features", list(features()));
     line("instruction sets", list(Isa::available().map(Isa::name).collect()));
-    line("chosen", machine.isa.to_string());
-    line("tile f32", tile::<f32>(&plan));
-    line("tile f64", tile::<f64>(&plan));
+    line("chosen", runtime.isa.to_string());
+    line("tile f32", plan.kernel_name::<f32>());
+    line("tile f64", plan.kernel_name::<f64>());
     let c = plan.caches;
     line("caches", format!("L1 {} KiB, L2 {} KiB a core, L3 {} KiB", c.l1 >> 10, c.l2 >> 10, c.l3 >> 10));
     line("blocking f32, 60x784x784", blocking::<f32>(&plan));
     line("blocking f64, 60x784x784", blocking::<f64>(&plan));
     let cores = std::thread::available_parallelism().map_or("unknown".into(), |n| n.to_string());
-    line("threads", format!("{} (cores: {cores})", machine.threads));
+    line("threads", format!("{} (cores: {cores})", runtime.threads));
     line("backends", list(Backend::available().map(Backend::name).collect()));
     print(&text)?;
-    Ok(Done::Well)
-}
-
-fn tile<T: Real>(plan: &gaitprop_kernels::Plan) -> String {
-    plan.kernel_name::<T>()
+    Ok(Done::Success)
 }
 
 fn blocking<T: Real>(plan: &gaitprop_kernels::Plan) -> String {
@@ -51,7 +47,7 @@ fn blocking<T: Real>(plan: &gaitprop_kernels::Plan) -> String {
     format!("MC {}, KC {}, NC {}, MR {}", b.mc(), b.kc(), b.nc(), b.mr())
 }
 
-/// Features of this CPU that kernels use or may come to use.
+/// CPU features that current or future kernels use.
 fn features() -> Vec<&'static str> {
     #[cfg(target_arch = "x86_64")]
     {

@@ -1,4 +1,4 @@
-//! `gaitprop completions` and `gaitprop man`: what shells and manuals want to know, from the parser of the command line itself.
+//! `gaitprop completions` and `gaitprop man`, generated from the parser of the command line.
 
 use crate::base::error::Error;
 use crate::base::names;
@@ -12,24 +12,24 @@ pub(super) struct Args {
     shell: Shell,
 }
 
-/// Prints a script that completes words.
+/// Prints the completion script of a shell.
 pub(super) fn completions(args: &Args) -> Result<Done, Failure> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "gaitprop", &mut script);
     print(&String::from_utf8_lossy(&script))?;
-    Ok(Done::Well)
+    Ok(Done::Success)
 }
 
 #[derive(clap::Args)]
 pub(super) struct Page {
-    /// Command to describe [default: the program]
+    /// Command to describe [default: the program itself]
     command: Option<String>,
 }
 
-/// Prints a page of the manual.
+/// Prints a manual page.
 pub(super) fn page(args: &Page) -> Result<Done, Failure> {
     let mut program = Cli::command();
-    // Only now do commands know their whole names.
+    // `build` sets the full names of commands.
     program.build();
     let command = match &args.command {
         None => &program,
@@ -41,5 +41,5 @@ pub(super) fn page(args: &Page) -> Result<Done, Failure> {
     let mut page = Vec::new();
     clap_mangen::Man::new(command.clone()).render(&mut page).map_err(Failure::Output)?;
     print(&String::from_utf8_lossy(&page))?;
-    Ok(Done::Well)
+    Ok(Done::Success)
 }

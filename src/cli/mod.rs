@@ -1,7 +1,8 @@
-//! The program: `gaitprop train | compare | sweep | eval | report | update | align | info | selftest | completions | man`.
+//! The program: `gaitprop train | compare | sweep | eval | report | update | align | info |
+//! selftest | completions | man`.
 //!
-//! Every error ends in a message on standard error that names the cause, and in an exit code other than 0.
-//! Errors of the command line itself are clap's, over several lines; all others take one line.
+//! Every error prints a message with its cause to standard error, and gives a nonzero exit code.
+//! Clap formats errors of the command line itself, over several lines; all others take one line.
 
 mod align;
 mod common;
@@ -43,36 +44,40 @@ struct Cli {
 enum Command {
     /// Train a network. Without flags: GAIT-prop on the embedded digits.
     Train(Box<train::Args>),
-    /// Train several rules from the same starts on the same batches and tabulate them. Without flags: GAIT-prop and backpropagation on the
-    /// embedded digits.
+    /// Train several rules with the same initial weights and batches, and tabulate them. Without
+    /// flags: GAIT-prop and backpropagation on the embedded digits.
     Compare(Box<compare::Args>),
-    /// Train a grid of settings with several seeds each, many networks at a time, and list them by accuracy.
+    /// Train a grid of settings with several seeds each, many runs at a time, and sort them by
+    /// accuracy.
     Sweep(Box<sweep::Args>),
-    /// Loss and accuracy of saved weights on a data set.
+    /// Evaluate saved weights on a data set: loss and accuracy.
     Eval(eval::Args),
-    /// A page about runs: one HTML file with curves, tables and examples. Charts can be saved from it as SVG, their data as CSV.
+    /// Write a report about runs: one HTML file with curves, tables and examples. Charts can be
+    /// saved from it as SVG, their data as CSV.
     Report(report::Args),
-    /// Updates of one batch, from arrays to arrays: for checking against other code.
+    /// Compute the updates of one batch from arrays in a file, to check other implementations.
     Update(Box<update::Args>),
-    /// How far the updates of two rules lie apart, layer by layer: over depth, time, orthogonality, gamma or precision.
+    /// Compare the updates of two rules, layer by layer, over depth, time, orthogonality, norms,
+    /// gamma or precision.
     Align(Box<align::Args>),
-    /// What this machine has, and what would run on it.
+    /// Print the features of this CPU and the kernels that would run.
     Info(info::Args),
-    /// Check that every kernel of this machine gives the bits that it should, on every instruction set that it has.
+    /// Check that every kernel gives the expected bits, on every instruction set of this CPU.
     Selftest(selftest::Args),
-    /// A script that completes this program's words in a shell: for bash in ~/.local/share/bash-completion/completions/gaitprop.
+    /// Print a completion script for a shell. For bash, save it as
+    /// ~/.local/share/bash-completion/completions/gaitprop.
     Completions(manual::Args),
-    /// A page of the manual: gaitprop man > gaitprop.1, gaitprop man train > gaitprop-train.1
+    /// Print a manual page: gaitprop man > gaitprop.1, gaitprop man train > gaitprop-train.1
     Man(manual::Page),
 }
 
-/// How a command that did not fail ended.
+/// Outcome of a command that did not fail.
 enum Done {
-    Well,
+    Success,
     Interrupted,
 }
 
-/// Why a command failed.
+/// Reason why a command failed.
 enum Failure {
     Error(Error),
     /// Standard output could not be written.
@@ -85,19 +90,19 @@ impl<E: Into<Error>> From<E> for Failure {
     }
 }
 
-/// Exit code of a command line that clap refuses.
+/// Exit code for invalid command lines (as clap).
 const USAGE: u8 = 2;
-/// Exit code after an interrupt from the keyboard: 128 + SIGINT.
+/// Exit code after an interrupt: 128 + SIGINT.
 const INTERRUPTED: u8 = 130;
 
-/// Runs the program with these arguments, the first being its name.
+/// Runs the program with these arguments; the first is its name.
 pub fn main(args: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
-        // Help and version too.
+        // Includes help and version.
         Err(e) => {
             let code = if e.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
-            // A reader that has closed the stream is no error.
+            // A closed stream is not an error.
             let _ = advise_usage(e).print();
             return code;
         }
@@ -116,28 +121,28 @@ pub fn main(args: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode {
         Command::Man(args) => manual::page(&args),
     };
     match result {
-        Ok(Done::Well) => ExitCode::SUCCESS,
+        Ok(Done::Success) => ExitCode::SUCCESS,
         Ok(Done::Interrupted) => ExitCode::from(INTERRUPTED),
-        // The reader of a pipe has left: not an error, and nobody is there to be told.
+        // A closed pipe is not an error.
         Err(Failure::Output(e)) if e.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(Failure::Output(e)) => {
-            complain(&format!("cannot write to standard output: {e}"));
+            print_error(&format!("cannot write to standard output: {e}"));
             ExitCode::FAILURE
         }
         Err(Failure::Error(e)) => {
-            complain(&advise(&e));
+            print_error(&advise(&e));
             ExitCode::FAILURE
         }
     }
 }
 
-/// Adds a tip about a flag or value that another one has replaced.
+/// Adds a tip about a flag or value that was replaced.
 fn advise_usage(mut e: clap::Error) -> clap::Error {
-    let said = |kind| e.get(kind).map(ToString::to_string).unwrap_or_default();
-    let (flag, value) = (said(ContextKind::InvalidArg), said(ContextKind::InvalidValue));
+    let text = |kind| e.get(kind).map(ToString::to_string).unwrap_or_default();
+    let (flag, value) = (text(ContextKind::InvalidArg), text(ContextKind::InvalidValue));
     let key = flag.trim_start_matches('-').split(' ').next().unwrap_or_default();
     if let Some(advice) = replaced(key, &value) {
-        // Not the flag that happens to be spelled alike.
+        // Replaces clap's suggestion of a similarly spelled flag.
         e.remove(ContextKind::SuggestedArg);
         e.remove(ContextKind::Usage);
         e.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![advice.into()]));
@@ -145,12 +150,12 @@ fn advise_usage(mut e: clap::Error) -> clap::Error {
     e
 }
 
-/// An error's message with the flags that can help.
+/// Returns an error's message with the flags that can help.
 fn advise(e: &Error) -> String {
     let advice = match e {
         Error::WrongBits { .. } => "--isa chooses another",
-        Error::Singular { .. } => "start from orthogonal weights, regularise more (--lambda) or learn more slowly (--lr)",
-        Error::NotOrthogonal { .. } => "use another way through inverses (--inverse auto) or a larger --tolerance",
+        Error::Singular { .. } => "start from orthogonal weights, regularize more (--lambda) or learn more slowly (--lr)",
+        Error::NotOrthogonal { .. } => "use another solver (--inverse auto) or a larger --tolerance",
         Error::TooFar { .. } => "retract more often (--retract-every) or learn more slowly (--lr)",
         Error::OutOfRange { .. } => "use GAIT with a smaller --gamma, or an unbounded --activation",
         Error::Diverged { .. } => "use a smaller learning rate (--lr)",
@@ -163,12 +168,12 @@ fn advise(e: &Error) -> String {
     format!("{e}; {advice}")
 }
 
-/// What can be done about weights whose checksum does not fit.
+/// Advice for weights with a wrong checksum.
 fn repair(path: &Path) -> &'static str {
     let of_a_run = path.with_file_name(CONFIG).exists();
     match path.file_name().and_then(|name| name.to_str()) {
         Some(WEIGHTS) if of_a_run => "use a copy of it, or remove it and let its run write it again (train --resume)",
-        // They are of an epoch that does not come again: --resume trains later ones.
+        // The epoch of the best weights is past; --resume trains only later ones.
         Some(BEST) if of_a_run => {
             "use a copy of it, the weights of the last epoch (weights.safetensors in the same folder), or train again (--out, --overwrite): \
              --resume does not bring it back"
@@ -177,25 +182,26 @@ fn repair(path: &Path) -> &'static str {
     }
 }
 
-/// One line on standard error; if that is closed, there is nobody to tell.
-fn complain(what: &str) {
+/// Prints an error in one line to standard error. A closed stream is ignored.
+fn print_error(what: &str) {
     let _ = writeln!(io::stderr(), "error: {}", one_line(what));
 }
 
-/// One line on standard error about what is no error.
-fn note(what: &str) {
+/// Prints a note in one line to standard error.
+fn print_note(what: &str) {
     let _ = writeln!(io::stderr(), "note: {}", one_line(what));
 }
 
-/// Whether the user has asked for the end, or the system. Work then ends after the step it is in; without a handler an interrupt merely ends the program,
-/// as it does everywhere.
+/// Returns a flag that an interrupt or termination signal sets. Training then stops after the
+/// current step. If no handler can be installed, signals end the program as usual.
 fn interrupts() -> Arc<AtomicBool> {
     let interrupted = Arc::new(AtomicBool::new(false));
     #[cfg(unix)]
     {
         use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-        // Whoever has hangups ignored, as `nohup` has, wants the run to outlive them. Interrupts are ignored in everything that a script starts in the
-        // background, where nobody has asked for that: whoever sends one means it.
+        // A run under `nohup` ignores SIGHUP and must survive it. Ignored interrupts are handled
+        // all the same: shells ignore them in every background job, so this is no request of the
+        // user.
         let outlives = ignored_signals() >> (SIGHUP - 1) & 1 == 1;
         for signal in [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|&signal| signal != SIGHUP || !outlives) {
             let _ = signal_hook::flag::register(signal, Arc::clone(&interrupted));
@@ -209,7 +215,7 @@ fn interrupts() -> Arc<AtomicBool> {
     interrupted
 }
 
-/// Signals that the program was started without, a bit each from signal 1 on; none where the system does not say.
+/// Signals ignored at the start, as a bit mask from signal 1; 0 if unknown.
 #[cfg(unix)]
 fn ignored_signals() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

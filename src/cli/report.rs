@@ -1,19 +1,19 @@
-//! `gaitprop report`: a page about runs.
+//! `gaitprop report`: a report about runs, in one HTML file.
 
 use crate::base::error::Result;
 use crate::cli::{Done, Failure, print};
 use crate::report::{self, Work};
-use crate::run::config::Machine;
+use crate::run::config::Runtime;
 use crate::run::page;
 use crate::run::pool::progress;
 use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// Folders written by `train --out`, or folders of such, at any depth
+    /// Folders written by `train --out`, or folders that contain such, at any depth
     #[arg(required = true, value_name = "DIR")]
     folders: Vec<PathBuf>,
-    /// File for the page
+    /// File to write
     #[arg(short, long, value_name = "FILE", default_value = "report.html")]
     output: PathBuf,
     /// Replace a report that is already there
@@ -28,19 +28,19 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<Done, Failure> {
-    let machine = Machine::new(None, args.threads, None, None)?;
-    let text = page(&args.folders, &args.output, &machine, args.overwrite, args.quiet)?;
+    let runtime = Runtime::new(None, args.threads, None, None)?;
+    let text = page(&args.folders, &args.output, &runtime, args.overwrite, args.quiet)?;
     print(&text)?;
-    Ok(Done::Well)
+    Ok(Done::Success)
 }
 
-/// Writes the page about the runs in some folders to `output`. Returns a summary for the terminal.
-pub(super) fn page(folders: &[PathBuf], output: &Path, machine: &Machine, overwrite: bool, quiet: bool) -> Result<String> {
+/// Writes the report about the runs in `folders` to `output`. Returns a summary for the terminal.
+pub(super) fn page(folders: &[PathBuf], output: &Path, runtime: &Runtime, overwrite: bool, quiet: bool) -> Result<String> {
     page::check(output, overwrite)?;
     let groups = report::group(report::find(folders)?);
-    let plan = machine.plan(machine.par()?);
+    let plan = runtime.plan(runtime.par()?);
     let bar = progress("{msg:>15} {bar:32} {pos}/{len}", 0, quiet);
-    let html = report::html(&groups, &plan, machine.threads, &mut |work, done, all| {
+    let html = report::html(&groups, &plan, runtime.threads, &mut |work, done, all| {
         bar.set_message(match work {
             Work::SingularValues => "singular values",
             Work::Examples => "examples",

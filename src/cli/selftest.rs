@@ -1,8 +1,8 @@
-//! `gaitprop selftest`: whether every kernel that this machine has gives the bits that it should.
+//! `gaitprop selftest`: checks the bits of every kernel that this CPU can run.
 
 use crate::base::error::Error;
 use crate::cli::{Done, Failure, print};
-use crate::run::config::Machine;
+use crate::run::config::Runtime;
 use crate::run::table::aligned;
 use gaitprop_kernels::Isa;
 use gaitprop_kernels::selftest::{self, Check};
@@ -15,17 +15,18 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<Done, Failure> {
-    let machine = Machine::new(None, args.threads, None, None)?;
-    let checks = selftest::run(machine.par()?)?;
-    print(&table(&checks, machine.threads))?;
+    let runtime = Runtime::new(None, args.threads, None, None)?;
+    let checks = selftest::run(runtime.par()?)?;
+    print(&table(&checks, runtime.threads))?;
     let wrong: Vec<_> = checks.iter().filter(|check| check.wrong.is_some()).collect();
     match wrong.first() {
-        None => Ok(Done::Well),
+        None => Ok(Done::Success),
         Some(first) => Err(Error::WrongBits { checks: wrong.len(), first: first.to_string() }.into()),
     }
 }
 
-/// A line a kernel, a column an instruction set and precision: calls whose every bit is right.
+/// Formats a row for each kernel and a column for each instruction set and precision: calls with
+/// correct bits.
 fn table(checks: &[Check], threads: usize) -> String {
     let columns: Vec<_> = Isa::available().flat_map(|isa| ["f32", "f64"].map(|element| (isa, element))).collect();
     let head = columns.iter().map(|(isa, element)| format!("{isa} {element}"));
@@ -55,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_shows_what_is_wrong() {
+    fn the_table_marks_wrong_bits() {
         let mut checks = selftest::run(gaitprop_kernels::Par::Seq).unwrap();
         let right = table(&checks, 2);
         assert!(right.ends_with("with 2 threads: every bit right\n") && !right.contains("WRONG"), "{right}");

@@ -10,7 +10,7 @@ use crate::run::dir::{CONFIG, Folder, write_settings};
 use crate::run::metrics::Measured;
 use crate::run::options::Options;
 use crate::run::pool::bar;
-use crate::run::session::{Progress, Session, check_memory};
+use crate::run::session::{EpochProgress, Session, check_memory};
 use crate::run::table::aligned;
 use crate::study::align::Precision;
 use gaitprop_kernels::Real;
@@ -24,8 +24,9 @@ pub(super) struct Args {
     /// TOML file with settings of the same names; flags win
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Go on with the run in that folder from its last checkpoint, as if it had never stopped (only --epochs, --checkpoint-every, --keep, --threads and
-    /// --isa may be given anew)
+    /// Resume the run in that folder from its last checkpoint, with the same bits as an
+    /// uninterrupted run (only --epochs, --checkpoint-every, --keep, --threads and --isa may
+    /// change)
     #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "overwrite", "out"])]
     resume: Option<PathBuf>,
     /// Replace the results that are already in that folder
@@ -34,7 +35,7 @@ pub(super) struct Args {
     /// No progress bar
     #[arg(long)]
     quiet: bool,
-    /// Print at the end how the time of a step divides among its phases
+    /// Print how the time of a step divides among its phases
     #[arg(long)]
     profile: bool,
     #[command(flatten)]
@@ -46,7 +47,7 @@ pub(super) fn run(args: &Args) -> Result<Done, Failure> {
         Some(dir) => Job::resumed(args, dir)?,
         None => Job::new(args)?,
     };
-    match job.run.machine.precision {
+    match job.run.runtime.precision {
         Precision::F32 => typed::<f32>(args, &job),
         Precision::F64 => typed::<f64>(args, &job),
     }
@@ -56,54 +57,54 @@ pub(super) fn run(args: &Args) -> Result<Done, Failure> {
 struct Job {
     data: Dataset,
     run: RunConfig,
-    /// Folder of results, with the settings to be written there.
+    /// Folder of results, and the options to write there.
     folder: Option<(PathBuf, Options)>,
 }
 
 impl Job {
     fn new(args: &Args) -> Result<Self> {
-        let said = match &args.config {
+        let options = match &args.config {
             Some(file) => args.settings.clone().or(Options::read(file)?),
             None => args.settings.clone(),
         };
-        let out = said.out.clone();
+        let out = options.out.clone();
         if out.is_none() {
             let needs = [
                 ("overwrite", args.overwrite),
-                ("checkpoint-every", said.checkpoint_every.is_some()),
-                ("keep", said.keep.is_some()),
-                ("tensorboard", said.tensorboard == Some(true)),
+                ("checkpoint-every", options.checkpoint_every.is_some()),
+                ("keep", options.keep.is_some()),
+                ("tensorboard", options.tensorboard == Some(true)),
             ];
             if let Some((name, _)) = needs.iter().find(|(_, given)| *given) {
                 return Err(Error::Setting(format!("--{name} needs --out: nothing is written without a folder")));
             }
         }
-        let (set, data) = said.load_data()?;
-        let run = RunConfig::resolve(said, &data)?;
+        let (set, data) = options.load_data()?;
+        let run = RunConfig::resolve(options, &data)?;
         let folder = out.map(|dir| Ok::<_, Error>((dir, run.options(&set)))).transpose()?;
         Ok(Self { data, run, folder })
     }
 
-    /// The run in a folder of results, whose settings may not be contradicted.
+    /// Reads the run in a folder of results. Flags must not contradict its options.
     fn resumed(args: &Args, dir: &Path) -> Result<Self> {
         let config = dir.join(CONFIG);
         if !config.exists() {
             return Err(Error::Setting(format!("{}: no run to resume: there is no {CONFIG} in it", dir.display())));
         }
-        let (said, file) = (&args.settings, Options::read(&config)?);
-        file.check_same(said, None)?;
-        let all = said.clone().or(file.clone());
+        let (options, file) = (&args.settings, Options::read(&config)?);
+        file.check_same(options, None)?;
+        let all = options.clone().or(file.clone());
         let (set, data) = all.load_data()?;
         let run = RunConfig::resolve(all, &data)?;
         let now = run.options(&set);
-        file.check_same(said, Some(&now))?;
+        file.check_same(options, Some(&now))?;
         Ok(Self { data, run, folder: Some((dir.to_owned(), now)) })
     }
 }
 
 fn typed<T: Real>(args: &Args, job: &Job) -> Result<Done, Failure> {
     let Job { data, run, folder } = job;
-    let plan = run.machine.plan(run.machine.par()?);
+    let plan = run.runtime.plan(run.runtime.par()?);
     let inputs = data.affine(run.scale);
     let ready = data.apply::<T>(&inputs)?;
     let interrupted = crate::cli::interrupts();
@@ -113,7 +114,7 @@ fn typed<T: Real>(args: &Args, job: &Job) -> Result<Done, Failure> {
     let mut session = match folder {
         Some((dir, settings)) if args.resume.is_some() => {
             let (session, notes) = Session::resume(run, samples, plan, Folder::open(dir, settings)?)?;
-            notes.iter().for_each(|line| crate::cli::note(line));
+            notes.iter().for_each(|line| crate::cli::print_note(line));
             session
         }
         _ => {
@@ -123,19 +124,19 @@ fn typed<T: Real>(args: &Args, job: &Job) -> Result<Done, Failure> {
     };
     if let Some((dir, settings)) = folder.as_ref().filter(|_| args.resume.is_some()) {
         let (dir_name, epochs) = (dir.display(), session.epochs());
-        if session.finished() {
+        if session.finished {
             let why = if epochs < run.epochs { "validation has ended it" } else { "--epochs trains longer" };
-            print(&format!("{dir_name}: finished after {epochs} epochs: nothing is left to do ({why})\n"))?;
-            return Ok(Done::Well);
+            print(&format!("{dir_name}: already finished after {epochs} epochs ({why})\n"))?;
+            return Ok(Done::Success);
         }
         session.reopen()?;
         write_settings(dir, settings)?;
-        print(&format!("{dir_name}: goes on after step {}, epoch {epochs}\n", session.trainer().steps()))?;
+        print(&format!("{dir_name}: resumes after step {}, epoch {epochs}\n", session.trainer().steps()))?;
     }
     let bar = bar_of(&session, args.quiet);
     let outcome = train(&mut session, &bar, &interrupted);
     bar.finish_and_clear();
-    // Whatever happened, the weights are kept. A run that failed keeps its last checkpoint.
+    // Save the weights even if training failed. A failed run keeps its last checkpoint.
     let saved = session.save_weights();
     let losses = outcome?;
     saved.and(session.save())?;
@@ -144,13 +145,13 @@ fn typed<T: Real>(args: &Args, job: &Job) -> Result<Done, Failure> {
     if args.profile {
         print(&profile(&session))?;
     }
-    if interrupted.load(Ordering::Relaxed) { Ok(Done::Interrupted) } else { Ok(Done::Well) }
+    if interrupted.load(Ordering::Relaxed) { Ok(Done::Interrupted) } else { Ok(Done::Success) }
 }
 
-/// Progress over all samples of all epochs, those of an earlier part of the run included.
+/// Creates the bar over all samples of all epochs, including those before a resume.
 fn bar_of<T: Real>(session: &Session<'_, T>, quiet: bool) -> ProgressBar {
-    let (run, each) = (session.run(), session.samples());
-    let done = session.epochs().saturating_mul(each) + session.learned();
+    let (run, each) = (session.run, session.samples());
+    let done = session.epochs().saturating_mul(each) + session.trainer().learned();
     let bar = bar(run.train.rule.to_string(), run.epochs.saturating_mul(each) as u64, quiet).with_position(done as u64);
     bar.reset_eta();
     bar
@@ -161,7 +162,7 @@ fn train<T: Real>(session: &mut Session<'_, T>, bar: &ProgressBar, interrupted: 
     let mut losses = Vec::new();
     while !session.over() {
         let mut loss = f64::NAN;
-        let whole = session.epoch(|Progress { epoch, learned, sofar }| {
+        let whole = session.epoch(|EpochProgress { epoch, learned, sofar }| {
             loss = sofar.mean_loss();
             bar.inc(learned as u64);
             if !bar.is_hidden() {
@@ -178,9 +179,9 @@ fn train<T: Real>(session: &mut Session<'_, T>, bar: &ProgressBar, interrupted: 
     Ok(losses)
 }
 
-/// A table of phases: milliseconds of a step, and their share.
+/// Formats a table of phases: milliseconds per step, and share.
 fn profile<T: Real>(session: &Session<'_, T>) -> String {
-    let rule = session.run().train.rule;
+    let rule = session.run.train.rule;
     let phases = session.trainer().phases();
     if phases.steps == 0 {
         return format!("\n{rule}: no profile: no step was taken\n");
@@ -196,9 +197,9 @@ fn profile<T: Real>(session: &Session<'_, T>) -> String {
     format!("\n{}", aligned(&rows, 1))
 }
 
-/// How the run ended: figures of the network, then of each layer.
+/// Formats the results: figures of the network, then of each layer.
 fn summary<T: Real>(data: &Dataset, session: &Session<'_, T>, losses: &[f64], end: &Measured) -> String {
-    let run = session.run();
+    let run = session.run;
     let percent = |x: f64| format!("{:.2} %", 100.0 * x);
     let mut rows = vec![[String::new(), run.train.rule.to_string()]];
     let mut row = |name: &str, value: String| rows.push([name.into(), value]);

@@ -1,4 +1,5 @@
-//! `gaitprop update`: one batch, arrays in, arrays out. What anyone needs to check this code against their own.
+//! `gaitprop update`: the updates of one batch, from arrays to arrays, to check other
+//! implementations.
 
 use crate::base::error::{Error, Result};
 use crate::base::exec::Exec;
@@ -10,7 +11,7 @@ use crate::model::matrix::Matrix;
 use crate::model::network::Network;
 use crate::ortho::{Penalty, Regularizer, Side};
 use crate::rule::{LearningRule, RuleConfig, TargetForm};
-use crate::run::config::Machine;
+use crate::run::config::Runtime;
 use crate::run::options::{BACKENDS, ISAS, Unit};
 use crate::solve::{SolverKind, Tuning};
 use crate::step::optimizer::{Optimizer, OptimizerConfig, OptimizerKind};
@@ -22,10 +23,12 @@ use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// .npz with x (batch × inputs), onehot (batch × labels), W0… (fed × width) and b0…; other arrays are ignored
+    /// .npz with x (batch × inputs), onehot (batch × labels), W0… (fan-in × width) and b0…; other
+    /// arrays are ignored
     input: PathBuf,
-    /// .npz to write: act1…, dW0…, db0… (descent directions, batch-averaged), reg0… (regulariser's gradients, already subtracted from
-    /// dW), and with --steps W0…, b0…, mW0…, vW0…, mb0…, vb0… after them
+    /// Output .npz with act1…, dW0…, db0… (batch means of descent directions) and reg0… (the
+    /// regularizer's gradients, already subtracted from dW). --steps adds W0…, b0…, mW0…, vW0…,
+    /// mb0…, vb0…
     output: PathBuf,
     /// Learning rule
     #[arg(long, value_name = "RULE")]
@@ -33,28 +36,29 @@ pub(super) struct Args {
     /// Size of the perturbation of GAIT and ITP; 0 is the linear limit
     #[arg(long, value_name = "G", default_value_t = 1e-3, allow_negative_numbers = true)]
     gamma: f64,
-    /// Form of gait, itp and tp: difference (exact at any depth) or absolute (as published: loses all to rounding at depth)
+    /// Form of gait, itp and tp: difference (exact at any depth) or absolute (as published;
+    /// rounding destroys it at depth)
     #[arg(long, value_name = "FORM", default_value_t = TargetForm::Difference)]
     form: TargetForm,
-    /// Seed of the fixed feedback of fa and dfa, which is orthogonal
+    /// Seed of the fixed, orthogonal feedback of fa and dfa
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// Weight of the orthogonality regulariser
+    /// Weight of the orthogonality regularizer
     #[arg(long, value_name = "L", default_value_t = 0.0, allow_negative_numbers = true)]
     lambda: f64,
-    /// Form of the regulariser: published or identity
+    /// Penalty of the regularizer: published or identity
     #[arg(long, value_name = "FORM", default_value_t = Penalty::OffDiagonal)]
     ortho_form: Penalty,
-    /// Side of the regulariser: rows or columns
+    /// Side of the regularizer: rows or columns
     #[arg(long, value_name = "SIDE", default_value_t = Side::Rows)]
     ortho_side: Side,
-    /// How errors go through the inverses of layers: lu (exact), stale, cg, gram, transpose or auto
+    /// Solver for errors through W⁻¹: lu (exact), stale, cg, gram, transpose or auto
     #[arg(long, value_name = "HOW", default_value_t = SolverKind::Lu)]
     inverse: SolverKind,
     /// Relative error at which stale, cg, gram, transpose and auto stop
     #[arg(long, value_name = "X", default_value_t = 1e-3, allow_negative_numbers = true)]
     tolerance: f64,
-    /// f32 or f64; arrays are written as float64 in either case
+    /// Element type: f32 or f64. Arrays are written as float64
     #[arg(long, value_name = "TYPE", default_value_t = Precision::F32)]
     dtype: Precision,
     /// Identity activations instead of leaky ReLU
@@ -66,16 +70,16 @@ pub(super) struct Args {
     /// squared, or cross-entropy on a linear output layer
     #[arg(long, value_name = "LOSS", default_value_t = Loss::Squared)]
     loss: Loss,
-    /// Also take so many optimiser steps on the batch (needs --lr)
+    /// Also take K optimizer steps on the batch (needs --lr)
     #[arg(long, value_name = "K", requires = "lr")]
     steps: Option<usize>,
     /// Learning rate of the steps (needs --steps)
     #[arg(long, value_name = "ETA", requires = "steps", allow_negative_numbers = true)]
     lr: Option<f64>,
-    /// Optimiser of the steps: published-adam, adam, sgd or momentum
+    /// Optimizer of the steps: published-adam, adam, sgd or momentum
     #[arg(long, value_name = "OPT", default_value_t = OptimizerKind::PublishedAdam)]
     optimizer: OptimizerKind,
-    /// Threads; the result does not depend on them
+    /// Number of threads; the result does not depend on it
     #[arg(long, value_name = "N", default_value_t = 1)]
     threads: usize,
     /// Instruction set: auto, avx512, avx2, neon or portable
@@ -87,8 +91,8 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<Done, Failure> {
-    let machine = Machine::new(Some(args.dtype), Some(args.threads), Some(&args.isa), Some(&args.backend))?;
-    // The input holds what the output does not: weights that may be nowhere else.
+    let runtime = Runtime::new(Some(args.dtype), Some(args.threads), Some(&args.isa), Some(&args.backend))?;
+    // Overwriting the input could destroy the only copy of the weights.
     let same = |path: &Path| path.canonicalize().ok();
     if same(&args.input).is_some_and(|input| same(&args.output) == Some(input)) {
         return Err(
@@ -97,27 +101,27 @@ pub(super) fn run(args: &Args) -> Result<Done, Failure> {
     }
     let wanted = |name: &str| name == "x" || name == "onehot" || index_of(name).is_some();
     let arrays = npz::read(&args.input, wanted)?;
-    let plan = machine.plan(machine.par()?);
-    let out = match machine.precision {
+    let plan = runtime.plan(runtime.par()?);
+    let out = match runtime.precision {
         Precision::F32 => update::<f32>(args, &arrays, &plan)?,
         Precision::F64 => update::<f64>(args, &arrays, &plan)?,
     };
     let out: Vec<_> = out.iter().map(|(name, a)| (name.as_str(), a.shape.as_slice(), a.data.as_slice())).collect();
     npz::write(&args.output, &out)?;
     print(&format!("{} arrays written to {}\n", out.len(), args.output.display()))?;
-    Ok(Done::Well)
+    Ok(Done::Success)
 }
 
-/// The layer of `W3` or `b3`.
+/// Parses the layer number of `W3` or `b3`.
 fn index_of(name: &str) -> Option<usize> {
     let digits = name.strip_prefix('W').or_else(|| name.strip_prefix('b'))?;
     (!digits.is_empty() && digits.bytes().all(|c| c.is_ascii_digit())).then(|| digits.parse().ok())?
 }
 
-/// Upper limit, against slips of the keyboard.
+/// Upper limit that catches typing errors.
 const MAX_STEPS: usize = 1 << 30;
 
-/// Arrays to be written, by name.
+/// Output arrays by name.
 type Arrays = Vec<(String, Array)>;
 
 fn update<T: Real>(args: &Args, arrays: &BTreeMap<String, Array>, plan: &Plan) -> Result<Arrays> {
@@ -193,7 +197,7 @@ fn array<T: Real>(shape: &[usize], data: &[T]) -> Array {
     Array { shape: shape.to_vec(), data: data.iter().map(|v| v.to_f64()).collect() }
 }
 
-/// The finite elements of an array.
+/// Converts the elements of an array, which must be finite.
 fn elements<T: Real>(path: &Path, name: &str, a: &Array) -> Result<Vec<T>> {
     let data: Vec<T> = a.data.iter().map(|&v| T::from_f64(v)).collect();
     match data.iter().position(|v| !v.is_finite()) {
@@ -204,7 +208,7 @@ fn elements<T: Real>(path: &Path, name: &str, a: &Array) -> Result<Vec<T>> {
     }
 }
 
-/// A two-dimensional array: rows, columns, elements.
+/// Returns rows, columns and elements of a two-dimensional array.
 fn matrix<T: Real>(path: &Path, arrays: &BTreeMap<String, Array>, name: &str) -> Result<(usize, usize, Vec<T>)> {
     let wrong = |what: String| Error::File { path: path.to_owned(), what };
     let a = arrays.get(name).ok_or_else(|| wrong(format!("it holds no array `{name}`")))?;
@@ -225,11 +229,11 @@ fn network<T: Real>(
     let wrong = |what: String| Error::File { path: path.to_owned(), what };
     let count = arrays.keys().filter_map(|name| index_of(name)).max().map_or(0, |last| last.saturating_add(1));
     let mut layers = Vec::new();
-    // A gap in the numbers ends here, whatever the largest of them is.
+    // A gap in the numbers ends the loop with an error, however large the last number is.
     for l in 0..count.max(1) {
         let (fed, width, w) = matrix::<T>(path, arrays, &format!("W{l}"))?;
         if l > 0 && fed != width {
-            return Err(wrong(format!("`W{l}` has shape [{fed}, {width}], but only `W0` may be other than square")));
+            return Err(wrong(format!("`W{l}` has shape [{fed}, {width}], but every layer except `W0` must be square")));
         }
         let name = format!("b{l}");
         let b = arrays.get(&name).ok_or_else(|| wrong(format!("it holds no array `{name}`")))?;

@@ -1,4 +1,7 @@
-//! Many runs at once, each on a thread of its own and each what `train` would make of the same settings: what `compare` and `sweep` share.
+//!
+//! Batches of runs, one thread each: the machinery that `compare` and `sweep` share.
+//!
+//! Each run gives the same result as `train` with the same options.
 
 use crate::base::error::{Error, Result};
 use crate::base::files;
@@ -7,13 +10,13 @@ use crate::model::loss::Score;
 use crate::rule::LearningRule;
 use crate::run::checkpoints;
 use crate::run::config::RunConfig;
-use crate::run::dir::{CONFIG, Folder, is_of_a_run};
+use crate::run::dir::{CONFIG, Folder, holds_run};
 use crate::run::grid::Point;
-use crate::run::history::{self, Fate, Figures, Mark};
+use crate::run::history::{self, EpochFigures, Figures, RunOutcome};
 use crate::run::metrics::METRICS;
 use crate::run::options::Options;
 use crate::run::page;
-use crate::run::pool::{Bar, Board, Halt, spread};
+use crate::run::pool::{Bar, ProgressBoard, StopFlag, run_parallel};
 use crate::run::session::{Session, check_memory};
 use crate::run::table::Table;
 use crate::store::weights::WEIGHTS;
@@ -26,38 +29,38 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-/// Upper limit, against slips of the keyboard.
+/// Upper limit that catches typing errors.
 const MAX_SEEDS: u64 = 10_000;
 
-/// So many seeds, from the first; `flag` is who asks.
+/// Returns `count` consecutive seeds, beginning with `first`. Errors name `flag`.
 pub(crate) fn seeds(flag: &str, count: u64, first: Option<u64>) -> Result<Vec<u64>> {
     if count == 0 || count > MAX_SEEDS {
         return Err(Error::Setting(format!("{flag} {count}: use 1 to {MAX_SEEDS}")));
     }
     let first = first.unwrap_or(1);
-    let last = first
-        .checked_add(count - 1)
-        .ok_or_else(|| Error::Setting(format!("--seed {first}: there are not {count} seeds after it")))?;
+    let last =
+        first.checked_add(count - 1).ok_or_else(|| Error::Setting(format!("--seed {first}: too large for {count} seeds")))?;
     Ok((first..=last).collect())
 }
 
-/// A run that is to be trained.
+/// A run to train.
 #[derive(Clone)]
 pub(crate) struct Planned {
     pub(crate) run: RunConfig,
-    /// All it hangs on, as its folder says it.
+    /// Options that decide the run, as its folder stores them.
     pub(crate) settings: Options,
     pub(crate) dir: Option<PathBuf>,
     pub(crate) title: String,
 }
 
 impl Planned {
-    /// `said` at `point`, for a rule (unless `said` or `point` has it) and a seed.
+    /// Plans a run with `options` at `point`, for one rule and seed. `None` keeps the rule that
+    /// `options` or `point` names.
     ///
     /// # Errors
-    /// As [`RunConfig::resolve`], saying which run it is.
+    /// As [`RunConfig::resolve`]; the message begins with the name of the run.
     pub(crate) fn new(
-        said: &Options,
+        options: &Options,
         point: &Point,
         (rule, seed): (Option<LearningRule>, u64),
         (set, data): (&str, &Dataset),
@@ -65,14 +68,14 @@ impl Planned {
     ) -> Result<Self> {
         let base = Options {
             out: None,
-            rule: rule.or(said.rule),
-            // How many runs there are at once is not a run's business.
+            rule: rule.or(options.rule),
+            // The number of concurrent runs is not an option of a single run.
             threads: None,
-            ..said.clone()
+            ..options.clone()
         };
         let resolve = || {
             let mut run = RunConfig::resolve(Options { seed: Some(seed), ..point.on(&base)? }, data)?;
-            run.machine.threads = 1;
+            run.runtime.threads = 1;
             Ok((run.options(set), run))
         };
         let name = [rule.map_or(String::new(), |rule| rule.to_string()), point.to_string()].join(" ").trim().to_owned();
@@ -83,7 +86,12 @@ impl Planned {
         Ok(Self { run, settings, dir, title: format!("{name} seed {seed}").trim().to_owned() })
     }
 
-    /// What is known of it from an earlier time.
+    /// Number of samples that the run learns, with `len` training samples.
+    fn samples(&self, len: usize) -> u64 {
+        (self.run.epochs as u64).saturating_mul(len as u64)
+    }
+
+    /// Reads the figures of a run that an earlier command finished.
     fn known(&self) -> Result<Option<Figures<Option<f64>>>> {
         match &self.dir {
             Some(dir) if check_config(dir, &[self])? && dir.join(WEIGHTS).exists() => history::read(dir),
@@ -92,7 +100,7 @@ impl Planned {
     }
 }
 
-/// Whether there are settings in this folder, refusing those that are of none of these runs.
+/// Returns whether the folder holds a configuration. Refuses one that belongs to none of `runs`.
 fn check_config(dir: &Path, runs: &[&Planned]) -> Result<bool> {
     let path = dir.join(CONFIG);
     let text = match std::fs::read_to_string(&path) {
@@ -100,110 +108,133 @@ fn check_config(dir: &Path, runs: &[&Planned]) -> Result<bool> {
         other => other.map_err(Error::io("read", &path))?,
     };
     let known = runs.iter().map(|run| run.settings.to_toml()).collect::<Result<Vec<_>>>()?.contains(&text);
-    let what = "the run there has other settings than it would have now: use those it began with, remove its folder, or replace all (--overwrite)";
+    let what = "holds a run with other settings: use the same settings, remove the folder, or replace all results (--overwrite)";
     if known { Ok(true) } else { Err(Error::File { path, what: what.into() }) }
 }
 
-/// What is measured of runs without a folder.
+/// Measurements of a run without a folder.
 #[derive(Clone, Copy, PartialEq)]
-pub(crate) enum Look {
+pub(crate) enum MeasureLevel {
     /// Loss and accuracy.
     Scores,
-    /// And how weights and updates are.
+    /// Also the alignment of updates and the orthogonality of weights.
     All,
 }
 
-/// Who does the work.
-pub(crate) struct Crew<'a> {
+/// Number of threads and the ways to watch and stop them.
+pub(crate) struct PoolOptions<'a> {
     pub(crate) threads: usize,
     pub(crate) interrupted: &'a AtomicBool,
     pub(crate) quiet: bool,
 }
 
-/// Whether a run is at fault itself, so that others may go on.
-pub(crate) fn own_fault(e: &Error) -> bool {
+/// Returns whether an error concerns one run only, so that the others continue.
+pub(crate) fn fails_one_run(e: &Error) -> bool {
     use Error::{Diverged, NotOrthogonal, OutOfRange, Singular, TooFar};
     matches!(e, Singular { .. } | NotOrthogonal { .. } | TooFar { .. } | OutOfRange { .. } | Diverged { .. })
 }
 
-/// All runs, each in its folder if it has one, and all with data scaled in one way. What is known of a run from an earlier time is read, not trained. Second come the samples that were learned.
+/// Trains all runs on equally scaled data, each in its folder if it has one. Runs that are already
+/// finished are read instead. Also returns the number of samples learned.
 ///
 /// # Errors
-/// A run that was begun with other settings, before any is trained; an error that is not [a run's own](own_fault).
-pub(crate) fn train_all<T: Real>(planned: &[Planned], data: &Dataset, look: Look, crew: &Crew<'_>) -> Result<(Vec<Fate>, u64)> {
+/// [`Error::File`] for a folder with other settings, before any training. The first error that does
+/// not [concern one run only](fails_one_run).
+pub(crate) fn train_all<T: Real>(
+    planned: &[Planned],
+    data: &Dataset,
+    level: MeasureLevel,
+    pool: &PoolOptions<'_>,
+) -> Result<(Vec<RunOutcome>, u64)> {
     let Some(first) = planned.first() else { return Ok((Vec::new(), 0)) };
     let inputs = data.affine(first.run.scale);
     let data = data.apply::<T>(&inputs)?;
-    let known = planned.iter().map(Planned::known).collect::<Result<Vec<_>>>()?;
-    let samples = |planned: &Planned| (planned.run.epochs as u64).saturating_mul(data.train.len as u64);
-    let mut fates: Vec<_> = known.into_iter().map(|known| known.map_or(Fate::Unfinished, Fate::Done)).collect();
-    let left: Vec<_> = (0..planned.len()).filter(|&i| matches!(fates[i], Fate::Unfinished)).collect();
-    for RunConfig { architecture, train, .. } in left.iter().map(|&i| &planned[i].run) {
-        check_memory::<T>(architecture, train.batch.min(data.train.len), crew.threads.min(left.len()))?;
-    }
-    let all = left.iter().map(|&i| samples(&planned[i])).fold(0, u64::saturating_add);
-    let done = spread(
-        &left,
-        (crew.threads, crew.interrupted),
-        &Board::new("all", all, crew.quiet),
-        |&i| (planned[i].title.clone(), samples(&planned[i])),
-        |&i, bar, halt| train(&planned[i], (&data, &inputs), look, bar, halt),
-    )?;
-    let mut learned = 0;
-    for (i, fate) in left.into_iter().zip(done).filter_map(|(i, fate)| Some((i, fate?))) {
-        if let Fate::Done(_) = &fate {
-            learned += samples(&planned[i]);
-        }
-        fates[i] = fate;
-    }
-    Ok((fates, learned))
+    let known = planned.iter().map(|run| Ok(run.known()?.map(RunOutcome::Done))).collect::<Result<Vec<_>>>()?;
+    let runs: Vec<_> = planned.iter().collect();
+    let work = |run: &Planned, bar: &Bar, stop: &StopFlag<'_>| train(run, (&data, &inputs), level, bar, stop).map(Some);
+    let (outcomes, trained) = run_missing::<T, _>("all", &runs, known, data.train.len, pool, work)?;
+    let done = trained.into_iter().filter(|&i| matches!(outcomes[i], Some(RunOutcome::Done(_))));
+    let learned = done.map(|i| planned[i].samples(data.train.len)).sum();
+    Ok((outcomes.into_iter().map(|outcome| outcome.unwrap_or(RunOutcome::Unfinished)).collect(), learned))
 }
 
-/// One run.
+/// Works on the runs without a result, on the threads of `pool`. Returns all results, and the
+/// indices of those runs. An interrupted run has no result. `len` is the number of training samples.
+///
+/// # Errors
+/// [`Error::Setting`] for too little memory; as [`run_parallel`].
+pub(crate) fn run_missing<T: Real, R: Send>(
+    title: &str,
+    runs: &[&Planned],
+    mut results: Vec<Option<R>>,
+    len: usize,
+    pool: &PoolOptions<'_>,
+    work: impl Fn(&Planned, &Bar, &StopFlag<'_>) -> Result<Option<R>> + Sync,
+) -> Result<(Vec<Option<R>>, Vec<usize>)> {
+    let left: Vec<_> = (0..runs.len()).filter(|&i| results[i].is_none()).collect();
+    for RunConfig { architecture, train, .. } in left.iter().map(|&i| &runs[i].run) {
+        check_memory::<T>(architecture, train.batch.min(len), pool.threads.min(left.len()))?;
+    }
+    let all = left.iter().map(|&i| runs[i].samples(len)).fold(0, u64::saturating_add);
+    let done = run_parallel(
+        &left,
+        (pool.threads, pool.interrupted),
+        &ProgressBoard::new(title, all, pool.quiet),
+        |&i| (runs[i].title.clone(), runs[i].samples(len)),
+        |&i, bar, stop| work(runs[i], bar, stop),
+    )?;
+    for (&i, result) in left.iter().zip(done) {
+        results[i] = result.flatten();
+    }
+    Ok((results, left))
+}
+
+/// Trains one run.
 fn train<T: Real>(
     planned: &Planned,
     (data, inputs): (&Prepared<T>, &Affine),
-    look: Look,
+    level: MeasureLevel,
     bar: &Bar,
-    halt: &Halt<'_>,
-) -> Result<Fate> {
+    stop: &StopFlag<'_>,
+) -> Result<RunOutcome> {
     let Planned { run, settings, dir, .. } = planned;
     let folder = dir.as_ref().map(|dir| Folder::create(dir, settings, true)).transpose()?;
-    let mut session = Session::new(run, (data, inputs), run.machine.plan(gaitprop_kernels::Par::Seq), folder)?;
-    let mut marks = Vec::new();
-    let outcome = epochs(&mut session, bar, halt, |session, seconds| {
+    let mut session = Session::new(run, (data, inputs), run.runtime.plan(gaitprop_kernels::Par::Seq), folder)?;
+    let mut per_epoch = Vec::new();
+    let outcome = train_epochs(&mut session, bar, stop, |session, seconds| {
         if dir.is_some() {
             return Ok(());
         }
-        let (test, cosine) = match look {
-            Look::Scores => (session.trainer().evaluate(&data.test)?, None),
-            Look::All => {
+        let (test, cosine) = match level {
+            MeasureLevel::Scores => (session.trainer().evaluate(&data.test)?, None),
+            MeasureLevel::All => {
                 let measured = session.measure(Score::default())?;
                 (measured.test, measured.alignment.first().map(|a| a.cosine).filter(|c| c.is_finite()))
             }
         };
-        marks.push(Mark { test_accuracy: test.accuracy(), cosine, seconds });
+        per_epoch.push(EpochFigures { test_accuracy: test.accuracy(), cosine, seconds });
         Ok(())
     });
-    // Whatever happened, what was learned is kept.
+    // Save the weights even if training failed.
     session.save_weights()?;
     let ended = outcome.and_then(|whole| Ok((whole, session.finish()?)));
     Ok(match ended {
-        Err(e) if own_fault(&e) => Fate::Failed(e.to_string()),
+        Err(e) if fails_one_run(&e) => RunOutcome::Failed(e.to_string()),
         Err(e) => return Err(e),
-        Ok((false, _)) => Fate::Unfinished,
+        Ok((false, _)) => RunOutcome::Unfinished,
         Ok((true, end)) => match dir {
-            Some(dir) => history::read(dir)?.map_or(Fate::Unfinished, Fate::Done),
-            None => Fate::Done(Figures::new(&marks, &(&end).into(), &(&end).into())),
+            Some(dir) => history::read(dir)?.map_or(RunOutcome::Unfinished, RunOutcome::Done),
+            None => RunOutcome::Done(Figures::new(&per_epoch, &(&end).into(), &(&end).into())),
         },
     })
 }
 
-/// All epochs of a session, and after each a look at it and its seconds; false if it was to come to an end before.
-pub(crate) fn epochs<'a, T: Real>(
+/// Trains the remaining epochs, and calls `after` with the seconds of each. Returns false if
+/// stopped before the end.
+pub(crate) fn train_epochs<'a, T: Real>(
     session: &mut Session<'a, T>,
     bar: &Bar,
-    halt: &Halt<'_>,
+    stop: &StopFlag<'_>,
     mut after: impl FnMut(&mut Session<'a, T>, f64) -> Result<()>,
 ) -> Result<bool> {
     while !session.over() {
@@ -212,7 +243,7 @@ pub(crate) fn epochs<'a, T: Real>(
             bar.learned(progress.learned, || {
                 format!("epoch {}  accuracy {:.2} %", progress.epoch, 100.0 * progress.sofar.accuracy())
             });
-            if halt.asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            if stop.is_set() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;
         if !whole {
             return Ok(false);
@@ -223,29 +254,30 @@ pub(crate) fn epochs<'a, T: Real>(
     Ok(true)
 }
 
-/// The folder of all runs of a command.
-pub(crate) struct Store {
-    dir: PathBuf,
-    /// Name of the command, and of its files.
+/// The folder of results of one command.
+pub(crate) struct ResultsDir {
+    pub(crate) dir: PathBuf,
+    /// Name of the command, which is also the name of its summary file.
     name: &'static str,
-    /// The page about all runs, if the command writes one.
-    page: Option<PathBuf>,
-    /// Checksum of the data set; none where the folder's runs are of a version that kept none.
+    /// The report about all runs, if the command writes one.
+    pub(crate) page: Option<PathBuf>,
+    /// Checksum of the data set. `None` if the folder was written by a version that stored none.
     data: Option<u32>,
 }
 
-/// Where the summary has the checksum of the data set.
+/// Key of the data set's checksum in the summary.
 const CHECKSUM: &str = "data-checksum";
 
-/// Commands that leave folders of many runs.
+/// Commands that write folders of many runs.
 const COMMANDS: [&str; 2] = ["compare", "sweep"];
 
-impl Store {
-    /// Makes it, or takes it as it is; `page` is the name of the page about all runs, if there will be one. What can be refused is refused before anything is
-    /// written or removed.
+impl ResultsDir {
+    /// Creates or opens the folder. `page` is the file name of the report, if there will be one.
+    /// Every refusal comes before anything is written or removed.
     ///
     /// # Errors
-    /// [`Error::Setting`] for a folder that holds something else, or results of other data to go on with; [`Error::Io`].
+    /// [`Error::Setting`] for a folder with other contents, or for a resume with other data;
+    /// [`Error::Io`].
     pub(crate) fn open(
         dir: &Path,
         (name, page): (&'static str, Option<&str>),
@@ -255,7 +287,7 @@ impl Store {
     ) -> Result<Self> {
         let refuse = |what: String| Err(Error::Setting(format!("{}: {what}", dir.display())));
         let page = page.map(|page| dir.join(page));
-        let mut store = Self { dir: dir.to_owned(), name, page, data: Some(data.checksum()) };
+        let mut results = Self { dir: dir.to_owned(), name, page, data: Some(data.checksum()) };
         if dir.exists() && !dir.is_dir() {
             return refuse("is a file: results need a folder".into());
         }
@@ -265,21 +297,21 @@ impl Store {
         if let Some(other) = COMMANDS.iter().find(|&&other| other != name && dir.join(format!("{other}.json")).exists()) {
             return refuse(format!("holds the results of `{other}`: name another folder"));
         }
-        let ours = store.summary().exists();
+        let ours = results.summary().exists();
         if ours {
-            store.read_summary()?;
+            results.read_summary()?;
         }
         if resume && !ours {
-            return refuse(format!("holds no results of `{name}` to go on with: leave out --resume"));
+            return refuse(format!("holds no results of `{name}` to resume: leave out --resume"));
         }
         if ours && !resume && !overwrite {
             return refuse(format!(
-                "holds the results of `{name}`: name another folder, go on with it (--resume) or replace it (--overwrite)"
+                "holds the results of `{name}`: name another folder, resume (--resume) or replace it (--overwrite)"
             ));
         }
-        // Results may be there without their tables or page: they were ended too early, or had nothing to show.
-        let tables = store.tables().map(|(file, is_ours)| (store.path(file), is_ours));
-        let mut files = tables.chain(store.page.clone().map(|page| (page, page::is_ours as IsOurs)));
+        // Results may lack tables and report: the command was interrupted, or no run finished.
+        let tables = results.tables().map(|(file, is_ours)| (results.path(file), is_ours));
+        let mut files = tables.chain(results.page.clone().map(|page| (page, page::is_ours as IsOurs)));
         if let Some((file, _)) = files.find(|(path, is_ours)| path.exists() && !(ours && is_ours(path))) {
             let file = file.file_name().unwrap_or_default().display();
             return refuse(format!("holds a {file} that is not of `{name}`: move it away, or name another folder"));
@@ -287,31 +319,31 @@ impl Store {
         let folders: Vec<_> = runs.iter().filter_map(|run| run.dir.as_deref()).collect();
         folders.iter().try_for_each(|dir| Folder::check_free(dir, overwrite || resume))?;
         if resume {
-            // A folder has one run of several there may be, as long as nothing is chosen.
+            // Several points may share a folder before the grid has chosen one of them.
             let mut all = BTreeMap::<_, Vec<&Planned>>::new();
             runs.iter()
                 .filter_map(|run| Some((run.dir.as_deref()?, run)))
                 .for_each(|(dir, run)| all.entry(dir).or_default().push(run));
             all.into_iter().try_for_each(|(dir, runs)| check_config(dir, &runs).map(|_| ()))?;
-            let learned = store.learned()?;
-            if learned.is_some() && learned != store.data {
-                return refuse("its runs have learned other samples than there are now: the data set was changed since".into());
+            let learned = results.learned()?;
+            if learned.is_some() && learned != results.data {
+                return refuse("its runs used other samples: the data set was changed since".into());
             }
-            store.data = learned;
+            results.data = learned;
         }
         std::fs::create_dir_all(dir).map_err(Error::io("create the folder", dir))?;
-        // Left by a command that was killed while it wrote a table.
+        // Removes temporary files of a killed command.
         files::sweep(dir);
         if ours && overwrite {
-            store.clear()?;
+            results.clear()?;
         }
         if !ours || overwrite {
-            store.summarise(serde_json::Map::new().into())?;
+            results.write_summary(serde_json::Map::new().into())?;
         }
-        Ok(store)
+        Ok(results)
     }
 
-    /// Removes all runs, tables and trials, and a report about them.
+    /// Removes all runs, tables, trials and the report.
     fn clear(&self) -> Result<()> {
         let entries = |dir: &Path| -> Result<Vec<PathBuf>> {
             let list = std::fs::read_dir(dir).map_err(Error::io("list", dir))?;
@@ -319,7 +351,7 @@ impl Store {
         };
         let is_run = |dir: &Path| -> Result<bool> {
             let seed = dir.file_name().and_then(|name| name.to_str()?.strip_prefix("seed-")?.parse::<u64>().ok());
-            Ok(seed.is_some() && is_of_a_run(dir)?)
+            Ok(seed.is_some() && holds_run(dir)?)
         };
         for dir in entries(&self.dir)? {
             if is_run(&dir)? {
@@ -334,33 +366,23 @@ impl Store {
                 }
             }
             if removed {
-                // Unless something else is in it.
+                // Fails, as intended, if other files are in it.
                 let _ = std::fs::remove_dir(&dir);
             }
         }
-        // All of them are ours: `open` has refused others.
+        // `open` has refused files of other origin.
         self.tables().try_for_each(|(file, _)| checkpoints::remove(&self.path(file)))?;
         self.page.as_deref().map_or(Ok(()), page::remove)
     }
 
-    /// Where it is.
-    pub(crate) fn dir(&self) -> &Path {
-        &self.dir
-    }
-
-    /// Where a report about all runs is, if the command writes one.
-    pub(crate) fn page(&self) -> Option<&Path> {
-        self.page.as_deref()
-    }
-
-    /// The path of one of its files.
+    /// Returns the path of a file in the folder.
     pub(crate) fn path(&self, file: &str) -> PathBuf {
         self.dir.join(file)
     }
 
-    /// The command's files besides summary and page, each with a test that tells it from other files of that name.
+    /// Lists the command's tables, each with a test that recognizes it.
     fn tables(&self) -> impl Iterator<Item = (&'static str, IsOurs)> + use<> {
-        // The command that writes a page is also the one that chooses from a grid.
+        // The command that writes a report is also the one that chooses from a grid.
         let grid = self.page.is_some();
         TABLES.into_iter().filter(move |(file, _)| grid || ![GRID_CSV, TRIALS].contains(file))
     }
@@ -369,7 +391,7 @@ impl Store {
         self.dir.join(format!("{}.json", self.name))
     }
 
-    /// The summary that is there.
+    /// Reads the existing summary.
     ///
     /// # Errors
     /// [`Error::File`] for a file that the command has not written; [`Error::Io`].
@@ -377,29 +399,29 @@ impl Store {
         let path = self.summary();
         let text = std::fs::read_to_string(&path).map_err(Error::io("read", &path))?;
         let wrong = |why: String| {
-            let what = format!("is no summary of `{}` ({why}): move it away, or name another folder", self.name);
+            let what = format!("is not a summary of `{}` ({why}): move it away, or name another folder", self.name);
             Error::File { path: path.clone(), what }
         };
         let summary: serde_json::Value = serde_json::from_str(&text).map_err(|e| wrong(e.to_string()))?;
-        // Before the first tables are written it has at most a checksum.
+        // Before the first tables are written, the summary holds at most a checksum.
         let begun = summary.as_object().is_some_and(|all| all.keys().all(|key| key == CHECKSUM));
         if begun || summary["command"] == self.name { Ok(summary) } else { Err(wrong("it names another `command`".into())) }
     }
 
-    /// Of the data set that its runs have learned, if it says so.
+    /// Returns the checksum of the data set that the runs have learned, if stored.
     fn learned(&self) -> Result<Option<u32>> {
         Ok(self.read_summary()?[CHECKSUM].as_u64().and_then(|data| data.try_into().ok()))
     }
 
-    /// Writes the summary, an object, and the checksum of the data set into it.
-    fn summarise(&self, mut summary: serde_json::Value) -> Result<()> {
+    /// Writes the summary, an object, with the data set's checksum.
+    fn write_summary(&self, mut summary: serde_json::Value) -> Result<()> {
         if let Some(data) = self.data {
             summary[CHECKSUM] = data.into();
         }
         self.write(&self.summary(), format!("{summary:#}\n").as_bytes())
     }
 
-    /// Writes a file, whole or not at all.
+    /// Writes a file atomically.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -407,7 +429,8 @@ impl Store {
         files::write_atomically(path, bytes).map_err(Error::io("write", path))
     }
 
-    /// Writes the tables: for readers, for programs, and a summary with every run, its groups under `key`.
+    /// Writes the tables as text and CSV, and the summary with every run. `key` names its list of
+    /// groups.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -415,11 +438,13 @@ impl Store {
         self.write(&self.path(TABLE_TEXT), text.as_bytes())?;
         self.write(&self.path(TABLE_CSV), table.csv().as_bytes())?;
         let version = env!("CARGO_PKG_VERSION");
-        self.summarise(json!({ "command": self.name, "version": version, "data": data, "seeds": seeds, key: table.summary() }))
+        self.write_summary(
+            json!({ "command": self.name, "version": version, "data": data, "seeds": seeds, key: table.summary() }),
+        )
     }
 }
 
-/// Tells a file that the command wrote from others of its name.
+/// Recognizes a file of this name that the command wrote.
 type IsOurs = fn(&Path) -> bool;
 
 /// Every table, with a test of its first line.
@@ -440,6 +465,6 @@ fn first_line(path: &Path) -> Option<String> {
 
 const TABLE_TEXT: &str = "table.txt";
 const TABLE_CSV: &str = "table.csv";
-/// Trials of a grid: for readers, and each with all its settings.
+/// Trials of a grid: a table, and one line of JSON each with all options.
 pub(crate) const GRID_CSV: &str = "grid.csv";
 pub(crate) const TRIALS: &str = "grid.jsonl";

@@ -1,4 +1,4 @@
-//! Checkpoints of a run: one file each, written whole or not at all, the newest few kept.
+//! Checkpoints of a run: one file each, written atomically, of which the newest few are kept.
 
 use crate::base::error::{Error, Result};
 use crate::base::files;
@@ -8,29 +8,29 @@ use serde::{Deserialize, Serialize};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// The folder of checkpoints in a folder of results.
+/// Name of the folder of checkpoints in a folder of results.
 pub(crate) const FOLDER: &str = "checkpoints";
 
-/// What a checkpoint says besides the state of the training.
+/// Contents of a checkpoint besides the training state.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub(crate) struct Notes {
-    /// The settings that decide the run, as they are written to its file.
+pub(crate) struct CheckpointMeta {
+    /// Options that decide the run, as TOML.
     pub(crate) config: String,
-    /// A checksum of its training samples, and of those held out.
+    /// Checksum of the training and validation samples.
     pub(crate) data: u32,
-    /// Bytes of its metrics, and of its events if there are any.
+    /// Length of the metrics file, and of the event file if there is one.
     pub(crate) metrics: u64,
     pub(crate) events: u64,
 }
 
-/// A checkpoint that was read.
+/// A checkpoint read from its file.
 pub(crate) struct Found<T> {
     pub(crate) path: PathBuf,
     pub(crate) state: State<T>,
-    /// Of the program that wrote it.
+    /// Version of the program that wrote it.
     pub(crate) version: String,
-    pub(crate) notes: Notes,
-    /// What was wrong with newer ones.
+    pub(crate) meta: CheckpointMeta,
+    /// Errors of newer checkpoints, which could not be read.
     pub(crate) damaged: Vec<Error>,
 }
 
@@ -38,7 +38,7 @@ fn path(dir: &Path, step: u64) -> PathBuf {
     dir.join(FOLDER).join(format!("step-{step:08}.safetensors"))
 }
 
-/// Steps of the checkpoints that are there, the newest first.
+/// Lists the steps of all checkpoints, newest first.
 pub(crate) fn steps(dir: &Path) -> Result<Vec<u64>> {
     let folder = dir.join(FOLDER);
     let entries = match std::fs::read_dir(&folder) {
@@ -55,24 +55,26 @@ pub(crate) fn steps(dir: &Path) -> Result<Vec<u64>> {
     Ok(steps)
 }
 
-/// Whether there may be one.
+/// Returns whether there is a checkpoint, or the folder cannot be read.
 pub(crate) fn any(dir: &Path) -> bool {
     steps(dir).map_or(true, |steps| !steps.is_empty())
 }
 
-/// Writes one, then removes all but the newest `keep`, and those of a future that did not come: damaged ones that the run has gone back behind.
+/// Writes a checkpoint, then removes all but the newest `keep`. Also removes checkpoints of later
+/// steps, which belong to a run that was rolled back.
 ///
 /// # Errors
 /// As [`checkpoint::write`]; [`Error::Io`] for the folder.
-pub(crate) fn write<T: Real>(dir: &Path, step: u64, keep: usize, state: &State<T>, notes: &Notes) -> Result<()> {
+pub(crate) fn write<T: Real>(dir: &Path, step: u64, keep: usize, state: &State<T>, meta: &CheckpointMeta) -> Result<()> {
     let folder = dir.join(FOLDER);
     match std::fs::create_dir(&folder) {
-        // Without the folders above it, as the run's own was taken away: a checkpoint alone is no run.
+        // `create_dir`, not `create_dir_all`: a removed folder of results must not reappear with a
+        // checkpoint alone.
         Err(e) if e.kind() != ErrorKind::AlreadyExists => return Err(Error::io("create the folder", &folder)(e)),
         _ => {}
     }
-    checkpoint::write(&path(dir, step), state, notes).inspect_err(|_| {
-        // Unless others are in it.
+    checkpoint::write(&path(dir, step), state, meta).inspect_err(|_| {
+        // Fails, as intended, if the folder holds other checkpoints.
         let _ = std::fs::remove_dir(&folder);
     })?;
     let mut kept = 0;
@@ -86,17 +88,17 @@ pub(crate) fn write<T: Real>(dir: &Path, step: u64, keep: usize, state: &State<T
     Ok(())
 }
 
-/// The newest that can be read; `None` if there is none at all.
+/// Reads the newest intact checkpoint. Returns `None` if there is no checkpoint at all.
 ///
 /// # Errors
-/// [`Error::File`] if all of them are damaged; [`Error::Io`] for one that cannot be read.
+/// [`Error::Setting`] if all are damaged; [`Error::Io`] for a file that cannot be read.
 pub(crate) fn newest<T: Real>(dir: &Path) -> Result<Option<Found<T>>> {
     let mut damaged = Vec::new();
     for step in steps(dir)? {
         let path = path(dir, step);
-        match checkpoint::read::<T, Notes>(&path) {
-            Ok((state, version, notes)) => return Ok(Some(Found { path, state, version, notes, damaged })),
-            // What cannot be read now may be readable later: it is not damaged.
+        match checkpoint::read::<T, CheckpointMeta>(&path) {
+            Ok((state, version, meta)) => return Ok(Some(Found { path, state, version, meta, damaged })),
+            // An I/O error may be transient, so it does not count as damage.
             Err(e @ Error::Io { .. }) => return Err(e),
             Err(e) => damaged.push(e),
         }
@@ -110,13 +112,13 @@ pub(crate) fn newest<T: Real>(dir: &Path) -> Result<Option<Found<T>>> {
     }
 }
 
-/// Removes what a run that was killed has left half-written in its folders.
+/// Removes temporary files that a killed run left.
 pub(crate) fn sweep(dir: &Path) {
     files::sweep(dir);
     files::sweep(&dir.join(FOLDER));
 }
 
-/// Removes all of them.
+/// Removes all checkpoints.
 ///
 /// # Errors
 /// [`Error::Io`].
@@ -125,12 +127,12 @@ pub(crate) fn clear(dir: &Path) -> Result<()> {
     for step in steps(dir)? {
         remove(&path(dir, step))?;
     }
-    // Unless something else is in it.
+    // Fails, as intended, if other files are in it.
     let _ = std::fs::remove_dir(dir.join(FOLDER));
     Ok(())
 }
 
-/// Removes a file, if it is there.
+/// Removes a file if it exists.
 ///
 /// # Errors
 /// [`Error::Io`].

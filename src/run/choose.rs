@@ -1,17 +1,20 @@
-//! Options chosen from a grid: each tried without the validation samples, and judged by them. Test samples are not there at all.
+//!
+//! Choice of options from a grid, by validation.
+//!
+//! Each trial trains without the validation samples and is scored on them. Test samples take no
+//! part.
 
 use crate::base::error::{Error, Result};
 use crate::base::files;
 use crate::data::{Affine, Dataset, Prepared};
 use crate::model::loss::Score;
 use crate::rule::LearningRule;
-use crate::run::batch::{Crew, GRID_CSV, Planned, Store, TRIALS, epochs, own_fault};
-use crate::run::config::RunConfig;
+use crate::run::batch::{GRID_CSV, Planned, PoolOptions, ResultsDir, TRIALS, fails_one_run, run_missing, train_epochs};
 use crate::run::grid::{Grid, Point};
 use crate::run::history::mean;
 use crate::run::options::Options;
-use crate::run::pool::{Board, spread};
-use crate::run::session::{Session, check_memory};
+use crate::run::pool::{Bar, StopFlag};
+use crate::run::session::Session;
 use crate::run::table::csv;
 use gaitprop_kernels::Real;
 use serde::{Deserialize, Serialize};
@@ -20,33 +23,33 @@ use std::fs::File;
 use std::io::Write as _;
 use std::sync::Mutex;
 
-/// What there is to choose from for a rule; a single point needs no trial.
+/// The points to choose from for one rule. A single point needs no trial.
 pub(crate) struct Candidates {
     pub(crate) rule: LearningRule,
     pub(crate) points: Vec<Point>,
 }
 
 impl Candidates {
-    /// Whether there is a choice.
+    /// Returns whether there is a choice.
     pub(crate) fn several(&self) -> bool {
         self.points.len() > 1
     }
 }
 
-/// What was chosen for a rule, or why nothing could be.
+/// The point chosen for one rule, or the reason why none could be.
 pub(crate) struct Choice {
     pub(crate) rule: LearningRule,
     pub(crate) point: Result<Point, String>,
 }
 
-/// One try of one point.
+/// One point with one seed.
 struct Trial {
     candidates: usize,
     point: usize,
     planned: Planned,
 }
 
-/// All tries, before the first.
+/// All trials of a grid, planned but not run.
 pub(crate) struct Trials {
     all: Vec<Trial>,
     data: Dataset,
@@ -54,11 +57,18 @@ pub(crate) struct Trials {
 }
 
 impl Trials {
-    /// All points where there is a choice, with all `seeds`. `data` has validation samples held out; its test samples are let go here.
+    /// Plans every point of every rule that has a choice, with all `seeds`. `data` must have
+    /// validation samples; its test samples are dropped here.
     ///
     /// # Errors
-    /// As [`Planned::new`]; [`Error::Setting`] for points that say the same.
-    pub(crate) fn plan(candidates: &[Candidates], said: &Options, seeds: &[u64], set: &str, mut data: Dataset) -> Result<Self> {
+    /// As [`Planned::new`]; [`Error::Setting`] for two points that resolve to the same options.
+    pub(crate) fn plan(
+        candidates: &[Candidates],
+        options: &Options,
+        seeds: &[u64],
+        set: &str,
+        mut data: Dataset,
+    ) -> Result<Self> {
         if let Some(held) = &data.validation {
             data.test = held.clone();
         }
@@ -66,7 +76,7 @@ impl Trials {
         for (c, Candidates { rule, points }) in candidates.iter().enumerate().filter(|(_, c)| c.several()) {
             for (p, point) in points.iter().enumerate() {
                 for &seed in seeds {
-                    let planned = Planned::new(said, point, (Some(*rule), seed), (set, &data), None)?;
+                    let planned = Planned::new(options, point, (Some(*rule), seed), (set, &data), None)?;
                     if let Some(twin) = all.iter().find(|t| t.planned.settings == planned.settings) {
                         let twin = &points[twin.point];
                         return Err(Error::Setting(format!("--grid: {twin} and {point} are the same for {rule}")));
@@ -78,24 +88,28 @@ impl Trials {
         Ok(Self { all, data, seeds: seeds.len() })
     }
 
-    /// How many samples judge them; none if there is nothing to judge.
-    pub(crate) fn judges(&self) -> Option<usize> {
+    /// Returns the number of validation samples, or `None` without trials.
+    pub(crate) fn validation_len(&self) -> Option<usize> {
         self.data.validation.as_ref().filter(|_| !self.all.is_empty()).map(crate::data::Split::len)
     }
 
-    /// Runs them, but for those that `store` knows already, and chooses: the best mean accuracy, of equals the smallest mean loss, of equals the first.
-    /// A point that fails with any seed is not chosen. None if there was no time.
+    ///
+    /// Runs the trials that `results` does not hold yet, and chooses a point for each rule. Returns
+    /// `None` if interrupted.
+    ///
+    /// The highest mean accuracy wins; ties go to the smaller mean loss, then to the earlier point.
+    /// A point that fails with any seed is not chosen.
     ///
     /// # Errors
-    /// Any that is not [a run's own](own_fault).
+    /// The first error that does not [concern one run only](fails_one_run).
     pub(crate) fn choose<T: Real>(
         self,
         candidates: &[Candidates],
         grid: &Grid,
-        store: Option<&Store>,
-        crew: &Crew<'_>,
+        results: Option<&ResultsDir>,
+        pool: &PoolOptions<'_>,
     ) -> Result<Option<Vec<Choice>>> {
-        let Some(tried) = self.run::<T>(store, crew)? else { return Ok(None) };
+        let Some(tried) = self.run::<T>(results, pool)? else { return Ok(None) };
         let mut choices = Vec::new();
         let mut rows = vec![["rule"].into_iter().chain(grid.keys()).chain(CSV_REST).map(str::to_owned).collect::<Vec<_>>()];
         for (c, Candidates { rule, points }) in candidates.iter().enumerate() {
@@ -121,80 +135,66 @@ impl Trials {
             let none = || format!("no choice of the grid can be trained: {}", verdicts[0].error.as_deref().unwrap_or_default());
             choices.push(Choice { rule: *rule, point: best.map(|p| points[p].clone()).ok_or_else(none) });
         }
-        if let Some(store) = store.filter(|_| !self.all.is_empty()) {
-            store.write(&store.path(GRID_CSV), csv(&rows).as_bytes())?;
+        if let Some(results) = results.filter(|_| !self.all.is_empty()) {
+            results.write(&results.path(GRID_CSV), csv(&rows).as_bytes())?;
         }
         Ok(Some(choices))
     }
 
-    /// What became of each; none if there was no time for all.
-    fn run<T: Real>(&self, store: Option<&Store>, crew: &Crew<'_>) -> Result<Option<Vec<Tried>>> {
+    /// Runs the missing trials. Returns the results of all, or `None` if interrupted.
+    fn run<T: Real>(&self, results: Option<&ResultsDir>, pool: &PoolOptions<'_>) -> Result<Option<Vec<TrialResult>>> {
         let Some(first) = self.all.first() else { return Ok(Some(Vec::new())) };
         let inputs = self.data.affine(first.planned.run.scale);
         let ready = self.data.apply::<T>(&inputs)?;
-        let log = store.map(Log::open).transpose()?;
+        let log = results.map(Log::open).transpose()?;
         let known = log.as_ref().map_or(&[][..], |log| &log.known);
-        let mut tried: Vec<_> =
-            self.all.iter().map(|t| known.iter().find(|k| k.settings == t.planned.settings).cloned()).collect();
-        let left: Vec<_> = (0..self.all.len()).filter(|&i| tried[i].is_none()).collect();
-        for RunConfig { architecture, train, .. } in left.iter().map(|&i| &self.all[i].planned.run) {
-            check_memory::<T>(architecture, train.batch.min(ready.train.len), crew.threads.min(left.len()))?;
-        }
-        let samples = |i: usize| (self.all[i].planned.run.epochs as u64).saturating_mul(ready.train.len as u64);
-        let all = left.iter().map(|&i| samples(i)).fold(0, u64::saturating_add);
-        let done = spread(
-            &left,
-            (crew.threads, crew.interrupted),
-            &Board::new("grid", all, crew.quiet),
-            |&i| (self.all[i].planned.title.clone(), samples(i)),
-            |&i, bar, halt| {
-                let planned = &self.all[i].planned;
-                let judged = judge(planned, (&ready, &inputs), |session| epochs(session, bar, halt, |_, _| Ok(())));
-                let tried = match judged {
-                    Ok(None) => return Ok(None),
-                    Ok(Some(score)) => Tried::new(planned, Some(score), None),
-                    Err(e) if own_fault(&e) => Tried::new(planned, None, Some(e.to_string())),
-                    Err(e) => return Err(e),
-                };
-                log.as_ref().map_or(Ok(()), |log| log.add(&tried))?;
-                Ok(Some(tried))
-            },
-        )?;
-        for (i, done) in left.into_iter().zip(done) {
-            tried[i] = done.flatten();
-        }
+        let find = |t: &Trial| known.iter().find(|k| k.settings == t.planned.settings).cloned();
+        let runs: Vec<_> = self.all.iter().map(|trial| &trial.planned).collect();
+        let work = |planned: &Planned, bar: &Bar, stop: &StopFlag<'_>| {
+            let validated = validate(planned, (&ready, &inputs), |session| train_epochs(session, bar, stop, |_, _| Ok(())));
+            let tried = match validated {
+                Ok(None) => return Ok(None),
+                Ok(Some(score)) => TrialResult::new(planned, Some(score), None),
+                Err(e) if fails_one_run(&e) => TrialResult::new(planned, None, Some(e.to_string())),
+                Err(e) => return Err(e),
+            };
+            log.as_ref().map_or(Ok(()), |log| log.add(&tried))?;
+            Ok(Some(tried))
+        };
+        let known = self.all.iter().map(find).collect();
+        let (tried, _) = run_missing::<T, _>("grid", &runs, known, ready.train.len, pool, work)?;
         Ok(tried.into_iter().collect())
     }
 }
 
-/// What a network that is trained by `train` makes of the validation samples; none if it had no time.
-fn judge<'a, T: Real>(
+/// Trains a run and scores it on the validation samples. Returns `None` if interrupted.
+fn validate<'a, T: Real>(
     planned: &'a Planned,
     (ready, inputs): (&'a Prepared<T>, &'a Affine),
     train: impl FnOnce(&mut Session<'a, T>) -> Result<bool>,
 ) -> Result<Option<Score>> {
-    let mut session = Session::new(&planned.run, (ready, inputs), planned.run.machine.plan(gaitprop_kernels::Par::Seq), None)?;
+    let mut session = Session::new(&planned.run, (ready, inputs), planned.run.runtime.plan(gaitprop_kernels::Par::Seq), None)?;
     if !train(&mut session)? {
         return Ok(None);
     }
-    // Held out by whoever made the plan.
+    // The caller of `Trials::plan` has held them out.
     ready.validation.as_ref().map(|held| session.trainer().evaluate(held)).transpose()
 }
 
-/// Columns after those of settings.
+/// Columns after those of the options.
 const CSV_REST: [&str; 5] = ["seeds", "validation_accuracy", "validation_loss", "chosen", "error"];
 
-/// How a try ended.
+/// Result of a trial: a line of the log.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-struct Tried {
-    /// All it hangs on.
+struct TrialResult {
+    /// Options that decide the trial.
     settings: Options,
     validation_accuracy: Option<f64>,
     validation_loss: Option<f64>,
     error: Option<String>,
 }
 
-impl Tried {
+impl TrialResult {
     fn new(planned: &Planned, score: Option<Score>, error: Option<String>) -> Self {
         Self {
             settings: planned.settings.clone(),
@@ -205,7 +205,7 @@ impl Tried {
     }
 }
 
-/// How all tries of a point ended.
+/// Result of a point: means over its trials.
 struct Verdict {
     accuracy: Option<f64>,
     loss: Option<f64>,
@@ -213,7 +213,7 @@ struct Verdict {
 }
 
 impl Verdict {
-    fn of<'t>(tried: impl Iterator<Item = &'t Tried> + Clone) -> Self {
+    fn of<'t>(tried: impl Iterator<Item = &'t TrialResult> + Clone) -> Self {
         Self {
             accuracy: mean(tried.clone().filter_map(|t| t.validation_accuracy)),
             loss: mean(tried.clone().map(|t| t.validation_loss.unwrap_or(f64::INFINITY))).filter(|loss| loss.is_finite()),
@@ -229,22 +229,23 @@ impl Verdict {
     }
 }
 
-/// Tries that have ended, a line each.
+/// Log of finished trials, a line of JSON each.
 struct Log {
-    known: Vec<Tried>,
+    known: Vec<TrialResult>,
     file: Mutex<File>,
     path: std::path::PathBuf,
 }
 
 impl Log {
-    fn open(store: &Store) -> Result<Self> {
-        let path = store.path(TRIALS);
+    fn open(results: &ResultsDir) -> Result<Self> {
+        let path = results.path(TRIALS);
         let text = match std::fs::read_to_string(&path) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
             other => other.map_err(Error::io("read", &path))?,
         };
-        // A line that a crash has cut is tried again.
-        let whole: Vec<_> = text.lines().filter_map(|line| Some((line, serde_json::from_str::<Tried>(line).ok()?))).collect();
+        // A line cut off by a crash is dropped; its trial runs again.
+        let whole: Vec<_> =
+            text.lines().filter_map(|line| Some((line, serde_json::from_str::<TrialResult>(line).ok()?))).collect();
         let (lines, known): (Vec<_>, Vec<_>) = whole.into_iter().unzip();
         let text: String = lines.into_iter().map(|line| format!("{line}\n")).collect();
         files::write_atomically(&path, text.as_bytes()).map_err(Error::io("write", &path))?;
@@ -252,7 +253,7 @@ impl Log {
         Ok(Self { known, file: Mutex::new(file), path })
     }
 
-    fn add(&self, tried: &Tried) -> Result<()> {
+    fn add(&self, tried: &TrialResult) -> Result<()> {
         let wrong = |what: String| Error::File { path: self.path.clone(), what: format!("cannot be written: {what}") };
         let line = serde_json::to_string(tried).map_err(|e| wrong(e.to_string()))? + "\n";
         let mut file = self.file.lock().map_err(|e| wrong(e.to_string()))?;
@@ -264,21 +265,21 @@ impl Log {
 mod tests {
     use super::*;
 
-    fn tried(accuracy: f64, loss: f64) -> Tried {
+    fn tried(accuracy: f64, loss: f64) -> TrialResult {
         let score = (Some(accuracy), Some(loss).filter(|x| x.is_finite()));
-        Tried { settings: Options::default(), validation_accuracy: score.0, validation_loss: score.1, error: None }
+        TrialResult { settings: Options::default(), validation_accuracy: score.0, validation_loss: score.1, error: None }
     }
 
     #[test]
     fn accuracy_then_loss_then_order() {
-        let of = |all: &[Tried]| Verdict::of(all.iter());
+        let of = |all: &[TrialResult]| Verdict::of(all.iter());
         let good = of(&[tried(0.75, 2.0), tried(0.25, 1.0)]);
         assert_eq!((good.accuracy, good.loss), (Some(0.5), Some(1.5)));
         assert!(of(&[tried(0.75, 9.0)]).better(&good) && !good.better(&of(&[tried(0.75, 9.0)])));
         assert!(of(&[tried(0.5, 1.25)]).better(&good) && !good.better(&of(&[tried(0.5, 1.25)])));
         assert!(!of(&[tried(0.5, 1.5)]).better(&good) && !good.better(&of(&[tried(0.5, 1.5)])));
         assert!(good.better(&of(&[tried(0.5, f64::NAN)])));
-        let failed = of(&[tried(1.0, 0.0), Tried { error: Some("diverged".into()), ..tried(0.0, 0.0) }]);
+        let failed = of(&[tried(1.0, 0.0), TrialResult { error: Some("diverged".into()), ..tried(0.0, 0.0) }]);
         assert!(good.better(&failed) && !failed.better(&good));
     }
 }

@@ -14,42 +14,44 @@ use crate::train::TrainConfig;
 use gaitprop_kernels::{Backend, Isa, Par, Plan};
 use std::path::Path;
 
-/// Resolves the text of a configuration file for a run on the embedded data. Returns the text that such a run writes of itself.
+/// Resolves the text of a configuration file for a run on the embedded data. Returns the text that
+/// such a run writes to its folder.
 ///
 /// # Errors
-/// As `train --config` with this file, but before any file is read and any memory is asked for.
+/// As `train --config` with this file. No file is read, and memory is not checked.
 pub fn resolve_text(text: &str) -> Result<String> {
-    let said = Options::parse(text, Path::new("config.toml"))?;
-    if said.data.as_deref().is_some_and(|name| name != DEFAULT_DATA) {
+    let options = Options::parse(text, Path::new("config.toml"))?;
+    if options.data.as_deref().is_some_and(|name| name != DEFAULT_DATA) {
         return Err(Error::Setting("--data: only the embedded set can be resolved without files".into()));
     }
-    let (name, data) = said.load_data()?;
-    RunConfig::resolve(said, &data)?.options(&name).to_toml()
+    let (name, data) = options.load_data()?;
+    RunConfig::resolve(options, &data)?.options(&name).to_toml()
 }
 
-/// How kernels run.
+/// Precision, threads, instruction set and GEMM library.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Machine {
+pub(crate) struct Runtime {
     pub(crate) precision: Precision,
     pub(crate) threads: usize,
     pub(crate) isa: Isa,
     pub(crate) backend: Backend,
 }
 
-/// Upper limit: starting more could take the machine down.
+/// Upper limit: more threads can exhaust the system.
 const MAX_THREADS: usize = 1024;
 
-impl Machine {
-    /// The machine that these options name.
+impl Runtime {
+    /// Resolves the options of this kind.
     ///
     /// # Errors
-    /// As [`Machine::new`].
-    pub(crate) fn of(said: &Options) -> Result<Self> {
-        Self::new(said.dtype, said.threads, said.isa.as_deref(), said.backend.as_deref())
+    /// As [`Runtime::new`].
+    pub(crate) fn of(options: &Options) -> Result<Self> {
+        Self::new(options.dtype, options.threads, options.isa.as_deref(), options.backend.as_deref())
     }
 
     /// # Errors
-    /// [`Error::Setting`] for a number of threads out of range; [`Error::Kernel`] for what this machine or build lacks.
+    /// [`Error::Setting`] for a number of threads out of range; [`Error::Kernel`] for an
+    /// instruction set or library that is not available.
     pub(crate) fn new(
         dtype: Option<Precision>,
         threads: Option<usize>,
@@ -72,7 +74,7 @@ impl Machine {
         })
     }
 
-    /// Starts the threads, if more than one is asked for.
+    /// Starts the team of threads, if there are several.
     pub(crate) fn par(&self) -> Result<Par> {
         let threads = self.threads;
         if threads == 1 {
@@ -80,13 +82,13 @@ impl Machine {
         }
         Par::team(threads).map_err(|e| match e {
             gaitprop_kernels::Error::Threads { started, .. } => {
-                Error::Threads { threads, what: format!("the system refused the {}. of them", started + 1) }
+                Error::Threads { threads, what: format!("the system refused thread {}", started + 1) }
             }
             other => other.into(),
         })
     }
 
-    /// The plan that runs on these threads.
+    /// Returns a plan that uses `par`.
     pub(crate) fn plan(&self, par: Par) -> Plan {
         Plan::new().with_isa(self.isa).with_backend(self.backend).with_par(par)
     }
@@ -102,72 +104,73 @@ pub(crate) struct RunConfig {
     pub(crate) diagnose_every: usize,
     pub(crate) seed: u64,
     pub(crate) scale: Scaling,
-    pub(crate) machine: Machine,
+    pub(crate) runtime: Runtime,
     regularizing: Regularizing,
     holding: Holding,
-    /// As given; for what nothing else here holds.
-    said: Options,
+    /// Options as given, for those without a field here.
+    pub(crate) options: Options,
 }
 
 impl RunConfig {
-    /// Completes and checks options. The data decides about widths.
+    /// Completes and checks options. The data set determines the widths of input and output.
     ///
     /// # Errors
-    /// [`Error::Setting`] for options out of range, that contradict each other or do not fit the data.
-    pub(crate) fn resolve(said: Options, data: &Dataset) -> Result<Self> {
-        let rule = said.rule.unwrap_or(LearningRule::Gait);
+    /// [`Error::Setting`] for options that are out of range, contradict each other, or do not fit
+    /// the data.
+    pub(crate) fn resolve(options: Options, data: &Dataset) -> Result<Self> {
+        let rule = options.rule.unwrap_or(LearningRule::Gait);
         let published = TrainConfig::published(rule);
-        let holding = said.holding();
-        let regularizing = said.regularizer.unwrap_or(holding.regularizing());
-        check_constants(&said, holding, regularizing)?;
-        let side = said.ortho_side.unwrap_or(if holding == Holding::Block { Side::Columns } else { Side::Rows });
-        // A λ that is given is checked even if the regularizer is off.
-        let mut regularizer = Regularizer::new(said.lambda.unwrap_or(published.regularizer.lambda))?;
-        (regularizer.form, regularizer.side) = (said.ortho_form.unwrap_or(Penalty::OffDiagonal), side);
+        let holding = options.holding();
+        let regularizing = options.regularizer.unwrap_or(holding.regularizing());
+        check_constants(&options, holding, regularizing)?;
+        let side = options.ortho_side.unwrap_or(if holding == Holding::Block { Side::Columns } else { Side::Rows });
+        // A given λ is checked even if the regularizer is off.
+        let mut regularizer = Regularizer::new(options.lambda.unwrap_or(published.regularizer.lambda))?;
+        (regularizer.form, regularizer.side) = (options.ortho_form.unwrap_or(Penalty::OffDiagonal), side);
         if regularizing == Regularizing::None {
             regularizer.lambda = 0.0;
         }
-        let loss = said.loss.unwrap_or(Loss::Squared);
-        let target_form = said.form.unwrap_or(TargetForm::Difference);
+        let loss = options.loss.unwrap_or(Loss::Squared);
+        let target_form = options.form.unwrap_or(TargetForm::Difference);
         let usual_solver = match (target_form, holding) {
             (TargetForm::Absolute, _) => SolverKind::Lu,
             (_, Holding::Cayley) => SolverKind::Transpose,
             _ => published.solver,
         };
-        let digits = said.data.as_deref().unwrap_or(DEFAULT_DATA) == DEFAULT_DATA;
+        let digits = options.data.as_deref().unwrap_or(DEFAULT_DATA) == DEFAULT_DATA;
         let config = Self {
             train: TrainConfig {
                 rule,
-                gamma: said.gamma.unwrap_or(published.gamma),
+                gamma: options.gamma.unwrap_or(published.gamma),
                 target_form,
-                solver: said.inverse.unwrap_or(usual_solver),
-                tolerance: said.tolerance.unwrap_or(published.tolerance),
+                solver: options.inverse.unwrap_or(usual_solver),
+                tolerance: options.tolerance.unwrap_or(published.tolerance),
                 loss,
                 regularizer,
-                hold: hold(&said, holding, side)?,
-                optimizer: said.optimizer.unwrap_or(published.optimizer),
-                learning_rate: said.lr.unwrap_or(published.learning_rate),
-                init: said.init.unwrap_or(published.init),
-                batch: said.batch.unwrap_or(published.batch),
-                shuffle: said.shuffle.unwrap_or(published.shuffle),
+                hold: hold(&options, holding, side)?,
+                optimizer: options.optimizer.unwrap_or(published.optimizer),
+                learning_rate: options.lr.unwrap_or(published.learning_rate),
+                init: options.init.unwrap_or(published.init),
+                batch: options.batch.unwrap_or(published.batch),
+                shuffle: options.shuffle.unwrap_or(published.shuffle),
             },
-            architecture: shape(&said, loss, data)?,
-            epochs: said.epochs.unwrap_or(if digits { 300 } else { 10 }),
-            diagnose_every: said.diagnose_every.unwrap_or(1),
-            seed: said.seed.unwrap_or(1),
-            scale: said.scale.unwrap_or(Scaling::Unit),
-            machine: Machine::of(&said)?,
+            architecture: shape(&options, loss, data)?,
+            epochs: options.epochs.unwrap_or(if digits { 300 } else { 10 }),
+            diagnose_every: options.diagnose_every.unwrap_or(1),
+            seed: options.seed.unwrap_or(1),
+            scale: options.scale.unwrap_or(Scaling::Unit),
+            runtime: Runtime::of(&options)?,
             regularizing,
             holding,
-            said,
+            options,
         };
         config.check(data)?;
         Ok(config)
     }
 
-    /// Refuses, before any work, settings that cannot be.
+    /// Refuses settings out of range or in conflict, before any work.
     fn check(&self, data: &Dataset) -> Result<()> {
-        let Self { train, said, epochs, seed, .. } = self;
+        let Self { train, options, epochs, seed, .. } = self;
         let refuse = |what: String| Err(Error::Setting(what));
         if train.batch == 0 || train.batch > MAX_BATCH {
             return refuse(format!("--batch {}: use 1 to {MAX_BATCH}", train.batch));
@@ -184,7 +187,7 @@ impl RunConfig {
             return refuse("--hold cayley keeps weights as orthogonal as they start: use --init orthogonal".into());
         }
         check_form(train)?;
-        check_saving(said, data)?;
+        check_saving(options, data)?;
         if let Some(held) = data.validation.as_ref().filter(|_| data.train.len() < train.batch) {
             return refuse(format!(
                 "--validation {} leaves {} training samples, less than a batch of {}: hold out fewer, or use a smaller --batch",
@@ -193,29 +196,16 @@ impl RunConfig {
                 train.batch
             ));
         }
-        // Every number must fit into the file.
+        // Every number must fit into config.toml.
         self.options("").table().map(|_| ())
     }
 
-    /// Data and network in a line.
+    /// Describes data and network in one line.
     pub(crate) fn describe(&self, data: &Dataset) -> String {
         let shape: Vec<String> = self.architecture.layers.iter().map(|(fed, width)| format!("{fed}x{width}")).collect();
         let validation = data.validation.as_ref().map_or(String::new(), |held| format!("{} validation, ", held.len()));
         let (train, test) = (data.train.len(), data.test.len());
         format!("{}: {train} train, {validation}{test} test; layers {}", data.name, shape.join(" "))
-    }
-
-    /// Steps from one checkpoint to the next, if they are counted.
-    pub(crate) fn checkpoint_every(&self) -> Option<u64> {
-        self.said.checkpoint_every
-    }
-    /// Number of checkpoints to keep.
-    pub(crate) fn keep(&self) -> usize {
-        self.said.keep.unwrap_or(2)
-    }
-    /// Epochs without an improvement after which training ends, if ever.
-    pub(crate) fn patience(&self) -> Option<usize> {
-        self.said.patience
     }
 
     /// The regularizer's name in metrics, where a hold by blocks counts as one.
@@ -237,15 +227,15 @@ impl RunConfig {
 
     /// Returns the options that decide the bits of the run, its length aside.
     pub(crate) fn deciding(&self) -> Options {
-        let data = self.said.data.as_deref().unwrap_or(DEFAULT_DATA);
+        let data = self.options.data.as_deref().unwrap_or(DEFAULT_DATA);
         Options { epochs: None, threads: None, isa: None, checkpoint_every: None, keep: None, ..self.options(data) }
     }
 
     /// Returns options that give exactly this run again, with every default spelled out.
     pub(crate) fn options(&self, data: &str) -> Options {
-        let Self { train, architecture, said, .. } = self;
+        let Self { train, architecture, options, .. } = self;
         let block = if let Hold::Block(block) = train.hold { Some(block) } else { None };
-        let tower = said.tower.clone();
+        let tower = options.tower.clone();
         let widths = || Sizes(architecture.layers.iter().map(|l| l.1).collect());
         Options {
             data: Some(data.to_owned()),
@@ -275,27 +265,27 @@ impl RunConfig {
             diagnose_every: Some(self.diagnose_every),
             shuffle: Some(train.shuffle),
             seed: Some(self.seed),
-            dtype: Some(self.machine.precision),
-            // The result does not depend on the machine that reads this.
+            dtype: Some(self.runtime.precision),
+            // The result does not depend on the instruction set.
             isa: Some("auto".into()),
-            backend: Some(self.machine.backend.name().into()),
-            // The place is not part of the run: a file that is read again must not overwrite its own folder.
+            backend: Some(self.runtime.backend.name().into()),
+            // A run that reads this file must not overwrite the same folder.
             out: None,
             width: None,
             hidden: None,
-            ..said.clone()
+            ..options.clone()
         }
     }
 }
 
 /// Builds the architecture that options describe.
-fn shape(said: &Options, loss: Loss, data: &Dataset) -> Result<Architecture> {
-    let several = [said.layers.is_some(), said.tower.is_some(), said.width.is_some() || said.hidden.is_some()];
+fn shape(options: &Options, loss: Loss, data: &Dataset) -> Result<Architecture> {
+    let several = [options.layers.is_some(), options.tower.is_some(), options.width.is_some() || options.hidden.is_some()];
     if several.into_iter().filter(|&x| x).count() > 1 {
         let what = "--layers, --tower and --width/--hidden each describe a whole network: use one of them";
         return Err(Error::Setting(what.into()));
     }
-    let mut architecture = match (&said.tower, &said.layers) {
+    let mut architecture = match (&options.tower, &options.layers) {
         (Some(Sizes(sizes)), _) if sizes.first() != Some(&data.features) => {
             let (features, name) = (data.features, &data.name);
             let what = format!("--tower starts with the width of the input, which is {features} for {name}");
@@ -304,28 +294,28 @@ fn shape(said: &Options, loss: Loss, data: &Dataset) -> Result<Architecture> {
         (Some(Sizes(sizes)), _) => Architecture::tower(sizes, data.classes)?,
         (_, Some(Sizes(sizes))) => Architecture::widths(data.features, sizes, data.classes)?,
         _ => {
-            let (width, hidden) = (said.width.unwrap_or(data.features), said.hidden.unwrap_or(4));
+            let (width, hidden) = (options.width.unwrap_or(data.features), options.hidden.unwrap_or(4));
             Architecture::square(data.features, width, hidden, data.classes)?
         }
     };
-    let unit = said.activation.map_or(activation::PUBLISHED, |unit| unit.0);
+    let unit = options.activation.map_or(activation::PUBLISHED, |unit| unit.0);
     (architecture.activation, architecture.output_activation) = (unit, loss.output_activation(unit));
     Ok(architecture)
 }
 
 /// Returns the hold with its constants. The default μ is 0 for rules whose published λ is 0.
-fn hold(said: &Options, holding: Holding, side: Side) -> Result<Hold> {
+fn hold(options: &Options, holding: Holding, side: Side) -> Result<Hold> {
     Ok(match holding {
         Holding::None => Hold::Free,
         Holding::Cayley => Hold::Cayley,
         Holding::Retract => {
             let missing = || Error::Setting("--hold retract needs --retract-every K, the steps between retractions".into());
-            Hold::Retract(Retraction::new(said.retract_every.ok_or_else(missing)?)?)
+            Hold::Retract(Retraction::new(options.retract_every.ok_or_else(missing)?)?)
         }
         Holding::Block => {
-            let published = said.rule.unwrap_or(LearningRule::Gait).published().1;
-            let mu = said.mu.unwrap_or(if published > 0.0 { Block::MU } else { 0.0 });
-            let block = Block { rows: said.block.unwrap_or(Block::ROWS), side, ..Block::new(mu)? };
+            let published = options.rule.unwrap_or(LearningRule::Gait).published().1;
+            let mu = options.mu.unwrap_or(if published > 0.0 { Block::MU } else { 0.0 });
+            let block = Block { rows: options.block.unwrap_or(Block::ROWS), side, ..Block::new(mu)? };
             block.check()?;
             Hold::Block(block)
         }
@@ -333,25 +323,26 @@ fn hold(said: &Options, holding: Holding, side: Side) -> Result<Hold> {
 }
 
 /// Refuses constants of a hold or regularizer that is not on.
-fn check_constants(said: &Options, holding: Holding, regularizing: Regularizing) -> Result<()> {
+fn check_constants(options: &Options, holding: Holding, regularizing: Regularizing) -> Result<()> {
     let refuse = |what: &str| Err(Error::Setting(what.into()));
-    if holding != Holding::Block && (said.block.is_some() || said.mu.is_some()) {
+    if holding != Holding::Block && (options.block.is_some() || options.mu.is_some()) {
         return refuse("--block and --mu belong to --hold block: add it");
     }
-    if holding != Holding::Retract && said.retract_every.is_some() {
+    if holding != Holding::Retract && options.retract_every.is_some() {
         return refuse("--retract-every belongs to --hold retract: leave out one of --hold and --retract-every");
     }
-    if regularizing == Regularizing::None && said.lambda.is_some_and(|lambda| lambda > 0.0) {
+    if regularizing == Regularizing::None && options.lambda.is_some_and(|lambda| lambda > 0.0) {
         return refuse("--lambda is the weight of the exact regularizer: add --regularizer exact (--hold block has --mu)");
     }
-    let identity = said.ortho_form == Some(Penalty::Identity);
+    let identity = options.ortho_form == Some(Penalty::Identity);
     if regularizing == Regularizing::None && holding == Holding::Block && identity {
         return refuse("--hold block leaves norms free: --ortho-form identity needs --regularizer exact");
     }
     Ok(())
 }
 
-/// Refuses absolute targets of rules without targets, and with solvers whose tolerance they cannot bear.
+/// Refuses absolute targets for rules without targets, and with iterative solvers, whose tolerance
+/// exceeds the differences of such targets.
 fn check_form(train: &TrainConfig) -> Result<()> {
     let TrainConfig { rule, solver, target_form, .. } = train;
     if *target_form == TargetForm::Absolute && !rule.sends_targets() {
@@ -365,10 +356,10 @@ fn check_form(train: &TrainConfig) -> Result<()> {
     Ok(())
 }
 
-/// Refuses ways of saving and stopping that cannot be.
-fn check_saving(said: &Options, data: &Dataset) -> Result<()> {
+/// Refuses contradictory options of checkpoints and early stopping.
+fn check_saving(options: &Options, data: &Dataset) -> Result<()> {
     let refuse = |what: &str| Err(Error::Setting(what.into()));
-    let Options { checkpoint_every, keep, patience, .. } = said;
+    let Options { checkpoint_every, keep, patience, .. } = options;
     if *checkpoint_every == Some(0) {
         return refuse("--checkpoint-every 0: use 1 step or more");
     }
@@ -379,12 +370,12 @@ fn check_saving(said: &Options, data: &Dataset) -> Result<()> {
         return refuse("--patience 0: use 1 epoch or more");
     }
     if patience.is_some() && data.validation.is_none() {
-        return refuse("--patience looks at the validation loss: add --validation");
+        return refuse("--patience needs validation samples: add --validation");
     }
     Ok(())
 }
 
-/// Upper limits, against slips of the keyboard.
+/// Upper limits that catch typing errors.
 const MAX_EPOCHS: usize = 1 << 30;
 const MAX_BATCH: usize = 1 << 20;
 
@@ -402,12 +393,12 @@ mod tests {
         assert_eq!((file.layers, file.tower), (Some(Sizes(vec![3, 4])), Some(Sizes(vec![5, 6]))));
     }
 
-    /// What is written for a run gives the same run when read.
+    /// A written configuration resolves to the same run.
     #[test]
     fn resolved_settings_resolve_to_themselves() {
         let data = crate::data::load(DEFAULT_DATA, &Default::default()).unwrap();
-        let said = Options { lr: Some(3e-4), hidden: Some(2), activation: Some(Unit(Activation::Tanh)), ..Options::default() };
-        let run = RunConfig::resolve(said, &data).unwrap();
+        let options = Options { lr: Some(3e-4), hidden: Some(2), activation: Some(Unit(Activation::Tanh)), ..Options::default() };
+        let run = RunConfig::resolve(options, &data).unwrap();
         let first = run.options(DEFAULT_DATA);
         let text = toml::to_string(&first).unwrap();
         let again = RunConfig::resolve(toml::from_str(&text).unwrap(), &data).unwrap();
@@ -421,7 +412,7 @@ mod tests {
         let file = Options { lr: Some(2.0), batch: Some(7), ..Options::default() };
         let both = flags.or(file);
         assert_eq!((both.lr, both.batch), (Some(1.0), Some(7)));
-        // One description of a network displaces another, and one rule another's constants.
+        // A description of the network replaces another; a new rule drops the old rule's constants.
         let file = Options { layers: Some(Sizes(vec![9])), rule: Some(LearningRule::Bp), lr: Some(2.0), ..Options::default() };
         let flags = Options { hidden: Some(3), rule: Some(LearningRule::Tp), ..Options::default() };
         let both = flags.or(file.clone());

@@ -1,4 +1,4 @@
-//! A folder of results: settings, a line of metrics an epoch, weights, and what it takes to go on.
+//! The folder of results of a run: options, metrics, weights and checkpoints.
 
 use crate::base::error::{Error, Result};
 use crate::base::files;
@@ -6,31 +6,32 @@ use crate::run::checkpoints;
 use crate::run::events::{self, Events};
 use crate::run::metrics::{Event, METRICS};
 use crate::run::options::Options;
+use crate::store::weights::WEIGHTS;
 use std::fs::{File, TryLockError};
 use std::io::{BufRead as _, BufReader, ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
-/// Names of the files in it.
-use crate::store::weights::WEIGHTS;
+/// File of the options of a run.
 pub(crate) const CONFIG: &str = "config.toml";
-/// The weights that did best on the validation samples.
+/// Weights with the smallest validation loss.
 pub(crate) const BEST: &str = "best.safetensors";
 
-/// A folder of results that is being written.
+/// A folder of results, open for writing.
 #[derive(Debug)]
 pub(crate) struct Folder {
-    dir: PathBuf,
+    pub(crate) dir: PathBuf,
     /// Locked, so that no other run writes here.
     metrics: File,
     events: Option<Events>,
 }
 
 impl Folder {
-    /// Creates the folder and its first files, before any work that could be lost. Everything that
-    /// can be refused is refused before anything is written.
+    /// Creates the folder and its first files, before any training. Every refusal comes before
+    /// anything is written.
     ///
     /// # Errors
-    /// As [`Folder::check_free`]; [`Error::Setting`] if another run is writing there; [`Error::Io`].
+    /// As [`Folder::check_free`]; [`Error::Setting`] if another run is writing there;
+    /// [`Error::Io`].
     pub(crate) fn create(dir: &Path, settings: &Options, overwrite: bool) -> Result<Self> {
         // Leftovers of a run that never started do not block a new one.
         Self::check_free(dir, overwrite || Self::is_unused(dir))?;
@@ -43,8 +44,8 @@ impl Folder {
         Self::with(dir, settings, metrics)
     }
 
-    /// Refuses a place where results cannot be written, or, unless they are to be replaced, where there are some. Files that no run has written
-    /// are never replaced.
+    /// Refuses a place where results cannot be written. Unless `overwrite`, also refuses one that
+    /// holds results. Files of other origin are never replaced.
     ///
     /// # Errors
     /// [`Error::Setting`]; [`Error::Io`].
@@ -54,17 +55,17 @@ impl Folder {
         }
         if dir.is_symlink() && !dir.exists() {
             return Err(Error::Setting(format!(
-                "{} is a link to nothing: create the folder it names, or name another",
+                "{} is a dangling link: create its target, or name another folder",
                 dir.display()
             )));
         }
         let foreign = |path: &Path| {
             Err(Error::Setting(format!(
-                "{} is of no run of gaitprop, and is not replaced: move it away, or name another folder",
+                "{} was not written by gaitprop and is not replaced: move it away, or name another folder",
                 path.display()
             )))
         };
-        if checkpoints::steps(dir).is_ok_and(|steps| !steps.is_empty()) && !is_of_a_run(dir)? {
+        if checkpoints::steps(dir).is_ok_and(|steps| !steps.is_empty()) && !holds_run(dir)? {
             return foreign(&dir.join(checkpoints::FOLDER));
         }
         for name in [METRICS, WEIGHTS, CONFIG, BEST] {
@@ -72,12 +73,12 @@ impl Folder {
             if path.is_dir() {
                 return Err(Error::Setting(format!("{} is a folder: results cannot be written there", path.display())));
             }
-            if overwrite && path.exists() && !is_of_a_run(dir)? {
+            if overwrite && path.exists() && !holds_run(dir)? {
                 return foreign(&path);
             }
             if !overwrite && path.exists() {
                 return Err(Error::Setting(format!(
-                    "{} holds the results of a run ({name}): name another folder, go on with --resume, or give --overwrite",
+                    "{} holds the results of a run ({name}): name another folder, resume (--resume), or replace it (--overwrite)",
                     dir.display()
                 )));
             }
@@ -103,7 +104,7 @@ impl Folder {
         Ok(())
     }
 
-    /// The folder of a run that is to go on.
+    /// Opens the folder of a run to resume.
     ///
     /// # Errors
     /// [`Error::Setting`] if another run is writing there; [`Error::Io`].
@@ -118,16 +119,8 @@ impl Folder {
         Ok(Self { dir: dir.to_owned(), metrics, events })
     }
 
-    /// Where it is.
-    pub(crate) fn path(&self) -> &Path {
-        &self.dir
-    }
-    /// Where the best weights are.
-    pub(crate) fn best(&self) -> PathBuf {
-        self.dir.join(BEST)
-    }
-
-    /// Writes a line of metrics, whole or not at all, and for an epoch its events if they are wanted.
+    /// Appends a line of metrics, whole or not at all. For an epoch, also appends its TensorBoard
+    /// events if wanted.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -142,7 +135,7 @@ impl Folder {
         files::append(&mut self.metrics, text.as_bytes()).map_err(Error::io("write", path))
     }
 
-    /// Bytes of metrics and of events, which are then on the disk.
+    /// Syncs metrics and events, and returns their lengths in bytes.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -153,7 +146,7 @@ impl Folder {
         Ok((metrics, self.events.as_ref().map_or(Ok(0), Events::len)?))
     }
 
-    /// Cuts off what was written after these lengths.
+    /// Truncates metrics and events to these lengths.
     ///
     /// # Errors
     /// [`Error::File`] if the files are shorter; [`Error::Io`].
@@ -162,7 +155,7 @@ impl Folder {
         let len = self.metrics.metadata().map_err(Error::io("read", &path))?.len();
         if len < metrics {
             let what = format!(
-                "it has {len} bytes, but had {metrics} at the last checkpoint: it was changed since; bring it back, or train again from the start (--out, --overwrite)"
+                "{len} bytes, but {metrics} at the last checkpoint: it was changed since; restore it, or train again from the start (--out, --overwrite)"
             );
             return Err(Error::File { path, what });
         }
@@ -170,7 +163,8 @@ impl Folder {
         self.events.as_mut().map_or(Ok(()), |e| e.cut(events))
     }
 
-    /// Whether the run came to its end after so many bytes of metrics: its last line is there, and its weights.
+    /// Returns whether the run has finished: the text after the first `metrics` bytes ends with its
+    /// last line, and the weights exist.
     pub(crate) fn ended(&self, metrics: u64) -> bool {
         let text = std::fs::read(self.dir.join(METRICS)).unwrap_or_default();
         let rest = usize::try_from(metrics).ok().and_then(|n| text.get(n..)).and_then(|rest| rest.strip_suffix(b"\n"));
@@ -179,12 +173,15 @@ impl Folder {
     }
 }
 
-/// Whether the folder holds a run, or what is left of one: its metrics, which are the first file to come and the last to go, begin as a run writes
-/// them, or are empty still.
+///
+/// Returns whether the folder holds a run, or remains of one.
+///
+/// The metrics file is the first to be created and the last to be removed. It must be empty or
+/// begin with an event.
 ///
 /// # Errors
 /// [`Error::Io`].
-pub(crate) fn is_of_a_run(dir: &Path) -> Result<bool> {
+pub(crate) fn holds_run(dir: &Path) -> Result<bool> {
     let path = dir.join(METRICS);
     let file = match File::open(&path) {
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(false),
@@ -196,7 +193,7 @@ pub(crate) fn is_of_a_run(dir: &Path) -> Result<bool> {
     Ok(line.is_empty() || is_event())
 }
 
-/// Opens the metrics of a folder for new lines, and keeps others from doing so.
+/// Opens the metrics of a folder for appending, and locks them.
 fn open(dir: &Path) -> Result<File> {
     let path = dir.join(METRICS);
     let file = File::options().create(true).append(true).open(&path).map_err(Error::io("open", &path))?;
@@ -204,12 +201,12 @@ fn open(dir: &Path) -> Result<File> {
         Err(TryLockError::WouldBlock) => {
             Err(Error::Setting(format!("{}: a run that has not ended is writing there: name another folder", dir.display())))
         }
-        // Some file systems know no locks: then there is none.
+        // Some file systems have no locks; the run then proceeds without.
         Ok(()) | Err(TryLockError::Error(_)) => Ok(file),
     }
 }
 
-/// Removes everything of a run but its metrics.
+/// Removes all files of a run except its metrics.
 fn clear(dir: &Path) -> Result<()> {
     for name in [CONFIG, WEIGHTS, BEST, events::FILE] {
         checkpoints::remove(&dir.join(name))?;
@@ -217,7 +214,7 @@ fn clear(dir: &Path) -> Result<()> {
     checkpoints::clear(dir)
 }
 
-/// Writes the settings of a folder.
+/// Writes config.toml.
 pub(crate) fn write_settings(dir: &Path, settings: &Options) -> Result<()> {
     let config = dir.join(CONFIG);
     files::write_atomically(&config, settings.to_toml()?.as_bytes()).map_err(Error::io("write", config))

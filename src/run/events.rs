@@ -1,9 +1,13 @@
-//! Scalars for TensorBoard: an event file.
+//! TensorBoard scalars: an event file.
 //!
-//! Written by hand, since what is needed is one kind of record, and since a run that goes on must cut the file back to where its checkpoint was, which
-//! the crate that there is (tensorboard-rs 0.5.9) has no means for. Format: TFRecord (a length and the data, each with a masked CRC-32C) around
-//! protocol buffers `Event { 1: double wall_time, 2: int64 step, 3: string file_version, 5: Summary { 1: Value { 1: string tag,
-//! 2: float simple_value } } }`, as in TensorFlow's `record_writer.cc`, `event.proto` and `summary.proto`.
+//!
+//! Written by hand, because a resumed run must truncate the file to its checkpoint, which
+//! tensorboard-rs 0.5.9 cannot do. One kind of record suffices.
+//!
+//! Format: TFRecord (a length and the data, each with a masked CRC-32C) around protocol buffers
+//! `Event { 1: double wall_time, 2: int64 step, 3: string file_version, 5: Summary { 1: Value { 1:
+//! string tag, 2: float simple_value } } }`. See `record_writer.cc`, `event.proto` and
+//! `summary.proto` of TensorFlow.
 
 use crate::base::error::{Error, Result};
 use crate::base::files;
@@ -14,7 +18,7 @@ use std::time::SystemTime;
 /// TensorBoard reads every file with `tfevents` in its name.
 pub(crate) const FILE: &str = "events.out.tfevents.gaitprop";
 
-/// An event file that grows.
+/// An event file, open for appending.
 #[derive(Debug)]
 pub(crate) struct Events {
     path: PathBuf,
@@ -22,7 +26,7 @@ pub(crate) struct Events {
 }
 
 impl Events {
-    /// The file in this folder, begun if there is none.
+    /// Opens the event file of a folder, creating it if needed.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -40,7 +44,7 @@ impl Events {
         self.write(&record(&version(now())))
     }
 
-    /// Values of one step, by name; those that are not numbers are left out.
+    /// Appends the named values of one step. Non-finite values are left out.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -48,7 +52,7 @@ impl Events {
         self.write(&record(&scalars(now(), step, values)))
     }
 
-    /// Its length in bytes, all of which are on the disk.
+    /// Syncs the file and returns its length in bytes.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -57,7 +61,8 @@ impl Events {
         Ok(self.file.metadata().map_err(Error::io("read", &self.path))?.len())
     }
 
-    /// Cuts off what was written after this length; a file that is shorter, or was removed, goes on as it is.
+    /// Truncates the file to `len`. A file that is shorter stays as it is; an empty one gets its
+    /// header.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -68,7 +73,7 @@ impl Events {
         if self.len()? == 0 { self.begin() } else { Ok(()) }
     }
 
-    /// One record, whole or not at all.
+    /// Appends records, whole or not at all.
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
         files::append(&mut self.file, bytes).map_err(Error::io("write", &self.path))
     }
@@ -79,7 +84,7 @@ fn now() -> f64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64())
 }
 
-/// TFRecord's checksum: rotated and shifted, so that checksums of what holds checksums are no worse.
+/// Masked CRC-32C of TFRecord: rotated and offset, so that data may itself contain checksums.
 fn masked_crc(data: &[u8]) -> [u8; 4] {
     crc32c::crc32c(data).rotate_right(15).wrapping_add(0xa282_ead8).to_le_bytes()
 }
@@ -89,7 +94,7 @@ fn record(data: &[u8]) -> Vec<u8> {
     [&length[..], &masked_crc(&length), data, &masked_crc(data)].concat()
 }
 
-/// A number in groups of seven bits, the lowest first.
+/// Encodes a number in groups of seven bits, lowest first.
 fn varint(mut value: u64, out: &mut Vec<u8>) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
@@ -98,7 +103,7 @@ fn varint(mut value: u64, out: &mut Vec<u8>) {
     out.push(value as u8);
 }
 
-/// A field of bytes: a string or a message.
+/// Encodes a field of bytes: a string or a message.
 fn field(number: u8, bytes: &[u8], out: &mut Vec<u8>) {
     out.push(number << 3 | 2);
     varint(bytes.len() as u64, out);
@@ -109,7 +114,7 @@ fn event(wall_time: f64) -> Vec<u8> {
     [&[1 << 3 | 1][..], &wall_time.to_le_bytes()].concat()
 }
 
-/// What every event file begins with.
+/// First record of every event file.
 fn version(wall_time: f64) -> Vec<u8> {
     let mut event = event(wall_time);
     field(3, b"brain.Event:2", &mut event);
@@ -136,7 +141,8 @@ fn scalars(wall_time: f64, step: u64, values: &[(String, f64)]) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    /// The check value of CRC-32C (RFC 3720, B.4: 32 zeros), and the first twelve bytes of every event file, which TensorFlow's own begin with, too.
+    /// Check value of CRC-32C (RFC 3720, B.4: 32 zeros), and the first twelve bytes that TensorFlow
+    /// writes.
     #[test]
     fn records_are_framed_as_tensorflow_does() {
         assert_eq!(crc32c::crc32c(&[0; 32]), 0x8a91_36aa);
@@ -148,7 +154,7 @@ mod tests {
         assert_eq!(&first[21..36], b"\x1a\x0dbrain.Event:2");
     }
 
-    /// By hand, from the wire format.
+    /// Expected bytes encoded by hand from the wire format.
     #[test]
     fn scalars_are_a_summary() {
         let values = [("a/b".to_owned(), 0.5), ("nan".to_owned(), f64::NAN), ("c".to_owned(), -2.0)];

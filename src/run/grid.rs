@@ -1,4 +1,4 @@
-//! Grids of settings: `lr=1e-4,1e-3`, `lr=1e-4,1e-3,lambda=0,0.1`, and for one rule `gait.lr=1e-3`.
+//! Grids of options: `lr=1e-4,1e-3`, `lr=1e-4,1e-3,lambda=0,0.1`, and for one rule `gait.lr=1e-3`.
 
 use crate::base::error::{Error, Result};
 use crate::rule::LearningRule;
@@ -6,10 +6,10 @@ use crate::run::options::Options;
 use clap::Parser;
 use std::fmt;
 
-/// One setting and the values it takes.
+/// One option and its values.
 #[derive(Clone, Debug, PartialEq)]
 struct Axis {
-    /// The rule it is for; none: all of them.
+    /// The rule that it applies to; `None` for all.
     rule: Option<LearningRule>,
     key: String,
     values: Vec<String>,
@@ -21,37 +21,38 @@ impl Axis {
     }
 }
 
-/// Which settings a command lets a grid have.
+/// Options that a command accepts in a grid.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Allowed {
-    /// These.
+    /// Only these.
     Only(&'static [&'static str]),
-    /// All but these.
+    /// All except these.
     AllBut(&'static [&'static str]),
 }
 
 impl Allowed {
     fn check(self, key: &str) -> Result<(), String> {
         match self {
-            Self::Only(keys) if !keys.contains(&key) => Err(format!("`{key}` is none of {}", keys.join(", "))),
+            Self::Only(keys) if !keys.contains(&key) => Err(format!("`{key}` is not one of {}", keys.join(", "))),
             Self::AllBut(keys) if keys.contains(&key) => Err(format!("`{key}` is the same for all runs of a sweep")),
             _ => Ok(()),
         }
     }
 }
 
-/// All axes, in the order they were given.
+/// All axes, in the order given.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Grid(Vec<Axis>);
 
-/// Upper limit, against slips of the keyboard.
+/// Upper limit that catches typing errors.
 const MAX_POINTS: usize = 100_000;
 
 impl Grid {
-    /// Reads what was given to `--grid`, each time it was.
+    /// Parses every value of `--grid`.
     ///
     /// # Errors
-    /// [`Error::Setting`] for what cannot be read, for a setting that is not allowed, and for one that is given twice.
+    /// [`Error::Setting`] for invalid text, an option that is not allowed, or one that is given
+    /// twice.
     pub(crate) fn parse(texts: &[String], allowed: Allowed) -> Result<Self> {
         let mut axes: Vec<Axis> = Vec::new();
         for text in texts {
@@ -89,13 +90,13 @@ impl Grid {
         Ok(Self(axes))
     }
 
-    /// Refuses what a flag says too.
+    /// Refuses an axis whose option is also given as a flag.
     ///
     /// # Errors
     /// [`Error::Setting`].
     pub(crate) fn check_flags(&self, flags: &Options) -> Result<()> {
-        let said = flags.table()?;
-        match self.0.iter().find(|axis| axis.rule.is_none() && said.contains_key(&axis.key)) {
+        let given = flags.table()?;
+        match self.0.iter().find(|axis| axis.rule.is_none() && given.contains_key(&axis.key)) {
             Some(Axis { key, .. }) => {
                 Err(Error::Setting(format!("--{key} and --grid {key}=… contradict each other: use one of them")))
             }
@@ -103,7 +104,7 @@ impl Grid {
         }
     }
 
-    /// Refuses axes of rules that are not there.
+    /// Refuses axes of rules that are not in `rules`.
     ///
     /// # Errors
     /// [`Error::Setting`].
@@ -114,7 +115,7 @@ impl Grid {
         }
     }
 
-    /// Options of all axes, each once.
+    /// Lists the options of all axes, each once.
     pub(crate) fn keys(&self) -> Vec<&str> {
         let mut keys = Vec::new();
         for axis in &self.0 {
@@ -125,7 +126,8 @@ impl Grid {
         keys
     }
 
-    /// The axes of one rule: its own before those of all rules. γ is no setting of a rule without it.
+    /// Returns the axes of one rule. Its own axes override those of all rules. γ applies only to
+    /// rules that use it.
     fn axes(&self, rule: Option<LearningRule>) -> Vec<&Axis> {
         let own = |key: &str| self.0.iter().find(|axis| axis.rule.is_some() && axis.rule == rule && axis.key == key);
         let counts = |key: &str| key != "gamma" || matches!(rule, None | Some(LearningRule::Gait | LearningRule::Itp));
@@ -133,10 +135,11 @@ impl Grid {
         self.keys().into_iter().filter_map(|key| own(key).or(general(key))).collect()
     }
 
-    /// Every combination for a rule, the last axis first; without axes a single point that says nothing.
+    /// Returns every combination for a rule; the last axis varies fastest. Without axes, returns
+    /// one empty point.
     ///
     /// # Errors
-    /// [`Error::Setting`] if there are too many.
+    /// [`Error::Setting`] for too many combinations.
     pub(crate) fn points(&self, rule: Option<LearningRule>) -> Result<Vec<Point>> {
         let axes = self.axes(rule);
         let count = axes.iter().try_fold(1usize, |n, axis| n.checked_mul(axis.values.len()).filter(|&n| n <= MAX_POINTS));
@@ -154,7 +157,8 @@ impl Grid {
         Ok(points)
     }
 
-    /// Options of `point` that have the smallest or largest of three or more numbers: the best may lie beyond.
+    /// Lists the options of `point` whose value is the smallest or largest of at least three
+    /// numbers. A better value may lie outside the grid.
     pub(crate) fn at_the_edge(&self, rule: LearningRule, point: &Point) -> Vec<String> {
         let edge = |axis: &&Axis| {
             let numbers = axis.values.iter().map(|v| v.parse::<f64>()).collect::<Result<Vec<_>, _>>().ok()?;
@@ -166,11 +170,11 @@ impl Grid {
     }
 }
 
-/// A value for each of some settings.
+/// A value for each of several options.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Point(Vec<(String, String)>);
 
-/// Options as flags, by themselves.
+/// Parser of options alone.
 #[derive(Parser)]
 #[command(no_binary_name = true, disable_help_flag = true)]
 struct Flags {
@@ -179,12 +183,12 @@ struct Flags {
 }
 
 impl Point {
-    /// The value of a setting.
+    /// Returns the value of an option.
     pub(crate) fn get(&self, key: &str) -> Option<&str> {
         self.0.iter().find(|(k, _)| k == key).map(|(_, value)| value.as_str())
     }
 
-    /// As if they were flags.
+    /// Parses the values as flags.
     fn settings(&self) -> Result<Options> {
         let flags = self.0.iter().map(|(key, value)| format!("--{key}={value}"));
         Flags::try_parse_from(flags).map(|flags| flags.settings).map_err(|e| {
@@ -194,15 +198,15 @@ impl Point {
         })
     }
 
-    /// `base` with these values in their places.
+    /// Returns `base` overridden by these values.
     ///
     /// # Errors
-    /// [`Error::Setting`] for a value that its setting cannot have.
+    /// [`Error::Setting`] for an invalid value.
     pub(crate) fn on(&self, base: &Options) -> Result<Options> {
         Ok(self.settings()?.over(base.clone()))
     }
 
-    /// A name for a folder.
+    /// Returns a name for a folder.
     pub(crate) fn folder(&self) -> String {
         self.to_string().replace(|c: char| !(c.is_ascii_alphanumeric() || "=,.+-_".contains(c)), "-")
     }
@@ -247,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_grid_is_refused() {
+    fn invalid_grids_are_refused() {
         for (text, cause) in [
             ("1e-3", "write a setting"),
             ("lr", "write a setting"),
@@ -277,7 +281,7 @@ mod tests {
         let point = grid(&["lr=1e-3", "layers=8-4", "shuffle=true"]).unwrap().points(None).unwrap().remove(0);
         let on = point.on(&base).unwrap();
         assert_eq!((on.lr, on.batch, on.shuffle), (Some(1e-3), Some(7), Some(true)));
-        // Both ways to say a shape are there, for the run to refuse.
+        // Both descriptions of the network remain; `RunConfig::resolve` refuses them.
         assert!(on.layers.is_some() && on.width == Some(9));
         assert_eq!(point.folder(), "lr=1e-3,layers=8-4,shuffle=true");
     }

@@ -1,23 +1,23 @@
-//! What a run came to: read back from its metrics, or kept while it went.
+//! Figures of finished runs, read from their metrics or collected during training.
 
 use crate::base::error::Result;
 use crate::run::metrics::{self, Event, Layers, METRICS, Scores};
 use serde::Serialize;
 use std::path::Path;
 
-/// One epoch.
+/// Measurements of one epoch.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Mark {
+pub(crate) struct EpochFigures {
     pub(crate) test_accuracy: f64,
-    /// Of the first layer's update with backpropagation's, where it could be measured.
+    /// Cosine of the first layer's update with backpropagation's, if it could be measured.
     pub(crate) cosine: Option<f64>,
     pub(crate) seconds: f64,
 }
 
-/// Reads the figures of the run in this folder; none if it has not come to its end.
+/// Reads the figures of the run in this folder. Returns `None` if it has not finished.
 ///
 /// # Errors
-/// As [`metrics::read`], but for a file that is not there.
+/// As [`metrics::read`]. A missing file is not an error.
 pub(crate) fn read(dir: &Path) -> Result<Option<Figures<Option<f64>>>> {
     if !dir.join(METRICS).exists() {
         return Ok(None);
@@ -25,7 +25,7 @@ pub(crate) fn read(dir: &Path) -> Result<Option<Figures<Option<f64>>>> {
     let mut epochs = Vec::new();
     for event in metrics::read(dir)? {
         match event {
-            Event::Epoch(line) => epochs.push(Mark {
+            Event::Epoch(line) => epochs.push(EpochFigures {
                 test_accuracy: line.scores.test_accuracy.unwrap_or(0.0),
                 cosine: line.layers.cosine_with_bp.first().copied().flatten(),
                 seconds: line.seconds.unwrap_or(0.0),
@@ -39,46 +39,46 @@ pub(crate) fn read(dir: &Path) -> Result<Option<Figures<Option<f64>>>> {
 }
 
 impl Figures<Option<f64>> {
-    /// The figures of a run from its epochs and its end.
-    pub(crate) fn new(epochs: &[Mark], end: &Scores, layers: &Layers) -> Self {
+    /// Computes the figures of a run from its epochs and its last line.
+    pub(crate) fn new(epochs: &[EpochFigures], end: &Scores, layers: &Layers) -> Self {
         let known = |x: Option<f64>| x.filter(|x| x.is_finite());
-        // The first of equals; of a run without epochs what it ends, and began, with.
+        // The first epoch with the highest accuracy. A run without epochs has its initial accuracy.
         let peak = epochs.iter().enumerate().rev().max_by(|(_, a), (_, b)| a.test_accuracy.total_cmp(&b.test_accuracy));
         Figures {
-            peak_test_accuracy: peak.map_or(end.test_accuracy, |(_, mark)| Some(mark.test_accuracy)),
+            peak_test_accuracy: peak.map_or(end.test_accuracy, |(_, figures)| Some(figures.test_accuracy)),
             peak_epoch: Some(peak.map_or(0.0, |(i, _)| (i + 1) as f64)),
             final_test_accuracy: end.test_accuracy,
             final_test_loss: known(end.test_loss),
             final_train_accuracy: end.train_accuracy,
             final_validation_accuracy: end.validation_accuracy,
-            seconds_per_epoch: mean(epochs.iter().map(|mark| mark.seconds)),
-            cosine_with_bp_first_layer: mean(epochs.iter().filter_map(|mark| mark.cosine)),
+            seconds_per_epoch: mean(epochs.iter().map(|figures| figures.seconds)),
+            cosine_with_bp_first_layer: mean(epochs.iter().filter_map(|figures| figures.cosine)),
             offdiag: mean(layers.offdiag.iter().filter_map(|&x| known(x))),
         }
     }
 }
 
-/// Declares the figures of a run once, so that none is forgotten on the way.
+/// Declares the figures of a run once: fields, names and statistics.
 macro_rules! figures {
     ($($(#[$attribute:meta])* $field:ident),* $(,)?) => {
-        /// What is said of a run, or of several.
+        /// Figures of a run, or their statistics over several.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
         pub(crate) struct Figures<V> {
             $($(#[$attribute])* pub(crate) $field: V,)*
         }
 
         impl<V: Copy> Figures<V> {
-            /// Their names.
+            /// Names of the figures.
             pub(crate) const NAMES: &'static [&'static str] = &[$(stringify!($field)),*];
 
-            /// In the order of the names.
+            /// Returns the values in the order of [`Self::NAMES`].
             pub(crate) fn values(&self) -> Vec<V> {
                 vec![$(self.$field),*]
             }
         }
 
         impl Figures<Option<f64>> {
-            /// Each over all runs that have it.
+            /// Computes the statistics of each figure over the runs that have it.
             pub(crate) fn statistics(runs: &[Self]) -> Figures<Option<MeanSd>> {
                 Figures { $($field: MeanSd::of(runs.iter().filter_map(|run| run.$field)),)* }
             }
@@ -87,18 +87,18 @@ macro_rules! figures {
 }
 
 figures! {
-    /// The best test accuracy at the end of any epoch.
+    /// Highest test accuracy at the end of any epoch.
     peak_test_accuracy,
-    /// Which, from 1: the first of equals.
+    /// First epoch with that accuracy, from 1.
     peak_epoch,
     final_test_accuracy,
     final_test_loss,
     final_train_accuracy,
-    /// Where samples are held out.
+    /// Present if validation samples are held out.
     final_validation_accuracy,
     /// Mean over epochs.
     seconds_per_epoch,
-    /// Mean over the ends of epochs, where it could be measured.
+    /// Mean over epochs in which it could be measured.
     cosine_with_bp_first_layer,
     /// ‖offdiag(W Wᵀ)‖ at the end, mean over layers.
     offdiag,
@@ -108,38 +108,38 @@ figures! {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(crate) struct MeanSd {
     pub(crate) mean: f64,
-    /// Of the sample (divided by n − 1); of a single value there is none.
+    /// Sample standard deviation (divisor n − 1); `None` for a single value.
     pub(crate) sd: Option<f64>,
 }
 
 impl MeanSd {
-    /// Of some values; of none there is no mean.
+    /// Computes both. Returns `None` without values.
     pub(crate) fn of(values: impl Iterator<Item = f64> + Clone) -> Option<Self> {
         let (mean, n) = (mean(values.clone())?, values.clone().count());
-        // Two passes: the squares of what is left lose nothing to cancellation.
+        // Two passes avoid cancellation.
         let square = values.map(|x| (x - mean) * (x - mean)).sum::<f64>();
         Some(Self { mean, sd: (n > 1).then(|| (square / (n - 1) as f64).sqrt()) })
     }
 
-    /// `98.33 ± 0.16`, in units of `1 / factor`.
+    /// Formats as `98.33 ± 0.16`, multiplied by `factor`.
     pub(crate) fn shown(&self, factor: f64, decimals: usize) -> String {
         let mean = format!("{:.decimals$}", factor * self.mean);
         self.sd.map_or(mean.clone(), |sd| format!("{mean} ± {:.decimals$}", factor * sd))
     }
 }
 
-/// Of none there is none.
+/// Returns the mean, or `None` without values.
 pub(crate) fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
     let (sum, n) = values.fold((0.0, 0usize), |(sum, n), x| (sum + x, n + 1));
     (n > 0).then(|| sum / n as f64)
 }
 
-/// What became of a run.
-pub(crate) enum Fate {
+/// Outcome of a run.
+pub(crate) enum RunOutcome {
     Done(Figures<Option<f64>>),
-    /// It cannot be trained with these settings: why.
+    /// The run failed, for this reason.
     Failed(String),
-    /// There was no time for it.
+    /// The run was not started, or interrupted.
     Unfinished,
 }
 

@@ -1,6 +1,6 @@
-//! The lines of metrics.jsonl: written while a run trains, read for tables and reports.
+//! The lines of metrics.jsonl, written during training and read for tables and reports.
 //!
-//! A number that is not finite is `null` in the file. A key that is missing reads as such a number.
+//! A non-finite number is written as `null`. A missing key reads as `null`.
 
 use crate::base::error::{Error, Result};
 use crate::model::loss::Score;
@@ -15,22 +15,22 @@ use std::path::Path;
 /// Name of the file in a folder of results.
 pub(crate) const METRICS: &str = "metrics.jsonl";
 
-/// One line.
+/// One line of the file.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
 pub(crate) enum Event {
     Epoch(Epoch),
     Diagnostics(Diagnostics),
     End(End),
-    /// Of another version.
+    /// An event that only other versions write.
     #[serde(other)]
     Unknown,
 }
 
-/// A number of a list, or none where it is not finite.
+/// A number, or `None` if it is not finite.
 pub(crate) type Number = Option<f64>;
 
-/// The network on whole sets of samples.
+/// Loss and accuracy on whole sets of samples.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub(crate) struct Scores {
@@ -44,7 +44,7 @@ pub(crate) struct Scores {
     pub(crate) test_accuracy: Number,
 }
 
-/// The network layer by layer.
+/// Measurements of each layer.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub(crate) struct Layers {
@@ -55,7 +55,7 @@ pub(crate) struct Layers {
     pub(crate) offdiag: Vec<Number>,
 }
 
-/// The end of an epoch.
+/// The line of an epoch.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub(crate) struct Epoch {
@@ -74,7 +74,7 @@ pub(crate) struct Epoch {
     pub(crate) samples_per_second: Number,
 }
 
-/// A report on every layer, after an epoch's line.
+/// Diagnostics of every layer, after an epoch's line.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub(crate) struct Diagnostics {
@@ -84,7 +84,7 @@ pub(crate) struct Diagnostics {
     pub(crate) layers: Vec<Layer>,
 }
 
-/// A [`LayerReport`] as it is written.
+/// A [`LayerReport`] as written to the file.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub(crate) struct Layer {
@@ -109,9 +109,9 @@ pub(crate) struct End {
     pub(crate) rule: String,
     #[serde(flatten)]
     pub(crate) scores: Scores,
-    /// Whether the run was cut short, in the middle of an epoch that has no line.
+    /// Whether the run was interrupted during an epoch, which has no line.
     pub(crate) interrupted: bool,
-    /// The outcome of validation, if there is any.
+    /// Outcome of validation, if any.
     #[serde(flatten)]
     pub(crate) stopping: Option<Stopping>,
     #[serde(flatten)]
@@ -124,24 +124,25 @@ pub(crate) struct End {
     pub(crate) threads: u64,
 }
 
-/// The outcome of validation.
+/// Outcome of validation.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 pub(crate) struct Stopping {
     /// Whether the run ended before its last epoch because validation no longer improved.
     pub(crate) stopped_early: bool,
-    /// The epoch with the smallest validation loss, from 1; 0 if none was a number.
+    /// Epoch with the smallest validation loss, from 1; 0 if no loss was a number.
     pub(crate) best_epoch: usize,
     pub(crate) best_validation_loss: Number,
 }
 
-/// The network at the end of an epoch.
+/// Measurements of the network at the end of an epoch or run.
 #[derive(Clone, Debug)]
 pub(crate) struct Measured {
-    /// On the training samples; at the end of an epoch each just before it was learned.
+    /// Score on the training samples. At the end of an epoch, each sample is scored just before it
+    /// is learned.
     pub(crate) train: Score,
     pub(crate) validation: Option<Score>,
     pub(crate) test: Score,
-    /// With backpropagation, layer by layer; empty where it could not be measured.
+    /// Alignment with backpropagation, layer by layer; empty where it could not be measured.
     pub(crate) alignment: Vec<Alignment>,
     /// ‖offdiag(W Wᵀ)‖ of each layer.
     pub(crate) offdiag: Vec<f64>,
@@ -188,7 +189,7 @@ impl From<LayerReport> for Layer {
 }
 
 impl Epoch {
-    /// The line of an epoch, from 1, that took so many seconds.
+    /// Builds the line of an epoch, numbered from 1.
     pub(crate) fn new(config: &RunConfig, epoch: usize, done: &train::Epoch, measured: &Measured, seconds: f64) -> Self {
         let by = SolverKind::ALL.iter().map(|kind| (kind.to_string(), done.solves.by(*kind)));
         Self {
@@ -205,7 +206,7 @@ impl Epoch {
         }
     }
 
-    /// Values for curves over epochs, by name.
+    /// Returns named values for curves over epochs.
     pub(crate) fn scalars(&self) -> Vec<(String, f64)> {
         let Scores { train_loss, train_accuracy, validation_loss, validation_accuracy, test_loss, test_accuracy } = self.scores;
         let scores = [
@@ -226,7 +227,8 @@ impl Epoch {
 }
 
 impl End {
-    /// The last line of a run after so many epochs and steps; `over` says whether it came to its end.
+    /// Builds the last line of a run after this many epochs and steps. `over` is false for an
+    /// interrupted run.
     pub(crate) fn new(
         config: &RunConfig,
         (epochs, steps): (usize, u64),
@@ -245,17 +247,18 @@ impl End {
             regularizer: config.regularizer_name().into(),
             orthogonal: config.orthogonal_name().into(),
             seconds: Some(seconds),
-            isa: config.machine.isa.to_string(),
-            backend: config.machine.backend.name().into(),
-            threads: config.machine.threads as u64,
+            isa: config.runtime.isa.to_string(),
+            backend: config.runtime.backend.name().into(),
+            threads: config.runtime.threads as u64,
         }
     }
 }
 
-/// Reads the lines of a folder. A last line without its end is left out: the run is writing it, or was killed at it.
+/// Reads all lines in a folder. An unterminated last line is skipped, because a running or killed
+/// run wrote it.
 ///
 /// # Errors
-/// [`Error::Io`]; [`Error::File`] with the number of a line that is damaged.
+/// [`Error::Io`]; [`Error::File`] with the number of a damaged line.
 pub(crate) fn read(dir: &Path) -> Result<Vec<Event>> {
     let path = dir.join(METRICS);
     let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;

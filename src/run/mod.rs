@@ -1,4 +1,4 @@
-//! Experiments on disk: settings, sessions, folders of results, grids, many runs at a time.
+//! Experiments: options, sessions, folders of results, grids, and batches of runs.
 
 pub(crate) mod batch;
 pub(crate) mod checkpoints;

@@ -1,4 +1,4 @@
-//! Options as given by flags and by files, under the same names.
+//! Options as given by flags and files, under the same names.
 
 use crate::base::error::{Error, Result};
 use crate::base::names::names;
@@ -81,7 +81,7 @@ pub(crate) enum Regularizing {
 
 names!(Regularizing, "regularizer", Exact = "exact", None = "none");
 
-/// What else holds weights near orthogonal: [`Hold`](crate::ortho::Hold) by name.
+/// Other constraints on orthogonality: [`Hold`](crate::ortho::Hold) by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Holding {
     None,
@@ -92,14 +92,14 @@ pub(crate) enum Holding {
 
 names!(Holding, "hold", None = "none", Block = "block", Retract = "retract", Cayley = "cayley");
 
-/// The one value that a key of earlier versions may still have: it asks for nothing.
+/// The only value that a key of earlier versions may have. It has no effect.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Gone {
     None,
 }
 
-/// Declares the options once: as flags, as keys of a file, and how one set of them overrides another.
+/// Declares the options once: as flags, as keys of a file, and how one set overrides another.
 macro_rules! options {
     ($($(#[$attribute:meta])* $field:ident: $t:ty),* $(,)?) => {
         /// Options as given; each may be absent.
@@ -119,8 +119,8 @@ macro_rules! options {
 }
 
 impl Options {
-    /// Returns flags completed by a file. Constants of the file that belong to another rule, hold, regularizer or description of the
-    /// network than the flags name are dropped.
+    /// Returns flags completed by a file. Drops the file's constants of another rule, hold,
+    /// regularizer or network than the flags name.
     pub(crate) fn or(self, file: Self) -> Self {
         let mut other = if self.gives_shape() { file.without_shape(&self) } else { file };
         if self.rule.is_some() && other.rule.is_some() && self.rule != other.rule {
@@ -139,7 +139,7 @@ impl Options {
         self.over(other)
     }
 
-    /// Returns what holds weights: `--retract-every` alone means retraction.
+    /// Returns the hold. `--retract-every` alone implies retraction.
     pub(crate) fn holding(&self) -> Holding {
         self.hold.unwrap_or(if self.retract_every.is_some() { Holding::Retract } else { Holding::None })
     }
@@ -172,8 +172,8 @@ options! {
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
 
-    /// Steps from one checkpoint to the next [default: a checkpoint a minute]. One is also written at
-    /// the end
+    /// Steps from one checkpoint to the next [default: a checkpoint a minute]. One is also written
+    /// at the end
     #[arg(long, value_name = "N", help_heading = "Results")]
     checkpoint_every: u64,
     /// Number of checkpoints to keep [default: 2]
@@ -183,15 +183,15 @@ options! {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = "Results")]
     tensorboard: bool,
 
-    /// `digits` (embedded), a folder of IDX files (MNIST, Fashion-MNIST, KMNIST names, plain or .gz),
-    /// or a .npz with x and y
+    /// `digits` (embedded), a folder of IDX files (MNIST, Fashion-MNIST, KMNIST names, plain or
+    /// .gz), or a .npz with x and y
     #[arg(long, value_name = "SET", help_heading = "Data")]
     data: String,
-    /// Scaling of inputs: as stored (none), divided by full scale (unit), or standardized by one mean
-    /// (standard) or a mean for each feature (per-feature) [default: unit]
+    /// Scaling of inputs: as stored (none), divided by full scale (unit), or standardized by one
+    /// mean (standard) or a mean for each feature (per-feature) [default: unit]
     #[arg(long, value_name = "HOW", help_heading = "Data")]
     scale: Scaling,
-    /// Number of classes, if the data does not say
+    /// Number of classes [default: 10 for digits and IDX, else the largest label + 1]
     #[arg(long, value_name = "N", help_heading = "Data")]
     classes: usize,
     /// Use only the first N training samples
@@ -214,12 +214,12 @@ options! {
     /// Size of the perturbation of GAIT and ITP, in [0, 1]; 0 is the linear limit [default: 0.001]
     #[arg(long, value_name = "G", help_heading = "Rule", allow_negative_numbers = true)]
     gamma: f64,
-    /// Form of gait, itp and tp: difference (exact at any depth) or absolute (as published: loses all
-    /// digits to rounding at depth; needs --inverse lu, then the default) [default: difference]
+    /// Form of gait, itp and tp: difference (exact at any depth) or absolute (as published;
+    /// rounding destroys it at depth; needs --inverse lu, then the default) [default: difference]
     #[arg(long, value_name = "FORM", help_heading = "Rule")]
     form: TargetForm,
-    /// Term in the gradient that keeps weights near orthogonal [default: exact; with --hold block or
-    /// cayley none]
+    /// Term in the gradient that keeps weights near orthogonal [default: exact; with --hold block
+    /// or cayley none]
     #[arg(long, value_name = "HOW", help_heading = "Rule")]
     regularizer: Regularizing,
     /// Weight of the exact regularizer [default: gait and itp 0.1, tp 1000, bp, fa and dfa 0]
@@ -233,38 +233,39 @@ options! {
     /// block columns]
     #[arg(long, value_name = "SIDE", help_heading = "Rule")]
     ortho_side: Side,
-    /// What else holds weights near orthogonal: block (pushes some columns apart after each step; ten
-    /// times cheaper than the exact regularizer), retract (makes weights orthogonal every few steps),
-    /// or cayley (learns by rotations, which keep weights orthogonal; needs --optimizer sgd)
-    /// [default: none; with --retract-every retract]
+    /// Constraint that keeps weights near orthogonal: block (separates some columns after each
+    /// step; ten times cheaper than the exact regularizer), retract (makes weights orthogonal every
+    /// few steps), or cayley (learns by rotations, which preserve orthogonality; needs --optimizer
+    /// sgd) [default: none; with --retract-every retract]
     #[arg(long, value_name = "HOLD", help_heading = "Rule")]
     hold: Holding,
     /// Written as "none" by earlier versions; see [`REPLACED`].
     #[arg(skip)]
     #[serde(skip_serializing)]
     orthogonal: Gone,
-    /// Columns (or rows, by --ortho-side) that --hold block takes after each step, in turns
+    /// Columns (or rows, by --ortho-side) that --hold block processes after each step, in turn
     /// [default: 64]
     #[arg(long, value_name = "N", help_heading = "Rule")]
     block: usize,
-    /// Strength of --hold block: at least 0, below 2 [default: gait, itp and tp 1, bp, fa and dfa 0]
+    /// Strength of --hold block: at least 0, below 2 [default: gait, itp and tp 1, bp, fa and dfa
+    /// 0]
     #[arg(long, value_name = "MU", help_heading = "Rule", allow_negative_numbers = true)]
     mu: f64,
     /// Steps from one retraction to the next; implies --hold retract
     #[arg(long, value_name = "K", help_heading = "Rule")]
     retract_every: u64,
 
-    /// Solver for errors through W⁻¹: lu (exact), stale (an earlier step's inverse, corrected), cg
-    /// (conjugate gradients), gram (Cholesky of W Wᵀ), transpose (orthogonal layers only) or auto
-    /// (the cheapest) [default: auto; with --hold cayley transpose]
+    /// Solver for errors through W⁻¹: lu (exact), stale (a corrected inverse of an earlier step),
+    /// cg (conjugate gradients), gram (Cholesky of W Wᵀ), transpose (orthogonal layers only) or
+    /// auto (the cheapest) [default: auto; with --hold cayley transpose]
     #[arg(long, value_name = "HOW", help_heading = "Rule")]
     inverse: SolverKind,
     /// Relative error at which stale, cg, gram, transpose and auto stop [default: 0.001]
     #[arg(long, value_name = "X", help_heading = "Rule", allow_negative_numbers = true)]
     tolerance: f64,
 
-    /// Widths of all layers after the input: the first fully connected, later ones square and fed by
-    /// the first units below
+    /// Widths of all layers after the input. The first layer is fully connected; later ones are
+    /// square and read the first units below
     #[arg(long, value_name = "N,N,…", help_heading = "Network")]
     layers: Sizes,
     /// Width of every layer [default: that of the input]
@@ -298,8 +299,8 @@ options! {
     /// Passes over the training set [default: digits 300, other data 10]
     #[arg(long, value_name = "N", help_heading = "Learning")]
     epochs: usize,
-    /// Stop after P epochs without a smaller validation loss (needs --validation; the best weights are
-    /// in best.safetensors)
+    /// Stop after P epochs without a smaller validation loss (needs --validation; the best weights
+    /// are in best.safetensors)
     #[arg(long, value_name = "P", help_heading = "Learning")]
     patience: usize,
     /// Shuffle the samples each epoch, in an order given by the seed [default: false, as published]
@@ -309,8 +310,8 @@ options! {
     #[arg(long, value_name = "N", help_heading = "Learning", allow_negative_numbers = true)]
     seed: u64,
 
-    /// Report on every layer (condition, kinks, dead units, …) in metrics.jsonl every N epochs; 0 is
-    /// never [default: 1]
+    /// Epochs between diagnostics of every layer (condition, kinks, dead units, …) in
+    /// metrics.jsonl; 0 turns them off [default: 1]
     #[arg(long, value_name = "N", help_heading = "Learning")]
     diagnose_every: usize,
 
@@ -329,9 +330,9 @@ options! {
     backend: String,
 }
 
-/// Instruction sets of any machine.
+/// Instruction sets of all supported CPUs.
 pub(crate) const ISAS: [&str; 5] = ["auto", "avx512", "avx2", "neon", "portable"];
-/// Libraries for GEMM of any build.
+/// Libraries for GEMM in any build.
 pub(crate) const BACKENDS: [&str; 3] = ["native", "matrixmultiply", "openblas"];
 
 impl Options {
@@ -341,7 +342,7 @@ impl Options {
         Self::parse(&text, path)
     }
 
-    /// Reads the text of a TOML file; `path` is its name in errors.
+    /// Parses the text of a TOML file; `path` is its name in errors.
     pub(super) fn parse(text: &str, path: &Path) -> Result<Self> {
         toml::from_str(text).map_err(|e| {
             let start = e.span().map_or(0, |span| span.start.min(text.len()));
@@ -353,23 +354,23 @@ impl Options {
         })
     }
 
-    /// Refuses options for a resumed run that contradict its file, which holds these settings. `now` is what both together resolve to;
-    /// without it only what is plain from the words is refused.
+    /// Refuses flags for a resumed run that contradict its file `self`. `now` holds the resolved
+    /// options; without it, only values given as flags are compared.
     ///
     /// # Errors
-    /// [`Error::Setting`] naming the first flag that contradicts; another for settings that cannot be written.
-    pub(crate) fn check_same(&self, said: &Self, now: Option<&Self>) -> Result<()> {
-        let table =
-            |of: &Self| toml::Table::try_from(of).map_err(|e| Error::Setting(format!("the settings cannot be compared: {e}")));
-        let (then, said) = (table(self)?, table(said)?);
-        for (name, value) in now.map_or(Ok(said.clone()), table)? {
+    /// [`Error::Setting`] with the first flag that contradicts, or for options that TOML cannot
+    /// represent.
+    pub(crate) fn check_same(&self, flags: &Self, now: Option<&Self>) -> Result<()> {
+        let (then, flags) = (self.table()?, flags.table()?);
+        for (name, value) in now.map_or(Ok(flags.clone()), Self::table)? {
             let before = then.get(&name);
             let same = match (before, now) {
                 (Some(before), Some(_)) => *before == value,
-                // A path may be written in many ways.
+                // The same path may have several spellings.
                 (Some(before), None) => name == "data" || *before == value,
-                // Another description of the network, or a file from before there was this setting, or a setting that the run did without.
-                (None, Some(_)) => !said.contains_key(&name),
+                // Another description of the network, an option newer than the file, or an optional
+                // one.
+                (None, Some(_)) => !flags.contains_key(&name),
                 (None, None) => true,
             };
             if same || MAY_CHANGE.contains(&name.as_str()) {
@@ -377,28 +378,28 @@ impl Options {
             }
             let before = before.map_or("nothing".into(), ToString::to_string);
             return Err(Error::Setting(format!(
-                "--{name}: the run was begun with {before}, but now it would be {value}: leave it out (only {} may change)",
+                "--{name}: the run has {before}, not {value}: leave it out (only {} may change)",
                 MAY_CHANGE.map(|name| format!("--{name}")).join(", ")
             )));
         }
         Ok(())
     }
 
-    /// Returns the text of a file.
+    /// Formats the options as TOML.
     ///
     /// # Errors
-    /// [`Error::Setting`] for what a TOML file cannot hold.
+    /// [`Error::Setting`] for values that TOML cannot represent.
     pub(crate) fn to_toml(&self) -> Result<String> {
         toml::to_string(self).map_err(|e| Error::Setting(format!("the settings cannot be written: {e}")))
     }
 
-    /// Returns the options as a file would hold them.
+    /// Returns the options as a TOML table.
     ///
     /// # Errors
-    /// [`Error::Setting`] for what a TOML file cannot hold.
+    /// [`Error::Setting`] for values that TOML cannot represent.
     pub(crate) fn table(&self) -> Result<toml::Table> {
         toml::Table::try_from(self).map_err(|e| {
-            // What a TOML file cannot hold is a number beyond 63 bits, and the error does not say which.
+            // TOML cannot represent numbers beyond 63 bits, and the error does not name the key.
             let all = serde_json::to_value(self).unwrap_or_default();
             let large = |(name, value): (&String, &serde_json::Value)| {
                 value.as_u64().filter(|&n| i64::try_from(n).is_err()).map(|n| format!("--{name} {n}: use at most {}", i64::MAX))
@@ -408,7 +409,7 @@ impl Options {
         })
     }
 
-    /// Loads the data set, within its limits. Returns its name too, as an absolute path, which means the same from any folder.
+    /// Loads the data set within its limits. Also returns its name, with a path made absolute.
     ///
     /// # Errors
     /// As [`data::load`] and [`Dataset::hold_out`].
@@ -430,20 +431,20 @@ impl Options {
     }
 }
 
-/// Keys of files and flags that are no longer there, which of their values that is about (empty: all), and what replaces them.
+/// Removed keys and flags: name, value concerned (empty: all), and replacement.
 const REPLACED: [(&str, &str, &str); 3] = [
     ("beside", "", "a run trains one rule; `gaitprop compare --rules gait,bp` trains several side by side"),
     ("regularizer", "block", "replace it by --hold block, in a file by hold = \"block\""),
     ("orthogonal", "", "replace it by --hold cayley, in a file by hold = \"cayley\""),
 ];
 
-/// Returns what replaces a key of files, or a flag without its dashes, with this value.
+/// Returns the replacement of a key, or of a flag without its dashes, with this value.
 pub(crate) fn replaced(key: &str, value: &str) -> Option<&'static str> {
     REPLACED.iter().find(|(k, v, _)| *k == key && (v.is_empty() || *v == value)).map(|(_, _, advice)| *advice)
 }
 
-/// Options that a run may be resumed with: no bit of it depends on them, but for how many there are.
+/// Options that may change on resume: they affect no bits, only the length of the run.
 const MAY_CHANGE: [&str; 5] = ["epochs", "threads", "isa", "checkpoint-every", "keep"];
 
-/// The data set's name where none is given.
+/// Name of the default data set.
 pub(crate) const DEFAULT_DATA: &str = "digits";

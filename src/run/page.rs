@@ -1,4 +1,4 @@
-//! Where the page about runs is written.
+//! The file of a report: checks of its place, writing and removal.
 
 use crate::base::error::{Error, Result};
 use crate::base::files;
@@ -6,20 +6,21 @@ use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::Path;
 
-/// Begins every page, and tells it from a page of somebody else's.
+/// First lines of every report, which distinguish it from other HTML files.
 pub(crate) const MARK: &str = "<!DOCTYPE html>\n<!-- written by gaitprop -->\n";
 
-/// Returns whether `page` is a file that [`write()`] wrote.
+/// Returns whether [`write()`] wrote `page`.
 pub(crate) fn is_ours(page: &Path) -> bool {
     let mut start = Vec::new();
     let read = File::open(page).and_then(|file| file.take(MARK.len() as u64).read_to_end(&mut start));
     read.is_ok() && start == MARK.as_bytes()
 }
 
-/// Refuses a place where no page can be written, before any work is done.
+/// Refuses a place where no report can be written, before any work.
 ///
 /// # Errors
-/// [`Error::Setting`] for a folder, for a file that is there unless `overwrite` and it is a page of ours, and for a folder around it that does not exist.
+/// [`Error::Setting`] for a folder, a missing parent folder, a file of other origin, or any
+/// existing file unless `overwrite`.
 pub(crate) fn check(page: &Path, overwrite: bool) -> Result<()> {
     let refuse = |path: &Path, what: &str| Err(Error::Setting(format!("{} {what}", path.display())));
     if page.file_name().is_none() {
@@ -29,19 +30,19 @@ pub(crate) fn check(page: &Path, overwrite: bool) -> Result<()> {
         return refuse(page, "is a folder: name the file for the page (-o report.html)");
     }
     if !overwrite && page.exists() {
-        return refuse(page, "is there already: name another file (-o), or give --overwrite");
+        return refuse(page, "already exists: name another file (-o), or replace it (--overwrite)");
     }
     if page.exists() && !is_ours(page) {
-        return refuse(page, "is no page that gaitprop wrote, and is not replaced: name another file (-o)");
+        return refuse(page, "was not written by gaitprop and is not replaced: name another file (-o)");
     }
     let folder = page.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if !folder.is_dir() {
-        return refuse(folder, "is no folder: create it first");
+        return refuse(folder, "is not a folder: create it first");
     }
     Ok(())
 }
 
-/// Writes `html` to `page`, whole or not at all.
+/// Writes `html` to `page` atomically.
 ///
 /// # Errors
 /// As [`check`]; [`Error::Io`].
@@ -50,7 +51,7 @@ pub(crate) fn write(page: &Path, html: &str, overwrite: bool) -> Result<()> {
     files::write_atomically(page, html.as_bytes()).map_err(Error::io("write", page))
 }
 
-/// Removes a page that [`write()`] wrote. Any other file stays.
+/// Removes a report that [`write()`] wrote. Any other file stays.
 ///
 /// # Errors
 /// [`Error::Io`].

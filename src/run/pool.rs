@@ -1,4 +1,4 @@
-//! Jobs spread over threads, each on one, with a bar for every job that is under way and one for all.
+//! A pool of threads, one job each, with a progress bar for each running job and one for all.
 
 use crate::base::error::{Error, Result};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
@@ -7,34 +7,34 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-/// All bars.
-pub(crate) struct Board {
+/// Progress bars of all jobs.
+pub(crate) struct ProgressBoard {
     bars: MultiProgress,
     all: ProgressBar,
 }
 
-impl Board {
-    /// For jobs that learn so many samples together; without a terminal nothing is drawn.
+impl ProgressBoard {
+    /// Creates a board for jobs that learn `samples` together. Draws nothing without a terminal.
     pub(crate) fn new(title: &str, samples: u64, quiet: bool) -> Self {
         let bars = MultiProgress::with_draw_target(target(quiet));
         let all = bars.add(bar(title.to_owned(), samples, quiet));
         Self { bars, all }
     }
 
-    /// The bar of one job, above that of all.
+    /// Adds the bar of a job, above the bar of all.
     fn job(&self, title: &str, samples: u64) -> Bar {
         Bar { own: self.bars.insert_before(&self.all, bar(title.to_owned(), samples, false)), all: self.all.clone() }
     }
 }
 
-/// One job's bar.
+/// Progress bar of one job.
 pub(crate) struct Bar {
     own: ProgressBar,
     all: ProgressBar,
 }
 
 impl Bar {
-    /// So many more samples are learned.
+    /// Advances by `samples`.
     pub(crate) fn learned(&self, samples: usize, message: impl FnOnce() -> String) {
         self.own.inc(samples as u64);
         self.all.inc(samples as u64);
@@ -47,7 +47,7 @@ impl Bar {
 /// Template of bars that count samples.
 const SAMPLES: &str = "{prefix:>5} {bar:32} {percent:>3} %  {msg}  {per_sec}  {eta} left";
 
-/// A progress bar up to `len`; nothing is drawn without a terminal.
+/// Creates a progress bar up to `len`. Draws nothing without a terminal.
 pub(crate) fn progress(template: &str, len: u64, quiet: bool) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(len), target(quiet));
     let per_second = |s: &ProgressState, w: &mut dyn std::fmt::Write| {
@@ -63,52 +63,53 @@ fn target(quiet: bool) -> ProgressDrawTarget {
     if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() }
 }
 
-/// A bar that counts samples, with a title.
+/// Creates a bar that counts samples, with a title.
 pub(crate) fn bar(title: String, samples: u64, quiet: bool) -> ProgressBar {
     progress(SAMPLES, samples, quiet).with_prefix(title)
 }
 
-/// Says when jobs should come to an end.
-pub(crate) struct Halt<'a> {
+/// Signals that jobs should stop.
+pub(crate) struct StopFlag<'a> {
     interrupted: &'a AtomicBool,
     failed: AtomicBool,
 }
 
-impl Halt<'_> {
-    /// Whether they should.
-    pub(crate) fn asked(&self) -> bool {
+impl StopFlag<'_> {
+    /// Returns whether jobs should stop.
+    pub(crate) fn is_set(&self) -> bool {
         self.interrupted.load(Ordering::Relaxed) || self.failed.load(Ordering::Relaxed)
     }
 }
 
-/// Does `jobs` in their order, as many at once as there are `threads`. Each has a title and the number of samples it learns; `work` watches the
-/// [`Halt`]. The results are in the jobs' places, none for those that were not begun.
+/// Runs `jobs` in order on up to `threads` threads. `about` gives the title and the number of
+/// samples of a job; `work` polls the [`StopFlag`]. Results are in the order of the jobs, `None`
+/// for those not started.
 ///
 /// # Errors
-/// The first error of any job, after which no other is begun; [`Error::Threads`].
-pub(crate) fn spread<J: Sync, R: Send>(
+/// The first error of any job, after which no other job starts; [`Error::Threads`].
+pub(crate) fn run_parallel<J: Sync, R: Send>(
     jobs: &[J],
     (threads, interrupted): (usize, &AtomicBool),
-    board: &Board,
+    board: &ProgressBoard,
     about: impl Fn(&J) -> (String, u64) + Sync,
-    work: impl Fn(&J, &Bar, &Halt<'_>) -> Result<R> + Sync,
+    work: impl Fn(&J, &Bar, &StopFlag<'_>) -> Result<R> + Sync,
 ) -> Result<Vec<Option<R>>> {
-    let halt = Halt { interrupted, failed: AtomicBool::new(false) };
+    let stop = StopFlag { interrupted, failed: AtomicBool::new(false) };
     let queue = Mutex::new((0..jobs.len()).collect::<VecDeque<_>>());
     let done = Mutex::new((jobs.iter().map(|_| None).collect::<Vec<Option<R>>>(), None));
-    // A thread that panics takes the program with it; what it held is not looked at again.
+    // A panic in a worker propagates when the scope ends, so a poisoned lock only ends its worker.
     let next = || queue.lock().ok().and_then(|mut queue| queue.pop_front());
     let worker = || {
-        while let Some(i) = next().filter(|_| !halt.asked()) {
+        while let Some(i) = next().filter(|_| !stop.is_set()) {
             let (title, samples) = about(&jobs[i]);
             let bar = board.job(&title, samples);
-            let result = work(&jobs[i], &bar, &halt);
+            let result = work(&jobs[i], &bar, &stop);
             bar.own.finish_and_clear();
             let Ok(mut done) = done.lock() else { return };
             match result {
                 Ok(result) => done.0[i] = Some(result),
                 Err(e) => {
-                    halt.failed.store(true, Ordering::Relaxed);
+                    stop.failed.store(true, Ordering::Relaxed);
                     done.1.get_or_insert(e);
                 }
             }
@@ -119,8 +120,8 @@ pub(crate) fn spread<J: Sync, R: Send>(
         for started in 0..workers {
             let builder = thread::Builder::new().name("run".into());
             if let Err(e) = builder.spawn_scoped(scope, worker) {
-                halt.failed.store(true, Ordering::Relaxed);
-                let what = format!("the system refused the {}. of them ({e})", started + 1);
+                stop.failed.store(true, Ordering::Relaxed);
+                let what = format!("the system refused thread {} ({e})", started + 1);
                 return Err(Error::Threads { threads: workers, what });
             }
         }
@@ -143,30 +144,30 @@ mod tests {
 
     #[test]
     fn results_are_in_their_jobs_places() {
-        let (board, never) = (Board::new("all", 100, true), AtomicBool::new(false));
+        let (board, never) = (ProgressBoard::new("all", 100, true), AtomicBool::new(false));
         let jobs: Vec<usize> = (0..100).collect();
         for threads in [1, 3, 200] {
-            let squares = spread(&jobs, (threads, &never), &board, about, |&j, _, _| Ok(j * j)).unwrap();
+            let squares = run_parallel(&jobs, (threads, &never), &board, about, |&j, _, _| Ok(j * j)).unwrap();
             assert!(squares.iter().enumerate().all(|(i, &square)| square == Some(i * i)));
         }
-        assert!(spread(&[], (4, &never), &board, about, |&j, _, _| Ok(j)).unwrap().is_empty());
+        assert!(run_parallel(&[], (4, &never), &board, about, |&j, _, _| Ok(j)).unwrap().is_empty());
     }
 
     #[test]
     fn an_error_or_an_interrupt_begins_nothing_more() {
-        let board = Board::new("all", 100, true);
+        let board = ProgressBoard::new("all", 100, true);
         let jobs: Vec<usize> = (0..100).collect();
         let (never, begun) = (AtomicBool::new(false), AtomicUsize::new(0));
-        let failed = spread(&jobs, (1, &never), &board, about, |&j, _, halt| {
+        let failed = run_parallel(&jobs, (1, &never), &board, about, |&j, _, stop| {
             begun.fetch_add(1, Ordering::Relaxed);
-            assert!(!halt.asked());
+            assert!(!stop.is_set());
             if j == 3 { Err(Error::Setting("enough".into())) } else { Ok(j) }
         });
         assert_eq!((failed.unwrap_err().to_string().as_str(), begun.into_inner()), ("enough", 4));
         let interrupted = AtomicBool::new(false);
-        let some = spread(&jobs, (1, &interrupted), &board, about, |&j, _, halt| {
+        let some = run_parallel(&jobs, (1, &interrupted), &board, about, |&j, _, stop| {
             interrupted.store(j == 1, Ordering::Relaxed);
-            Ok(halt.asked())
+            Ok(stop.is_set())
         });
         let some = some.unwrap();
         assert_eq!((some[0], some[1], some[2]), (Some(false), Some(true), None));

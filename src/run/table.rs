@@ -1,56 +1,55 @@
-//! Tables of many runs: for readers, for programs, and with everything in them.
+//! Tables of many runs: as text, as CSV, and as a summary of every run.
 
-use crate::run::history::{Fate, Figures, MeanSd};
+use crate::run::history::{Figures, MeanSd, RunOutcome};
 use crate::run::options::Options;
 use serde::Serialize;
 use std::fmt::Write as _;
 
-/// Runs that differ in their seed alone: a row.
+/// Runs that differ only in their seed: a row.
 pub(crate) struct Group {
-    /// What tells them from others: cells, in the order of [`Table::titles`].
+    /// Cells that identify the group, in the order of [`Table::titles`].
     pub(crate) names: Vec<String>,
     pub(crate) settings: Options,
-    /// By seed.
-    pub(crate) fates: Vec<(u64, Fate)>,
+    /// Outcomes, by seed.
+    pub(crate) outcomes: Vec<(u64, RunOutcome)>,
 }
 
 impl Group {
-    /// Figures of the runs that have come to their end.
-    fn figures(&self) -> Vec<Figures<Option<f64>>> {
-        self.fates.iter().filter_map(|(_, fate)| if let Fate::Done(figures) = fate { Some(*figures) } else { None }).collect()
+    /// Figures of the finished runs.
+    pub(crate) fn figures(&self) -> Vec<Figures<Option<f64>>> {
+        self.outcomes
+            .iter()
+            .filter_map(|(_, outcome)| if let RunOutcome::Done(figures) = outcome { Some(*figures) } else { None })
+            .collect()
     }
 
-    /// Whether there are any.
-    pub(crate) fn any_done(&self) -> bool {
-        self.fates.iter().any(|(_, fate)| matches!(fate, Fate::Done(_)))
-    }
-
-    /// Each figure over those runs.
+    /// Statistics of each figure over the finished runs.
     pub(crate) fn statistics(&self) -> Figures<Option<MeanSd>> {
         Figures::statistics(&self.figures())
     }
 
-    /// Why runs failed, with their seeds.
+    /// Reasons of failed runs, with their seeds.
     pub(crate) fn failures(&self) -> Vec<(u64, &str)> {
-        self.fates
+        self.outcomes
             .iter()
-            .filter_map(|(seed, fate)| if let Fate::Failed(why) = fate { Some((*seed, why.as_str())) } else { None })
+            .filter_map(|(seed, outcome)| if let RunOutcome::Failed(why) = outcome { Some((*seed, why.as_str())) } else { None })
             .collect()
     }
 
-    /// How many were not begun, or not ended.
+    /// Number of runs not started or interrupted.
     pub(crate) fn unfinished(&self) -> usize {
-        self.fates.iter().filter(|(_, fate)| matches!(fate, Fate::Unfinished)).count()
+        self.outcomes.iter().filter(|(_, outcome)| matches!(outcome, RunOutcome::Unfinished)).count()
     }
 
-    /// Why there is no figure at all, if every run failed.
+    /// Returns the first reason if every run failed.
     pub(crate) fn all_failed(&self) -> Option<&str> {
         let failures = self.failures();
-        failures.first().filter(|_| failures.len() == self.fates.len()).map(|(_, why)| *why)
+        failures.first().filter(|_| failures.len() == self.outcomes.len()).map(|(_, why)| *why)
     }
 }
 
-/// Heading, factor and decimals of each figure in a table for readers, in the order of [`Figures::NAMES`].
+/// Heading, factor and decimals of each figure in the text table, in the order of
+/// [`Figures::NAMES`].
 const COLUMNS: [(&str, f64, usize); 9] = [
     ("peak test %", 100.0, 2),
     ("at epoch", 1.0, 1),
@@ -64,18 +63,19 @@ const COLUMNS: [(&str, f64, usize); 9] = [
 ];
 const _: () = assert!(COLUMNS.len() == Figures::<f64>::NAMES.len());
 
-/// What is neither measured nor known.
+/// Cell without a value.
 const NOTHING: &str = "-";
 
-/// Rows of one command.
+/// The table of one command.
 pub(crate) struct Table {
-    /// Headings of what tells groups apart.
+    /// Headings of the cells that identify a group.
     pub(crate) titles: Vec<String>,
     pub(crate) groups: Vec<Group>,
 }
 
 impl Table {
-    /// For readers: mean ± standard deviation; columns that say nothing are left out. Below it why runs failed.
+    /// Formats the table as text, with mean ± standard deviation. Empty columns are left out.
+    /// Reasons of failed runs follow.
     pub(crate) fn text(&self) -> String {
         let statistics: Vec<_> = self.groups.iter().map(|group| group.statistics().values()).collect();
         let there: Vec<_> = (0..COLUMNS.len()).filter(|&c| statistics.iter().any(|row| row[c].is_some())).collect();
@@ -83,7 +83,7 @@ impl Table {
         let mut rows = vec![head.map(str::to_owned).collect::<Vec<_>>()];
         for (group, statistics) in self.groups.iter().zip(&statistics) {
             let mut row = group.names.clone();
-            row.push(format!("{}/{}", group.figures().len(), group.fates.len()));
+            row.push(format!("{}/{}", group.figures().len(), group.outcomes.len()));
             row.extend(there.iter().map(|&c| {
                 let (_, factor, decimals) = COLUMNS[c];
                 let failed = || if group.all_failed().is_some() { "failed" } else { NOTHING };
@@ -100,7 +100,7 @@ impl Table {
         text
     }
 
-    /// For programs: every figure's mean and standard deviation to the last bit.
+    /// Formats the table as CSV, with every digit of each mean and standard deviation.
     pub(crate) fn csv(&self) -> String {
         let mut head = self.titles.clone();
         head.extend(["runs", "failed", "unfinished"].map(str::to_owned));
@@ -118,13 +118,13 @@ impl Table {
         csv(&std::iter::once(head).chain(rows).collect::<Vec<_>>())
     }
 
-    /// Every run.
+    /// Summarizes every run, for JSON.
     pub(crate) fn summary(&self) -> Vec<impl Serialize + use<'_>> {
         let group = |group: &'_ Group| {
-            let runs = group.fates.iter().map(|(seed, fate)| match fate {
-                Fate::Done(figures) => RunSummary { seed: *seed, figures: Some(*figures), error: None },
-                Fate::Failed(why) => RunSummary { seed: *seed, figures: None, error: Some(why.clone()) },
-                Fate::Unfinished => RunSummary { seed: *seed, figures: None, error: Some("not finished".into()) },
+            let runs = group.outcomes.iter().map(|(seed, outcome)| match outcome {
+                RunOutcome::Done(figures) => RunSummary { seed: *seed, figures: Some(*figures), error: None },
+                RunOutcome::Failed(why) => RunSummary { seed: *seed, figures: None, error: Some(why.clone()) },
+                RunOutcome::Unfinished => RunSummary { seed: *seed, figures: None, error: Some("not finished".into()) },
             });
             GroupSummary {
                 name: self.titles.iter().cloned().zip(group.names.iter().map(|name| name.as_str().into())).collect(),
@@ -154,7 +154,7 @@ struct RunSummary {
     error: Option<String>,
 }
 
-/// A setting's value, for readers.
+/// Formats an option's value for a text table.
 pub(crate) fn shown(value: &toml::Value) -> String {
     match value {
         toml::Value::Float(x) if *x != 0.0 && !(1e-3..1e6).contains(&x.abs()) => format!("{x:e}"),
@@ -164,7 +164,7 @@ pub(crate) fn shown(value: &toml::Value) -> String {
     }
 }
 
-/// Columns side by side: the first `left` aligned to the left, the others to the right.
+/// Aligns columns: the first `left` to the left, the others to the right.
 pub(crate) fn aligned<R: AsRef<[String]>>(rows: &[R], left: usize) -> String {
     let columns = rows.iter().map(|row| row.as_ref().len()).max().unwrap_or(0);
     let mut widths = vec![0; columns];
@@ -182,7 +182,7 @@ pub(crate) fn aligned<R: AsRef<[String]>>(rows: &[R], left: usize) -> String {
     text
 }
 
-/// Comma-separated values (RFC 4180, lines ending in LF).
+/// Formats rows as CSV (RFC 4180, lines ending in LF).
 pub(crate) fn csv<R: AsRef<[String]>>(rows: &[R]) -> String {
     let cell = |cell: &String| {
         if cell.contains([',', '"', '\n', '\r']) { format!("\"{}\"", cell.replace('"', "\"\"")) } else { cell.clone() }

@@ -359,7 +359,7 @@ fn what_makes_no_sense_is_refused() {
     well(dir.path(), &format!("sweep {SMALL} --seeds 1 --rule bp --out swept"));
     fs::write(dir.path().join("file"), "").unwrap();
     for (line, causes) in [
-        ("compare --rules bp,gait,bp", &["bp is there twice"][..]),
+        ("compare --rules bp,gait,bp", &["bp is given twice"][..]),
         ("compare --rules bp,magic", &["magic", "gait"]),
         ("compare --rule bp", &["--rules"]),
         ("compare --beside bp", &["--beside", "compare --rules"]),
@@ -376,7 +376,7 @@ fn what_makes_no_sense_is_refused() {
         ("compare --rules bp --grid gait.lr=1e-3", &["gait is not among the rules"]),
         ("compare --rules bp --grid lr=1e-3,0.001", &["the same for bp"]),
         ("compare --rules bp --grid lr=1e-3,-1", &["bp lr=-1", "learning rate"]),
-        ("compare --grid-epochs 3", &["--grid-epochs", "choice"]),
+        ("compare --grid-epochs 3", &["--grid-epochs", "several values"]),
         ("compare --rules bp --grid lr=1e-3,1e-4 --grid-seeds 0", &["--grid-seeds 0"]),
         ("compare --rules bp --grid lr=1e-3,1e-4 --limit-train 60", &["--validation 10", "batch"]),
         ("compare --threads 0", &["--threads must be"]),

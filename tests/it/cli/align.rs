@@ -40,9 +40,9 @@ fn align_compares_two_rules_over_what_they_depend_on() {
 fn align_says_what_it_cannot_compare() {
     let dir = empty();
     for (line, causes) in [
-        ("--rules gait", &["--rules compares two rules", "here are 1"][..]),
+        ("--rules gait", &["--rules takes two rules", "not 1"][..]),
         ("--rules gait,lms", &["unknown rule `lms`", "fa or dfa"]),
-        ("--rules gait:exact,bp", &["rule `gait:exact`", "`exact` is none of"]),
+        ("--rules gait:exact,bp", &["rule `gait:exact`", "`exact` is not one of"]),
         ("--rules bp:absolute,gait", &["bp:absolute", "bp sends no targets"]),
         ("--over phase", &["'phase'", "depth, time"]),
         ("--values 0", &["0 layers"]),
@@ -54,7 +54,7 @@ fn align_says_what_it_cannot_compare() {
         ("--over precision --values f16", &["unknown element type `f16`"]),
         ("--out run", &["--out", "--csv and --json"]),
         ("--random 0", &["--random 0", "1 feature"]),
-        ("--random 99999999999999", &["cannot be held"]),
+        ("--random 99999999999999", &["out of range"]),
         ("--values 1 --csv missing/rows.csv", &["missing/rows.csv", "cannot write"]),
     ] {
         fails(dir.path(), &format!("align --width 16 --quiet {line}"), causes);

@@ -189,5 +189,5 @@ fn labels_that_a_network_does_not_tell_apart_are_named() {
     arrays.get_mut("y").unwrap().data[0] = 10.0;
     write_npz(&dir.path().join("more.npz"), &arrays);
     let error = run(dir.path(), "eval run --data more.npz");
-    error.error(&["label 10", "tells 10 classes apart"]);
+    error.error(&["label 10", "has 10 classes"]);
 }

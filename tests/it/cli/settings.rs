@@ -32,7 +32,7 @@ fn wrong_settings_of_training_are_named() {
         ("--hold block --mu 2", &["mu is 2", "below 2"]),
         ("--hold block --mu -0.5", &["mu is -0.5"]),
         ("--hold block --mu nan", &["mu is NaN"]),
-        ("--hold block --block 0", &["--block 1"]),
+        ("--hold block --block 0", &["at least 1 row"]),
         ("--hold block --lambda 0.1", &["--lambda", "--regularizer exact", "--mu"]),
         ("--hold block --ortho-form identity", &["--ortho-form identity", "--regularizer exact"]),
         ("--hold block --retract-every 5", &["--retract-every belongs to --hold retract"]),
