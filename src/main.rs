@@ -1,4 +1,4 @@
-//! The `gaitprop` program; everything is in the library.
+//! The `gaitprop` program; the library implements it.
 #![forbid(unsafe_code)]
 
 fn main() -> std::process::ExitCode {

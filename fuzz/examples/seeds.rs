@@ -23,7 +23,7 @@ fn main() -> gaitprop::Result<()> {
             let notes = Notes {
                 loss: "squared".into(),
                 rule: "gait".into(),
-                inputs: Affine { centre: vec![0.0; 4], spread: vec![1.0; 4] },
+                inputs: Affine { center: vec![0.0; 4], scale: vec![1.0; 4] },
             };
             weights::save(&dir.join("weights-f32"), trainer.network(), &notes)?;
             weights::save(&dir.join("weights-f64"), &trainer.network().cast::<f64>(), &notes)?;

@@ -1,38 +1,38 @@
-//! Everything that can go wrong because of what a caller gave.
+//! The error type of the crate.
 
 use std::path::PathBuf;
 
-/// An error of this crate; its message is one line that names the cause.
+/// Error of this crate. The message is one line and names the cause.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// From the kernels: shapes, scratch, instruction sets.
+    /// Error of the kernels: shapes, scratch memory, instruction sets.
     #[error(transparent)]
     Kernel(#[from] gaitprop_kernels::Error),
-    /// A setting that is out of range or contradicts another.
+    /// Setting that is out of range or contradicts another.
     #[error("{0}")]
     Setting(String),
-    /// Kernels that give other bits on this machine than they should.
+    /// Kernels compute wrong bits on this machine.
     #[error(
-        "{checks} of the checks found wrong bits, the first: {first}; do not trust results of this machine by that instruction set, and please report it"
+        "{checks} checks found wrong bits, the first: {first}; do not trust results of this instruction set on this machine, and please report it"
     )]
     WrongBits {
-        /// How many checks did.
+        /// Number of checks that failed.
         checks: usize,
-        /// What the first one says.
+        /// Message of the first failed check.
         first: String,
     },
-    /// A network whose layers do not fit together.
+    /// Layers of a network do not match.
     #[error("layer {layer}: {what}")]
     Architecture {
         /// Index of the layer, from 0.
         layer: usize,
-        /// What does not fit.
+        /// Description of the mismatch.
         what: String,
     },
-    /// The inverse of a layer's weights is needed, but they are singular or too close to it.
+    /// The weights of a layer are singular or nearly singular, and their inverse is needed.
     #[error(
-        "layer {layer}: the weights are singular or nearly so (condition number about {condition:.1e}): their inverse means nothing in {precision}"
+        "layer {layer}: the weights are singular or nearly so (condition number about {condition:.1e}): the inverse is not accurate in {precision}"
     )]
     Singular {
         /// Index of the layer, from 0.
@@ -42,96 +42,96 @@ pub enum Error {
         /// `f32` or `f64`.
         precision: &'static str,
     },
-    /// Wᵀ was to stand for W⁻¹, but the weights are not orthogonal enough for it.
+    /// The weights are not orthogonal enough to use Wᵀ as W⁻¹.
     #[error(
-        "layer {layer}: the weights are not orthogonal enough for their transpose to be their inverse (residual {residual:.1e})"
+        "layer {layer}: the weights are not orthogonal enough to use their transpose as the inverse (residual {residual:.1e})"
     )]
     NotOrthogonal {
         /// Index of the layer, from 0.
         layer: usize,
-        /// ‖r − e W‖ / ‖r‖ that was left.
+        /// Relative residual ‖r − e W‖ / ‖r‖ of the solve.
         residual: f64,
     },
-    /// Weights cannot be pulled back to orthogonal ones.
-    #[error("layer {layer}: the weights are too far from orthogonal to be pulled back (|W W\u{1d40} - I| = {distance:.1e})")]
+    /// The weights are too far from orthogonal for the retraction.
+    #[error("layer {layer}: the weights are too far from orthogonal for the retraction (|W W\u{1d40} - I| = {distance:.1e})")]
     TooFar {
         /// Index of the layer, from 0.
         layer: usize,
-        /// ‖W Wᵀ − I‖ (Frobenius, of the shorter side) where the iteration ended.
+        /// ‖W Wᵀ − I‖ (Frobenius norm, shorter side) when the iteration ended.
         distance: f64,
     },
-    /// A target lies outside the range of a layer's activation.
-    #[error("layer {layer}, sample {sample}, unit {unit}: the target lies outside the activation's range, so it has no inverse")]
+    /// A target is outside the range of a layer's activation, which has no inverse there.
+    #[error("layer {layer}, sample {sample}, unit {unit}: the target is outside the range of the activation")]
     OutOfRange {
         /// Index of the layer, from 0.
         layer: usize,
-        /// Row of the batch.
+        /// Index of the sample in the batch, from 0.
         sample: usize,
-        /// Activation of the layer.
+        /// Index of the unit in the layer, from 0.
         unit: usize,
     },
-    /// Training left the finite numbers.
+    /// Training diverged: a value became infinite or NaN.
     #[error(
         "training diverged{}: {what} of layer {layer} is not finite",
         if *step > 0 { format!(" in step {step}") } else { String::new() }
     )]
     Diverged {
-        /// What was not finite.
+        /// Name of the value that is not finite.
         what: &'static str,
         /// Index of the layer, from 0.
         layer: usize,
-        /// The step, from 1; 0 if only an update was asked for.
+        /// Training step, from 1; 0 for an update outside training.
         step: u64,
     },
     /// A file could not be read or written.
     #[error("{path}: cannot {action}: {source}", path = path.display())]
     Io {
-        /// What was attempted.
+        /// Attempted operation, as a verb.
         action: &'static str,
-        /// On which file or folder.
+        /// File or folder.
         path: PathBuf,
-        /// Why it failed.
+        /// Cause.
         source: std::io::Error,
     },
-    /// A label of a data set that is beyond the number of classes.
+    /// A label of a data set is not below the number of classes.
     #[error("{path}: label {label} at index {index}, but there are {classes} classes", path = path.display())]
     Label {
-        /// The file of the labels.
+        /// File with the labels.
         path: PathBuf,
-        /// The sample, from 0, in the file's order.
+        /// Index of the sample in the file, from 0.
         index: usize,
-        /// The label.
+        /// Label found.
         label: u32,
-        /// The number of classes.
+        /// Number of classes.
         classes: usize,
     },
-    /// A file that does not hold what it should: data, weights, a checkpoint, a configuration.
+    /// A file has invalid contents: data, weights, a checkpoint or a configuration.
     #[error("{path}: {what}", path = path.display())]
     File {
-        /// Which file.
+        /// File.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Description of the fault.
         what: String,
     },
-    /// The system refuses memory.
-    #[error("{what} would hold about {gib:.1} GiB, more memory than the system gives", gib = *bytes as f64 / f64::from(1u32 << 30))]
+    /// The system refused an allocation.
+    #[error("cannot allocate about {gib:.1} GiB of memory for {what}", gib = *bytes as f64 / f64::from(1u32 << 30))]
     Memory {
-        /// What the memory is for.
+        /// Purpose of the memory.
         what: &'static str,
-        /// How many bytes it would hold.
+        /// Number of bytes requested.
         bytes: usize,
     },
-    /// Threads could not be started.
+    /// The system refused to start threads.
     #[error("cannot start {threads} threads: {what}")]
     Threads {
-        /// How many were asked for.
+        /// Number of threads requested.
         threads: usize,
-        /// What the system said.
+        /// Message of the system.
         what: String,
     },
 }
 
-/// Results of this crate.
+/// Result type of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl From<std::convert::Infallible> for Error {
@@ -141,7 +141,7 @@ impl From<std::convert::Infallible> for Error {
 }
 
 impl Error {
-    /// An I/O error with its path and what was attempted.
+    /// Returns a conversion from an I/O error that adds the attempted operation and the path.
     pub fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { action, path, source }

@@ -1,14 +1,14 @@
-//! The execution context: how kernels run, and the workspace they pack operands into.
+//! Execution context: the plan of the kernels and their packing workspace.
 
 use crate::base::error::Result;
 use gaitprop_kernels::syrk::{Diagonal, Part, syrk};
 use gaitprop_kernels::trsm::{self, Triangle};
 use gaitprop_kernels::{Backend, Epilogue, MatMut, MatRef, Plan, Real, Scratch, Start, gemm, gemm_with, reduce, symm};
 
-/// A plan and the packing workspace that goes with it, for one thread of control at a time.
+/// Plan and packing workspace, for one computation at a time.
 ///
 /// Every computation of this crate takes `&mut Exec`. The workspace grows to the largest request
-/// and is then reused; results do not depend on what it holds.
+/// and is then reused. Its contents do not influence results.
 #[derive(Debug, Default)]
 pub struct Exec {
     /// Instruction set, threads, backend and blocking.
@@ -18,7 +18,7 @@ pub struct Exec {
 }
 
 impl Exec {
-    /// An empty workspace for `plan`.
+    /// Creates a context for `plan` with an empty workspace.
     pub fn new(plan: Plan) -> Self {
         Self { plan, scratch: Scratch::new() }
     }
@@ -26,16 +26,17 @@ impl Exec {
     /// Computes `C ← α·A·B + β·C`. See [`gaitprop_kernels::gemm`].
     ///
     /// # Errors
-    /// A shape error; out of memory for packing.
+    /// Shape mismatch, or out of memory for packing.
     pub fn gemm<T: Real>(&mut self, alpha: T, a: MatRef<'_, T>, b: MatRef<'_, T>, beta: T, c: MatMut<'_, T>) -> Result<()> {
         Ok(gemm(alpha, a, b, beta, c, &self.plan, &mut self.scratch)?)
     }
 
-    /// Computes `C ← epilogue(S + α·A·B)` on the crate's own kernels, whatever the backend. Returns
-    /// whether everything written is finite, as far as the epilogue checks.
+    /// Computes `C ← epilogue(S + α·A·B)` on the crate's own kernels for every backend.
+    ///
+    /// Returns whether all written values are finite, if the epilogue checks that.
     ///
     /// # Errors
-    /// A shape error; out of memory for packing.
+    /// Shape mismatch, or out of memory for packing.
     pub fn gemm_with<T: Real>(
         &mut self,
         alpha: T,
@@ -47,8 +48,8 @@ impl Exec {
         Ok(gemm_with(alpha, a, b, start, c, epilogue, &self.plan, &mut self.scratch)?)
     }
 
-    /// Computes `C ← S + α·A·B` on the plan's backend. A backend that cannot start from another
-    /// matrix gets a copy of S in C.
+    /// Computes `C ← S + α·A·B` on the plan's backend. For backends that cannot start from another
+    /// matrix, first copies S into C.
     pub(crate) fn product<T: Real>(
         &mut self,
         alpha: T,
@@ -71,12 +72,12 @@ impl Exec {
         }
     }
 
-    /// Computes a triangle of `A·Aᵀ`, or all of it.
+    /// Computes a triangle of `A·Aᵀ`, or the whole product.
     pub(crate) fn syrk<T: Real>(&mut self, a: MatRef<'_, T>, part: Part, diagonal: Diagonal, c: MatMut<'_, T>) -> Result<()> {
         Ok(syrk(T::ONE, a, T::ZERO, part, diagonal, c, &self.plan, &mut self.scratch)?)
     }
 
-    /// Computes `C ← α·A·B + β·C` with A symmetric and its lower triangle given.
+    /// Computes `C ← α·A·B + β·C` with A symmetric, stored in its lower triangle.
     pub(crate) fn symm_lower<T: Real>(
         &mut self,
         alpha: T,
@@ -89,10 +90,10 @@ impl Exec {
         Ok(symm::symm(side, triangle, alpha, a, b, beta, c, &self.plan, &mut self.scratch)?)
     }
 
-    /// Returns `Σ xᵢ yᵢ`, summed in f64.
+    /// Returns `Σ xᵢ yᵢ`, accumulated in f64.
     ///
     /// # Errors
-    /// A shape error if the lengths differ.
+    /// Shape mismatch if the lengths differ.
     pub fn dot<T: Real>(&self, x: &[T], y: &[T]) -> Result<f64> {
         Ok(reduce::dot(x, y, self.plan.isa)?)
     }
@@ -108,7 +109,7 @@ impl Exec {
 mod tests {
     use super::*;
 
-    /// Another backend is within rounding of the kernels, whatever a product starts from.
+    /// Another backend agrees with the kernels to rounding, for every start of a product.
     #[test]
     fn products_of_another_backend_start_where_they_should() {
         let (n, batch) = (9, 4);

@@ -1,15 +1,15 @@
-//! Files that are there whole or not at all.
+//! Atomic file writes: a file is complete or absent.
 
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How the names of temporary files begin and end.
+/// Prefix and suffix of the names of temporary files.
 const TEMPORARY: (&str, &str) = (".gaitprop-", ".tmp");
 
-/// Removes what [`write_atomically`] left in a folder when the program ended in the middle of it. Best effort: what is left harms nobody. Only for a
-/// folder in which nobody else is writing.
+/// Removes temporary files that a killed [`write_atomically`] left in `folder`. Ignores errors:
+/// leftover files are harmless. Requires that no other process writes in the folder.
 #[cfg(any(feature = "cli", test))]
 pub(crate) fn sweep(folder: &Path) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
@@ -20,7 +20,8 @@ pub(crate) fn sweep(folder: &Path) {
     }
 }
 
-/// Writes `bytes` at the end of a file that was opened for that and that nobody else writes, whole or, if the disk lets it be taken back, not at all.
+/// Appends `bytes` to a file open for appending. If the write fails, truncates the file to its
+/// previous length. Requires that no other process writes the file.
 #[cfg(feature = "cli")]
 pub(crate) fn append(file: &mut File, bytes: &[u8]) -> io::Result<()> {
     let before = file.metadata()?.len();
@@ -29,8 +30,10 @@ pub(crate) fn append(file: &mut File, bytes: &[u8]) -> io::Result<()> {
     })
 }
 
-/// Writes `bytes` to `path`, whole or not at all: to a hidden temporary file beside it, flushed to the disk, then renamed. On any error
-/// that file is removed and `path` is as it was.
+/// Replaces `path` by a file with `bytes`, completely or not at all.
+///
+/// Writes a hidden temporary file in the same folder, flushes it to the disk and renames it. On
+/// error, removes the temporary file and leaves `path` unchanged.
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -44,26 +47,26 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
     temporary.0.clear();
     #[cfg(unix)]
     {
-        // The rename itself reaches the disk with the folder. Best effort: the file is complete either way, and some
-        // file systems do not let a folder be synchronised.
+        // Syncing the folder makes the rename durable. Errors are ignored: the file is complete,
+        // and some file systems cannot sync a folder.
         let _ = File::open(folder).and_then(|f| f.sync_all());
     }
     Ok(())
 }
 
-/// A temporary file, removed when this value is dropped. An empty path stands for one that has been renamed.
+/// Temporary file, removed on drop. The path is empty after the rename.
 struct Temporary(PathBuf);
 
 impl Temporary {
-    /// Creates a file in `folder` under a name that no other file there has.
+    /// Creates a file with an unused name in `folder`.
     fn create(folder: &Path) -> io::Result<(File, Self)> {
-        /// Files created by this process.
+        /// Number of files created by this process.
         static COUNT: AtomicU64 = AtomicU64::new(0);
         loop {
             let number = COUNT.fetch_add(1, Ordering::Relaxed);
             let path = folder.join(format!("{}{}-{number}{}", TEMPORARY.0, std::process::id(), TEMPORARY.1));
             match File::create_new(&path) {
-                // A killed process of the same number left it.
+                // Left by a killed process with the same id.
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(io::Error::new(e.kind(), "there is no such folder")),
                 made => return made.map(|file| (file, Self(path))),
@@ -98,7 +101,7 @@ mod tests {
         write_atomically(&path, b"first").unwrap();
         write_atomically(&path, b"second").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"second");
-        // A folder cannot be replaced by a file: the temporary file goes.
+        // A file cannot replace a folder. The temporary file is removed.
         let folder = dir.path().join("b");
         std::fs::create_dir_all(folder.join("c")).unwrap();
         assert!(write_atomically(&folder, b"third").is_err());
@@ -117,9 +120,9 @@ mod tests {
         assert!(panic.is_err() && names(dir.path()).is_empty());
     }
 
-    /// Two threads write different files, and a killed process of the same number has left some.
+    /// Two threads write different files, beside leftovers of a killed process with the same id.
     #[test]
-    fn names_of_temporary_files_do_not_meet() {
+    fn names_of_temporary_files_do_not_collide() {
         let dir = tempfile::tempdir().unwrap();
         let (_file, first) = Temporary::create(dir.path()).unwrap();
         let taken: u64 =

@@ -1,4 +1,4 @@
-//! The ground: errors, names, random numbers, files that are whole or absent.
+//! Foundations: errors, execution context, names, random numbers, atomic files.
 
 pub(crate) mod error;
 pub(crate) mod exec;

@@ -1,6 +1,7 @@
-//! Choices by name: what is read from a flag or a file, and written to one.
+//! Enums that flags and files refer to by name.
 
-/// Implements `name`, `FromStr`, `Display`, serde's traits and clap's `ValueEnum` for an enum of plain choices. Errors list the names.
+/// Implements `name`, `FromStr`, `Display`, serde's traits and clap's `ValueEnum` for an enum
+/// without fields. Errors list the names.
 macro_rules! names {
     ($kind:ty, $what:literal, $($variant:ident = $name:literal),+ $(,)?) => {
         impl std::str::FromStr for $kind {
@@ -17,8 +18,8 @@ macro_rules! names {
         }
 
         impl $kind {
-            /// The name that is read and written.
-            #[allow(unreachable_pub)] // some of the enums are the program's own
+            /// Returns the name that flags and files use.
+            #[allow(unreachable_pub)] // some enums are private to the program
             pub fn name(self) -> &'static str {
                 match self {
                     $(Self::$variant => $name,)+
@@ -57,7 +58,7 @@ macro_rules! names {
 }
 pub(crate) use names;
 
-/// `a, b or c`.
+/// Joins names: `a, b or c`.
 pub(crate) fn either(names: &[&str]) -> String {
     match names {
         [] => String::new(),
@@ -66,7 +67,9 @@ pub(crate) fn either(names: &[&str]) -> String {
     }
 }
 
-/// The words of a message in one line. What it quotes may come from a file: nothing in it moves a terminal's cursor.
+/// Returns `message` on one line, with control characters escaped.
+///
+/// Text quoted from files can therefore not move the cursor of a terminal.
 pub fn one_line(message: &str) -> String {
     let mut line = String::with_capacity(message.len());
     for word in message.split_whitespace() {

@@ -1,6 +1,8 @@
-//! Random numbers that a seed fixes for good: the same on every machine and in every version that does not say otherwise.
+//! Reproducible random numbers: a seed gives the same numbers on every machine.
+//!
+//! CHANGELOG.md lists every version that changes them.
 
-/// The generator xoshiro256++ with its four words of state, which are never all 0.
+/// The generator xoshiro256++ with four words of state, which are never all 0.
 ///
 /// # References
 /// Blackman and Vigna, Scrambled linear pseudorandom number generators, 2021.
@@ -47,20 +49,22 @@ impl Xoshiro256PlusPlus {
     }
 }
 
-/// A stream of random numbers.
+/// Stream of random numbers.
 ///
-/// Uniform bits come from xoshiro256++; everything made of them (uniform integers, normal deviates, permutations) is made here, so
-/// that no library update can change a run.
+/// Uniform bits come from xoshiro256++. Integers, normal deviates and permutations are also
+/// computed in this file, so that no library update can change a run.
 #[derive(Clone, Debug)]
 pub struct Rng {
     bits: Xoshiro256PlusPlus,
-    /// The second deviate of the last pair.
+    /// Second normal deviate of the last pair.
     spare: Option<f64>,
 }
 
 impl Rng {
-    /// The stream number `stream` of a seed: weights, shuffling and feedback draw from streams of their own, so that one more draw
-    /// in one does not change another.
+    /// Creates stream number `stream` of a seed.
+    ///
+    /// Weights, shuffling and feedback use separate streams: an additional draw in one changes no
+    /// other.
     pub fn new(seed: u64, stream: u64) -> Self {
         let mut bits = Xoshiro256PlusPlus::seeded(seed);
         for _ in 0..stream {
@@ -69,28 +73,29 @@ impl Rng {
         Self { bits, spare: None }
     }
 
-    /// All that the stream will depend on: the four words of xoshiro256++, and the second deviate of the last pair.
+    /// Returns the state: the four words of xoshiro256++ and the second normal deviate of the last
+    /// pair.
     pub fn state(&self) -> ([u64; 4], Option<f64>) {
         (self.bits.0, self.spare)
     }
 
-    /// The stream that [`Rng::state`] was taken from; `None` if all words are 0, which no stream's are.
+    /// Restores a stream from [`Rng::state`]. Returns `None` if all words are 0, an invalid state.
     pub fn from_state(words: [u64; 4], spare: Option<f64>) -> Option<Self> {
         (words != [0; 4]).then_some(Self { bits: Xoshiro256PlusPlus(words), spare })
     }
 
-    /// Uniform in [0, 1), all 53 bits of a double used.
+    /// Returns a uniform number in [0, 1) with 53 random bits.
     pub fn uniform(&mut self) -> f64 {
         (self.bits.next() >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    /// Uniform in 0 .. n, without bias.
+    /// Returns a uniform integer in 0 .. n, without bias.
     ///
     /// # Panics
     /// If n is 0.
     pub fn below(&mut self, n: u64) -> u64 {
-        assert!(n > 0, "there is no number below 0");
-        // Rejects the few draws that would make some results likelier: the high word of draw · n is then uniform.
+        assert!(n > 0, "n must be at least 1");
+        // The high word of draw · n is uniform after rejection of the draws that cause bias.
         let reject_below = n.wrapping_neg() % n;
         loop {
             let wide = u128::from(self.bits.next()) * u128::from(n);
@@ -100,7 +105,7 @@ impl Rng {
         }
     }
 
-    /// A standard normal deviate (Box and Muller, 1958), by a portable library.
+    /// Returns a standard normal deviate (Box and Muller, 1958), computed by the portable libm.
     pub fn normal(&mut self) -> f64 {
         if let Some(spare) = self.spare.take() {
             return spare;
@@ -112,7 +117,7 @@ impl Rng {
         radius * cos
     }
 
-    /// Puts `items` into a random order, every order equally likely (Fisher and Yates).
+    /// Shuffles `items`; every order is equally likely (Fisher and Yates).
     pub fn shuffle<I>(&mut self, items: &mut [I]) {
         for i in (1..items.len()).rev() {
             items.swap(i, self.below(i as u64 + 1) as usize);
@@ -124,8 +129,8 @@ impl Rng {
 mod tests {
     use super::*;
 
-    /// Outputs of the authors' programs: xoshiro256plusplus.c from the state 1, 2, 3, 4, and splitmix64.c
-    /// from the seed 1234567.
+    /// Outputs of the authors' programs: xoshiro256plusplus.c from state 1, 2, 3, 4, and
+    /// splitmix64.c from seed 1234567.
     #[test]
     fn bits_are_the_published_ones() {
         let mut bits = Xoshiro256PlusPlus([1, 2, 3, 4]);
@@ -146,7 +151,7 @@ mod tests {
         assert_eq!(Xoshiro256PlusPlus::seeded(1_234_567).0, want);
     }
 
-    /// States of the crate `rand_xoshiro` 0.8, which earlier versions drew from: runs go on from their checkpoints.
+    /// States of `rand_xoshiro` 0.8, which earlier versions used: their checkpoints still resume.
     #[test]
     fn streams_are_those_of_earlier_versions() {
         let want = [
@@ -171,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_goes_on_from_its_state() {
+    fn a_stream_resumes_from_its_state() {
         let mut rng = Rng::new(5, 1);
         for draws in 0..5 {
             (0..draws).for_each(|_| assert!(rng.normal().is_finite()));

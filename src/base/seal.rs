@@ -1,22 +1,24 @@
-//! A checksum (CRC-32C) over every byte of a file but its own eight digits, which stand near the file's beginning: in the metadata of safetensors files.
+//! Checksum (CRC-32C) of a whole file, stored as eight hexadecimal digits near its beginning.
+//!
+//! The digits count as zeros in the sum. In safetensors files they are part of the metadata.
 
-/// What stands before the eight digits.
+/// Marker before the eight digits.
 const MARK: &[u8] = b"crc32c:";
-/// How a file that is not sealed yet says where the checksum belongs.
+/// Placeholder of the checksum in a file before [`seal`].
 pub(crate) const OPEN: &str = "crc32c:00000000";
-/// The mark is looked for in so many bytes.
+/// Number of leading bytes in which the marker is searched.
 const NEAR: usize = 1 << 10;
 
-/// The error of a file whose checksum does not fit.
-pub(crate) const BROKEN: &str = "damaged or cut short: its checksum does not fit its contents";
+/// Error message for a wrong checksum.
+pub(crate) const BROKEN: &str = "damaged or cut short: its checksum does not match its contents";
 
-/// Where the checksum's eight digits begin.
+/// Returns the position of the eight digits.
 fn digits(bytes: &[u8]) -> Option<usize> {
     let at = bytes.windows(MARK.len()).take(NEAR).position(|window| window == MARK)? + MARK.len();
     (at + 8 <= bytes.len()).then_some(at)
 }
 
-/// Puts the checksum where eight zeros are kept for it; false if there is no such place.
+/// Writes the checksum over its placeholder. Returns false if there is none.
 pub fn seal(bytes: &mut [u8]) -> bool {
     let Some(at) = digits(bytes) else { return false };
     let sum = crc32c::crc32c(bytes);
@@ -24,10 +26,10 @@ pub fn seal(bytes: &mut [u8]) -> bool {
     true
 }
 
-/// Whether the checksum fits; nothing where there is none. The bytes are then as they were before [`seal`].
+/// Returns whether the checksum matches, or `None` without one. Restores the placeholder.
 pub fn fits(bytes: &mut [u8]) -> Option<bool> {
     let at = digits(bytes)?;
-    let said: Vec<u8> = bytes[at..at + 8].to_vec();
+    let found: Vec<u8> = bytes[at..at + 8].to_vec();
     bytes[at..at + 8].fill(b'0');
-    Some(said == format!("{:08x}", crc32c::crc32c(bytes)).as_bytes())
+    Some(found == format!("{:08x}", crc32c::crc32c(bytes)).as_bytes())
 }

@@ -1,12 +1,13 @@
-//! The UCI digits, embedded: 1797 pictures of handwritten digits, 8×8, grey levels 0 to 16.
+//! The UCI digits, embedded: 1797 pictures of handwritten digits, 8×8, gray levels 0 to 16.
 //!
-//! Credit: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository,
-//! licensed under CC BY 4.0 (<https://creativecommons.org/licenses/by/4.0/>). The set is the test part of the original,
-//! repacked as gzipped IDX files; values and order are unchanged. See `data/README.md`.
+//! Credit: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine
+//! Learning Repository, licensed under CC BY 4.0 (<https://creativecommons.org/licenses/by/4.0/>).
+//! The set is the test part of the original, repacked as gzipped IDX files. Values and order are
+//! unchanged. See `data/README.md`.
 //!
-//! **The split is fixed**: sample i is a test sample when i % 5 = 4, which gives 1438 training and 359 test samples.
-//! Both parts come from the same 13 writers, so the test accuracy flatters a little; it serves to compare learning rules
-//! with each other, not with published results.
+//! **The split is fixed**: sample i is a test sample if i % 5 = 4, which gives 1438 training and
+//! 359 test samples. Both parts come from the same 13 writers, which raises the test accuracy a
+//! little. It compares learning rules with each other, not with published results.
 
 use std::path::{Path, PathBuf};
 
@@ -16,13 +17,14 @@ use crate::data::{Dataset, Draft, LoadOptions, idx};
 static IMAGES: &[u8] = include_bytes!("../../data/digits-images-idx3-ubyte.gz");
 static LABELS: &[u8] = include_bytes!("../../data/digits-labels-idx1-ubyte.gz");
 
-/// Largest grey level: each pixel counts the set points in a 4×4 block of the original bitmap.
+/// Largest gray level: each pixel counts the set points of a 4×4 block of the original bitmap.
 const FULL_SCALE: f64 = 16.0;
 
-/// The digits, split, limited and checked as `options` say. Classes default to 10.
+/// Loads the digits with these options. The default number of classes is 10.
 ///
 /// # Errors
-/// [`Error::File`](crate::Error::File) and [`Error::Label`](crate::Error::Label) from the options; the embedded bytes themselves are checked by a test.
+/// [`Error::File`](crate::Error::File) and [`Error::Label`](crate::Error::Label) for the options. A
+/// test checks the embedded bytes.
 pub fn load(options: &LoadOptions) -> Result<Dataset> {
     let path = |part: &str| PathBuf::from(format!("embedded digits ({part})"));
     let train = idx::read_pair((IMAGES, &path("images")), (LABELS, &path("labels")))?;
@@ -42,7 +44,7 @@ mod tests {
     use super::*;
     use crate::data::Features;
 
-    /// Numbers taken from the published files by an independent program.
+    /// Numbers of the published files, computed by an independent program.
     #[test]
     fn embedded_bytes_are_the_published_ones() {
         let images = idx::read_images(IMAGES, Path::new("images")).unwrap();

@@ -1,54 +1,54 @@
-//! IDX files: the format of MNIST and of everything that imitates it.
+//! IDX files: the format of MNIST and of compatible data sets.
 //!
-//! A header of big-endian words, then unsigned bytes:
+//! A file is a header of big-endian 32-bit integers, followed by unsigned bytes:
 //!
 //! ```text
 //! images   00 00 08 03 | count u32 | rows u32 | cols u32 | count·rows·cols bytes
 //! labels   00 00 08 01 | count u32 | count bytes
 //! ```
 //!
-//! Files may be gzipped; that is told from the first two bytes and not from the name, because browsers and mirrors
-//! unpack files and leave `.gz` standing. Memory grows with the bytes that really arrive and never past what the
-//! header's sizes allow, so neither a lying header nor a gzip bomb can ask for more.
+//! Files may be gzipped. The first two bytes decide, not the name: browsers and mirrors unpack
+//! files and keep `.gz`. Memory grows with the bytes read, up to the size in the header. A false
+//! header or a gzip bomb cannot allocate more.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, Read};
 use std::path::{Path, PathBuf};
 
 use flate2::bufread::MultiGzDecoder;
 
 use crate::base::error::{Error, Result};
 use crate::base::memory::ask_for;
-use crate::data::{Dataset, Draft, Features, LoadOptions, Part, Split, name_of, wrong};
+use crate::data::{Dataset, Draft, Features, LoadOptions, Part, Split, name_of, open, wrong};
 
-/// Type code of unsigned bytes, the only one read.
+/// Type code of unsigned bytes, the only supported type.
 const UNSIGNED_BYTE: u8 = 0x08;
 
-/// The pictures of one file.
+/// Pictures of one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Images {
     /// Number of pictures, at least 1.
     pub count: usize,
-    /// Rows of each, at least 1.
+    /// Rows of each picture, at least 1.
     pub rows: usize,
-    /// Columns of each, at least 1.
+    /// Columns of each picture, at least 1.
     pub cols: usize,
-    /// Row-major count×rows×cols.
+    /// Gray levels, row-major count×rows×cols.
     pub pixels: Vec<u8>,
 }
 
-/// Reads an image file, plain or gzipped; `path` is only for messages.
+/// Reads an image file, plain or gzipped. `path` is used only in messages.
 ///
 /// # Errors
-/// [`Error::File`] for what is no such file, cut short, too long, damaged or empty; [`Error::Io`].
+/// [`Error::File`] for another format and for a file that is cut short, too long, damaged or empty;
+/// [`Error::Io`].
 pub fn read_images(input: impl BufRead, path: &Path) -> Result<Images> {
     let ([count, rows, cols], pixels) = read::<3>(input, path)?;
     Ok(Images { count, rows, cols, pixels })
 }
 
-/// Reads a label file, plain or gzipped; `path` is only for messages.
+/// Reads a label file, plain or gzipped. `path` is used only in messages.
 ///
 /// # Errors
 /// As [`read_images`].
@@ -56,7 +56,7 @@ pub fn read_labels(input: impl BufRead, path: &Path) -> Result<Vec<u8>> {
     read::<1>(input, path).map(|(_, labels)| labels)
 }
 
-/// Images and labels that belong together, each with its name for messages.
+/// Reads the images and labels of one part, each with its name for messages.
 pub(super) fn read_pair(
     (images, images_path): (impl BufRead, &Path),
     (labels, labels_path): (impl BufRead, &Path),
@@ -76,17 +76,17 @@ pub(super) fn read_pair(
     })
 }
 
-/// An IDX array of `D` dimensions: its sizes and its bytes.
+/// Reads an IDX array of `D` dimensions and returns its sizes and bytes.
 fn read<const D: usize>(mut input: impl BufRead, path: &Path) -> Result<([usize; D], Vec<u8>)> {
     let mut lead = Vec::with_capacity(2);
     input.by_ref().take(2).read_to_end(&mut lead).map_err(Error::io("read", path))?;
     let gzipped = lead == [0x1f, 0x8b];
     let whole = io::Cursor::new(lead).chain(input);
     if gzipped {
-        // All members, as gunzip does: bytes behind the first one are then data (too long) or damage, never ignored.
+        // Decodes all members, like gunzip, so that bytes after the first member are not ignored.
         parse(MultiGzDecoder::new(whole), path, |cause| match cause.kind() {
             io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => {
-                wrong(path, format!("a damaged or truncated gzip file ({cause}); fetch it again"))
+                wrong(path, format!("a damaged or truncated gzip file ({cause}); download it again"))
             }
             _ => Error::io("read", path)(cause),
         })
@@ -102,7 +102,7 @@ fn parse<const D: usize>(
 ) -> Result<([usize; D], Vec<u8>)> {
     let header_len = 4 + 4 * D;
     let mut header = Vec::with_capacity(header_len);
-    // The magic comes alone: a short file of something else is better called that than short.
+    // Reads the magic first: a short file of another format is reported as such, not as cut short.
     input.by_ref().take(4).read_to_end(&mut header).map_err(&failed)?;
     if let [a, b, code, dimensions] = header[..] {
         if (a, b) != (0, 0) {
@@ -112,10 +112,10 @@ fn parse<const D: usize>(
             return Err(wrong(path, what));
         }
         if code != UNSIGNED_BYTE {
-            return Err(wrong(path, format!("IDX elements of type 0x{code:02x}: only unsigned bytes (0x08) are read")));
+            return Err(wrong(path, format!("IDX elements of type 0x{code:02x}: only unsigned bytes (0x08) are supported")));
         }
         if usize::from(dimensions) != D {
-            let what = format!("an IDX array of {dimensions} dimensions where {D} were expected (images 3, labels 1)");
+            let what = format!("an IDX array of {dimensions} dimensions, expected {D} (images 3, labels 1)");
             return Err(wrong(path, what));
         }
     }
@@ -139,22 +139,22 @@ fn parse<const D: usize>(
     let expected =
         shape.iter().try_fold(1usize, |n, &s| n.checked_mul(s)).filter(|&n| isize::try_from(n).is_ok()).ok_or_else(overflow)?;
 
-    // One byte more than promised: enough to see that there is more, and for gzip to reach its checksum.
+    // Reads one more byte than expected, to detect excess data and to let gzip check its checksum.
     let mut data = Vec::new();
     input.take(expected as u64 + 1).read_to_end(&mut data).map_err(&failed)?;
     if data.len() < expected {
         let found = data.len();
-        return Err(wrong(path, format!("cut short: its IDX header asks for {expected} bytes of data, {found} follow")));
+        return Err(wrong(path, format!("cut short: its IDX header requires {expected} bytes of data, {found} follow")));
     }
     if data.len() > expected {
-        return Err(wrong(path, format!("too long: more data follows the {expected} bytes that its IDX header asks for")));
+        return Err(wrong(path, format!("too long: more data follows the {expected} bytes that its IDX header requires")));
     }
-    // Growth by doubling may have reserved twice the bytes, and this vector lives as long as the data set.
+    // Growth by doubling may have reserved twice the bytes, for the lifetime of the data set.
     data.shrink_to_fit();
     Ok((shape, data))
 }
 
-/// Files of one prefix, with the rank of each spelling: a plain file goes before a gzipped one, a dash before a dot.
+/// Files of one prefix, each with the rank of its spelling: plain before gzipped, dash before dot.
 #[derive(Default)]
 struct Pair {
     images: Option<(u8, PathBuf)>,
@@ -169,17 +169,13 @@ impl Pair {
     }
 }
 
-/// The error for a folder without one of its files.
+/// Returns the error for a missing file.
 fn lacks(dir: &Path, prefix: &str, what: &str) -> Error {
     wrong(dir, format!("lacks {prefix}-{what} (plain or .gz)"))
 }
 
-fn open(path: &Path) -> Result<BufReader<File>> {
-    let file = File::open(path).map_err(Error::io("open", path))?;
-    Ok(BufReader::with_capacity(1 << 16, file))
-}
-
-/// Takes `train-images.idx3-ubyte.gz` apart: prefix, whether images, rank of the spelling.
+/// Splits a name such as `train-images.idx3-ubyte.gz`: prefix, whether images, rank of the
+/// spelling.
 fn parse_name(name: &str) -> Option<(&str, bool, u8)> {
     let (bare, gz) = match name.strip_suffix(".gz") {
         Some(bare) => (bare, 2),
@@ -198,10 +194,11 @@ fn parse_name(name: &str) -> Option<(&str, bool, u8)> {
 
 /// Loads a folder of IDX files.
 ///
-/// With the prefixes `train` and `t10k` all four files must be there, and other files are left alone. With one pair
-/// only, of another prefix, every fifth sample becomes the test set. Classes default to 10.
+/// The prefixes `train` and `t10k` require all four files; other files are ignored. If the only
+/// pair has another prefix, every fifth sample becomes the test set. The default number of classes
+/// is 10.
 /// # Errors
-/// [`Error::File`] for a folder without IDX files, one that lacks a file or holds several sets. As
+/// [`Error::File`] for a folder without IDX files, with a missing file or with several sets. As
 /// [`read_images`] for each file.
 pub(super) fn load_folder(dir: &Path, options: &LoadOptions) -> Result<Dataset> {
     let failed = |cause| Error::io("list", dir)(cause);
@@ -219,7 +216,7 @@ pub(super) fn load_folder(dir: &Path, options: &LoadOptions) -> Result<Dataset> 
 
     let (train, test) = match (pairs.get("train"), pairs.get("t10k")) {
         (Some(train), Some(test)) => (train.read(dir, "train")?, Some(test.read(dir, "t10k")?)),
-        // Half of the four files is a download that stopped, not a set without a test part.
+        // Two of the four files are an incomplete download, not a set without a test part.
         (Some(_), None) => return Err(lacks(dir, "t10k", "images-idx3-ubyte")),
         (None, Some(_)) => return Err(lacks(dir, "train", "images-idx3-ubyte")),
         (None, None) => {
@@ -251,7 +248,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_taken_apart() {
+    fn names_are_split() {
         assert_eq!(parse_name("train-images-idx3-ubyte"), Some(("train", true, 0)));
         assert_eq!(parse_name("t10k-labels.idx1-ubyte.gz"), Some(("t10k", false, 3)));
         assert_eq!(parse_name("a-b-images-idx3-ubyte.gz"), Some(("a-b", true, 2)));
@@ -267,14 +264,14 @@ mod tests {
         assert_eq!(images, Images { count: 2, rows: 1, cols: 2, pixels: vec![9, 8, 7, 6] });
     }
 
-    /// A reader that gives one byte a call must not be taken for something that is not gzip.
+    /// Gzip is detected even if the reader returns one byte per call.
     #[test]
-    fn gzip_is_told_from_a_trickle() {
+    fn gzip_is_detected_byte_by_byte() {
         use std::io::Write;
         let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         gz.write_all(&[0, 0, 8, 1, 0, 0, 0, 3, 1, 2, 3]).unwrap();
         let packed = gz.finish().unwrap();
-        let trickle = BufReader::with_capacity(1, &packed[..]);
+        let trickle = io::BufReader::with_capacity(1, &packed[..]);
         assert_eq!(read_labels(trickle, Path::new("f")).unwrap(), [1, 2, 3]);
     }
 }

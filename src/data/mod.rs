@@ -1,13 +1,13 @@
-//! Labelled data sets: loading, splitting, limiting and scaling.
+//! Labeled data sets: loading, splitting, limiting and scaling.
 //!
-//! [`load`] takes one word or path and tells the format from it:
+//! [`load`] takes a name or a path, which determines the format:
 //!
 //! - `digits`: the UCI digits, embedded in the crate ([`digits`]);
-//! - a folder: IDX files as MNIST, KMNIST and Fashion-MNIST ship them ([`idx`]);
+//! - a folder: IDX files, the format of MNIST, KMNIST and Fashion-MNIST ([`idx`]);
 //! - a file ending in `.npz`: arrays saved by `numpy.savez` ([`npz`]).
 //!
-//! A [`Dataset`] keeps what the file holds, bytes as bytes, so that 60 000 pictures of 28×28 take 47 MB and not 376.
-//! [`Dataset::prepare`] makes the matrices a network reads, in the element type and the [`Scaling`] asked for.
+//! A [`Dataset`] stores bytes as bytes, so that 60 000 pictures of 28×28 take 47 MB instead of 376.
+//! [`Dataset::prepare`] makes the input matrices of a network, in any element type and [`Scaling`].
 //!
 //! ```
 //! use gaitprop::data::{self, LoadOptions, Scaling};
@@ -31,27 +31,28 @@ mod scaling;
 use crate::base::error::{Error, Result};
 use crate::base::memory::ask_for;
 use gaitprop_kernels::{MatRef, Real};
-use std::io;
+use std::fs::File;
+use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
 pub use scaling::{Affine, Scaling};
 
-/// The most classes a data set may have; far above any use, and low enough that a stray label (an index, a hash) is
-/// reported instead of asking for a one-hot matrix of gigabytes.
+/// Largest number of classes of a data set. A stray label, such as an index or a hash, is then an
+/// error and does not allocate a one-hot matrix of gigabytes.
 pub const MAX_CLASSES: usize = 65_536;
 
-/// Feature values as the file had them, row-major samples×features.
+/// Feature values as stored in the file, row-major samples×features.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Features {
-    /// Grey levels: IDX files, the digits, npz arrays of `uint8`.
+    /// Gray levels: IDX files, the digits, npz arrays of `uint8`.
     Bytes(Vec<u8>),
-    /// Everything else; all finite and within the range of `f32` when it comes from [`load`].
+    /// All other values. [`load`] ensures that they are finite and within the range of `f32`.
     Floats(Vec<f64>),
 }
 
 impl Features {
-    /// Number of values.
+    /// Returns the number of values.
     pub fn len(&self) -> usize {
         match self {
             Features::Bytes(v) => v.len(),
@@ -59,12 +60,15 @@ impl Features {
         }
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no values.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The value at a flat index. Panics when `index >= len()`.
+    /// Returns the value at a flat index.
+    ///
+    /// # Panics
+    /// If `index >= len()`.
     pub fn get(&self, index: usize) -> f64 {
         match self {
             Features::Bytes(v) => f64::from(v[index]),
@@ -72,7 +76,7 @@ impl Features {
         }
     }
 
-    /// Bytes of one value.
+    /// Returns the bytes per value.
     fn size(&self) -> usize {
         match self {
             Features::Bytes(_) => size_of::<u8>(),
@@ -88,27 +92,27 @@ impl Features {
     }
 }
 
-/// One part of a data set: features len×features and one label a sample.
+/// One part of a data set.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Split {
-    /// Row-major features, as stored.
+    /// Features as stored, row-major len×features.
     pub x: Features,
-    /// One label a sample, below [`Dataset::classes`].
+    /// One label per sample, below [`Dataset::classes`].
     pub labels: Vec<u32>,
 }
 
 impl Split {
-    /// Number of samples.
+    /// Returns the number of samples.
     pub fn len(&self) -> usize {
         self.labels.len()
     }
 
-    /// Whether there are none; never for a split from [`load`].
+    /// Returns whether there are no samples. [`load`] never returns an empty split.
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty()
     }
 
-    /// Takes away the last `count` samples, of which there are so many.
+    /// Removes and returns the last `count` samples; `count` is at most `len()`.
     fn split_off(&mut self, count: usize, features: usize) -> Self {
         let kept = self.len() - count;
         let x = match &mut self.x {
@@ -118,7 +122,7 @@ impl Split {
         Self { x, labels: self.labels.split_off(kept) }
     }
 
-    /// Keeps the first `limit` samples, all of them if there are fewer.
+    /// Keeps the first `limit` samples, or all if there are fewer.
     fn limit(&mut self, limit: usize, features: usize) {
         if limit < self.len() {
             self.labels.truncate(limit);
@@ -127,58 +131,56 @@ impl Split {
     }
 }
 
-/// A labelled data set in memory.
+/// Labeled data set in memory.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dataset {
-    /// `digits`, the folder's name, or the file's without `.npz`.
+    /// Name: `digits`, the name of the folder, or the file name without `.npz`.
     pub name: String,
-    /// Values a sample, at least 1.
+    /// Values per sample, at least 1.
     pub features: usize,
-    /// Number of classes; every label is below it.
+    /// Number of classes. All labels are below it.
     pub classes: usize,
-    /// Rows and columns of one sample, when it is a picture.
+    /// Rows and columns of a sample, if samples are pictures.
     pub image: Option<(usize, usize)>,
-    /// What [`Scaling::Unit`] divides by: 255 for IDX and `uint8`, 16 for the digits, else the training set's max |x|
-    /// (1 if that is 0).
+    /// Divisor of [`Scaling::Unit`]: 255 for IDX and `uint8`, 16 for the digits, else max |x| of
+    /// the training set (1 if that is 0).
     pub full_scale: f64,
     /// The training set.
     pub train: Split,
-    /// What [`Dataset::hold_out`] has taken from it.
+    /// Samples that [`Dataset::hold_out`] moved out of the training set.
     pub validation: Option<Split>,
     /// The test set.
     pub test: Split,
 }
 
-/// Samples ready for a network.
+/// Scaled samples, the inputs of a network.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Samples<T> {
-    /// Row-major len×features.
+    /// Inputs, row-major len×features.
     pub x: Vec<T>,
-    /// One label a sample.
+    /// One label per sample.
     pub labels: Vec<u32>,
     /// Number of samples.
     pub len: usize,
-    /// Values a sample.
+    /// Values per sample.
     pub features: usize,
 }
 
-/// Samples of the caller's, borrowed for training.
-///
-/// From [`Samples`], or from any views: rows of `x` may lie apart.
+/// Borrowed samples for training, from [`Samples`] or from views. Rows of `x` may be strided.
 #[derive(Clone, Copy, Debug)]
 pub struct SamplesRef<'a, T: Copy> {
-    /// One row a sample.
+    /// One row per sample.
     pub x: MatRef<'a, T>,
-    /// One label a sample.
+    /// One label per sample.
     pub labels: &'a [u32],
 }
 
 impl<T: Real> SamplesRef<'_, T> {
-    /// Number of samples.
+    /// Returns the number of samples.
     pub fn len(&self) -> usize {
         self.x.nrows()
     }
-    /// Whether there are none.
+    /// Returns whether there are no samples.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -199,33 +201,33 @@ impl<'a, T: Real> TryFrom<&'a Samples<T>> for SamplesRef<'a, T> {
     }
 }
 
-/// All parts of a data set, scaled alike.
+/// All parts of a data set with the same scaling.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Prepared<T> {
     /// The training set.
     pub train: Samples<T>,
-    /// What is held out of it, if anything is.
+    /// The validation set, if samples are held out.
     pub validation: Option<Samples<T>>,
     /// The test set.
     pub test: Samples<T>,
 }
 
-/// What [`load`] may be told.
+/// Options of [`load`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LoadOptions {
-    /// Number of classes, 2 to [`MAX_CLASSES`]. Left out: 10 for IDX and digits, the training set's largest label + 1
-    /// (at least 2) for npz.
+    /// Number of classes, 2 to [`MAX_CLASSES`]. Default: 10 for IDX and digits, the largest
+    /// training label + 1 (at least 2) for npz.
     pub classes: Option<usize>,
-    /// Keep at most this many training samples, the first ones.
+    /// Number of leading training samples to keep.
     pub limit_train: Option<usize>,
-    /// Keep at most this many test samples, the first ones.
+    /// Number of leading test samples to keep.
     pub limit_test: Option<usize>,
 }
 
 impl Dataset {
-    /// What `scaling` does to each feature of this data set: statistics are the training set's.
+    /// Returns the affine map of `scaling` for this data set, with statistics of the training set.
     pub fn affine(&self, scaling: Scaling) -> Affine {
-        let all = |centre, spread| Affine { centre: vec![centre; self.features], spread: vec![spread; self.features] };
+        let all = |center, scale| Affine { center: vec![center; self.features], scale: vec![scale; self.features] };
         match scaling {
             Scaling::None => all(0.0, 1.0),
             Scaling::Unit => all(0.0, self.full_scale),
@@ -234,10 +236,10 @@ impl Dataset {
         }
     }
 
-    /// A checksum of all samples and labels, in their order: other ones would make other results.
+    /// Computes a checksum of all samples and labels in order, on which results depend.
     #[cfg(feature = "cli")]
     pub(crate) fn checksum(&self) -> u32 {
-        // All features, then all labels: wherever held-out samples are split off.
+        // All features first, then all labels, so that the held-out count does not change the sum.
         let parts = || [Some(&self.train), self.validation.as_ref(), Some(&self.test)].into_iter().flatten();
         let sum = parts().fold(0, |sum, split| match &split.x {
             Features::Bytes(v) => crc32c::crc32c_append(sum, v),
@@ -247,15 +249,19 @@ impl Dataset {
         labels.fold(sum, |sum, label| crc32c::crc32c_append(sum, &label.to_le_bytes()))
     }
 
-    /// Takes the last `count` training samples for validation: neither learned nor counted by any statistic. What was held out before is let go.
+    /// Moves the last `count` training samples to the validation set, which replaces the previous
+    /// one.
+    ///
+    /// Training and statistics do not use them.
     ///
     /// # Errors
-    /// [`Error::Setting`] unless at least one sample is taken and one is left; [`Error::Memory`].
+    /// [`Error::Setting`] unless at least one sample is held out and one remains;
+    /// [`Error::Memory`].
     pub fn hold_out(&mut self, count: usize) -> Result<()> {
         let samples = self.train.len();
         if count == 0 || count >= samples {
             return Err(Error::Setting(format!(
-                "cannot hold {count} of {samples} training samples out for validation: hold out at least 1, and leave at least 1"
+                "cannot hold out {count} of {samples} training samples for validation: hold out at least 1 and keep at least 1"
             )));
         }
         ask_for(
@@ -266,7 +272,7 @@ impl Dataset {
         Ok(())
     }
 
-    /// All parts as matrices of `T`, scaled by [`Dataset::affine`].
+    /// Returns all parts as matrices of `T`, scaled by [`Dataset::affine`].
     ///
     /// # Errors
     /// As [`Dataset::apply`].
@@ -276,16 +282,18 @@ impl Dataset {
         self.apply(&self.affine(scaling))
     }
 
-    /// All parts as matrices of `T`: `(x − centre) / spread`, computed in f64 and rounded once.
+    /// Returns all parts as matrices of `T`: `(x − center) / scale`, computed in f64 and rounded
+    /// once.
     ///
-    /// Shapes: `x` len×features. The same bits for the same data on every machine.
+    /// Shapes: `x` len×features. The same data give the same bits on every machine.
+    ///
     /// # Errors
     /// [`Error::Memory`] if the system refuses the memory for the matrices and labels.
     /// # Panics
-    /// If `affine` is of another number of features, or if the public fields were changed so that a split's values are
-    /// not len×features.
+    /// If `affine` has another number of features, or if the values of a split are not
+    /// len×features.
     pub fn apply<T: Real>(&self, affine: &Affine) -> Result<Prepared<T>> {
-        assert!(affine.centre.len() == self.features && affine.spread.len() == self.features, "one centre and spread a feature");
+        assert!(affine.center.len() == self.features && affine.scale.len() == self.features, "one center and scale per feature");
         let parts = [Some(&self.train), self.validation.as_ref(), Some(&self.test)];
         let count: usize = parts.into_iter().flatten().map(Split::len).sum();
         let sample = self.features.saturating_mul(size_of::<T>()).saturating_add(size_of::<u32>());
@@ -293,8 +301,8 @@ impl Dataset {
         let samples = |split: &Split| {
             assert_eq!(split.x.len(), split.len() * self.features, "values of a split are samples × features");
             let x = match &split.x {
-                Features::Bytes(v) => affine.scale(v),
-                Features::Floats(v) => affine.scale(v),
+                Features::Bytes(v) => affine.apply(v),
+                Features::Floats(v) => affine.apply(v),
             };
             Samples { x, labels: split.labels.clone(), len: split.len(), features: self.features }
         };
@@ -302,7 +310,7 @@ impl Dataset {
     }
 }
 
-/// Writes labels as rows with a single 1: `out[i, labels[i]] = 1`, all else 0.
+/// Writes one-hot rows: `out[i, labels[i]] = 1`, all other elements 0.
 ///
 /// Shapes: `out` row-major labels.len()×classes.
 /// # Panics
@@ -312,28 +320,28 @@ pub fn one_hot<T: Real>(labels: &[u32], classes: usize, out: &mut [T]) {
     out.fill(T::from_f64(0.0));
     let one = T::from_f64(1.0);
     for (i, &label) in labels.iter().enumerate() {
-        // Without this check a label beyond its row would light up the next one's.
+        // Without this check, a label beyond its row would set an element of the next row.
         assert!((label as usize) < classes, "one_hot: label {label} at index {i} with {classes} classes");
         out[i * classes + label as usize] = one;
     }
 }
 
-/// What names a data set.
+/// Names of data sets, for messages.
 const KINDS: &str = "`digits` (embedded), a folder of IDX files (train-images-idx3-ubyte, ...), or a file ending in .npz";
 
-/// An error about the file or folder at `path`.
+/// Returns an error about the file or folder at `path`.
 fn wrong(path: &Path, what: impl Into<String>) -> Error {
     Error::File { path: path.to_owned(), what: what.into() }
 }
 
-/// Loads the data set that `spec` names.
+/// Loads the data set with the name or path `spec`.
 ///
-/// `digits` is the embedded set (a folder of that name is `./digits`); a folder is read as IDX files; a file whose name
-/// ends in `.npz` as numpy arrays. Without a test set of its own, every fifth sample is set aside (index % 5 = 4).
+/// `digits` is the embedded set (for a folder of that name, use `./digits`). Folders are read as
+/// IDX files, files ending in `.npz` as NumPy arrays. Without a test set, every fifth sample (index
+/// % 5 = 4) becomes a test sample.
+///
 /// # Errors
-/// [`Error::File`], [`Error::Io`] and [`Error::Label`]: the message names the file and what is wrong with it.
-/// # Panics
-/// Never on what the files hold.
+/// [`Error::File`], [`Error::Io`] and [`Error::Label`]. The message names the file and the fault.
 pub fn load(spec: &str, options: &LoadOptions) -> Result<Dataset> {
     if spec == "digits" {
         return digits::load(options);
@@ -350,27 +358,29 @@ pub fn load(spec: &str, options: &LoadOptions) -> Result<Dataset> {
         #[cfg(feature = "npz")]
         return npz::load(path, options);
         #[cfg(not(feature = "npz"))]
-        Err(wrong(path, "this build reads no .npz files: build gaitprop with its feature `npz`"))
+        Err(wrong(path, "this build does not support .npz files: build gaitprop with the feature `npz`"))
     } else {
         Err(wrong(path, format!("not a data set: give {KINDS}")))
     }
 }
 
-/// One part as a loader hands it over: shape of one sample, values, labels, and where samples and labels came from.
+/// One part of a data set from a loader.
 struct Part {
     sample_shape: Vec<usize>,
     split: Split,
+    /// File of the samples.
     samples_path: PathBuf,
+    /// File of the labels.
     path: PathBuf,
 }
 
-/// A data set before its labels are checked, the test set split off and the limits applied.
+/// Data set before the label check, the test split and the limits.
 struct Draft {
     name: String,
-    /// The folder or file, for messages about the whole.
+    /// Folder or file, for messages about the data set.
     path: PathBuf,
     default_classes: u64,
-    /// `None`: the training set's largest value.
+    /// `None` for max |x| of the training set.
     full_scale: Option<f64>,
     train: Part,
     test: Option<Part>,
@@ -396,24 +406,24 @@ impl Draft {
             Some(test) => (self.train.split, test.split),
             None if self.train.split.len() < 5 => {
                 let samples = self.train.split.len();
-                let what = format!("{samples} samples and no test set: at least 5 are needed to set every fifth aside");
+                let what = format!("{samples} samples and no test set: at least 5 are required to split off every fifth");
                 return Err(wrong(&self.path, what));
             }
             None => {
                 let Split { x, labels } = &self.train.split;
-                ask_for(x.len() * x.size() + size_of_val(&labels[..]), "training and test samples, taken apart,")?;
+                ask_for(x.len() * x.size() + size_of_val(&labels[..]), "the split into training and test samples")?;
                 every_fifth(&self.train.split, features)
             }
         };
         let limits = [(&mut train, options.limit_train, "training"), (&mut test, options.limit_test, "test")];
         for (split, limit, part) in limits {
             match limit {
-                Some(0) => return Err(wrong(&self.path, format!("the limit of {part} samples is 0, at least 1 is needed"))),
+                Some(0) => return Err(wrong(&self.path, format!("the limit of {part} samples is 0, but must be at least 1"))),
                 Some(limit) => split.limit(limit, features),
                 None => {}
             }
         }
-        // Six numbers a feature, while statistics are taken.
+        // The statistics use six numbers per feature.
         ask_for(features.saturating_mul(6 * size_of::<f64>()), "the statistics of all features")?;
         let full_scale = self.full_scale.unwrap_or_else(|| largest(&train.x));
         let image = match shape[..] {
@@ -429,14 +439,14 @@ impl Draft {
             wrong(
                 &self.path,
                 format!(
-                    "the number of classes is {classes} (asked for, or the largest label + 1), but must be 2 to {MAX_CLASSES}"
+                    "the number of classes is {classes} (requested, or the largest label + 1), but must be 2 to {MAX_CLASSES}"
                 ),
             )
         })
     }
 }
 
-/// Max |x|, or 1 when everything is 0 so that it can be divided by.
+/// Returns max |x|, or 1 if all values are 0, so that division is possible.
 fn largest(x: &Features) -> f64 {
     let max = match x {
         Features::Bytes(v) => f64::from(v.iter().copied().max().unwrap_or(0)),
@@ -445,8 +455,9 @@ fn largest(x: &Features) -> f64 {
     if max > 0.0 { max } else { 1.0 }
 }
 
-/// The fixed split of data that has no test set: sample i is a test sample when i % 5 = 4, and order is kept. Fixed, so
-/// that two runs, two machines and two versions are measured on the same samples.
+/// Splits data without a test set: sample i is a test sample if i % 5 = 4. Keeps the order.
+///
+/// The split is fixed, so that all runs, machines and versions are measured on the same samples.
 fn every_fifth(all: &Split, features: usize) -> (Split, Split) {
     fn rows<V: Copy>(values: &[V], features: usize, test: bool) -> Vec<V> {
         let kept = values.chunks_exact(features).enumerate().filter(|(i, _)| (i % 5 == 4) == test);
@@ -465,7 +476,17 @@ fn every_fifth(all: &Split, features: usize) -> (Split, Split) {
     (part(false), part(true))
 }
 
-/// The last part of a path as a data set's name.
+/// Opens a file for buffered reading and refuses folders.
+fn open(path: &Path) -> Result<BufReader<File>> {
+    let failed = |cause| Error::io("open", path)(cause);
+    let file = File::open(path).map_err(failed)?;
+    if file.metadata().map_err(failed)?.is_dir() {
+        return Err(failed(io::Error::new(io::ErrorKind::IsADirectory, "it is a folder, not a file")));
+    }
+    Ok(BufReader::with_capacity(1 << 16, file))
+}
+
+/// Returns the last component of a path as the name of a data set.
 fn name_of(part: Option<&std::ffi::OsStr>) -> String {
     part.map_or_else(|| "data".to_owned(), |n| n.to_string_lossy().into_owned())
 }
@@ -532,8 +553,9 @@ mod tests {
     }
 
     #[test]
-    fn constant_features_are_only_centred() {
-        // 0.1 has no exact mean in binary; a deviation computed from it would be rounding noise.
+    fn constant_features_are_only_centered() {
+        // The mean of 0.1 is not exact in binary. A deviation computed from it would be rounding
+        // error.
         let train: Vec<f64> = (0..30).flat_map(|i| [0.1, f64::from(i), 0.0]).collect();
         let d = dataset(Features::Floats(train), Features::Floats(vec![0.6, 1.0, 2.0]), 3);
         let p = d.prepare::<f64>(Scaling::PerFeature).unwrap();

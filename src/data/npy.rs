@@ -1,10 +1,12 @@
 //! The `.npy` format, versions 1.0 to 3.0: one array of real numbers.
 //!
-//! A file is `\x93NUMPY`, two bytes of version, the length of a header (`u16` in 1.0, else `u32`), the header, the data.
-//! The header is a Python dictionary: `{'descr': '<f8', 'fortran_order': False, 'shape': (2, 3), }`.
+//! A file is `\x93NUMPY`, two bytes of version, the length of a header (`u16` in 1.0, else `u32`),
+//! the header, the data. The header is a Python dictionary:
+//! `{'descr': '<f8', 'fortran_order': False, 'shape': (2, 3), }`.
 //!
-//! The header is untrusted: its length is limited, its parser does not recurse, and a product of sizes cannot overflow.
-//! Memory grows with the data that arrive, never with the sizes that the header claims.
+//! The header is untrusted: its length is limited, its parser does not recurse, and a product of
+//! sizes cannot overflow. Memory grows with the data that arrive, never with the sizes that the
+//! header claims.
 //!
 //! # References
 //! `numpy.lib.format`, the specification in the NumPy manual.
@@ -67,7 +69,7 @@ pub(super) fn read(mut input: impl Read) -> Result<Npy, Fault> {
     let (size, decode) = decoder(descr).ok_or_else(|| Fault::Type(shown(descr)))?;
     let expected = product(&shape).and_then(|n| n.checked_mul(size)).filter(|&n| isize::try_from(n).is_ok());
     let Some(expected) = expected else {
-        return Err(Fault::Header(format!("shape {shape:?} asks for more bytes than memory can address")));
+        return Err(Fault::Header(format!("shape {shape:?} requires more bytes than memory can address")));
     };
     let mut values = if descr.ends_with("u1") { Features::Bytes(Vec::new()) } else { Features::Floats(Vec::new()) };
     let mut piece = Vec::with_capacity(1 << 16);
@@ -79,7 +81,7 @@ pub(super) fn read(mut input: impl Read) -> Result<Npy, Fault> {
         if piece.len() < want {
             return Err(Fault::Size { shape, expected, found: (expected - left + piece.len()).to_string() });
         }
-        // A small archive may unpack into more than memory holds.
+        // A small archive may unpack into more bytes than memory holds.
         let reserved = match &mut values {
             Features::Bytes(v) => v.try_reserve(want).map(|()| v.extend_from_slice(&piece)),
             Features::Floats(v) => v.try_reserve(want / size).map(|()| decode(&piece, v)),
@@ -91,7 +93,7 @@ pub(super) fn read(mut input: impl Read) -> Result<Npy, Fault> {
         return Err(Fault::Size { shape, expected, found: "more".to_owned() });
     }
     if fortran_order {
-        ask_for(values.len() * values.size(), "an array in C order")
+        ask_for(values.len() * values.size(), "the conversion of an array to C order")
             .map_err(|e| Fault::Io(io::Error::new(io::ErrorKind::OutOfMemory, e.to_string())))?;
         values = match values {
             Features::Bytes(v) => Features::Bytes(to_c_order(&v, &shape)),
@@ -127,7 +129,7 @@ fn read_header(mut input: impl Read) -> Result<String, Fault> {
     text.map_err(|_| Fault::Header("not text".to_owned()))
 }
 
-/// Quotes the start of text from a file, in one line.
+/// Quotes the start of text from a file on one line.
 fn shown(text: &str) -> String {
     format!("{:?}", text.chars().take(60).collect::<String>())
 }
@@ -150,7 +152,7 @@ impl<'a> Header<'a> {
             let key = rest.string()?;
             rest.expect(':')?;
             match key {
-                "descr" if rest.eat("[") => return Err("structured dtypes are not read".to_owned()),
+                "descr" if rest.eat("[") => return Err("structured dtypes are not supported".to_owned()),
                 "descr" => descr = Some(rest.string()?),
                 "fortran_order" => fortran_order = Some(rest.boolean()?),
                 "shape" => shape = Some(rest.tuple()?),
@@ -262,7 +264,8 @@ fn to_c_order<V: Copy>(fortran: &[V], shape: &[usize]) -> Vec<V> {
         stride *= size;
         axis
     };
-    // Size, stride and index. Axes of one element are left out: a header can claim thousands of them.
+    // Size, stride and index. Axes of one element are left out: a header can claim thousands of
+    // them.
     let mut axes: Vec<_> = shape.iter().map(axis).filter(|&(size, ..)| size > 1).collect();
     let mut place = 0;
     let next = |_| {
@@ -286,7 +289,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn headers_in_every_spelling_numpy_has_used() {
+    fn headers_of_all_numpy_versions() {
         let parse = |text| Header::parse(text).unwrap();
         let h = parse("{'descr': '<f8', 'fortran_order': False, 'shape': (1, 8), }          \n");
         assert_eq!(h, Header { descr: "<f8", fortran_order: false, shape: vec![1, 8] });
@@ -452,7 +455,7 @@ mod tests {
     }
 
     #[test]
-    fn fortran_order_is_turned() {
+    fn fortran_order_is_converted() {
         // Fortran order of [[[0,1],[2,3],[4,5]], [[6,7],[8,9],[10,11]]].
         let f = [0, 6, 2, 8, 4, 10, 1, 7, 3, 9, 5, 11];
         assert_eq!(to_c_order(&f, &[2, 3, 2]), (0..12).collect::<Vec<_>>());
@@ -463,7 +466,7 @@ mod tests {
         assert!(to_c_order::<u8>(&[], &[0, usize::MAX, usize::MAX]).is_empty());
     }
 
-    /// Thousands of axes of one element must not cost thousands of steps an element.
+    /// Thousands of axes of one element must not cost thousands of steps per element.
     #[test]
     fn axes_of_one_element_cost_nothing() {
         let shape = [vec![1 << 20], vec![1; 20_000]].concat();

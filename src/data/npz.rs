@@ -1,10 +1,10 @@
-//! `.npz` archives, as `numpy.savez` and `numpy.savez_compressed` write them: reading, writing, and data sets from them.
+//! `.npz` archives of `numpy.savez` and `numpy.savez_compressed`: reading, writing, and data sets.
 //!
-//! [`read`] gives named arrays as f64, whatever real type they were saved in; [`write()`] makes archives that
-//! `numpy.load` opens. The archive itself is the `zip` crate's work, which takes sizes and offsets from the central
-//! directory: numpy leaves 0xFFFFFFFF in the local headers. Its members are read and written by `npy.rs`.
+//! [`read`] returns named arrays as f64 for every real element type. [`write()`] makes archives
+//! that `numpy.load` opens. The `zip` crate reads sizes and offsets from the central directory,
+//! because NumPy writes 0xFFFFFFFF into the local headers. `npy.rs` reads and writes the members.
 //!
-//! As a **data set** an archive holds
+//! A **data set** is an archive of these arrays:
 //!
 //! | array | shape | type | |
 //! |---|---|---|---|
@@ -12,11 +12,11 @@
 //! | `y` | n | whole numbers from 0 | needed |
 //! | `x_test`, `y_test` | like `x`, `y` | | both or neither |
 //!
-//! `x_train` and `y_train` are read where `x` and `y` are not there. Without a test set every fifth sample is one.
+//! Without `x`, `x_train` and `y_train` replace `x` and `y`. Without a test set, every fifth sample
+//! becomes a test sample.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::Path;
 
 use zip::write::SimpleFileOptions;
@@ -25,29 +25,30 @@ use zip::{CompressionMethod, DateTime, ZipArchive, ZipWriter};
 use crate::base::error::{Error, Result};
 use crate::base::memory::ask_for;
 use crate::data::npy::{self, Fault, Npy};
-use crate::data::{Dataset, Draft, Features, LoadOptions, Part, Split, name_of, wrong};
+use crate::data::{Dataset, Draft, Features, LoadOptions, Part, Split, name_of, open, wrong};
 
-/// One array, in C order (last index fastest).
+/// Array in C order (last index fastest).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Array {
-    /// Sizes, slowest first; empty for a single number.
+    /// Sizes, slowest first; empty for a scalar.
     pub shape: Vec<usize>,
-    /// As many values as the product of `shape`. 64-bit integers beyond 2^53 are rounded.
+    /// Values; their number is the product of `shape`. 64-bit integers beyond 2^53 are rounded.
     pub data: Vec<f64>,
 }
 
-/// Reads those arrays of an npz file whose names `want` accepts; members that are not `.npy` are passed over.
+/// Reads the arrays of an npz file whose names `want` accepts. Ignores members other than `.npy`.
 ///
-/// Types: bool, signed and unsigned integers, float32, float64, of either byte order; C or Fortran order.
+/// Element types: bool, signed and unsigned integers, float32, float64, in either byte order.
+/// Layouts: C and Fortran order.
 /// # Errors
-/// [`Error::File`] for what is no such archive, damaged, or holds an array of another type or size
-/// than it says; [`Error::Io`].
+/// [`Error::File`] for another format, a damaged archive, and an array of another type or of the
+/// wrong size; [`Error::Io`].
 pub fn read(path: impl AsRef<Path>, want: impl Fn(&str) -> bool) -> Result<BTreeMap<String, Array>> {
     let path = path.as_ref();
     read_from(open(path)?, path, want)
 }
 
-/// [`read`] from anything that can seek; `path` is only for messages.
+/// Reads like [`read`] from any seekable input. `path` is used only in messages.
 ///
 /// # Errors
 /// As [`read`].
@@ -68,9 +69,10 @@ pub fn read_from(input: impl Read + Seek, path: &Path, want: impl Fn(&str) -> bo
 
 /// Writes arrays as `<f8`, C order, stored without compression, each as `(name, shape, values)`.
 ///
-/// All or nothing: on any error `path` is as it was. Same arrays → same bytes.
+/// On error, `path` is unchanged. The same arrays give the same bytes.
 /// # Errors
-/// [`Error::File`] when a shape's product is not the number of values, or for a name given twice; [`Error::Io`].
+/// [`Error::File`] if the product of a shape differs from the number of values, or for a duplicate
+/// name; [`Error::Io`].
 pub fn write(path: impl AsRef<Path>, arrays: &[(&str, &[usize], &[f64])]) -> Result<()> {
     let path = path.as_ref();
     for &(name, shape, data) in arrays {
@@ -80,7 +82,7 @@ pub fn write(path: impl AsRef<Path>, arrays: &[(&str, &[usize], &[f64])]) -> Res
         }
     }
     let failed = |cause| Error::io("write", path)(cause);
-    // In memory first: an archive that is abandoned half-way to a file complains on standard error by itself.
+    // Builds the archive in memory: dropping an unfinished one prints to standard error.
     let mut archive = Vec::new();
     write_to(io::Cursor::new(&mut archive), arrays).map_err(|e| match e {
         zip::result::ZipError::Io(cause) => failed(cause),
@@ -95,9 +97,9 @@ fn write_to(output: impl Write + Seek, arrays: &[(&str, &[usize], &[f64])]) -> z
         let header = npy::header(shape);
         let options = SimpleFileOptions::default()
             .compression_method(CompressionMethod::Stored)
-            // A fixed date: what is the same should compare the same.
+            // A fixed date, so that the same arrays give the same bytes.
             .last_modified_time(DateTime::default())
-            // 64-bit sizes only where 32 bits cannot hold the member's.
+            // 64-bit sizes only for members whose size exceeds 32 bits.
             .large_file((header.len() + size_of_val(data)) as u64 >= u64::from(u32::MAX));
         zip.start_file(format!("{name}.npy"), options)?;
         zip.write_all(&header)?;
@@ -112,11 +114,13 @@ fn write_to(output: impl Write + Seek, arrays: &[(&str, &[usize], &[f64])]) -> z
     Ok(())
 }
 
-/// Loads a data set; see the module's table. Classes default to the largest training label + 1, at least 2.
+/// Loads a data set of the arrays in the module's table.
+///
+/// The default number of classes is the largest training label + 1, at least 2.
 ///
 /// # Errors
-/// As [`read`]; [`Error::File`] for arrays that are missing, do not fit each other, or hold a value
-/// that is no feature or label; [`Error::Label`].
+/// As [`read`]; [`Error::File`] for arrays that are missing, have mismatched shapes, or hold an
+/// invalid feature or label; [`Error::Label`].
 pub(super) fn load(path: &Path, options: &LoadOptions) -> Result<Dataset> {
     let used = |name: &str| ["x", "y", "x_train", "y_train", "x_test", "y_test"].contains(&name);
     let (mut arrays, names) = read_raw(open(path)?, path, used)?;
@@ -144,7 +148,7 @@ pub(super) fn load(path: &Path, options: &LoadOptions) -> Result<Dataset> {
     .finish(options)
 }
 
-/// Features and labels of one part, taken out of `arrays` and checked value by value.
+/// Removes the features and labels of one part from `arrays` and checks each value.
 fn part(
     path: &Path,
     arrays: &mut BTreeMap<String, Npy>,
@@ -153,7 +157,7 @@ fn part(
 ) -> Result<Part> {
     let mut take = |array: &'static str| {
         arrays.remove(array).ok_or_else(|| {
-            // Enough to see a misspelt name, short enough for one line.
+            // Lists at most 12 names, to show a misspelled one.
             let mut found: Vec<String> = names.iter().take(12).map(|n| format!("{n:?}")).collect();
             if names.len() > found.len() {
                 found.push("...".to_owned());
@@ -172,7 +176,7 @@ fn part(
         _ => return Err(bad_shape(x_name, &x.shape, "samples × features or samples × rows × columns")),
     };
     let [labels] = y.shape[..] else {
-        return Err(bad_shape(y_name, &y.shape, "one dimension, a label a sample"));
+        return Err(bad_shape(y_name, &y.shape, "one dimension, one label per sample"));
     };
     if samples != labels {
         let what = format!("array {x_name:?} holds {samples} samples but array {y_name:?} holds {labels} labels");
@@ -184,7 +188,8 @@ fn part(
 
     let features: usize = sample_shape.iter().product();
     if let Features::Floats(values) = &x.values {
-        // Finite is not enough: what f32 cannot hold would become infinite later, without a name and a place.
+        // Values beyond f32 would become infinite later, where no message could name their
+        // position.
         if let Some(at) = values.iter().position(|v| !v.is_finite() || v.abs() > f64::from(f32::MAX)) {
             let (sample, feature) = (at / features, at % features);
             let value = values[at];
@@ -194,7 +199,7 @@ fn part(
     }
     let label = |index: usize| {
         let value = y.values.get(index);
-        // Also false for NaN.
+        // False for NaN.
         let whole = (0.0..=f64::from(u32::MAX)).contains(&value) && value.fract() == 0.0;
         match whole {
             true => Ok(value as u32),
@@ -213,16 +218,7 @@ fn part(
     Ok(Part { sample_shape, split: Split { x: x.values, labels }, samples_path: path.to_owned(), path: path.to_owned() })
 }
 
-fn open(path: &Path) -> Result<BufReader<File>> {
-    let failed = |cause| Error::io("open", path)(cause);
-    let file = File::open(path).map_err(failed)?;
-    if file.metadata().map_err(failed)?.is_dir() {
-        return Err(failed(io::Error::new(io::ErrorKind::IsADirectory, "it is a folder, not an npz file")));
-    }
-    Ok(BufReader::with_capacity(1 << 16, file))
-}
-
-/// The wanted arrays, and the names of all.
+/// Returns the accepted arrays, and the names of all arrays.
 fn read_raw(
     input: impl Read + Seek,
     path: &Path,
@@ -245,22 +241,22 @@ fn read_raw(
     Ok((arrays, names))
 }
 
-/// Adds the names of the file and of the array to an error.
+/// Returns the error for a fault, with the names of the file and of the array.
 fn placed(fault: Fault, path: &Path, array: &str) -> Error {
     let what = match fault {
         Fault::Io(cause) => format!("cannot be unpacked: {cause}"),
         Fault::Header(cause) => format!("has a bad npy header: {cause}"),
         Fault::Type(dtype) => format!(
-            "has dtype {dtype}; only bool, integers, float32 and float64 are read: convert it with .astype() before saving"
+            "has dtype {dtype}; only bool, integers, float32 and float64 are supported: convert it with .astype() before saving"
         ),
         Fault::Size { shape, expected, found } => {
-            format!("should hold {expected} bytes by its shape {shape:?} but holds {found}")
+            format!("of shape {shape:?} must hold {expected} bytes but holds {found}")
         }
     };
     wrong(path, format!("array {array:?} {what}"))
 }
 
-/// An archive, or a member of one, that cannot be read or written.
+/// Returns the error for an archive or a member that cannot be read or written.
 fn damaged(path: &Path, cause: zip::result::ZipError) -> Error {
     wrong(path, format!("damaged or not an npz (zip) archive: {}", io::Error::from(cause)))
 }

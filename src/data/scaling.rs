@@ -1,54 +1,57 @@
-//! From stored values to network inputs.
+//! Scaling of stored values to network inputs.
 
 use crate::base::names::names;
 use crate::data::{Features, Split};
 use gaitprop_kernels::Real;
 
-/// How stored values become network inputs. Statistics are always the training set's, after any limit.
+/// Method of scaling stored values to network inputs. Statistics come from the training set, after
+/// limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Scaling {
-    /// As stored.
+    /// Unchanged values.
     None,
-    /// Divided by [`Dataset::full_scale`](crate::data::Dataset::full_scale).
+    /// Division by [`Dataset::full_scale`](crate::data::Dataset::full_scale).
     #[default]
     Unit,
-    /// Mean over all values of all samples subtracted, divided by their standard deviation (population, divisor n).
+    /// Standardization by the mean and standard deviation (divisor n) of all values of all samples.
     Standard,
-    /// The same for each feature on its own; a feature that never changes is only centred.
+    /// Standardization of each feature by its own statistics. Constant features are only centered.
     PerFeature,
 }
 
 names!(Scaling, "scaling", None = "none", Unit = "unit", Standard = "standard", PerFeature = "per-feature");
 
 impl Scaling {
-    /// All of them, in the order of their documentation.
+    /// All scalings, in the order of the documentation.
     pub const ALL: [Scaling; 4] = [Scaling::None, Scaling::Unit, Scaling::Standard, Scaling::PerFeature];
 }
 
-/// A scaling with its numbers: `(x − centre) / spread`, feature by feature.
+/// Affine map of each feature: `(x − center) / scale`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Affine {
-    /// What is subtracted, one a feature.
-    pub centre: Vec<f64>,
-    /// What the difference is divided by, one a feature; positive.
-    pub spread: Vec<f64>,
+    /// Subtracted value, one per feature.
+    pub center: Vec<f64>,
+    /// Positive divisor, one per feature.
+    pub scale: Vec<f64>,
 }
 
 impl Affine {
-    /// Row by row. Division and not a product with the reciprocal: 255/255 must give 1, and the reciprocal of a tiny spread would
-    /// overflow. A test value absurdly far from the training set's stops at ±`f32::MAX`, so that no input is ever infinite.
-    pub(super) fn scale<V: Copy + Into<f64>, T: Real>(&self, values: &[V]) -> Vec<T> {
+    /// Returns the scaled rows, clamped to ±`f32::MAX` so that no input is infinite.
+    ///
+    /// Divides instead of multiplying by the reciprocal: 255/255 must give 1, and the reciprocal of
+    /// a tiny scale would overflow.
+    pub(super) fn apply<V: Copy + Into<f64>, T: Real>(&self, values: &[V]) -> Vec<T> {
         let most = f64::from(f32::MAX);
         let mut out = Vec::with_capacity(values.len());
-        for row in values.chunks_exact(self.centre.len()) {
-            let numbers = row.iter().zip(&self.centre).zip(&self.spread);
+        for row in values.chunks_exact(self.center.len()) {
+            let numbers = row.iter().zip(&self.center).zip(&self.scale);
             out.extend(numbers.map(|((&v, &c), &s)| T::from_f64(((v.into() - c) / s).clamp(-most, most))));
         }
         out
     }
 
-    /// Mean and standard deviation: of each feature, or (`pooled`) of all values, repeated.
+    /// Computes mean and standard deviation of each feature or, if `pooled`, of all values.
     pub(super) fn statistics(split: &Split, features: usize, pooled: bool) -> Self {
         match &split.x {
             Features::Bytes(v) => Self::statistics_of(v, features, pooled),
@@ -56,8 +59,10 @@ impl Affine {
         }
     }
 
-    /// Two passes: means first, then squared distances from them. Sums run down the columns even when pooled, which keeps
-    /// them short (less rounding) and lets the compiler use vectors. For bytes the first pass is exact.
+    /// Computes the means in a first pass and the squared deviations in a second.
+    ///
+    /// Sums run down the columns even if pooled: short sums round less, and the compiler can
+    /// vectorize them. The first pass over bytes is exact.
     fn statistics_of<V: Copy + Into<f64>>(values: &[V], features: usize, pooled: bool) -> Self {
         let rows = || values.chunks_exact(features);
         let mut count = (values.len() / features) as f64;
@@ -78,27 +83,27 @@ impl Affine {
             pool(&mut low, f64::min);
             pool(&mut high, f64::max);
         }
-        // A constant is told by its extremes, not by a zero deviation: the mean of a thousand times 0.1 is not 0.1, and
-        // dividing by that rounding error would turn it into ±1.
-        let centre: Vec<f64> = (0..features).map(|j| if low[j] == high[j] { low[j] } else { sum[j] / count }).collect();
+        // Constants are recognized by their extremes. Their computed deviation is not 0: the mean
+        // of a thousand times 0.1 is not 0.1, and division by that rounding error would give ±1.
+        let center: Vec<f64> = (0..features).map(|j| if low[j] == high[j] { low[j] } else { sum[j] / count }).collect();
 
         let mut square = vec![0.0; features];
         for row in rows() {
             for (j, &v) in row.iter().enumerate() {
                 let v: f64 = v.into();
-                square[j] += (v - centre[j]) * (v - centre[j]);
+                square[j] += (v - center[j]) * (v - center[j]);
             }
         }
         if pooled {
             pool(&mut square, |a, b| a + b);
         }
-        // A deviation below 1e-162 squares to nothing; such a feature counts as constant too.
-        let spread = square.iter().map(|&s| (s / count).sqrt()).map(|s| if s > 0.0 { s } else { 1.0 }).collect();
-        Self { centre, spread }
+        // The square of a deviation below 1e-162 is 0. Such a feature also counts as constant.
+        let scale = square.iter().map(|&s| (s / count).sqrt()).map(|s| if s > 0.0 { s } else { 1.0 }).collect();
+        Self { center, scale }
     }
 }
 
-/// Replaces every value by the fold of all.
+/// Replaces each value by the fold of all values.
 fn pool(values: &mut [f64], fold: impl Fn(f64, f64) -> f64) {
     if let Some(all) = values.iter().copied().reduce(fold) {
         values.fill(all);

@@ -1,29 +1,32 @@
-//! From numbers to places, with ticks at round numbers.
+//! Axes: positions of values, and ticks at round numbers.
 
-/// How values are spread along an axis.
+/// Scale of an axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scale {
     Linear,
-    /// By powers of ten; what is not positive has no place.
+    /// Powers of ten. Values that are not positive have no position.
     Log,
 }
 
-/// One axis.
+/// Axis of a chart.
 #[derive(Clone, Debug)]
 pub(super) struct Axis {
     scale: Scale,
     low: f64,
     high: f64,
-    /// Values and how they are written, from low to high.
+    /// Values and labels, from low to high.
     pub(super) ticks: Vec<(f64, String)>,
 }
 
-/// Beyond this differences overflow.
+/// Largest value shown. Differences of larger values overflow.
 const LARGEST: f64 = 1e300;
 
 impl Axis {
-    /// Holds all finite `values` (of a logarithmic axis, all positive ones) with a small margin within `limits`, and has about `wanted`
-    /// ticks. Without any value: from 0 to 1, or 1 to 10.
+    /// Fits an axis with about `wanted` ticks to the finite `values`, on a logarithmic axis the
+    /// positive ones.
+    ///
+    /// Adds a small margin within `limits`. Without values, the range is 0 to 1, or 1 to 10 if
+    /// logarithmic.
     pub(super) fn fit(scale: Scale, values: impl Iterator<Item = f64>, limits: (f64, f64), wanted: usize) -> Self {
         let usable = |v: &f64| v.abs() <= LARGEST && (scale == Scale::Linear || *v >= 1.0 / LARGEST);
         let (low, high) = values.filter(usable).fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
@@ -31,7 +34,7 @@ impl Axis {
             Scale::Linear => {
                 let (low, high) = match (low <= high, low < high) {
                     (false, _) => (0.0, 1.0),
-                    // One value: in the middle.
+                    // A single value is centered.
                     (true, false) => (low - 0.05 * low.abs().max(1e-9), high + 0.05 * high.abs().max(1e-9)),
                     (true, true) => (low, high),
                 };
@@ -48,13 +51,13 @@ impl Axis {
         }
     }
 
-    /// Without any margin: from `low` to `high`.
+    /// Makes a linear axis from `low` to `high`, without margin.
     pub(super) fn exact(low: f64, high: f64, wanted: usize) -> Self {
         let high = if low < high { high } else { low + 1.0 };
         Self { scale: Scale::Linear, low, high, ticks: linear_ticks(low, high, wanted) }
     }
 
-    /// Where a value lies, 0 at the low end and 1 at the high; none for what has no place.
+    /// Returns the position of a value from 0 (low end) to 1 (high end), if it has one.
     pub(super) fn place(&self, value: f64) -> Option<f64> {
         let value = match self.scale {
             Scale::Linear => value,
@@ -62,7 +65,7 @@ impl Axis {
             Scale::Log => return None,
         };
         let place = (value - self.low) / (self.high - self.low);
-        // Only what the axis was not fitted to lies outside.
+        // Only values that the axis was not fitted to are outside.
         (-1e-9..=1.0 + 1e-9).contains(&place).then_some(place)
     }
 }
@@ -75,14 +78,14 @@ fn linear_ticks(low: f64, high: f64, wanted: usize) -> Vec<(f64, String)> {
     let step = factor * unit;
     let digits = if factor == 10.0 { power + 1.0 } else { power };
     let (first, last) = ((low / step).ceil(), (high / step).floor());
-    // Where a step is lost in the rounding of the values, there are no round numbers between them.
+    // A step below the rounding of the values leaves no round numbers between them.
     if !(step.is_normal() && last - first < 100.0 && first.abs().max(last.abs()) < 1e15) {
         return Vec::new();
     }
     (0..=(last - first) as i64).map(|i| (first + i as f64) * step).map(|value| (value, written(value, digits as i32))).collect()
 }
 
-/// A number whose last digit that counts is that of 10^`digits`.
+/// Formats a number with 10^`digits` as the last significant digit.
 fn written(value: f64, digits: i32) -> String {
     let value = if value == 0.0 { 0.0 } else { value };
     if (-6..6).contains(&digits) && value.abs() < 1e7 {
@@ -91,7 +94,7 @@ fn written(value: f64, digits: i32) -> String {
     short(value)
 }
 
-/// A number in few characters, to four digits.
+/// Formats a number with at most four significant digits.
 pub(super) fn short(value: f64) -> String {
     if value == 0.0 {
         return "0".into();
@@ -100,7 +103,7 @@ pub(super) fn short(value: f64) -> String {
         return "–".into();
     }
     if (1e-3..1e5).contains(&value.abs()) {
-        // Four digits that count, at most.
+        // At most four significant digits.
         let decimals = (3.0 - libm::floor(libm::log10(value.abs()))).clamp(0.0, 6.0) as usize;
         let text = format!("{value:.decimals$}");
         return if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').into() } else { text };
@@ -113,7 +116,7 @@ pub(super) fn short(value: f64) -> String {
 fn log_ticks(low: f64, high: f64, wanted: usize) -> Vec<(f64, String)> {
     let within = |v: &f64| (low..=high).contains(&libm::log10(*v));
     let power = |p: i64| libm::pow(10.0, p as f64);
-    // At most so many powers of ten: of a wider range the ticks below are too many anyway.
+    // 10 powers of ten suffice: a wider range takes the last branch.
     let powers = || (low.floor() as i64..=high.ceil() as i64).take(10).map(power);
     let ticks: Vec<f64> = powers().flat_map(|unit| [1.0, 2.0, 5.0].map(|f| f * unit)).filter(within).collect();
     if high - low < 1.0 && ticks.len() < 3 {
@@ -122,7 +125,7 @@ fn log_ticks(low: f64, high: f64, wanted: usize) -> Vec<(f64, String)> {
     if high - low < 9.0 && ticks.len() <= wanted + 3 {
         return ticks.into_iter().map(|v| (v, short(v))).collect();
     }
-    // Powers of ten, or every so many of them.
+    // Every power of ten, or every k-th.
     let (first, last) = (low.ceil() as i64, high.floor() as i64);
     let every = ((last - first + 1).max(1) as usize).div_ceil(wanted.max(1));
     let powers: Vec<i64> = (first..=last).rev().step_by(every).collect();
@@ -160,7 +163,7 @@ mod tests {
         assert_eq!(fit(Scale::Log, &[1.0, 10.0]).place(0.0), None);
     }
 
-    /// Whatever the values are: some axis, and places between 0 and 1.
+    /// Extreme values give an axis with positions between 0 and 1.
     #[test]
     fn odd_values() {
         let odd = [0.0, -0.0, 1e-320, -1e308, 1e308, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1.0, 1.0 + 1e-16, 3e-310];

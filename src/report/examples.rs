@@ -1,4 +1,4 @@
-//! What a trained network says of single test samples.
+//! Predictions of a trained network for single test samples.
 
 use crate::base::error::{Error, Result};
 use crate::base::exec::Exec;
@@ -7,47 +7,49 @@ use crate::model::loss::Loss;
 use crate::model::network::Network;
 use crate::report::groups::Group;
 use crate::report::runs::Run;
-use crate::store::weights::WEIGHTS;
-use crate::store::weights::{self, Saved};
+use crate::store::weights::{self, Saved, WEIGHTS};
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
 use gaitprop_kernels::{MatRef, Plan, Real};
 use std::io::Write as _;
 
-/// Samples shown of a group.
+/// Number of samples shown per group.
 const SHOWN: usize = 20;
-/// Of which at most so many are wrong answers.
+/// Largest number of wrong predictions among them.
 const WRONG: usize = 10;
-/// One answer of a network.
+
+/// One prediction of a network.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Answer {
-    /// Of the sample in the test set.
+    /// Index of the sample in the test set.
     pub(super) index: usize,
     pub(super) label: u32,
+    /// Predicted label.
     pub(super) said: u32,
-    /// Softmax of the label units, or, of the squared error, the output of the unit that won.
+    /// Softmax of the label units; for the squared error, the output of the winning unit.
     pub(super) confidence: f64,
     /// The sample as a PNG.
     pub(super) picture: Vec<u8>,
 }
 
-/// Answers of one run of a group.
+/// Predictions of one run of a group.
 #[derive(Clone, Debug)]
 pub(super) struct Answers {
-    /// The run, by name.
+    /// Name of the run.
     pub(super) run: String,
     pub(super) data: String,
     pub(super) wrong: usize,
     pub(super) samples: usize,
     /// Whether confidences are probabilities.
     pub(super) probabilities: bool,
-    /// Wrong ones first, the surest foremost; then the first right ones.
+    /// Wrong predictions by falling confidence, then the first right ones.
     pub(super) shown: Vec<Answer>,
 }
 
-/// Of the first run of each group that has weights; or why there are none.
+/// Returns the predictions of the first run with weights of each group, or the reason for missing
+/// ones.
 pub(super) fn of_all(groups: &[Group], plan: &Plan, done: &mut dyn FnMut(usize, usize)) -> Vec<Result<Answers, String>> {
-    // Read once where several groups have the same.
+    // Data set of the previous group, often the same.
     let mut kept: Option<(Source, Dataset)> = None;
     let mut all = Vec::new();
     for (g, group) in groups.iter().enumerate() {
@@ -62,7 +64,7 @@ pub(super) fn of_all(groups: &[Group], plan: &Plan, done: &mut dyn FnMut(usize, 
     all
 }
 
-/// A data set, and how much of it.
+/// Data set and its limits.
 #[derive(Clone, Debug, PartialEq)]
 struct Source {
     set: String,
@@ -87,7 +89,7 @@ fn answers(run: &Run, kept: &mut Option<(Source, Dataset)>, plan: &Plan) -> Resu
     let data = match kept {
         Some((other, data)) if *other == source => &*data,
         _ => {
-            // What inputs go through is saved with the weights: no training sample is needed.
+            // The weights include the scaling of the inputs, so that one training sample is enough.
             let options = LoadOptions { classes: Some(classes), limit_train: Some(1), limit_test: source.limit_test };
             let data = data::load(&source.set, &options)?;
             &kept.insert((source, data)).1
@@ -104,13 +106,13 @@ fn answers(run: &Run, kept: &mut Option<(Source, Dataset)>, plan: &Plan) -> Resu
     bad.sort_by(|a, b| judged[*b].1.total_cmp(&judged[*a].1).then(a.cmp(b)));
     bad.truncate(WRONG);
     let right = good.into_iter().take(SHOWN - bad.len());
-    let (rows, cols) = data.image.ok_or_else(|| Error::Setting(format!("the samples of {} are no pictures", data.name)))?;
+    let (rows, cols) = data.image.ok_or_else(|| Error::Setting(format!("the samples of {} are not pictures", data.name)))?;
     let shown = bad.iter().copied().chain(right).map(|index| Answer {
         index,
         label: data.test.labels[index],
         said: judged[index].0,
         confidence: judged[index].1,
-        picture: png(rows, cols, &grey(data, index)),
+        picture: png(rows, cols, &gray(data, index)),
     });
     let probabilities = loss == Loss::CrossEntropy;
     Ok(Answers {
@@ -123,7 +125,7 @@ fn answers(run: &Run, kept: &mut Option<(Source, Dataset)>, plan: &Plan) -> Resu
     })
 }
 
-/// Label units of every test sample, one row a sample.
+/// Returns the label units of all test samples, one row per sample.
 fn forward<T: Real>(net: &Network<T>, data: &Dataset, inputs: &data::Affine, plan: &Plan) -> Result<Vec<f64>> {
     if data.features != net.inputs() {
         let what = format!("the network reads {} inputs, but {} has {}", net.inputs(), data.name, data.features);
@@ -135,7 +137,7 @@ fn forward<T: Real>(net: &Network<T>, data: &Dataset, inputs: &data::Affine, pla
     Ok(outputs.data().iter().map(|y| y.to_f64()).collect())
 }
 
-/// The unit that wins, the first of equals, and how sure it is.
+/// Returns the winning unit (the first of equals) and its confidence.
 fn judge(output: &[f64], loss: Loss) -> (u32, f64) {
     let best = (1..output.len()).fold(0, |best, j| if output[j] > output[best] { j } else { best });
     let confidence = match loss {
@@ -145,8 +147,8 @@ fn judge(output: &[f64], loss: Loss) -> (u32, f64) {
     (best as u32, confidence)
 }
 
-/// A test sample's values from 0 to 255, brightest at full scale.
-fn grey(data: &Dataset, index: usize) -> Vec<u8> {
+/// Returns the values of a test sample as bytes; full scale is 255.
+fn gray(data: &Dataset, index: usize) -> Vec<u8> {
     let range = index * data.features..(index + 1) * data.features;
     let level = |v: f64| (255.0 * v / data.full_scale).round().clamp(0.0, 255.0) as u8;
     match &data.test.x {
@@ -155,9 +157,11 @@ fn grey(data: &Dataset, index: usize) -> Vec<u8> {
     }
 }
 
-/// A grey picture of rows × cols bytes as a PNG (ISO/IEC 15948). Stored and not compressed: the pictures are tiny, and the bytes depend on no
-/// compressor's taste.
-fn png(rows: usize, cols: usize, grey: &[u8]) -> Vec<u8> {
+/// Encodes a gray picture of rows × cols bytes as PNG (ISO/IEC 15948).
+///
+/// The data are stored without compression: pictures are small, and bytes do not depend on a
+/// compressor.
+fn png(rows: usize, cols: usize, gray: &[u8]) -> Vec<u8> {
     let mut file = b"\x89PNG\r\n\x1a\n".to_vec();
     let mut chunk = |kind: &[u8; 4], data: &[u8]| {
         let mut check = flate2::Crc::new();
@@ -169,12 +173,12 @@ fn png(rows: usize, cols: usize, grey: &[u8]) -> Vec<u8> {
         file.extend(check.sum().to_be_bytes());
     };
     let mut header = [(cols as u32).to_be_bytes(), (rows as u32).to_be_bytes()].concat();
-    // 8 bits, grey, and the only ways of compression, filters and rows that matter here.
+    // 8 bits per pixel, gray, deflate, standard filters, not interlaced.
     header.extend([8, 0, 0, 0, 0]);
     chunk(b"IHDR", &header);
     let mut pixels = ZlibEncoder::new(Vec::new(), Compression::none());
-    let filled = grey.chunks_exact(cols).try_for_each(|row| pixels.write_all(&[0]).and_then(|()| pixels.write_all(row)));
-    let pixels = filled.and_then(|()| pixels.finish()).expect("memory can be written");
+    let filled = gray.chunks_exact(cols).try_for_each(|row| pixels.write_all(&[0]).and_then(|()| pixels.write_all(row)));
+    let pixels = filled.and_then(|()| pixels.finish()).expect("writes to memory succeed");
     chunk(b"IDAT", &pixels);
     chunk(b"IEND", &[]);
     file
@@ -185,7 +189,7 @@ mod tests {
     use super::*;
     use std::io::Read as _;
 
-    /// Read back by hand: signature, sizes, each chunk's sum, and the pixels.
+    /// Decodes by hand: signature, sizes, checksum of each chunk, and the pixels.
     #[test]
     fn a_png_holds_its_pixels() {
         let file = png(2, 3, &[0, 1, 2, 253, 254, 255]);

@@ -1,6 +1,6 @@
-//! Which charts are made of groups of runs, and the data of each.
+//! Charts of groups of runs, with their data.
 
-use crate::report::axis::Scale;
+use crate::report::axis::{Scale, short};
 use crate::report::groups::{Course, Group};
 use crate::report::runs::{Run, numbers};
 use crate::report::spectrum::Spectrum;
@@ -9,22 +9,22 @@ use crate::run::metrics::{Diagnostics, Epoch, Layer, Layers, Number};
 use crate::run::table::csv;
 use std::fmt::Write as _;
 
-/// A chart with its data.
+/// Chart with its data.
 #[derive(Clone, Debug)]
 pub(super) struct Figure {
     pub(super) chart: Chart,
-    /// Every value of every run, not thinned, as comma-separated values with a heading.
+    /// All values of all runs, not thinned, as comma-separated values with a header.
     pub(super) csv: String,
 }
 
-/// A part of the page with charts.
+/// Section of the page with charts.
 #[derive(Clone, Debug)]
 pub(super) struct Section {
     pub(super) id: &'static str,
     pub(super) title: &'static str,
     pub(super) text: &'static str,
     pub(super) figures: Vec<Figure>,
-    /// What is not shown, and why.
+    /// Reasons for missing data.
     pub(super) notes: Vec<String>,
 }
 
@@ -32,7 +32,7 @@ const ANYWHERE: (f64, f64) = (f64::NEG_INFINITY, f64::INFINITY);
 const PERCENT: (f64, f64) = (0.0, 100.0);
 const COSINE: (f64, f64) = (-1.0, 1.0);
 
-/// A number that reads back as the same one; nothing for NaN.
+/// Formats a number so that it parses to the same bits. NaN gives an empty text.
 pub(super) fn exact(value: f64) -> String {
     match value {
         v if v.is_nan() => String::new(),
@@ -41,13 +41,13 @@ pub(super) fn exact(value: f64) -> String {
     }
 }
 
-/// Group, run and seed: the first cells of a row.
+/// Returns the first cells of a row: group, run and seed.
 pub(super) fn who(group: &Group, run: &Run) -> Vec<String> {
     let seed = run.seed().map_or_else(String::new, |s| s.to_string());
     vec![group.label.clone(), run.dir.display().to_string(), seed]
 }
 
-/// What a chart is called and how it is drawn.
+/// Name and axes of a chart.
 struct Plot {
     id: String,
     title: String,
@@ -56,12 +56,14 @@ struct Plot {
     limits: (f64, f64),
 }
 
-/// Values of a run at points of x, one a column.
+/// Values of a run at each x, one per column.
 type Points = Vec<(u64, Vec<f64>)>;
 
 impl Plot {
-    /// A line a group, of the only column, `factor` times the values; none where no group has anything to show. A group of zeros alone has
-    /// nothing where values must be positive.
+    /// Makes a chart with one line per group: `factor` times the only column of `of`.
+    ///
+    /// Omits groups without a value and, if values must be `positive`, groups of zeros. Returns
+    /// `None` without a line.
     fn by_group(
         self,
         groups: &[Group],
@@ -81,7 +83,8 @@ impl Plot {
         self.figure(series, (x_name, &[column.to_owned()]), rows)
     }
 
-    /// A line a layer of one group, a column each; none where no run has anything to show.
+    /// Makes a chart of one group with one line and one column per layer. Returns `None` without a
+    /// value.
     fn by_layer(self, group: &Group, of: impl Fn(&Run) -> Points) -> Option<Figure> {
         let points: Vec<Points> = group.runs.iter().map(&of).collect();
         let layers = points.iter().flatten().map(|(_, y)| y.len()).max()?;
@@ -98,7 +101,7 @@ impl Plot {
         self.figure(series, (x_name, &names), rows)
     }
 
-    /// The chart with its data; none without a line.
+    /// Makes the chart and its data. Returns `None` without a line.
     fn figure(self, series: Vec<Series>, (first, columns): (&str, &[String]), mut rows: Vec<Vec<String>>) -> Option<Figure> {
         if series.is_empty() {
             return None;
@@ -111,7 +114,7 @@ impl Plot {
     }
 }
 
-/// The rows of a run, with nothing in the columns that it lacks.
+/// Returns the rows of a run. Missing columns are empty.
 fn rows(group: &Group, run: &Run, points: &Points, columns: usize) -> Vec<Vec<String>> {
     let row = |(x, y): &(u64, Vec<f64>)| {
         let cells = (0..columns).map(|c| exact(y.get(c).copied().unwrap_or(f64::NAN)));
@@ -120,16 +123,16 @@ fn rows(group: &Group, run: &Run, points: &Points, columns: usize) -> Vec<Vec<St
     points.iter().map(row).collect()
 }
 
-/// A figure of each epoch.
+/// Quantity of each epoch.
 struct Curve {
     key: &'static str,
     id: &'static str,
     title: &'static str,
     scale: Scale,
     limits: (f64, f64),
-    /// From the metrics' unit to the chart's.
+    /// Factor from the unit of the metrics to that of the chart.
     factor: f64,
-    /// Whether a group of zeros alone has nothing to show.
+    /// Whether to omit groups of zeros.
     positive: bool,
     of: fn(&Epoch) -> Number,
 }
@@ -148,7 +151,7 @@ const SOLVES: [Curve; 2] = [
     Curve {
         scale: Scale::Linear,
         limits: (0.0, f64::INFINITY),
-        ..loss("solve_products_per_step", "solve-products", "Forward products a step", |line| line.solve_products_per_step)
+        ..loss("solve_products_per_step", "solve-products", "Forward products per step", |line| line.solve_products_per_step)
     },
 ];
 
@@ -166,7 +169,7 @@ fn series(label: String, paint: Paint, course: Course, runs: usize) -> Series {
 }
 
 impl Curve {
-    /// One line a group; none where no run has the figure.
+    /// Makes the chart, one line per group. Returns `None` if no run has the quantity.
     fn figure(&self, groups: &[Group]) -> Option<Figure> {
         let title = match self.scale {
             Scale::Linear => self.title.to_owned(),
@@ -179,158 +182,126 @@ impl Curve {
     }
 }
 
-fn each_run(groups: &[Group]) -> impl Iterator<Item = (&Group, &Run)> {
+/// Returns all runs with their groups, in order.
+pub(super) fn each_run(groups: &[Group]) -> impl Iterator<Item = (&Group, &Run)> {
     groups.iter().flat_map(|group| group.runs.iter().map(move |run| (group, run)))
 }
 
-/// What a chart shows in words: where each line starts and ends.
+/// Describes a chart in words: where each line starts and ends.
 fn describe(title: &str, x_name: &str, series: &[Series]) -> String {
     let mut text = format!("{title}, by {x_name}.");
     for series in series {
-        let known: Vec<(f64, f64)> =
-            series.x.iter().zip(&series.y).filter(|(_, y)| y.is_finite()).map(|(x, y)| (*x, *y)).collect();
-        if let (Some(first), Some(last)) = (known.first(), known.last()) {
-            let short = crate::report::axis::short;
-            let _ = write!(
-                text,
-                " {}: {} at {}, {} at {}.",
-                series.label,
-                short(first.1),
-                short(first.0),
-                short(last.1),
-                short(last.0)
-            );
+        let mut known = series.x.iter().zip(&series.y).filter(|(_, y)| y.is_finite()).map(|(x, y)| (short(*x), short(*y)));
+        if let Some((x, y)) = known.next() {
+            let (last_x, last_y) = known.last().unwrap_or((x.clone(), y.clone()));
+            let _ = write!(text, " {}: {y} at {x}, {last_y} at {last_x}.", series.label);
         }
     }
     text
 }
 
-/// Curves by epoch.
+fn section(id: &'static str, title: &'static str, text: &'static str, figures: impl Iterator<Item = Figure>) -> Section {
+    Section { id, title, text, figures: figures.collect(), notes: Vec::new() }
+}
+
+/// Makes the charts of scores by epoch.
 pub(super) fn learning(groups: &[Group]) -> Section {
-    Section {
-        id: "learning",
-        title: "Learning curves",
-        text: "Lines are means over the runs of a group, bands reach from the lowest to the highest. Training figures are those of each batch \
-               just before it was learned.",
-        figures: CURVES.iter().filter_map(|curve| curve.figure(groups)).collect(),
-        notes: Vec::new(),
-    }
+    section(
+        "learning",
+        "Learning curves",
+        "Lines are means over the runs of a group. Bands reach from the lowest to the highest run. Training figures are those of each \
+         batch before its update.",
+        CURVES.iter().filter_map(|curve| curve.figure(groups)),
+    )
 }
 
-/// A figure of each layer by epoch, a chart a group.
-struct ByLayer {
-    id: &'static str,
-    key: &'static str,
-    title: &'static str,
-    scale: Scale,
-    limits: (f64, f64),
-    of: fn(&Layers) -> &[Number],
+/// Returns the axes of a quantity. Cosines have fixed limits.
+fn plot(id: String, title: String, x_name: &'static str, scale: Scale) -> Plot {
+    let limits = if id.contains("cosine") { COSINE } else { ANYWHERE };
+    Plot { id, title, x_name, scale, limits }
 }
 
-/// A column of the metrics, which names it too.
-type Column = (&'static str, fn(&Layers) -> &[Number]);
+/// Quantity of each layer and epoch: id, column of the metrics, title, scale, values.
+type ByEpoch = (&'static str, &'static str, &'static str, Scale, fn(&Layers) -> &[Number]);
 
-const fn by_layer((key, of): Column, id: &'static str, title: &'static str, scale: Scale, limits: (f64, f64)) -> ByLayer {
-    ByLayer { id, key, title, scale, limits, of }
+const COSINES: ByEpoch = ("cosine", "cosine_with_bp", "Cosine with BP's update", Scale::Linear, |layers| &layers.cosine_with_bp);
+const RATIOS: ByEpoch = ("ratio", "ratio_to_bp", "Norm of the update over BP's", Scale::Log, |layers| &layers.ratio_to_bp);
+const OFFDIAG: ByEpoch =
+    ("offdiag", "offdiag", "Regularizer's norm, ‖offdiag(W Wᵀ)‖", Scale::Log, |layers| &layers.offdiag);
+
+/// Makes the chart of one group by epoch, one line per layer.
+fn by_epoch((id, _, title, scale, of): ByEpoch, g: usize, group: &Group) -> Option<Figure> {
+    plot(format!("{id}-{}", g + 1), format!("{title}: {}", group.label), "epoch", scale)
+        .by_layer(group, |run| run.epochs.iter().map(|line| (line.epoch, numbers(of(&line.layers)))).collect())
 }
 
-const COSINES: ByLayer =
-    by_layer(("cosine_with_bp", |layers| &layers.cosine_with_bp), "cosine", "Cosine with BP's update", Scale::Linear, COSINE);
-const RATIOS: ByLayer =
-    by_layer(("ratio_to_bp", |layers| &layers.ratio_to_bp), "ratio", "Norm of the update over BP's", Scale::Log, ANYWHERE);
-const OFFDIAG: ByLayer =
-    by_layer(("offdiag", |layers| &layers.offdiag), "offdiag", "Regulariser's norm, ‖offdiag(W Wᵀ)‖", Scale::Log, ANYWHERE);
-
-impl ByLayer {
-    /// The chart of one group; none where no run has the figure.
-    fn figure(&self, g: usize, group: &Group) -> Option<Figure> {
-        let (id, title) = (format!("{}-{}", self.id, g + 1), format!("{}: {}", self.title, group.label));
-        let plot = Plot { id, title, x_name: "epoch", scale: self.scale, limits: self.limits };
-        plot.by_layer(group, |run| run.epochs.iter().map(|line| (line.epoch, numbers((self.of)(&line.layers)))).collect())
-    }
-
-    /// Where runs ended, layer by layer, a line a group.
-    fn at_the_end(&self, groups: &[Group]) -> Option<Figure> {
-        let (id, title) = (format!("{}-end", self.id), format!("{}, at the end", self.title));
-        let plot = Plot { id, title, x_name: "layer", scale: self.scale, limits: self.limits };
-        plot.by_group(groups, self.key, (1.0, false), |run| {
-            run.last_layers(self.of).into_iter().enumerate().map(|(layer, value)| (layer as u64, vec![value])).collect()
-        })
-    }
+/// Makes the chart of the final values by layer, one line per group.
+fn at_the_end((id, key, title, scale, of): ByEpoch, groups: &[Group]) -> Option<Figure> {
+    plot(format!("{id}-end"), format!("{title}, at the end"), "layer", scale).by_group(groups, key, (1.0, false), |run| {
+        run.last_layers(of).into_iter().enumerate().map(|(layer, value)| (layer as u64, vec![value])).collect()
+    })
 }
 
-/// Figures of each layer where a run reported on them: id, title, scale, and of a layer.
-type Diagnosed = (&'static str, &'static str, Scale, fn(&Layer) -> Number);
+/// Quantity of each layer and diagnosed step: id, title, scale, value.
+type ByStep = (&'static str, &'static str, Scale, fn(&Layer) -> Number);
 
-const DIAGNOSED: [Diagnosed; 10] = [
+const DIAGNOSED: [ByStep; 10] = [
     ("step-cosine", "Cosine with BP's update", Scale::Linear, |layer| layer.cosine_with_bp),
     ("step-ratio", "Norm of the update over BP's", Scale::Log, |layer| layer.ratio_to_bp),
     ("step-offdiag", "‖offdiag(W Wᵀ)‖", Scale::Log, |layer| layer.offdiag),
     ("step-distance", "‖W Wᵀ − I‖", Scale::Log, |layer| layer.distance_from_orthogonal),
     ("step-condition", "Condition number, estimated", Scale::Log, |layer| layer.condition),
     ("step-residual", "Residual of the solves", Scale::Log, |layer| layer.solve_residual),
-    ("step-products", "Products a solve took", Scale::Linear, |layer| layer.solve_products),
+    ("step-products", "Products per solve", Scale::Linear, |layer| layer.solve_products),
     ("step-kinks", "Kink crossings", Scale::Linear, |layer| layer.kink_crossings.map(|n| n as f64)),
     ("step-update", "Norm of the update", Scale::Log, |layer| layer.update_norm),
     ("step-dead", "Dead units", Scale::Linear, |layer| layer.dead_units.map(|n| n as f64)),
 ];
 
-fn diagnosed((id, title, scale, of): Diagnosed, g: usize, group: &Group) -> Option<Figure> {
-    let limits = if id == "step-cosine" { COSINE } else { ANYWHERE };
-    let (id, title) = (format!("{id}-{}", g + 1), format!("{title}: {}", group.label));
-    Plot { id, title, x_name: "step", scale, limits }.by_layer(group, |run| {
+/// Makes the chart of one group by step, one line per layer.
+fn by_step((id, title, scale, of): ByStep, g: usize, group: &Group) -> Option<Figure> {
+    plot(format!("{id}-{}", g + 1), format!("{title}: {}", group.label), "step", scale).by_layer(group, |run| {
         let values = |line: &Diagnostics| line.layers.iter().map(|layer| of(layer).unwrap_or(f64::NAN)).collect();
         run.diagnostics.iter().map(|line| (line.step, values(line))).collect()
     })
 }
 
-/// How close updates are to backpropagation's, by layer and time.
+/// Makes the charts that compare updates with backpropagation's, by layer and epoch.
 pub(super) fn alignment(groups: &[Group]) -> Section {
-    let ends = [COSINES.at_the_end(groups), RATIOS.at_the_end(groups)];
-    // Backpropagation is all ones by definition: nothing to see over time.
-    let others = |list: &ByLayer| -> Vec<Figure> {
+    // Backpropagation equals itself: its curves would all be 1.
+    let others = |quantity| {
         let shown = groups.iter().enumerate().filter(|(_, group)| group.rule() != "bp");
-        shown.filter_map(|(g, group)| list.figure(g, group)).collect()
+        shown.filter_map(move |(g, group)| by_epoch(quantity, g, group))
     };
-    let figures = ends.into_iter().flatten().chain(others(&COSINES)).chain(others(&RATIOS)).collect();
-    Section {
-        id: "alignment",
-        title: "Alignment with backpropagation",
-        text: "How a rule's weight update compares with backpropagation's on the same batch (the training set's first), without regulariser: 1 is the \
-               same direction, or length. Backpropagation itself is 1 throughout.",
-        figures,
-        notes: Vec::new(),
-    }
+    let ends = [at_the_end(COSINES, groups), at_the_end(RATIOS, groups)];
+    section(
+        "alignment",
+        "Alignment with backpropagation",
+        "Weight update of a rule compared with backpropagation's on the same batch (the first of the training set), without regularizer. \
+         1 means the same direction, or the same norm. Backpropagation itself is always 1.",
+        ends.into_iter().flatten().chain(others(COSINES)).chain(others(RATIOS)),
+    )
 }
 
-/// How far weights are from orthogonal.
+/// Makes the charts of the distance of the weights from orthogonal.
 pub(super) fn orthogonality(groups: &[Group]) -> Section {
-    let mut figures: Vec<Figure> = OFFDIAG.at_the_end(groups).into_iter().collect();
-    figures.extend(groups.iter().enumerate().filter_map(|(g, group)| OFFDIAG.figure(g, group)));
-    Section {
-        id: "orthogonality",
-        title: "Orthogonality",
-        text: "What the regulariser presses on: the off-diagonal part of W Wᵀ (or, with --ortho-form identity, W Wᵀ − I; with --ortho-side columns, of \
-               WᵀW), as a Frobenius norm.",
-        figures,
-        notes: Vec::new(),
-    }
+    let each = groups.iter().enumerate().filter_map(|(g, group)| by_epoch(OFFDIAG, g, group));
+    section(
+        "orthogonality",
+        "Orthogonality",
+        "Frobenius norm that the regularizer reduces: the off-diagonal part of W Wᵀ. With --ortho-form identity it is W Wᵀ − I; with \
+         --ortho-side columns, the same of WᵀW.",
+        at_the_end(OFFDIAG, groups).into_iter().chain(each),
+    )
 }
 
-/// What runs measured at intervals.
+/// Makes the charts of the diagnostics by step.
 pub(super) fn diagnosis(groups: &[Group]) -> Section {
-    let each =
-        DIAGNOSED.iter().flat_map(|&what| groups.iter().enumerate().filter_map(move |(g, group)| diagnosed(what, g, group)));
-    Section {
-        id: "diagnostics",
-        title: "Diagnostics",
-        text: "What the runs measured at intervals, layer by layer.",
-        figures: each.collect(),
-        notes: Vec::new(),
-    }
+    let each = |&quantity| groups.iter().enumerate().filter_map(move |(g, group)| by_step(quantity, g, group));
+    section("diagnostics", "Diagnostics", "Measurements at intervals during training, by layer.", DIAGNOSED.iter().flat_map(each))
 }
 
-/// Singular values of the last weights, a chart a group.
+/// Makes the charts of the singular values of the last weights, one per group.
 pub(super) fn spectra(groups: &[Group], spectra: &[Vec<Spectrum>]) -> Section {
     let (mut figures, mut notes) = (Vec::new(), Vec::new());
     for (g, (group, of_group)) in groups.iter().zip(spectra).enumerate() {
@@ -354,7 +325,7 @@ pub(super) fn spectra(groups: &[Group], spectra: &[Vec<Spectrum>]) -> Section {
         let mut rows = Vec::new();
         for (run, spectrum) in &known {
             for (layer, values) in spectrum.iter().enumerate() {
-                // As many digits as weights have, so that the page stays small.
+                // The precision of f32 weights keeps the page small.
                 let digits = (0..ranks).map(|i| values.get(i).map_or(String::new(), |v| (*v as f32).to_string()));
                 rows.push(who(group, run).into_iter().chain([format!("W{layer}")]).chain(digits).collect());
             }
@@ -370,22 +341,21 @@ pub(super) fn spectra(groups: &[Group], spectra: &[Vec<Spectrum>]) -> Section {
     Section {
         id: "singular-values",
         title: "Singular values",
-        text: "Of each layer's saved weights, from the largest: all equal for a multiple of an orthogonal matrix. The first over the last is the \
-               condition number, by which solves with the weights lose accuracy.",
+        text: "Singular values of the saved weights of each layer, largest first. They are equal for a multiple of an orthogonal matrix. The \
+               first over the last is the condition number, by which solves with the weights lose accuracy.",
         figures,
         notes,
     }
 }
 
-/// What sending errors through inverses took.
+/// Makes the charts of the solves with the weights.
 pub(super) fn solves(groups: &[Group]) -> Section {
-    Section {
-        id: "solves",
-        title: "Ways through inverses",
-        text: "What it took to send errors through the inverses of layers.",
-        figures: SOLVES.iter().filter_map(|curve| curve.figure(groups)).collect(),
-        notes: Vec::new(),
-    }
+    section(
+        "solves",
+        "Solves",
+        "Accuracy and cost of the solves that propagate errors through the inverses of layers.",
+        SOLVES.iter().filter_map(|curve| curve.figure(groups)),
+    )
 }
 
 #[cfg(test)]

@@ -1,49 +1,49 @@
-//! Runs that differ in their seed alone are one group.
+//! Groups of runs that differ only in the seed.
 
 use crate::report::runs::{Run, value_text};
 use crate::run::history::{MeanSd, mean};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Settings that do not make another experiment: the seed, where results go and how often they are written, and what a result
-/// hardly depends on.
+/// Settings that do not distinguish experiments: the seed, output options, and options of the
+/// machine.
 const ASIDE: [&str; 9] =
     ["seed", "beside", "threads", "isa", "backend", "keep", "checkpoint-every", "diagnose-every", "tensorboard"];
 
-/// Longer labels are replaced by the rule and a number.
+/// Largest length of a label. Longer labels are replaced by the rule and a number.
 const LONGEST_LABEL: usize = 34;
 
-/// Runs with the same settings but for the seed.
+/// Runs with equal settings, except the seed.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Group {
-    /// The rule, and what tells it from other groups of that rule.
+    /// Learning rule, and the settings in which the group differs from others of that rule.
     pub label: String,
-    /// By seed.
+    /// Runs, ordered by seed.
     pub runs: Vec<Run>,
 }
 
 impl Group {
-    /// The learning rule's name.
+    /// Returns the name of the learning rule.
     pub fn rule(&self) -> &str {
         &self.runs[0].rule
     }
-    /// Mean and standard deviation of a figure over the runs that have it.
+    /// Returns mean and standard deviation over the runs with a finite value.
     pub(crate) fn statistics(&self, of: fn(&Run) -> f64) -> Option<MeanSd> {
         MeanSd::of(self.runs.iter().map(of).filter(|x| x.is_finite()))
     }
-    /// The settings that make the experiment.
+    /// Returns the settings that define the experiment.
     pub fn settings(&self) -> BTreeMap<&str, String> {
         let config = self.runs[0].config.iter().flatten();
         config.filter(|(key, _)| !ASIDE.contains(&key.as_str())).map(|(key, value)| (key.as_str(), value_text(value))).collect()
     }
-    /// `seeds 1, 2, 3`.
+    /// Returns the seeds: `1, 2, 3`.
     pub fn seeds(&self) -> String {
         let list: Vec<String> = self.runs.iter().filter_map(|run| run.seed().map(|s| s.to_string())).collect();
         list.join(", ")
     }
 }
 
-/// Runs in groups, in the order in which the first of each was found.
+/// Groups runs, in the order of the first run of each group.
 pub fn group(runs: Vec<Run>) -> Vec<Group> {
     let mut groups: Vec<(Option<toml::Table>, Group)> = Vec::new();
     for run in runs {
@@ -51,7 +51,7 @@ pub fn group(runs: Vec<Run>) -> Vec<Group> {
             config.retain(|key, _| !ASIDE.contains(&key));
             config
         });
-        // Of a run without a configuration nobody knows what it is the same as.
+        // A run without config.toml forms its own group.
         match groups.iter_mut().find(|(other, g)| key.is_some() && *other == key && g.rule() == run.rule) {
             Some((_, group)) => group.runs.push(run),
             None => groups.push((key, Group { label: String::new(), runs: vec![run] })),
@@ -70,27 +70,25 @@ pub fn group(runs: Vec<Run>) -> Vec<Group> {
 
 fn labels(groups: &[Group]) -> Vec<String> {
     let label = |(index, group): (usize, &Group)| {
-        // A rule of another program's, which may be called anything.
+        // Metrics of another program may contain a long name.
         let rule: String = group.rule().chars().take(LONGEST_LABEL - 6).collect();
         let alike: Vec<&Group> = groups.iter().filter(|other| other.rule() == group.rule()).collect();
         if alike.len() == 1 {
             return rule;
         }
-        let mut parts = Vec::new();
-        for key in differing(&alike) {
-            parts.push(format!("{key} {}", group.settings().get(key.as_str()).map_or("–", String::as_str)));
-        }
-        if group.runs[0].config.is_none() {
-            parts = vec![group.runs[0].dir.display().to_string()];
-        }
-        let label = format!("{rule} ({})", parts.join(", "));
+        let part = |key: String| format!("{key} {}", group.settings().get(key.as_str()).map_or("–", String::as_str));
+        let parts = match &group.runs[0] {
+            run if run.config.is_none() => run.dir.display().to_string(),
+            _ => differing(&alike).into_iter().map(part).collect::<Vec<_>>().join(", "),
+        };
+        let label = format!("{rule} ({parts})");
         let number = || 1 + groups[..index].iter().filter(|other| other.rule() == group.rule()).count();
         if label.chars().count() <= LONGEST_LABEL { label } else { format!("{rule} #{}", number()) }
     };
     groups.iter().enumerate().map(label).collect()
 }
 
-/// Names of the settings in which groups differ, the rule first.
+/// Returns the names of the settings in which groups differ, the rule first.
 pub(super) fn differing(groups: &[&Group]) -> Vec<String> {
     let settings: Vec<_> = groups.iter().map(|g| g.settings()).collect();
     let keys: BTreeSet<&str> = settings.iter().flat_map(|s| s.keys().copied()).collect();
@@ -100,7 +98,9 @@ pub(super) fn differing(groups: &[&Group]) -> Vec<String> {
     keys
 }
 
-/// A group's course: mean and extremes over its runs at each point of x where a run has a line. NaN where no run has a finite value.
+/// Mean and extremes over the runs of a group, at each x for which a run has a line.
+///
+/// NaN where no run has a finite value.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Course {
     pub(super) x: Vec<f64>,
@@ -110,14 +110,14 @@ pub(super) struct Course {
 }
 
 impl Course {
-    /// Of points of the runs of a group, at whole numbers x.
+    /// Computes the course of points of all runs, at integers x.
     pub(super) fn of(points: impl Iterator<Item = (u64, f64)>) -> Self {
         let mut all = BTreeMap::<u64, Vec<f64>>::new();
         points.for_each(|(x, y)| all.entry(x).or_default().push(y));
         Self::over(&all.into_iter().map(|(x, values)| (x as f64, values)).collect::<Vec<_>>())
     }
 
-    /// Of values at points of x.
+    /// Computes the course of the values at each x.
     pub(super) fn over(points: &[(f64, Vec<f64>)]) -> Self {
         let mut course = Self::default();
         for (x, values) in points {
@@ -125,7 +125,7 @@ impl Course {
             let extreme = |of: fn(f64, f64) -> f64| finite().fold(f64::NAN, of);
             course.x.push(*x);
             course.mean.push(mean(finite()).unwrap_or(f64::NAN));
-            // The extreme of a NaN and a number is the number.
+            // `min` and `max` of NaN and a number return the number.
             course.low.push(extreme(f64::min));
             course.high.push(extreme(f64::max));
         }
@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn courses_have_gaps_where_nothing_is_known() {
+    fn courses_have_gaps_at_missing_values() {
         let course = Course::over(&[(1.0, vec![2.0, 4.0]), (2.0, vec![f64::NAN]), (3.0, vec![f64::NAN, 1.0])]);
         assert_eq!((course.mean[0], course.low[0], course.high[0]), (3.0, 2.0, 4.0));
         assert!(course.mean[1].is_nan() && course.low[1].is_nan() && course.high[1].is_nan());

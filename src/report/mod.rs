@@ -1,7 +1,9 @@
-//! Reports of training runs: one page of HTML. Each chart can be saved from it as SVG, and its data as CSV.
+//! Reports of training runs: one HTML page. Each chart can be saved from it as SVG, and its data as
+//! CSV.
 //!
-//! [`find`] reads folders of results, [`group`](fn@group) puts together what differs in the seed alone, [`html`] makes the page. The page needs no network and no script; its bytes are a function of the results, of the data sets they name and of
-//! this version.
+//! [`find`] reads folders of results, [`group`](fn@group) groups runs that differ only in the seed,
+//! and [`html`] makes the page. The page needs no network and no script. Its bytes depend only on
+//! the results, the data sets they name and this version.
 
 mod axis;
 mod examples;
@@ -20,23 +22,24 @@ pub use spectrum::singular_values;
 
 use crate::run::history::MeanSd;
 use crate::run::table::{aligned, csv};
-use figures::{exact, who};
+use figures::{each_run, exact, who};
 use gaitprop_kernels::Plan;
 
-/// What is being worked on.
+/// Stage of the work, for progress reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Work {
-    /// Singular values; counts are runs.
+    /// Singular values, counted by run.
     SingularValues,
-    /// Answers of the networks; counts are groups.
+    /// Predictions of the networks, counted by group.
     Examples,
 }
 
-/// Returns the page: everything that the runs of these groups, their weights and their data sets can show. What they cannot show is left out, and the
-/// page says so.
+/// Returns the page for these groups, from their runs, weights and data sets. The page names
+/// missing parts.
 ///
-/// Singular values take `threads` threads. `progress` is called with what is done: a count, of how many.
+/// * `threads`: threads for the singular values
+/// * `progress`: receives the stage, the number done and the total
 pub fn html(groups: &[Group], plan: &Plan, threads: usize, progress: &mut dyn FnMut(Work, usize, usize)) -> String {
     let spectra = spectrum::of_all(groups, threads, &mut |done, all| progress(Work::SingularValues, done, all));
     let answers = examples::of_all(groups, plan, &mut |done, all| progress(Work::Examples, done, all));
@@ -52,7 +55,7 @@ pub fn html(groups: &[Group], plan: &Plan, threads: usize, progress: &mut dyn Fn
     page::page(groups, &sections, &answers, &table_csv(groups), answers_csv.as_deref())
 }
 
-/// Highest test accuracy of a run's epochs; NaN without any.
+/// Returns the highest test accuracy of all epochs, NaN without any.
 pub(crate) fn peak(run: &Run) -> f64 {
     run.epochs.iter().filter_map(|line| line.scores.test_accuracy).fold(f64::NAN, f64::max)
 }
@@ -61,7 +64,7 @@ fn test_accuracy(run: &Run) -> f64 {
     run.last(|scores| scores.test_accuracy)
 }
 
-/// Figures of the comparison: title, whether in percent, and of a run.
+/// Column of the comparison: title, whether in percent, value of a run.
 type Column = (&'static str, bool, fn(&Run) -> f64);
 
 const COLUMNS: [Column; 6] = [
@@ -73,11 +76,11 @@ const COLUMNS: [Column; 6] = [
     ("seconds", false, Run::seconds),
 ];
 
-/// One row a run.
+/// Returns the table of all runs, one row per run.
 fn table_csv(groups: &[Group]) -> String {
     let mut rows = vec![["group", "run", "seed", "epochs", "state"].map(str::to_owned).to_vec()];
     rows[0].extend(COLUMNS.iter().map(|(name, ..)| name.replace(' ', "_")));
-    for (group, run) in groups.iter().flat_map(|group| group.runs.iter().map(move |run| (group, run))) {
+    for (group, run) in each_run(groups) {
         let mut row = who(group, run);
         row.extend([run.epochs.len().to_string(), run.state().to_owned()]);
         row.extend(COLUMNS.iter().map(|(_, _, of)| exact(of(run))));
@@ -98,7 +101,7 @@ fn examples_csv(groups: &[Group], answers: &[Result<examples::Answers, String>])
     csv(&rows)
 }
 
-/// A text of one line a group, for a terminal: final and best test accuracy, and its course.
+/// Returns a table for a terminal, one line per group: final and best test accuracy, and the curve.
 pub fn summary(groups: &[Group]) -> String {
     const WIDTH: usize = 32;
     let course = |group: &Group| {
@@ -117,7 +120,7 @@ pub fn summary(groups: &[Group]) -> String {
     aligned(&rows, 1)
 }
 
-/// `98.05 ± 0.32 %`.
+/// Formats a fraction in percent: `98.05 ± 0.32 %`.
 fn percent(of: Option<MeanSd>) -> String {
     of.map_or("–".into(), |of| of.shown(100.0, 2) + " %")
 }

@@ -1,4 +1,4 @@
-//! The page: parts in order, every text from a file escaped.
+//! HTML of the page. All text from files is escaped.
 
 use crate::report::examples::Answers;
 use crate::report::figures::{Figure, Section};
@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 
 const STYLE: &str = include_str!("page.css");
 
-/// Standard Base64 (RFC 4648).
+/// Encodes bytes as standard Base64 (RFC 4648).
 fn base64(bytes: &[u8]) -> String {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
@@ -25,13 +25,13 @@ fn base64(bytes: &[u8]) -> String {
     text
 }
 
-/// A link that saves `content` as `name`, and needs nothing but the page.
+/// Returns a link that saves `content` as `name`. The content is part of the link.
 fn download(name: &str, kind: &str, label: &str, content: &str) -> String {
     let (safe, data) = (escape(name), base64(content.as_bytes()));
     format!("<a download=\"{safe}\" href=\"data:{kind};charset=utf-8;base64,{data}\" aria-label=\"{label}: {safe}\">{label}</a>")
 }
 
-/// A table that scrolls by itself where it is too wide.
+/// Table that scrolls if it is wider than the page.
 struct Table {
     html: String,
 }
@@ -48,7 +48,7 @@ impl Table {
         Self { html }
     }
 
-    /// A row: its heading as HTML, and cells with their class.
+    /// Adds a row: the heading as HTML, and cells with their classes.
     fn row(&mut self, heading: &str, cells: impl IntoIterator<Item = (String, &'static str)>) {
         let _ = write!(self.html, "<tr><th scope=\"row\">{heading}</th>");
         for (text, class) in cells {
@@ -63,10 +63,10 @@ impl Table {
     }
 }
 
-/// A group's name with the colour of its lines.
+/// Returns the name of a group with the color of its lines.
 fn key(g: usize, group: &Group) -> String {
-    let (class, colour, dashes) = Paint::Group(g).look();
-    let path = format!("<path class=\"{class}\" d=\"M0 2H18\" stroke=\"{colour}\" stroke-width=\"4\"{dashes}/>");
+    let (class, color, dashes) = Paint::Group(g).look();
+    let path = format!("<path class=\"{class}\" d=\"M0 2H18\" stroke=\"{color}\" stroke-width=\"4\"{dashes}/>");
     format!("<svg class=\"key\" viewBox=\"0 0 18 4\" aria-hidden=\"true\">{path}</svg>{}", escape(&group.label))
 }
 
@@ -77,8 +77,8 @@ fn plural(n: usize, what: &str) -> String {
 fn comparison(groups: &[Group], csv: &str) -> String {
     let mut html = String::from("<section><h2 id=\"comparison\">Comparison</h2>\n");
     html.push_str(
-        "<p class=\"muted\">At the end of training, mean ± standard deviation (divisor n − 1) over the runs of a group; the best is over the epochs of each \
-         run. Of a run without a last line, the last epoch’s.</p>\n",
+        "<p class=\"muted\">Mean ± standard deviation (divisor n − 1) over the runs of a group at the end of training. The best is over the epochs of each \
+         run. A run without a last line counts with its last epoch.</p>\n",
     );
     let mut head = vec![("group", false)];
     head.extend(COLUMNS.iter().map(|(name, ..)| (*name, true)));
@@ -97,12 +97,15 @@ fn comparison(groups: &[Group], csv: &str) -> String {
         table.row(&key(g, group), cells);
     }
     html.push_str(&table.end());
-    let _ =
-        writeln!(html, "<p class=\"muted\">One row a run: {}</p></section>", download("comparison.csv", "text/csv", "CSV", csv));
+    let _ = writeln!(
+        html,
+        "<p class=\"muted\">One row per run: {}</p></section>",
+        download("comparison.csv", "text/csv", "CSV", csv)
+    );
     html
 }
 
-/// Mean to the second digit of the deviation that counts.
+/// Formats mean and deviation with two significant digits of the deviation.
 fn plain(of: Option<MeanSd>) -> String {
     match of {
         Some(MeanSd { mean, sd: Some(sd) }) if sd > 1e-9 => {
@@ -118,7 +121,7 @@ fn configuration(groups: &[Group]) -> String {
     let all: Vec<&Group> = groups.iter().collect();
     let different = differing(&all);
     if !different.is_empty() {
-        html.push_str("<h3>What differs</h3>\n");
+        html.push_str("<h3>Differences</h3>\n");
         let mut head = vec![("group", false)];
         head.extend(different.iter().map(|name| (name.as_str(), false)));
         let mut table = Table::new("Settings that differ", &head);
@@ -175,7 +178,7 @@ fn section(section: &Section) -> String {
 fn examples(groups: &[Group], answers: &[Result<Answers, String>], csv: Option<&str>) -> String {
     let mut html = String::from("<section><h2 id=\"examples\">Examples</h2>\n");
     html.push_str(
-        "<p class=\"muted\">Test samples as the saved weights read them: wrong answers first, the surest foremost, then the first right ones.",
+        "<p class=\"muted\">Predictions of the saved weights for test samples: wrong ones by falling confidence, then the first right ones.",
     );
     if let Some(csv) = csv {
         let _ = write!(html, " {}", download("examples.csv", "text/csv", "CSV", csv));
@@ -189,10 +192,10 @@ fn examples(groups: &[Group], answers: &[Result<Answers, String>], csv: Option<&
                 continue;
             }
         };
-        let what = if answers.probabilities { "the probability" } else { "the output of the winning unit (wanted: 1)" };
+        let what = if answers.probabilities { "the probability" } else { "the output of the winning unit (target: 1)" };
         let _ = writeln!(
             html,
-            "<h3>{}</h3>\n<p class=\"muted\">{}, {}: {} of {} wrong. Beneath each, {what}.</p>\n<div class=\"digits\">",
+            "<h3>{}</h3>\n<p class=\"muted\">{}, {}: {} of {} wrong. The number below each sample is {what}.</p>\n<div class=\"digits\">",
             key(g, group),
             escape(&answers.run),
             escape(&answers.data),
@@ -223,12 +226,12 @@ fn examples(groups: &[Group], answers: &[Result<Answers, String>], csv: Option<&
 fn environment(groups: &[Group]) -> String {
     let mut html = String::from("<section><h2 id=\"environment\">Environment</h2>\n");
     let head = [("run", false), ("state", false), ("isa", false), ("threads", true), ("backend", false), ("dtype", false)];
-    let mut table = Table::new("Where each run was made", &[&head[..], &[("epochs", true), ("seconds", true)]].concat());
+    let mut table = Table::new("Machine and settings of each run", &[&head[..], &[("epochs", true), ("seconds", true)]].concat());
     for run in groups.iter().flat_map(|group| &group.runs) {
         let end = run.end.clone().unwrap_or_default();
-        let or_setting = |said: String, name: &str| match said.as_str() {
+        let or_setting = |value: String, name: &str| match value.as_str() {
             "" | "0" => run.setting(name).unwrap_or("–".into()),
-            _ => said,
+            _ => value,
         };
         let cells = [
             (run.state().to_owned(), ""),
@@ -246,7 +249,7 @@ fn environment(groups: &[Group]) -> String {
     html
 }
 
-/// The whole page.
+/// Returns the whole page.
 pub(super) fn page(
     groups: &[Group],
     sections: &[Section],
@@ -268,7 +271,7 @@ pub(super) fn page(
         0 => String::new(),
         _ => format!(" on {}", escape(&data.into_iter().collect::<Vec<_>>().join(", "))),
     };
-    // The policy says what the page promises: nothing is fetched and nothing is run.
+    // The policy enforces that the page fetches nothing and runs no script.
     let mut html = format!(
         "{MARK}<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n\
@@ -294,9 +297,9 @@ pub(super) fn page(
 mod tests {
     use super::*;
 
-    /// The examples of RFC 4648.
+    /// Examples of RFC 4648.
     #[test]
-    fn base64_by_the_book() {
+    fn base64_examples() {
         for (plain, text) in
             [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("foobar", "Zm9vYmFy")]
         {

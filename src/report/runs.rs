@@ -1,4 +1,4 @@
-//! Runs read back from folders of results, whatever state they are in.
+//! Runs, read from folders of results, finished or not.
 
 use crate::base::error::{Error, Result};
 use crate::run::dir::CONFIG;
@@ -7,51 +7,51 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// One run, as its folder has it.
+/// Run, as stored in its folder.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Run {
-    /// Its folder, by the path it was found through.
+    /// Folder of the run, with the path of the search.
     pub dir: PathBuf,
-    /// `config.toml`, if it is there.
+    /// Contents of `config.toml`, if it exists.
     pub config: Option<toml::Table>,
-    /// The learning rule's name, from the configuration, else the metrics, else the folder.
+    /// Name of the learning rule, from the configuration, else the metrics, else the folder name.
     pub rule: String,
-    /// One line an epoch, in order.
+    /// One line per epoch, in order.
     pub(crate) epochs: Vec<Epoch>,
-    /// Reports on layers, in order.
+    /// Diagnostics of the layers, in order.
     pub(crate) diagnostics: Vec<Diagnostics>,
-    /// The last line, if the run came to it.
+    /// Last line, if the run wrote it.
     pub(crate) end: Option<End>,
 }
 
 impl Run {
-    /// One setting, as text.
+    /// Returns a setting as text.
     pub fn setting(&self, key: &str) -> Option<String> {
         self.config.as_ref()?.get(key).map(value_text)
     }
-    /// The seed, for order and labels; runs without one come first.
+    /// Returns the seed. Runs without one come first.
     pub fn seed(&self) -> Option<i64> {
         self.config.as_ref()?.get("seed")?.as_integer()
     }
-    /// A score with which it ended, or, of a run without a last line, its last epoch's; NaN for none.
+    /// Returns a final score: of the last line, else of the last epoch, else NaN.
     pub(crate) fn last(&self, of: fn(&Scores) -> Number) -> f64 {
         let scores = self.end.as_ref().map(|end| &end.scores).or(self.epochs.last().map(|line| &line.scores));
         scores.and_then(of).unwrap_or(f64::NAN)
     }
-    /// The same of a list with one number a layer.
+    /// Returns the final values of all layers; see [`Run::last`].
     pub(crate) fn last_layers(&self, of: fn(&Layers) -> &[Number]) -> Vec<f64> {
         let layers = self.end.as_ref().map(|end| &end.layers).or(self.epochs.last().map(|line| &line.layers));
         layers.map_or_else(Vec::new, |layers| numbers(of(layers)))
     }
-    /// Seconds of training.
+    /// Returns the seconds of training.
     pub(crate) fn seconds(&self) -> f64 {
         match &self.end {
             Some(end) => end.seconds.unwrap_or(f64::NAN),
             None => self.epochs.iter().filter_map(|line| line.seconds).sum(),
         }
     }
-    /// `finished`, `interrupted`, or that it has no last line.
+    /// Describes the state: finished, interrupted or without a last line.
     pub(crate) fn state(&self) -> &'static str {
         match &self.end {
             Some(end) if end.interrupted => "interrupted",
@@ -59,14 +59,14 @@ impl Run {
             None => "no last line: still running, or ended by force",
         }
     }
-    /// Its name where several runs are told apart.
+    /// Returns a name that distinguishes runs of a group.
     pub(crate) fn name(&self) -> String {
         self.seed().map_or_else(|| self.dir.display().to_string(), |seed| format!("seed {seed}"))
     }
 
     fn read(dir: PathBuf) -> Result<Self> {
         let config = read_config(&dir.join(CONFIG))?;
-        // Of a run that went on after a crash, the later line of an epoch counts.
+        // A run resumed after a crash may repeat an epoch. The later line counts.
         let (mut epochs, mut diagnostics, mut end) = (BTreeMap::new(), BTreeMap::new(), None);
         for event in metrics::read(&dir)? {
             match event {
@@ -92,12 +92,12 @@ impl Run {
     }
 }
 
-/// Numbers of a list, NaN for those that are none.
+/// Returns the numbers of a list, NaN for missing ones.
 pub(super) fn numbers(list: &[Number]) -> Vec<f64> {
     list.iter().map(|x| x.unwrap_or(f64::NAN)).collect()
 }
 
-/// A setting as a reader would write it: text without quotes.
+/// Formats a setting without quotes.
 pub(super) fn value_text(value: &toml::Value) -> String {
     match value {
         toml::Value::String(text) => text.clone(),
@@ -115,17 +115,18 @@ fn read_config(path: &Path) -> Result<Option<toml::Table>> {
     text.parse().map(Some).map_err(wrong)
 }
 
-/// All runs in these folders and in the folders inside, each once, in the order of their paths. A run's folder is one with a
-/// `metrics.jsonl`; links to folders inside are not followed.
+/// Finds all runs in these folders and their subfolders, each once, in the order of the paths.
+///
+/// A folder with a `metrics.jsonl` is a run. Links to subfolders are not followed.
 ///
 /// # Errors
-/// [`Error::Io`] for what cannot be read; [`Error::File`] for a configuration or metrics that are damaged, with the line;
-/// [`Error::Setting`] for what is no folder, or has no run in it.
+/// [`Error::Io`]; [`Error::File`] for a damaged configuration or damaged metrics, with the line;
+/// [`Error::Setting`] for a path that is not a folder or contains no run.
 pub fn find(folders: &[PathBuf]) -> Result<Vec<Run>> {
     let (mut runs, mut seen) = (Vec::new(), BTreeSet::new());
     for folder in folders {
         if !fs::metadata(folder).map_err(Error::io("open", folder))?.is_dir() {
-            return Err(Error::Setting(format!("{} is a file: name the folder of results that it is in", folder.display())));
+            return Err(Error::Setting(format!("{} is a file: name its folder of results", folder.display())));
         }
         let mut found = Vec::new();
         walk(folder, &mut found)?;

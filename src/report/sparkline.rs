@@ -1,17 +1,19 @@
-//! A curve in one line of text.
+//! Curves in one line of text.
 
-/// Heights, from the lowest to the highest.
+/// Blocks from lowest to highest.
 const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
-/// `values` as at most `width` blocks between their own extremes; a middle block where all are equal.
+/// Draws `values` as at most `width` blocks between their minimum and maximum.
 ///
-/// Several values share a block by their mean. A block without a finite value is a space.
+/// A block shows the mean of its values; a space shows that none is finite. Equal values give
+/// middle blocks.
 pub fn sparkline(values: &[f64], width: usize) -> String {
     let finite = || values.iter().copied().filter(|v| v.is_finite());
     sparkline_within(values, width, finite().fold(f64::INFINITY, f64::min), finite().fold(f64::NEG_INFINITY, f64::max))
 }
 
-/// [`sparkline`] between given extremes, so that several curves can be compared; values beyond them count as the extreme.
+/// Draws a [`sparkline`] between given limits, to compare several curves. Clamps values to the
+/// limits.
 pub fn sparkline_within(values: &[f64], width: usize, low: f64, high: f64) -> String {
     let (blocks, range) = (width.min(values.len()), high - low);
     let block = |b: usize| {
@@ -20,9 +22,9 @@ pub fn sparkline_within(values: &[f64], width: usize, low: f64, high: f64) -> St
         let height = (sum / f64::from(n) - low) / range;
         match n {
             0 => ' ',
-            // The range is empty, or too large to be told.
+            // The range is empty or overflows.
             _ if !(range > 0.0 && range.is_finite() && height.is_finite()) => BLOCKS[3],
-            // A cast of what is below 0 gives 0.
+            // The cast of a negative value gives 0.
             _ => BLOCKS[((height * 8.0) as usize).min(7)],
         }
     };
@@ -49,7 +51,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_finite_leaves_gaps() {
+    fn values_that_are_not_finite_leave_gaps() {
         assert_eq!(sparkline(&[0.0, f64::NAN, 1.0], 3), "▁ █");
         assert_eq!(sparkline(&[f64::INFINITY, f64::NAN], 2), "  ");
         assert_eq!(sparkline(&[0.0, f64::NAN, 1.0, 1.0], 2), "▁█");

@@ -3,18 +3,18 @@
 use crate::model::layer::Layer;
 use crate::report::groups::Group;
 use crate::report::runs::Run;
-use crate::store::weights::WEIGHTS;
-use crate::store::weights::{self, Saved};
+use crate::store::weights::{self, Saved, WEIGHTS};
 use gaitprop_kernels::Real;
 use std::array::from_fn;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Singular values of a row-major rows × cols matrix, largest first.
+/// Computes the singular values of a row-major rows × cols matrix, largest first.
 ///
-/// Householder reflections from both sides make the matrix bidiagonal (Golub and Kahan). Bisection with Sturm counts finds
-/// the singular values of the bidiagonal matrix. Each value is off by at most a modest multiple of √(rows · cols) · 2⁻⁵²
-/// times the largest. Everything is f64 in a fixed order, without fused operations: the bits are the same on every machine.
+/// Householder reflections from both sides make the matrix bidiagonal (Golub and Kahan). Bisection
+/// with Sturm counts finds the singular values of the bidiagonal matrix. The error of each value is
+/// at most a modest multiple of √(rows · cols) · 2⁻⁵² times the largest. All operations are f64 in
+/// a fixed order, without fusing: the bits are the same on every machine.
 ///
 /// Work: about 8/3 n³ flops for n × n.
 ///
@@ -24,8 +24,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// If `w` does not hold rows · cols elements.
 ///
 /// # References
-/// Golub and Van Loan, Matrix Computations, §5.4.8 and §8.6. Demmel, Dhillon and Ren, On the correctness of some
-/// bisection-like parallel eigenvalue algorithms in floating point arithmetic, ETNA 3 (1995).
+/// Golub and Van Loan, Matrix Computations, §5.4.8 and §8.6. Demmel, Dhillon and Ren, On the
+/// correctness of some bisection-like parallel eigenvalue algorithms in floating point arithmetic,
+/// ETNA 3 (1995).
 pub fn singular_values(rows: usize, cols: usize, w: &[f64]) -> Option<Vec<f64>> {
     assert_eq!(w.len(), rows * cols, "a matrix of {rows}x{cols}");
     if w.is_empty() || w.iter().any(|v| !v.is_finite()) {
@@ -35,11 +36,12 @@ pub fn singular_values(rows: usize, cols: usize, w: &[f64]) -> Option<Vec<f64>> 
     if largest == 0.0 {
         return Some(vec![0.0; rows.min(cols)]);
     }
-    // Dividing by a power of two is exact. Squares of what is left neither overflow nor vanish together.
+    // Division by a power of two is exact. The squares of the quotients do not overflow or all
+    // underflow.
     let scale = f64::from_bits(largest.to_bits() & f64::INFINITY.to_bits()).max(f64::MIN_POSITIVE);
     let mut a: Vec<f64> = match rows >= cols {
         true => w.iter().map(|v| v / scale).collect(),
-        // Transposed: at least as many rows as columns.
+        // Transposes, so that there are at least as many rows as columns.
         false => (0..w.len()).map(|i| w[i % rows * cols + i / rows] / scale).collect(),
     };
     let mut values = bisect(&bidiagonal(rows.min(cols), &mut a));
@@ -48,12 +50,12 @@ pub fn singular_values(rows: usize, cols: usize, w: &[f64]) -> Option<Vec<f64>> 
     values[0].is_finite().then_some(values)
 }
 
-/// Reduces `a`, of rows `n` long and at least as many, to an upper bidiagonal matrix with the same singular values.
+/// Reduces `a`, m×n with m ≥ n, to an upper bidiagonal matrix with the same singular values.
 ///
 /// Returns the squares of its elements, diagonal and superdiagonal in turn. `a` is overwritten.
 fn bidiagonal(n: usize, a: &mut [f64]) -> Vec<f64> {
     let mut squares = Vec::with_capacity(2 * n);
-    // The first column of the trailing matrix times each column: its squared norm, then the products its reflection needs.
+    // Products of the first column of the trailing matrix with all its columns.
     let mut sums = vec![0.0; n];
     a.chunks(n).for_each(|row| axpy(row[0], row, &mut sums));
     for k in 0..n {
@@ -72,7 +74,7 @@ fn bidiagonal(n: usize, a: &mut [f64]) -> Vec<f64> {
         let square = dot(top, top);
         squares.push(square);
         let (_, gamma) = reflect(square, &mut top[0]);
-        // Both reflections of a row, and its part of the next sums, while it is in L1.
+        // Applies both reflections to a row and adds it to the next sums while it is in L1.
         let mut next = vec![0.0; top.len()];
         for row in below.chunks_mut(n) {
             let (v, row) = (row[k], &mut row[k + 1..]);
@@ -85,12 +87,13 @@ fn bidiagonal(n: usize, a: &mut [f64]) -> Vec<f64> {
     squares
 }
 
-/// Makes `v` the vector of the reflection I − β·v·vᵀ that maps `v` to (α, 0, …), and returns α and β.
+/// Turns `v` into the vector of the reflection I − β·v·vᵀ that maps `v` to (α, 0, …); returns α and
+/// β.
 ///
 /// * `square`: the squared norm of `v`
 /// * `first`: the first element of `v`, the only one that changes
 fn reflect(square: f64, first: &mut f64) -> (f64, f64) {
-    // A norm below 1e-145 of the largest element counts as 0: its square has lost digits.
+    // A norm below 1e-145 of the largest element counts as 0, because its square is inaccurate.
     if square < 1e-290 {
         return (0.0, 0.0);
     }
@@ -99,15 +102,15 @@ fn reflect(square: f64, first: &mut f64) -> (f64, f64) {
     (alpha, -1.0 / (alpha * *first))
 }
 
-/// `y ← y + f·x`.
+/// Computes `y ← y + f·x`.
 fn axpy(f: f64, x: &[f64], y: &mut [f64]) {
     y.iter_mut().zip(x).for_each(|(y, x)| *y += f * x);
 }
 
-/// Independent sums and divisions side by side, which the compiler turns into vector instructions.
+/// Number of independent sums and divisions, which the compiler vectorizes.
 const LANES: usize = 8;
 
-/// Dot product: `LANES` partial sums, then their sum in a fixed order.
+/// Computes a dot product: `LANES` partial sums, then their sum in a fixed order.
 fn dot(x: &[f64], y: &[f64]) -> f64 {
     let (x, x_end) = x.as_chunks::<LANES>();
     let (y, y_end) = y.as_chunks::<LANES>();
@@ -118,16 +121,17 @@ fn dot(x: &[f64], y: &[f64]) -> f64 {
     x_end.iter().zip(y_end).fold(sums.iter().sum(), |sum, (x, y)| sum + x * y)
 }
 
-/// Halvings of an interval that begins as [0, 2·largest element]: more than the digits of the largest value.
+/// Number of bisections of [0, 2·largest element]; more than the digits of the largest value.
 const HALVINGS: usize = 60;
 
-/// Singular values of a bidiagonal matrix, smallest first, from the squares that [`bidiagonal`] returns.
+/// Computes singular values, smallest first, from the squares that [`bidiagonal`] returns.
 ///
-/// The symmetric tridiagonal matrix with zero diagonal and the elements beside it has the eigenvalues ±σ. The negative
-/// pivots of its LDLᵀ factorization, shifted by x, count the eigenvalues below x. Infinite pivots count right.
+/// The symmetric tridiagonal matrix with zero diagonal and the elements beside it has the
+/// eigenvalues ±σ. The negative pivots of its LDLᵀ factorization, shifted by x, count the
+/// eigenvalues below x, also with infinite pivots.
 fn bisect(squares: &[f64]) -> Vec<f64> {
     let n = squares.len().div_ceil(2);
-    // A pivot of 0 then gives infinity, never 0/0.
+    // A pivot of 0 then gives infinity instead of 0/0.
     let squares: Vec<f64> = squares.iter().map(|s| s.max(f64::MIN_POSITIVE)).collect();
     let top = 2.0 * squares.iter().fold(0.0, |most: f64, &s| most.max(s)).sqrt();
     let mut values = vec![0.0; n.next_multiple_of(LANES)];
@@ -142,7 +146,7 @@ fn bisect(squares: &[f64]) -> Vec<f64> {
                 below = from_fn(|l| below[l] + u64::from(pivot[l] < 0.0));
             }
             for (l, x) in x.into_iter().enumerate() {
-                // n eigenvalues are negative; lane l looks for σ number group · LANES + l.
+                // n eigenvalues are negative. Lane l searches σ number group · LANES + l.
                 let end = if below[l] as usize > n + group * LANES + l { &mut high[l] } else { &mut low[l] };
                 *end = x;
             }
@@ -152,16 +156,17 @@ fn bisect(squares: &[f64]) -> Vec<f64> {
     values
 }
 
-/// Of one run: singular values layer by layer, or why there are none.
+/// Singular values of a run by layer, or the reason for missing ones.
 pub(super) type Spectrum = Result<Vec<Vec<f64>>, String>;
 
-/// Of every run of every group, in order. `done` hears how many runs of how many are behind.
+/// Computes the spectra of all runs of all groups, in order. `done` receives the runs done and the
+/// total.
 pub(super) fn of_all(groups: &[Group], threads: usize, done: &mut dyn FnMut(usize, usize)) -> Vec<Vec<Spectrum>> {
     let all = groups.iter().map(|group| group.runs.len()).sum();
-    let mut behind = 0;
+    let mut count = 0;
     let mut of_run = |run: &Run| {
-        done(behind, all);
-        behind += 1;
+        done(count, all);
+        count += 1;
         of_layers(&weights(&run.dir.join(WEIGHTS))?, threads)
     };
     let spectra = groups.iter().map(|group| group.runs.iter().map(&mut of_run).collect()).collect();
@@ -169,7 +174,7 @@ pub(super) fn of_all(groups: &[Group], threads: usize, done: &mut dyn FnMut(usiz
     spectra
 }
 
-/// Every thread takes the next layer until none is left.
+/// Computes the spectra of all layers. Each thread takes the next layer until none remains.
 fn of_layers(layers: &[(usize, usize, Vec<f64>)], threads: usize) -> Spectrum {
     let next = AtomicUsize::new(0);
     let work = || {
@@ -182,7 +187,8 @@ fn of_layers(layers: &[(usize, usize, Vec<f64>)], threads: usize) -> Spectrum {
     };
     let found = std::thread::scope(|scope| {
         let start = |_| std::thread::Builder::new().spawn_scoped(scope, work);
-        // This thread works too, so that it is of no consequence if the system has no more of them.
+        // The calling thread works too, so that the result is complete if the system refuses
+        // threads.
         let started: Vec<_> = (1..threads.min(layers.len())).filter_map(|i| start(i).ok()).collect();
         let mut found = work();
         for thread in started {
@@ -218,7 +224,7 @@ mod tests {
     use crate::model::init::Init;
     use gaitprop_kernels::Plan;
 
-    /// By hand: [[3, 0], [4, 5]] has √45 and √5.
+    /// [[3, 0], [4, 5]] has the singular values √45 and √5.
     #[test]
     fn two_by_two() {
         let values = singular_values(2, 2, &[3.0, 0.0, 4.0, 5.0]).unwrap();
@@ -227,7 +233,8 @@ mod tests {
         }
     }
 
-    /// U diag(σ) Vᵀ has the σ it was made of, over twelve orders of magnitude, within the error that is documented.
+    /// U diag(σ) Vᵀ has the singular values σ, over twelve orders of magnitude, within the
+    /// documented error.
     #[test]
     fn made_of_known_values() {
         let n = 60;
@@ -237,7 +244,7 @@ mod tests {
         let element = |i: usize, j: usize| (0..n).map(|k| u.row(i)[k] * sigma[k] * v.row(k)[j]).sum::<f64>();
         let w: Vec<f64> = (0..n * n).map(|ij| element(ij / n, ij % n)).collect();
         let values = singular_values(n, n, &w).unwrap();
-        // 20: the product itself, and U and V that are orthogonal to rounding, add their own errors.
+        // 20: the product and the rounding of U and V add errors.
         let bound = 20.0 * n as f64 * f64::EPSILON;
         for (value, expected) in values.iter().zip(&sigma) {
             assert!((value - expected).abs() <= bound, "{value:e} {expected:e} {bound:e}");
@@ -256,8 +263,8 @@ mod tests {
         assert_eq!(singular_values(1, 2, &[1.5e308; 2]), None);
     }
 
-    /// One-sided Jacobi (Hestenes 1958; Golub and Van Loan, §8.6.3): rotates pairs of rows until all are orthogonal to
-    /// rounding. The singular values are then the norms of the rows.
+    /// One-sided Jacobi (Hestenes 1958; Golub and Van Loan, §8.6.3): rotates pairs of rows until
+    /// all are orthogonal to rounding. The norms of the rows are then the singular values.
     fn hestenes(rows: usize, cols: usize, w: &[f64]) -> Vec<f64> {
         let mut a: Vec<Vec<f64>> = w.chunks(cols).map(<[f64]>::to_vec).collect();
         let dot = |x: &[f64], y: &[f64]| x.iter().zip(y).map(|(x, y)| x * y).sum::<f64>();
@@ -290,7 +297,7 @@ mod tests {
         panic!("Jacobi does not converge");
     }
 
-    /// Within the documented bound, and nothing below 0 or out of order.
+    /// Asserts the documented bound, the order, and that all values are at least 0.
     #[track_caller]
     fn assert_close(rows: usize, cols: usize, w: &[f64], want: &[f64]) {
         let got = singular_values(rows, cols, w).unwrap();
@@ -302,7 +309,8 @@ mod tests {
         }
     }
 
-    /// Every shape around the number of lanes, with a zero column, equal columns and a single element.
+    /// Every shape around the number of lanes, with a zero column, equal columns and a single
+    /// element.
     #[test]
     fn jacobi_finds_the_same() {
         let mut rng = Rng::new(2, 0);
@@ -323,7 +331,8 @@ mod tests {
         }
     }
 
-    /// Powers of two change no digit, down to where elements become subnormal and up to where values would be infinite.
+    /// Powers of two change no digit, down to where elements become subnormal and up to where
+    /// values would be infinite.
     #[test]
     fn scaling_by_powers_of_two_is_exact() {
         let mut rng = Rng::new(3, 0);

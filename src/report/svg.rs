@@ -1,23 +1,26 @@
 //! Line charts as SVG: one text serves inside a page and as a file.
 //!
-//! Not through a plotting library: those write each colour and font size as an attribute of each element, for one fixed background.
-//! Here colours are attributes too, those of a light background, so that any reader of SVG shows them; but each coloured element has a
-//! class, and [`DARK`] gives the classes their other colours where the reader prefers a dark scheme. A chart is 360 units wide, about a phone's
-//! width, so that its 12-unit text is never shrunk much: wide screens show several side by side instead of larger ones.
+//! Plotting libraries write colors and font sizes as attributes, for one fixed background. Here the
+//! attributes are the colors of a light background, for every SVG reader. Each colored element also
+//! has a class, to which [`DARK`] gives another color if the reader prefers a dark scheme.
+//!
+//! A chart is 360 units wide, about the width of a phone, so that its 12-unit text stays readable.
+//! Wide screens show several charts side by side.
 
 use crate::report::axis::{Axis, Scale, short};
 use std::fmt::Write as _;
 
-/// Colours of groups on light paper: after Okabe and Ito's, told apart by the colour-blind too, the pale ones darkened to 3 : 1 on white.
+/// Colors of groups on light paper: the color-blind safe ones of Okabe and Ito, with pale ones
+/// darkened to a contrast of 3 : 1 on white.
 const GROUPS: [&str; 8] = ["#0072b2", "#d55e00", "#008a64", "#b8578f", "#a87900", "#3e95c9", "#5b5b5b", "#6a3d9a"];
-/// Colours of layers on light paper, from the first to the last: lightness and hue go one way.
+/// Colors of layers on light paper, from first to last, monotone in lightness and hue.
 const LAYERS: [&str; 8] = ["#1b0c8a", "#5a0fa5", "#8f1c9c", "#bb3a82", "#d2545c", "#d06a2c", "#b17d00", "#858a00"];
 const INK: &str = "#1b1f24";
 const MUTED: &str = "#5a6472";
 const GRID: &str = "#dfe3e8";
 const PAPER: &str = "#ffffff";
 
-/// Rules of style for a dark scheme, of charts in a page and in files.
+/// Style rules of the dark scheme, for charts in a page and in files.
 pub(super) const DARK: &str = "@media (prefers-color-scheme:dark){\
 svg .ink{fill:#e8eaed}svg .muted{fill:#a4aebb}svg .grid{stroke:#343b45}svg .axis{stroke:#8a94a3}svg .paper{fill:#14181d}\
 svg .g0{stroke:#5ab4f0}svg .g1{stroke:#ff8a47}svg .g2{stroke:#2fcfa0}svg .g3{stroke:#e59ac4}\
@@ -29,7 +32,8 @@ svg .fg4{fill:#e8b931}svg .fg5{fill:#a9d9f7}svg .fg6{fill:#b9bec6}svg .fg7{fill:
 svg .fl0{fill:#8d82ff}svg .fl1{fill:#b07cff}svg .fl2{fill:#d977ee}svg .fl3{fill:#f77fc0}\
 svg .fl4{fill:#ff8f87}svg .fl5{fill:#ffa95c}svg .fl6{fill:#f2c94c}svg .fl7{fill:#dfe36a}}";
 
-/// Text for HTML and XML, in elements and quoted attributes. Characters that XML forbids become the replacement character.
+/// Escapes text for elements and quoted attributes of HTML and XML. Replaces characters that XML
+/// forbids by U+FFFD.
 pub(super) fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
@@ -47,7 +51,7 @@ pub(super) fn escape(text: &str) -> String {
     safe
 }
 
-/// What a line stands for, which decides its colour.
+/// Subject of a line, which determines its color.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Paint {
     Group(usize),
@@ -55,7 +59,7 @@ pub(super) enum Paint {
 }
 
 impl Paint {
-    /// Class, colour on light paper, dashes.
+    /// Returns the class, the color on light paper and the dashes.
     pub(super) fn look(self) -> (String, &'static str, &'static str) {
         match self {
             Self::Group(g) => {
@@ -70,7 +74,7 @@ impl Paint {
     }
 }
 
-/// One line, with a band around it if there is something to show.
+/// Line, with an optional band around it.
 #[derive(Clone, Debug)]
 pub(super) struct Series {
     pub(super) label: String,
@@ -80,17 +84,17 @@ pub(super) struct Series {
     pub(super) band: Option<(Vec<f64>, Vec<f64>)>,
 }
 
-/// A chart of lines.
+/// Line chart.
 #[derive(Clone, Debug)]
 pub(super) struct Chart {
-    /// Name of its files, and of its parts in a page.
+    /// Name of the files, and prefix of the ids in a page.
     pub(super) id: String,
     pub(super) title: String,
-    /// What it shows, for those who do not see it.
+    /// Description for screen readers.
     pub(super) description: String,
     pub(super) x_name: &'static str,
     pub(super) y_scale: Scale,
-    /// Where y can be at all.
+    /// Range of possible values of y.
     pub(super) y_limits: (f64, f64),
     pub(super) series: Vec<Series>,
 }
@@ -99,14 +103,15 @@ const WIDTH: f64 = 360.0;
 const PLOT_HEIGHT: f64 = 168.0;
 const RIGHT: f64 = 12.0;
 const FONT: &str = "system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif";
-/// Points at least so far apart are marked, with their values for a pointer that rests on them.
+/// Smallest distance of points with markers. Markers show their values under the pointer.
 const MARKED: f64 = 7.0;
-/// More points than twice this are thinned: as many parts as there are pixels, with the extremes of each.
+/// Parts of a thinned line, about one per two pixels. Lines of more than twice as many points are
+/// thinned.
 const PARTS: usize = 180;
-/// More entries in a legend are told by the first, the middle and the last.
+/// Largest number of layers in a legend. Longer legends show the first, the middle and the last.
 const LEGEND: usize = 9;
 
-/// About how wide a text is, in units; too wide rather than too narrow.
+/// Estimates the width of a text in units, rounded up.
 fn text_width(text: &str, size: f64) -> f64 {
     let of = |c: char| match c {
         'i' | 'j' | 'l' | 'I' | '.' | ',' | ':' | ';' | '\'' | '|' | ' ' => 0.36,
@@ -117,7 +122,7 @@ fn text_width(text: &str, size: f64) -> f64 {
     size * text.chars().map(of).sum::<f64>()
 }
 
-/// Lines of words, each at most `width` units wide unless one word is wider.
+/// Wraps words into lines of at most `width` units. A wider word gets its own line.
 fn wrap(text: &str, size: f64, width: f64) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
@@ -132,19 +137,19 @@ fn wrap(text: &str, size: f64, width: f64) -> Vec<String> {
     lines
 }
 
-/// A coordinate: two decimals, and no zeros that say nothing.
+/// Formats a coordinate with at most two decimals.
 fn coordinate(v: f64) -> String {
     let text = format!("{v:.2}");
     text.trim_end_matches('0').trim_end_matches('.').into()
 }
 
 impl Chart {
-    /// The chart for inside a page: without a style of its own, which the page has.
+    /// Returns the chart for a page, which contains the style.
     pub(super) fn inline(&self) -> String {
         self.svg("", "")
     }
 
-    /// The chart as a file.
+    /// Returns the chart as a file.
     pub(super) fn file(&self) -> String {
         let style = format!("<style>{DARK}</style>");
         let paper = format!("<rect class=\"paper\" width=\"100%\" height=\"100%\" fill=\"{PAPER}\"/>");
@@ -157,7 +162,7 @@ impl Chart {
     fn axes(&self) -> (Axis, Axis) {
         let x = || self.series.iter().flat_map(|s| s.x.iter().copied()).filter(|v| v.is_finite());
         let (first, last) = (x().fold(f64::INFINITY, f64::min), x().fold(f64::NEG_INFINITY, f64::max));
-        // A single point stands in the middle.
+        // A single point is centered.
         let x = if first < last { Axis::exact(first, last, 5) } else { Axis::exact(first - 1.0, first + 1.0, 2) };
         let y = self.series.iter().flat_map(|s| {
             let band = s.band.iter().flat_map(|(low, high)| low.iter().chain(high));
@@ -199,7 +204,7 @@ impl Chart {
         )
     }
 
-    /// Names of the lines, in rows from `top`; returns where they end.
+    /// Writes the names of the lines in rows from `top` and returns the end of the last row.
     fn legend(&self, body: &mut String, top: f64) -> f64 {
         if self.series.len() < 2 && !matches!(self.series.first(), Some(Series { paint: Paint::Layer { .. }, .. })) {
             return top;
@@ -215,10 +220,10 @@ impl Chart {
             if across + width > WIDTH && across > 6.0 {
                 (across, row) = (6.0, row + 17.0);
             }
-            let (class, colour, dashes) = series.paint.look();
+            let (class, color, dashes) = series.paint.look();
             let _ = write!(
                 body,
-                "<path class=\"{class}\" d=\"M{} {}h18\" stroke=\"{colour}\" stroke-width=\"2.5\"{dashes}/>\
+                "<path class=\"{class}\" d=\"M{} {}h18\" stroke=\"{color}\" stroke-width=\"2.5\"{dashes}/>\
                  <text class=\"ink\" x=\"{}\" y=\"{}\" font-size=\"12\" fill=\"{INK}\">{}</text>",
                 coordinate(across),
                 coordinate(row - 4.0),
@@ -232,7 +237,7 @@ impl Chart {
     }
 }
 
-/// Where the lines are.
+/// Plot area.
 struct Area {
     left: f64,
     top: f64,
@@ -289,7 +294,7 @@ impl Area {
 
     fn band(&self, body: &mut String, x: &Axis, y: &Axis, series: &Series) {
         let Some((low, high)) = &series.band else { return };
-        let (class, colour, _) = series.paint.look();
+        let (class, color, _) = series.paint.look();
         let edge = |values: &[f64], fold: fn(f64, f64) -> f64| thinned_edge(&series.x, values, fold);
         let (low, high) = (edge(low, f64::min), edge(high, f64::max));
         let mut parts: Vec<Vec<[(f64, f64); 2]>> = vec![Vec::new()];
@@ -308,12 +313,12 @@ impl Area {
             d.push('Z');
         }
         if !d.is_empty() {
-            let _ = write!(body, "<path class=\"f{class}\" d=\"{d}\" fill=\"{colour}\" fill-opacity=\"0.2\" stroke=\"none\"/>");
+            let _ = write!(body, "<path class=\"f{class}\" d=\"{d}\" fill=\"{color}\" fill-opacity=\"0.2\" stroke=\"none\"/>");
         }
     }
 
     fn line(&self, body: &mut String, x: &Axis, y: &Axis, series: &Series) {
-        let (class, colour, dashes) = series.paint.look();
+        let (class, color, dashes) = series.paint.look();
         let (mut d, mut pen_down, mut alone) = (String::new(), false, Vec::new());
         let points: Vec<_> = thinned(&series.x, &series.y).into_iter().map(|at| self.point(x, y, at)).collect();
         for (i, point) in points.iter().enumerate() {
@@ -323,7 +328,7 @@ impl Area {
             };
             let _ = write!(d, "{}{} {}", if pen_down { 'L' } else { 'M' }, coordinate(*x), coordinate(*y));
             let next = points.get(i + 1).is_some_and(Option::is_some);
-            // A point between two gaps has no line to be seen by.
+            // A point between two gaps has no line and needs a marker.
             if !pen_down && !next {
                 alone.push((*x, *y));
             }
@@ -334,7 +339,7 @@ impl Area {
         }
         let _ = write!(
             body,
-            "<path class=\"{class}\" d=\"{d}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.75\" stroke-linejoin=\"round\"{dashes}/>"
+            "<path class=\"{class}\" d=\"{d}\" fill=\"none\" stroke=\"{color}\" stroke-width=\"1.75\" stroke-linejoin=\"round\"{dashes}/>"
         );
         let ends = series.x.first().zip(series.x.last()).and_then(|(a, b)| Some((x.place(*a)?, x.place(*b)?)));
         let across = self.width * ends.map_or(0.0, |(a, b)| b - a);
@@ -343,7 +348,7 @@ impl Area {
                 let Some((x, y)) = self.point(x, y, (x_value, y_value)) else { continue };
                 let _ = write!(
                     body,
-                    "<circle class=\"f{class}\" cx=\"{}\" cy=\"{}\" r=\"2.2\" fill=\"{colour}\"><title>{}: {}, at {}</title></circle>",
+                    "<circle class=\"f{class}\" cx=\"{}\" cy=\"{}\" r=\"2.2\" fill=\"{color}\"><title>{}: {}, at {}</title></circle>",
                     coordinate(x),
                     coordinate(y),
                     escape(&series.label),
@@ -354,13 +359,15 @@ impl Area {
         } else {
             for (x, y) in alone {
                 let (x, y) = (coordinate(x), coordinate(y));
-                let _ = write!(body, "<circle class=\"f{class}\" cx=\"{x}\" cy=\"{y}\" r=\"2.2\" fill=\"{colour}\"/>");
+                let _ = write!(body, "<circle class=\"f{class}\" cx=\"{x}\" cy=\"{y}\" r=\"2.2\" fill=\"{color}\"/>");
             }
         }
     }
 }
 
-/// The points of a line, or of a long one the extremes of each of its parts, in order, with a gap where a part has no number.
+/// Returns the points of a line; for a long line, the extremes of each part in order.
+///
+/// A part without a finite value gives a gap.
 fn thinned(x: &[f64], y: &[f64]) -> Vec<(f64, f64)> {
     let n = x.len().min(y.len());
     if n <= 2 * PARTS {
@@ -380,7 +387,7 @@ fn thinned(x: &[f64], y: &[f64]) -> Vec<(f64, f64)> {
     points
 }
 
-/// One edge of a band, or of a long one the extreme of each of its parts.
+/// Returns the points of an edge of a band; for a long one, the extreme of each part.
 fn thinned_edge(x: &[f64], edge: &[f64], extreme: fn(f64, f64) -> f64) -> Vec<(f64, f64)> {
     let n = x.len().min(edge.len());
     if n <= 2 * PARTS {
@@ -388,7 +395,7 @@ fn thinned_edge(x: &[f64], edge: &[f64], extreme: fn(f64, f64) -> f64) -> Vec<(f
     }
     let part = |part: usize| {
         let range = part * n / PARTS..(part + 1) * n / PARTS;
-        // From the first point to the last, however they are cut.
+        // The first and the last point are kept.
         let at = if part == PARTS - 1 { n - 1 } else { range.start };
         (x[at], edge[range].iter().copied().fold(f64::NAN, extreme))
     };
@@ -400,7 +407,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn escapes_everything_that_means_something() {
+    fn escapes_all_special_characters() {
         assert_eq!(escape("<a href=\"x\">&'\u{0}\u{1b}\n"), "&lt;a href=&quot;x&quot;&gt;&amp;&#39;\u{fffd}\u{fffd} ");
     }
 
@@ -423,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn layers_go_from_the_first_colour_to_the_last() {
+    fn layers_use_the_first_to_the_last_color() {
         for of in 1..200 {
             let class = |layer| Paint::Layer { layer, of }.look().0;
             assert_eq!(class(0), "l0");

@@ -1,17 +1,18 @@
-//! What a run remembers, as a value: named scalars and arrays, exact to the bit, in one file that is whole or refused.
+//! Checkpoints: the state of a run as named scalars and arrays, exact to the bit.
 //!
-//! Whatever is trained puts into a [`State`] all that decides what it will do next, and takes it out again: a run that is stopped and goes on from
-//! its state gives the bits of one that was never stopped. What can be computed again to the same bits (packed panels, factors of the present weights)
-//! is left out.
+//! Each trained component puts everything that determines its future into a [`State`] and restores
+//! itself from it. A run that resumes from its state gives the same bits as an uninterrupted run.
+//! Values that can be recomputed to the same bits, such as packed panels and factors of the
+//! weights, are left out.
 //!
-//! The file is a safetensors file: arrays as tensors, all else as JSON under one key of its metadata, with a checksum (CRC-32C) over every byte
-//! of the file but its own eight digits.
+//! The file is a safetensors file. Arrays are tensors, and the rest is JSON under one key of the
+//! metadata. A checksum (CRC-32C) covers every byte except its own eight digits.
 
 use crate::base::error::{Error, Result};
-use crate::base::{files, seal};
+use crate::base::seal;
+use crate::store::archive;
 use crate::store::weights::bytes_of;
 use gaitprop_kernels::Real;
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -19,7 +20,7 @@ use std::path::Path;
 /// Named scalars and arrays.
 #[derive(Clone, Debug, PartialEq)]
 pub struct State<T> {
-    /// Integers as they are; numbers as their bits, which keeps infinities and NaN.
+    /// Integers, and the bits of floating-point numbers, including infinities and NaN.
     scalars: BTreeMap<String, u64>,
     arrays: BTreeMap<String, (Vec<usize>, Vec<T>)>,
 }
@@ -31,32 +32,32 @@ impl<T> Default for State<T> {
 }
 
 impl<T: Real> State<T> {
-    /// Puts in an integer.
+    /// Stores an integer.
     pub fn put(&mut self, name: impl Into<String>, value: u64) {
         self.scalars.insert(name.into(), value);
     }
-    /// Puts in a number, whatever its bits.
+    /// Stores a floating-point number, exact to the bit.
     pub fn put_f64(&mut self, name: impl Into<String>, value: f64) {
         self.put(name, value.to_bits());
     }
-    /// Puts in a copy of an array with this shape.
+    /// Stores a copy of an array with this shape.
     pub fn put_array(&mut self, name: impl Into<String>, shape: &[usize], data: &[T]) {
         self.arrays.insert(name.into(), (shape.to_vec(), data.to_vec()));
     }
-    /// Puts in all of another state, with `name.` before each name.
+    /// Stores all entries of another state, with the prefix `name.`.
     pub fn put_part(&mut self, name: &str, part: Self) {
         self.scalars.extend(part.scalars.into_iter().map(|(key, value)| (format!("{name}.{key}"), value)));
         self.arrays.extend(part.arrays.into_iter().map(|(key, value)| (format!("{name}.{key}"), value)));
     }
 
-    /// The integer of this name.
+    /// Returns the integer with this name.
     ///
     /// # Errors
     /// [`Error::Setting`] if there is none.
     pub fn get(&self, name: &str) -> Result<u64> {
         self.scalars.get(name).copied().ok_or_else(|| Error::Setting(format!("the state holds no `{name}`")))
     }
-    /// The integer of this name, in a smaller type.
+    /// Returns the integer with this name in a smaller type.
     ///
     /// # Errors
     /// [`Error::Setting`] if there is none, or if it is too large.
@@ -64,25 +65,25 @@ impl<T: Real> State<T> {
         let value = self.get(name)?;
         I::try_from(value).map_err(|_| Error::Setting(format!("`{name}` of the state is {value}: too large")))
     }
-    /// The flag of this name.
+    /// Returns the flag with this name.
     ///
     /// # Errors
     /// [`Error::Setting`] if there is none.
     pub fn get_flag(&self, name: &str) -> Result<bool> {
         Ok(self.get(name)? != 0)
     }
-    /// The number of this name.
+    /// Returns the floating-point number with this name.
     ///
     /// # Errors
     /// [`Error::Setting`] if there is none.
     pub fn get_f64(&self, name: &str) -> Result<f64> {
         self.get(name).map(f64::from_bits)
     }
-    /// The number of this name, if there is one.
+    /// Returns the floating-point number with this name, if there is one.
     pub fn find_f64(&self, name: &str) -> Option<f64> {
         self.scalars.get(name).copied().map(f64::from_bits)
     }
-    /// The elements of the array of this name.
+    /// Returns the elements of the array with this name.
     ///
     /// # Errors
     /// [`Error::Setting`] if there is none, or if it does not have `len` elements.
@@ -96,26 +97,27 @@ impl<T: Real> State<T> {
             None => Err(Error::Setting(format!("the state holds no array `{name}`"))),
         }
     }
-    /// Copies the array of this name.
+    /// Copies the elements of the array with this name to `to`.
     ///
     /// # Errors
-    /// As [`State::array`], where `to` says how many elements are needed.
+    /// As [`State::array`] with the length of `to`.
     pub fn copy_array(&self, name: &str, to: &mut [T]) -> Result<()> {
         to.copy_from_slice(self.array(name, to.len())?);
         Ok(())
     }
-    /// Whether there is an array of this name.
+    /// Returns whether there is an array with this name.
     pub fn has_array(&self, name: &str) -> bool {
         self.arrays.contains_key(name)
     }
-    /// Takes out what [`State::put_part`] has put in.
+    /// Removes the entries with the prefix `name.` and returns them without it; see
+    /// [`State::put_part`].
     #[must_use]
     pub fn take_part(&mut self, name: &str) -> Self {
         Self { scalars: split(&mut self.scalars, name), arrays: split(&mut self.arrays, name) }
     }
 }
 
-/// Takes out what is of the part `name`, without its name.
+/// Removes the entries with the prefix `name.` and returns them without it.
 fn split<V>(from: &mut BTreeMap<String, V>, name: &str) -> BTreeMap<String, V> {
     let prefix = format!("{name}.");
     let (part, rest): (BTreeMap<_, _>, BTreeMap<_, _>) =
@@ -124,46 +126,42 @@ fn split<V>(from: &mut BTreeMap<String, V>, name: &str) -> BTreeMap<String, V> {
     part.into_iter().map(|(key, value)| (key[prefix.len()..].to_owned(), value)).collect()
 }
 
-/// Layout of a file; a reader refuses others.
+/// Format of the file. Other formats are refused.
 const FORMAT: &str = "gaitprop-state-1";
-/// The one key of the metadata: a map of several has no fixed order, and the same state should give the same bytes.
-const KEY: &str = "gaitprop";
 
 #[derive(Deserialize, Serialize)]
 struct Header<N> {
-    /// First in the metadata, which come first in the file.
+    /// First field, so that the digits are near the beginning of the file.
     checksum: String,
     format: String,
-    /// Of the program that wrote it.
+    /// Version of the program that wrote the file.
     version: String,
     notes: N,
     scalars: BTreeMap<String, u64>,
 }
 
-/// The version that is written into files.
+/// Version that checkpoints record.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Writes a state and `notes`, which can be anything that JSON can hold. The same gives the same bytes.
+/// Writes a state and `notes`, any value that JSON can represent. The same input gives the same
+/// bytes.
 ///
 /// # Errors
-/// [`Error::Io`]; [`Error::File`] for what cannot be laid out as safetensors. An existing file is then untouched.
+/// [`Error::Io`]; [`Error::File`] if safetensors cannot represent the state. An existing file is
+/// then unchanged.
 pub fn write<T: Real, N: Serialize>(path: &Path, state: &State<T>, notes: &N) -> Result<()> {
-    let bytes = to_bytes(state, notes).map_err(|what| Error::File { path: path.to_owned(), what: what.to_string() })?;
-    files::write_atomically(path, &bytes).map_err(Error::io("write", path))
+    archive::write(path, to_bytes(state, notes))
 }
 
-/// The bytes that [`write()`] writes.
+/// Returns the bytes that [`write()`] writes.
 ///
 /// # Errors
-/// [`Error::Setting`] for what cannot be laid out as safetensors.
+/// [`Error::Setting`] if safetensors cannot represent the state.
 pub fn to_bytes<T: Real, N: Serialize>(state: &State<T>, notes: &N) -> Result<Vec<u8>> {
-    let dtype = if T::NAME == "f32" { Dtype::F32 } else { Dtype::F64 };
-    let wrong = |e: &dyn std::fmt::Display| Error::Setting(format!("the state cannot be laid out: {e}"));
-    let arrays: Vec<_> = state.arrays.iter().map(|(name, (shape, data))| (name, shape, bytes_of(data))).collect();
-    let views = arrays
-        .iter()
-        .map(|(name, shape, bytes)| Ok((name.as_str(), TensorView::new(dtype, (*shape).clone(), bytes).map_err(|e| wrong(&e))?)))
-        .collect::<Result<Vec<_>>>()?;
+    let array = |(name, (shape, data)): (&String, &(Vec<usize>, Vec<T>))| {
+        (name.clone(), archive::dtype::<T>(), shape.clone(), bytes_of(data))
+    };
+    let arrays: Vec<_> = state.arrays.iter().map(array).collect();
     let header = Header {
         checksum: seal::OPEN.into(),
         format: FORMAT.into(),
@@ -171,55 +169,33 @@ pub fn to_bytes<T: Real, N: Serialize>(state: &State<T>, notes: &N) -> Result<Ve
         notes,
         scalars: state.scalars.clone(),
     };
-    let header = serde_json::to_string(&header).map_err(|e| wrong(&e))?;
-    let mut bytes =
-        safetensors::serialize(views, Some([(KEY.to_owned(), header)].into_iter().collect())).map_err(|e| wrong(&e))?;
-    drop(arrays);
-    if !seal::seal(&mut bytes) {
-        return Err(wrong(&"no place for its checksum"));
-    }
-    Ok(bytes)
+    archive::to_bytes(&arrays, &header)
 }
 
-/// Reads what [`write()`] wrote: the state, the version that wrote it, and the notes.
+/// Reads a file by [`write()`]. Returns the state, the version that wrote it, and the notes.
 ///
 /// # Errors
-/// [`Error::Io`]; [`Error::File`] for a file that is cut short, damaged in any byte, or of another kind, format or precision.
+/// [`Error::Io`]; [`Error::File`] for a file that is cut short, damaged in any byte, or of another
+/// kind, format or precision.
 pub fn read<T: Real, N: for<'de> Deserialize<'de>>(path: &Path) -> Result<(State<T>, String, N)> {
     from_bytes(std::fs::read(path).map_err(Error::io("read", path))?, path)
 }
 
-/// [`read`] of a file's bytes; `path` is the name that errors give it.
+/// Parses the bytes of a file like [`read`]. Errors name `path`.
 ///
 /// # Errors
-/// As [`read`], but for [`Error::Io`].
+/// As [`read`], except [`Error::Io`].
 pub fn from_bytes<T: Real, N: for<'de> Deserialize<'de>>(mut bytes: Vec<u8>, path: &Path) -> Result<(State<T>, String, N)> {
     let wrong = |what: String| Error::File { path: path.to_owned(), what };
-    match seal::fits(&mut bytes) {
-        None => return Err(wrong("not a checkpoint of this program, or cut short".into())),
-        Some(false) => return Err(wrong(seal::BROKEN.into())),
-        Some(true) => {}
+    if !archive::is_sealed(&mut bytes, path)? {
+        return Err(wrong("not a checkpoint of this program, or cut short".into()));
     }
-    let broken = |e: &dyn std::fmt::Display| wrong(format!("not a readable checkpoint: {e}"));
-    let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| broken(&e))?;
-    let header = metadata.metadata().as_ref().and_then(|m| m.get(KEY)).ok_or_else(|| broken(&"it has no state"))?;
-    let header: Header<N> = serde_json::from_str(header).map_err(|e| broken(&e))?;
-    if header.format != FORMAT {
-        return Err(wrong(format!("its format is `{}`, but this version reads `{FORMAT}`", header.format)));
-    }
-    let tensors = SafeTensors::deserialize(&bytes).map_err(|e| broken(&e))?;
-    let dtype = if T::NAME == "f32" { Dtype::F32 } else { Dtype::F64 };
+    let (header, tensors) = archive::parse(&bytes, path, "a checkpoint", (FORMAT, |header: &Header<N>| &header.format))?;
     let mut arrays = BTreeMap::new();
     for (name, tensor) in tensors.iter() {
-        if tensor.dtype() != dtype {
-            return Err(wrong(format!("array `{name}` is {:?}, but the run is in {}", tensor.dtype(), T::NAME)));
-        }
-        let data = match dtype {
-            Dtype::F32 => {
-                tensor.data().as_chunks().0.iter().map(|b| T::from_f64(f64::from(f32::from_le_bytes(*b)))).collect::<Vec<T>>()
-            }
-            _ => tensor.data().as_chunks().0.iter().map(|b| T::from_f64(f64::from_le_bytes(*b))).collect(),
-        };
+        let data = archive::elements(&tensor)
+            .filter(|_| tensor.dtype() == archive::dtype::<T>())
+            .ok_or_else(|| wrong(format!("array `{name}` is {:?}, but the run is in {}", tensor.dtype(), T::NAME)))?;
         arrays.insert(name.to_owned(), (tensor.shape().to_vec(), data));
     }
     Ok((State { scalars: header.scalars, arrays }, header.version, header.notes))
@@ -268,9 +244,9 @@ mod tests {
         round_trip::<f64>();
     }
 
-    /// Each byte damaged, each length cut: no such file is taken for a state.
+    /// A file with any byte damaged, or cut at any length, is refused.
     #[test]
-    fn a_damaged_file_is_refused_wherever_it_is_damaged() {
+    fn a_file_damaged_anywhere_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state");
         write(&path, &example::<f32>(), &()).unwrap();

@@ -1,4 +1,5 @@
 //! Weights and checkpoints on disk.
 
+mod archive;
 pub mod checkpoint;
 pub mod weights;

@@ -250,11 +250,11 @@ fn each_fault_of_an_idx_file_has_its_error() {
     };
     says(&fault(0, 7), "starts with 0x07000803");
     says(&fault(2, 0x0d), "type 0x0d");
-    says(&fault(3, 1), "1 dimensions where 3");
+    says(&fault(3, 1), "1 dimensions, expected 3");
     says(&fault(7, 0), "empty");
     says(&fault(11, 0), "empty");
     says(&fault(7, 1), "follows the 2 bytes");
-    says(&fault(7, 3), "asks for 6 bytes of data, 4 follow");
+    says(&fault(7, 3), "requires 6 bytes of data, 4 follow");
     says(&with_train_images(vec![]), "0 bytes of 16");
     says(&with_train_images(good[..15].to_vec()), "15 bytes of 16");
     says(&with_train_images(b"PK\x03\x04....".to_vec()), "starts with 0x504b0304");
@@ -263,7 +263,7 @@ fn each_fault_of_an_idx_file_has_its_error() {
     let text = with_train_images(images(3, 1, 2, &[0; 6])).to_string();
     assert!(text.contains("3 images") && text.contains("2 labels") && text.contains(TRAIN_Y), "{text}");
     let text = with_train_images(labels(&[0, 1])).to_string();
-    assert!(text.contains("1 dimensions where 3"), "{text}");
+    assert!(text.contains("1 dimensions, expected 3"), "{text}");
 }
 
 /// A header may promise what it likes: memory follows the bytes that arrive.
@@ -506,13 +506,13 @@ fn each_fault_of_an_array_has_its_error() {
     assert_eq!(read_member(good.clone()).unwrap().data, [1.0, 2.0]);
 
     let size = |shape: &str, n: usize| read_member(f8(shape, &vec![0.0; n])).unwrap_err();
-    says(&size("(2,)", 1), "should hold 16 bytes");
+    says(&size("(2,)", 1), "must hold 16 bytes");
     assert!(size("(2,)", 1).to_string().contains("holds 8"));
     assert!(size("(2,)", 3).to_string().contains("holds more"));
     let huge = format!("({0}, {0})", u64::MAX / 2);
     assert!(size(&huge, 1).to_string().contains("memory can address"));
     // Promised petabytes are not reserved.
-    says(&size("(1000000000000000,)", 1), "should hold");
+    says(&size("(1000000000000000,)", 1), "must hold");
 
     for descr in ["<f2", "<c16", "|O", "<U3", ">f16", "<M8[ns]"] {
         let text = message(read_member(array(descr, "(1,)", &[0; 16])), "set.npz");
@@ -593,7 +593,7 @@ fn each_fault_of_a_data_set_has_its_error() {
 
     assert!(fault(&[("x.npy", f8("(6,)", &[0.0; 6])), y()]).contains("samples × features"));
     assert!(fault(&[("x.npy", f8("(6, 1, 1, 2)", &[0.0; 12])), y()]).contains("[6, 1, 1, 2]"));
-    assert!(fault(&[x(), ("y.npy", f8("(6, 1)", &[0.0; 6]))]).contains("a label a sample"));
+    assert!(fault(&[x(), ("y.npy", f8("(6, 1)", &[0.0; 6]))]).contains("one label per sample"));
     assert!(fault(&[x(), ("y.npy", f8("(5,)", &[0.0; 5]))]).contains("6 samples but array \"y\" holds 5 labels"));
     assert!(fault(&[("x.npy", f8("(0, 2)", &[])), ("y.npy", f8("(0,)", &[]))]).contains("empty"));
     assert!(fault(&[("x.npy", f8("(6, 0)", &[])), y()]).contains("empty"));
