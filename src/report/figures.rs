@@ -193,7 +193,7 @@ fn describe(title: &str, x_name: &str, series: &[Series]) -> String {
     for series in series {
         let mut known = series.x.iter().zip(&series.y).filter(|(_, y)| y.is_finite()).map(|(x, y)| (short(*x), short(*y)));
         if let Some((x, y)) = known.next() {
-            let (last_x, last_y) = known.last().unwrap_or((x.clone(), y.clone()));
+            let (last_x, last_y) = known.next_back().unwrap_or((x.clone(), y.clone()));
             let _ = write!(text, " {}: {y} at {x}, {last_y} at {last_x}.", series.label);
         }
     }
