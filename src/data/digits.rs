@@ -12,7 +12,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::base::error::Result;
-use crate::data::{Dataset, Draft, LoadOptions, idx};
+use crate::data::draft::Draft;
+use crate::data::{Dataset, LoadOptions, idx};
 
 static IMAGES: &[u8] = include_bytes!("../../data/digits-images-idx3-ubyte.gz");
 static LABELS: &[u8] = include_bytes!("../../data/digits-labels-idx1-ubyte.gz");

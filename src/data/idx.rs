@@ -19,7 +19,8 @@ use flate2::bufread::MultiGzDecoder;
 
 use crate::base::error::{Error, Result};
 use crate::base::memory::ask_for;
-use crate::data::{Dataset, Draft, Features, LoadOptions, Part, Split, name_of, open, wrong};
+use crate::data::draft::{Draft, Part};
+use crate::data::{Dataset, Features, LoadOptions, Split, name_of, open, wrong};
 
 /// Type code of unsigned bytes, the only supported type.
 const UNSIGNED_BYTE: u8 = 0x08;

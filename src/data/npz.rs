@@ -24,8 +24,9 @@ use zip::{CompressionMethod, DateTime, ZipArchive, ZipWriter};
 
 use crate::base::error::{Error, Result};
 use crate::base::memory::ask_for;
+use crate::data::draft::{Draft, Part};
 use crate::data::npy::{self, Fault, Npy};
-use crate::data::{Dataset, Draft, Features, LoadOptions, Part, Split, name_of, open, wrong};
+use crate::data::{Dataset, Features, LoadOptions, Split, name_of, open, wrong};
 
 /// Array in C order (last index fastest).
 #[derive(Debug, Clone, PartialEq)]
