@@ -470,7 +470,7 @@ fn what_a_user_gets_wrong_is_one_line() {
     fails(d, "", "report file", &["file is a file"]);
     fails(d, "", "report empty", &["empty", "no run in it"]);
     fails(d, "", "report runs -o empty", &["empty is a folder"]);
-    fails(d, "", "report runs -o nowhere/report.html", &["nowhere", "no folder"]);
+    fails(d, "", "report runs -o nowhere/report.html", &["nowhere", "not a folder"]);
     fails(d, "", "report runs -o ..", &[".. names no file"]);
     fails(d, "", "report runs --threads 0", &["--threads must be"]);
     fs::write(d.join("runs/bp/seed-1/config.toml"), "lr = ").unwrap();
