@@ -100,7 +100,7 @@ fn the_last_training_samples_are_held_out() {
     let said = run(dir.path(), "eval held").well();
     let expected = format!("{:.2}", 100.0 * lines[2]["validation_accuracy"].as_f64().unwrap());
     assert!(said.lines().any(|l| l.starts_with("validation") && l.contains(&expected)), "{said}");
-    for (count, causes) in [("0", "at least 1"), ("240", "leave at least 1"), ("1000000", "240"), ("181", "--validation 181")] {
+    for (count, causes) in [("0", "at least 1"), ("240", "keep at least 1"), ("1000000", "240"), ("181", "--validation 181")] {
         fails(dir.path(), &format!("train {SMALL} --validation {count} --out run"), &[causes]);
     }
 }

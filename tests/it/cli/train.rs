@@ -47,7 +47,7 @@ fn training_that_diverges_says_so_and_keeps_the_last_good_weights() {
         // Weights grow until rounding takes their inverse away, which may come first.
         ("--rule gait --lr 1e30 --optimizer sgd", &["layer", "--lr"]),
         // Targets of 1 lie on the edge of what tanh reaches.
-        ("--rule tp --activation tanh", &["layer 2", "outside the activation's range"]),
+        ("--rule tp --activation tanh", &["layer 2", "outside the range of the activation"]),
     ] {
         let dir = empty();
         let out = dir.path().join("run");

@@ -113,7 +113,7 @@ fn wrong_flags_and_files_of_update_are_named() {
         ("in.npz out.npz --rule gait --activation tanh --linear", &["--linear", "--activation"]),
         ("in.npz out.npz --rule gait --threads 0", &["--threads must be"]),
         // Targets of 1 lie on the edge of what tanh reaches.
-        ("in.npz out.npz --rule tp --activation tanh", &["layer 1, sample", "outside the activation's range"]),
+        ("in.npz out.npz --rule tp --activation tanh", &["layer 1, sample", "outside the range of the activation"]),
         ("nowhere.npz out.npz --rule bp", &["nowhere.npz", "cannot open"]),
         ("file out.npz --rule bp", &["file", "not an npz"]),
         ("in.npz no/such/out.npz --rule bp", &["no/such/out.npz", "cannot write"]),
