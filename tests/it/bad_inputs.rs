@@ -88,8 +88,8 @@ impl Place {
             return Some(format!("{place}`): …"));
         }
         // Metrics hold seconds, of which there are more digits or fewer.
-        Some(match message.split_once("but had ").and_then(|(before, rest)| Some((before, rest.split_once(" at")?.1))) {
-            Some((before, after)) => format!("{before}but had … at{after}"),
+        Some(match message.split_once(" bytes, but ").and_then(|(before, rest)| Some((before, rest.split_once(" at")?.1))) {
+            Some((before, after)) => format!("{before} bytes, but … at{after}"),
             None => message,
         })
     }
