@@ -6,7 +6,7 @@
 //! | rule | file | e_{l−1} |
 //! |---|---|---|
 //! | BP | `backprop.rs` | `δ_l W_lᵀ` |
-//! | TP | `target.rs` | `[f⁻¹(y_l + e_l) − f⁻¹(y_l)] W_l⁻¹` |
+//! | TP | `perturbed.rs` | `[f⁻¹(y_l + e_l) − f⁻¹(y_l)] W_l⁻¹` |
 //! | ITP | `perturbed.rs` | `[f⁻¹(y_l + s e_l) − f⁻¹(y_l)]/s W_l⁻¹`, s = γ^(L−l+1) |
 //! | GAIT | `perturbed.rs` | `[f⁻¹(y_l + s D_l² ∘ e_l) − f⁻¹(y_l)]/s W_l⁻¹` |
 //! | FA | `feedback.rs` | `δ_l B_lᵀ`, B_l fixed and random |
@@ -50,7 +50,6 @@ mod absolute;
 mod backprop;
 mod feedback;
 mod perturbed;
-mod target;
 
 use crate::base::error::{Error, Result};
 use crate::base::exec::Exec;
@@ -65,7 +64,6 @@ pub use absolute::Absolute;
 pub use backprop::Backprop;
 pub use feedback::{DirectFeedback, FeedbackAlignment};
 pub use perturbed::Perturbed;
-pub use target::TargetProp;
 
 /// State of one layer on one batch: the input of a rule.
 ///
@@ -330,7 +328,7 @@ impl LearningRule {
             (Self::Gait, TargetForm::Absolute) => Box::new(Absolute::gait(gamma)?),
             (Self::Itp, TargetForm::Difference) => Box::new(Perturbed::itp(gamma)?),
             (Self::Itp, TargetForm::Absolute) => Box::new(Absolute::itp(gamma)?),
-            (Self::Tp, TargetForm::Difference) => Box::new(TargetProp),
+            (Self::Tp, TargetForm::Difference) => Box::new(Perturbed::tp()),
             (Self::Tp, TargetForm::Absolute) => Box::new(Absolute::tp()),
             (Self::Fa, _) => Box::new(FeedbackAlignment::<T>::random(architecture, init, seed, plan)?),
             (Self::Dfa, _) => Box::new(DirectFeedback::<T>::random(architecture, init, seed, plan)?),

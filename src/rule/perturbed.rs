@@ -1,7 +1,7 @@
-//! GAIT-prop and incremental target propagation: targets as tiny perturbations of the forward pass.
+//! Target rules: targets as perturbations of the forward pass.
 //!
-//! `t_{l−1} = g_l((1 − γ φ_l) y_l + γ φ_l t_l)` with φ = D² (GAIT) or 1 (ITP). Updates are scaled
-//! back by γ^−(L−l). The rule carries the scaled difference `e_l = γ^−(L−l) (t_l − y_l)`, which is
+//! `t_{l−1} = g_l((1 − γ φ_l) y_l + γ φ_l t_l)` with φ = D² (GAIT) or 1 (ITP, and TP with γ = 1), and
+//! `g_l(t) = (f⁻¹(t) − b_l) W_l⁻¹`. Updates are scaled back by γ^−(L−l). The rule carries the scaled difference `e_l = γ^−(L−l) (t_l − y_l)`, which is
 //! of order 1 at any depth.
 
 use crate::base::error::Result;
@@ -9,9 +9,11 @@ use crate::rule::{Context, LayerState, Rule};
 use gaitprop_kernels::perturb::{Perturbation, Scale, Weighting};
 use gaitprop_kernels::{Activation, MatMut, MatRef, Real};
 
-/// GAIT-prop (Ahmad, van Gerven and Ambrogioni, 2020) or its unweighted form ITP.
+/// GAIT-prop (Ahmad, van Gerven and Ambrogioni, 2020), its unweighted form ITP, or target
+/// propagation through exact inverses (LeCun, 1986; Bengio, 2014).
 #[derive(Clone, Copy, Debug)]
 pub struct Perturbed {
+    name: &'static str,
     gamma: f64,
     weighting: Weighting,
 }
@@ -22,7 +24,7 @@ impl Perturbed {
     /// # Errors
     /// [`Error::Setting`](crate::Error::Setting) for a γ outside [0, 1]; 0 is the linear limit.
     pub fn gait(gamma: f64) -> Result<Self> {
-        Self::new(gamma, Weighting::SlopeSquared)
+        Self::new("gait", gamma, Weighting::SlopeSquared)
     }
 
     /// Creates incremental target propagation: unweighted perturbations.
@@ -30,12 +32,17 @@ impl Perturbed {
     /// # Errors
     /// [`Error::Setting`](crate::Error::Setting) for a γ outside [0, 1]; 0 is the linear limit.
     pub fn itp(gamma: f64) -> Result<Self> {
-        Self::new(gamma, Weighting::Plain)
+        Self::new("itp", gamma, Weighting::Plain)
     }
 
-    fn new(gamma: f64, weighting: Weighting) -> Result<Self> {
+    /// Creates target propagation, the γ = 1 case of its incremental form.
+    pub fn tp() -> Self {
+        Self { name: "tp", gamma: 1.0, weighting: Weighting::Plain }
+    }
+
+    fn new(name: &'static str, gamma: f64, weighting: Weighting) -> Result<Self> {
         crate::rule::check_gamma(gamma)?;
-        Ok(Self { gamma, weighting })
+        Ok(Self { name, gamma, weighting })
     }
 
     /// Returns s = γ^(L−l+1), the size of the perturbation at distance `above` = L − l from the
@@ -54,10 +61,7 @@ impl Perturbed {
 
 impl<T: Real> Rule<T> for Perturbed {
     fn name(&self) -> &str {
-        match self.weighting {
-            Weighting::SlopeSquared => "gait",
-            Weighting::Plain => "itp",
-        }
+        self.name
     }
 
     fn perturbation(&self, activation: Activation, above: usize) -> Option<Perturbation> {

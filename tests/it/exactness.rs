@@ -11,7 +11,7 @@ use gaitprop::loss::{self, Loss};
 use gaitprop::optimizer::{Optimizer, OptimizerConfig, OptimizerKind};
 use gaitprop::ortho::{Penalty, Regularizer, Side};
 use gaitprop::rng::Rng;
-use gaitprop::rule::{Backprop, LearningRule, TargetProp};
+use gaitprop::rule::{Backprop, LearningRule, Perturbed};
 use gaitprop::step::Step;
 use gaitprop::{Error, Layer, Matrix, Network};
 use proptest::prelude::*;
@@ -658,7 +658,7 @@ fn a_target_out_of_range_changes_nothing() {
     // A label beyond 1, for one sample alone.
     batch.target.data_mut()[2 * 3 + 1] = 5.0;
     let plan = Plan::new();
-    let mut kit = Kit::new(TargetProp, &plan);
+    let mut kit = Kit::new(Perturbed::tp(), &plan);
     let mut optimizer = Optimizer::new(OptimizerConfig::new(OptimizerKind::PublishedAdam, 1e-3).unwrap(), &net);
     batch.target.data_mut().iter_mut().filter(|t| **t == 1.0).for_each(|t| *t = 0.5);
     let before = state(&net, &optimizer);

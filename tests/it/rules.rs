@@ -268,7 +268,7 @@ fn absolute_targets_refuse_what_they_cannot_be() {
         );
     }
     let (net, batch) = (network::<f64>(&shape, Init::Orthogonal, 4), batch::<f64>(&shape, 9, 5));
-    let (ours, theirs) = (by(gaitprop::rule::TargetProp, &net, &batch), by(Absolute::tp(), &net, &batch));
+    let (ours, theirs) = (by(Perturbed::tp(), &net, &batch), by(Absolute::tp(), &net, &batch));
     for l in 0..3 {
         let error = relative(theirs.weights(l).data(), ours.weights(l).data());
         // Each layer adds a solve and an f⁻¹ that multiplies by at most 10.
