@@ -172,8 +172,8 @@ impl RunConfig {
     fn check(&self, data: &Dataset) -> Result<()> {
         let Self { train, options, epochs, seed, .. } = self;
         let refuse = |what: String| Err(Error::Setting(what));
-        if train.batch == 0 || train.batch > MAX_BATCH {
-            return refuse(format!("--batch {}: use 1 to {MAX_BATCH}", train.batch));
+        if train.batch == 0 || train.batch > TrainConfig::MAX_BATCH {
+            return refuse(format!("--batch {}: use 1 to {}", train.batch, TrainConfig::MAX_BATCH));
         }
         if *epochs > MAX_EPOCHS {
             return refuse(format!("--epochs {epochs}: use at most {MAX_EPOCHS}"));
@@ -375,9 +375,8 @@ fn check_saving(options: &Options, data: &Dataset) -> Result<()> {
     Ok(())
 }
 
-/// Upper limits that catch typing errors.
+/// Upper limit that catches typing errors.
 const MAX_EPOCHS: usize = 1 << 30;
-const MAX_BATCH: usize = 1 << 20;
 
 #[cfg(test)]
 mod tests {

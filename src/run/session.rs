@@ -10,6 +10,7 @@ use crate::run::config::RunConfig;
 use crate::run::dir::{BEST, Folder};
 use crate::run::metrics::{Diagnostics, End, Epoch, Event, Measured, Stopping};
 use crate::run::options::Options;
+use crate::store::archive::bytes_of;
 use crate::store::checkpoint::{State, VERSION};
 use crate::store::weights::{self, Notes, WEIGHTS};
 use crate::train::{EarlyStopping, TrainConfig, Trainer};
@@ -124,7 +125,7 @@ fn fingerprint<T: Real>(data: &Prepared<T>) -> u32 {
 
 fn checksum<T: Real>(mut sum: u32, samples: &Samples<T>) -> u32 {
     for some in samples.x.chunks(1 << 12) {
-        sum = crc32c::crc32c_append(sum, &weights::bytes_of(some));
+        sum = crc32c::crc32c_append(sum, &bytes_of(some));
     }
     let labels = samples.labels.iter().flat_map(|label| label.to_le_bytes()).collect::<Vec<_>>();
     crc32c::crc32c_append(sum, &labels)

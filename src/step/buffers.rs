@@ -15,7 +15,7 @@ use gaitprop_kernels::{MatMut, Real, gemm_with_scratch};
 pub(super) struct Buffers<T> {
     pub(super) bias: Vec<T>,
     pub(super) direction: Vec<T>,
-    pub(super) gram: Vec<T>,
+    gram: Vec<T>,
 }
 
 impl<T: Real> Buffers<T> {
@@ -25,10 +25,14 @@ impl<T: Real> Buffers<T> {
     }
 
     /// Returns the buffer for the Gram matrix of a layer's shorter side.
-    pub(super) fn gram(&mut self, layer: &Layer<T>) -> MatMut<'_, T> {
-        let side = layer.fan_in().min(layer.width());
-        grow(&mut self.gram, side * side);
-        view_mut(&mut self.gram, side, side)
+    pub(super) fn gram(&mut self, fan_in: usize, width: usize) -> MatMut<'_, T> {
+        gram(&mut self.gram, fan_in, width)
+    }
+
+    /// Returns the buffers for the regularizer's direction and Gram matrix of a layer.
+    pub(super) fn regularizer(&mut self, fan_in: usize, width: usize) -> (MatMut<'_, T>, MatMut<'_, T>) {
+        grow(&mut self.direction, fan_in * width);
+        (view_mut(&mut self.direction, fan_in, width), gram(&mut self.gram, fan_in, width))
     }
 
     /// Allocates what the updates of `net` need, so that memory cannot run out halfway.
@@ -38,8 +42,8 @@ impl<T: Real> Buffers<T> {
             let mut need = gemm_with_scratch::<T>(fan_in, width, batch, &exec.plan);
             if regularized {
                 let (short, long) = (fan_in.min(width), fan_in.max(width));
-                grow(&mut self.direction, fan_in * width);
-                grow(&mut self.gram, short * short);
+                // Both buffers grow to this layer.
+                self.regularizer(fan_in, width);
                 let regularizer = syrk_scratch::<T>(short, long, &exec.plan);
                 need = need.or(regularizer).or(symm_scratch::<T>(short, long, &exec.plan));
             }
@@ -47,6 +51,13 @@ impl<T: Real> Buffers<T> {
         }
         Ok(())
     }
+}
+
+/// The Gram matrix of a layer's shorter side, in a buffer that grows to it.
+fn gram<T: Real>(memory: &mut Vec<T>, fan_in: usize, width: usize) -> MatMut<'_, T> {
+    let side = fan_in.min(width);
+    grow(memory, side * side);
+    view_mut(memory, side, side)
 }
 
 /// Grows a buffer to at least `len` elements.

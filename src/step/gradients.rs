@@ -106,7 +106,7 @@ impl<T: Real> Step<T> {
         let beta = if regularizer.lambda > 0.0 { T::ONE } else { T::ZERO };
         for (l, layer) in net.layers().iter().enumerate() {
             let (dw, delta) = (&mut gradients.w[l], tape.delta(l));
-            let gram = buffers.gram(layer);
+            let gram = buffers.gram(layer.fan_in(), layer.width());
             regularizer.descend(layer.w.view(), T::ZERO, dw.view_mut(), gram, exec)?;
             exec.gemm(mean, tape.input(x, l, layer.fan_in()).t(), delta, beta, dw.view_mut())?;
             reduce::column_means(delta, &mut gradients.b[l], exec.plan.isa)?;

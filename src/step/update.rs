@@ -14,9 +14,8 @@
 use crate::base::error::{Error, Result};
 use crate::base::exec::Exec;
 use crate::model::network::Network;
-use crate::ortho::Regularizer;
 use crate::step::optimizer::Optimizer;
-use crate::step::tape::{view, view_mut};
+use crate::step::tape::view;
 use crate::step::{Recipe, Report, Step, Tape, in_step};
 use gaitprop_kernels::{Backend, Epilogue, MatRef, Real, Start, reduce};
 use std::time::{Duration, Instant};
@@ -79,37 +78,32 @@ impl<T: Real> Step<T> {
     ) -> Result<Report> {
         optimizer.check_fit(net)?;
         let step = optimizer.steps() + 1;
-        let fused = recipe.exec.plan.backend == Backend::Native;
-        let report = if fused {
+        let updated = if recipe.exec.plan.backend == Backend::Native {
             let outputs = if recipe.rule.reads_whole_output() { net.outputs() } else { net.labels() };
-            let credited = self.credit_of(outputs, net, x, target, recipe);
-            credited.and_then(|report| self.tape.check_bounds(net, x, recipe.exec).map(|()| report))
+            self.credit_of(outputs, net, x, target, recipe).and_then(|report| {
+                self.tape.check_bounds(net, x, recipe.exec)?;
+                self.apply(net, x, recipe, optimizer).map(|()| report)
+            })
         } else {
             optimizer.settings().check()?;
             self.gradients(net, x, target, recipe)
+                .and_then(|report| optimizer.apply(net, &self.gradients, recipe.exec.plan.isa).map(|()| report))
         };
-        let report = report.map_err(|e| in_step(e, step))?;
-        // From here on parameters change.
-        if fused {
-            let (exec, regularizer) = (&mut *recipe.exec, recipe.regularizer);
-            self.buffers.reserve(net, x.nrows(), regularizer.lambda > 0.0, exec)?;
-            self.apply(net, x, regularizer, optimizer, exec)?;
-        } else {
-            optimizer.apply(net, &self.gradients, recipe.exec.plan.isa)?;
-        }
+        let report = updated.map_err(|e| in_step(e, step))?;
         self.phases.steps += 1;
         Ok(report)
     }
 
-    /// Weight gradients, regularizer and optimizer, layer by layer.
+    /// Changes the parameters: weight gradients, regularizer and optimizer, layer by layer.
     fn apply(
         &mut self,
         net: &mut Network<T>,
         x: MatRef<'_, T>,
-        regularizer: Regularizer,
+        recipe: &mut Recipe<'_, T>,
         optimizer: &mut Optimizer<T>,
-        exec: &mut Exec,
     ) -> Result<()> {
+        let Recipe { regularizer, exec, .. } = recipe;
+        self.buffers.reserve(net, x.nrows(), regularizer.lambda > 0.0, exec)?;
         let (labels, last) = (net.labels(), net.layers().len() - 1);
         let mean = T::from_f64(1.0 / x.nrows().max(1) as f64);
         let regularized = regularizer.lambda > 0.0;
@@ -120,9 +114,7 @@ impl<T: Real> Step<T> {
             let (input, delta) = (tape.input(x, l, fan_in), tape.delta(l));
             let clock = Instant::now();
             if regularized {
-                let side = fan_in.min(width);
-                let direction = view_mut(&mut buffers.direction, fan_in, width);
-                let gram = view_mut(&mut buffers.gram, side, side);
+                let (direction, gram) = buffers.regularizer(fan_in, width);
                 regularizer.descend(layer.w.view(), T::ZERO, direction, gram, exec)?;
                 phases.regularizer += clock.elapsed();
             }

@@ -21,6 +21,16 @@ pub(crate) fn dtype<T: Real>() -> Dtype {
     if T::NAME == "f32" { Dtype::F32 } else { Dtype::F64 }
 }
 
+/// Returns the elements as little-endian bytes in the precision of T.
+pub(crate) fn bytes_of<T: Real>(data: &[T]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(size_of_val(data));
+    match T::NAME {
+        "f32" => data.iter().for_each(|x| bytes.extend_from_slice(&(x.to_f64() as f32).to_le_bytes())),
+        _ => data.iter().for_each(|x| bytes.extend_from_slice(&x.to_f64().to_le_bytes())),
+    }
+    bytes
+}
+
 /// Returns the bytes of a sealed file. The first field of `header` is [`seal::OPEN`].
 pub(crate) fn to_bytes(arrays: &[Array], header: &impl Serialize) -> Result<Vec<u8>> {
     let wrong = |e: &dyn Display| Error::Setting(format!("cannot be written as safetensors: {e}"));

@@ -10,8 +10,7 @@
 
 use crate::base::error::{Error, Result};
 use crate::base::seal;
-use crate::store::archive;
-use crate::store::weights::bytes_of;
+use crate::store::archive::{self, bytes_of};
 use gaitprop_kernels::Real;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

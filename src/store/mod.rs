@@ -1,5 +1,5 @@
 //! Weights and checkpoints on disk.
 
-mod archive;
+pub(crate) mod archive;
 pub mod checkpoint;
 pub mod weights;

@@ -9,7 +9,7 @@ use crate::model::activation;
 use crate::model::layer::Layer;
 use crate::model::matrix::Matrix;
 use crate::model::network::Network;
-use crate::store::archive::{self, KEY};
+use crate::store::archive::{self, KEY, bytes_of};
 use gaitprop_kernels::Real;
 use safetensors::tensor::Dtype;
 use serde::{Deserialize, Serialize};
@@ -48,16 +48,6 @@ pub(crate) const WEIGHTS: &str = "weights.safetensors";
 /// Array names of [`Notes::inputs`].
 const CENTER: &str = "input_centre";
 const SCALE: &str = "input_spread";
-
-/// Returns the elements as little-endian bytes in the precision of T.
-pub(crate) fn bytes_of<T: Real>(data: &[T]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(size_of_val(data));
-    match T::NAME {
-        "f32" => data.iter().for_each(|x| bytes.extend_from_slice(&(x.to_f64() as f32).to_le_bytes())),
-        _ => data.iter().for_each(|x| bytes.extend_from_slice(&x.to_f64().to_le_bytes())),
-    }
-    bytes
-}
 
 /// Writes a network's weights, the scaling of its inputs, and its shape and `notes` as metadata.
 ///

@@ -46,10 +46,10 @@ pub struct TrainConfig {
     pub shuffle: bool,
 }
 
-/// Largest number of samples in a step.
-const MAX_BATCH: usize = 1 << 24;
-
 impl TrainConfig {
+    /// Largest number of samples in a step.
+    pub(crate) const MAX_BATCH: usize = 1 << 20;
+
     /// Returns the published settings of a rule: leaky networks from orthogonal weights, squared
     /// loss, and batches of 60 in the order of the data. The optimizer is Adam without bias
     /// correction, at the rule's own learning rate and λ.
@@ -81,8 +81,8 @@ impl TrainConfig {
     /// # Errors
     /// [`Error::Setting`] with the name of the setting.
     pub fn check(&self) -> Result<()> {
-        if self.batch == 0 || self.batch > MAX_BATCH {
-            let what = format!("the batch size is {}, but must be 1 to {MAX_BATCH}", self.batch);
+        if self.batch == 0 || self.batch > Self::MAX_BATCH {
+            let what = format!("the batch size is {}, but must be 1 to {}", self.batch, Self::MAX_BATCH);
             return Err(Error::Setting(what));
         }
         Regularizer::new(self.regularizer.lambda)?;
