@@ -124,9 +124,9 @@ impl Tuning {
 /// Time per flop of the operations, relative to a product of the size of the forward pass (batch
 /// 60).
 ///
-/// They decide what [`SolverKind::Auto`] chooses and when [`SolverKind::Stale`] refreshes. They are constants from a
-/// record, since decisions that depend on measured time would not be reproducible:
-/// `benches/record/inverse.md`.
+/// They decide what [`SolverKind::Auto`] chooses and when [`SolverKind::Stale`] refreshes. They are
+/// constants from a record (`benches/record/inverse.md`), since decisions that depend on measured
+/// time would not be reproducible.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Costs {
     /// LU factorization, ⅔n³ flops.

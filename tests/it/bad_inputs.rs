@@ -1,9 +1,12 @@
-//! Messages about bad input: every case is run, and our messages together must equal `tests/it/snapshots/bad-inputs.txt`.
-//! `GAITPROP_REWRITE=1 cargo test -p gaitprop --test it bad_inputs::` writes that file anew.
+//! Messages for invalid input. The test runs every case and compares the messages with
+//! `tests/it/snapshots/bad-inputs.txt`.
 //!
-//! Each case prints nothing but its error, leaves every file as it was, and does so within two gigabytes of addresses: what is
-//! refused is refused before it is allocated. The exit code is 1 and the message takes one line, or the code is 2 and the message is
-//! clap's. Words of clap and serde are not in the snapshot: they may change with a release of theirs.
+//! `GAITPROP_REWRITE=1 cargo test -p gaitprop --test it bad_inputs::` rewrites that file.
+//!
+//! Each case prints only its error and changes no file. The address space is limited to two
+//! gigabytes, so that the program must refuse before it allocates. Either the exit code is 1 and the
+//! message takes one line, or the code is 2 and the message is clap's. The snapshot leaves out the
+//! words of clap and serde, which may change with their releases.
 
 use crate::program::folder::snapshot;
 use crate::program::room::room;
@@ -211,8 +214,8 @@ fn line_with(command: &(&str, &str, &str), flag: &str, value: &str) -> String {
     format!("{line} {flag}={value}").replace("  ", " ")
 }
 
-/// Walks every flag of every command: one that takes a number with each of [`WRONG`], one that takes a name with one that is none. Flags
-/// that a command shares with one above it are not listed again.
+/// Runs every command with invalid values of every flag: each of [`WRONG`] for a number, an unknown
+/// name for a name. A flag that several commands share is listed once.
 fn walk_flags(place: &Place, page: &mut Page) {
     page.section("Flags");
     let mut listed = BTreeSet::new();

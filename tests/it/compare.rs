@@ -461,7 +461,8 @@ fn reports_that_are_not_of_the_comparison_stay() {
     fails(dir.path(), &format!("{compare} --overwrite"), &["report.html", "not of `compare`"]);
 }
 
-/// Files that only share a name with the command's are neither replaced nor removed, and that is said before anything is written.
+/// Files of other origin with the command's file names are neither replaced nor removed. The command
+/// refuses before it writes anything.
 #[test]
 fn files_that_no_command_has_written_stay() {
     let dir = TempDir::new().unwrap();
@@ -492,7 +493,7 @@ fn files_that_no_command_has_written_stay() {
             ["--overwrite", "--resume"].iter().for_each(|how| is_refused(&format!("{line} {how}"), file));
             fs::write(at(file), ours).unwrap();
         }
-        // Names of another command's, names of nobody's, and a folder that is named as a run.
+        // Names that another command uses, unused names, and a folder named like a run.
         let mine = [Some("notes.txt"), Some("grid.csv").filter(|_| line == &sweep), Some("mine/seed-1/config.toml")];
         let mine = mine.into_iter().flatten().map(at).collect::<Vec<_>>();
         fs::create_dir_all(at("mine/seed-1")).unwrap();

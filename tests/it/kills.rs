@@ -1,4 +1,5 @@
-//! Kills within commands of many runs: at any call, `compare` and `sweep` go on with `--resume` to what they are without a kill.
+//! Kills `compare` and `sweep` at any system call. With `--resume` they give the results of an
+//! uninterrupted command.
 
 use crate::program::folder::snapshot;
 use crate::program::inject::{Fault, faults, with_fault};
@@ -42,7 +43,8 @@ fn tables(all: &Path) -> BTreeMap<&'static str, Vec<String>> {
     left
 }
 
-/// As many kills as `GAITPROP_KILL_TRIALS` says, or ten, each at a call that chance picks; half of them hit the resumed command too.
+/// Number of kills: `GAITPROP_KILL_TRIALS`, or ten. Each hits a random call. Half of them also hit the
+/// resumed command.
 fn killed(command: &str) {
     let Some(faults) = faults() else { return };
     let trials: u64 = std::env::var("GAITPROP_KILL_TRIALS").map_or(10, |n| n.parse().expect("GAITPROP_KILL_TRIALS is a number"));

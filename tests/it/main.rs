@@ -20,8 +20,8 @@ mod contracts;
 #[cfg(feature = "npz")]
 mod data_formats;
 mod exactness;
-// On Linux alone: faults need `seccomp`, and only /proc tells a program which signals it was started to ignore
-// (`nohup`); elsewhere that takes unsafe code.
+// Linux only. Faults need `seccomp`, and /proc shows which signals a program was started to ignore
+// (`nohup`); on other systems that takes unsafe code.
 #[cfg(all(feature = "cli", target_os = "linux"))]
 mod faults;
 mod filters;

@@ -14,7 +14,7 @@ fn wrong_idx_files_are_named_with_what_is_wrong() {
     let compressed = gz(&idx(&[6, 2, 2], &(0..24).collect::<Vec<u8>>()));
     let cut = compressed[..compressed.len() - 12].to_vec();
     let gzipped = "train-images-idx3-ubyte.gz";
-    // A file, what is in it instead (nothing: it is not there), and what is said of it.
+    // A file, its new contents (`None` removes it), and the words that the message must contain.
     type Case<'a> = (&'a str, Option<Vec<u8>>, &'a [&'a str]);
     let cases: &[Case<'_>] = &[
         (gzipped, Some(b"hello, this is no data".to_vec()), &[gzipped, "not an IDX file", "0x68656c6c"]),
@@ -132,7 +132,8 @@ fn half_of_a_data_set_is_refused() {
     fails(dir.path(), "train --data set --epochs 1", &["set", TEST_X]);
 }
 
-/// Bytes that fit, but not as the numbers that a network reads: which memory that takes is said, and what can be done.
+/// The bytes fit in memory, the scaled samples do not. The message says how much memory they need
+/// and what to do.
 #[cfg(target_os = "linux")]
 #[test]
 fn data_larger_than_memory_when_scaled_is_an_error() {

@@ -1,8 +1,10 @@
 //! The program from outside: what it prints, what it writes, and how it fails.
 //!
-//! Every error of a user ends in a message on standard error that names the cause, in an exit code other than 0, and with every
-//! file as it was before. Messages take one line, but for clap's about the command line itself. What goes well leaves standard error empty where nobody watches a progress bar, and files
-//! that do not depend on threads, instruction sets or the time of day.
+//! A user's error gives a message on standard error that names the cause, and an exit code other
+//! than 0. All files stay as they were. A message takes one line, unless it is clap's.
+//!
+//! A command that succeeds leaves standard error empty if it is not a terminal. Its files do not
+//! depend on threads, instruction set or time of day.
 
 mod align;
 mod data;

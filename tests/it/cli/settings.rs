@@ -198,8 +198,8 @@ fn flags_win_over_the_file() {
     assert!(weights(&dir.path().join("run")) == weights(&dir.path().join("flags")));
 }
 
-/// Found by fuzzing: a name of two lines in a file of settings gave an error of two lines in the library; the program says it in one, and sends no
-/// terminal what the file holds.
+/// Found by fuzzing: a name of two lines in a settings file gave an error of two lines. The program
+/// prints one line, with control characters escaped.
 #[test]
 fn a_name_of_two_lines_is_refused_in_one() {
     let dir = empty();
@@ -223,7 +223,7 @@ fn absolute_targets_are_asked_for_and_refused_where_there_are_none() {
     assert!(of("run") == of("again"));
 }
 
-/// `out` is a setting like any other, but no part of the run: the file in the folder does not point back at it.
+/// `out` may stand in a settings file. The file in the results folder does not repeat it.
 #[test]
 fn the_folder_of_results_may_stand_in_the_file() {
     let dir = empty();

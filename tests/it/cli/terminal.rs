@@ -100,7 +100,7 @@ fn completions_and_the_manual_know_every_flag() {
         if shell == "bash" {
             let file = dir.path().join("script");
             fs::write(&file, script).unwrap();
-            // A script that bash cannot read is none. Where there is no bash, nobody can tell.
+            // bash must be able to parse the script. Without bash, this is not checked.
             let read = Command::new("bash").arg("-n").arg(&file).output();
             assert!(read.is_err() || read.is_ok_and(|o| o.status.success() && o.stderr.is_empty()));
         }

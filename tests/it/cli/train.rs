@@ -60,7 +60,7 @@ fn training_that_diverges_says_so_and_keeps_the_last_good_weights() {
     }
 }
 
-/// f32 cannot hold the learning rate: the first step, not the one after it, is what makes the weights infinite.
+/// f32 cannot represent the learning rate, so that the first step makes the weights infinite.
 #[test]
 fn weights_are_not_saved_infinite() {
     for rule in ["bp", "gait"] {

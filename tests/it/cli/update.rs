@@ -208,7 +208,7 @@ fn updates_have_the_documented_names_and_shapes() {
     }
 }
 
-/// `dW` already holds the regulariser, a step of plain descent is `W + η dW`, and no step leaves the weights alone.
+/// `dW` contains the regularizer. A step of plain descent is `W + η dW`. Zero steps change nothing.
 #[test]
 fn updates_fit_together() {
     let dir = empty();

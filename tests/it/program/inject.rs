@@ -19,7 +19,8 @@ fn compiled(name: &str, flags: &[&str]) -> Result<PathBuf, String> {
     Ok(program)
 }
 
-/// Says that a test is skipped because this machine lacks something, past the harness, which shows no output of tests that pass.
+/// Prints that a test is skipped because this machine lacks something. Bypasses the harness, which
+/// hides the output of tests that pass.
 ///
 /// # Panics
 /// If `GAITPROP_EXPECT_FAULTS` says that this machine lacks nothing.
