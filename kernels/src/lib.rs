@@ -64,7 +64,7 @@ pub(crate) mod tile;
 pub use base::batch::{BatchMut, BatchRef};
 pub use base::error::Error;
 pub use base::isa::Isa;
-pub use base::matrix::{MatMut, MatRef};
+pub use base::matrix::{MatMut, MatRef, RowIter};
 pub use base::par::Par;
 pub use base::scalar::Scalar;
 pub use base::scratch::{Scratch, ScratchReq};

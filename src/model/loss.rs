@@ -58,16 +58,10 @@ impl Score {
     }
 }
 
-/// Returns the index of the largest of the first `labels` elements of row `i`, the first of equals.
-pub(crate) fn predicted<T: Real>(y: MatRef<'_, T>, i: usize, labels: usize) -> usize {
-    let (mut best, mut largest) = (0, T::ZERO);
-    for j in 0..labels {
-        let value = y.get(i, j);
-        if j == 0 || value > largest {
-            (best, largest) = (j, value);
-        }
-    }
-    best
+/// Returns the index of the largest element of row `i`, the first of equals; 0 for a row of NaN.
+pub(crate) fn predicted<T: Real>(y: MatRef<'_, T>, i: usize) -> usize {
+    let largest = |best: (usize, T), other: (usize, T)| if other.1 > best.1 { other } else { best };
+    y.row_iter(i).enumerate().reduce(largest).map_or(0, |(j, _)| j)
 }
 
 /// Scores an output. Writes the output error `e_L` if `e` is given: target − activity, and 0 beyond
@@ -85,34 +79,40 @@ pub fn score<T: Real>(loss: Loss, y: MatRef<'_, T>, target: MatRef<'_, T>, mut e
         e.expect_shape("the output error", (batch, n))?;
     }
     let mut score = Score { samples: batch, ..Score::default() };
+    let labels = y.cols(0, c);
     for i in 0..batch {
-        let at = |j| y.get(i, j).to_f64();
-        let wanted = |j| target.get(i, j).to_f64();
-        let (winner, label) = (predicted(y, i, c), predicted(target, i, c));
-        // An output that is not finite counts as wrong. `predicted` gives label 0 for a row of NaN.
-        score.correct += usize::from(c > 0 && winner == label && (0..c).all(|j| at(j).is_finite()));
+        let (activity, wanted) = (labels.row_iter(i).map(T::to_f64), target.row_iter(i).map(T::to_f64));
+        let (winner, label) = (predicted(labels, i), predicted(target, i));
+        // An output that is not finite counts as wrong.
+        let finite = activity.clone().all(f64::is_finite);
+        score.correct += usize::from(c > 0 && winner == label && finite);
         match loss {
-            Loss::Squared => score.loss += 0.5 * (0..c).map(|j| (wanted(j) - at(j)) * (wanted(j) - at(j))).sum::<f64>(),
-            Loss::CrossEntropy => {
+            Loss::Squared => score.loss += 0.5 * wanted.zip(activity).map(|(t, y)| (t - y) * (t - y)).sum::<f64>(),
+            Loss::CrossEntropy if c > 0 => {
                 // Subtract the largest output: no exponential overflows, and their sum is at least
                 // 1.
-                let top = at(winner);
-                let sum: f64 = (0..c).map(|j| libm::exp(at(j) - top)).sum();
-                score.loss += (0..c).map(|j| wanted(j) * (top + libm::log(sum) - at(j))).sum::<f64>();
+                let top = labels.get(i, winner).to_f64();
+                let sum: f64 = activity.clone().map(|y| libm::exp(y - top)).sum();
+                score.loss += wanted.clone().zip(activity.clone()).map(|(t, y)| t * (top + libm::log(sum) - y)).sum::<f64>();
                 // Equals 1 for a one-hot target.
-                let mass: f64 = (0..c).map(wanted).sum();
+                let mass: f64 = wanted.clone().sum();
                 if let Some(e) = &mut e {
-                    for j in 0..c {
-                        e.set(i, j, T::from_f64(wanted(j) - mass * (libm::exp(at(j) - top) / sum)));
-                    }
+                    wanted.zip(activity).enumerate().for_each(|(j, (t, y))| {
+                        e.set(i, j, T::from_f64(t - mass * (libm::exp(y - top) / sum)));
+                    });
                 }
             }
+            Loss::CrossEntropy => {}
         }
         if let Some(e) = &mut e {
             if loss == Loss::Squared {
-                (0..c).for_each(|j| e.set(i, j, target.get(i, j) - y.get(i, j)));
+                let pairs = target.row_iter(i).zip(labels.row_iter(i));
+                pairs.enumerate().for_each(|(j, (t, y))| e.set(i, j, t - y));
             }
-            (c..n).for_each(|j| e.set(i, j, T::ZERO));
+            match e.row_mut(i) {
+                Some(row) => row[c..].fill(T::ZERO),
+                None => (c..n).for_each(|j| e.set(i, j, T::ZERO)),
+            }
         }
     }
     Ok(score)

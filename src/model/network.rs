@@ -332,7 +332,8 @@ impl<T: Real> Network<T> {
     /// As [`Network::outputs_of`].
     pub fn predict(&self, x: MatRef<'_, T>) -> Result<Vec<u32>> {
         let y = self.outputs_of(x, &mut Exec::default())?;
-        Ok((0..x.nrows()).map(|i| loss::predicted(y.view(), i, self.labels) as u32).collect())
+        let labels = y.view().cols(0, self.labels);
+        Ok((0..x.nrows()).map(|i| loss::predicted(labels, i) as u32).collect())
     }
 }
 

@@ -346,19 +346,19 @@ fn live_columns<T: Real>(r: MatRef<'_, T>) -> usize {
     let mut live = 0;
     for i in 0..r.nrows() {
         // Scans backwards down to `live`: a dense row takes one comparison.
-        live = (live..r.ncols()).rev().find(|&j| r.get(i, j) != T::ZERO).map_or(live, |j| j + 1);
+        let rest = r.cols(live, r.ncols() - live);
+        live += rest.row_iter(i).rposition(|v| v != T::ZERO).map_or(0, |j| j + 1);
     }
     live
 }
 
 /// Copies the rows into contiguous memory.
 fn gather<T: Real>(from: MatRef<'_, T>, to: &mut Vec<T>) {
-    let n = from.ncols();
     to.clear();
     for i in 0..from.nrows() {
         match from.row(i) {
             Some(row) => to.extend_from_slice(row),
-            None => to.extend((0..n).map(|j| from.get(i, j))),
+            None => to.extend(from.row_iter(i)),
         }
     }
 }

@@ -150,7 +150,7 @@ impl<T: Real> Tape<T> {
             for i in 0..batch {
                 squares += match y.row(i) {
                     Some(row) => exec.dot(row, row)?,
-                    None => (0..y.ncols()).map(|j| y.get(i, j).to_f64() * y.get(i, j).to_f64()).sum(),
+                    None => y.row_iter(i).map(|v| v.to_f64() * v.to_f64()).sum(),
                 };
             }
             let bound = squares.sqrt() * exec.norm(self.deltas(l))? / batch.max(1) as f64;

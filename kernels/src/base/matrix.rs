@@ -321,6 +321,16 @@ impl<'a, T> MatRef<'a, T> {
         Self { ptr, nrows, ncols, rs, cs, _life: PhantomData }
     }
 
+    /// Returns the elements of row `i` in turn, whatever their stride.
+    ///
+    /// # Panics
+    /// If `i` is not less than the number of rows.
+    #[inline]
+    pub fn row_iter(self, i: usize) -> RowIter<'a, T> {
+        assert!(i < self.nrows, "row {i} of {:?}", self.shape());
+        // The pointer of an empty row is never followed.
+        RowIter { next: self.ptr.wrapping_offset(i as isize * self.rs), left: self.ncols, cs: self.cs, _life: PhantomData }
+    }
     /// Returns a pointer to element (0, 0).
     #[inline(always)]
     pub fn as_ptr(&self) -> *const T {
@@ -454,9 +464,70 @@ impl<'a, T> MatMut<'a, T> {
     }
 }
 
+/// The elements of one row of a view, in turn.
+///
+/// Invariant: `left` elements, `cs` apart from `next` on, may be read for `'a`.
+#[derive(Clone, Debug)]
+pub struct RowIter<'a, T> {
+    next: *const T,
+    left: usize,
+    cs: isize,
+    _life: PhantomData<&'a [T]>,
+}
+
+impl<T: Copy> Iterator for RowIter<'_, T> {
+    type Item = T;
+
+    #[inline]
+    fn next(&mut self) -> Option<T> {
+        self.left = self.left.checked_sub(1)?;
+        // SAFETY: `left` was above 0, so `next` may be read (invariant of the type).
+        let value = unsafe { *self.next };
+        self.next = self.next.wrapping_offset(self.cs);
+        Some(value)
+    }
+
+    #[inline]
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl<T: Copy> DoubleEndedIterator for RowIter<'_, T> {
+    #[inline]
+    fn next_back(&mut self) -> Option<T> {
+        self.left = self.left.checked_sub(1)?;
+        // SAFETY: `left` was above this index, so the element may be read (invariant of the type).
+        Some(unsafe { *self.next.offset(self.left as isize * self.cs) })
+    }
+}
+
+impl<T: Copy> ExactSizeIterator for RowIter<'_, T> {}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Each row of every layout, forwards and backwards, and of views with no columns at the end of
+    /// their slice.
+    #[test]
+    fn a_row_is_visited_in_its_order_and_backwards() {
+        let data: Vec<f32> = (0..24u8).map(f32::from).collect();
+        for (offset, strides) in [(0, (6, 1)), (0, (1, 4)), (23, (-6, -1)), (3, (-1, 4)), (5, (6, -1)), (2, (0, 0))] {
+            let view = MatRef::strided(&data, offset, (4, 6), strides).unwrap();
+            for i in 0..4 {
+                let mut want: Vec<f32> = (0..6).map(|j| view.get(i, j)).collect();
+                assert_eq!(view.row_iter(i).len(), 6);
+                assert_eq!(view.row_iter(i).collect::<Vec<_>>(), want);
+                want.reverse();
+                assert_eq!(view.row_iter(i).rev().collect::<Vec<_>>(), want);
+                let mut ends = view.row_iter(i);
+                assert_eq!((ends.next(), ends.next_back(), ends.len()), (want.last().copied(), want.first().copied(), 4));
+            }
+        }
+        let empty = MatRef::strided(&data, 24, (2, 0), (1, 1)).unwrap();
+        assert_eq!((empty.row_iter(1).next(), empty.row_iter(1).next_back()), (None, None));
+    }
 
     #[test]
     fn views_that_leave_their_slice_are_refused() {
