@@ -29,7 +29,7 @@
 //! | [`Trainer`], [`TrainConfig`], [`EarlyStopping`], [`evaluate`] | epochs, settings, evaluation |
 //! | [`data`] | labeled data sets and their scaling |
 //! | [`checkpoint`], [`weights`] | training states and weights as bytes |
-//! | [`align`], [`diagnostics`] | comparison with backpropagation, figures of each layer |
+//! | [`diagnostics`] | comparison with backpropagation, figures of each layer |
 //! | [`Exec`], [`kernels`] | execution context; products, factorizations, threads |
 //!
 //! **Errors.** Functions return an [`Error`] for invalid data and do not panic on it. A step that
@@ -79,16 +79,18 @@ pub use base::rng;
 #[doc(hidden)] // for the fuzz targets, which would otherwise stop at checksums
 pub use base::seal;
 pub use gaitprop_kernels as kernels;
+#[doc(hidden)] // for tests
+pub use model::activation;
 pub use model::layer::Layer;
 pub use model::matrix::Matrix;
 pub use model::network::{Architecture, Network, Trace};
-pub use model::{activation, init, loss};
+pub use model::{init, loss};
 pub use rule::LearningRule;
 #[cfg(feature = "cli")]
 #[doc(hidden)] // for the fuzz targets
 pub use run::config::resolve_text;
 pub use store::{checkpoint, weights};
-pub use study::{align, diagnostics};
+pub use study::diagnostics;
 pub use train::{EarlyStopping, Epoch, TrainConfig, Trainer, evaluate};
 
 pub mod optimizer {

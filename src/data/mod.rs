@@ -2,9 +2,20 @@
 //!
 //! [`load`] takes a name or a path, which determines the format:
 //!
-//! - `digits`: the UCI digits, embedded in the crate ([`digits`]);
-//! - a folder: IDX files, the format of MNIST, KMNIST and Fashion-MNIST ([`idx`]);
-//! - a file ending in `.npz`: arrays saved by `numpy.savez` ([`npz`]).
+//! - `digits`: the UCI digits, embedded in the crate;
+//! - a folder: IDX files, the format of MNIST, KMNIST and Fashion-MNIST;
+//! - a file ending in `.npz`: arrays saved by `numpy.savez`, with the feature `npz`.
+//!
+//! An archive holds these arrays:
+//!
+//! | array | shape | type | |
+//! |---|---|---|---|
+//! | `x` | n×d or n×h×w | float, integer or `uint8` | needed |
+//! | `y` | n | whole numbers from 0 | needed |
+//! | `x_test`, `y_test` | like `x`, `y` | | both or neither |
+//!
+//! Without `x`, `x_train` and `y_train` replace `x` and `y`. Without a test set, every fifth sample
+//! becomes a test sample.
 //!
 //! A [`Dataset`] stores bytes as bytes, so that 60 000 pictures of 28×28 take 47 MB instead of 376.
 //! [`Dataset::prepare`] makes the input matrices of a network, in any element type and [`Scaling`].
@@ -20,12 +31,15 @@
 //! # Ok::<(), gaitprop::Error>(())
 //! ```
 
+#[doc(hidden)] // these three for tests and fuzz targets: others call `load`
 pub mod digits;
 mod draft;
+#[doc(hidden)]
 pub mod idx;
 #[cfg(feature = "npz")]
 mod npy;
 #[cfg(feature = "npz")]
+#[doc(hidden)]
 pub mod npz;
 mod scaling;
 

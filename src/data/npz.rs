@@ -3,17 +3,6 @@
 //! [`read`] returns named arrays as f64 for every real element type. [`write()`] makes archives
 //! that `numpy.load` opens. The `zip` crate reads sizes and offsets from the central directory,
 //! because NumPy writes 0xFFFFFFFF into the local headers. `npy.rs` reads and writes the members.
-//!
-//! A **data set** is an archive of these arrays:
-//!
-//! | array | shape | type | |
-//! |---|---|---|---|
-//! | `x` | n×d or n×h×w | float, integer or `uint8` | needed |
-//! | `y` | n | whole numbers from 0 | needed |
-//! | `x_test`, `y_test` | like `x`, `y` | | both or neither |
-//!
-//! Without `x`, `x_train` and `y_train` replace `x` and `y`. Without a test set, every fifth sample
-//! becomes a test sample.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Seek, Write};

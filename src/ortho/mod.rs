@@ -16,10 +16,13 @@ use crate::base::error::Result;
 use crate::base::exec::Exec;
 use crate::base::names::names;
 use crate::model::network::Network;
-pub use block::{Block, Blocks};
-pub use exact::Regularizer;
 use gaitprop_kernels::{MatRef, Real};
-pub use hard::{Cayley, Retraction, Retractor};
+
+pub use block::Block;
+pub use exact::Regularizer;
+pub use hard::{Cayley, Retraction};
+#[doc(hidden)] // for tests and benchmarks: others use `HoldState`
+pub use {block::Blocks, hard::Retractor};
 
 /// Entries of the Gram matrix that the regularizer penalizes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

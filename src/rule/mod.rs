@@ -60,10 +60,8 @@ use crate::solve::{Solve, Solver, Weights};
 use gaitprop_kernels::perturb::{Perturbation, activation_grad, perturb};
 use gaitprop_kernels::{Activation, Error as KernelError, MatMut, MatRef, Plan, Real};
 
-pub use absolute::Absolute;
-pub use backprop::Backprop;
-pub use feedback::{DirectFeedback, FeedbackAlignment};
-pub use perturbed::Perturbed;
+#[doc(hidden)] // for tests: others ask `LearningRule::build`
+pub use {absolute::Absolute, backprop::Backprop, feedback::DirectFeedback, feedback::FeedbackAlignment, perturbed::Perturbed};
 
 /// State of one layer on one batch: the input of a rule.
 ///

@@ -147,11 +147,11 @@ impl Default for Costs {
 
 impl Costs {
     /// Returns C_LU: the cost in products of a solve by LU with new factors, residual included.
-    pub fn lu_solve(&self, n: usize, batch: usize) -> f64 {
+    pub(crate) fn lu_solve(&self, n: usize, batch: usize) -> f64 {
         self.lu * products(2.0 / 3.0, n, batch) + self.substitution + 1.0
     }
     /// Returns the cost in products of W⁻¹ by LU.
-    pub fn lu_inverse(&self, n: usize, batch: usize) -> f64 {
+    pub(crate) fn lu_inverse(&self, n: usize, batch: usize) -> f64 {
         self.lu * products(2.0 / 3.0, n, batch) + self.inversion * products(2.0, n, batch)
     }
 }

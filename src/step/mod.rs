@@ -19,7 +19,7 @@ mod tape;
 mod update;
 
 pub use gradients::Gradients;
-pub use rotation::check_rotations;
+pub(crate) use rotation::check_rotations;
 pub use tape::Tape;
 pub use update::Phases;
 

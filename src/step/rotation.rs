@@ -19,7 +19,8 @@ impl<T: Real> Step<T> {
     /// has changed.
     ///
     /// # Errors
-    /// As [`Step::update`]; [`Error::Setting`] as [`check_rotations`].
+    /// As [`Step::update`]; [`Error::Setting`] for another optimizer than plain descent, or with a
+    /// regularizer.
     pub fn rotate(
         &mut self,
         net: &mut Network<T>,
@@ -59,7 +60,7 @@ impl<T: Real> Step<T> {
 /// # Errors
 /// [`Error::Setting`] for an optimizer other than plain gradient descent, or for λ > 0: only the
 /// learning rule's own direction has a small rank.
-pub fn check_rotations(optimizer: OptimizerKind, lambda: f64) -> Result<()> {
+pub(crate) fn check_rotations(optimizer: OptimizerKind, lambda: f64) -> Result<()> {
     if optimizer != OptimizerKind::Sgd {
         let what = format!("rotations need plain gradient descent: the optimizer is {optimizer}, but must be sgd");
         return Err(Error::Setting(what));

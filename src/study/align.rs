@@ -23,7 +23,7 @@ use gaitprop_kernels::{Plan, Real};
 /// Element types by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Precision {
+pub(crate) enum Precision {
     /// Single precision.
     F32,
     /// Double precision.
@@ -34,7 +34,7 @@ names!(Precision, "element type", F32 = "f32", F64 = "f64");
 
 /// One rule of a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RuleSpec {
+pub(crate) struct RuleSpec {
     /// Learning rule.
     pub kind: LearningRule,
     /// Form of a target rule.
@@ -53,7 +53,7 @@ impl std::fmt::Display for RuleSpec {
 /// Condition under which two rules are compared.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
-pub enum Condition {
+pub(crate) enum Condition {
     /// Number of layers, all as wide as the first.
     Depth(usize),
     /// Weights W + δ G. Each element of G is normal with variance 1/n, n the mean of the sides: at
@@ -70,7 +70,7 @@ pub enum Condition {
 
 /// A comparison of two rules on one batch.
 #[derive(Clone, Debug)]
-pub struct Comparison {
+pub(crate) struct Comparison {
     /// Rules to compare: the first relative to the second.
     pub rules: [RuleSpec; 2],
     /// Shape of the network, unless the condition sets its depth.
@@ -105,7 +105,7 @@ impl Comparison {
     /// # Errors
     /// [`Error::Architecture`] and [`Error::Setting`] for an impossible network, or a γ that a rule
     /// refuses; a shape error; out of memory.
-    pub fn at(&self, condition: Condition, plan: &Plan) -> Result<Vec<Alignment>> {
+    pub(crate) fn at(&self, condition: Condition, plan: &Plan) -> Result<Vec<Alignment>> {
         let mut study = Self { architecture: self.architecture_at(condition)?, ..self.clone() };
         match condition {
             Condition::Depth(_) => {}
@@ -126,7 +126,7 @@ impl Comparison {
     ///
     /// # Errors
     /// [`Error::Architecture`] and [`Error::Setting`] for an impossible network.
-    pub fn architecture_at(&self, condition: Condition) -> Result<Architecture> {
+    pub(crate) fn architecture_at(&self, condition: Condition) -> Result<Architecture> {
         match condition {
             Condition::Depth(0) => Err(Error::Setting("a network of 0 layers has no updates to compare: use at least 1".into())),
             Condition::Depth(layers) => {
@@ -142,7 +142,7 @@ impl Comparison {
     ///
     /// # Errors
     /// As [`Comparison::at`].
-    pub fn on(&self, net: &Network<f64>, plan: &Plan) -> Result<Vec<Alignment>> {
+    pub(crate) fn on(&self, net: &Network<f64>, plan: &Plan) -> Result<Vec<Alignment>> {
         let narrow = self.rules.iter().any(|p| p.precision == Precision::F32);
         let net = if narrow { &net.cast::<f32>().cast() } else { net };
         let updates = |party: &RuleSpec| match party.precision {

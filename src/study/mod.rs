@@ -1,4 +1,5 @@
 //! Measurements of networks and rules: alignment with backpropagation, orthogonality.
 
-pub mod align;
+#[cfg(feature = "cli")]
+pub(crate) mod align;
 pub mod diagnostics;

@@ -10,7 +10,7 @@ use gaitprop::kernels::{Activation, MatMut, MatRef, Plan};
 use gaitprop::loss::{self, Loss};
 use gaitprop::ortho::{Block, Blocks, Hold, HoldState, Regularizer, Retraction, Retractor};
 use gaitprop::solve::{self, Lu, Solver, Tuning};
-use gaitprop::{Architecture, Error, Layer, Matrix, Network, data, init, optimizer, rng, rule};
+use gaitprop::{Architecture, Error, Layer, LearningRule, Matrix, Network, data, init, optimizer, rng, rule};
 use gaitprop::{TrainConfig, Trainer};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -101,7 +101,7 @@ fn settings() {
         optimizer::OptimizerConfig::new(optimizer::OptimizerKind::PublishedAdam, nan) => Err(Error::Setting(_)),
         optimizer::OptimizerConfig::new(optimizer::OptimizerKind::PublishedAdam, -1.0) => Err(Error::Setting(_)),
         optimizer::OptimizerConfig::new(optimizer::OptimizerKind::PublishedAdam, inf) => Err(Error::Setting(_)),
-        gaitprop::step::check_rotations(optimizer::OptimizerKind::PublishedAdam, 0.1) => Err(Error::Setting(_)),
+        TrainConfig { hold: Hold::Cayley, ..TrainConfig::published(LearningRule::Bp) }.check() => Err(Error::Setting(_)),
     );
     t.done(25);
 }
