@@ -29,52 +29,69 @@ use gaitprop_kernels::{Backend, MatMut, MatRef, Plan, Real};
 /// Stream of the seed for feedback; 0 and 1 are those of weights and of shuffling.
 const STREAM: u64 = 2;
 
-/// Draws a matrix of each shape, in this order.
-fn draw<T: Real>(shapes: impl Iterator<Item = (usize, usize)>, init: Init, seed: u64, plan: &Plan) -> Result<Vec<Matrix<T>>> {
-    // All backends get the same bits.
-    let (mut rng, plan) = (Rng::new(seed, STREAM), plan.clone().with_backend(Backend::Native));
-    shapes.map(|(rows, cols)| init::weights(init, rows, cols, &mut rng, &plan)).collect()
+/// Ways of errors through fixed feedback.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// Feedback alignment: backpropagation with fixed random matrices in place of Wᵀ (Lillicrap,
+    /// Cownden, Tweed and Akerman, Random synaptic feedback weights support error backpropagation
+    /// for deep learning, 2016). B_l is fan-in × width, as the weights.
+    LayerByLayer,
+    /// Direct feedback alignment: every layer receives the output error through a matrix of its own
+    /// (Nøkland, Direct feedback alignment provides learning in deep neural networks, 2016).
+    /// B_{l−1} is labels × fan-in: from the label units to the inputs of layer l. Other units below
+    /// are auxiliary and have no error.
+    Direct,
 }
 
-/// Returns the feedback matrix of a layer, or an error for another shape.
-fn of<'a, T: Real>(feedback: &'a [Matrix<T>], layer: &LayerState<'_, T>, shape: (usize, usize)) -> Result<MatRef<'a, T>> {
-    let wrong = |what| Err(Error::Architecture { layer: layer.index, what });
-    match layer.index.checked_sub(1).and_then(|l| feedback.get(l)) {
-        Some(b) if b.view().shape() == shape => Ok(b.view()),
-        Some(b) => wrong(format!("its feedback is {}x{}, but must be {}x{}", b.rows(), b.cols(), shape.0, shape.1)),
-        None => wrong("there is no feedback for it: the rule was made for another network".into()),
-    }
-}
-
-/// Feedback alignment: backpropagation with fixed random matrices in place of Wᵀ.
-///
-/// # References
-/// Lillicrap, Cownden, Tweed and Akerman, Random synaptic feedback weights support error
-/// backpropagation for deep learning, 2016.
+/// Feedback alignment, or direct feedback alignment.
 #[derive(Clone, Debug)]
-pub struct FeedbackAlignment<T> {
+pub struct Feedback<T> {
+    route: Route,
     feedback: Vec<Matrix<T>>,
 }
 
-impl<T: Real> FeedbackAlignment<T> {
-    /// Creates the rule from the matrices of the second layer (fan-in × width, as its weights), the
-    /// third, and so on.
-    pub fn new(feedback: Vec<Matrix<T>>) -> Self {
-        Self { feedback }
+impl<T: Real> Feedback<T> {
+    /// Creates the rule from the matrices of the second layer, the third, and so on.
+    pub fn new(route: Route, feedback: Vec<Matrix<T>>) -> Self {
+        Self { route, feedback }
     }
 
-    /// Creates the rule with matrices drawn as `init` draws weights.
+    /// Creates the rule with matrices drawn in this order, as `init` draws weights. Orthogonal
+    /// matrices of [`Route::Direct`] have orthonormal rows: the error of every layer has the length
+    /// of the output error.
     ///
     /// # Errors
     /// Out of memory.
-    pub fn random(architecture: &Architecture, init: Init, seed: u64, plan: &Plan) -> Result<Self> {
-        Ok(Self::new(draw(architecture.layers.iter().skip(1).copied(), init, seed, plan)?))
+    pub fn random(route: Route, architecture: &Architecture, init: Init, seed: u64, plan: &Plan) -> Result<Self> {
+        // All backends get the same bits.
+        let (mut rng, plan) = (Rng::new(seed, STREAM), plan.clone().with_backend(Backend::Native));
+        let draw = |&(fan_in, width): &(usize, usize)| {
+            let (rows, cols) = match route {
+                Route::LayerByLayer => (fan_in, width),
+                Route::Direct => (architecture.labels, fan_in),
+            };
+            init::weights(init, rows, cols, &mut rng, &plan)
+        };
+        Ok(Self::new(route, architecture.layers.iter().skip(1).map(draw).collect::<Result<_>>()?))
+    }
+
+    /// Returns the feedback matrix of a layer, or an error for another shape.
+    fn of(&self, layer: &LayerState<'_, T>, shape: (usize, usize)) -> Result<MatRef<'_, T>> {
+        let wrong = |what| Err(Error::Architecture { layer: layer.index, what });
+        match layer.index.checked_sub(1).and_then(|l| self.feedback.get(l)) {
+            Some(b) if b.view().shape() == shape => Ok(b.view()),
+            Some(b) => wrong(format!("its feedback is {}x{}, but must be {}x{}", b.rows(), b.cols(), shape.0, shape.1)),
+            None => wrong("there is no feedback for it: the rule was made for another network".into()),
+        }
     }
 }
 
-impl<T: Real> Rule<T> for FeedbackAlignment<T> {
+impl<T: Real> Rule<T> for Feedback<T> {
     fn name(&self) -> &str {
-        "fa"
+        match self.route {
+            Route::LayerByLayer => "fa",
+            Route::Direct => "dfa",
+        }
     }
 
     fn backward(
@@ -84,54 +101,16 @@ impl<T: Real> Rule<T> for FeedbackAlignment<T> {
         below: MatMut<'_, T>,
         with: &mut Context<'_, T>,
     ) -> Result<()> {
-        let n = layer.active;
-        let b = of(&self.feedback, layer, layer.w.shape())?.cols(0, n);
-        with.exec.gemm(T::ONE, delta.cols(0, n), b.t(), T::ZERO, below)
-    }
-}
-
-/// Direct feedback alignment: every layer receives the output error through a fixed random matrix
-/// of its own.
-///
-/// # References
-/// Nøkland, Direct feedback alignment provides learning in deep neural networks, 2016.
-#[derive(Clone, Debug)]
-pub struct DirectFeedback<T> {
-    feedback: Vec<Matrix<T>>,
-}
-
-impl<T: Real> DirectFeedback<T> {
-    /// Creates the rule from labels × fan-in matrices: from the label units to the inputs of the
-    /// second layer, the third, and so on. Other units below are auxiliary and have no error.
-    pub fn new(feedback: Vec<Matrix<T>>) -> Self {
-        Self { feedback }
-    }
-
-    /// Creates the rule with matrices drawn as `init` draws weights. Orthogonal matrices have
-    /// orthonormal rows: the error of every layer has the length of the output error.
-    ///
-    /// # Errors
-    /// Out of memory.
-    pub fn random(architecture: &Architecture, init: Init, seed: u64, plan: &Plan) -> Result<Self> {
-        let shapes = architecture.layers.iter().skip(1).map(|&(fed, _)| (architecture.labels, fed));
-        Ok(Self::new(draw(shapes, init, seed, plan)?))
-    }
-}
-
-impl<T: Real> Rule<T> for DirectFeedback<T> {
-    fn name(&self) -> &str {
-        "dfa"
-    }
-
-    fn backward(
-        &mut self,
-        layer: &LayerState<'_, T>,
-        _: MatRef<'_, T>,
-        below: MatMut<'_, T>,
-        with: &mut Context<'_, T>,
-    ) -> Result<()> {
-        let shape = (layer.output_delta.ncols(), layer.w.nrows());
-        let b = of(&self.feedback, layer, shape)?;
-        with.exec.gemm(T::ONE, layer.output_delta, b, T::ZERO, below)
+        let (error, b) = match self.route {
+            Route::LayerByLayer => {
+                let b = self.of(layer, layer.w.shape())?;
+                (delta.cols(0, layer.active), b.cols(0, layer.active).t())
+            }
+            Route::Direct => {
+                let shape = (layer.output_delta.ncols(), layer.w.nrows());
+                (layer.output_delta, self.of(layer, shape)?)
+            }
+        };
+        with.exec.gemm(T::ONE, error, b, T::ZERO, below)
     }
 }

@@ -61,7 +61,7 @@ use gaitprop_kernels::perturb::{Perturbation, activation_grad, perturb};
 use gaitprop_kernels::{Activation, Error as KernelError, MatMut, MatRef, Plan, Real};
 
 #[doc(hidden)] // for tests: others ask `LearningRule::build`
-pub use {absolute::Absolute, backprop::Backprop, feedback::DirectFeedback, feedback::FeedbackAlignment, perturbed::Perturbed};
+pub use {absolute::Absolute, backprop::Backprop, feedback::Feedback, feedback::Route, perturbed::Perturbed};
 
 /// State of one layer on one batch: the input of a rule.
 ///
@@ -328,8 +328,8 @@ impl LearningRule {
             (Self::Itp, TargetForm::Absolute) => Box::new(Absolute::itp(gamma)?),
             (Self::Tp, TargetForm::Difference) => Box::new(Perturbed::tp()),
             (Self::Tp, TargetForm::Absolute) => Box::new(Absolute::tp()),
-            (Self::Fa, _) => Box::new(FeedbackAlignment::<T>::random(architecture, init, seed, plan)?),
-            (Self::Dfa, _) => Box::new(DirectFeedback::<T>::random(architecture, init, seed, plan)?),
+            (Self::Fa, _) => Box::new(Feedback::<T>::random(Route::LayerByLayer, architecture, init, seed, plan)?),
+            (Self::Dfa, _) => Box::new(Feedback::<T>::random(Route::Direct, architecture, init, seed, plan)?),
         })
     }
 }

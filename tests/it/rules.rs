@@ -6,9 +6,7 @@ use gaitprop::init::{self, Init};
 use gaitprop::kernels::{Activation, Plan, Real, reduce};
 use gaitprop::loss::{self, Loss};
 use gaitprop::rng::Rng;
-use gaitprop::rule::{
-    Absolute, Backprop, DirectFeedback, FeedbackAlignment, LayerState, LearningRule, Perturbed, Rule, RuleConfig, TargetForm,
-};
+use gaitprop::rule::{Absolute, Backprop, Feedback, LayerState, LearningRule, Perturbed, Route, Rule, RuleConfig, TargetForm};
 use gaitprop::solve::Lu;
 use gaitprop::step::{Gradients, Step};
 use gaitprop::{Architecture, Exec, Network};
@@ -135,8 +133,8 @@ fn check_by_hand<T: Real>() {
             for init in [Init::Orthogonal, Init::Xavier] {
                 let b = feedback::<T>(shape, direct, init, 8);
                 let rule: Box<dyn Rule<T>> = match direct {
-                    true => Box::new(DirectFeedback::new(b.clone())),
-                    false => Box::new(FeedbackAlignment::new(b.clone())),
+                    true => Box::new(Feedback::new(Route::Direct, b.clone())),
+                    false => Box::new(Feedback::new(Route::LayerByLayer, b.clone())),
                 };
                 let want = by_hand(&net, &batch, &b, direct);
                 let layers = shape.layers.len();
@@ -167,7 +165,7 @@ fn feedback_is_what_the_formulas_say_to_the_bit() {
 fn feedback_alignment_with_its_own_weights_is_backpropagation() {
     for shape in architectures() {
         let (net, batch) = (network::<f32>(&shape, Init::Orthogonal, 1), batch::<f32>(&shape, 7, 2));
-        let own = FeedbackAlignment::new(net.layers()[1..].iter().map(|l| l.w.clone()).collect());
+        let own = Feedback::new(Route::LayerByLayer, net.layers()[1..].iter().map(|l| l.w.clone()).collect());
         let layers = shape.layers.len();
         assert!(all_bits(&by(own, &net, &batch), layers) == all_bits(&by(Backprop, &net, &batch), layers), "{shape:?}");
     }
