@@ -317,7 +317,7 @@ fn over_time<T: Real>(
             session.epoch(|_| ControlFlow::Continue(()))?;
         }
         done = until;
-        found.push(study.on(&session.trainer().network().cast(), plan)?);
+        found.push(study.on(&session.trainer.network().cast(), plan)?);
         bar.inc(1);
     }
     Ok(found)

@@ -3,9 +3,10 @@
 use crate::base::error::{Error, Result};
 use crate::cli::common::{Batch, Common, finish, seed_range, unfinished};
 use crate::cli::{Done, Failure, print};
-use crate::run::batch::{MeasureLevel, Planned, train_all};
+use crate::run::batch::{Planned, train_all};
 use crate::run::grid::{Allowed, Point};
 use crate::run::history::MeanSd;
+use crate::run::session::MeasureLevel;
 use crate::run::table::{Group, Table};
 use crate::study::align::Precision;
 use gaitprop_kernels::Real;

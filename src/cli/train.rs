@@ -7,7 +7,7 @@ use crate::ortho::Side;
 use crate::report::sparkline;
 use crate::run::config::RunConfig;
 use crate::run::dir::{CONFIG, Folder, write_settings};
-use crate::run::metrics::Measured;
+use crate::run::metrics::{End, Number};
 use crate::run::options::Options;
 use crate::run::pool::bar;
 use crate::run::session::{EpochProgress, Session, check_memory};
@@ -17,7 +17,7 @@ use gaitprop_kernels::Real;
 use indicatif::ProgressBar;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -123,7 +123,7 @@ fn typed<T: Real>(args: &Args, job: &Job) -> Result<Done, Failure> {
         }
     };
     if let Some((dir, settings)) = folder.as_ref().filter(|_| args.resume.is_some()) {
-        let (dir_name, epochs) = (dir.display(), session.epochs());
+        let (dir_name, epochs) = (dir.display(), session.progress.epochs);
         if session.finished {
             let why = if epochs < run.epochs { "validation has ended it" } else { "--epochs trains longer" };
             print(&format!("{dir_name}: already finished after {epochs} epochs ({why})\n"))?;
@@ -131,62 +131,47 @@ fn typed<T: Real>(args: &Args, job: &Job) -> Result<Done, Failure> {
         }
         session.reopen()?;
         write_settings(dir, settings)?;
-        print(&format!("{dir_name}: resumes after step {}, epoch {epochs}\n", session.trainer().steps()))?;
+        print(&format!("{dir_name}: resumes after step {}, epoch {epochs}\n", session.trainer.steps()))?;
     }
-    let bar = bar_of(&session, args.quiet);
-    let outcome = train(&mut session, &bar, &interrupted);
+    let bar = bar_of(&session, ready.train.len, args.quiet);
+    let outcome = session.train(|EpochProgress { epoch, learned, sofar }| {
+        bar.inc(learned as u64);
+        if !bar.is_hidden() {
+            let (loss, accuracy) = (sofar.mean_loss(), 100.0 * sofar.accuracy());
+            bar.set_message(format!("epoch {epoch}  loss {loss:.4}  accuracy {accuracy:.2} %"));
+        }
+        if interrupted.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
     bar.finish_and_clear();
     // Save the weights even if training failed. A failed run keeps its last checkpoint.
     let saved = session.save_weights();
-    let losses = outcome?;
+    outcome?;
     saved.and(session.save())?;
     let end = session.finish()?;
-    print(&summary(data, &session, &losses, &end))?;
+    print(&summary(data, &session, &end))?;
     if args.profile {
         print(&profile(&session))?;
     }
     if interrupted.load(Ordering::Relaxed) { Ok(Done::Interrupted) } else { Ok(Done::Success) }
 }
 
-/// Creates the bar over all samples of all epochs, including those before a resume.
-fn bar_of<T: Real>(session: &Session<'_, T>, quiet: bool) -> ProgressBar {
-    let (run, each) = (session.run, session.samples());
-    let done = session.epochs().saturating_mul(each) + session.trainer().learned();
+/// Creates the bar over all epochs of `each` samples, including those before a resume.
+fn bar_of<T: Real>(session: &Session<'_, T>, each: usize, quiet: bool) -> ProgressBar {
+    let run = session.run;
+    let done = session.progress.epochs.saturating_mul(each) + session.trainer.learned();
     let bar = bar(run.train.rule.to_string(), run.epochs.saturating_mul(each) as u64, quiet).with_position(done as u64);
     bar.reset_eta();
     bar
 }
 
-/// Trains to the end or to an interrupt. Returns the training loss of each epoch.
-fn train<T: Real>(session: &mut Session<'_, T>, bar: &ProgressBar, interrupted: &AtomicBool) -> Result<Vec<f64>> {
-    let mut losses = Vec::new();
-    while !session.over() {
-        let mut loss = f64::NAN;
-        let whole = session.epoch(|EpochProgress { epoch, learned, sofar }| {
-            loss = sofar.mean_loss();
-            bar.inc(learned as u64);
-            if !bar.is_hidden() {
-                let accuracy = 100.0 * sofar.accuracy();
-                bar.set_message(format!("epoch {epoch}  loss {loss:.4}  accuracy {accuracy:.2} %"));
-            }
-            if interrupted.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        })?;
-        if !whole {
-            break;
-        }
-        losses.push(loss);
-    }
-    Ok(losses)
-}
-
 /// Formats a table of phases: milliseconds per step, and share.
 fn profile<T: Real>(session: &Session<'_, T>) -> String {
     let rule = session.run.train.rule;
-    let phases = session.trainer().phases();
+    let phases = session.trainer.phases();
     if phases.steps == 0 {
         return format!("\n{rule}: no profile: no step was taken\n");
     }
-    let all = session.seconds();
+    let all = session.progress.seconds;
     let rest = ("batches, the rest", (all - phases.total().as_secs_f64()).max(0.0));
     let each = phases.each().map(|(name, time)| (name, time.as_secs_f64()));
     let mut rows = vec![[format!("{rule}, {} steps", phases.steps), "ms a step".into(), "%".into()]];
@@ -198,36 +183,32 @@ fn profile<T: Real>(session: &Session<'_, T>) -> String {
 }
 
 /// Formats the results: figures of the network, then of each layer.
-fn summary<T: Real>(data: &Dataset, session: &Session<'_, T>, losses: &[f64], end: &Measured) -> String {
-    let run = session.run;
-    let percent = |x: f64| format!("{:.2} %", 100.0 * x);
-    let mut rows = vec![[String::new(), run.train.rule.to_string()]];
-    let mut row = |name: &str, value: String| rows.push([name.into(), value]);
-    row("test accuracy", percent(end.test.accuracy()));
-    if let Some(held) = &end.validation {
-        row("validation accuracy", percent(held.accuracy()));
-    }
-    row("train accuracy", percent(end.train.accuracy()));
-    row("test loss", format!("{:.5}", end.test.mean_loss()));
-    if losses.len() > 1 {
-        row("train loss, by epoch", sparkline(losses, 12));
-    }
-    row("epochs", session.epochs().to_string());
-    if let Some(stopping) = session.stopping() {
-        row("best validated epoch", stopping.best_epoch.to_string());
-    }
-    row("time", format!("{:.1} s", session.seconds()));
+fn summary<T: Real>(data: &Dataset, session: &Session<'_, T>, end: &End) -> String {
+    let (run, scores, losses) = (session.run, &end.scores, &session.losses);
+    let percent = |x: Number| x.map(|x| format!("{:.2} %", 100.0 * x));
+    let rows = [
+        ("", Some(run.train.rule.to_string())),
+        ("test accuracy", percent(scores.test_accuracy)),
+        ("validation accuracy", percent(scores.validation_accuracy)),
+        ("train accuracy", percent(scores.train_accuracy)),
+        ("test loss", scores.test_loss.map(|loss| format!("{loss:.5}"))),
+        ("train loss, by epoch", (losses.len() > 1).then(|| sparkline(losses, 12))),
+        ("epochs", Some(end.epochs.to_string())),
+        ("best validated epoch", end.stopping.map(|stopping| stopping.best_epoch.to_string())),
+        ("time", Some(format!("{:.1} s", session.progress.seconds))),
+    ];
+    let rows: Vec<_> = rows.into_iter().filter_map(|(name, value)| Some([name.to_owned(), value?])).collect();
 
     let offdiag = if run.train.regularizer.side == Side::Columns { "|offdiag(WᵀW)|" } else { "|offdiag(W Wᵀ)|" };
     let mut layers = vec![["layer".to_owned(), "cos(update, bp)".into(), offdiag.into()]];
     for (l, (fan_in, width)) in run.architecture.layers.iter().enumerate() {
         // Empty where it could not be measured.
-        let cosine = end.alignment.get(l).map_or("–".into(), |a| format!("{:.4}", a.cosine));
-        layers.push([format!("W{l} {fan_in}x{width}"), cosine, format!("{:.4}", end.offdiag[l])]);
+        let cell = |of: &[Number]| of.get(l).copied().flatten().map_or("–".into(), |x| format!("{x:.4}"));
+        layers.push([format!("W{l} {fan_in}x{width}"), cell(&end.layers.cosine_with_bp), cell(&end.layers.offdiag)]);
     }
-    let interrupted = match session.over() {
-        true => String::new(),
-        false => format!("interrupted in epoch {} of {}\n", session.epochs() + 1, run.epochs),
+    let interrupted = match end.interrupted {
+        false => String::new(),
+        true => format!("interrupted in epoch {} of {}\n", end.epochs + 1, run.epochs),
     };
     let about = format!("{}; seed {}", run.describe(data), run.seed);
     format!("{about}\n{}{interrupted}{}", aligned(&rows, 1), aligned(&layers, 1))

@@ -1,26 +1,24 @@
-//!
 //! Batches of runs, one thread each: the machinery that `compare` and `sweep` share.
 //!
 //! Each run gives the same result as `train` with the same options.
 
 use crate::base::error::{Error, Result};
 use crate::base::files;
-use crate::data::{Affine, Dataset, Prepared};
-use crate::model::loss::Score;
+use crate::data::Dataset;
 use crate::rule::LearningRule;
 use crate::run::checkpoints;
 use crate::run::config::RunConfig;
 use crate::run::dir::{CONFIG, Folder, holds_run};
 use crate::run::grid::Point;
-use crate::run::history::{self, EpochFigures, Figures, RunOutcome};
+use crate::run::history::{self, Figures, RunOutcome};
 use crate::run::metrics::METRICS;
 use crate::run::options::Options;
 use crate::run::page;
 use crate::run::pool::{Bar, ProgressBoard, StopFlag, run_parallel};
-use crate::run::session::{Session, check_memory};
+use crate::run::session::{EpochProgress, MeasureLevel, Session, check_memory};
 use crate::run::table::Table;
 use crate::store::weights::WEIGHTS;
-use gaitprop_kernels::Real;
+use gaitprop_kernels::{Par, Real};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -112,15 +110,6 @@ fn check_config(dir: &Path, runs: &[&Planned]) -> Result<bool> {
     if known { Ok(true) } else { Err(Error::File { path, what: what.into() }) }
 }
 
-/// Measurements of a run without a folder.
-#[derive(Clone, Copy, PartialEq)]
-pub(crate) enum MeasureLevel {
-    /// Loss and accuracy.
-    Scores,
-    /// Also the alignment of updates and the orthogonality of weights.
-    All,
-}
-
 /// Number of threads and the ways to watch and stop them.
 pub(crate) struct PoolOptions<'a> {
     pub(crate) threads: usize,
@@ -134,124 +123,74 @@ pub(crate) fn fails_one_run(e: &Error) -> bool {
     matches!(e, Singular { .. } | NotOrthogonal { .. } | TooFar { .. } | OutOfRange { .. } | Diverged { .. })
 }
 
-/// Trains all runs on equally scaled data, each in its folder if it has one. Runs that are already
-/// finished are read instead. Also returns the number of samples learned.
+/// Trains all runs, each in its folder if it has one, else with the measurements of `level`. Runs
+/// that are already finished are read instead. Also returns the number of samples learned.
 ///
 /// # Errors
-/// [`Error::File`] for a folder with other settings, before any training. The first error that does
-/// not [concern one run only](fails_one_run).
+/// [`Error::File`] for a folder with other settings, before any training; as [`run_missing`].
 pub(crate) fn train_all<T: Real>(
     planned: &[Planned],
     data: &Dataset,
     level: MeasureLevel,
     pool: &PoolOptions<'_>,
 ) -> Result<(Vec<RunOutcome>, u64)> {
-    let Some(first) = planned.first() else { return Ok((Vec::new(), 0)) };
-    let inputs = data.affine(first.run.scale);
-    let data = data.apply::<T>(&inputs)?;
     let known = planned.iter().map(|run| Ok(run.known()?.map(RunOutcome::Done))).collect::<Result<Vec<_>>>()?;
-    let runs: Vec<_> = planned.iter().collect();
-    let work = |run: &Planned, bar: &Bar, stop: &StopFlag<'_>| train(run, (&data, &inputs), level, bar, stop).map(Some);
-    let (outcomes, trained) = run_missing::<T, _>("all", &runs, known, data.train.len, pool, work)?;
+    let finish = |_: &Planned, mut session: Session<'_, T>, trained: Result<()>| {
+        // Save the weights even if training failed.
+        session.save_weights()?;
+        match trained.and_then(|()| session.finish()) {
+            Err(e) if fails_one_run(&e) => Ok(Some(RunOutcome::Failed(e.to_string()))),
+            Err(e) => Err(e),
+            Ok(_) => Ok(Figures::of(&session.events).map(RunOutcome::Done)),
+        }
+    };
+    let (outcomes, trained) = run_missing::<T, _>("all", planned, known, (data, level), pool, finish)?;
     let done = trained.into_iter().filter(|&i| matches!(outcomes[i], Some(RunOutcome::Done(_))));
-    let learned = done.map(|i| planned[i].samples(data.train.len)).sum();
+    let learned = done.map(|i| planned[i].samples(data.train.len())).sum();
     Ok((outcomes.into_iter().map(|outcome| outcome.unwrap_or(RunOutcome::Unfinished)).collect(), learned))
 }
 
-/// Works on the runs without a result, on the threads of `pool`. Returns all results, and the
-/// indices of those runs. An interrupted run has no result. `len` is the number of training samples.
+/// Trains the runs without a result on equally scaled data, on the threads of `pool`. `conclude`
+/// makes the result of a session that ended, was interrupted or failed. Returns all results, and
+/// the indices of the runs that had none.
 ///
 /// # Errors
-/// [`Error::Setting`] for too little memory; as [`run_parallel`].
+/// [`Error::Setting`] for too little memory; the first error of a session that cannot begin, or of
+/// `conclude`.
 pub(crate) fn run_missing<T: Real, R: Send>(
     title: &str,
-    runs: &[&Planned],
+    runs: &[Planned],
     mut results: Vec<Option<R>>,
-    len: usize,
+    (data, level): (&Dataset, MeasureLevel),
     pool: &PoolOptions<'_>,
-    work: impl Fn(&Planned, &Bar, &StopFlag<'_>) -> Result<Option<R>> + Sync,
+    conclude: impl Fn(&Planned, Session<'_, T>, Result<()>) -> Result<Option<R>> + Sync,
 ) -> Result<(Vec<Option<R>>, Vec<usize>)> {
+    let Some(first) = runs.first() else { return Ok((results, Vec::new())) };
+    let inputs = data.affine(first.run.scale);
+    let data = data.apply::<T>(&inputs)?;
     let left: Vec<_> = (0..runs.len()).filter(|&i| results[i].is_none()).collect();
     for RunConfig { architecture, train, .. } in left.iter().map(|&i| &runs[i].run) {
-        check_memory::<T>(architecture, train.batch.min(len), pool.threads.min(left.len()))?;
+        check_memory::<T>(architecture, train.batch.min(data.train.len), pool.threads.min(left.len()))?;
     }
-    let all = left.iter().map(|&i| runs[i].samples(len)).fold(0, u64::saturating_add);
-    let done = run_parallel(
-        &left,
-        (pool.threads, pool.interrupted),
-        &ProgressBoard::new(title, all, pool.quiet),
-        |&i| (runs[i].title.clone(), runs[i].samples(len)),
-        |&i, bar, stop| work(runs[i], bar, stop),
-    )?;
+    let samples = |&i: &usize| runs[i].samples(data.train.len);
+    let work = |&i: &usize, bar: &Bar, stop: &StopFlag<'_>| {
+        let Planned { run, settings, dir, .. } = &runs[i];
+        let folder = dir.as_ref().map(|dir| Folder::create(dir, settings, true)).transpose()?;
+        let mut session = Session::new(run, (&data, &inputs), run.runtime.plan(Par::Seq), folder)?;
+        session.level = session.level.max(level);
+        let trained = session.train(|EpochProgress { epoch, learned, sofar }| {
+            bar.learned(learned, || format!("epoch {epoch}  accuracy {:.2} %", 100.0 * sofar.accuracy()));
+            if stop.is_set() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        conclude(&runs[i], session, trained)
+    };
+    let board = ProgressBoard::new(title, left.iter().map(samples).fold(0, u64::saturating_add), pool.quiet);
+    let about = |i: &usize| (runs[*i].title.clone(), samples(i));
+    let done = run_parallel(&left, (pool.threads, pool.interrupted), &board, about, work)?;
     for (&i, result) in left.iter().zip(done) {
         results[i] = result.flatten();
     }
     Ok((results, left))
-}
-
-/// Trains one run.
-fn train<T: Real>(
-    planned: &Planned,
-    (data, inputs): (&Prepared<T>, &Affine),
-    level: MeasureLevel,
-    bar: &Bar,
-    stop: &StopFlag<'_>,
-) -> Result<RunOutcome> {
-    let Planned { run, settings, dir, .. } = planned;
-    let folder = dir.as_ref().map(|dir| Folder::create(dir, settings, true)).transpose()?;
-    let mut session = Session::new(run, (data, inputs), run.runtime.plan(gaitprop_kernels::Par::Seq), folder)?;
-    let mut per_epoch = Vec::new();
-    let outcome = train_epochs(&mut session, bar, stop, |session, seconds| {
-        if dir.is_some() {
-            return Ok(());
-        }
-        let (test, cosine) = match level {
-            MeasureLevel::Scores => (session.trainer().evaluate(&data.test)?, None),
-            MeasureLevel::All => {
-                let measured = session.measure(Score::default())?;
-                (measured.test, measured.alignment.first().map(|a| a.cosine).filter(|c| c.is_finite()))
-            }
-        };
-        per_epoch.push(EpochFigures { test_accuracy: test.accuracy(), cosine, seconds });
-        Ok(())
-    });
-    // Save the weights even if training failed.
-    session.save_weights()?;
-    let ended = outcome.and_then(|whole| Ok((whole, session.finish()?)));
-    Ok(match ended {
-        Err(e) if fails_one_run(&e) => RunOutcome::Failed(e.to_string()),
-        Err(e) => return Err(e),
-        Ok((false, _)) => RunOutcome::Unfinished,
-        Ok((true, end)) => match dir {
-            Some(dir) => history::read(dir)?.map_or(RunOutcome::Unfinished, RunOutcome::Done),
-            None => RunOutcome::Done(Figures::new(&per_epoch, &(&end).into(), &(&end).into())),
-        },
-    })
-}
-
-/// Trains the remaining epochs, and calls `after` with the seconds of each. Returns false if
-/// stopped before the end.
-pub(crate) fn train_epochs<'a, T: Real>(
-    session: &mut Session<'a, T>,
-    bar: &Bar,
-    stop: &StopFlag<'_>,
-    mut after: impl FnMut(&mut Session<'a, T>, f64) -> Result<()>,
-) -> Result<bool> {
-    while !session.over() {
-        let before = session.seconds();
-        let whole = session.epoch(|progress| {
-            bar.learned(progress.learned, || {
-                format!("epoch {}  accuracy {:.2} %", progress.epoch, 100.0 * progress.sofar.accuracy())
-            });
-            if stop.is_set() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        })?;
-        if !whole {
-            return Ok(false);
-        }
-        let seconds = session.seconds() - before;
-        after(session, seconds)?;
-    }
-    Ok(true)
 }
 
 /// The folder of results of one command.

@@ -1,4 +1,3 @@
-//!
 //! Choice of options from a grid, by validation.
 //!
 //! Each trial trains without the validation samples and is scored on them. Test samples take no
@@ -6,16 +5,15 @@
 
 use crate::base::error::{Error, Result};
 use crate::base::files;
-use crate::data::{Affine, Dataset, Prepared};
+use crate::data::Dataset;
 use crate::model::loss::Score;
 use crate::rule::LearningRule;
-use crate::run::batch::{GRID_CSV, Planned, PoolOptions, ResultsDir, TRIALS, fails_one_run, run_missing, train_epochs};
+use crate::run::batch::{GRID_CSV, Planned, PoolOptions, ResultsDir, TRIALS, fails_one_run, run_missing};
 use crate::run::grid::{Grid, Point};
 use crate::run::history::mean;
 use crate::run::options::Options;
-use crate::run::pool::{Bar, StopFlag};
-use crate::run::session::Session;
-use crate::run::table::csv;
+use crate::run::session::{MeasureLevel, Session};
+use crate::run::table::{csv, number};
 use gaitprop_kernels::Real;
 use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
@@ -42,16 +40,10 @@ pub(crate) struct Choice {
     pub(crate) point: Result<Point, String>,
 }
 
-/// One point with one seed.
-struct Trial {
-    candidates: usize,
-    point: usize,
-    planned: Planned,
-}
-
 /// All trials of a grid, planned but not run.
 pub(crate) struct Trials {
-    all: Vec<Trial>,
+    /// The runs of every seed, point and rule that has a choice; the seed varies fastest.
+    runs: Vec<Planned>,
     data: Dataset,
     seeds: usize,
 }
@@ -72,28 +64,28 @@ impl Trials {
         if let Some(held) = &data.validation {
             data.test = held.clone();
         }
-        let mut all: Vec<Trial> = Vec::new();
-        for (c, Candidates { rule, points }) in candidates.iter().enumerate().filter(|(_, c)| c.several()) {
-            for (p, point) in points.iter().enumerate() {
+        let mut runs: Vec<Planned> = Vec::new();
+        for Candidates { rule, points } in candidates.iter().filter(|c| c.several()) {
+            let first = runs.len();
+            for point in points {
                 for &seed in seeds {
                     let planned = Planned::new(options, point, (Some(*rule), seed), (set, &data), None)?;
-                    if let Some(twin) = all.iter().find(|t| t.planned.settings == planned.settings) {
-                        let twin = &points[twin.point];
+                    if let Some(twin) = runs[first..].iter().position(|run| run.settings == planned.settings) {
+                        let twin = &points[twin / seeds.len()];
                         return Err(Error::Setting(format!("--grid: {twin} and {point} are the same for {rule}")));
                     }
-                    all.push(Trial { candidates: c, point: p, planned });
+                    runs.push(planned);
                 }
             }
         }
-        Ok(Self { all, data, seeds: seeds.len() })
+        Ok(Self { runs, data, seeds: seeds.len() })
     }
 
     /// Returns the number of validation samples, or `None` without trials.
     pub(crate) fn validation_len(&self) -> Option<usize> {
-        self.data.validation.as_ref().filter(|_| !self.all.is_empty()).map(crate::data::Split::len)
+        self.data.validation.as_ref().filter(|_| !self.runs.is_empty()).map(crate::data::Split::len)
     }
 
-    ///
     /// Runs the trials that `results` does not hold yet, and chooses a point for each rule. Returns
     /// `None` if interrupted.
     ///
@@ -110,23 +102,21 @@ impl Trials {
         pool: &PoolOptions<'_>,
     ) -> Result<Option<Vec<Choice>>> {
         let Some(tried) = self.run::<T>(results, pool)? else { return Ok(None) };
+        let mut verdicts = tried.chunks(self.seeds.max(1)).map(Verdict::of);
         let mut choices = Vec::new();
         let mut rows = vec![["rule"].into_iter().chain(grid.keys()).chain(CSV_REST).map(str::to_owned).collect::<Vec<_>>()];
-        for (c, Candidates { rule, points }) in candidates.iter().enumerate() {
-            if points.len() == 1 {
+        for candidates in candidates {
+            let Candidates { rule, points } = candidates;
+            if !candidates.several() {
                 choices.push(Choice { rule: *rule, point: Ok(points[0].clone()) });
                 continue;
             }
-            let of = |p: usize| {
-                self.all.iter().zip(&tried).filter(move |(t, _)| (t.candidates, t.point) == (c, p)).map(|(_, tried)| tried)
-            };
-            let verdicts: Vec<_> = (0..points.len()).map(|p| Verdict::of(of(p))).collect();
+            let verdicts: Vec<_> = verdicts.by_ref().take(points.len()).collect();
             let best = (0..points.len()).reduce(|best, p| if verdicts[p].better(&verdicts[best]) { p } else { best });
             let best = best.filter(|&p| verdicts[p].error.is_none());
             for (p, (point, verdict)) in points.iter().zip(&verdicts).enumerate() {
                 let mut row = vec![rule.to_string()];
                 row.extend(grid.keys().iter().map(|key| point.get(key).unwrap_or_default().to_owned()));
-                let number = |x: Option<f64>| x.map_or(String::new(), |x| x.to_string());
                 row.extend([self.seeds.to_string(), number(verdict.accuracy), number(verdict.loss)]);
                 row.push(if best == Some(p) { "yes" } else { "no" }.into());
                 row.push(verdict.error.clone().unwrap_or_default());
@@ -135,7 +125,7 @@ impl Trials {
             let none = || format!("no choice of the grid can be trained: {}", verdicts[0].error.as_deref().unwrap_or_default());
             choices.push(Choice { rule: *rule, point: best.map(|p| points[p].clone()).ok_or_else(none) });
         }
-        if let Some(results) = results.filter(|_| !self.all.is_empty()) {
+        if let Some(results) = results.filter(|_| !self.runs.is_empty()) {
             results.write(&results.path(GRID_CSV), csv(&rows).as_bytes())?;
         }
         Ok(Some(choices))
@@ -143,42 +133,22 @@ impl Trials {
 
     /// Runs the missing trials. Returns the results of all, or `None` if interrupted.
     fn run<T: Real>(&self, results: Option<&ResultsDir>, pool: &PoolOptions<'_>) -> Result<Option<Vec<TrialResult>>> {
-        let Some(first) = self.all.first() else { return Ok(Some(Vec::new())) };
-        let inputs = self.data.affine(first.planned.run.scale);
-        let ready = self.data.apply::<T>(&inputs)?;
-        let log = results.map(Log::open).transpose()?;
+        let log = results.filter(|_| !self.runs.is_empty()).map(Log::open).transpose()?;
         let known = log.as_ref().map_or(&[][..], |log| &log.known);
-        let find = |t: &Trial| known.iter().find(|k| k.settings == t.planned.settings).cloned();
-        let runs: Vec<_> = self.all.iter().map(|trial| &trial.planned).collect();
-        let work = |planned: &Planned, bar: &Bar, stop: &StopFlag<'_>| {
-            let validated = validate(planned, (&ready, &inputs), |session| train_epochs(session, bar, stop, |_, _| Ok(())));
-            let tried = match validated {
-                Ok(None) => return Ok(None),
-                Ok(Some(score)) => TrialResult::new(planned, Some(score), None),
+        let known = self.runs.iter().map(|run| known.iter().find(|k| k.settings == run.settings).cloned()).collect();
+        let conclude = |planned: &Planned, session: Session<'_, T>, trained: Result<()>| {
+            let tried = match trained.and_then(|()| session.validate()) {
+                Ok(_) if !session.over() => return Ok(None),
+                Ok(score) => TrialResult::new(planned, score, None),
                 Err(e) if fails_one_run(&e) => TrialResult::new(planned, None, Some(e.to_string())),
                 Err(e) => return Err(e),
             };
             log.as_ref().map_or(Ok(()), |log| log.add(&tried))?;
             Ok(Some(tried))
         };
-        let known = self.all.iter().map(find).collect();
-        let (tried, _) = run_missing::<T, _>("grid", &runs, known, ready.train.len, pool, work)?;
+        let (tried, _) = run_missing("grid", &self.runs, known, (&self.data, MeasureLevel::Nothing), pool, conclude)?;
         Ok(tried.into_iter().collect())
     }
-}
-
-/// Trains a run and scores it on the validation samples. Returns `None` if interrupted.
-fn validate<'a, T: Real>(
-    planned: &'a Planned,
-    (ready, inputs): (&'a Prepared<T>, &'a Affine),
-    train: impl FnOnce(&mut Session<'a, T>) -> Result<bool>,
-) -> Result<Option<Score>> {
-    let mut session = Session::new(&planned.run, (ready, inputs), planned.run.runtime.plan(gaitprop_kernels::Par::Seq), None)?;
-    if !train(&mut session)? {
-        return Ok(None);
-    }
-    // The caller of `Trials::plan` has held them out.
-    ready.validation.as_ref().map(|held| session.trainer().evaluate(held)).transpose()
 }
 
 /// Columns after those of the options.
@@ -213,11 +183,12 @@ struct Verdict {
 }
 
 impl Verdict {
-    fn of<'t>(tried: impl Iterator<Item = &'t TrialResult> + Clone) -> Self {
+    /// Computes the means over the seeds of a point.
+    fn of(tried: &[TrialResult]) -> Self {
         Self {
-            accuracy: mean(tried.clone().filter_map(|t| t.validation_accuracy)),
-            loss: mean(tried.clone().map(|t| t.validation_loss.unwrap_or(f64::INFINITY))).filter(|loss| loss.is_finite()),
-            error: tried.filter_map(|t| t.error.clone()).next(),
+            accuracy: mean(tried.iter().filter_map(|t| t.validation_accuracy)),
+            loss: mean(tried.iter().map(|t| t.validation_loss.unwrap_or(f64::INFINITY))).filter(|loss| loss.is_finite()),
+            error: tried.iter().find_map(|t| t.error.clone()),
         }
     }
 
@@ -272,7 +243,7 @@ mod tests {
 
     #[test]
     fn accuracy_then_loss_then_order() {
-        let of = |all: &[TrialResult]| Verdict::of(all.iter());
+        let of = Verdict::of;
         let good = of(&[tried(0.75, 2.0), tried(0.25, 1.0)]);
         assert_eq!((good.accuracy, good.loss), (Some(0.5), Some(1.5)));
         assert!(of(&[tried(0.75, 9.0)]).better(&good) && !good.better(&of(&[tried(0.75, 9.0)])));

@@ -1,60 +1,40 @@
-//! Figures of finished runs, read from their metrics or collected during training.
+//! Figures of finished runs, from the metrics of their folders or sessions.
 
 use crate::base::error::Result;
-use crate::run::metrics::{self, Event, Layers, METRICS, Scores};
+use crate::run::metrics::{self, End, Event, METRICS};
 use serde::Serialize;
 use std::path::Path;
-
-/// Measurements of one epoch.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct EpochFigures {
-    pub(crate) test_accuracy: f64,
-    /// Cosine of the first layer's update with backpropagation's, if it could be measured.
-    pub(crate) cosine: Option<f64>,
-    pub(crate) seconds: f64,
-}
 
 /// Reads the figures of the run in this folder. Returns `None` if it has not finished.
 ///
 /// # Errors
 /// As [`metrics::read`]. A missing file is not an error.
 pub(crate) fn read(dir: &Path) -> Result<Option<Figures<Option<f64>>>> {
-    if !dir.join(METRICS).exists() {
-        return Ok(None);
-    }
-    let mut epochs = Vec::new();
-    for event in metrics::read(dir)? {
-        match event {
-            Event::Epoch(line) => epochs.push(EpochFigures {
-                test_accuracy: line.scores.test_accuracy.unwrap_or(0.0),
-                cosine: line.layers.cosine_with_bp.first().copied().flatten(),
-                seconds: line.seconds.unwrap_or(0.0),
-            }),
-            Event::End(end) if end.interrupted => return Ok(None),
-            Event::End(end) => return Ok(Some(Figures::new(&epochs, &end.scores, &end.layers))),
-            Event::Diagnostics(_) | Event::Unknown => {}
-        }
-    }
-    Ok(None)
+    if dir.join(METRICS).exists() { metrics::read(dir).map(|events| Figures::of(&events)) } else { Ok(None) }
 }
 
 impl Figures<Option<f64>> {
-    /// Computes the figures of a run from its epochs and its last line.
-    pub(crate) fn new(epochs: &[EpochFigures], end: &Scores, layers: &Layers) -> Self {
+    /// Computes the figures of a run from its metrics. Returns `None` if it has not finished.
+    pub(crate) fn of(events: &[Event]) -> Option<Self> {
+        let end = events.iter().find_map(|event| if let Event::End(end) = event { Some(end) } else { None });
+        let End { scores, layers, .. } = end.filter(|end| !end.interrupted)?;
+        let epochs: Vec<_> =
+            events.iter().filter_map(|event| if let Event::Epoch(line) = event { Some(line) } else { None }).collect();
         let known = |x: Option<f64>| x.filter(|x| x.is_finite());
         // The first epoch with the highest accuracy. A run without epochs has its initial accuracy.
-        let peak = epochs.iter().enumerate().rev().max_by(|(_, a), (_, b)| a.test_accuracy.total_cmp(&b.test_accuracy));
-        Figures {
-            peak_test_accuracy: peak.map_or(end.test_accuracy, |(_, figures)| Some(figures.test_accuracy)),
+        let accuracies = epochs.iter().map(|line| line.scores.test_accuracy.unwrap_or(0.0)).enumerate();
+        let peak = accuracies.rev().max_by(|(_, a), (_, b)| a.total_cmp(b));
+        Some(Figures {
+            peak_test_accuracy: peak.map_or(scores.test_accuracy, |(_, accuracy)| Some(accuracy)),
             peak_epoch: Some(peak.map_or(0.0, |(i, _)| (i + 1) as f64)),
-            final_test_accuracy: end.test_accuracy,
-            final_test_loss: known(end.test_loss),
-            final_train_accuracy: end.train_accuracy,
-            final_validation_accuracy: end.validation_accuracy,
-            seconds_per_epoch: mean(epochs.iter().map(|figures| figures.seconds)),
-            cosine_with_bp_first_layer: mean(epochs.iter().filter_map(|figures| figures.cosine)),
+            final_test_accuracy: scores.test_accuracy,
+            final_test_loss: known(scores.test_loss),
+            final_train_accuracy: scores.train_accuracy,
+            final_validation_accuracy: scores.validation_accuracy,
+            seconds_per_epoch: mean(epochs.iter().map(|line| line.seconds.unwrap_or(0.0))),
+            cosine_with_bp_first_layer: mean(epochs.iter().filter_map(|line| known(*line.layers.cosine_with_bp.first()?))),
             offdiag: mean(layers.offdiag.iter().filter_map(|&x| known(x))),
-        }
+        })
     }
 }
 

@@ -3,11 +3,7 @@
 //! A non-finite number is written as `null`. A missing key reads as `null`.
 
 use crate::base::error::{Error, Result};
-use crate::model::loss::Score;
-use crate::run::config::RunConfig;
-use crate::solve::SolverKind;
-use crate::study::diagnostics::{Alignment, LayerReport};
-use crate::train;
+use crate::study::diagnostics::LayerReport;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -134,43 +130,6 @@ pub(crate) struct Stopping {
     pub(crate) best_validation_loss: Number,
 }
 
-/// Measurements of the network at the end of an epoch or run.
-#[derive(Clone, Debug)]
-pub(crate) struct Measured {
-    /// Score on the training samples. At the end of an epoch, each sample is scored just before it
-    /// is learned.
-    pub(crate) train: Score,
-    pub(crate) validation: Option<Score>,
-    pub(crate) test: Score,
-    /// Alignment with backpropagation, layer by layer; empty where it could not be measured.
-    pub(crate) alignment: Vec<Alignment>,
-    /// ‖offdiag(W Wᵀ)‖ of each layer.
-    pub(crate) offdiag: Vec<f64>,
-}
-
-impl From<&Measured> for Scores {
-    fn from(of: &Measured) -> Self {
-        Self {
-            train_loss: Some(of.train.mean_loss()),
-            train_accuracy: Some(of.train.accuracy()),
-            validation_loss: of.validation.map(|s| s.mean_loss()),
-            validation_accuracy: of.validation.map(|s| s.accuracy()),
-            test_loss: Some(of.test.mean_loss()),
-            test_accuracy: Some(of.test.accuracy()),
-        }
-    }
-}
-
-impl From<&Measured> for Layers {
-    fn from(of: &Measured) -> Self {
-        Self {
-            cosine_with_bp: of.alignment.iter().map(|a| Some(a.cosine)).collect(),
-            ratio_to_bp: of.alignment.iter().map(|a| Some(a.ratio)).collect(),
-            offdiag: of.offdiag.iter().copied().map(Some).collect(),
-        }
-    }
-}
-
 impl From<LayerReport> for Layer {
     fn from(of: LayerReport) -> Self {
         Self {
@@ -189,23 +148,6 @@ impl From<LayerReport> for Layer {
 }
 
 impl Epoch {
-    /// Builds the line of an epoch, numbered from 1.
-    pub(crate) fn new(config: &RunConfig, epoch: usize, done: &train::Epoch, measured: &Measured, seconds: f64) -> Self {
-        let by = SolverKind::ALL.iter().map(|kind| (kind.to_string(), done.solves.by(*kind)));
-        Self {
-            epoch: epoch as u64,
-            rule: config.train.rule.to_string(),
-            scores: measured.into(),
-            layers: measured.into(),
-            inverse: config.train.solver.to_string(),
-            solved_by: by.filter(|(_, n)| *n > 0).collect(),
-            solve_residual: Some(done.solves.residual),
-            solve_products_per_step: Some(done.solves.products / done.steps.max(1) as f64),
-            seconds: Some(seconds),
-            samples_per_second: Some(done.score.samples as f64 / seconds.max(1e-9)),
-        }
-    }
-
     /// Returns named values for curves over epochs.
     pub(crate) fn scalars(&self) -> Vec<(String, f64)> {
         let Scores { train_loss, train_accuracy, validation_loss, validation_accuracy, test_loss, test_accuracy } = self.scores;
@@ -223,34 +165,6 @@ impl Epoch {
             all.extend(layers.iter().enumerate().filter_map(|(l, &value)| named((&format!("{name}/W{l}"), value))));
         }
         all
-    }
-}
-
-impl End {
-    /// Builds the last line of a run after this many epochs and steps. `over` is false for an
-    /// interrupted run.
-    pub(crate) fn new(
-        config: &RunConfig,
-        (epochs, steps): (usize, u64),
-        (over, stopping): (bool, Option<Stopping>),
-        measured: &Measured,
-        seconds: f64,
-    ) -> Self {
-        Self {
-            epochs: epochs as u64,
-            steps,
-            rule: config.train.rule.to_string(),
-            scores: measured.into(),
-            interrupted: !over,
-            stopping,
-            layers: measured.into(),
-            regularizer: config.regularizer_name().into(),
-            orthogonal: config.orthogonal_name().into(),
-            seconds: Some(seconds),
-            isa: config.runtime.isa.to_string(),
-            backend: config.runtime.backend.name().into(),
-            threads: config.runtime.threads as u64,
-        }
     }
 }
 

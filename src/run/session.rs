@@ -8,15 +8,15 @@ use crate::model::network::{Architecture, Network};
 use crate::run::checkpoints::{self, CheckpointMeta};
 use crate::run::config::RunConfig;
 use crate::run::dir::{BEST, Folder};
-use crate::run::metrics::{Diagnostics, End, Epoch, Event, Measured, Stopping};
+use crate::run::metrics::{Diagnostics, End, Epoch, Event, Layers, Scores, Stopping};
 use crate::run::options::Options;
+use crate::solve::SolverKind;
 use crate::store::archive::bytes_of;
 use crate::store::checkpoint::{State, VERSION};
 use crate::store::weights::{self, Notes, WEIGHTS};
 use crate::train::{EarlyStopping, TrainConfig, Trainer};
 use gaitprop_kernels::{Plan, Real};
 use std::ops::ControlFlow;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// A run in training.
@@ -24,18 +24,36 @@ pub(crate) struct Session<'a, T> {
     pub(crate) run: &'a RunConfig,
     data: &'a Prepared<T>,
     inputs: &'a Affine,
-    trainer: Trainer<T>,
-    checkpointer: Option<Checkpointer>,
-    progress: Progress,
+    pub(crate) trainer: Trainer<T>,
+    checkpointer: Option<Checkpointer<'a>>,
+    pub(crate) progress: Progress,
+    /// Measurements to make after each epoch.
+    pub(crate) level: MeasureLevel,
+    /// Lines of metrics of this session. Only measured epochs have one.
+    pub(crate) events: Vec<Event>,
+    /// Training loss of each epoch of this session.
+    pub(crate) losses: Vec<f64>,
     /// Whether the folder already contained the end of the run.
     pub(crate) finished: bool,
 }
 
+/// Measurements after an epoch. A run with a folder measures all.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum MeasureLevel {
+    Nothing,
+    /// Loss and accuracy.
+    Scores,
+    /// Also the alignment of updates and the orthogonality of weights.
+    All,
+}
+
 /// Progress of a session, without its trainer.
 #[derive(Clone, Copy, Debug, Default)]
-struct Progress {
-    epochs: usize,
-    seconds: f64,
+pub(crate) struct Progress {
+    /// Number of completed epochs.
+    pub(crate) epochs: usize,
+    /// Seconds of training so far.
+    pub(crate) seconds: f64,
     /// Seconds of the current epoch.
     epoch_seconds: f64,
     stopping: EarlyStopping,
@@ -72,12 +90,10 @@ impl Progress {
 }
 
 /// A folder of results with its checkpoint schedule.
-struct Checkpointer {
+struct Checkpointer<'a> {
+    run: &'a RunConfig,
     folder: Folder,
-    /// Steps between checkpoints; `None` for one a minute.
-    every: Option<u64>,
-    keep: usize,
-    config: Options,
+    /// Checksum of the samples that affect the run: training and validation.
     data: u32,
     /// Time of the last checkpoint, and its steps and epochs.
     last: (Instant, Option<(u64, usize)>),
@@ -88,15 +104,14 @@ struct Checkpointer {
 /// Time between checkpoints if steps are not counted.
 const MINUTE: Duration = Duration::from_secs(60);
 
-impl Checkpointer {
-    fn new<T: Real>(run: &RunConfig, data: &Prepared<T>, folder: Folder) -> Self {
-        let (every, keep, config, data) =
-            (run.options.checkpoint_every, run.options.keep.unwrap_or(2), run.deciding(), fingerprint(data));
-        Self { folder, every, keep, config, data, last: (Instant::now(), None), resumed_at: (0, 0) }
+impl<'a> Checkpointer<'a> {
+    fn new<T: Real>(run: &'a RunConfig, data: &Prepared<T>, folder: Folder) -> Self {
+        let data = data.validation.iter().fold(checksum(0, &data.train), checksum);
+        Self { run, folder, data, last: (Instant::now(), None), resumed_at: (0, 0) }
     }
 
     fn due(&self, steps: u64) -> bool {
-        match self.every {
+        match self.run.options.checkpoint_every {
             Some(every) => steps.is_multiple_of(every),
             None => self.last.0.elapsed() >= MINUTE,
         }
@@ -111,16 +126,11 @@ impl Checkpointer {
         let mut state = trainer.save();
         state.put_part("course", progress.save());
         let (metrics, events) = self.folder.lengths()?;
-        let notes = CheckpointMeta { config: self.config.to_toml()?, data: self.data, metrics, events };
-        checkpoints::write(&self.folder.dir, at.0, self.keep, &state, &notes)?;
+        let notes = CheckpointMeta { config: self.run.deciding().to_toml()?, data: self.data, metrics, events };
+        checkpoints::write(&self.folder.dir, at.0, self.run.options.keep.unwrap_or(2), &state, &notes)?;
         self.last = (Instant::now(), Some(at));
         Ok(())
     }
-}
-
-/// Checksum of the samples that affect a run: training and validation.
-fn fingerprint<T: Real>(data: &Prepared<T>) -> u32 {
-    data.validation.iter().fold(checksum(0, &data.train), checksum)
 }
 
 fn checksum<T: Real>(mut sum: u32, samples: &Samples<T>) -> u32 {
@@ -158,15 +168,14 @@ impl<'a, T: Real> Session<'a, T> {
         let net = Network::random(&run.architecture, run.train.init, run.seed, &plan)?;
         let trainer = Trainer::from_network(net, config, run.seed, plan)?;
         let checkpointer = folder.map(|folder| Checkpointer::new(run, data, folder));
-        Ok(Self {
-            run,
-            data,
-            inputs,
-            trainer,
-            checkpointer,
-            progress: Progress { stopping: EarlyStopping::new(run.options.patience), ..Progress::default() },
-            finished: false,
-        })
+        let progress = Progress { stopping: EarlyStopping::new(run.options.patience), ..Progress::default() };
+        let level = match (&checkpointer, run.options.patience) {
+            (Some(_), _) => MeasureLevel::All,
+            (None, Some(_)) => MeasureLevel::Scores,
+            (None, None) => MeasureLevel::Nothing,
+        };
+        let (events, losses) = (Vec::new(), Vec::new());
+        Ok(Self { run, data, inputs, trainer, checkpointer, progress, level, events, losses, finished: false })
     }
 
     /// Restores a session from the newest intact checkpoint in its folder, or starts anew if there
@@ -191,7 +200,7 @@ impl<'a, T: Real> Session<'a, T> {
             Error::File { path, what } => Error::File { path, what: format!("written by an earlier version, {what}") },
             other => other,
         })?;
-        if (Options { hold: Some(then.holding()), ..then }) != checkpointer.config {
+        if (Options { hold: Some(then.holding()), ..then }) != run.deciding() {
             return wrong("its settings differ from config.toml, which was changed since: undo the change, or train another run (--config, --out)".into());
         }
         if found.meta.data != checkpointer.data {
@@ -229,26 +238,6 @@ impl<'a, T: Real> Session<'a, T> {
         self.checkpointer.as_mut().map_or(Ok(()), |checkpointer| checkpointer.folder.cut(checkpointer.resumed_at))
     }
 
-    /// The trainer, which holds the network.
-    pub(crate) fn trainer(&self) -> &Trainer<T> {
-        &self.trainer
-    }
-    /// Number of completed epochs.
-    pub(crate) fn epochs(&self) -> usize {
-        self.progress.epochs
-    }
-    /// Seconds of training so far.
-    pub(crate) fn seconds(&self) -> f64 {
-        self.progress.seconds
-    }
-    /// Samples per epoch.
-    pub(crate) fn samples(&self) -> usize {
-        self.data.train.len
-    }
-    /// Path of the folder of results.
-    pub(crate) fn dir(&self) -> Option<&Path> {
-        self.checkpointer.as_ref().map(|checkpointer| checkpointer.folder.dir.as_path())
-    }
     /// Outcome of validation, if there is any.
     pub(crate) fn stopping(&self) -> Option<Stopping> {
         self.data.validation.as_ref()?;
@@ -260,6 +249,15 @@ impl<'a, T: Real> Session<'a, T> {
     /// Returns whether training is complete.
     pub(crate) fn over(&self) -> bool {
         self.progress.epochs >= self.run.epochs || self.stopping().is_some_and(|s| s.stopped_early)
+    }
+
+    /// Trains the remaining epochs, until `watch` breaks; see [`Session::epoch`].
+    ///
+    /// # Errors
+    /// As [`Session::epoch`].
+    pub(crate) fn train(&mut self, mut watch: impl FnMut(EpochProgress) -> ControlFlow<()>) -> Result<()> {
+        while !self.over() && self.epoch(&mut watch)? {}
+        Ok(())
     }
 
     /// Trains one epoch, or the rest of it. `watch` runs after each step; if it breaks, the epoch
@@ -295,14 +293,25 @@ impl<'a, T: Real> Session<'a, T> {
         }
         let seconds = std::mem::take(&mut progress.epoch_seconds);
         progress.epochs = epoch;
-        if self.checkpointer.is_some() || self.run.options.patience.is_some() {
-            let measured = self.measure(done.score)?;
-            if measured.validation.is_some_and(|s| self.progress.stopping.observe(epoch, s.mean_loss())) {
+        self.losses.push(done.score.mean_loss());
+        if self.level > MeasureLevel::Nothing {
+            let (scores, layers) = self.measure(self.level, done.score)?;
+            if scores.validation_loss.is_some_and(|loss| self.progress.stopping.observe(epoch, loss)) {
                 self.save_weights_as(BEST)?;
             }
-            if let Some(checkpointer) = &mut self.checkpointer {
-                checkpointer.folder.write(&Event::Epoch(Epoch::new(self.run, epoch, &done, &measured, seconds)))?;
-            }
+            let by = SolverKind::ALL.iter().map(|kind| (kind.to_string(), done.solves.by(*kind)));
+            self.log(Event::Epoch(Epoch {
+                epoch: epoch as u64,
+                rule: self.run.train.rule.to_string(),
+                scores,
+                layers,
+                inverse: self.run.train.solver.to_string(),
+                solved_by: by.filter(|(_, n)| *n > 0).collect(),
+                solve_residual: Some(done.solves.residual),
+                solve_products_per_step: Some(done.solves.products / done.steps.max(1) as f64),
+                seconds: Some(seconds),
+                samples_per_second: Some(done.score.samples as f64 / seconds.max(1e-9)),
+            }))?;
             self.diagnose()?;
         }
         if due {
@@ -320,34 +329,63 @@ impl<'a, T: Real> Session<'a, T> {
         checkpointer.as_mut().map_or(Ok(()), |checkpointer| checkpointer.write(trainer, progress))
     }
 
-    /// Measures the network. `train` is its score on the training samples.
+    /// Measures the network; `train` is its score on the training samples.
     ///
     /// # Errors
     /// As [`Trainer::evaluate`] and [`Trainer::alignment`]; singular weights merely leave the
     /// alignment empty.
-    pub(crate) fn measure(&mut self, train: Score) -> Result<Measured> {
-        // Uses a fresh solver, so that the result depends on the weights alone.
-        let alignment = match self.trainer.alignment(&self.data.train) {
-            // Not fatal here: if training cannot continue, the next step reports it.
-            Err(Error::Singular { .. } | Error::OutOfRange { .. } | Error::NotOrthogonal { .. }) => Vec::new(),
-            other => other?,
+    fn measure(&mut self, level: MeasureLevel, train: Score) -> Result<(Scores, Layers)> {
+        let mut layers = Layers::default();
+        if level == MeasureLevel::All {
+            // Uses a fresh solver, so that the result depends on the weights alone.
+            let alignment = match self.trainer.alignment(&self.data.train) {
+                // Not fatal here: if training cannot continue, the next step reports it.
+                Err(Error::Singular { .. } | Error::OutOfRange { .. } | Error::NotOrthogonal { .. }) => Vec::new(),
+                other => other?,
+            };
+            layers.cosine_with_bp = alignment.iter().map(|a| Some(a.cosine)).collect();
+            layers.ratio_to_bp = alignment.iter().map(|a| Some(a.ratio)).collect();
+            layers.offdiag = self.trainer.orthogonality()?.into_iter().map(Some).collect();
+        }
+        let validation = self.validate()?;
+        let test = self.trainer.evaluate(&self.data.test)?;
+        let scores = Scores {
+            train_loss: Some(train.mean_loss()),
+            train_accuracy: Some(train.accuracy()),
+            validation_loss: validation.map(|s| s.mean_loss()),
+            validation_accuracy: validation.map(|s| s.accuracy()),
+            test_loss: Some(test.mean_loss()),
+            test_accuracy: Some(test.accuracy()),
         };
-        let (trainer, data) = (&self.trainer, self.data);
-        let validation = data.validation.as_ref().map(|held| trainer.evaluate(held)).transpose()?;
-        Ok(Measured { train, validation, test: trainer.evaluate(&data.test)?, alignment, offdiag: trainer.orthogonality()? })
+        Ok((scores, layers))
+    }
+
+    /// Evaluates the network on the validation samples, if there are any.
+    ///
+    /// # Errors
+    /// As [`Trainer::evaluate`].
+    pub(crate) fn validate(&self) -> Result<Option<Score>> {
+        self.data.validation.as_ref().map(|held| self.trainer.evaluate(held)).transpose()
     }
 
     /// Appends the diagnostics of all layers, if they are due and there is a folder.
     fn diagnose(&mut self) -> Result<()> {
-        let every = self.run.diagnose_every;
-        let epochs = self.progress.epochs;
-        let Some(checkpointer) = self.checkpointer.as_mut().filter(|_| every > 0 && epochs.is_multiple_of(every)) else {
+        let (every, epochs) = (self.run.diagnose_every, self.progress.epochs);
+        if self.checkpointer.is_none() || every == 0 || !epochs.is_multiple_of(every) {
             return Ok(());
-        };
-        let layers = self.trainer.examine(&self.data.train)?;
+        }
+        let layers = self.trainer.examine(&self.data.train)?.into_iter().map(Into::into).collect();
         let (epoch, step, rule) = (epochs as u64, self.trainer.steps(), self.run.train.rule.to_string());
-        let layers = layers.into_iter().map(Into::into).collect();
-        checkpointer.folder.write(&Event::Diagnostics(Diagnostics { epoch, step, rule, layers }))
+        self.log(Event::Diagnostics(Diagnostics { epoch, step, rule, layers }))
+    }
+
+    /// Adds a line of metrics, and writes it if there is a folder.
+    fn log(&mut self, event: Event) -> Result<()> {
+        if let Some(checkpointer) = &mut self.checkpointer {
+            checkpointer.folder.write(&event)?;
+        }
+        self.events.push(event);
+        Ok(())
     }
 
     /// Writes the weights, if there is a folder.
@@ -359,22 +397,37 @@ impl<'a, T: Real> Session<'a, T> {
     }
 
     fn save_weights_as(&self, file: &str) -> Result<()> {
-        let Some(dir) = self.dir() else { return Ok(()) };
+        let Some(Checkpointer { folder, .. }) = &self.checkpointer else { return Ok(()) };
         let (loss, rule) = (self.run.train.loss.to_string(), self.run.train.rule.to_string());
-        weights::save(&dir.join(file), self.trainer.network(), &Notes { loss, rule, inputs: self.inputs.clone() })
+        weights::save(&folder.dir.join(file), self.trainer.network(), &Notes { loss, rule, inputs: self.inputs.clone() })
     }
 
-    /// Measures the final network on all samples, and writes the last line of metrics.
+    /// Measures the final network on all samples, and adds the last line of metrics.
     ///
     /// # Errors
-    /// As [`Session::measure`]; [`Error::Io`] for a line that cannot be written.
-    pub(crate) fn finish(&mut self) -> Result<Measured> {
-        let measured = self.measure(self.trainer.evaluate(&self.data.train)?)?;
-        let (so_far, ending) = ((self.progress.epochs, self.trainer.steps()), (self.over(), self.stopping()));
-        if let Some(checkpointer) = &mut self.checkpointer {
-            checkpointer.folder.write(&Event::End(End::new(self.run, so_far, ending, &measured, self.progress.seconds)))?;
-        }
-        Ok(measured)
+    /// As [`Trainer::evaluate`] and [`Trainer::alignment`]; [`Error::Io`] for a line that cannot be
+    /// written.
+    pub(crate) fn finish(&mut self) -> Result<End> {
+        let train = self.trainer.evaluate(&self.data.train)?;
+        let (scores, layers) = self.measure(MeasureLevel::All, train)?;
+        let run = self.run;
+        let end = End {
+            epochs: self.progress.epochs as u64,
+            steps: self.trainer.steps(),
+            rule: run.train.rule.to_string(),
+            scores,
+            interrupted: !self.over(),
+            stopping: self.stopping(),
+            layers,
+            regularizer: run.regularizer_name().into(),
+            orthogonal: run.orthogonal_name().into(),
+            seconds: Some(self.progress.seconds),
+            isa: run.runtime.isa.to_string(),
+            backend: run.runtime.backend.name().into(),
+            threads: run.runtime.threads as u64,
+        };
+        self.log(Event::End(end.clone()))?;
+        Ok(end)
     }
 }
 

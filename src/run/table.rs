@@ -109,7 +109,6 @@ impl Table {
         let rows = self.groups.iter().map(|group| {
             let mut row = group.names.clone();
             row.extend([group.figures().len(), group.failures().len(), group.unfinished()].map(|n| n.to_string()));
-            let number = |x: Option<f64>| x.map_or(String::new(), |x| x.to_string());
             let cells = group.statistics().values().into_iter();
             row.extend(cells.flat_map(|s| [number(s.map(|s| s.mean)), number(s.and_then(|s| s.sd))]));
             row.push(group.failures().first().map_or(String::new(), |(_, why)| (*why).to_owned()));
@@ -180,6 +179,11 @@ pub(crate) fn aligned<R: AsRef<[String]>>(rows: &[R], left: usize) -> String {
         let _ = writeln!(text, "{}", line.trim_end());
     }
     text
+}
+
+/// Formats a number of a CSV table with every digit, or as an empty cell.
+pub(crate) fn number(x: Option<f64>) -> String {
+    x.map_or(String::new(), |x| x.to_string())
 }
 
 /// Formats rows as CSV (RFC 4180, lines ending in LF).
