@@ -1,12 +1,12 @@
-//! Parts common to `compare` and `sweep`: flags, preparation and exit status.
+//! Parts common to `compare` and `sweep`: flags, preparation, results and exit status.
 
 use crate::base::error::{Error, Result};
-use crate::cli::{Done, Failure};
+use crate::cli::{Done, Failure, print, report};
 use crate::data::Dataset;
 use crate::rule::LearningRule;
-use crate::run::batch::{Planned, PoolOptions, ResultsDir, seeds};
+use crate::run::batch::{Command, Planned, PoolOptions, ResultsDir, seeds};
 use crate::run::config::Runtime;
-use crate::run::grid::{Allowed, Grid};
+use crate::run::grid::{Allowed, Grid, Point};
 use crate::run::options::Options;
 use crate::run::table::{Group, Table};
 use std::path::PathBuf;
@@ -29,7 +29,7 @@ pub(crate) struct Common {
     resume: bool,
     /// No progress bars
     #[arg(long)]
-    pub(crate) quiet: bool,
+    quiet: bool,
     #[command(flatten)]
     settings: Options,
 }
@@ -88,13 +88,56 @@ pub(crate) struct Batch<'a> {
 }
 
 impl Batch<'_> {
+    /// Plans the runs of all seeds at a point. `folder` is the name of their folder in the folder of
+    /// results.
+    ///
+    /// # Errors
+    /// As [`Planned::new`].
+    pub(crate) fn plan(&self, point: &Point, rule: Option<LearningRule>, folder: &str) -> Result<Vec<Planned>> {
+        let plan = |&seed: &u64| {
+            let dir = self.options.out.as_ref().map(|out| out.join(folder).join(format!("seed-{seed}")));
+            Planned::new(&self.options, point, (rule, seed), (&self.set, &self.data), dir)
+        };
+        self.seeds.iter().map(plan).collect()
+    }
+
     /// Opens the folder of results, if there is one.
     ///
     /// # Errors
     /// As [`ResultsDir::open`].
-    pub(crate) fn open(&self, command: &'static str, page: Option<&str>, runs: &[Planned]) -> Result<Option<ResultsDir>> {
+    pub(crate) fn open(&self, command: &'static Command, runs: &[Planned]) -> Result<Option<ResultsDir>> {
         let keeps = (self.common.resume, self.common.overwrite);
-        self.options.out.as_deref().map(|dir| ResultsDir::open(dir, (command, page), keeps, runs, &self.data)).transpose()
+        self.options.out.as_deref().map(|dir| ResultsDir::open(dir, command, keeps, runs, &self.data)).transpose()
+    }
+
+    /// Prints the table between the description of the runs and notes, and writes all files. The
+    /// command fails if every run failed in at least `enough` rows.
+    pub(crate) fn conclude(
+        &self,
+        results: Option<ResultsDir>,
+        table: &Table,
+        (about, notes): (&str, &str),
+        enough: usize,
+        interrupted: &AtomicBool,
+    ) -> Result<Done, Failure> {
+        let text = format!("{about}; mean ± s.d.\n{}{notes}{}", table.text(), unfinished(table));
+        // Write the files and print the table even if the other fails.
+        let written = results.map_or(Ok(None), |results| self.write(&results, table, &text));
+        print(&text)?;
+        if let Some(page) = written? {
+            print(&format!("pictures: {}\n", page.display()))?;
+        }
+        finish(table, enough, interrupted)
+    }
+
+    /// Writes the tables, and the command's report if any run has finished. Returns its path.
+    fn write(&self, results: &ResultsDir, table: &Table, text: &str) -> Result<Option<PathBuf>> {
+        results.write_tables(text, table, &self.set, &self.seeds)?;
+        let page = results.page().filter(|_| table.groups.iter().any(|group| !group.figures().is_empty()));
+        if let Some(page) = &page {
+            report::page(std::slice::from_ref(&results.dir), page, &self.runtime, true, self.common.quiet)?;
+        }
+        Ok(page)
     }
 
     /// Returns the options of the pool of threads, which stops when `interrupted` is set.
@@ -104,7 +147,7 @@ impl Batch<'_> {
 }
 
 /// Describes how many runs are missing from a table.
-pub(crate) fn unfinished(table: &Table) -> String {
+fn unfinished(table: &Table) -> String {
     match table.groups.iter().map(Group::unfinished).sum::<usize>() {
         0 => String::new(),
         1 => "interrupted: 1 run is not finished\n".into(),
@@ -118,8 +161,8 @@ pub(crate) fn seed_range(seeds: &[u64]) -> String {
     if first == last { format!("seed {first}") } else { format!("seeds {first} to {last}") }
 }
 
-/// Returns the exit status of a command. Fails if every run failed in at least `enough` rows.
-pub(crate) fn finish(table: &Table, enough: usize, interrupted: &AtomicBool) -> Result<Done, Failure> {
+/// Returns the exit status of a command; see [`Batch::conclude`].
+fn finish(table: &Table, enough: usize, interrupted: &AtomicBool) -> Result<Done, Failure> {
     if interrupted.load(Ordering::Relaxed) {
         return Ok(Done::Interrupted);
     }

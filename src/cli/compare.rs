@@ -1,12 +1,11 @@
 //! `gaitprop compare`: rules with the same initial weights, batches, optimizer and budget.
 
 use crate::base::error::{Error, Result};
-use crate::cli::common::{Batch, Common, finish, seed_range, unfinished};
+use crate::cli::common::{Batch, Common, seed_range};
 use crate::cli::{Done, Failure, print};
 use crate::rule::LearningRule;
-use crate::run::batch::{Planned, PoolOptions, ResultsDir, seeds, train_all};
+use crate::run::batch::{COMPARE, Planned, PoolOptions, seeds, train_all};
 use crate::run::choose::{Candidates, Choice, Trials};
-use crate::run::config::RunConfig;
 use crate::run::grid::{Allowed, Point};
 use crate::run::history::RunOutcome;
 use crate::run::options::Options;
@@ -15,7 +14,6 @@ use crate::run::table::{Group, Table, shown};
 use crate::study::align::Precision;
 use gaitprop_kernels::Real;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
 #[command(mut_arg("rule", |arg| arg.hide(true)), mut_arg("seeds", |arg| arg.default_value("1")))]
@@ -73,55 +71,29 @@ impl Comparison<'_> {
         let candidate = |&rule| Ok(Candidates { rule, points: self.batch.grid.points(Some(rule))? });
         let candidates = self.args.rules.iter().map(candidate).collect::<Result<Vec<_>>>()?;
         let trials = self.trials(&candidates)?;
-        let out = self.batch.options.out.as_deref();
         // Every run is checked before any training.
-        let all = candidates.iter().flat_map(|c| c.points.iter().map(|point| self.all_seeds(c.rule, point, out)));
+        let all = candidates.iter().flat_map(|c| c.points.iter().map(|point| self.plan(c.rule, point)));
         let all = all.collect::<Result<Vec<_>>>()?.concat();
-        let results = self.batch.open(COMMAND, Some(PAGE), &all)?;
+        let results = self.batch.open(&COMPARE, &all)?;
 
         let interrupted = crate::cli::interrupts();
         let pool = self.batch.pool_options(&interrupted);
         let validation_len = trials.validation_len();
         let Some(choices) = trials.choose::<T>(&candidates, &self.batch.grid, results.as_ref(), &pool)? else {
-            let rest = if out.is_some() { "; --resume continues them" } else { "" };
+            let rest = if results.is_some() { "; --resume continues them" } else { "" };
             print(&format!("interrupted during the trials of the grid{rest}\n"))?;
             return Ok(Done::Interrupted);
         };
         let table = self.train::<T>(&choices, &pool)?;
-        let text = self.text(&table, &choices, validation_len, &all[0].run);
-        // Write the files and print the table even if the other fails.
-        let written = results.map_or(Ok(None), |results| self.write(&results, &table, &text));
-        print(&text)?;
-        if let Some(page) = written? {
-            print(&format!("pictures: {}\n", page.display()))?;
-        }
+        let (run, seeds) = (&all[0].run, seed_range(&self.batch.seeds));
+        let about = format!("{}; {seeds}; {} epochs", run.describe(&self.batch.data), run.epochs);
         // The comparison fails if all runs of any rule failed.
-        finish(&table, 1, &interrupted)
-    }
-
-    /// Writes the tables, and a report if any run has finished. Returns the path of the report.
-    fn write(&self, results: &ResultsDir, table: &Table, text: &str) -> Result<Option<PathBuf>> {
-        results.write_tables(text, table, (&self.batch.set, &self.batch.seeds, "rules"))?;
-        let page = results.page.as_deref().filter(|_| table.groups.iter().any(|group| !group.figures().is_empty()));
-        if let Some(page) = page {
-            crate::cli::report::page(
-                std::slice::from_ref(&results.dir),
-                page,
-                &self.batch.runtime,
-                true,
-                self.args.common.quiet,
-            )?;
-        }
-        Ok(page.map(Path::to_owned))
+        self.batch.conclude(results, &table, (&about, &self.notes(&choices, validation_len)), 1, &interrupted)
     }
 
     /// Plans all seeds of a rule at a point.
-    fn all_seeds(&self, rule: LearningRule, point: &Point, out: Option<&Path>) -> Result<Vec<Planned>> {
-        let planned = |&seed: &u64| {
-            let dir = out.map(|out| out.join(rule.name()).join(format!("seed-{seed}")));
-            Planned::new(&self.batch.options, point, (Some(rule), seed), (&self.batch.set, &self.batch.data), dir)
-        };
-        self.batch.seeds.iter().map(planned).collect()
+    fn plan(&self, rule: LearningRule, point: &Point) -> Result<Vec<Planned>> {
+        self.batch.plan(point, Some(rule), rule.name())
     }
 
     /// Plans the trials of the grid. They hold out a sixth of the training samples unless
@@ -152,11 +124,10 @@ impl Comparison<'_> {
     /// Trains all rules with a point, seed by seed: after an interrupt, all rules have the same
     /// seeds.
     fn train<T: Real>(&self, choices: &[Choice], pool: &PoolOptions<'_>) -> Result<Table> {
-        let out = self.batch.options.out.as_deref();
         let (mut groups, mut runs) = (Vec::new(), Vec::new());
         for (c, Choice { rule, point }) in choices.iter().enumerate() {
             let bare = Point::default();
-            let planned = self.all_seeds(*rule, point.as_ref().unwrap_or(&bare), out)?;
+            let planned = self.plan(*rule, point.as_ref().unwrap_or(&bare))?;
             let settings = planned[0].settings.clone();
             let failed = |why: &String| self.batch.seeds.iter().map(|&seed| (seed, RunOutcome::Failed(why.clone()))).collect();
             groups.push(Group {
@@ -190,25 +161,17 @@ impl Comparison<'_> {
         Ok(Table { titles: ["rule"].into_iter().chain(keys).map(str::to_owned).collect(), groups })
     }
 
-    /// Formats the table with its head and notes.
-    fn text(&self, table: &Table, choices: &[Choice], validation_len: Option<usize>, run: &RunConfig) -> String {
-        let seeds = seed_range(&self.batch.seeds);
-        let mut text = format!("{}; {seeds}; {} epochs; mean ± s.d.\n", run.describe(&self.batch.data), run.epochs);
-        text += &table.text();
-        if let Some(validation_len) = validation_len {
-            let _ = writeln!(text, "settings chosen on {validation_len} validation samples, by accuracy at the end");
-        }
+    /// Describes how the settings of the rules were chosen.
+    fn notes(&self, choices: &[Choice], validation_len: Option<usize>) -> String {
+        let mut text = validation_len.map_or(String::new(), |validation_len| {
+            format!("settings chosen on {validation_len} validation samples, by accuracy at the end\n")
+        });
         for Choice { rule, point } in choices {
             let edge = point.as_ref().map_or(Vec::new(), |point| self.batch.grid.at_the_edge(*rule, point));
             if !edge.is_empty() {
                 let _ = writeln!(text, "{rule}: {} lies at the edge of the grid; the best may lie beyond", edge.join(" and "));
             }
         }
-        text + &unfinished(table)
+        text
     }
 }
-
-/// Name of the command and of its summary.
-const COMMAND: &str = "compare";
-/// File name of the report about all runs.
-const PAGE: &str = "report.html";

@@ -1,9 +1,9 @@
 //! `gaitprop sweep`: a grid of settings, each with several seeds, on all cores.
 
 use crate::base::error::{Error, Result};
-use crate::cli::common::{Batch, Common, finish, seed_range, unfinished};
-use crate::cli::{Done, Failure, print};
-use crate::run::batch::{Planned, train_all};
+use crate::cli::common::{Batch, Common, seed_range};
+use crate::cli::{Done, Failure};
+use crate::run::batch::{Planned, SWEEP, train_all};
 use crate::run::grid::{Allowed, Point};
 use crate::run::history::MeanSd;
 use crate::run::session::MeasureLevel;
@@ -11,7 +11,6 @@ use crate::run::table::{Group, Table};
 use crate::study::align::Precision;
 use gaitprop_kernels::Real;
 use std::fmt::Write as _;
-use std::path::Path;
 use std::time::Instant;
 
 #[derive(clap::Args)]
@@ -45,9 +44,6 @@ const COMMON: Allowed = Allowed::AllBut(&[
     "backend",
 ]);
 
-/// Name of the command and of its summary.
-const COMMAND: &str = "sweep";
-
 pub(super) fn run(args: &Args) -> Result<Done, Failure> {
     let batch = args.common.prepare(&args.grid, COMMON, None)?;
     let sweep = Sweep { points: batch.grid.points(None)?, batch };
@@ -65,9 +61,8 @@ struct Sweep<'a> {
 
 impl Sweep<'_> {
     fn run<T: Real>(&self) -> Result<Done, Failure> {
-        let out = self.batch.options.out.as_deref();
-        let runs = self.planned(out)?;
-        let results = self.batch.open(COMMAND, None, &runs)?;
+        let runs = self.planned()?;
+        let results = self.batch.open(&SWEEP, &runs)?;
         let interrupted = crate::cli::interrupts();
         let pool = self.batch.pool_options(&interrupted);
         let clock = Instant::now();
@@ -90,41 +85,28 @@ impl Sweep<'_> {
         groups.sort_by(|a, b| key(b).total_cmp(&key(a)));
         let table = Table { titles: self.batch.grid.keys().into_iter().map(str::to_owned).collect(), groups };
 
-        let mut text = format!("{}; {}; mean ± s.d.\n", self.about(&runs), seed_range(&self.batch.seeds));
-        text += &table.text();
-        text += if held {
-            "best validation accuracy first\n"
+        let about = format!("{}; {}", self.about(&runs), seed_range(&self.batch.seeds));
+        let mut notes = if held {
+            "best validation accuracy first\n".to_owned()
         } else {
-            "best test accuracy first; choose settings by validation samples instead (--validation N)\n"
+            "best test accuracy first; choose settings by validation samples instead (--validation N)\n".to_owned()
         };
         if learned > 0 {
             let (threads, rate) = (self.batch.runtime.threads.min(runs.len()), learned as f64 / seconds.max(1e-9));
-            let _ = writeln!(text, "{rate:.0} networks x samples/s, {threads} at once");
+            let _ = writeln!(notes, "{rate:.0} networks x samples/s, {threads} at once");
         }
-        text += &unfinished(&table);
-        // Write the files and print the table even if the other fails.
-        let written =
-            results.map_or(Ok(()), |results| results.write_tables(&text, &table, (&self.batch.set, &self.batch.seeds, "points")));
-        print(&text)?;
-        written?;
         // Points that fail are a result of the sweep; it fails only if all of them do.
-        finish(&table, table.groups.len(), &interrupted)
+        self.batch.conclude(results, &table, (&about, &notes), self.points.len(), &interrupted)
     }
 
     /// Plans all runs, point by point and seed by seed.
-    fn planned(&self, out: Option<&Path>) -> Result<Vec<Planned>> {
+    fn planned(&self) -> Result<Vec<Planned>> {
         let count = self.points.len().saturating_mul(self.batch.seeds.len());
         if count > MAX_RUNS {
             return Err(Error::Setting(format!("{count} runs: use at most {MAX_RUNS}")));
         }
-        let mut runs: Vec<Planned> = Vec::with_capacity(count);
-        for point in &self.points {
-            for &seed in &self.batch.seeds {
-                let dir = out.map(|out| out.join(point.folder()).join(format!("seed-{seed}")));
-                runs.push(Planned::new(&self.batch.options, point, (None, seed), (&self.batch.set, &self.batch.data), dir)?);
-            }
-        }
-        Ok(runs)
+        let runs = self.points.iter().map(|point| self.batch.plan(point, None, &point.folder()));
+        Ok(runs.collect::<Result<Vec<_>>>()?.concat())
     }
 
     /// Describes the data, and the network if all runs share it.

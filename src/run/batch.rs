@@ -8,7 +8,7 @@ use crate::data::Dataset;
 use crate::rule::LearningRule;
 use crate::run::checkpoints;
 use crate::run::config::RunConfig;
-use crate::run::dir::{CONFIG, Folder, holds_run};
+use crate::run::dir::{CONFIG, Folder, holds_run, lock};
 use crate::run::grid::Point;
 use crate::run::history::{self, Figures, RunOutcome};
 use crate::run::metrics::METRICS;
@@ -193,90 +193,120 @@ pub(crate) fn run_missing<T: Real, R: Send>(
     Ok((results, left))
 }
 
-/// The folder of results of one command.
-pub(crate) struct ResultsDir {
-    pub(crate) dir: PathBuf,
-    /// Name of the command, which is also the name of its summary file.
-    name: &'static str,
-    /// The report about all runs, if the command writes one.
-    pub(crate) page: Option<PathBuf>,
-    /// Checksum of the data set. `None` if the folder was written by a version that stored none.
-    data: Option<u32>,
+/// A command that writes a folder of many runs.
+#[derive(Debug)]
+pub(crate) struct Command {
+    /// Its name, which is also the name of its summary file.
+    pub(crate) name: &'static str,
+    /// Key of the groups of runs in the summary.
+    pub(crate) groups: &'static str,
+    /// Its other files.
+    files: &'static [Kept],
+}
+
+/// A file of a command: its name, and a test that recognizes it.
+type Kept = (&'static str, fn(&Path) -> bool);
+
+pub(crate) const COMPARE: Command =
+    Command { name: "compare", groups: "rules", files: &[TABLE_TEXT, TABLE_CSV, GRID_CSV, TRIALS, PAGE] };
+pub(crate) const SWEEP: Command = Command { name: "sweep", groups: "points", files: &[TABLE_TEXT, TABLE_CSV] };
+
+const TABLE_TEXT: Kept = ("table.txt", |path| begins(path, |line| line.ends_with("; mean ± s.d.")));
+const TABLE_CSV: Kept =
+    ("table.csv", |path| begins(path, |line| line.contains(",runs,failed,unfinished,") || line.starts_with("runs,failed,")));
+/// Trials of a grid: a table, and one line of JSON each with all options.
+pub(crate) const GRID_CSV: Kept =
+    ("grid.csv", |path| begins(path, |line| line.ends_with(",validation_accuracy,validation_loss,chosen,error")));
+pub(crate) const TRIALS: Kept =
+    ("grid.jsonl", |path| begins(path, |line| line.is_empty() || line.starts_with("{\"settings\":{")));
+/// The report about all runs.
+const PAGE: Kept = ("report.html", page::is_ours);
+
+/// Returns whether the first line of a file passes a test.
+fn begins(path: &Path, test: impl FnOnce(&str) -> bool) -> bool {
+    let mut line = String::new();
+    let read = File::open(path).and_then(|file| BufReader::new(file).take(1 << 20).read_line(&mut line));
+    read.is_ok() && test(line.trim_end())
 }
 
 /// Key of the data set's checksum in the summary.
 const CHECKSUM: &str = "data-checksum";
 
-/// Commands that write folders of many runs.
-const COMMANDS: [&str; 2] = ["compare", "sweep"];
+/// The folder of results of one command.
+pub(crate) struct ResultsDir {
+    pub(crate) dir: PathBuf,
+    command: &'static Command,
+    /// Checksum of the data set. `None` if the folder was written by a version that stored none.
+    data: Option<u32>,
+    /// The folder itself, locked, so that no other command writes here. `None` on systems that
+    /// cannot lock folders.
+    _lock: Option<File>,
+}
 
 impl ResultsDir {
-    /// Creates or opens the folder. `page` is the file name of the report, if there will be one.
-    /// Every refusal comes before anything is written or removed.
+    /// Creates or opens the folder. Every refusal comes before anything is written or removed.
     ///
     /// # Errors
-    /// [`Error::Setting`] for a folder with other contents, or for a resume with other data;
-    /// [`Error::Io`].
+    /// [`Error::Setting`] for a folder with other contents, for one that another command is writing
+    /// in, or for a resume with other data; [`Error::Io`].
     pub(crate) fn open(
         dir: &Path,
-        (name, page): (&'static str, Option<&str>),
+        command: &'static Command,
         (resume, overwrite): (bool, bool),
         runs: &[Planned],
         data: &Dataset,
     ) -> Result<Self> {
         let refuse = |what: String| Err(Error::Setting(format!("{}: {what}", dir.display())));
-        let page = page.map(|page| dir.join(page));
-        let mut results = Self { dir: dir.to_owned(), name, page, data: Some(data.checksum()) };
+        let mut results = Self { dir: dir.to_owned(), command, data: Some(data.checksum()), _lock: None };
+        let name = command.name;
         if dir.exists() && !dir.is_dir() {
             return refuse("is a file: results need a folder".into());
         }
         if [METRICS, CONFIG, WEIGHTS].iter().any(|file| dir.join(file).exists()) {
             return refuse("holds the results of a single run: name another folder".into());
         }
-        if let Some(other) = COMMANDS.iter().find(|&&other| other != name && dir.join(format!("{other}.json")).exists()) {
+        let others = [COMPARE.name, SWEEP.name].into_iter().filter(|&other| other != name);
+        if let Some(other) = others.into_iter().find(|other| dir.join(format!("{other}.json")).exists()) {
             return refuse(format!("holds the results of `{other}`: name another folder"));
         }
-        let ours = results.summary().exists();
-        if ours {
-            results.read_summary()?;
-        }
-        if resume && !ours {
+        let summary = results.summary().exists().then(|| results.read_summary()).transpose()?;
+        if resume && summary.is_none() {
             return refuse(format!("holds no results of `{name}` to resume: leave out --resume"));
         }
-        if ours && !resume && !overwrite {
+        if summary.is_some() && !resume && !overwrite {
             return refuse(format!(
                 "holds the results of `{name}`: name another folder, resume (--resume) or replace it (--overwrite)"
             ));
         }
         // Results may lack tables and report: the command was interrupted, or no run finished.
-        let tables = results.tables().map(|(file, is_ours)| (results.path(file), is_ours));
-        let mut files = tables.chain(results.page.clone().map(|page| (page, page::is_ours as IsOurs)));
-        if let Some((file, _)) = files.find(|(path, is_ours)| path.exists() && !(ours && is_ours(path))) {
-            let file = file.file_name().unwrap_or_default().display();
+        let foreign = |(file, is_ours): &&Kept| dir.join(file).exists() && !(summary.is_some() && is_ours(&dir.join(file)));
+        if let Some((file, _)) = command.files.iter().find(foreign) {
             return refuse(format!("holds a {file} that is not of `{name}`: move it away, or name another folder"));
         }
-        let folders: Vec<_> = runs.iter().filter_map(|run| run.dir.as_deref()).collect();
-        folders.iter().try_for_each(|dir| Folder::check_free(dir, overwrite || resume))?;
-        if resume {
-            // Several points may share a folder before the grid has chosen one of them.
-            let mut all = BTreeMap::<_, Vec<&Planned>>::new();
-            runs.iter()
-                .filter_map(|run| Some((run.dir.as_deref()?, run)))
-                .for_each(|(dir, run)| all.entry(dir).or_default().push(run));
-            all.into_iter().try_for_each(|(dir, runs)| check_config(dir, &runs).map(|_| ()))?;
-            let learned = results.learned()?;
+        // Several points may share a folder before the grid has chosen one of them.
+        let mut folders = BTreeMap::<&Path, Vec<&Planned>>::new();
+        for (dir, run) in runs.iter().filter_map(|run| Some((run.dir.as_deref()?, run))) {
+            folders.entry(dir).or_default().push(run);
+        }
+        folders.keys().try_for_each(|dir| Folder::check_free(dir, overwrite || resume))?;
+        if let Some(summary) = summary.as_ref().filter(|_| resume) {
+            folders.iter().try_for_each(|(dir, runs)| check_config(dir, runs).map(|_| ()))?;
+            let learned = summary[CHECKSUM].as_u64().and_then(|data| data.try_into().ok());
             if learned.is_some() && learned != results.data {
                 return refuse("its runs used other samples: the data set was changed since".into());
             }
             results.data = learned;
         }
         std::fs::create_dir_all(dir).map_err(Error::io("create the folder", dir))?;
-        // Removes temporary files of a killed command.
-        files::sweep(dir);
-        if ours && overwrite {
+        results._lock = File::open(dir).ok().map(|folder| lock(folder, dir)).transpose()?;
+        if results._lock.is_some() {
+            // Removes temporary files of a killed command.
+            files::sweep(dir);
+        }
+        if summary.is_some() && overwrite {
             results.clear()?;
         }
-        if !ours || overwrite {
+        if !resume {
             results.write_summary(serde_json::Map::new().into())?;
         }
         Ok(results)
@@ -288,46 +318,33 @@ impl ResultsDir {
             let list = std::fs::read_dir(dir).map_err(Error::io("list", dir))?;
             Ok(list.filter_map(|entry| Some(entry.ok()?.path()).filter(|path| path.is_dir())).collect())
         };
-        let is_run = |dir: &Path| -> Result<bool> {
+        // Returns whether it was a run.
+        let remove_run = |dir: &Path| -> Result<bool> {
             let seed = dir.file_name().and_then(|name| name.to_str()?.strip_prefix("seed-")?.parse::<u64>().ok());
-            Ok(seed.is_some() && holds_run(dir)?)
+            let is_run = seed.is_some() && holds_run(dir)?;
+            if is_run { Folder::remove(dir).map(|()| true) } else { Ok(false) }
         };
         for dir in entries(&self.dir)? {
-            if is_run(&dir)? {
-                Folder::remove(&dir)?;
+            if remove_run(&dir)? {
                 continue;
             }
-            let mut removed = false;
-            for run in entries(&dir)? {
-                if is_run(&run)? {
-                    Folder::remove(&run)?;
-                    removed = true;
-                }
-            }
-            if removed {
+            let removed = entries(&dir)?.iter().map(|run| remove_run(run)).collect::<Result<Vec<_>>>()?;
+            if removed.contains(&true) {
                 // Fails, as intended, if other files are in it.
                 let _ = std::fs::remove_dir(&dir);
             }
         }
         // `open` has refused files of other origin.
-        self.tables().try_for_each(|(file, _)| checkpoints::remove(&self.path(file)))?;
-        self.page.as_deref().map_or(Ok(()), page::remove)
+        self.command.files.iter().try_for_each(|(file, _)| checkpoints::remove(&self.dir.join(file)))
     }
 
-    /// Returns the path of a file in the folder.
-    pub(crate) fn path(&self, file: &str) -> PathBuf {
-        self.dir.join(file)
-    }
-
-    /// Lists the command's tables, each with a test that recognizes it.
-    fn tables(&self) -> impl Iterator<Item = (&'static str, IsOurs)> + use<> {
-        // The command that writes a report is also the one that chooses from a grid.
-        let grid = self.page.is_some();
-        TABLES.into_iter().filter(move |(file, _)| grid || ![GRID_CSV, TRIALS].contains(file))
+    /// Returns the path of the report, if the command writes one.
+    pub(crate) fn page(&self) -> Option<PathBuf> {
+        self.command.files.iter().find(|(file, _)| *file == PAGE.0).map(|(file, _)| self.dir.join(file))
     }
 
     fn summary(&self) -> PathBuf {
-        self.dir.join(format!("{}.json", self.name))
+        self.dir.join(format!("{}.json", self.command.name))
     }
 
     /// Reads the existing summary.
@@ -335,21 +352,16 @@ impl ResultsDir {
     /// # Errors
     /// [`Error::File`] for a file that the command has not written; [`Error::Io`].
     fn read_summary(&self) -> Result<serde_json::Value> {
-        let path = self.summary();
+        let (path, name) = (self.summary(), self.command.name);
         let text = std::fs::read_to_string(&path).map_err(Error::io("read", &path))?;
         let wrong = |why: String| {
-            let what = format!("is not a summary of `{}` ({why}): move it away, or name another folder", self.name);
+            let what = format!("is not a summary of `{name}` ({why}): move it away, or name another folder");
             Error::File { path: path.clone(), what }
         };
         let summary: serde_json::Value = serde_json::from_str(&text).map_err(|e| wrong(e.to_string()))?;
         // Before the first tables are written, the summary holds at most a checksum.
         let begun = summary.as_object().is_some_and(|all| all.keys().all(|key| key == CHECKSUM));
-        if begun || summary["command"] == self.name { Ok(summary) } else { Err(wrong("it names another `command`".into())) }
-    }
-
-    /// Returns the checksum of the data set that the runs have learned, if stored.
-    fn learned(&self) -> Result<Option<u32>> {
-        Ok(self.read_summary()?[CHECKSUM].as_u64().and_then(|data| data.try_into().ok()))
+        if begun || summary["command"] == name { Ok(summary) } else { Err(wrong("it names another `command`".into())) }
     }
 
     /// Writes the summary, an object, with the data set's checksum.
@@ -357,53 +369,28 @@ impl ResultsDir {
         if let Some(data) = self.data {
             summary[CHECKSUM] = data.into();
         }
-        self.write(&self.summary(), format!("{summary:#}\n").as_bytes())
+        let path = self.summary();
+        files::write_atomically(&path, format!("{summary:#}\n").as_bytes()).map_err(Error::io("write", path))
     }
 
-    /// Writes a file atomically.
+    /// Writes one of the command's files atomically.
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub(crate) fn write(&self, path: &Path, bytes: &[u8]) -> Result<()> {
-        files::write_atomically(path, bytes).map_err(Error::io("write", path))
+    pub(crate) fn write(&self, (file, _): Kept, text: &str) -> Result<()> {
+        let path = self.dir.join(file);
+        files::write_atomically(&path, text.as_bytes()).map_err(Error::io("write", path))
     }
 
-    /// Writes the tables as text and CSV, and the summary with every run. `key` names its list of
-    /// groups.
+    /// Writes the tables as text and CSV, and the summary with every run.
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub(crate) fn write_tables(&self, text: &str, table: &Table, (data, seeds, key): (&str, &[u64], &str)) -> Result<()> {
-        self.write(&self.path(TABLE_TEXT), text.as_bytes())?;
-        self.write(&self.path(TABLE_CSV), table.csv().as_bytes())?;
-        let version = env!("CARGO_PKG_VERSION");
-        self.write_summary(
-            json!({ "command": self.name, "version": version, "data": data, "seeds": seeds, key: table.summary() }),
-        )
+    pub(crate) fn write_tables(&self, text: &str, table: &Table, data: &str, seeds: &[u64]) -> Result<()> {
+        self.write(TABLE_TEXT, text)?;
+        self.write(TABLE_CSV, &table.csv())?;
+        let (Command { name, groups, .. }, version) = (self.command, env!("CARGO_PKG_VERSION"));
+        let groups_of = table.summary();
+        self.write_summary(json!({ "command": name, "version": version, "data": data, "seeds": seeds, *groups: groups_of }))
     }
 }
-
-/// Recognizes a file of this name that the command wrote.
-type IsOurs = fn(&Path) -> bool;
-
-/// Every table, with a test of its first line.
-const TABLES: [(&str, IsOurs); 4] = [
-    (TABLE_TEXT, |path| first_line(path).is_some_and(|line| line.ends_with("; mean ± s.d."))),
-    (TABLE_CSV, |path| {
-        first_line(path).is_some_and(|line| line.contains(",runs,failed,unfinished,") || line.starts_with("runs,failed,"))
-    }),
-    (GRID_CSV, |path| first_line(path).is_some_and(|line| line.ends_with(",validation_accuracy,validation_loss,chosen,error"))),
-    (TRIALS, |path| first_line(path).is_some_and(|line| line.is_empty() || line.starts_with("{\"settings\":{"))),
-];
-
-fn first_line(path: &Path) -> Option<String> {
-    let mut line = String::new();
-    BufReader::new(File::open(path).ok()?).take(1 << 20).read_line(&mut line).ok()?;
-    Some(line.trim_end().to_owned())
-}
-
-const TABLE_TEXT: &str = "table.txt";
-const TABLE_CSV: &str = "table.csv";
-/// Trials of a grid: a table, and one line of JSON each with all options.
-pub(crate) const GRID_CSV: &str = "grid.csv";
-pub(crate) const TRIALS: &str = "grid.jsonl";

@@ -55,11 +55,6 @@ pub(crate) fn steps(dir: &Path) -> Result<Vec<u64>> {
     Ok(steps)
 }
 
-/// Returns whether there is a checkpoint, or the folder cannot be read.
-pub(crate) fn any(dir: &Path) -> bool {
-    steps(dir).map_or(true, |steps| !steps.is_empty())
-}
-
 /// Writes a checkpoint, then removes all but the newest `keep`. Also removes checkpoints of later
 /// steps, which belong to a run that was rolled back.
 ///

@@ -126,7 +126,7 @@ impl Trials {
             choices.push(Choice { rule: *rule, point: best.map(|p| points[p].clone()).ok_or_else(none) });
         }
         if let Some(results) = results.filter(|_| !self.runs.is_empty()) {
-            results.write(&results.path(GRID_CSV), csv(&rows).as_bytes())?;
+            results.write(GRID_CSV, &csv(&rows))?;
         }
         Ok(Some(choices))
     }
@@ -209,7 +209,7 @@ struct Log {
 
 impl Log {
     fn open(results: &ResultsDir) -> Result<Self> {
-        let path = results.path(TRIALS);
+        let path = results.dir.join(TRIALS.0);
         let text = match std::fs::read_to_string(&path) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
             other => other.map_err(Error::io("read", &path))?,

@@ -34,7 +34,7 @@ impl Folder {
     /// [`Error::Io`].
     pub(crate) fn create(dir: &Path, settings: &Options, overwrite: bool) -> Result<Self> {
         // Leftovers of a run that never started do not block a new one.
-        Self::check_free(dir, overwrite || Self::is_unused(dir))?;
+        Self::check_free(dir, overwrite || is_unused(dir))?;
         std::fs::create_dir_all(dir).map_err(Error::io("create the folder", dir))?;
         let metrics = open(dir)?;
         // Weights of another run must not lie beside this run's settings.
@@ -65,7 +65,7 @@ impl Folder {
                 path.display()
             )))
         };
-        if checkpoints::steps(dir).is_ok_and(|steps| !steps.is_empty()) && !holds_run(dir)? {
+        if !checkpoints::steps(dir)?.is_empty() && !holds_run(dir)? {
             return foreign(&dir.join(checkpoints::FOLDER));
         }
         for name in [METRICS, WEIGHTS, CONFIG, BEST] {
@@ -84,13 +84,6 @@ impl Folder {
             }
         }
         Ok(())
-    }
-
-    /// Returns whether the folder holds at most the empty metrics of a run that never started.
-    fn is_unused(dir: &Path) -> bool {
-        !([CONFIG, WEIGHTS, BEST].iter().any(|name| dir.join(name).exists())
-            || checkpoints::any(dir)
-            || dir.join(METRICS).metadata().is_ok_and(|of| !of.is_file() || of.len() > 0))
     }
 
     /// Removes a run's results, and the folder unless something else is in it.
@@ -173,11 +166,18 @@ impl Folder {
     }
 }
 
-///
+/// Returns whether the folder holds at most the empty metrics of a run that never started.
+fn is_unused(dir: &Path) -> bool {
+    ![CONFIG, WEIGHTS, BEST].iter().any(|name| dir.join(name).exists())
+        && checkpoints::steps(dir).is_ok_and(|steps| steps.is_empty())
+        && dir.join(METRICS).metadata().map_or(true, |of| of.is_file() && of.len() == 0)
+}
+
 /// Returns whether the folder holds a run, or remains of one.
 ///
-/// The metrics file is the first to be created and the last to be removed. It must be empty or
-/// begin with an event.
+/// The metrics file is the first to be created and the last to be removed. It must begin with an
+/// event. Before the first event it is empty, which proves nothing: the options, which are written
+/// next and removed last but one, must then be as [`write_settings`] formats them.
 ///
 /// # Errors
 /// [`Error::Io`].
@@ -189,14 +189,27 @@ pub(crate) fn holds_run(dir: &Path) -> Result<bool> {
     };
     let mut line = Vec::new();
     BufReader::new(file).take(1 << 20).read_until(b'\n', &mut line).map_err(Error::io("read", path))?;
-    let is_event = || serde_json::from_slice::<serde_json::Value>(&line).is_ok_and(|line| line["event"].is_string());
-    Ok(line.is_empty() || is_event())
+    if line.is_empty() {
+        let config = dir.join(CONFIG);
+        let formatted = Options::read(&config).and_then(|options| options.to_toml());
+        let text = std::fs::read_to_string(config).ok();
+        return Ok(is_unused(dir) || text.is_some() && text == formatted.ok());
+    }
+    Ok(serde_json::from_slice::<serde_json::Value>(&line).is_ok_and(|line| line["event"].is_string()))
 }
 
 /// Opens the metrics of a folder for appending, and locks them.
 fn open(dir: &Path) -> Result<File> {
     let path = dir.join(METRICS);
     let file = File::options().create(true).append(true).open(&path).map_err(Error::io("open", &path))?;
+    lock(file, dir)
+}
+
+/// Locks a file or folder, so that no other process writes in `dir`.
+///
+/// # Errors
+/// [`Error::Setting`] if another process holds the lock.
+pub(crate) fn lock(file: File, dir: &Path) -> Result<File> {
     match file.try_lock() {
         Err(TryLockError::WouldBlock) => {
             Err(Error::Setting(format!("{}: a run that has not ended is writing there: name another folder", dir.display())))
@@ -206,12 +219,10 @@ fn open(dir: &Path) -> Result<File> {
     }
 }
 
-/// Removes all files of a run except its metrics.
+/// Removes all files of a run except its metrics. The options go last; see [`holds_run`].
 fn clear(dir: &Path) -> Result<()> {
-    for name in [CONFIG, WEIGHTS, BEST, events::FILE] {
-        checkpoints::remove(&dir.join(name))?;
-    }
-    checkpoints::clear(dir)
+    checkpoints::clear(dir)?;
+    [WEIGHTS, BEST, events::FILE, CONFIG].iter().try_for_each(|name| checkpoints::remove(&dir.join(name)))
 }
 
 /// Writes config.toml.

@@ -1,8 +1,8 @@
-//! The file of a report: checks of its place, writing and removal.
+//! The file of a report: checks of its place, and writing.
 
 use crate::base::error::{Error, Result};
 use crate::base::files;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
@@ -49,12 +49,4 @@ pub(crate) fn check(page: &Path, overwrite: bool) -> Result<()> {
 pub(crate) fn write(page: &Path, html: &str, overwrite: bool) -> Result<()> {
     check(page, overwrite)?;
     files::write_atomically(page, html.as_bytes()).map_err(Error::io("write", page))
-}
-
-/// Removes a report that [`write()`] wrote. Any other file stays.
-///
-/// # Errors
-/// [`Error::Io`].
-pub(crate) fn remove(page: &Path) -> Result<()> {
-    if is_ours(page) { fs::remove_file(page).map_err(Error::io("remove", page)) } else { Ok(()) }
 }

@@ -2,7 +2,8 @@
 
 use crate::run::history::{Figures, MeanSd, RunOutcome};
 use crate::run::options::Options;
-use serde::Serialize;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// Runs that differ only in their seed: a row.
@@ -118,39 +119,26 @@ impl Table {
     }
 
     /// Summarizes every run, for JSON.
-    pub(crate) fn summary(&self) -> Vec<impl Serialize + use<'_>> {
-        let group = |group: &'_ Group| {
-            let runs = group.outcomes.iter().map(|(seed, outcome)| match outcome {
-                RunOutcome::Done(figures) => RunSummary { seed: *seed, figures: Some(*figures), error: None },
-                RunOutcome::Failed(why) => RunSummary { seed: *seed, figures: None, error: Some(why.clone()) },
-                RunOutcome::Unfinished => RunSummary { seed: *seed, figures: None, error: Some("not finished".into()) },
-            });
-            GroupSummary {
-                name: self.titles.iter().cloned().zip(group.names.iter().map(|name| name.as_str().into())).collect(),
-                settings: Options { seed: None, ..group.settings.clone() },
-                statistics: group.statistics(),
-                runs: runs.collect(),
-            }
+    pub(crate) fn summary(&self) -> Vec<Value> {
+        let run = |(seed, outcome): &(u64, RunOutcome)| {
+            let mut run = match outcome {
+                RunOutcome::Done(figures) => json!(figures),
+                RunOutcome::Failed(why) => json!({ "error": why }),
+                RunOutcome::Unfinished => json!({ "error": "not finished" }),
+            };
+            run["seed"] = (*seed).into();
+            run
+        };
+        let group = |group: &Group| {
+            json!({
+                "name": self.titles.iter().zip(&group.names).collect::<BTreeMap<_, _>>(),
+                "settings": Options { seed: None, ..group.settings.clone() },
+                "statistics": group.statistics(),
+                "runs": group.outcomes.iter().map(run).collect::<Vec<_>>(),
+            })
         };
         self.groups.iter().map(group).collect()
     }
-}
-
-#[derive(Serialize)]
-struct GroupSummary {
-    name: serde_json::Map<String, serde_json::Value>,
-    settings: Options,
-    statistics: Figures<Option<MeanSd>>,
-    runs: Vec<RunSummary>,
-}
-
-#[derive(Serialize)]
-struct RunSummary {
-    seed: u64,
-    #[serde(flatten)]
-    figures: Option<Figures<Option<f64>>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
 }
 
 /// Formats an option's value for a text table.
