@@ -99,20 +99,32 @@ pub(crate) enum Gone {
     None,
 }
 
-/// Declares the options once: as flags, as keys of a file, and how one set overrides another.
+/// Declares the options once: as flags under headings of the help, as keys of a file, and how one
+/// set overrides another. `gone` lists keys of earlier versions.
 macro_rules! options {
-    ($($(#[$attribute:meta])* $field:ident: $t:ty),* $(,)?) => {
+    (gone: $($gone:ident),*; $($heading:literal: $($(#[$attribute:meta])* $field:ident: $t:ty = $value:literal,)*)*) => {
         /// Options as given; each may be absent.
         #[derive(clap::Args, Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
         #[serde(rename_all = "kebab-case", deny_unknown_fields)]
         pub(crate) struct Options {
-            $($(#[$attribute])* #[serde(skip_serializing_if = "Option::is_none")] pub(crate) $field: Option<$t>,)*
+            $($(
+                #[arg(long, value_name = $value, help_heading = $heading)]
+                $(#[$attribute])*
+                #[serde(skip_serializing_if = "Option::is_none")]
+                pub(crate) $field: Option<$t>,
+            )*)*
+            $(
+                /// Written as "none" by earlier versions; see [`REPLACED`].
+                #[arg(skip)]
+                #[serde(skip_serializing)]
+                pub(crate) $gone: Option<Gone>,
+            )*
         }
 
         impl Options {
             /// Returns these options, completed by those of `other`.
             pub(crate) fn over(self, other: Self) -> Self {
-                Self { $($field: self.$field.or(other.$field),)* }
+                Self { $($($field: self.$field.or(other.$field),)*)* $($gone: self.$gone.or(other.$gone),)* }
             }
         }
     };
@@ -168,166 +180,132 @@ impl Holding {
 }
 
 options! {
-    /// Folder for metrics.jsonl, config.toml, weights.safetensors and checkpoints
-    #[arg(long, value_name = "DIR")]
-    out: PathBuf,
+    gone: beside, orthogonal;
 
+    "Results":
+    /// Folder for metrics.jsonl, config.toml, weights.safetensors and checkpoints
+    #[arg(help_heading = None::<&str>)]
+    out: PathBuf = "DIR",
     /// Steps from one checkpoint to the next [default: a checkpoint a minute]. One is also written
     /// at the end
-    #[arg(long, value_name = "N", help_heading = "Results")]
-    checkpoint_every: u64,
+    checkpoint_every: u64 = "N",
     /// Number of checkpoints to keep [default: 2]
-    #[arg(long, value_name = "K", help_heading = "Results")]
-    keep: usize,
+    keep: usize = "K",
     /// Also write events for TensorBoard
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = "Results")]
-    tensorboard: bool,
+    #[arg(num_args = 0..=1, default_missing_value = "true")]
+    tensorboard: bool = "BOOL",
 
+    "Data":
     /// `digits` (embedded), a folder of IDX files (MNIST, Fashion-MNIST, KMNIST names, plain or
     /// .gz), or a .npz with x and y
-    #[arg(long, value_name = "SET", help_heading = "Data")]
-    data: String,
+    data: String = "SET",
     /// Scaling of inputs: as stored (none), divided by full scale (unit), or standardized by one
     /// mean (standard) or a mean for each feature (per-feature) [default: unit]
-    #[arg(long, value_name = "HOW", help_heading = "Data")]
-    scale: Scaling,
+    scale: Scaling = "HOW",
     /// Number of classes [default: 10 for digits and IDX, else the largest label + 1]
-    #[arg(long, value_name = "N", help_heading = "Data")]
-    classes: usize,
+    classes: usize = "N",
     /// Use only the first N training samples
-    #[arg(long, value_name = "N", help_heading = "Data")]
-    limit_train: usize,
+    limit_train: usize = "N",
     /// Hold out the last N training samples (of those within --limit-train) for validation
-    #[arg(long, value_name = "N", help_heading = "Data")]
-    validation: usize,
+    validation: usize = "N",
     /// Use only the first N test samples
-    #[arg(long, value_name = "N", help_heading = "Data")]
-    limit_test: usize,
+    limit_test: usize = "N",
 
+    "Rule":
     /// Learning rule. fa is feedback alignment, dfa direct feedback alignment [default: gait]
-    #[arg(long, value_name = "RULE", help_heading = "Rule")]
-    rule: LearningRule,
-    /// Written as "none" by earlier versions; see [`REPLACED`].
-    #[arg(skip)]
-    #[serde(skip_serializing)]
-    beside: Gone,
+    rule: LearningRule = "RULE",
     /// Size of the perturbation of GAIT and ITP, in [0, 1]; 0 is the linear limit [default: 0.001]
-    #[arg(long, value_name = "G", help_heading = "Rule", allow_negative_numbers = true)]
-    gamma: f64,
+    #[arg(allow_negative_numbers = true)]
+    gamma: f64 = "G",
     /// Form of gait, itp and tp: difference (exact at any depth) or absolute (as published;
     /// rounding destroys it at depth; needs --inverse lu, then the default) [default: difference]
-    #[arg(long, value_name = "FORM", help_heading = "Rule")]
-    form: TargetForm,
+    form: TargetForm = "FORM",
     /// Term in the gradient that keeps weights near orthogonal [default: exact; with --hold block
     /// or cayley none]
-    #[arg(long, value_name = "HOW", help_heading = "Rule")]
-    regularizer: Regularizing,
+    regularizer: Regularizing = "HOW",
     /// Weight of the exact regularizer [default: gait and itp 0.1, tp 1000, bp, fa and dfa 0]
-    #[arg(long, value_name = "L", help_heading = "Rule", allow_negative_numbers = true)]
-    lambda: f64,
+    #[arg(allow_negative_numbers = true)]
+    lambda: f64 = "L",
     /// Penalty of the exact regularizer: published (off-diagonal of W Wᵀ) or identity (W Wᵀ − I)
     /// [default: published]
-    #[arg(long, value_name = "FORM", help_heading = "Rule")]
-    ortho_form: Penalty,
+    ortho_form: Penalty = "FORM",
     /// Side to keep orthogonal: rows (W Wᵀ, published) or columns (WᵀW) [default: rows; with --hold
     /// block columns]
-    #[arg(long, value_name = "SIDE", help_heading = "Rule")]
-    ortho_side: Side,
+    ortho_side: Side = "SIDE",
     /// Constraint that keeps weights near orthogonal: block (separates some columns after each
     /// step; ten times cheaper than the exact regularizer), retract (makes weights orthogonal every
     /// few steps), or cayley (learns by rotations, which preserve orthogonality; needs --optimizer
     /// sgd) [default: none; with --retract-every retract]
-    #[arg(long, value_name = "HOLD", help_heading = "Rule")]
-    hold: Holding,
-    /// Written as "none" by earlier versions; see [`REPLACED`].
-    #[arg(skip)]
-    #[serde(skip_serializing)]
-    orthogonal: Gone,
+    hold: Holding = "HOLD",
     /// Columns (or rows, by --ortho-side) that --hold block processes after each step, in turn
     /// [default: 64]
-    #[arg(long, value_name = "N", help_heading = "Rule")]
-    block: usize,
+    block: usize = "N",
     /// Strength of --hold block: at least 0, below 2 [default: gait, itp and tp 1, bp, fa and dfa
     /// 0]
-    #[arg(long, value_name = "MU", help_heading = "Rule", allow_negative_numbers = true)]
-    mu: f64,
+    #[arg(allow_negative_numbers = true)]
+    mu: f64 = "MU",
     /// Steps from one retraction to the next; implies --hold retract
-    #[arg(long, value_name = "K", help_heading = "Rule")]
-    retract_every: u64,
-
+    retract_every: u64 = "K",
     /// Solver for errors through W⁻¹: lu (exact), stale (a corrected inverse of an earlier step),
     /// cg (conjugate gradients), gram (Cholesky of W Wᵀ), transpose (orthogonal layers only) or
     /// auto (the cheapest) [default: auto; with --hold cayley transpose]
-    #[arg(long, value_name = "HOW", help_heading = "Rule")]
-    inverse: SolverKind,
+    inverse: SolverKind = "HOW",
     /// Relative error at which stale, cg, gram, transpose and auto stop [default: 0.001]
-    #[arg(long, value_name = "X", help_heading = "Rule", allow_negative_numbers = true)]
-    tolerance: f64,
+    #[arg(allow_negative_numbers = true)]
+    tolerance: f64 = "X",
 
+    "Network":
     /// Widths of all layers after the input. The first layer is fully connected; later ones are
     /// square and read the first units below
-    #[arg(long, value_name = "N,N,…", help_heading = "Network")]
-    layers: Sizes,
+    layers: Sizes = "N,N,…",
     /// Width of every layer [default: that of the input]
-    #[arg(long, value_name = "N", help_heading = "Network")]
-    width: usize,
+    width: usize = "N",
     /// Number of hidden layers [default: 4]
-    #[arg(long, value_name = "N", help_heading = "Network")]
-    hidden: usize,
+    hidden: usize = "N",
     /// Widths of a tower, input included, every layer square: 784-784-500-200-10
-    #[arg(long, value_name = "N-N-…", help_heading = "Network")]
-    tower: Sizes,
+    tower: Sizes = "N-N-…",
     /// leaky-relu or leaky-relu:SLOPE, tanh or identity [default: leaky-relu:0.1]
-    #[arg(long, value_name = "F", help_heading = "Network")]
-    activation: Unit,
+    activation: Unit = "F",
     /// Initial weights: orthogonal (Haar) or xavier [default: orthogonal]
-    #[arg(long, value_name = "HOW", help_heading = "Network")]
-    init: Init,
+    init: Init = "HOW",
 
+    "Learning":
     /// squared, or cross-entropy on a linear output layer [default: squared]
-    #[arg(long, value_name = "LOSS", help_heading = "Learning")]
-    loss: Loss,
+    loss: Loss = "LOSS",
     /// Optimizer. published-adam is Adam without bias correction [default: published-adam]
-    #[arg(long, value_name = "OPT", help_heading = "Learning")]
-    optimizer: OptimizerKind,
+    optimizer: OptimizerKind = "OPT",
     /// Learning rate [default: 1e-4, tp 1e-5]
-    #[arg(long, value_name = "ETA", help_heading = "Learning", allow_negative_numbers = true)]
-    lr: f64,
+    #[arg(allow_negative_numbers = true)]
+    lr: f64 = "ETA",
     /// Samples per step [default: 60]
-    #[arg(long, value_name = "N", help_heading = "Learning")]
-    batch: usize,
+    batch: usize = "N",
     /// Passes over the training set [default: digits 300, other data 10]
-    #[arg(long, value_name = "N", help_heading = "Learning")]
-    epochs: usize,
+    epochs: usize = "N",
     /// Stop after P epochs without a smaller validation loss (needs --validation; the best weights
     /// are in best.safetensors)
-    #[arg(long, value_name = "P", help_heading = "Learning")]
-    patience: usize,
+    patience: usize = "P",
     /// Shuffle the samples each epoch, in an order given by the seed [default: false, as published]
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = "Learning")]
-    shuffle: bool,
+    #[arg(num_args = 0..=1, default_missing_value = "true")]
+    shuffle: bool = "BOOL",
     /// Seed of weights, shuffling and fixed feedback [default: 1]
-    #[arg(long, value_name = "N", help_heading = "Learning", allow_negative_numbers = true)]
-    seed: u64,
-
+    #[arg(allow_negative_numbers = true)]
+    seed: u64 = "N",
     /// Epochs between diagnostics of every layer (condition, kinks, dead units, …) in
     /// metrics.jsonl; 0 turns them off [default: 1]
-    #[arg(long, value_name = "N", help_heading = "Learning")]
-    diagnose_every: usize,
+    diagnose_every: usize = "N",
 
+    "Machine":
     /// Element type [default: f32]
-    #[arg(long, value_name = "TYPE", help_heading = "Machine")]
-    dtype: Precision,
+    dtype: Precision = "TYPE",
     /// Number of threads; the result does not depend on it [default: all cores]
-    #[arg(long, value_name = "N", help_heading = "Machine")]
-    threads: usize,
+    threads: usize = "N",
     /// Instruction set; all give the same bits [default: auto]
-    #[arg(long, value_name = "ISA", help_heading = "Machine", value_parser = ISAS)]
-    isa: String,
+    #[arg(value_parser = ISAS)]
+    isa: String = "ISA",
     /// Library for GEMM. matrixmultiply and openblas must be built in and change the last bits
     /// [default: native]
-    #[arg(long, value_name = "LIB", help_heading = "Machine", value_parser = BACKENDS)]
-    backend: String,
+    #[arg(value_parser = BACKENDS)]
+    backend: String = "LIB",
 }
 
 /// Instruction sets of all supported CPUs.
