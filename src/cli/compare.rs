@@ -7,7 +7,6 @@ use crate::rule::LearningRule;
 use crate::run::batch::{COMPARE, Planned, PoolOptions, seeds, train_all};
 use crate::run::choose::{Candidates, Choice, Trials};
 use crate::run::grid::{Allowed, Point};
-use crate::run::history::RunOutcome;
 use crate::run::options::Options;
 use crate::run::session::MeasureLevel;
 use crate::run::table::{Group, Table, shown};
@@ -124,26 +123,26 @@ impl Comparison<'_> {
     /// Trains all rules with a point, seed by seed: after an interrupt, all rules have the same
     /// seeds.
     fn train<T: Real>(&self, choices: &[Choice], pool: &PoolOptions<'_>) -> Result<Table> {
-        let (mut groups, mut runs) = (Vec::new(), Vec::new());
-        for (c, Choice { rule, point }) in choices.iter().enumerate() {
-            let bare = Point::default();
-            let planned = self.plan(*rule, point.as_ref().unwrap_or(&bare))?;
-            let settings = planned[0].settings.clone();
-            let failed = |why: &String| self.batch.seeds.iter().map(|&seed| (seed, RunOutcome::Failed(why.clone()))).collect();
-            groups.push(Group {
-                names: vec![rule.to_string()],
-                settings,
-                outcomes: point.as_ref().map_or_else(failed, |_| Vec::new()),
-            });
-            if point.is_ok() {
-                runs.extend(self.batch.seeds.iter().zip(planned).map(|(&seed, planned)| ((seed, c), planned)));
-            }
-        }
-        runs.sort_by_key(|&(place, _)| place);
-        let (places, runs): (Vec<_>, Vec<_>) = runs.into_iter().unzip();
+        let (bare, seeds) = (Point::default(), &self.batch.seeds);
+        let planned = choices.iter().map(|choice| self.plan(choice.rule, choice.point.as_ref().unwrap_or(&bare)));
+        let planned = planned.collect::<Result<Vec<_>>>()?;
+        let of_seed =
+            |s: usize| planned.iter().zip(choices).filter(|(_, c)| c.point.is_ok()).map(move |(runs, _)| runs[s].clone());
+        let runs: Vec<_> = (0..seeds.len()).flat_map(of_seed).collect();
         let (outcomes, _) = train_all::<T>(&runs, &self.batch.data, MeasureLevel::All, pool)?;
-        for ((seed, c), outcome) in places.into_iter().zip(outcomes) {
-            groups[c].outcomes.push((seed, outcome));
+
+        let group = |(choice, runs): (&Choice, &Vec<Planned>)| Group {
+            names: vec![choice.rule.to_string()],
+            settings: runs[0].settings.clone(),
+            outcomes: Vec::new(),
+        };
+        let mut groups: Vec<_> = choices.iter().zip(&planned).map(group).collect();
+        let mut outcomes = outcomes.into_iter();
+        for &seed in seeds {
+            for (group, Choice { point, .. }) in groups.iter_mut().zip(choices) {
+                let outcome = point.as_ref().map_or_else(|why| Some(Err(why.clone())), |_| outcomes.next().flatten());
+                group.outcomes.push((seed, outcome));
+            }
         }
         self.table(choices, groups)
     }

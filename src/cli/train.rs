@@ -81,7 +81,7 @@ impl Job {
         }
         let (set, data) = options.load_data()?;
         let run = RunConfig::resolve(options, &data)?;
-        let folder = out.map(|dir| Ok::<_, Error>((dir, run.options(&set)))).transpose()?;
+        let folder = out.map(|dir| (dir, run.options(&set)));
         Ok(Self { data, run, folder })
     }
 

@@ -10,7 +10,7 @@ use crate::run::checkpoints;
 use crate::run::config::RunConfig;
 use crate::run::dir::{CONFIG, Folder, holds_run, lock};
 use crate::run::grid::Point;
-use crate::run::history::{self, Figures, RunOutcome};
+use crate::run::history::{self, Figures, Outcome};
 use crate::run::metrics::METRICS;
 use crate::run::options::Options;
 use crate::run::page;
@@ -124,7 +124,8 @@ pub(crate) fn fails_one_run(e: &Error) -> bool {
 }
 
 /// Trains all runs, each in its folder if it has one, else with the measurements of `level`. Runs
-/// that are already finished are read instead. Also returns the number of samples learned.
+/// that are already finished are read instead. A run that is interrupted or not begun has no
+/// outcome. Also returns the number of samples learned.
 ///
 /// # Errors
 /// [`Error::File`] for a folder with other settings, before any training; as [`run_missing`].
@@ -133,21 +134,21 @@ pub(crate) fn train_all<T: Real>(
     data: &Dataset,
     level: MeasureLevel,
     pool: &PoolOptions<'_>,
-) -> Result<(Vec<RunOutcome>, u64)> {
-    let known = planned.iter().map(|run| Ok(run.known()?.map(RunOutcome::Done))).collect::<Result<Vec<_>>>()?;
+) -> Result<(Vec<Option<Outcome>>, u64)> {
+    let known = planned.iter().map(|run| Ok(run.known()?.map(Ok))).collect::<Result<Vec<_>>>()?;
     let finish = |_: &Planned, mut session: Session<'_, T>, trained: Result<()>| {
         // Save the weights even if training failed.
         session.save_weights()?;
         match trained.and_then(|()| session.finish()) {
-            Err(e) if fails_one_run(&e) => Ok(Some(RunOutcome::Failed(e.to_string()))),
+            Err(e) if fails_one_run(&e) => Ok(Some(Err(e.to_string()))),
             Err(e) => Err(e),
-            Ok(_) => Ok(Figures::of(&session.events).map(RunOutcome::Done)),
+            Ok(_) => Ok(Figures::of(&session.events).map(Ok)),
         }
     };
     let (outcomes, trained) = run_missing::<T, _>("all", planned, known, (data, level), pool, finish)?;
-    let done = trained.into_iter().filter(|&i| matches!(outcomes[i], Some(RunOutcome::Done(_))));
+    let done = trained.into_iter().filter(|&i| matches!(outcomes[i], Some(Ok(_))));
     let learned = done.map(|i| planned[i].samples(data.train.len())).sum();
-    Ok((outcomes.into_iter().map(|outcome| outcome.unwrap_or(RunOutcome::Unfinished)).collect(), learned))
+    Ok((outcomes, learned))
 }
 
 /// Trains the runs without a result on equally scaled data, on the threads of `pool`. `conclude`

@@ -50,37 +50,29 @@ impl Folder {
     /// # Errors
     /// [`Error::Setting`]; [`Error::Io`].
     pub(crate) fn check_free(dir: &Path, overwrite: bool) -> Result<()> {
-        if dir.exists() && !dir.is_dir() {
-            return Err(Error::Setting(format!("{} is a file: results need a folder", dir.display())));
+        let refuse = |path: &Path, what: &str| Err(Error::Setting(format!("{}{what}", path.display())));
+        let foreign = " was not written by gaitprop and is not replaced: move it away, or name another folder";
+        if !dir.exists() {
+            let what = " is a dangling link: create its target, or name another folder";
+            return if dir.is_symlink() { refuse(dir, what) } else { Ok(()) };
         }
-        if dir.is_symlink() && !dir.exists() {
-            return Err(Error::Setting(format!(
-                "{} is a dangling link: create its target, or name another folder",
-                dir.display()
-            )));
+        if !dir.is_dir() {
+            return refuse(dir, " is a file: results need a folder");
         }
-        let foreign = |path: &Path| {
-            Err(Error::Setting(format!(
-                "{} was not written by gaitprop and is not replaced: move it away, or name another folder",
-                path.display()
-            )))
-        };
         if !checkpoints::steps(dir)?.is_empty() && !holds_run(dir)? {
-            return foreign(&dir.join(checkpoints::FOLDER));
+            return refuse(&dir.join(checkpoints::FOLDER), foreign);
         }
         for name in [METRICS, WEIGHTS, CONFIG, BEST] {
             let path = dir.join(name);
             if path.is_dir() {
-                return Err(Error::Setting(format!("{} is a folder: results cannot be written there", path.display())));
+                return refuse(&path, " is a folder: results cannot be written there");
             }
             if overwrite && path.exists() && !holds_run(dir)? {
-                return foreign(&path);
+                return refuse(&path, foreign);
             }
             if !overwrite && path.exists() {
-                return Err(Error::Setting(format!(
-                    "{} holds the results of a run ({name}): name another folder, resume (--resume), or replace it (--overwrite)",
-                    dir.display()
-                )));
+                let what = "name another folder, resume (--resume), or replace it (--overwrite)";
+                return refuse(dir, &format!(" holds the results of a run ({name}): {what}"));
             }
         }
         Ok(())

@@ -38,24 +38,17 @@ impl Figures<Option<f64>> {
     }
 }
 
-/// Declares the figures of a run once: fields, names and statistics.
+/// Declares the figures of a run once: fields, and columns of the text table.
 macro_rules! figures {
-    ($($(#[$attribute:meta])* $field:ident),* $(,)?) => {
+    ($($(#[$attribute:meta])* $field:ident: $column:expr,)*) => {
         /// Figures of a run, or their statistics over several.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
         pub(crate) struct Figures<V> {
             $($(#[$attribute])* pub(crate) $field: V,)*
         }
 
-        impl<V: Copy> Figures<V> {
-            /// Names of the figures.
-            pub(crate) const NAMES: &'static [&'static str] = &[$(stringify!($field)),*];
-
-            /// Returns the values in the order of [`Self::NAMES`].
-            pub(crate) fn values(&self) -> Vec<V> {
-                vec![$(self.$field),*]
-            }
-        }
+        /// Name of each figure, and its heading, factor and decimals in the text table.
+        pub(crate) const COLUMNS: &[(&str, (&str, f64, usize))] = &[$((stringify!($field), $column)),*];
 
         impl Figures<Option<f64>> {
             /// Computes the statistics of each figure over the runs that have it.
@@ -63,25 +56,32 @@ macro_rules! figures {
                 Figures { $($field: MeanSd::of(runs.iter().filter_map(|run| run.$field)),)* }
             }
         }
+
+        impl Figures<Option<MeanSd>> {
+            /// Returns the statistics in the order of [`COLUMNS`].
+            pub(crate) fn values(&self) -> Vec<Option<MeanSd>> {
+                vec![$(self.$field),*]
+            }
+        }
     };
 }
 
 figures! {
     /// Highest test accuracy at the end of any epoch.
-    peak_test_accuracy,
+    peak_test_accuracy: ("peak test %", 100.0, 2),
     /// First epoch with that accuracy, from 1.
-    peak_epoch,
-    final_test_accuracy,
-    final_test_loss,
-    final_train_accuracy,
+    peak_epoch: ("at epoch", 1.0, 1),
+    final_test_accuracy: ("final test %", 100.0, 2),
+    final_test_loss: ("test loss", 1.0, 5),
+    final_train_accuracy: ("final train %", 100.0, 2),
     /// Present if validation samples are held out.
-    final_validation_accuracy,
+    final_validation_accuracy: ("final valid. %", 100.0, 2),
     /// Mean over epochs.
-    seconds_per_epoch,
+    seconds_per_epoch: ("s an epoch", 1.0, 3),
     /// Mean over epochs in which it could be measured.
-    cosine_with_bp_first_layer,
+    cosine_with_bp_first_layer: ("cos(bp) of W0", 1.0, 4),
     /// ‖offdiag(W Wᵀ)‖ at the end, mean over layers.
-    offdiag,
+    offdiag: ("|offdiag|", 1.0, 4),
 }
 
 /// Mean and standard deviation.
@@ -114,14 +114,8 @@ pub(crate) fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
     (n > 0).then(|| sum / n as f64)
 }
 
-/// Outcome of a run.
-pub(crate) enum RunOutcome {
-    Done(Figures<Option<f64>>),
-    /// The run failed, for this reason.
-    Failed(String),
-    /// The run was not started, or interrupted.
-    Unfinished,
-}
+/// Outcome of a run: its figures, or the reason why it failed.
+pub(crate) type Outcome = Result<Figures<Option<f64>>, String>;
 
 #[cfg(test)]
 mod tests {

@@ -2,7 +2,6 @@
 
 use crate::base::error::{Error, Result};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
-use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -95,24 +94,18 @@ pub(crate) fn run_parallel<J: Sync, R: Send>(
     work: impl Fn(&J, &Bar, &StopFlag<'_>) -> Result<R> + Sync,
 ) -> Result<Vec<Option<R>>> {
     let stop = StopFlag { interrupted, failed: AtomicBool::new(false) };
-    let queue = Mutex::new((0..jobs.len()).collect::<VecDeque<_>>());
-    let done = Mutex::new((jobs.iter().map(|_| None).collect::<Vec<Option<R>>>(), None));
+    let (queue, done) = (Mutex::new(jobs.iter().enumerate()), Mutex::new(Vec::new()));
     // A panic in a worker propagates when the scope ends, so a poisoned lock only ends its worker.
-    let next = || queue.lock().ok().and_then(|mut queue| queue.pop_front());
+    let next = || queue.lock().ok().and_then(|mut queue| queue.next()).filter(|_| !stop.is_set());
     let worker = || {
-        while let Some(i) = next().filter(|_| !stop.is_set()) {
-            let (title, samples) = about(&jobs[i]);
+        while let Some((i, job)) = next() {
+            let (title, samples) = about(job);
             let bar = board.job(&title, samples);
-            let result = work(&jobs[i], &bar, &stop);
+            let result = work(job, &bar, &stop);
             bar.own.finish_and_clear();
+            stop.failed.fetch_or(result.is_err(), Ordering::Relaxed);
             let Ok(mut done) = done.lock() else { return };
-            match result {
-                Ok(result) => done.0[i] = Some(result),
-                Err(e) => {
-                    stop.failed.store(true, Ordering::Relaxed);
-                    done.1.get_or_insert(e);
-                }
-            }
+            done.push((i, result));
         }
     };
     let workers = threads.min(jobs.len());
@@ -129,8 +122,11 @@ pub(crate) fn run_parallel<J: Sync, R: Send>(
     });
     board.all.finish_and_clear();
     started?;
-    let (results, error) = done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    error.map_or(Ok(results), Err)
+    let mut results: Vec<_> = jobs.iter().map(|_| None).collect();
+    for (i, result) in done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
+        results[i] = Some(result?);
+    }
+    Ok(results)
 }
 
 #[cfg(test)]

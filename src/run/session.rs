@@ -273,18 +273,14 @@ impl<'a, T: Real> Session<'a, T> {
         let (mut due, mut written) = (false, Ok(()));
         let done = trainer.epoch_with(&data.train, |trainer, report| {
             let go_on = watch(EpochProgress { epoch, learned: report.score.samples, sofar: trainer.sofar().score });
-            match checkpointer {
-                Some(checkpointer) if checkpointer.due(trainer.steps()) => {
-                    if trainer.between_epochs() {
-                        // Postponed until the epoch's line is written.
-                        due = true;
-                        return go_on;
-                    }
+            if let Some(checkpointer) = checkpointer.as_mut().filter(|c| c.due(trainer.steps())) {
+                // Postponed until the epoch's line is written.
+                due = trainer.between_epochs();
+                if !due {
                     written = checkpointer.write(trainer, &progress.later(start.elapsed()));
-                    if written.is_err() { ControlFlow::Break(()) } else { go_on }
                 }
-                _ => go_on,
             }
+            if written.is_err() { ControlFlow::Break(()) } else { go_on }
         })?;
         *progress = progress.later(start.elapsed());
         written?;

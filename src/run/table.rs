@@ -1,6 +1,6 @@
 //! Tables of many runs: as text, as CSV, and as a summary of every run.
 
-use crate::run::history::{Figures, MeanSd, RunOutcome};
+use crate::run::history::{COLUMNS, Figures, MeanSd, Outcome};
 use crate::run::options::Options;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -11,17 +11,14 @@ pub(crate) struct Group {
     /// Cells that identify the group, in the order of [`Table::titles`].
     pub(crate) names: Vec<String>,
     pub(crate) settings: Options,
-    /// Outcomes, by seed.
-    pub(crate) outcomes: Vec<(u64, RunOutcome)>,
+    /// Outcomes, by seed; `None` for runs interrupted or not begun.
+    pub(crate) outcomes: Vec<(u64, Option<Outcome>)>,
 }
 
 impl Group {
     /// Figures of the finished runs.
     pub(crate) fn figures(&self) -> Vec<Figures<Option<f64>>> {
-        self.outcomes
-            .iter()
-            .filter_map(|(_, outcome)| if let RunOutcome::Done(figures) = outcome { Some(*figures) } else { None })
-            .collect()
+        self.outcomes.iter().filter_map(|(_, outcome)| outcome.as_ref()?.as_ref().ok().copied()).collect()
     }
 
     /// Statistics of each figure over the finished runs.
@@ -31,15 +28,12 @@ impl Group {
 
     /// Reasons of failed runs, with their seeds.
     pub(crate) fn failures(&self) -> Vec<(u64, &str)> {
-        self.outcomes
-            .iter()
-            .filter_map(|(seed, outcome)| if let RunOutcome::Failed(why) = outcome { Some((*seed, why.as_str())) } else { None })
-            .collect()
+        self.outcomes.iter().filter_map(|(seed, outcome)| Some((*seed, outcome.as_ref()?.as_ref().err()?.as_str()))).collect()
     }
 
-    /// Number of runs not started or interrupted.
+    /// Number of runs interrupted or not begun.
     pub(crate) fn unfinished(&self) -> usize {
-        self.outcomes.iter().filter(|(_, outcome)| matches!(outcome, RunOutcome::Unfinished)).count()
+        self.outcomes.iter().filter(|(_, outcome)| outcome.is_none()).count()
     }
 
     /// Returns the first reason if every run failed.
@@ -48,24 +42,6 @@ impl Group {
         failures.first().filter(|_| failures.len() == self.outcomes.len()).map(|(_, why)| *why)
     }
 }
-
-/// Heading, factor and decimals of each figure in the text table, in the order of
-/// [`Figures::NAMES`].
-const COLUMNS: [(&str, f64, usize); 9] = [
-    ("peak test %", 100.0, 2),
-    ("at epoch", 1.0, 1),
-    ("final test %", 100.0, 2),
-    ("test loss", 1.0, 5),
-    ("final train %", 100.0, 2),
-    ("final valid. %", 100.0, 2),
-    ("s an epoch", 1.0, 3),
-    ("cos(bp) of W0", 1.0, 4),
-    ("|offdiag|", 1.0, 4),
-];
-const _: () = assert!(COLUMNS.len() == Figures::<f64>::NAMES.len());
-
-/// Cell without a value.
-const NOTHING: &str = "-";
 
 /// The table of one command.
 pub(crate) struct Table {
@@ -80,14 +56,14 @@ impl Table {
     pub(crate) fn text(&self) -> String {
         let statistics: Vec<_> = self.groups.iter().map(|group| group.statistics().values()).collect();
         let there: Vec<_> = (0..COLUMNS.len()).filter(|&c| statistics.iter().any(|row| row[c].is_some())).collect();
-        let head = self.titles.iter().map(String::as_str).chain(["runs"]).chain(there.iter().map(|&c| COLUMNS[c].0));
+        let head = self.titles.iter().map(String::as_str).chain(["runs"]).chain(there.iter().map(|&c| COLUMNS[c].1.0));
         let mut rows = vec![head.map(str::to_owned).collect::<Vec<_>>()];
         for (group, statistics) in self.groups.iter().zip(&statistics) {
             let mut row = group.names.clone();
             row.push(format!("{}/{}", group.figures().len(), group.outcomes.len()));
             row.extend(there.iter().map(|&c| {
-                let (_, factor, decimals) = COLUMNS[c];
-                let failed = || if group.all_failed().is_some() { "failed" } else { NOTHING };
+                let (_, factor, decimals) = COLUMNS[c].1;
+                let failed = || if group.all_failed().is_some() { "failed" } else { "-" };
                 statistics[c].map_or_else(|| failed().to_owned(), |s| s.shown(factor, decimals))
             }));
             rows.push(row);
@@ -103,28 +79,28 @@ impl Table {
 
     /// Formats the table as CSV, with every digit of each mean and standard deviation.
     pub(crate) fn csv(&self) -> String {
-        let mut head = self.titles.clone();
-        head.extend(["runs", "failed", "unfinished"].map(str::to_owned));
-        head.extend(Figures::<f64>::NAMES.iter().flat_map(|name| [format!("{name}_mean"), format!("{name}_sd")]));
-        head.push("error".into());
-        let rows = self.groups.iter().map(|group| {
+        let mut rows = vec![self.titles.clone()];
+        rows[0].extend(["runs", "failed", "unfinished"].map(str::to_owned));
+        rows[0].extend(COLUMNS.iter().flat_map(|(name, _)| [format!("{name}_mean"), format!("{name}_sd")]));
+        rows[0].push("error".into());
+        for group in &self.groups {
             let mut row = group.names.clone();
             row.extend([group.figures().len(), group.failures().len(), group.unfinished()].map(|n| n.to_string()));
             let cells = group.statistics().values().into_iter();
             row.extend(cells.flat_map(|s| [number(s.map(|s| s.mean)), number(s.and_then(|s| s.sd))]));
             row.push(group.failures().first().map_or(String::new(), |(_, why)| (*why).to_owned()));
-            row
-        });
-        csv(&std::iter::once(head).chain(rows).collect::<Vec<_>>())
+            rows.push(row);
+        }
+        csv(&rows)
     }
 
     /// Summarizes every run, for JSON.
     pub(crate) fn summary(&self) -> Vec<Value> {
-        let run = |(seed, outcome): &(u64, RunOutcome)| {
+        let run = |(seed, outcome): &(u64, Option<Outcome>)| {
             let mut run = match outcome {
-                RunOutcome::Done(figures) => json!(figures),
-                RunOutcome::Failed(why) => json!({ "error": why }),
-                RunOutcome::Unfinished => json!({ "error": "not finished" }),
+                Some(Ok(figures)) => json!(figures),
+                Some(Err(why)) => json!({ "error": why }),
+                None => json!({ "error": "not finished" }),
             };
             run["seed"] = (*seed).into();
             run

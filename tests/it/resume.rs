@@ -404,6 +404,27 @@ fn a_folder_belongs_to_one_run_at_a_time() {
     fails(dir.path(), "train --resume run", &["run", "has not ended"]);
 }
 
+/// Removing the leftovers of a killed comparison would remove what this one is about to rename.
+#[cfg(unix)]
+#[test]
+fn a_folder_belongs_to_one_comparison_at_a_time() {
+    let dir = TempDir::new().unwrap();
+    let line = format!("compare {SMALL} --rules bp --epochs 1000000 --out all");
+    let mut child = Background(program(dir.path(), &line).spawn().unwrap());
+    assert!(begun(&mut child, &dir.path().join("all/bp/seed-1")));
+    let temporary = dir.path().join("all/.gaitprop-1-1.tmp");
+    std::fs::write(&temporary, "half").unwrap();
+    for how in ["--resume", "--overwrite"] {
+        fails(dir.path(), &format!("{line} --seed 2 {how}"), &["all", "has not ended"]);
+    }
+    assert!(temporary.exists());
+    drop(child);
+    fails(dir.path(), &format!("{line} --resume --patience 1"), &["--patience"]);
+    let short = line.replace("1000000", "1");
+    assert!(run(dir.path(), &format!("{short} --overwrite")).status.success());
+    assert!(!temporary.exists());
+}
+
 /// Validation ends a run when it no longer improves, and the best weights are those of its best epoch.
 #[test]
 fn validation_ends_a_run_and_keeps_the_best_weights() {

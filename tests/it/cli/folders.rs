@@ -60,6 +60,45 @@ fn weights_that_cannot_be_replaced_leave_the_run_as_it_was() {
     fails(dir.path(), &format!("{line} --overwrite"), &["weights.safetensors"]);
 }
 
+#[test]
+fn checkpoints_that_cannot_be_listed_leave_the_run_as_it_was() {
+    let dir = empty();
+    run(dir.path(), &format!("train {SMALL} --epochs 1 --rule bp --out run")).well();
+    let checkpoints = dir.path().join("run/checkpoints");
+    fs::remove_dir_all(&checkpoints).unwrap();
+    fs::write(&checkpoints, "mine").unwrap();
+    fails(
+        dir.path(),
+        &format!("train {SMALL} --epochs 1 --rule bp --seed 2 --out run --overwrite"),
+        &["checkpoints", "cannot list"],
+    );
+}
+
+/// A run that was killed before its first line has empty metrics, beside options that it wrote.
+#[test]
+fn empty_metrics_do_not_make_files_of_others_those_of_a_run() {
+    let dir = empty();
+    let train = format!("train {SMALL} --epochs 1 --rule bp --out all/bp/seed-9 --overwrite");
+    let compare = format!("compare {SMALL} --epochs 1 --rules bp --seeds 1 --out all --overwrite");
+    run(dir.path(), &compare).well();
+    let at = |file: &str| dir.path().join("all/bp/seed-9").join(file);
+    for file in ["config.toml", "weights.safetensors", "best.safetensors", "checkpoints/step-00000003.safetensors"] {
+        fs::create_dir_all(at(file).parent().unwrap()).unwrap();
+        fs::write(at("metrics.jsonl"), "").unwrap();
+        fs::write(at(file), "rule = \"bp\" # mine\n").unwrap();
+        fails(dir.path(), &train, &["seed-9", "was not written by gaitprop"]);
+        run(dir.path(), &compare).well();
+        assert_eq!(fs::read_to_string(at(file)).unwrap(), "rule = \"bp\" # mine\n");
+        fs::remove_dir_all(at("")).unwrap();
+    }
+    run(dir.path(), &train).well();
+    fs::write(at("metrics.jsonl"), "").unwrap();
+    run(dir.path(), &train).well();
+    fs::write(at("metrics.jsonl"), "").unwrap();
+    run(dir.path(), &compare).well();
+    assert!(!at("").exists());
+}
+
 #[cfg(unix)]
 #[test]
 fn weights_that_cannot_be_written_whole_are_not_there() {
