@@ -50,11 +50,7 @@ impl Common {
             (file.lr, file.lambda, file.mu) = (None, None, None);
         }
         let options = flags.or(file);
-        for (flag, given) in [("--overwrite", self.overwrite), ("--resume", self.resume)] {
-            if given && options.out.is_none() {
-                return Err(Error::Setting(format!("{flag} needs --out: nothing is written without a folder")));
-            }
-        }
+        options.check_out(&[("overwrite", self.overwrite), ("resume", self.resume)])?;
         Ok(options)
     }
 

@@ -3,6 +3,7 @@
 use crate::base::error::{Error, Result};
 use crate::cli::common::{Batch, Common, seed_range};
 use crate::cli::{Done, Failure, print};
+use crate::data::Split;
 use crate::rule::LearningRule;
 use crate::run::batch::{COMPARE, Planned, PoolOptions, seeds, train_all};
 use crate::run::choose::{Candidates, Choice, Trials};
@@ -99,23 +100,17 @@ impl Comparison<'_> {
     /// --validation is given.
     fn trials(&self, candidates: &[Candidates]) -> Result<Trials> {
         let Args { grid_seeds, grid_epochs, .. } = self.args;
-        if !candidates.iter().any(Candidates::several) {
-            return match (grid_seeds, grid_epochs) {
-                (None, None) => Trials::plan(&[], &self.batch.options, &[], &self.batch.set, self.batch.data.clone()),
-                _ => Err(Error::Setting("--grid-seeds and --grid-epochs need a --grid with several values".into())),
-            };
+        let several = candidates.iter().any(Candidates::several);
+        if !several && (grid_seeds.is_some() || grid_epochs.is_some()) {
+            return Err(Error::Setting("--grid-seeds and --grid-epochs need a --grid with several values".into()));
         }
         let mut data = self.batch.data.clone();
-        let count = match &data.validation {
-            Some(held) => held.len(),
-            None => {
-                let sixth = (data.train.len() / 6).max(1);
-                data.hold_out(sixth)?;
-                sixth
-            }
-        };
-        let options =
-            Options { validation: Some(count), epochs: grid_epochs.or(self.batch.options.epochs), ..self.batch.options.clone() };
+        if several && data.validation.is_none() {
+            data.hold_out((data.train.len() / 6).max(1))?;
+        }
+        let validation = data.validation.as_ref().map(Split::len);
+        let epochs = grid_epochs.or(self.batch.options.epochs);
+        let options = Options { validation, epochs, ..self.batch.options.clone() };
         let seeds = seeds("--grid-seeds", grid_seeds.unwrap_or(1), self.batch.options.seed)?;
         Trials::plan(candidates, &options, &seeds, &self.batch.set, data)
     }

@@ -68,17 +68,12 @@ impl Job {
             None => args.settings.clone(),
         };
         let out = options.out.clone();
-        if out.is_none() {
-            let needs = [
-                ("overwrite", args.overwrite),
-                ("checkpoint-every", options.checkpoint_every.is_some()),
-                ("keep", options.keep.is_some()),
-                ("tensorboard", options.tensorboard == Some(true)),
-            ];
-            if let Some((name, _)) = needs.iter().find(|(_, given)| *given) {
-                return Err(Error::Setting(format!("--{name} needs --out: nothing is written without a folder")));
-            }
-        }
+        options.check_out(&[
+            ("overwrite", args.overwrite),
+            ("checkpoint-every", options.checkpoint_every.is_some()),
+            ("keep", options.keep.is_some()),
+            ("tensorboard", options.tensorboard == Some(true)),
+        ])?;
         let (set, data) = options.load_data()?;
         let run = RunConfig::resolve(options, &data)?;
         let folder = out.map(|dir| (dir, run.options(&set)));
@@ -111,18 +106,11 @@ fn typed<T: Real>(args: &Args, job: &Job) -> Result<Done, Failure> {
 
     check_memory::<T>(&run.architecture, run.train.batch.min(data.train.len()), 1)?;
     let samples = (&ready, &inputs);
-    let mut session = match folder {
-        Some((dir, settings)) if args.resume.is_some() => {
-            let (session, notes) = Session::resume(run, samples, plan, Folder::open(dir, settings)?)?;
-            notes.iter().for_each(|line| crate::cli::print_note(line));
-            session
-        }
-        _ => {
-            let folder = folder.as_ref().map(|(dir, settings)| Folder::create(dir, settings, args.overwrite)).transpose()?;
-            Session::new(run, samples, plan, folder)?
-        }
-    };
-    if let Some((dir, settings)) = folder.as_ref().filter(|_| args.resume.is_some()) {
+    let mut session;
+    if let (Some(_), Some((dir, settings))) = (&args.resume, folder) {
+        let notes;
+        (session, notes) = Session::resume(run, samples, plan, Folder::open(dir, settings)?)?;
+        notes.iter().for_each(|line| crate::cli::print_note(line));
         let (dir_name, epochs) = (dir.display(), session.progress.epochs);
         if session.finished {
             let why = if epochs < run.epochs { "validation has ended it" } else { "--epochs trains longer" };
@@ -132,6 +120,9 @@ fn typed<T: Real>(args: &Args, job: &Job) -> Result<Done, Failure> {
         session.reopen()?;
         write_settings(dir, settings)?;
         print(&format!("{dir_name}: resumes after step {}, epoch {epochs}\n", session.trainer.steps()))?;
+    } else {
+        let folder = folder.as_ref().map(|(dir, settings)| Folder::create(dir, settings, args.overwrite)).transpose()?;
+        session = Session::new(run, samples, plan, folder)?;
     }
     let bar = bar_of(&session, ready.train.len, args.quiet);
     let outcome = session.train(|EpochProgress { epoch, learned, sofar }| {

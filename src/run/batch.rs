@@ -319,18 +319,17 @@ impl ResultsDir {
             let list = std::fs::read_dir(dir).map_err(Error::io("list", dir))?;
             Ok(list.filter_map(|entry| Some(entry.ok()?.path()).filter(|path| path.is_dir())).collect())
         };
-        // Returns whether it was a run.
-        let remove_run = |dir: &Path| -> Result<bool> {
-            let seed = dir.file_name().and_then(|name| name.to_str()?.strip_prefix("seed-")?.parse::<u64>().ok());
-            let is_run = seed.is_some() && holds_run(dir)?;
-            if is_run { Folder::remove(dir).map(|()| true) } else { Ok(false) }
-        };
         for dir in entries(&self.dir)? {
-            if remove_run(&dir)? {
-                continue;
+            let mut removed = false;
+            // Runs of a sweep without a grid are one level higher.
+            for run in [entries(&dir)?, vec![dir.clone()]].concat() {
+                let seed = run.file_name().and_then(|name| name.to_str()?.strip_prefix("seed-")?.parse::<u64>().ok());
+                if seed.is_some() && holds_run(&run)? {
+                    Folder::remove(&run)?;
+                    removed = true;
+                }
             }
-            let removed = entries(&dir)?.iter().map(|run| remove_run(run)).collect::<Result<Vec<_>>>()?;
-            if removed.contains(&true) {
+            if removed {
                 // Fails, as intended, if other files are in it.
                 let _ = std::fs::remove_dir(&dir);
             }

@@ -122,7 +122,7 @@ impl RunConfig {
         let published = TrainConfig::published(rule);
         let holding = options.holding();
         let regularizing = options.regularizer.unwrap_or(holding.regularizing());
-        check_constants(&options, holding, regularizing)?;
+        check_contradictions(&options, holding, regularizing, data)?;
         let side = options.ortho_side.unwrap_or(if holding == Holding::Block { Side::Columns } else { Side::Rows });
         // A given λ is checked even if the regularizer is off.
         let mut regularizer = Regularizer::new(options.lambda.unwrap_or(published.regularizer.lambda))?;
@@ -170,7 +170,7 @@ impl RunConfig {
 
     /// Refuses settings out of range or in conflict, before any work.
     fn check(&self, data: &Dataset) -> Result<()> {
-        let Self { train, options, epochs, seed, .. } = self;
+        let Self { train, epochs, seed, .. } = self;
         let refuse = |what: String| Err(Error::Setting(what));
         if train.batch == 0 || train.batch > TrainConfig::MAX_BATCH {
             return refuse(format!("--batch {}: use 1 to {}", train.batch, TrainConfig::MAX_BATCH));
@@ -187,7 +187,6 @@ impl RunConfig {
             return refuse("--hold cayley keeps weights as orthogonal as they start: use --init orthogonal".into());
         }
         check_form(train)?;
-        check_saving(options, data)?;
         if let Some(held) = data.validation.as_ref().filter(|_| data.train.len() < train.batch) {
             return refuse(format!(
                 "--validation {} leaves {} training samples, less than a batch of {}: hold out fewer, or use a smaller --batch",
@@ -322,57 +321,44 @@ fn hold(options: &Options, holding: Holding, side: Side) -> Result<Hold> {
     })
 }
 
-/// Refuses constants of a hold or regularizer that is not on.
-fn check_constants(options: &Options, holding: Holding, regularizing: Regularizing) -> Result<()> {
-    let refuse = |what: &str| Err(Error::Setting(what.into()));
-    if holding != Holding::Block && (options.block.is_some() || options.mu.is_some()) {
-        return refuse("--block and --mu belong to --hold block: add it");
-    }
-    if holding != Holding::Retract && options.retract_every.is_some() {
-        return refuse("--retract-every belongs to --hold retract: leave out one of --hold and --retract-every");
-    }
-    if regularizing == Regularizing::None && options.lambda.is_some_and(|lambda| lambda > 0.0) {
-        return refuse("--lambda is the weight of the exact regularizer: add --regularizer exact (--hold block has --mu)");
-    }
+/// Refuses constants of a hold or regularizer that is not on, and contradictory options of
+/// checkpoints and early stopping.
+fn check_contradictions(options: &Options, holding: Holding, regularizing: Regularizing, data: &Dataset) -> Result<()> {
+    let (block, unregularized) = (holding == Holding::Block, regularizing == Regularizing::None);
+    let block_constants = options.block.is_some() || options.mu.is_some();
+    let lambda = options.lambda.is_some_and(|lambda| lambda > 0.0);
     let identity = options.ortho_form == Some(Penalty::Identity);
-    if regularizing == Regularizing::None && holding == Holding::Block && identity {
-        return refuse("--hold block leaves norms free: --ortho-form identity needs --regularizer exact");
-    }
-    Ok(())
+    let retracts = holding == Holding::Retract || options.retract_every.is_none();
+    let unvalidated = options.patience.is_some() && data.validation.is_none();
+    let refused = [
+        (block_constants && !block, "--block and --mu belong to --hold block: add it"),
+        (!retracts, "--retract-every belongs to --hold retract: leave out one of --hold and --retract-every"),
+        (
+            lambda && unregularized,
+            "--lambda is the weight of the exact regularizer: add --regularizer exact (--hold block has --mu)",
+        ),
+        (identity && unregularized && block, "--hold block leaves norms free: --ortho-form identity needs --regularizer exact"),
+        (options.checkpoint_every == Some(0), "--checkpoint-every 0: use 1 step or more"),
+        (options.keep == Some(0), "--keep 0: at least the last checkpoint must be kept"),
+        (options.patience == Some(0), "--patience 0: use 1 epoch or more"),
+        (unvalidated, "--patience needs validation samples: add --validation"),
+    ];
+    refused.iter().find(|(contradicts, _)| *contradicts).map_or(Ok(()), |(_, what)| Err(Error::Setting((*what).into())))
 }
 
 /// Refuses absolute targets for rules without targets, and with iterative solvers, whose tolerance
 /// exceeds the differences of such targets.
 fn check_form(train: &TrainConfig) -> Result<()> {
     let TrainConfig { rule, solver, target_form, .. } = train;
-    if *target_form == TargetForm::Absolute && !rule.sends_targets() {
-        return Err(Error::Setting(format!("--form absolute is a form of gait, itp and tp: {rule} sends no targets")));
-    }
-    if *target_form == TargetForm::Absolute && *solver != SolverKind::Lu {
-        return Err(Error::Setting(format!(
+    match (target_form, solver) {
+        (TargetForm::Absolute, _) if !rule.sends_targets() => {
+            Err(Error::Setting(format!("--form absolute is a form of gait, itp and tp: {rule} sends no targets")))
+        }
+        (TargetForm::Absolute, solver) if *solver != SolverKind::Lu => Err(Error::Setting(format!(
             "--inverse {solver}: its tolerance is far above the differences of absolute targets; use --inverse lu"
-        )));
+        ))),
+        _ => Ok(()),
     }
-    Ok(())
-}
-
-/// Refuses contradictory options of checkpoints and early stopping.
-fn check_saving(options: &Options, data: &Dataset) -> Result<()> {
-    let refuse = |what: &str| Err(Error::Setting(what.into()));
-    let Options { checkpoint_every, keep, patience, .. } = options;
-    if *checkpoint_every == Some(0) {
-        return refuse("--checkpoint-every 0: use 1 step or more");
-    }
-    if *keep == Some(0) {
-        return refuse("--keep 0: at least the last checkpoint must be kept");
-    }
-    if *patience == Some(0) {
-        return refuse("--patience 0: use 1 epoch or more");
-    }
-    if patience.is_some() && data.validation.is_none() {
-        return refuse("--patience needs validation samples: add --validation");
-    }
-    Ok(())
 }
 
 /// Upper limit that catches typing errors.

@@ -332,6 +332,17 @@ impl Options {
         })
     }
 
+    /// Refuses flags that are given although there is no folder of results.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] with the first of them.
+    pub(crate) fn check_out(&self, flags: &[(&str, bool)]) -> Result<()> {
+        match flags.iter().find(|(_, given)| *given && self.out.is_none()) {
+            Some((flag, _)) => Err(Error::Setting(format!("--{flag} needs --out: nothing is written without a folder"))),
+            None => Ok(()),
+        }
+    }
+
     /// Refuses flags for a resumed run that contradict its file `self`. `now` holds the resolved
     /// options; without it, only values given as flags are compared.
     ///

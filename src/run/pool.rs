@@ -19,11 +19,6 @@ impl ProgressBoard {
         let all = bars.add(bar(title.to_owned(), samples, quiet));
         Self { bars, all }
     }
-
-    /// Adds the bar of a job, above the bar of all.
-    fn job(&self, title: &str, samples: u64) -> Bar {
-        Bar { own: self.bars.insert_before(&self.all, bar(title.to_owned(), samples, false)), all: self.all.clone() }
-    }
 }
 
 /// Progress bar of one job.
@@ -100,9 +95,9 @@ pub(crate) fn run_parallel<J: Sync, R: Send>(
     let worker = || {
         while let Some((i, job)) = next() {
             let (title, samples) = about(job);
-            let bar = board.job(&title, samples);
-            let result = work(job, &bar, &stop);
-            bar.own.finish_and_clear();
+            let own = board.bars.insert_before(&board.all, bar(title, samples, false));
+            let result = work(job, &Bar { own: own.clone(), all: board.all.clone() }, &stop);
+            own.finish_and_clear();
             stop.failed.fetch_or(result.is_err(), Ordering::Relaxed);
             let Ok(mut done) = done.lock() else { return };
             done.push((i, result));
