@@ -4,10 +4,11 @@ use crate::base::error::{Error, Result};
 use crate::cli::{Done, Failure, print, report};
 use crate::data::Dataset;
 use crate::rule::LearningRule;
-use crate::run::batch::{Command, Planned, PoolOptions, ResultsDir, seeds};
+use crate::run::batch::{Command, Planned, ResultsDir, seeds};
 use crate::run::config::Runtime;
 use crate::run::grid::{Allowed, Grid, Point};
 use crate::run::options::Options;
+use crate::run::pool::PoolOptions;
 use crate::run::table::{Group, Table};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,32 +36,23 @@ pub(crate) struct Common {
 }
 
 impl Common {
-    /// Returns the options of all runs, from flags and file. `several_rules` drops the rule.
+    /// Reads and checks flags, file and data. `rules` are those of a comparison, in which no other
+    /// rule counts.
     ///
     /// # Errors
-    /// As [`Options::read`]; [`Error::Setting`] for flags that do not apply to many runs.
-    fn options(&self, several_rules: bool) -> Result<Options> {
-        let flags = self.settings.clone();
-        if several_rules && flags.rule.is_some() {
+    /// As [`Options::read`], [`Grid::parse`] and [`Options::load_data`]; [`Error::Setting`] for flags
+    /// that do not apply to many runs, and for too many seeds or none.
+    pub(crate) fn prepare(&self, grid: &[String], allowed: Allowed, rules: Option<&[LearningRule]>) -> Result<Batch<'_>> {
+        if rules.is_some() && self.settings.rule.is_some() {
             return Err(Error::Setting("--rule names a single rule: use --rules".into()));
         }
         let mut file = self.config.as_deref().map(Options::read).transpose()?.unwrap_or_default();
-        if several_rules && file.rule.take().is_some() {
+        if rules.is_some() && file.rule.take().is_some() {
             // These are constants of the file's rule.
             (file.lr, file.lambda, file.mu) = (None, None, None);
         }
-        let options = flags.or(file);
+        let options = self.settings.clone().or(file);
         options.check_out(&[("overwrite", self.overwrite), ("resume", self.resume)])?;
-        Ok(options)
-    }
-
-    /// Reads and checks flags, file and data. `rules` are those of a comparison.
-    ///
-    /// # Errors
-    /// As [`Common::options`], [`Grid::parse`] and [`Options::load_data`]; [`Error::Setting`] for
-    /// too many seeds or none.
-    pub(crate) fn prepare(&self, grid: &[String], allowed: Allowed, rules: Option<&[LearningRule]>) -> Result<Batch<'_>> {
-        let options = self.options(rules.is_some())?;
         let grid = Grid::parse(grid, allowed)?;
         grid.check_rules(rules.unwrap_or_default())?;
         grid.check_flags(&Options { out: None, ..self.settings.clone() })?;
@@ -84,14 +76,14 @@ pub(crate) struct Batch<'a> {
 }
 
 impl Batch<'_> {
-    /// Plans the runs of all seeds at a point. `folder` is the name of their folder in the folder of
-    /// results.
+    /// Plans the runs of all seeds at a point, in a folder named after the rule, else the point.
     ///
     /// # Errors
     /// As [`Planned::new`].
-    pub(crate) fn plan(&self, point: &Point, rule: Option<LearningRule>, folder: &str) -> Result<Vec<Planned>> {
+    pub(crate) fn plan(&self, point: &Point, rule: Option<LearningRule>) -> Result<Vec<Planned>> {
+        let folder = rule.map_or_else(|| point.folder(), |rule| rule.to_string());
         let plan = |&seed: &u64| {
-            let dir = self.options.out.as_ref().map(|out| out.join(folder).join(format!("seed-{seed}")));
+            let dir = self.options.out.as_ref().map(|out| out.join(&folder).join(format!("seed-{seed}")));
             Planned::new(&self.options, point, (rule, seed), (&self.set, &self.data), dir)
         };
         self.seeds.iter().map(plan).collect()

@@ -5,10 +5,11 @@ use crate::cli::common::{Batch, Common, seed_range};
 use crate::cli::{Done, Failure, print};
 use crate::data::Split;
 use crate::rule::LearningRule;
-use crate::run::batch::{COMPARE, Planned, PoolOptions, seeds, train_all};
+use crate::run::batch::{COMPARE, Planned, seeds, train_all};
 use crate::run::choose::{Candidates, Choice, Trials};
 use crate::run::grid::{Allowed, Point};
 use crate::run::options::Options;
+use crate::run::pool::PoolOptions;
 use crate::run::session::MeasureLevel;
 use crate::run::table::{Group, Table, shown};
 use crate::study::align::Precision;
@@ -72,7 +73,7 @@ impl Comparison<'_> {
         let candidates = self.args.rules.iter().map(candidate).collect::<Result<Vec<_>>>()?;
         let trials = self.trials(&candidates)?;
         // Every run is checked before any training.
-        let all = candidates.iter().flat_map(|c| c.points.iter().map(|point| self.plan(c.rule, point)));
+        let all = candidates.iter().flat_map(|c| c.points.iter().map(|point| self.batch.plan(point, Some(c.rule))));
         let all = all.collect::<Result<Vec<_>>>()?.concat();
         let results = self.batch.open(&COMPARE, &all)?;
 
@@ -89,11 +90,6 @@ impl Comparison<'_> {
         let about = format!("{}; {seeds}; {} epochs", run.describe(&self.batch.data), run.epochs);
         // The comparison fails if all runs of any rule failed.
         self.batch.conclude(results, &table, (&about, &self.notes(&choices, validation_len)), 1, &interrupted)
-    }
-
-    /// Plans all seeds of a rule at a point.
-    fn plan(&self, rule: LearningRule, point: &Point) -> Result<Vec<Planned>> {
-        self.batch.plan(point, Some(rule), rule.name())
     }
 
     /// Plans the trials of the grid. They hold out a sixth of the training samples unless
@@ -119,7 +115,7 @@ impl Comparison<'_> {
     /// seeds.
     fn train<T: Real>(&self, choices: &[Choice], pool: &PoolOptions<'_>) -> Result<Table> {
         let (bare, seeds) = (Point::default(), &self.batch.seeds);
-        let planned = choices.iter().map(|choice| self.plan(choice.rule, choice.point.as_ref().unwrap_or(&bare)));
+        let planned = choices.iter().map(|choice| self.batch.plan(choice.point.as_ref().unwrap_or(&bare), Some(choice.rule)));
         let planned = planned.collect::<Result<Vec<_>>>()?;
         let of_seed =
             |s: usize| planned.iter().zip(choices).filter(|(_, c)| c.point.is_ok()).map(move |(runs, _)| runs[s].clone());

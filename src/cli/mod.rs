@@ -29,8 +29,6 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-#[cfg(not(unix))]
-use std::sync::atomic::Ordering;
 
 /// GAIT-prop: backpropagation's updates, from targets sent down through the inverses of the layers.
 #[derive(Parser)]
@@ -210,7 +208,7 @@ fn interrupts() -> Arc<AtomicBool> {
     #[cfg(not(unix))]
     {
         let flag = Arc::clone(&interrupted);
-        let _ = ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed));
+        let _ = ctrlc::set_handler(move || flag.store(true, std::sync::atomic::Ordering::Relaxed));
     }
     interrupted
 }

@@ -105,7 +105,7 @@ impl Sweep<'_> {
         if count > MAX_RUNS {
             return Err(Error::Setting(format!("{count} runs: use at most {MAX_RUNS}")));
         }
-        let runs = self.points.iter().map(|point| self.batch.plan(point, None, &point.folder()));
+        let runs = self.points.iter().map(|point| self.batch.plan(point, None));
         Ok(runs.collect::<Result<Vec<_>>>()?.concat())
     }
 

@@ -12,6 +12,7 @@ use crate::run::options::Options;
 use crate::run::pool::bar;
 use crate::run::session::{EpochProgress, Session, check_memory};
 use crate::run::table::aligned;
+use crate::store::weights::WEIGHTS;
 use crate::study::align::Precision;
 use gaitprop_kernels::Real;
 use indicatif::ProgressBar;
@@ -135,7 +136,7 @@ fn typed<T: Real>(args: &Args, job: &Job) -> Result<Done, Failure> {
     });
     bar.finish_and_clear();
     // Save the weights even if training failed. A failed run keeps its last checkpoint.
-    let saved = session.save_weights();
+    let saved = session.save_weights(WEIGHTS);
     outcome?;
     saved.and(session.save())?;
     let end = session.finish()?;

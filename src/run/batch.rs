@@ -14,7 +14,7 @@ use crate::run::history::{self, Figures, Outcome};
 use crate::run::metrics::METRICS;
 use crate::run::options::Options;
 use crate::run::page;
-use crate::run::pool::{Bar, ProgressBoard, StopFlag, run_parallel};
+use crate::run::pool::{Bar, PoolOptions, StopFlag, run_parallel};
 use crate::run::session::{EpochProgress, MeasureLevel, Session, check_memory};
 use crate::run::table::Table;
 use crate::store::weights::WEIGHTS;
@@ -25,7 +25,6 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 
 /// Upper limit that catches typing errors.
 const MAX_SEEDS: u64 = 10_000;
@@ -110,13 +109,6 @@ fn check_config(dir: &Path, runs: &[&Planned]) -> Result<bool> {
     if known { Ok(true) } else { Err(Error::File { path, what: what.into() }) }
 }
 
-/// Number of threads and the ways to watch and stop them.
-pub(crate) struct PoolOptions<'a> {
-    pub(crate) threads: usize,
-    pub(crate) interrupted: &'a AtomicBool,
-    pub(crate) quiet: bool,
-}
-
 /// Returns whether an error concerns one run only, so that the others continue.
 pub(crate) fn fails_one_run(e: &Error) -> bool {
     use Error::{Diverged, NotOrthogonal, OutOfRange, Singular, TooFar};
@@ -138,7 +130,7 @@ pub(crate) fn train_all<T: Real>(
     let known = planned.iter().map(|run| Ok(run.known()?.map(Ok))).collect::<Result<Vec<_>>>()?;
     let finish = |_: &Planned, mut session: Session<'_, T>, trained: Result<()>| {
         // Save the weights even if training failed.
-        session.save_weights()?;
+        session.save_weights(WEIGHTS)?;
         match trained.and_then(|()| session.finish()) {
             Err(e) if fails_one_run(&e) => Ok(Some(Err(e.to_string()))),
             Err(e) => Err(e),
@@ -173,7 +165,6 @@ pub(crate) fn run_missing<T: Real, R: Send>(
     for RunConfig { architecture, train, .. } in left.iter().map(|&i| &runs[i].run) {
         check_memory::<T>(architecture, train.batch.min(data.train.len), pool.threads.min(left.len()))?;
     }
-    let samples = |&i: &usize| runs[i].samples(data.train.len);
     let work = |&i: &usize, bar: &Bar, stop: &StopFlag<'_>| {
         let Planned { run, settings, dir, .. } = &runs[i];
         let folder = dir.as_ref().map(|dir| Folder::create(dir, settings, true)).transpose()?;
@@ -185,9 +176,8 @@ pub(crate) fn run_missing<T: Real, R: Send>(
         });
         conclude(&runs[i], session, trained)
     };
-    let board = ProgressBoard::new(title, left.iter().map(samples).fold(0, u64::saturating_add), pool.quiet);
-    let about = |i: &usize| (runs[*i].title.clone(), samples(i));
-    let done = run_parallel(&left, (pool.threads, pool.interrupted), &board, about, work)?;
+    let about = |&i: &usize| (runs[i].title.clone(), runs[i].samples(data.train.len));
+    let done = run_parallel(title, &left, pool, about, work)?;
     for (&i, result) in left.iter().zip(done) {
         results[i] = result.flatten();
     }

@@ -6,19 +6,17 @@
 use crate::base::error::{Error, Result};
 use crate::base::files;
 use crate::data::Dataset;
-use crate::model::loss::Score;
 use crate::rule::LearningRule;
-use crate::run::batch::{GRID_CSV, Planned, PoolOptions, ResultsDir, TRIALS, fails_one_run, run_missing};
+use crate::run::batch::{GRID_CSV, Planned, ResultsDir, TRIALS, fails_one_run, run_missing};
 use crate::run::grid::{Grid, Point};
 use crate::run::history::mean;
 use crate::run::options::Options;
+use crate::run::pool::PoolOptions;
 use crate::run::session::{MeasureLevel, Session};
 use crate::run::table::{csv, number};
 use gaitprop_kernels::Real;
 use serde::{Deserialize, Serialize};
-use std::cmp::Ordering;
 use std::fs::File;
-use std::io::Write as _;
 use std::sync::Mutex;
 
 /// The points to choose from for one rule. A single point needs no trial.
@@ -137,11 +135,17 @@ impl Trials {
         let known = log.as_ref().map_or(&[][..], |log| &log.known);
         let known = self.runs.iter().map(|run| known.iter().find(|k| k.settings == run.settings).cloned()).collect();
         let conclude = |planned: &Planned, session: Session<'_, T>, trained: Result<()>| {
-            let tried = match trained.and_then(|()| session.validate()) {
+            let (score, error) = match trained.and_then(|()| session.validate()) {
                 Ok(_) if !session.over() => return Ok(None),
-                Ok(score) => TrialResult::new(planned, score, None),
-                Err(e) if fails_one_run(&e) => TrialResult::new(planned, None, Some(e.to_string())),
+                Ok(score) => (score, None),
+                Err(e) if fails_one_run(&e) => (None, Some(e.to_string())),
                 Err(e) => return Err(e),
+            };
+            let tried = TrialResult {
+                settings: planned.settings.clone(),
+                validation_accuracy: score.map(|s| s.accuracy()),
+                validation_loss: score.map(|s| s.mean_loss()).filter(|loss| loss.is_finite()),
+                error,
             };
             log.as_ref().map_or(Ok(()), |log| log.add(&tried))?;
             Ok(Some(tried))
@@ -164,17 +168,6 @@ struct TrialResult {
     error: Option<String>,
 }
 
-impl TrialResult {
-    fn new(planned: &Planned, score: Option<Score>, error: Option<String>) -> Self {
-        Self {
-            settings: planned.settings.clone(),
-            validation_accuracy: score.map(|s| s.accuracy()),
-            validation_loss: score.map(|s| s.mean_loss()).filter(|loss| loss.is_finite()),
-            error,
-        }
-    }
-}
-
 /// Result of a point: means over its trials.
 struct Verdict {
     accuracy: Option<f64>,
@@ -194,9 +187,7 @@ impl Verdict {
 
     fn better(&self, other: &Self) -> bool {
         let key = |v: &Self| (v.error.is_none(), v.accuracy.unwrap_or(-1.0), -v.loss.unwrap_or(f64::INFINITY));
-        let ((whole, accuracy, loss), (other_whole, other_accuracy, other_loss)) = (key(self), key(other));
-        let order = whole.cmp(&other_whole).then(accuracy.total_cmp(&other_accuracy)).then(loss.total_cmp(&other_loss));
-        order == Ordering::Greater
+        key(self) > key(other)
     }
 }
 
@@ -228,7 +219,7 @@ impl Log {
         let wrong = |what: String| Error::File { path: self.path.clone(), what: format!("cannot be written: {what}") };
         let line = serde_json::to_string(tried).map_err(|e| wrong(e.to_string()))? + "\n";
         let mut file = self.file.lock().map_err(|e| wrong(e.to_string()))?;
-        file.write_all(line.as_bytes()).map_err(Error::io("write", &self.path))
+        files::append(&mut file, line.as_bytes()).map_err(Error::io("write", &self.path))
     }
 }
 

@@ -34,14 +34,13 @@ impl Events {
         let path = dir.join(FILE);
         let file = File::options().create(true).append(true).open(&path).map_err(Error::io("open", &path))?;
         let mut events = Self { path, file };
-        if events.len()? == 0 {
-            events.begin()?;
-        }
+        events.begin()?;
         Ok(events)
     }
 
+    /// Writes the header if the file is empty.
     fn begin(&mut self) -> Result<()> {
-        self.write(&record(&version(now())))
+        if self.len()? == 0 { self.write(&record(&version(now()))) } else { Ok(()) }
     }
 
     /// Appends the named values of one step. Non-finite values are left out.
@@ -70,7 +69,7 @@ impl Events {
         if self.len()? > len {
             self.file.set_len(len).map_err(Error::io("write", &self.path))?;
         }
-        if self.len()? == 0 { self.begin() } else { Ok(()) }
+        self.begin()
     }
 
     /// Appends records, whole or not at all.

@@ -22,24 +22,18 @@ pub(crate) fn is_ours(page: &Path) -> bool {
 /// [`Error::Setting`] for a folder, a missing parent folder, a file of other origin, or any
 /// existing file unless `overwrite`.
 pub(crate) fn check(page: &Path, overwrite: bool) -> Result<()> {
-    let refuse = |path: &Path, what: &str| Err(Error::Setting(format!("{} {what}", path.display())));
-    if page.file_name().is_none() {
-        return refuse(page, "names no file: name one for the page (-o report.html)");
-    }
-    if page.is_dir() {
-        return refuse(page, "is a folder: name the file for the page (-o report.html)");
-    }
-    if !overwrite && page.exists() {
-        return refuse(page, "already exists: name another file (-o), or replace it (--overwrite)");
-    }
-    if page.exists() && !is_ours(page) {
-        return refuse(page, "was not written by gaitprop and is not replaced: name another file (-o)");
-    }
     let folder = page.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if !folder.is_dir() {
-        return refuse(folder, "is not a folder: create it first");
+    let refused = [
+        (page.file_name().is_none(), page, "names no file: name one for the page (-o report.html)"),
+        (page.is_dir(), page, "is a folder: name the file for the page (-o report.html)"),
+        (!overwrite && page.exists(), page, "already exists: name another file (-o), or replace it (--overwrite)"),
+        (page.exists() && !is_ours(page), page, "was not written by gaitprop and is not replaced: name another file (-o)"),
+        (!folder.is_dir(), folder, "is not a folder: create it first"),
+    ];
+    match refused.iter().find(|(wrong, ..)| *wrong) {
+        Some((_, path, what)) => Err(Error::Setting(format!("{} {what}", path.display()))),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// Writes `html` to `page` atomically.

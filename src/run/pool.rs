@@ -6,22 +6,15 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-/// Progress bars of all jobs.
-pub(crate) struct ProgressBoard {
-    bars: MultiProgress,
-    all: ProgressBar,
+/// Number of threads and the ways to watch and stop them.
+pub(crate) struct PoolOptions<'a> {
+    pub(crate) threads: usize,
+    pub(crate) interrupted: &'a AtomicBool,
+    /// Draws no bars.
+    pub(crate) quiet: bool,
 }
 
-impl ProgressBoard {
-    /// Creates a board for jobs that learn `samples` together. Draws nothing without a terminal.
-    pub(crate) fn new(title: &str, samples: u64, quiet: bool) -> Self {
-        let bars = MultiProgress::with_draw_target(target(quiet));
-        let all = bars.add(bar(title.to_owned(), samples, quiet));
-        Self { bars, all }
-    }
-}
-
-/// Progress bar of one job.
+/// Progress bars of one job and of all.
 pub(crate) struct Bar {
     own: ProgressBar,
     all: ProgressBar,
@@ -75,35 +68,38 @@ impl StopFlag<'_> {
     }
 }
 
-/// Runs `jobs` in order on up to `threads` threads. `about` gives the title and the number of
+/// Runs `jobs` in order on the threads of `pool`, under a bar with `title`. `about` gives the title and the number of
 /// samples of a job; `work` polls the [`StopFlag`]. Results are in the order of the jobs, `None`
 /// for those not started.
 ///
 /// # Errors
 /// The first error of any job, after which no other job starts; [`Error::Threads`].
 pub(crate) fn run_parallel<J: Sync, R: Send>(
+    title: &str,
     jobs: &[J],
-    (threads, interrupted): (usize, &AtomicBool),
-    board: &ProgressBoard,
+    pool: &PoolOptions<'_>,
     about: impl Fn(&J) -> (String, u64) + Sync,
     work: impl Fn(&J, &Bar, &StopFlag<'_>) -> Result<R> + Sync,
 ) -> Result<Vec<Option<R>>> {
-    let stop = StopFlag { interrupted, failed: AtomicBool::new(false) };
+    let stop = StopFlag { interrupted: pool.interrupted, failed: AtomicBool::new(false) };
+    let bars = MultiProgress::with_draw_target(target(pool.quiet));
+    let samples = jobs.iter().map(|job| about(job).1).fold(0, u64::saturating_add);
+    let all = bars.add(bar(title.to_owned(), samples, pool.quiet));
     let (queue, done) = (Mutex::new(jobs.iter().enumerate()), Mutex::new(Vec::new()));
     // A panic in a worker propagates when the scope ends, so a poisoned lock only ends its worker.
     let next = || queue.lock().ok().and_then(|mut queue| queue.next()).filter(|_| !stop.is_set());
     let worker = || {
         while let Some((i, job)) = next() {
             let (title, samples) = about(job);
-            let own = board.bars.insert_before(&board.all, bar(title, samples, false));
-            let result = work(job, &Bar { own: own.clone(), all: board.all.clone() }, &stop);
+            let own = bars.insert_before(&all, bar(title, samples, false));
+            let result = work(job, &Bar { own: own.clone(), all: all.clone() }, &stop);
             own.finish_and_clear();
             stop.failed.fetch_or(result.is_err(), Ordering::Relaxed);
             let Ok(mut done) = done.lock() else { return };
             done.push((i, result));
         }
     };
-    let workers = threads.min(jobs.len());
+    let workers = pool.threads.min(jobs.len());
     let started = thread::scope(|scope| {
         for started in 0..workers {
             let builder = thread::Builder::new().name("run".into());
@@ -115,7 +111,7 @@ pub(crate) fn run_parallel<J: Sync, R: Send>(
         }
         Ok(())
     });
-    board.all.finish_and_clear();
+    all.finish_and_clear();
     started?;
     let mut results: Vec<_> = jobs.iter().map(|_| None).collect();
     for (i, result) in done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
@@ -135,28 +131,29 @@ mod tests {
 
     #[test]
     fn results_are_in_their_jobs_places() {
-        let (board, never) = (ProgressBoard::new("all", 100, true), AtomicBool::new(false));
+        let never = AtomicBool::new(false);
+        let pool = |threads| PoolOptions { threads, interrupted: &never, quiet: true };
         let jobs: Vec<usize> = (0..100).collect();
         for threads in [1, 3, 200] {
-            let squares = run_parallel(&jobs, (threads, &never), &board, about, |&j, _, _| Ok(j * j)).unwrap();
+            let squares = run_parallel("all", &jobs, &pool(threads), about, |&j, _, _| Ok(j * j)).unwrap();
             assert!(squares.iter().enumerate().all(|(i, &square)| square == Some(i * i)));
         }
-        assert!(run_parallel(&[], (4, &never), &board, about, |&j, _, _| Ok(j)).unwrap().is_empty());
+        assert!(run_parallel("all", &[], &pool(4), about, |&j, _, _| Ok(j)).unwrap().is_empty());
     }
 
     #[test]
     fn an_error_or_an_interrupt_begins_nothing_more() {
-        let board = ProgressBoard::new("all", 100, true);
+        let pool = |interrupted| PoolOptions { threads: 1, interrupted, quiet: true };
         let jobs: Vec<usize> = (0..100).collect();
         let (never, begun) = (AtomicBool::new(false), AtomicUsize::new(0));
-        let failed = run_parallel(&jobs, (1, &never), &board, about, |&j, _, stop| {
+        let failed = run_parallel("all", &jobs, &pool(&never), about, |&j, _, stop| {
             begun.fetch_add(1, Ordering::Relaxed);
             assert!(!stop.is_set());
             if j == 3 { Err(Error::Setting("enough".into())) } else { Ok(j) }
         });
         assert_eq!((failed.unwrap_err().to_string().as_str(), begun.into_inner()), ("enough", 4));
         let interrupted = AtomicBool::new(false);
-        let some = run_parallel(&jobs, (1, &interrupted), &board, about, |&j, _, stop| {
+        let some = run_parallel("all", &jobs, &pool(&interrupted), about, |&j, _, stop| {
             interrupted.store(j == 1, Ordering::Relaxed);
             Ok(stop.is_set())
         });

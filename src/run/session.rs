@@ -13,7 +13,7 @@ use crate::run::options::Options;
 use crate::solve::SolverKind;
 use crate::store::archive::bytes_of;
 use crate::store::checkpoint::{State, VERSION};
-use crate::store::weights::{self, Notes, WEIGHTS};
+use crate::store::weights::{self, Notes};
 use crate::train::{EarlyStopping, TrainConfig, Trainer};
 use gaitprop_kernels::{Plan, Real};
 use std::ops::ControlFlow;
@@ -293,7 +293,7 @@ impl<'a, T: Real> Session<'a, T> {
         if self.level > MeasureLevel::Nothing {
             let (scores, layers) = self.measure(self.level, done.score)?;
             if scores.validation_loss.is_some_and(|loss| self.progress.stopping.observe(epoch, loss)) {
-                self.save_weights_as(BEST)?;
+                self.save_weights(BEST)?;
             }
             let by = SolverKind::ALL.iter().map(|kind| (kind.to_string(), done.solves.by(*kind)));
             self.log(Event::Epoch(Epoch {
@@ -384,15 +384,11 @@ impl<'a, T: Real> Session<'a, T> {
         Ok(())
     }
 
-    /// Writes the weights, if there is a folder.
+    /// Writes the weights to this file, if there is a folder.
     ///
     /// # Errors
     /// As [`weights::save`].
-    pub(crate) fn save_weights(&self) -> Result<()> {
-        self.save_weights_as(WEIGHTS)
-    }
-
-    fn save_weights_as(&self, file: &str) -> Result<()> {
+    pub(crate) fn save_weights(&self, file: &str) -> Result<()> {
         let Some(Checkpointer { folder, .. }) = &self.checkpointer else { return Ok(()) };
         let (loss, rule) = (self.run.train.loss.to_string(), self.run.train.rule.to_string());
         weights::save(&folder.dir.join(file), self.trainer.network(), &Notes { loss, rule, inputs: self.inputs.clone() })
