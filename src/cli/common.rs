@@ -40,8 +40,8 @@ impl Common {
     /// rule counts.
     ///
     /// # Errors
-    /// As [`Options::read`], [`Grid::parse`] and [`Options::load_data`]; [`Error::Setting`] for flags
-    /// that do not apply to many runs, and for too many seeds or none.
+    /// As [`Options::read`], [`Grid::parse`] and [`Options::load_data`]; [`Error::Setting`] for
+    /// flags that do not apply to many runs, and for too many seeds or none.
     pub(crate) fn prepare(&self, grid: &[String], allowed: Allowed, rules: Option<&[LearningRule]>) -> Result<Batch<'_>> {
         if rules.is_some() && self.settings.rule.is_some() {
             return Err(Error::Setting("--rule names a single rule: use --rules".into()));

@@ -68,9 +68,9 @@ impl StopFlag<'_> {
     }
 }
 
-/// Runs `jobs` in order on the threads of `pool`, under a bar with `title`. `about` gives the title and the number of
-/// samples of a job; `work` polls the [`StopFlag`]. Results are in the order of the jobs, `None`
-/// for those not started.
+/// Runs `jobs` in order on the threads of `pool`, under a bar with `title`. `about` gives the title
+/// and the number of samples of a job; `work` polls the [`StopFlag`]. Results are in the order of
+/// the jobs, `None` for those not started.
 ///
 /// # Errors
 /// The first error of any job, after which no other job starts; [`Error::Threads`].
