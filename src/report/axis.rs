@@ -29,7 +29,7 @@ impl Axis {
     /// logarithmic.
     pub(super) fn fit(scale: Scale, values: impl Iterator<Item = f64>, limits: (f64, f64), wanted: usize) -> Self {
         let usable = |v: &f64| v.abs() <= LARGEST && (scale == Scale::Linear || *v >= 1.0 / LARGEST);
-        let (low, high) = values.filter(usable).fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
+        let (low, high) = extent(values.filter(usable));
         match scale {
             Scale::Linear => {
                 let (low, high) = match (low <= high, low < high) {
@@ -70,6 +70,12 @@ impl Axis {
     }
 }
 
+/// Returns the smallest and the largest finite value. Without one, the smallest exceeds the
+/// largest.
+pub(super) fn extent(values: impl Iterator<Item = f64>) -> (f64, f64) {
+    values.filter(|v| v.is_finite()).fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)))
+}
+
 fn linear_ticks(low: f64, high: f64, wanted: usize) -> Vec<(f64, String)> {
     let rough = (high - low) / wanted.max(1) as f64;
     let power = libm::floor(libm::log10(rough));
@@ -103,7 +109,6 @@ pub(super) fn short(value: f64) -> String {
         return "–".into();
     }
     if (1e-3..1e5).contains(&value.abs()) {
-        // At most four significant digits.
         let decimals = (3.0 - libm::floor(libm::log10(value.abs()))).clamp(0.0, 6.0) as usize;
         let text = format!("{value:.decimals$}");
         return if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').into() } else { text };

@@ -1,13 +1,12 @@
 //! Charts of groups of runs, with their data.
 
-use crate::report::axis::{Scale, short};
+use crate::report::axis::{Scale, extent};
 use crate::report::groups::{Course, Group};
 use crate::report::runs::{Run, numbers};
 use crate::report::spectrum::Spectrum;
 use crate::report::svg::{Chart, Paint, Series};
 use crate::run::metrics::{Diagnostics, Epoch, Layer, Layers, Number};
 use crate::run::table::csv;
-use std::fmt::Write as _;
 
 /// Chart with its data.
 #[derive(Clone, Debug)]
@@ -47,20 +46,16 @@ pub(super) fn who(group: &Group, run: &Run) -> Vec<String> {
     vec![group.label.clone(), run.dir.display().to_string(), seed]
 }
 
-/// Name and axes of a chart.
-struct Plot {
-    id: String,
-    title: String,
-    x_name: &'static str,
-    scale: Scale,
-    limits: (f64, f64),
-}
-
 /// Values of a run at each x, one per column.
 type Points = Vec<(u64, Vec<f64>)>;
 
-impl Plot {
-    /// Makes a chart with one line per group: `factor` times the only column of `of`.
+impl Chart {
+    /// Makes a chart without lines.
+    fn new(id: String, title: String, x_name: &'static str, y_scale: Scale, y_limits: (f64, f64)) -> Self {
+        Self { id, title, x_name, y_scale, y_limits, series: Vec::new() }
+    }
+
+    /// Draws one line per group: `factor` times the only column of `of`.
     ///
     /// Omits groups without a value and, if values must be `positive`, groups of zeros. Returns
     /// `None` without a line.
@@ -72,18 +67,17 @@ impl Plot {
         of: impl Fn(&Run) -> Points,
     ) -> Option<Figure> {
         let line = |(g, group): (usize, &Group)| {
-            let points = group.runs.iter().flat_map(&of).map(|(x, y)| (x, factor * y[0]));
-            let course = Course::of(points);
-            let shown = if positive { course.mean.iter().any(|v| *v > 0.0) } else { !course.is_empty() };
-            shown.then(|| series(group.label.clone(), Paint::Group(g), course, group.runs.len()))
+            let course = Course::of(group.runs.iter().flat_map(&of).map(|(x, y)| (x, factor * y[0])));
+            let shown = !positive || course.mean.iter().any(|v| *v > 0.0);
+            line(group.label.clone(), Paint::Group(g), course, group.runs.len()).filter(|_| shown)
         };
-        let series = groups.iter().enumerate().filter_map(line).collect();
+        let lines = groups.iter().enumerate().filter_map(line).collect();
         let rows = each_run(groups).flat_map(|(group, run)| rows(group, run, &of(run), 1)).collect();
         let x_name = self.x_name;
-        self.figure(series, (x_name, &[column.to_owned()]), rows)
+        self.figure(lines, (x_name, &[column.to_owned()]), rows)
     }
 
-    /// Makes a chart of one group with one line and one column per layer. Returns `None` without a
+    /// Draws one line, and writes one column, per layer of one group. Returns `None` without a
     /// value.
     fn by_layer(self, group: &Group, of: impl Fn(&Run) -> Points) -> Option<Figure> {
         let points: Vec<Points> = group.runs.iter().map(&of).collect();
@@ -91,27 +85,28 @@ impl Plot {
         let line = |layer: usize| {
             let value = |(x, y): &(u64, Vec<f64>)| (*x, y.get(layer).copied().unwrap_or(f64::NAN));
             let course = Course::of(points.iter().flatten().map(value));
-            let paint = Paint::Layer { layer, of: layers };
-            (!course.is_empty()).then(|| series(format!("W{layer}"), paint, course, group.runs.len()))
+            line(format!("W{layer}"), Paint::Layer { layer, of: layers }, course, group.runs.len())
         };
-        let series = (0..layers).filter_map(line).collect();
+        let lines = (0..layers).filter_map(line).collect();
         let names: Vec<String> = (0..layers).map(|layer| format!("W{layer}")).collect();
         let rows = group.runs.iter().zip(&points).flat_map(|(run, points)| rows(group, run, points, layers)).collect();
         let x_name = self.x_name;
-        self.figure(series, (x_name, &names), rows)
+        self.figure(lines, (x_name, &names), rows)
     }
 
-    /// Makes the chart and its data. Returns `None` without a line.
-    fn figure(self, series: Vec<Series>, (first, columns): (&str, &[String]), mut rows: Vec<Vec<String>>) -> Option<Figure> {
-        if series.is_empty() {
-            return None;
-        }
+    /// Adds the lines and the data. Returns `None` without a line.
+    fn figure(self, lines: Vec<Series>, (first, columns): (&str, &[String]), mut rows: Vec<Vec<String>>) -> Option<Figure> {
         let head = ["group", "run", "seed", first].map(str::to_owned).into_iter();
         rows.insert(0, head.chain(columns.iter().cloned()).collect());
-        let Self { id, title, x_name, scale: y_scale, limits: y_limits } = self;
-        let description = describe(&title, x_name, &series);
-        Some(Figure { chart: Chart { id, title, description, x_name, y_scale, y_limits, series }, csv: csv(&rows) })
+        (!lines.is_empty()).then(|| Figure { chart: Self { series: lines, ..self }, csv: csv(&rows) })
     }
+}
+
+/// Makes the line of a course. Returns `None` without a value.
+fn line(label: String, paint: Paint, course: Course, runs: usize) -> Option<Series> {
+    let known = course.mean.iter().any(|v| v.is_finite());
+    let band = (runs > 1).then_some((course.low, course.high));
+    known.then_some(Series { label, paint, x: course.x, y: course.mean, band })
 }
 
 /// Returns the rows of a run. Missing columns are empty.
@@ -163,11 +158,6 @@ const fn loss(key: &'static str, id: &'static str, title: &'static str, of: fn(&
     Curve { key, id, title, scale: Scale::Log, limits: ANYWHERE, factor: 1.0, positive: true, of }
 }
 
-fn series(label: String, paint: Paint, course: Course, runs: usize) -> Series {
-    let band = (runs > 1).then_some((course.low, course.high));
-    Series { label, paint, x: course.x, y: course.mean, band }
-}
-
 impl Curve {
     /// Makes the chart, one line per group. Returns `None` if no run has the quantity.
     fn figure(&self, groups: &[Group]) -> Option<Figure> {
@@ -175,8 +165,8 @@ impl Curve {
             Scale::Linear => self.title.to_owned(),
             Scale::Log => format!("{}, logarithmic", self.title),
         };
-        let plot = Plot { id: self.id.into(), title, x_name: "epoch", scale: self.scale, limits: self.limits };
-        plot.by_group(groups, self.key, (self.factor, self.positive), |run| {
+        let chart = Chart::new(self.id.into(), title, "epoch", self.scale, self.limits);
+        chart.by_group(groups, self.key, (self.factor, self.positive), |run| {
             run.epochs.iter().map(|line| (line.epoch, vec![(self.of)(line).unwrap_or(f64::NAN)])).collect()
         })
     }
@@ -187,38 +177,10 @@ pub(super) fn each_run(groups: &[Group]) -> impl Iterator<Item = (&Group, &Run)>
     groups.iter().flat_map(|group| group.runs.iter().map(move |run| (group, run)))
 }
 
-/// Describes a chart in words: where each line starts and ends.
-fn describe(title: &str, x_name: &str, series: &[Series]) -> String {
-    let mut text = format!("{title}, by {x_name}.");
-    for series in series {
-        let mut known = series.x.iter().zip(&series.y).filter(|(_, y)| y.is_finite()).map(|(x, y)| (short(*x), short(*y)));
-        if let Some((x, y)) = known.next() {
-            let (last_x, last_y) = known.next_back().unwrap_or((x.clone(), y.clone()));
-            let _ = write!(text, " {}: {y} at {x}, {last_y} at {last_x}.", series.label);
-        }
-    }
-    text
-}
-
-fn section(id: &'static str, title: &'static str, text: &'static str, figures: impl Iterator<Item = Figure>) -> Section {
-    Section { id, title, text, figures: figures.collect(), notes: Vec::new() }
-}
-
-/// Makes the charts of scores by epoch.
-pub(super) fn learning(groups: &[Group]) -> Section {
-    section(
-        "learning",
-        "Learning curves",
-        "Lines are means over the runs of a group. Bands reach from the lowest to the highest run. Training figures are those of each \
-         batch before its update.",
-        CURVES.iter().filter_map(|curve| curve.figure(groups)),
-    )
-}
-
-/// Returns the axes of a quantity. Cosines have fixed limits.
-fn plot(id: String, title: String, x_name: &'static str, scale: Scale) -> Plot {
+/// Makes the chart of a quantity of layers, without lines. Cosines have fixed limits.
+fn chart(id: String, title: String, x_name: &'static str, scale: Scale) -> Chart {
     let limits = if id.contains("cosine") { COSINE } else { ANYWHERE };
-    Plot { id, title, x_name, scale, limits }
+    Chart::new(id, title, x_name, scale, limits)
 }
 
 /// Quantity of each layer and epoch: id, column of the metrics, title, scale, values.
@@ -229,15 +191,19 @@ const RATIOS: ByEpoch = ("ratio", "ratio_to_bp", "Norm of the update over BP's",
 const OFFDIAG: ByEpoch =
     ("offdiag", "offdiag", "Regularizer's norm, ‖offdiag(W Wᵀ)‖", Scale::Log, |layers| &layers.offdiag);
 
-/// Makes the chart of one group by epoch, one line per layer.
-fn by_epoch((id, _, title, scale, of): ByEpoch, g: usize, group: &Group) -> Option<Figure> {
-    plot(format!("{id}-{}", g + 1), format!("{title}: {}", group.label), "epoch", scale)
+/// Makes the chart of one group by epoch, one line per layer. Returns `None` for comparisons of
+/// backpropagation with itself, whose values are all 1.
+fn by_epoch((id, key, title, scale, of): ByEpoch, g: usize, group: &Group) -> Option<Figure> {
+    if group.rule() == "bp" && key != OFFDIAG.1 {
+        return None;
+    }
+    chart(format!("{id}-{}", g + 1), format!("{title}: {}", group.label), "epoch", scale)
         .by_layer(group, |run| run.epochs.iter().map(|line| (line.epoch, numbers(of(&line.layers)))).collect())
 }
 
 /// Makes the chart of the final values by layer, one line per group.
 fn at_the_end((id, key, title, scale, of): ByEpoch, groups: &[Group]) -> Option<Figure> {
-    plot(format!("{id}-end"), format!("{title}, at the end"), "layer", scale).by_group(groups, key, (1.0, false), |run| {
+    chart(format!("{id}-end"), format!("{title}, at the end"), "layer", scale).by_group(groups, key, (1.0, false), |run| {
         run.last_layers(of).into_iter().enumerate().map(|(layer, value)| (layer as u64, vec![value])).collect()
     })
 }
@@ -260,67 +226,30 @@ const DIAGNOSED: [ByStep; 10] = [
 
 /// Makes the chart of one group by step, one line per layer.
 fn by_step((id, title, scale, of): ByStep, g: usize, group: &Group) -> Option<Figure> {
-    plot(format!("{id}-{}", g + 1), format!("{title}: {}", group.label), "step", scale).by_layer(group, |run| {
+    chart(format!("{id}-{}", g + 1), format!("{title}: {}", group.label), "step", scale).by_layer(group, |run| {
         let values = |line: &Diagnostics| line.layers.iter().map(|layer| of(layer).unwrap_or(f64::NAN)).collect();
         run.diagnostics.iter().map(|line| (line.step, values(line))).collect()
     })
 }
 
-/// Makes the charts that compare updates with backpropagation's, by layer and epoch.
-pub(super) fn alignment(groups: &[Group]) -> Section {
-    // Backpropagation equals itself: its curves would all be 1.
-    let others = |quantity| {
-        let shown = groups.iter().enumerate().filter(|(_, group)| group.rule() != "bp");
-        shown.filter_map(move |(g, group)| by_epoch(quantity, g, group))
-    };
-    let ends = [at_the_end(COSINES, groups), at_the_end(RATIOS, groups)];
-    section(
-        "alignment",
-        "Alignment with backpropagation",
-        "Weight update of a rule compared with backpropagation's on the same batch (the first of the training set), without regularizer. \
-         1 means the same direction, or the same norm. Backpropagation itself is always 1.",
-        ends.into_iter().flatten().chain(others(COSINES)).chain(others(RATIOS)),
-    )
-}
-
-/// Makes the charts of the distance of the weights from orthogonal.
-pub(super) fn orthogonality(groups: &[Group]) -> Section {
-    let each = groups.iter().enumerate().filter_map(|(g, group)| by_epoch(OFFDIAG, g, group));
-    section(
-        "orthogonality",
-        "Orthogonality",
-        "Frobenius norm that the regularizer reduces: the off-diagonal part of W Wᵀ. With --ortho-form identity it is W Wᵀ − I; with \
-         --ortho-side columns, the same of WᵀW.",
-        at_the_end(OFFDIAG, groups).into_iter().chain(each),
-    )
-}
-
-/// Makes the charts of the diagnostics by step.
-pub(super) fn diagnosis(groups: &[Group]) -> Section {
-    let each = |&quantity| groups.iter().enumerate().filter_map(move |(g, group)| by_step(quantity, g, group));
-    section("diagnostics", "Diagnostics", "Measurements at intervals during training, by layer.", DIAGNOSED.iter().flat_map(each))
-}
-
-/// Makes the charts of the singular values of the last weights, one per group.
-pub(super) fn spectra(groups: &[Group], spectra: &[Vec<Spectrum>]) -> Section {
+/// Makes the charts of the singular values of the last weights, one per group, and names runs
+/// without them.
+fn spectra(groups: &[Group], spectra: &[Vec<Spectrum>]) -> (Vec<Figure>, Vec<String>) {
     let (mut figures, mut notes) = (Vec::new(), Vec::new());
     for (g, (group, of_group)) in groups.iter().zip(spectra).enumerate() {
+        let mut known: Vec<(&Run, &Vec<Vec<f64>>)> = Vec::new();
         for (run, spectrum) in group.runs.iter().zip(of_group) {
-            if let Err(why) = spectrum {
-                notes.push(format!("{}, {}: {why}.", group.label, run.name()));
+            match spectrum {
+                Ok(layers) => known.push((run, layers)),
+                Err(why) => notes.push(format!("{}, {}: {why}.", group.label, run.name())),
             }
         }
-        let known: Vec<(&Run, &Vec<Vec<f64>>)> =
-            group.runs.iter().zip(of_group).filter_map(|(run, s)| Some((run, s.as_ref().ok()?))).collect();
         let layers = known.iter().map(|(_, s)| s.len()).max().unwrap_or(0);
-        let of = |layer: usize| {
-            let values: Vec<&Vec<f64>> = known.iter().filter_map(|(_, s)| s.get(layer)).collect();
-            let count = values.iter().map(|v| v.len()).max().unwrap_or(0);
-            let at = |i: usize| ((i + 1) as f64, values.iter().map(|v| v.get(i).copied().unwrap_or(f64::NAN)).collect());
-            let course = Course::over(&(0..count).map(at).collect::<Vec<_>>());
-            series(format!("W{layer}"), Paint::Layer { layer, of: layers }, course, known.len())
+        let line = |layer: usize| {
+            let values = known.iter().filter_map(|(_, s)| s.get(layer)).flat_map(|v| (1..).zip(v.iter().copied()));
+            line(format!("W{layer}"), Paint::Layer { layer, of: layers }, Course::of(values), known.len())
         };
-        let series: Vec<Series> = (0..layers).map(of).filter(|s| s.y.iter().any(|v| v.is_finite())).collect();
+        let lines: Vec<Series> = (0..layers).filter_map(line).collect();
         let ranks = known.iter().flat_map(|(_, s)| s.iter().map(Vec::len)).max().unwrap_or(0);
         let mut rows = Vec::new();
         for (run, spectrum) in &known {
@@ -330,32 +259,68 @@ pub(super) fn spectra(groups: &[Group], spectra: &[Vec<Spectrum>]) -> Section {
                 rows.push(who(group, run).into_iter().chain([format!("W{layer}")]).chain(digits).collect());
             }
         }
-        let extremes = series.iter().flat_map(|s| s.y.iter().copied()).filter(|v| v.is_finite());
-        let (low, high) = extremes.fold((f64::INFINITY, 0.0), |(l, h): (f64, f64), v| (l.min(v), h.max(v)));
+        let (low, high) = extent(lines.iter().flat_map(|s| s.y.iter().copied()));
         let scale = if high > 20.0 * low { Scale::Log } else { Scale::Linear };
         let (id, title) = (format!("singular-values-{}", g + 1), format!("Singular values: {}", group.label));
-        let plot = Plot { id, title, x_name: "rank", scale, limits: ANYWHERE };
         let names: Vec<String> = (1..=ranks).map(|i| i.to_string()).collect();
-        figures.extend(plot.figure(series, ("layer", &names), rows));
+        figures.extend(chart(id, title, "rank", scale).figure(lines, ("layer", &names), rows));
     }
-    Section {
-        id: "singular-values",
-        title: "Singular values",
-        text: "Singular values of the saved weights of each layer, largest first. They are equal for a multiple of an orthogonal matrix. The \
-               first over the last is the condition number, by which solves with the weights lose accuracy.",
-        figures,
-        notes,
-    }
+    (figures, notes)
 }
 
-/// Makes the charts of the solves with the weights.
-pub(super) fn solves(groups: &[Group]) -> Section {
-    section(
-        "solves",
-        "Solves",
-        "Accuracy and cost of the solves that propagate errors through the inverses of layers.",
-        SOLVES.iter().filter_map(|curve| curve.figure(groups)),
-    )
+/// Makes all sections with charts, in the order of the page.
+pub(super) fn sections(groups: &[Group], singular_values: &[Vec<Spectrum>]) -> [Section; 6] {
+    let section = |id, title, text, figures| Section { id, title, text, figures, notes: Vec::new() };
+    let curves = |curves: &[Curve]| curves.iter().filter_map(|curve| curve.figure(groups)).collect();
+    let by_epoch = |quantity| groups.iter().enumerate().filter_map(move |(g, group)| by_epoch(quantity, g, group));
+    let by_step = |&quantity| groups.iter().enumerate().filter_map(move |(g, group)| by_step(quantity, g, group));
+    let end = |quantity| at_the_end(quantity, groups).into_iter();
+    let (spectra, notes) = spectra(groups, singular_values);
+    [
+        section(
+            "learning",
+            "Learning curves",
+            "Lines are means over the runs of a group. Bands reach from the lowest to the highest run. Training figures are those of each \
+             batch before its update.",
+            curves(&CURVES),
+        ),
+        section(
+            "alignment",
+            "Alignment with backpropagation",
+            "Weight update of a rule compared with backpropagation's on the same batch (the first of the training set), without regularizer. \
+             1 means the same direction, or the same norm. Backpropagation itself is always 1.",
+            end(COSINES).chain(end(RATIOS)).chain(by_epoch(COSINES)).chain(by_epoch(RATIOS)).collect(),
+        ),
+        section(
+            "orthogonality",
+            "Orthogonality",
+            "Frobenius norm that the regularizer reduces: the off-diagonal part of W Wᵀ. With --ortho-form identity it is W Wᵀ − I; with \
+             --ortho-side columns, the same of WᵀW.",
+            end(OFFDIAG).chain(by_epoch(OFFDIAG)).collect(),
+        ),
+        Section {
+            notes,
+            ..section(
+                "singular-values",
+                "Singular values",
+                "Singular values of the saved weights of each layer, largest first. They are equal for a multiple of an orthogonal matrix. The \
+                 first over the last is the condition number, by which solves with the weights lose accuracy.",
+                spectra,
+            )
+        },
+        section(
+            "solves",
+            "Solves",
+            "Accuracy and cost of the solves that propagate errors through the inverses of layers.",
+            curves(&SOLVES),
+        ),
+        section(
+            "diagnostics",
+            "Diagnostics",
+            "Measurements at intervals during training, by layer.",
+            DIAGNOSED.iter().flat_map(by_step).collect(),
+        ),
+    ]
 }
 
 #[cfg(test)]

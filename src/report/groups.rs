@@ -114,26 +114,17 @@ impl Course {
     pub(super) fn of(points: impl Iterator<Item = (u64, f64)>) -> Self {
         let mut all = BTreeMap::<u64, Vec<f64>>::new();
         points.for_each(|(x, y)| all.entry(x).or_default().push(y));
-        Self::over(&all.into_iter().map(|(x, values)| (x as f64, values)).collect::<Vec<_>>())
-    }
-
-    /// Computes the course of the values at each x.
-    pub(super) fn over(points: &[(f64, Vec<f64>)]) -> Self {
         let mut course = Self::default();
-        for (x, values) in points {
+        for (x, values) in all {
             let finite = || values.iter().copied().filter(|v| v.is_finite());
             let extreme = |of: fn(f64, f64) -> f64| finite().fold(f64::NAN, of);
-            course.x.push(*x);
+            course.x.push(x as f64);
             course.mean.push(mean(finite()).unwrap_or(f64::NAN));
             // `min` and `max` of NaN and a number return the number.
             course.low.push(extreme(f64::min));
             course.high.push(extreme(f64::max));
         }
         course
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        !self.mean.iter().any(|v| v.is_finite())
     }
 }
 
@@ -143,7 +134,7 @@ mod tests {
 
     #[test]
     fn courses_have_gaps_at_missing_values() {
-        let course = Course::over(&[(1.0, vec![2.0, 4.0]), (2.0, vec![f64::NAN]), (3.0, vec![f64::NAN, 1.0])]);
+        let course = Course::of([(1, 2.0), (1, 4.0), (2, f64::NAN), (3, f64::NAN), (3, 1.0)].into_iter());
         assert_eq!((course.mean[0], course.low[0], course.high[0]), (3.0, 2.0, 4.0));
         assert!(course.mean[1].is_nan() && course.low[1].is_nan() && course.high[1].is_nan());
         assert_eq!((course.mean[2], course.low[2], course.high[2]), (1.0, 1.0, 1.0));

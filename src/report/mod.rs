@@ -43,14 +43,7 @@ pub enum Work {
 pub fn html(groups: &[Group], plan: &Plan, threads: usize, progress: &mut dyn FnMut(Work, usize, usize)) -> String {
     let spectra = spectrum::of_all(groups, threads, &mut |done, all| progress(Work::SingularValues, done, all));
     let answers = examples::of_all(groups, plan, &mut |done, all| progress(Work::Examples, done, all));
-    let sections = [
-        figures::learning(groups),
-        figures::alignment(groups),
-        figures::orthogonality(groups),
-        figures::spectra(groups, &spectra),
-        figures::solves(groups),
-        figures::diagnosis(groups),
-    ];
+    let sections = figures::sections(groups, &spectra);
     let answers_csv = answers.iter().any(Result::is_ok).then(|| examples_csv(groups, &answers));
     page::page(groups, &sections, &answers, &table_csv(groups), answers_csv.as_deref())
 }
@@ -109,8 +102,7 @@ pub fn summary(groups: &[Group]) -> String {
         groups::Course::of(points.map(|line| (line.epoch, line.scores.test_accuracy.unwrap_or(f64::NAN)))).mean
     };
     let courses: Vec<Vec<f64>> = groups.iter().map(course).collect();
-    let all = || courses.iter().flatten().copied().filter(|v| v.is_finite());
-    let (low, high) = (all().fold(f64::INFINITY, f64::min), all().fold(f64::NEG_INFINITY, f64::max));
+    let (low, high) = axis::extent(courses.iter().flatten().copied());
     let mut rows = vec![["", "runs", "test accuracy", "best", "by epoch"].map(str::to_owned)];
     for (group, course) in groups.iter().zip(&courses) {
         let cell = |of: fn(&Run) -> f64| percent(group.statistics(of));

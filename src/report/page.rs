@@ -1,13 +1,13 @@
 //! HTML of the page. All text from files is escaped.
 
-use crate::report::examples::Answers;
-use crate::report::figures::{Figure, Section};
+use crate::report::examples::{Answer, Answers};
+use crate::report::figures::{Figure, Section, each_run};
 use crate::report::groups::{Group, differing};
 use crate::report::svg::{DARK, Paint, escape};
-use crate::report::{COLUMNS, axis, percent};
+use crate::report::{COLUMNS, Column, Run, axis, percent};
 use crate::run::history::MeanSd;
 use crate::run::page::MARK;
-use std::fmt::Write as _;
+use std::collections::BTreeSet;
 
 const STYLE: &str = include_str!("page.css");
 
@@ -31,36 +31,26 @@ fn download(name: &str, kind: &str, label: &str, content: &str) -> String {
     format!("<a download=\"{safe}\" href=\"data:{kind};charset=utf-8;base64,{data}\" aria-label=\"{label}: {safe}\">{label}</a>")
 }
 
-/// Table that scrolls if it is wider than the page.
-struct Table {
-    html: String,
-}
-
-impl Table {
-    fn new(name: &str, head: &[(&str, bool)]) -> Self {
-        let mut html =
-            format!("<div class=\"scroll\" role=\"region\" tabindex=\"0\" aria-label=\"{}\"><table><thead><tr>", escape(name));
-        for (title, number) in head {
-            let class = if *number { " class=\"n\"" } else { "" };
-            let _ = write!(html, "<th scope=\"col\"{class}>{}</th>", escape(title));
+/// Returns a table that scrolls if it is wider than the page.
+///
+/// * `columns`: titles, with the classes of their cells; `n` for numbers
+/// * `rows`: the heading of each row as HTML, and its other cells
+fn table(name: &str, columns: &[(&str, &str)], rows: impl IntoIterator<Item = (String, Vec<String>)>) -> String {
+    let name = escape(name);
+    let mut html = format!("<div class=\"scroll\" role=\"region\" tabindex=\"0\" aria-label=\"{name}\"><table><thead><tr>");
+    for (title, class) in columns {
+        let class = if *class == "n" { " class=\"n\"" } else { "" };
+        html += &format!("<th scope=\"col\"{class}>{}</th>", escape(title));
+    }
+    html += "</tr></thead><tbody>";
+    for (heading, cells) in rows {
+        html += &format!("<tr><th scope=\"row\">{heading}</th>");
+        for (cell, (_, class)) in cells.iter().zip(&columns[1..]) {
+            html += &format!("<td class=\"{class}\">{}</td>", escape(cell));
         }
-        html.push_str("</tr></thead><tbody>");
-        Self { html }
+        html += "</tr>";
     }
-
-    /// Adds a row: the heading as HTML, and cells with their classes.
-    fn row(&mut self, heading: &str, cells: impl IntoIterator<Item = (String, &'static str)>) {
-        let _ = write!(self.html, "<tr><th scope=\"row\">{heading}</th>");
-        for (text, class) in cells {
-            let _ = write!(self.html, "<td class=\"{class}\">{}</td>", escape(&text));
-        }
-        self.html.push_str("</tr>");
-    }
-
-    fn end(mut self) -> String {
-        self.html.push_str("</tbody></table></div>\n");
-        self.html
-    }
+    html + "</tbody></table></div>\n"
 }
 
 /// Returns the name of a group with the color of its lines.
@@ -75,34 +65,27 @@ fn plural(n: usize, what: &str) -> String {
 }
 
 fn comparison(groups: &[Group], csv: &str) -> String {
-    let mut html = String::from("<section><h2 id=\"comparison\">Comparison</h2>\n");
-    html.push_str(
+    let mut columns = vec![("group", "")];
+    columns.extend(COLUMNS.iter().map(|(name, ..)| (*name, "n")));
+    columns.extend([("epochs", "n"), ("runs", "n"), ("seeds", "")]);
+    let row = |(g, group): (usize, &Group)| {
+        let epochs = || group.runs.iter().map(|run| run.epochs.len());
+        let (least, most) = (epochs().min().unwrap_or(0), epochs().max().unwrap_or(0));
+        let value = |(_, in_percent, of): &Column| {
+            let of = group.statistics(*of);
+            if *in_percent { percent(of) } else { plain(of) }
+        };
+        let mut cells: Vec<String> = COLUMNS.iter().map(value).collect();
+        cells.push(if least == most { most.to_string() } else { format!("{least} to {most}") });
+        cells.extend([group.runs.len().to_string(), group.seeds()]);
+        (key(g, group), cells)
+    };
+    format!(
         "<p class=\"muted\">Mean ± standard deviation (divisor n − 1) over the runs of a group at the end of training. The best is over the epochs of each \
-         run. A run without a last line counts with its last epoch.</p>\n",
-    );
-    let mut head = vec![("group", false)];
-    head.extend(COLUMNS.iter().map(|(name, ..)| (*name, true)));
-    head.extend([("epochs", true), ("runs", true), ("seeds", false)]);
-    let mut table = Table::new("Comparison of groups", &head);
-    for (g, group) in groups.iter().enumerate() {
-        let epochs = |run: &crate::report::Run| run.epochs.len();
-        let (least, most) = (group.runs.iter().map(epochs).min().unwrap_or(0), group.runs.iter().map(epochs).max().unwrap_or(0));
-        let epochs = if least == most { most.to_string() } else { format!("{least} to {most}") };
-        let mut cells = Vec::new();
-        for (_, in_percent, of) in COLUMNS {
-            let of = group.statistics(of);
-            cells.push((if in_percent { percent(of) } else { plain(of) }, "n"));
-        }
-        cells.extend([(epochs, "n"), (group.runs.len().to_string(), "n"), (group.seeds(), "")]);
-        table.row(&key(g, group), cells);
-    }
-    html.push_str(&table.end());
-    let _ = writeln!(
-        html,
-        "<p class=\"muted\">One row per run: {}</p></section>",
+         run. A run without a last line counts with its last epoch.</p>\n{}<p class=\"muted\">One row per run: {}</p>",
+        table("Comparison of groups", &columns, groups.iter().enumerate().map(row)),
         download("comparison.csv", "text/csv", "CSV", csv)
-    );
-    html
+    )
 }
 
 /// Formats mean and deviation with two significant digits of the deviation.
@@ -117,136 +100,113 @@ fn plain(of: Option<MeanSd>) -> String {
 }
 
 fn configuration(groups: &[Group]) -> String {
-    let mut html = String::from("<section><h2 id=\"configuration\">Configuration</h2>\n");
+    let mut html = String::new();
     let all: Vec<&Group> = groups.iter().collect();
     let different = differing(&all);
     if !different.is_empty() {
-        html.push_str("<h3>Differences</h3>\n");
-        let mut head = vec![("group", false)];
-        head.extend(different.iter().map(|name| (name.as_str(), false)));
-        let mut table = Table::new("Settings that differ", &head);
-        for (g, group) in groups.iter().enumerate() {
+        let columns: Vec<_> = ["group"].into_iter().chain(different.iter().map(String::as_str)).map(|name| (name, "")).collect();
+        let row = |(g, group): (usize, &Group)| {
             let settings = group.settings();
-            table.row(
-                &key(g, group),
-                different.iter().map(|name| (settings.get(name.as_str()).cloned().unwrap_or("–".into()), "")),
-            );
-        }
-        html.push_str(&table.end());
+            let cell = |name: &String| settings.get(name.as_str()).cloned().unwrap_or("–".into());
+            (key(g, group), different.iter().map(cell).collect())
+        };
+        let table = table("Settings that differ", &columns, groups.iter().enumerate().map(row));
+        html += &format!("<h3>Differences</h3>\n{table}");
     }
-    let same: Vec<(&str, String)> = match groups.first() {
-        Some(group) => group.settings().into_iter().filter(|(name, _)| !different.iter().any(|d| d == name)).collect(),
-        None => Vec::new(),
-    };
+    let mut same = groups.first().map(Group::settings).unwrap_or_default();
+    same.retain(|name, _| !different.iter().any(|d| d == name));
     if !same.is_empty() {
         let open = if same.len() <= 12 { " open" } else { "" };
         let title = if groups.len() > 1 { "the same in all groups" } else { "" };
-        let _ = writeln!(html, "<details{open}><summary>{} {title}</summary>", plural(same.len(), "setting"));
-        let mut table = Table::new("Settings that are the same", &[("setting", false), ("value", false)]);
-        for (name, value) in same {
-            table.row(&escape(name), [(value, "long")]);
-        }
-        html.push_str(&table.end());
-        html.push_str("</details>\n");
+        let count = plural(same.len(), "setting");
+        let rows = same.into_iter().map(|(name, value)| (escape(name), vec![value]));
+        let table = table("Settings that are the same", &[("setting", ""), ("value", "long")], rows);
+        html += &format!("<details{open}><summary>{count} {title}</summary>\n{table}</details>\n");
     }
     for group in groups.iter().filter(|group| group.runs[0].config.is_none()) {
-        let _ = writeln!(html, "<p class=\"note\">{}: its folder has no config.toml.</p>", escape(&group.label));
+        html += &format!("<p class=\"note\">{}: its folder has no config.toml.</p>\n", escape(&group.label));
     }
-    html.push_str("</section>\n");
     html
 }
 
-fn section(section: &Section) -> String {
-    let (id, title, text) = (section.id, section.title, section.text);
-    let mut html = format!("<section><h2 id=\"{id}\">{title}</h2>\n<p class=\"muted\">{text}</p>\n");
-    if !section.figures.is_empty() {
-        html.push_str("<div class=\"charts\">\n");
-        for Figure { chart, csv } in &section.figures {
+fn charts(Section { text, figures, notes, .. }: &Section) -> String {
+    let mut html = format!("<p class=\"muted\">{text}</p>\n");
+    if !figures.is_empty() {
+        html += "<div class=\"charts\">\n";
+        for Figure { chart, csv } in figures {
             let svg = download(&format!("{}.svg", chart.id), "image/svg+xml", "SVG", &chart.file());
             let csv = download(&format!("{}.csv", chart.id), "text/csv", "CSV", csv);
-            let _ = writeln!(html, "<figure>{}<figcaption>{svg} {csv}</figcaption></figure>", chart.inline());
+            html += &format!("<figure>{}<figcaption>{svg} {csv}</figcaption></figure>\n", chart.inline());
         }
-        html.push_str("</div>\n");
+        html += "</div>\n";
     }
-    for note in &section.notes {
-        let _ = writeln!(html, "<p class=\"note\">{}</p>", escape(note));
-    }
-    html.push_str("</section>\n");
-    html
+    html + &notes.iter().map(|note| format!("<p class=\"note\">{}</p>\n", escape(note))).collect::<String>()
 }
 
 fn examples(groups: &[Group], answers: &[Result<Answers, String>], csv: Option<&str>) -> String {
-    let mut html = String::from("<section><h2 id=\"examples\">Examples</h2>\n");
-    html.push_str(
-        "<p class=\"muted\">Predictions of the saved weights for test samples: wrong ones by falling confidence, then the first right ones.",
+    let link = csv.map_or(String::new(), |csv| format!(" {}", download("examples.csv", "text/csv", "CSV", csv)));
+    let mut html = format!(
+        "<p class=\"muted\">Predictions of the saved weights for test samples: wrong ones by falling confidence, then the first right ones.{link}</p>\n"
     );
-    if let Some(csv) = csv {
-        let _ = write!(html, " {}", download("examples.csv", "text/csv", "CSV", csv));
-    }
-    html.push_str("</p>\n");
     for (g, (group, answers)) in groups.iter().zip(answers).enumerate() {
-        let answers = match answers {
+        let Answers { run, data, wrong, samples, probabilities, shown } = match answers {
             Ok(answers) => answers,
             Err(why) => {
-                let _ = writeln!(html, "<p class=\"note\">{}: left out: {}.</p>", escape(&group.label), escape(why));
+                html += &format!("<p class=\"note\">{}: left out: {}.</p>\n", escape(&group.label), escape(why));
                 continue;
             }
         };
-        let what = if answers.probabilities { "the probability" } else { "the output of the winning unit (target: 1)" };
-        let _ = writeln!(
-            html,
-            "<h3>{}</h3>\n<p class=\"muted\">{}, {}: {} of {} wrong. The number below each sample is {what}.</p>\n<div class=\"digits\">",
-            key(g, group),
-            escape(&answers.run),
-            escape(&answers.data),
-            answers.wrong,
-            plural(answers.samples, "test sample"),
+        let what = if *probabilities { "the probability" } else { "the output of the winning unit (target: 1)" };
+        let (key, run, data, samples) = (key(g, group), escape(run), escape(data), plural(*samples, "test sample"));
+        html += &format!(
+            "<h3>{key}</h3>\n<p class=\"muted\">{run}, {data}: {wrong} of {samples} wrong. The number below each sample is {what}.</p>\n\
+             <div class=\"digits\">\n"
         );
-        for a in &answers.shown {
-            let wrong = a.label != a.said;
-            let (class, verdict) = match wrong {
-                true => (" class=\"wrong\"", format!("✗ {}, is {}", a.said, a.label)),
-                false => ("", format!("✓ {}", a.said)),
+        for Answer { index, label, said, confidence, picture } in shown {
+            let (class, verdict) = match label == said {
+                true => ("", format!("✓ {said}")),
+                false => (" class=\"wrong\"", format!("✗ {said}, is {label}")),
             };
-            let _ = writeln!(
-                html,
-                "<figure{class}><img alt=\"test sample {}, a {}\" src=\"data:image/png;base64,{}\"><figcaption><strong>{verdict}</strong>{:.2}</figcaption></figure>",
-                a.index,
-                a.label,
-                base64(&a.picture),
-                a.confidence,
+            html += &format!(
+                "<figure{class}><img alt=\"test sample {index}, a {label}\" src=\"data:image/png;base64,{}\">\
+                 <figcaption><strong>{verdict}</strong>{confidence:.2}</figcaption></figure>\n",
+                base64(picture)
             );
         }
-        html.push_str("</div>\n");
+        html += "</div>\n";
     }
-    html.push_str("</section>\n");
     html
 }
 
 fn environment(groups: &[Group]) -> String {
-    let mut html = String::from("<section><h2 id=\"environment\">Environment</h2>\n");
-    let head = [("run", false), ("state", false), ("isa", false), ("threads", true), ("backend", false), ("dtype", false)];
-    let mut table = Table::new("Machine and settings of each run", &[&head[..], &[("epochs", true), ("seconds", true)]].concat());
-    for run in groups.iter().flat_map(|group| &group.runs) {
+    let columns = [
+        ("run", ""),
+        ("state", ""),
+        ("isa", ""),
+        ("threads", "n"),
+        ("backend", ""),
+        ("dtype", ""),
+        ("epochs", "n"),
+        ("seconds", "n"),
+    ];
+    let row = |(_, run): (&Group, &Run)| {
         let end = run.end.clone().unwrap_or_default();
         let or_setting = |value: String, name: &str| match value.as_str() {
             "" | "0" => run.setting(name).unwrap_or("–".into()),
             _ => value,
         };
-        let cells = [
-            (run.state().to_owned(), ""),
-            (or_setting(end.isa, "isa"), ""),
-            (or_setting(end.threads.to_string(), "threads"), "n"),
-            (or_setting(end.backend, "backend"), ""),
-            (or_setting(String::new(), "dtype"), ""),
-            (run.epochs.len().to_string(), "n"),
-            (axis::short(libm::round(run.seconds() * 10.0) / 10.0), "n"),
+        let cells = vec![
+            run.state().to_owned(),
+            or_setting(end.isa, "isa"),
+            or_setting(end.threads.to_string(), "threads"),
+            or_setting(end.backend, "backend"),
+            or_setting(String::new(), "dtype"),
+            run.epochs.len().to_string(),
+            axis::short(libm::round(run.seconds() * 10.0) / 10.0),
         ];
-        table.row(&escape(&run.dir.display().to_string()), cells);
-    }
-    html.push_str(&table.end());
-    html.push_str("</section>\n");
-    html
+        (escape(&run.dir.display().to_string()), cells)
+    };
+    table("Machine and settings of each run", &columns, each_run(groups).map(row))
 }
 
 /// Returns the whole page.
@@ -257,40 +217,32 @@ pub(super) fn page(
     table: &str,
     answers_csv: Option<&str>,
 ) -> String {
-    let runs: usize = groups.iter().map(|group| group.runs.len()).sum();
-    let data: std::collections::BTreeSet<String> =
-        groups.iter().flat_map(|g| &g.runs).filter_map(|run| run.setting("data")).collect();
-    let rules: std::collections::BTreeSet<&str> = groups.iter().map(Group::rule).collect();
-    let title = escape(&format!("gaitprop: {}", rules.into_iter().collect::<Vec<_>>().join(", ")));
-    let sections: Vec<&Section> = sections.iter().filter(|s| !s.figures.is_empty() || !s.notes.is_empty()).collect();
-    let mut parts = vec![("comparison", "Comparison"), ("configuration", "Configuration")];
-    parts.extend(sections.iter().map(|s| (s.id, s.title)));
-    parts.extend([("examples", "Examples"), ("environment", "Environment")]);
-    let links: String = parts.iter().map(|(id, title)| format!("<li><a href=\"#{id}\">{title}</a></li>")).collect();
-    let set = match data.len() {
-        0 => String::new(),
-        _ => format!(" on {}", escape(&data.into_iter().collect::<Vec<_>>().join(", "))),
-    };
+    let data: BTreeSet<String> = each_run(groups).filter_map(|(_, run)| run.setting("data")).collect();
+    let rules: BTreeSet<&str> = groups.iter().map(Group::rule).collect();
+    let title = escape(&format!("gaitprop: {}", Vec::from_iter(rules).join(", ")));
+    let set = if data.is_empty() { String::new() } else { format!(" on {}", escape(&Vec::from_iter(data).join(", "))) };
+    let mut parts =
+        vec![("comparison", "Comparison", comparison(groups, table)), ("configuration", "Configuration", configuration(groups))];
+    let sections = sections.iter().filter(|s| !s.figures.is_empty() || !s.notes.is_empty());
+    parts.extend(sections.map(|s| (s.id, s.title, charts(s))));
+    parts.push(("examples", "Examples", examples(groups, answers, answers_csv)));
+    parts.push(("environment", "Environment", environment(groups)));
+    let links: String = parts.iter().map(|(id, title, _)| format!("<li><a href=\"#{id}\">{title}</a></li>")).collect();
+    let part = |(id, title, html)| format!("<section><h2 id=\"{id}\">{title}</h2>\n{html}</section>\n");
     // The policy enforces that the page fetches nothing and runs no script.
-    let mut html = format!(
+    format!(
         "{MARK}<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n\
          <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">\n\
          <meta name=\"color-scheme\" content=\"light dark\">\n<title>{title}</title>\n<link rel=\"icon\" href=\"data:,\">\n\
          <style>\n{STYLE}{DARK}\n</style>\n</head>\n<body>\n\
-         <header><h1>{title}</h1>\n<p class=\"muted\">{}, {}{set}</p>\n<nav aria-label=\"Parts\"><ul>{links}</ul></nav></header>\n<main>\n",
+         <header><h1>{title}</h1>\n<p class=\"muted\">{}, {}{set}</p>\n<nav aria-label=\"Parts\"><ul>{links}</ul></nav></header>\n<main>\n\
+         {}</main>\n<footer>gaitprop {}</footer>\n</body>\n</html>\n",
         plural(groups.len(), "group"),
-        plural(runs, "run"),
-    );
-    html.push_str(&comparison(groups, table));
-    html.push_str(&configuration(groups));
-    for part in sections {
-        html.push_str(&section(part));
-    }
-    html.push_str(&examples(groups, answers, answers_csv));
-    html.push_str(&environment(groups));
-    let _ = writeln!(html, "</main>\n<footer>gaitprop {}</footer>\n</body>\n</html>", env!("CARGO_PKG_VERSION"));
-    html
+        plural(each_run(groups).count(), "run"),
+        parts.into_iter().map(part).collect::<String>(),
+        env!("CARGO_PKG_VERSION")
+    )
 }
 
 #[cfg(test)]

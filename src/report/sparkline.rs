@@ -1,5 +1,7 @@
 //! Curves in one line of text.
 
+use crate::report::axis::extent;
+
 /// Blocks from lowest to highest.
 const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
@@ -8,8 +10,8 @@ const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█
 /// A block shows the mean of its values; a space shows that none is finite. Equal values give
 /// middle blocks.
 pub fn sparkline(values: &[f64], width: usize) -> String {
-    let finite = || values.iter().copied().filter(|v| v.is_finite());
-    sparkline_within(values, width, finite().fold(f64::INFINITY, f64::min), finite().fold(f64::NEG_INFINITY, f64::max))
+    let (low, high) = extent(values.iter().copied());
+    sparkline_within(values, width, low, high)
 }
 
 /// Draws a [`sparkline`] between given limits, to compare several curves. Clamps values to the

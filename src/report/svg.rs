@@ -7,7 +7,7 @@
 //! A chart is 360 units wide, about the width of a phone, so that its 12-unit text stays readable.
 //! Wide screens show several charts side by side.
 
-use crate::report::axis::{Axis, Scale, short};
+use crate::report::axis::{Axis, Scale, extent, short};
 use std::fmt::Write as _;
 
 /// Colors of groups on light paper: the color-blind safe ones of Okabe and Ito, with pale ones
@@ -90,8 +90,6 @@ pub(super) struct Chart {
     /// Name of the files, and prefix of the ids in a page.
     pub(super) id: String,
     pub(super) title: String,
-    /// Description for screen readers.
-    pub(super) description: String,
     pub(super) x_name: &'static str,
     pub(super) y_scale: Scale,
     /// Range of possible values of y.
@@ -143,6 +141,10 @@ fn coordinate(v: f64) -> String {
     text.trim_end_matches('0').trim_end_matches('.').into()
 }
 
+fn point(x: f64, y: f64) -> String {
+    format!("{} {}", coordinate(x), coordinate(y))
+}
+
 impl Chart {
     /// Returns the chart for a page, which contains the style.
     pub(super) fn inline(&self) -> String {
@@ -153,15 +155,25 @@ impl Chart {
     pub(super) fn file(&self) -> String {
         let style = format!("<style>{DARK}</style>");
         let paper = format!("<rect class=\"paper\" width=\"100%\" height=\"100%\" fill=\"{PAPER}\"/>");
-        format!(
-            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{}\n",
-            self.svg(" xmlns=\"http://www.w3.org/2000/svg\"", &(style + &paper))
-        )
+        let svg = self.svg(" xmlns=\"http://www.w3.org/2000/svg\"", &(style + &paper));
+        format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{svg}\n")
+    }
+
+    /// Describes the chart for screen readers: where each line starts and ends.
+    fn description(&self) -> String {
+        let mut text = format!("{}, by {}.", self.title, self.x_name);
+        for series in &self.series {
+            let mut known = series.x.iter().zip(&series.y).filter(|(_, y)| y.is_finite()).map(|(x, y)| (short(*x), short(*y)));
+            if let Some((x, y)) = known.next() {
+                let (last_x, last_y) = known.next_back().unwrap_or((x.clone(), y.clone()));
+                let _ = write!(text, " {}: {y} at {x}, {last_y} at {last_x}.", series.label);
+            }
+        }
+        text
     }
 
     fn axes(&self) -> (Axis, Axis) {
-        let x = || self.series.iter().flat_map(|s| s.x.iter().copied()).filter(|v| v.is_finite());
-        let (first, last) = (x().fold(f64::INFINITY, f64::min), x().fold(f64::NEG_INFINITY, f64::max));
+        let (first, last) = extent(self.series.iter().flat_map(|s| s.x.iter().copied()));
         // A single point is centered.
         let x = if first < last { Axis::exact(first, last, 5) } else { Axis::exact(first - 1.0, first + 1.0, 2) };
         let y = self.series.iter().flat_map(|s| {
@@ -172,48 +184,41 @@ impl Chart {
     }
 
     fn svg(&self, attributes: &str, head: &str) -> String {
-        let (x, y) = self.axes();
         let mut body = String::new();
         let mut top = 4.0;
         for line in wrap(&self.title, 13.5, WIDTH - 12.0) {
             top += 17.0;
+            let (y, line) = (coordinate(top - 3.0), escape(&line));
             let _ = write!(
                 body,
-                "<text class=\"ink\" x=\"6\" y=\"{}\" font-size=\"13.5\" font-weight=\"600\" fill=\"{INK}\">{}</text>",
-                coordinate(top - 3.0),
-                escape(&line)
+                "<text class=\"ink\" x=\"6\" y=\"{y}\" font-size=\"13.5\" font-weight=\"600\" fill=\"{INK}\">{line}</text>"
             );
         }
         top = self.legend(&mut body, top + 4.0) + 11.0;
+        let (x, y) = self.axes();
         let left = 14.0 + y.ticks.iter().map(|(_, name)| text_width(name, 12.0)).fold(18.0, f64::max);
-        let area = Area { left, top, width: WIDTH - RIGHT - left, height: PLOT_HEIGHT };
-        area.axes(&mut body, &x, &y, self.x_name);
-        for series in &self.series {
-            area.band(&mut body, &x, &y, series);
-        }
-        for series in &self.series {
-            area.line(&mut body, &x, &y, series);
-        }
-        let id = &self.id;
+        let area = Area { left, top, width: WIDTH - RIGHT - left, x, y };
+        area.axes(&mut body, self.x_name);
+        self.series.iter().for_each(|series| area.band(&mut body, series));
+        self.series.iter().for_each(|series| area.line(&mut body, series));
+        let (id, height) = (&self.id, coordinate(top + PLOT_HEIGHT + 40.0));
+        let (title, description) = (escape(&self.title), escape(&self.description()));
         format!(
-            "<svg{attributes} class=\"chart\" viewBox=\"0 0 {WIDTH} {}\" role=\"img\" aria-labelledby=\"{id}-title {id}-desc\" \
-             font-family=\"{FONT}\"><title id=\"{id}-title\">{}</title><desc id=\"{id}-desc\">{}</desc>{head}{body}</svg>",
-            coordinate(top + PLOT_HEIGHT + 40.0),
-            escape(&self.title),
-            escape(&self.description),
+            "<svg{attributes} class=\"chart\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-labelledby=\"{id}-title {id}-desc\" \
+             font-family=\"{FONT}\"><title id=\"{id}-title\">{title}</title><desc id=\"{id}-desc\">{description}</desc>{head}{body}</svg>"
         )
     }
 
     /// Writes the names of the lines in rows from `top` and returns the end of the last row.
     fn legend(&self, body: &mut String, top: f64) -> f64 {
-        if self.series.len() < 2 && !matches!(self.series.first(), Some(Series { paint: Paint::Layer { .. }, .. })) {
+        let layers = matches!(self.series.first(), Some(Series { paint: Paint::Layer { .. }, .. }));
+        if self.series.len() < 2 && !layers {
             return top;
         }
         let (mut across, mut row) = (6.0, top + 13.0);
         let last = self.series.len().saturating_sub(1);
         for (index, series) in self.series.iter().enumerate() {
-            if self.series.len() > LEGEND && matches!(series.paint, Paint::Layer { .. }) && ![0, last / 2, last].contains(&index)
-            {
+            if layers && last >= LEGEND && ![0, last / 2, last].contains(&index) {
                 continue;
             }
             let width = 30.0 + text_width(&series.label, 12.0);
@@ -221,15 +226,12 @@ impl Chart {
                 (across, row) = (6.0, row + 17.0);
             }
             let (class, color, dashes) = series.paint.look();
+            let (line, x, y) = (point(across, row - 4.0), coordinate(across + 22.0), coordinate(row));
+            let label = escape(&series.label);
             let _ = write!(
                 body,
-                "<path class=\"{class}\" d=\"M{} {}h18\" stroke=\"{color}\" stroke-width=\"2.5\"{dashes}/>\
-                 <text class=\"ink\" x=\"{}\" y=\"{}\" font-size=\"12\" fill=\"{INK}\">{}</text>",
-                coordinate(across),
-                coordinate(row - 4.0),
-                coordinate(across + 22.0),
-                coordinate(row),
-                escape(&series.label)
+                "<path class=\"{class}\" d=\"M{line}h18\" stroke=\"{color}\" stroke-width=\"2.5\"{dashes}/>\
+                 <text class=\"ink\" x=\"{x}\" y=\"{y}\" font-size=\"12\" fill=\"{INK}\">{label}</text>"
             );
             across += width + 4.0;
         }
@@ -237,103 +239,82 @@ impl Chart {
     }
 }
 
-/// Plot area.
+/// Writes a name at an axis. `anchor` is the part of the text at the position.
+fn name(body: &mut String, (x, y): (f64, f64), anchor: &str, name: &str) {
+    let (x, y, name) = (coordinate(x), coordinate(y), escape(name));
+    let _ = write!(
+        body,
+        "<text class=\"muted\" x=\"{x}\" y=\"{y}\" font-size=\"12\" fill=\"{MUTED}\" text-anchor=\"{anchor}\">{name}</text>"
+    );
+}
+
+/// Splits points at gaps.
+fn parts<P: Copy>(points: impl Iterator<Item = Option<P>>) -> Vec<Vec<P>> {
+    let points: Vec<_> = points.collect();
+    points.split(Option::is_none).map(|part| part.iter().copied().flatten().collect()).collect()
+}
+
+/// Formats a path through points.
+fn path(points: impl Iterator<Item = (f64, f64)>) -> String {
+    points.enumerate().map(|(i, (x, y))| format!("{}{}", if i == 0 { 'M' } else { 'L' }, point(x, y))).collect()
+}
+
+/// Plot area with its axes.
 struct Area {
     left: f64,
     top: f64,
     width: f64,
-    height: f64,
+    x: Axis,
+    y: Axis,
 }
 
 impl Area {
-    fn point(&self, x: &Axis, y: &Axis, at: (f64, f64)) -> Option<(f64, f64)> {
-        Some((self.left + self.width * x.place(at.0)?, self.top + self.height * (1.0 - y.place(at.1)?)))
+    fn across(&self, x: f64) -> Option<f64> {
+        Some(self.left + self.width * self.x.place(x)?)
     }
 
-    fn axes(&self, body: &mut String, x: &Axis, y: &Axis, x_name: &str) {
-        let (right, bottom) = (self.left + self.width, self.top + self.height);
-        for (value, name) in &y.ticks {
-            let Some(place) = y.place(*value) else { continue };
-            let at = self.top + self.height * (1.0 - place);
-            let _ = write!(
-                body,
-                "<path class=\"grid\" d=\"M{} {at}H{}\" stroke=\"{GRID}\"/>\
-                 <text class=\"muted\" x=\"{}\" y=\"{}\" font-size=\"12\" fill=\"{MUTED}\" text-anchor=\"end\">{name}</text>",
-                coordinate(self.left),
-                coordinate(right),
-                coordinate(self.left - 6.0),
-                coordinate(at + 4.0),
-                at = coordinate(at),
-            );
-        }
-        for (value, name) in &x.ticks {
-            let Some(place) = x.place(*value) else { continue };
-            let (at, half) = (self.left + self.width * place, text_width(name, 12.0) / 2.0);
-            let _ = write!(
-                body,
-                "<path class=\"axis\" d=\"M{} {}v4\" stroke=\"{MUTED}\"/>\
-                 <text class=\"muted\" x=\"{}\" y=\"{}\" font-size=\"12\" fill=\"{MUTED}\" text-anchor=\"middle\">{name}</text>",
-                coordinate(at),
-                coordinate(bottom),
-                coordinate(at.min(WIDTH - half - 2.0)),
-                coordinate(bottom + 17.0),
-            );
-        }
-        let _ = write!(
-            body,
-            "<path class=\"axis\" d=\"M{} {}H{}\" stroke=\"{MUTED}\"/>\
-             <text class=\"muted\" x=\"{}\" y=\"{}\" font-size=\"12\" fill=\"{MUTED}\" text-anchor=\"middle\">{}</text>",
-            coordinate(self.left),
-            coordinate(bottom),
-            coordinate(right),
-            coordinate(self.left + self.width / 2.0),
-            coordinate(bottom + 33.0),
-            escape(x_name)
-        );
+    fn down(&self, y: f64) -> Option<f64> {
+        Some(self.top + PLOT_HEIGHT * (1.0 - self.y.place(y)?))
     }
 
-    fn band(&self, body: &mut String, x: &Axis, y: &Axis, series: &Series) {
+    fn place(&self, (x, y): (f64, f64)) -> Option<(f64, f64)> {
+        Some((self.across(x)?, self.down(y)?))
+    }
+
+    fn axes(&self, body: &mut String, x_name: &str) {
+        let (right, bottom) = (self.left + self.width, self.top + PLOT_HEIGHT);
+        for (value, text) in &self.y.ticks {
+            let Some(at) = self.down(*value) else { continue };
+            let (start, end) = (point(self.left, at), coordinate(right));
+            let _ = write!(body, "<path class=\"grid\" d=\"M{start}H{end}\" stroke=\"{GRID}\"/>");
+            name(body, (self.left - 6.0, at + 4.0), "end", text);
+        }
+        for (value, text) in &self.x.ticks {
+            let Some(at) = self.across(*value) else { continue };
+            let _ = write!(body, "<path class=\"axis\" d=\"M{}v4\" stroke=\"{MUTED}\"/>", point(at, bottom));
+            name(body, (at.min(WIDTH - text_width(text, 12.0) / 2.0 - 2.0), bottom + 17.0), "middle", text);
+        }
+        let (start, end) = (point(self.left, bottom), coordinate(right));
+        let _ = write!(body, "<path class=\"axis\" d=\"M{start}H{end}\" stroke=\"{MUTED}\"/>");
+        name(body, (self.left + self.width / 2.0, bottom + 33.0), "middle", x_name);
+    }
+
+    fn band(&self, body: &mut String, series: &Series) {
         let Some((low, high)) = &series.band else { return };
         let (class, color, _) = series.paint.look();
-        let edge = |values: &[f64], fold: fn(f64, f64) -> f64| thinned_edge(&series.x, values, fold);
-        let (low, high) = (edge(low, f64::min), edge(high, f64::max));
-        let mut parts: Vec<Vec<[(f64, f64); 2]>> = vec![Vec::new()];
-        for (low, high) in low.into_iter().zip(high) {
-            match (self.point(x, y, low), self.point(x, y, high)) {
-                (Some(low), Some(high)) => parts.last_mut().expect("one at least").push([low, high]),
-                _ => parts.push(Vec::new()),
-            }
-        }
-        let mut d = String::new();
-        for part in parts.iter().filter(|part| part.len() > 1) {
-            let around = part.iter().map(|p| p[1]).chain(part.iter().rev().map(|p| p[0]));
-            for (i, (x, y)) in around.enumerate() {
-                let _ = write!(d, "{}{} {}", if i == 0 { 'M' } else { 'L' }, coordinate(x), coordinate(y));
-            }
-            d.push('Z');
-        }
+        let (low, high) = (thinned_edge(&series.x, low, f64::min), thinned_edge(&series.x, high, f64::max));
+        let edges = parts(low.into_iter().zip(high).map(|(low, high)| Some((self.place(low)?, self.place(high)?))));
+        let around = |part: &Vec<(_, _)>| path(part.iter().map(|p| p.1).chain(part.iter().rev().map(|p| p.0))) + "Z";
+        let d: String = edges.iter().filter(|part| part.len() > 1).map(around).collect();
         if !d.is_empty() {
             let _ = write!(body, "<path class=\"f{class}\" d=\"{d}\" fill=\"{color}\" fill-opacity=\"0.2\" stroke=\"none\"/>");
         }
     }
 
-    fn line(&self, body: &mut String, x: &Axis, y: &Axis, series: &Series) {
+    fn line(&self, body: &mut String, series: &Series) {
         let (class, color, dashes) = series.paint.look();
-        let (mut d, mut pen_down, mut alone) = (String::new(), false, Vec::new());
-        let points: Vec<_> = thinned(&series.x, &series.y).into_iter().map(|at| self.point(x, y, at)).collect();
-        for (i, point) in points.iter().enumerate() {
-            let Some((x, y)) = point else {
-                pen_down = false;
-                continue;
-            };
-            let _ = write!(d, "{}{} {}", if pen_down { 'L' } else { 'M' }, coordinate(*x), coordinate(*y));
-            let next = points.get(i + 1).is_some_and(Option::is_some);
-            // A point between two gaps has no line and needs a marker.
-            if !pen_down && !next {
-                alone.push((*x, *y));
-            }
-            pen_down = true;
-        }
+        let parts = parts(thinned(&series.x, &series.y).into_iter().map(|at| self.place(at)));
+        let d: String = parts.iter().map(|part| path(part.iter().copied())).collect();
         if d.is_empty() {
             return;
         }
@@ -341,26 +322,20 @@ impl Area {
             body,
             "<path class=\"{class}\" d=\"{d}\" fill=\"none\" stroke=\"{color}\" stroke-width=\"1.75\" stroke-linejoin=\"round\"{dashes}/>"
         );
-        let ends = series.x.first().zip(series.x.last()).and_then(|(a, b)| Some((x.place(*a)?, x.place(*b)?)));
-        let across = self.width * ends.map_or(0.0, |(a, b)| b - a);
-        if across >= MARKED * (series.x.len() as f64 - 1.0) {
-            for (&x_value, &y_value) in series.x.iter().zip(&series.y) {
-                let Some((x, y)) = self.point(x, y, (x_value, y_value)) else { continue };
-                let _ = write!(
-                    body,
-                    "<circle class=\"f{class}\" cx=\"{}\" cy=\"{}\" r=\"2.2\" fill=\"{color}\"><title>{}: {}, at {}</title></circle>",
-                    coordinate(x),
-                    coordinate(y),
-                    escape(&series.label),
-                    short(y_value),
-                    short(x_value)
-                );
+        let mut circle = |(x, y), end: &str| {
+            let (x, y) = (coordinate(x), coordinate(y));
+            let _ = write!(body, "<circle class=\"f{class}\" cx=\"{x}\" cy=\"{y}\" r=\"2.2\" fill=\"{color}\"{end}");
+        };
+        let ends = series.x.first().zip(series.x.last()).and_then(|(a, b)| Some((self.across(*a)?, self.across(*b)?)));
+        if ends.map_or(0.0, |(a, b)| b - a) >= MARKED * (series.x.len() as f64 - 1.0) {
+            for (&x, &y) in series.x.iter().zip(&series.y) {
+                let Some(at) = self.place((x, y)) else { continue };
+                let title = format!("{}: {}, at {}", escape(&series.label), short(y), short(x));
+                circle(at, &format!("><title>{title}</title></circle>"));
             }
         } else {
-            for (x, y) in alone {
-                let (x, y) = (coordinate(x), coordinate(y));
-                let _ = write!(body, "<circle class=\"f{class}\" cx=\"{x}\" cy=\"{y}\" r=\"2.2\" fill=\"{color}\"/>");
-            }
+            // A point between two gaps has no line and needs a marker.
+            parts.iter().filter(|part| part.len() == 1).for_each(|part| circle(part[0], "/>"));
         }
     }
 }
