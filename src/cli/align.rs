@@ -15,14 +15,15 @@ use crate::run::pool::progress;
 use crate::run::session::{Session, ask_for, check_memory};
 use crate::run::table::{aligned, csv};
 use crate::solve::SolverKind;
-use crate::study::align::Precision;
-use crate::study::align::{Comparison, Condition, RuleSpec};
+use crate::study::align::{Comparison, Condition, Precision, RuleSpec};
 use crate::study::diagnostics::Alignment;
 use gaitprop_kernels::{Plan, Real};
 use indicatif::ProgressBar;
 use serde::Serialize;
+use std::fmt::Display;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -107,9 +108,8 @@ struct Row<'a> {
     value: &'a str,
     layer: usize,
     layers: usize,
-    cosine: f64,
-    difference: f64,
-    ratio: f64,
+    #[serde(flatten)]
+    alignment: Alignment,
 }
 
 /// The file of `--json`.
@@ -181,9 +181,9 @@ fn write_files(args: &Args, over: Axis, study: &Comparison, data: &Dataset, rows
             over: over.name(),
             data: &data.name,
             samples: study.x.rows(),
-            gamma: study.gamma,
+            gamma: study.train.gamma,
             seed: study.seed,
-            inverse: study.solver.name(),
+            inverse: study.train.solver.name(),
             rows,
         };
         let text = serde_json::to_string_pretty(&document)
@@ -257,31 +257,22 @@ fn study(run: &RunConfig, data: &Dataset, rules: [RuleSpec; 2]) -> Result<Compar
     let x = Matrix::from_vec(batch, samples.features, samples.x[..batch * samples.features].to_vec())?;
     let mut target = Matrix::zeros(batch, data.classes);
     data::one_hot(&samples.labels[..batch], data.classes, target.data_mut());
-    let setup = run.train.rule_config(&run.architecture, run.seed);
-    Ok(Comparison {
-        rules,
-        architecture: setup.architecture.clone(),
-        init: setup.init,
-        seed: setup.seed,
-        gamma: setup.gamma,
-        loss: run.train.loss,
-        solver: run.train.solver,
-        tuning: run.train.tuning()?,
-        x,
-        target,
-    })
+    Ok(Comparison { rules, architecture: run.architecture.clone(), seed: run.seed, train: run.train, x, target })
+}
+
+/// Parses one of `--values`.
+fn number<N: FromStr>(over: Axis, value: &str) -> Result<N> {
+    value.parse().map_err(|_| Error::Setting(format!("--values: `{value}` is not a number of {}", over.unit())))
 }
 
 /// Compares the rules at each value.
 fn over_points(over: Axis, study: &Comparison, values: &[String], plan: &Plan, bar: &ProgressBar) -> Result<Vec<Vec<Alignment>>> {
     let points = values.iter().map(|value| {
-        let wrong = || Error::Setting(format!("--values: `{value}` is not a number of {}", over.unit()));
-        let number = || value.parse::<f64>().map_err(|_| wrong());
         Ok(match over {
-            Axis::Depth => Condition::Depth(value.parse().map_err(|_| wrong())?),
-            Axis::Orthogonality => Condition::Noise(number()?),
-            Axis::Norms => Condition::Norms(number()?),
-            Axis::Gamma => Condition::Gamma(number()?),
+            Axis::Depth => Condition::Depth(number(over, value)?),
+            Axis::Orthogonality => Condition::Noise(number(over, value)?),
+            Axis::Norms => Condition::Norms(number(over, value)?),
+            Axis::Gamma => Condition::Gamma(number(over, value)?),
             _ => Condition::Precision(value.parse()?),
         })
     });
@@ -301,8 +292,7 @@ fn over_time<T: Real>(
     plan: &Plan,
     bar: &ProgressBar,
 ) -> Result<Vec<Vec<Alignment>>> {
-    let wrong = |value: &String| Error::Setting(format!("--values: `{value}` is not a number of epochs"));
-    let epochs = values.iter().map(|v| v.parse::<usize>().map_err(|_| wrong(v))).collect::<Result<Vec<_>>>()?;
+    let epochs = values.iter().map(|value| number(Axis::Time, value)).collect::<Result<Vec<usize>>>()?;
     if !epochs.is_sorted() {
         return Err(Error::Setting("--values: epochs must be in ascending order".into()));
     }
@@ -323,16 +313,8 @@ fn over_time<T: Real>(
     Ok(found)
 }
 
-fn rows<'a>(value: &'a str, layers: &[Alignment]) -> Vec<Row<'a>> {
-    let row = |(layer, a): (usize, &Alignment)| Row {
-        value,
-        layer,
-        layers: layers.len(),
-        cosine: a.cosine,
-        difference: a.difference,
-        ratio: a.ratio,
-    };
-    layers.iter().enumerate().map(row).collect()
+fn rows<'a>(value: &'a str, layers: &'a [Alignment]) -> impl Iterator<Item = Row<'a>> {
+    layers.iter().enumerate().map(move |(layer, &alignment)| Row { value, layer, layers: layers.len(), alignment })
 }
 
 /// Rows of the CSV file.
@@ -340,10 +322,9 @@ fn cells(over: Axis, study: &Comparison, rows: &[Row<'_>]) -> Vec<[String; 9]> {
     let [a, b] = &study.rules;
     let head = ["a", "b", "over", over.unit(), "layer", "layers", "cosine", "difference", "ratio"].map(str::to_owned);
     let row = |row: &Row<'_>| {
-        let Row { value, layer, layers, cosine, difference, ratio } = row;
-        let [layer, layers] = [layer, layers].map(|n| n.to_string());
-        let [cosine, difference, ratio] = [cosine, difference, ratio].map(|x| x.to_string());
-        [a.to_string(), b.to_string(), over.to_string(), (*value).to_owned(), layer, layers, cosine, difference, ratio]
+        let Row { value, layer, layers, alignment: Alignment { cosine, difference, ratio } } = row;
+        let cells: [&dyn Display; 9] = [a, b, &over, value, layer, layers, cosine, difference, ratio];
+        cells.map(|cell| cell.to_string())
     };
     std::iter::once(head).chain(rows.iter().map(row)).collect()
 }
@@ -372,16 +353,13 @@ fn table(over: Axis, study: &Comparison, data: &Dataset, values: &[String], foun
         data.name,
         study.x.rows(),
         study.architecture.layers.first().map_or(0, |l| l.1),
-        study.gamma,
+        study.train.gamma,
         study.seed
     );
     let most = found.iter().map(Vec::len).max().unwrap_or(0);
-    let number = |x: f64, text: String| if x.is_nan() { "-".into() } else { text };
-    type Cell<'c> = &'c dyn Fn(&Alignment) -> String;
-    let blocks: [(&str, Cell<'_>); 2] = [
-        ("cosine", &|a| number(a.cosine, format!("{:.4}", a.cosine))),
-        ("|a - b| / |b|", &|a| number(a.difference, format!("{:.1e}", a.difference))),
-    ];
+    let cosine = |a: &Alignment| if a.cosine.is_nan() { "-".into() } else { format!("{:.4}", a.cosine) };
+    let difference = |a: &Alignment| if a.difference.is_nan() { "-".into() } else { format!("{:.1e}", a.difference) };
+    let blocks: [(&str, &dyn Fn(&Alignment) -> String); 2] = [("cosine", &cosine), ("|a - b| / |b|", &difference)];
     for (title, cell) in blocks {
         let head = [title.to_owned()].into_iter().chain(values.iter().cloned()).chain([over.unit().to_owned()]);
         let mut rows = vec![head.collect::<Vec<_>>()];

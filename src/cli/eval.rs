@@ -2,16 +2,17 @@
 
 use crate::base::error::{Error, Result};
 use crate::cli::{Done, Failure, print};
-use crate::data::{self, Affine, Dataset, LoadOptions, Samples, Scaling};
-use crate::model::loss::{Loss, Score};
+use crate::data::{self, LoadOptions, Scaling};
+use crate::model::loss::Loss;
 use crate::model::network::Network;
 use crate::run::config::Runtime;
+use crate::run::dir::CONFIG;
 use crate::run::options::{DEFAULT_DATA, Options};
 use crate::run::table::aligned;
-use crate::store::weights::{self, Saved};
+use crate::store::weights::{self, Notes, Saved};
 use crate::train;
 use gaitprop_kernels::Real;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -34,76 +35,51 @@ pub(super) fn run(args: &Args) -> Result<Done, Failure> {
     let runtime = Runtime::new(None, args.threads, None, None)?;
     let file = if args.weights.is_dir() { args.weights.join(weights::WEIGHTS) } else { args.weights.clone() };
     let (saved, notes) = weights::load(&file)?;
-    let loss: Loss = notes.loss.parse().map_err(|e: Error| Error::File { path: file.clone(), what: e.to_string() })?;
-    let labels = match &saved {
-        Saved::F32(net) => net.labels(),
-        Saved::F64(net) => net.labels(),
+    let text = match saved {
+        Saved::F32(net) => scores(args, &file, &net, &notes, &runtime)?,
+        Saved::F64(net) => scores(args, &file, &net, &notes, &runtime)?,
     };
+    print(&text)?;
+    Ok(Done::Success)
+}
+
+/// Scores the network of `file` on all its sets of samples, as a table.
+fn scores<T: Real>(args: &Args, file: &Path, net: &Network<T>, notes: &Notes, runtime: &Runtime) -> Result<String> {
+    let loss: Loss = notes.loss.parse().map_err(|e: Error| Error::File { path: file.to_owned(), what: e.to_string() })?;
+    // The data set of the run, within the same limits.
+    let config = file.with_file_name(CONFIG);
+    let run = if args.data.is_none() && config.exists() { Options::read(&config)? } else { Options::default() };
+    let name = args.data.as_deref().or(run.data.as_deref()).unwrap_or(DEFAULT_DATA);
     // The width of the output layer limits the number of classes.
-    let mut options = LoadOptions { classes: Some(labels), ..LoadOptions::default() };
-    let config = file.with_file_name(crate::run::dir::CONFIG);
-    let mut validation = None;
-    let data = match &args.data {
-        Some(data) => data.clone(),
-        // The data set of the run, within the same limits.
-        None if config.exists() => {
-            let run = Options::read(&config)?;
-            (options.limit_train, options.limit_test) = (run.limit_train, run.limit_test);
-            validation = run.validation;
-            run.data.unwrap_or_else(|| DEFAULT_DATA.into())
-        }
-        None => DEFAULT_DATA.into(),
-    };
-    let mut data = data::load(&data, &options).map_err(|e| match e {
+    let options = LoadOptions { classes: Some(net.labels()), limit_train: run.limit_train, limit_test: run.limit_test };
+    let mut data = data::load(name, &options).map_err(|e| match e {
         // The usual advice, --classes, does not apply to a trained network.
         Error::Label { path, index, label, classes } => {
             Error::Setting(format!("{}: label {label} at index {index}, but the network has {classes} classes", path.display()))
         }
         other => other,
     })?;
-    if let Some(count) = validation {
+    if let Some(count) = run.validation {
         data.hold_out(count)?;
     }
-    let inputs = match args.scale {
-        Some(scale) => data.affine(scale),
-        None => notes.inputs,
-    };
-    let plan = runtime.plan(runtime.par()?);
-    let text = match saved {
-        Saved::F32(net) => report(&net, &data, &inputs, loss, &plan)?,
-        Saved::F64(net) => report(&net, &data, &inputs, loss, &plan)?,
-    };
-    print(&text)?;
-    Ok(Done::Success)
-}
-
-fn report<T: Real>(
-    net: &Network<T>,
-    data: &Dataset,
-    inputs: &Affine,
-    loss: Loss,
-    plan: &gaitprop_kernels::Plan,
-) -> Result<String> {
-    if data.features != net.inputs() {
-        let what = format!(
-            "the network reads {} inputs, but {} has {}: name its data set with --data",
-            net.inputs(),
-            data.name,
-            data.features
-        );
+    let (inputs, features, name) = (net.inputs(), data.features, &data.name);
+    if features != inputs {
+        let what = format!("the network reads {inputs} inputs, but {name} has {features}: name its data set with --data");
         return Err(Error::Setting(what));
     }
-    let ready = data.apply::<T>(inputs)?;
-    let score = |samples: &Samples<T>| train::evaluate(net, samples, loss, plan);
-    let mut rows = Vec::new();
-    let mut line = |name: &str, s: Score| {
-        let accuracy = format!("accuracy {:6.2} %", 100.0 * s.accuracy());
-        rows.push([name.into(), accuracy, format!("loss {:.6}", s.mean_loss()), format!("({} of {})", s.correct, s.samples)]);
+    let ready = match args.scale {
+        Some(scale) => data.apply::<T>(&data.affine(scale))?,
+        None => data.apply::<T>(&notes.inputs)?,
     };
-    line("test", score(&ready.test)?);
-    if let Some(held) = &ready.validation {
-        line("validation", score(held)?);
+    let plan = runtime.plan(runtime.par()?);
+    let mut rows = Vec::new();
+    for (name, samples) in [("test", Some(&ready.test)), ("validation", ready.validation.as_ref()), ("train", Some(&ready.train))]
+    {
+        let Some(samples) = samples else { continue };
+        let score = train::evaluate(net, samples, loss, &plan)?;
+        let accuracy = format!("accuracy {:6.2} %", 100.0 * score.accuracy());
+        let loss = format!("loss {:.6}", score.mean_loss());
+        rows.push([name.into(), accuracy, loss, format!("({} of {})", score.correct, score.samples)]);
     }
-    line("train", score(&ready.train)?);
     Ok(aligned(&rows, 1))
 }

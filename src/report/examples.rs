@@ -7,7 +7,7 @@ use crate::model::loss::Loss;
 use crate::model::network::Network;
 use crate::report::groups::Group;
 use crate::report::runs::Run;
-use crate::store::weights::{self, Saved, WEIGHTS};
+use crate::store::weights::{self, Notes, Saved, WEIGHTS};
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
 use gaitprop_kernels::{MatRef, Plan, Real};
@@ -50,7 +50,7 @@ pub(super) struct Answers {
 /// ones.
 pub(super) fn of_all(groups: &[Group], plan: &Plan, done: &mut dyn FnMut(usize, usize)) -> Vec<Result<Answers, String>> {
     // Data set of the previous group, often the same.
-    let mut kept: Option<(Source, Dataset)> = None;
+    let mut kept = None;
     let mut all = Vec::new();
     for (g, group) in groups.iter().enumerate() {
         done(g, groups.len());
@@ -64,63 +64,50 @@ pub(super) fn of_all(groups: &[Group], plan: &Plan, done: &mut dyn FnMut(usize, 
     all
 }
 
-/// Data set and its limits.
-#[derive(Clone, Debug, PartialEq)]
-struct Source {
-    set: String,
-    classes: usize,
-    limit_test: Option<usize>,
+/// Test samples with their name and limits.
+type Kept = Option<(String, LoadOptions, Dataset)>;
+
+fn answers(run: &Run, kept: &mut Kept, plan: &Plan) -> Result<Answers> {
+    let (saved, notes) = weights::load(&run.dir.join(WEIGHTS))?;
+    match saved {
+        Saved::F32(net) => of_network(run, &net, &notes, kept, plan),
+        Saved::F64(net) => of_network(run, &net, &notes, kept, plan),
+    }
 }
 
-fn answers(run: &Run, kept: &mut Option<(Source, Dataset)>, plan: &Plan) -> Result<Answers> {
-    let file = run.dir.join(WEIGHTS);
-    let (saved, notes) = weights::load(&file)?;
+fn of_network<T: Real>(run: &Run, net: &Network<T>, notes: &Notes, kept: &mut Kept, plan: &Plan) -> Result<Answers> {
     let loss: Loss = notes.loss.parse()?;
-    let classes = match &saved {
-        Saved::F32(net) => net.labels(),
-        Saved::F64(net) => net.labels(),
-    };
+    let set = run.setting("data").ok_or_else(|| Error::Setting("its configuration names no data set".into()))?;
     let limit = run.config.as_ref().and_then(|config| config.get("limit-test")?.as_integer());
-    let source = Source {
-        set: run.setting("data").ok_or_else(|| Error::Setting("its configuration names no data set".into()))?,
-        classes,
-        limit_test: limit.and_then(|n| usize::try_from(n).ok()),
-    };
+    let limit_test = limit.and_then(|n| usize::try_from(n).ok());
+    // The weights include the scaling of the inputs, so that one training sample is enough.
+    let options = LoadOptions { classes: Some(net.labels()), limit_train: Some(1), limit_test };
     let data = match kept {
-        Some((other, data)) if *other == source => &*data,
+        Some((name, limits, data)) if (&*name, &*limits) == (&set, &options) => &*data,
         _ => {
-            // The weights include the scaling of the inputs, so that one training sample is enough.
-            let options = LoadOptions { classes: Some(classes), limit_train: Some(1), limit_test: source.limit_test };
-            let data = data::load(&source.set, &options)?;
-            &kept.insert((source, data)).1
+            let data = data::load(&set, &options)?;
+            &kept.insert((set, options, data)).2
         }
     };
-    let outputs = match &saved {
-        Saved::F32(net) => forward(net, data, &notes.inputs, plan)?,
-        Saved::F64(net) => forward(net, data, &notes.inputs, plan)?,
-    };
-    let judged: Vec<_> = outputs.chunks_exact(classes).map(|output| judge(output, loss)).collect();
+    let outputs = forward(net, data, &notes.inputs, plan)?;
+    let judged: Vec<_> = outputs.chunks_exact(net.labels()).map(|output| judge(output, loss)).collect();
     let wrong = |i: &usize| judged[*i].0 != data.test.labels[*i];
     let (mut bad, good): (Vec<usize>, Vec<usize>) = (0..judged.len()).partition(wrong);
-    let total = bad.len();
+    let wrong = bad.len();
     bad.sort_by(|a, b| judged[*b].1.total_cmp(&judged[*a].1).then(a.cmp(b)));
     bad.truncate(WRONG);
     let right = good.into_iter().take(SHOWN - bad.len());
     let (rows, cols) = data.image.ok_or_else(|| Error::Setting(format!("the samples of {} are not pictures", data.name)))?;
-    let shown = bad.iter().copied().chain(right).map(|index| Answer {
-        index,
-        label: data.test.labels[index],
-        said: judged[index].0,
-        confidence: judged[index].1,
-        picture: png(rows, cols, &gray(data, index)),
+    let shown = bad.iter().copied().chain(right).map(|index| {
+        let ((said, confidence), picture) = (judged[index], png(rows, cols, &gray(data, index)));
+        Answer { index, label: data.test.labels[index], said, confidence, picture }
     });
-    let probabilities = loss == Loss::CrossEntropy;
     Ok(Answers {
         run: run.name(),
         data: data.name.clone(),
-        wrong: total,
+        wrong,
         samples: judged.len(),
-        probabilities,
+        probabilities: loss == Loss::CrossEntropy,
         shown: shown.collect(),
     })
 }

@@ -1,10 +1,10 @@
 //! Singular values of a run's weights.
 
 use crate::model::layer::Layer;
+use crate::model::network::Network;
 use crate::report::groups::Group;
 use crate::report::runs::Run;
 use crate::store::weights::{self, Saved, WEIGHTS};
-use gaitprop_kernels::Real;
 use std::array::from_fn;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -167,7 +167,7 @@ pub(super) fn of_all(groups: &[Group], threads: usize, done: &mut dyn FnMut(usiz
     let mut of_run = |run: &Run| {
         done(count, all);
         count += 1;
-        of_layers(&weights(&run.dir.join(WEIGHTS))?, threads)
+        of_layers(weights(&run.dir.join(WEIGHTS))?.layers(), threads)
     };
     let spectra = groups.iter().map(|group| group.runs.iter().map(&mut of_run).collect()).collect();
     done(all, all);
@@ -175,14 +175,14 @@ pub(super) fn of_all(groups: &[Group], threads: usize, done: &mut dyn FnMut(usiz
 }
 
 /// Computes the spectra of all layers. Each thread takes the next layer until none remains.
-fn of_layers(layers: &[(usize, usize, Vec<f64>)], threads: usize) -> Spectrum {
+fn of_layers(layers: &[Layer<f64>], threads: usize) -> Spectrum {
     let next = AtomicUsize::new(0);
     let work = || {
         let mut found = Vec::new();
         loop {
             let l = next.fetch_add(1, Ordering::Relaxed);
-            let Some((rows, cols, w)) = layers.get(l) else { return found };
-            found.push((l, singular_values(*rows, *cols, w)));
+            let Some(layer) = layers.get(l) else { return found };
+            found.push((l, singular_values(layer.fan_in(), layer.width(), layer.w.data())));
         }
     };
     let found = std::thread::scope(|scope| {
@@ -203,16 +203,13 @@ fn of_layers(layers: &[(usize, usize, Vec<f64>)], threads: usize) -> Spectrum {
     Ok(spectrum)
 }
 
-fn weights(file: &Path) -> Result<Vec<(usize, usize, Vec<f64>)>, String> {
-    fn of<T: Real>(layers: &[Layer<T>]) -> Vec<(usize, usize, Vec<f64>)> {
-        layers.iter().map(|l| (l.fan_in(), l.width(), l.w.data().iter().map(|w| w.to_f64()).collect())).collect()
-    }
+fn weights(file: &Path) -> Result<Network<f64>, String> {
     if !file.exists() {
         return Err("no weights are saved".into());
     }
     Ok(match weights::load(file).map_err(|e| e.to_string())?.0 {
-        Saved::F32(net) => of(net.layers()),
-        Saved::F64(net) => of(net.layers()),
+        Saved::F32(net) => net.cast(),
+        Saved::F64(net) => net,
     })
 }
 

@@ -8,16 +8,15 @@ use crate::base::error::{Error, Result};
 use crate::base::exec::Exec;
 use crate::base::names::names;
 use crate::base::rng::Rng;
-use crate::model::init::Init;
 use crate::model::layer::Layer;
-use crate::model::loss::Loss;
 use crate::model::matrix::Matrix;
 use crate::model::network::{Architecture, Network};
 use crate::ortho::Regularizer;
 use crate::rule::{LearningRule, RuleConfig, TargetForm};
-use crate::solve::{self, Lu, Solver, Tuning};
+use crate::solve::SolverKind;
 use crate::step::{Recipe, Step};
-use crate::study::diagnostics::Alignment;
+use crate::study::diagnostics::{Alignment, measured};
+use crate::train::TrainConfig;
 use gaitprop_kernels::{Plan, Real};
 
 /// Element types by name.
@@ -75,18 +74,11 @@ pub(crate) struct Comparison {
     pub rules: [RuleSpec; 2],
     /// Shape of the network, unless the condition sets its depth.
     pub architecture: Architecture,
-    /// Distribution of weights and of fixed feedback.
-    pub init: Init,
     /// Seed of weights, feedback and disturbances.
     pub seed: u64,
-    /// γ of GAIT and ITP, unless the condition sets it.
-    pub gamma: f64,
-    /// Loss.
-    pub loss: Loss,
-    /// Solver for the difference form; absolute targets always use [`Lu`].
-    pub solver: solve::SolverKind,
-    /// Settings of the solver.
-    pub tuning: Tuning,
+    /// Initial weights, loss, solver, and γ unless the condition sets it. Absolute targets always
+    /// use [`SolverKind::Lu`].
+    pub train: TrainConfig,
     /// Batch, samples × inputs.
     pub x: Matrix<f64>,
     /// One-hot targets, samples × labels.
@@ -109,7 +101,7 @@ impl Comparison {
         let mut study = Self { architecture: self.architecture_at(condition)?, ..self.clone() };
         match condition {
             Condition::Depth(_) => {}
-            Condition::Gamma(gamma) => study.gamma = gamma,
+            Condition::Gamma(gamma) => study.train.gamma = gamma,
             Condition::Precision(precision) => study.rules[0].precision = precision,
             Condition::Noise(delta) | Condition::Norms(delta) if !(delta.is_finite() && delta >= 0.0) => {
                 return Err(Error::Setting(format!(
@@ -118,7 +110,7 @@ impl Comparison {
             }
             Condition::Noise(_) | Condition::Norms(_) => {}
         }
-        let net = Network::<f64>::random(&study.architecture, study.init, study.seed, plan)?;
+        let net = Network::<f64>::random(&study.architecture, study.train.init, study.seed, plan)?;
         study.on(&disturbed(&net, condition, self.seed)?, plan)
     }
 
@@ -150,10 +142,9 @@ impl Comparison {
             Precision::F64 => self.updates::<f64>(party, net, narrow, plan),
         };
         let [a, b] = &self.rules;
-        let nothing = Alignment { cosine: f64::NAN, ratio: f64::NAN, difference: f64::NAN };
         match (updates(a)?, updates(b)?) {
             (Some(a), Some(b)) => a.iter().zip(&b).map(|(a, b)| Alignment::of(a, b, plan)).collect(),
-            _ => Ok(vec![nothing; net.layers().len()]),
+            _ => Ok(vec![Alignment::UNKNOWN; net.layers().len()]),
         }
     }
 
@@ -161,24 +152,30 @@ impl Comparison {
     fn updates<T: Real>(&self, party: &RuleSpec, net: &Network<f64>, narrow: bool, plan: &Plan) -> Result<Option<Vec<Vec<f64>>>> {
         let net = net.cast::<T>();
         let architecture = net.architecture();
-        let Self { init, seed, gamma, loss, .. } = *self;
-        let mut rule =
-            party.kind.build::<T>(&RuleConfig { architecture: &architecture, gamma, form: party.form, init, seed }, plan)?;
-        let mut solver: Box<dyn Solver<T>> = match party.form {
-            TargetForm::Absolute => Box::new(Lu::new()),
-            TargetForm::Difference => self.solver.build(self.tuning)?,
-        };
+        let config = RuleConfig { form: party.form, ..self.train.rule_config(&architecture, self.seed) };
+        let mut rule = party.kind.build::<T>(&config, plan)?;
+        let solver = if party.form == TargetForm::Absolute { SolverKind::Lu } else { self.train.solver };
+        let mut solver = solver.build::<T>(self.train.tuning()?)?;
         let round = |v: &f64| T::from_f64(if narrow { f64::from(*v as f32) } else { *v });
         let cast = |m: &Matrix<f64>| Matrix::from_vec(m.rows(), m.cols(), m.data().iter().map(round).collect());
         let (x, target) = (cast(&self.x)?, cast(&self.target)?);
         let mut step = Step::new(&net, x.rows());
         let mut exec = Exec::new(plan.clone());
-        let mut recipe = Recipe { rule: &mut *rule, solver: &mut *solver, loss, regularizer: Regularizer::NONE, exec: &mut exec };
+        let mut recipe = Recipe {
+            rule: &mut *rule,
+            solver: &mut *solver,
+            loss: self.train.loss,
+            regularizer: Regularizer::NONE,
+            exec: &mut exec,
+        };
         match step.gradients(&net, x.view(), target.view(), &mut recipe) {
-            Err(Error::Singular { .. } | Error::OutOfRange { .. } | Error::NotOrthogonal { .. }) => return Ok(None),
             // The updates of layers above may still be finite.
             Err(Error::Diverged { .. }) => {}
-            other => other.map(|_| ())?,
+            outcome => {
+                if !measured(outcome)? {
+                    return Ok(None);
+                }
+            }
         }
         let wide = |l| step.gradients.weights(l).data().iter().map(|v| v.to_f64()).collect();
         Ok(Some((0..net.layers().len()).map(wide).collect()))

@@ -15,19 +15,22 @@ use gaitprop_kernels::{Activation, MatMut, MatRef, Plan, Real, reduce};
 use serde::Serialize;
 
 /// Comparison of one layer's weight update with that of another rule.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Alignment {
     /// Cosine of the angle between the two, as vectors of all weights. 1 if both are 0, NaN if one
     /// of them is.
     pub cosine: f64,
-    /// Norm of the first over norm of the second.
-    pub ratio: f64,
     /// ‖a − b‖ / ‖b‖. 0 if both are 0, infinite if only b is.
     pub difference: f64,
+    /// Norm of the first over norm of the second.
+    pub ratio: f64,
 }
 
 impl Alignment {
+    /// Comparison with an update that could not be computed.
+    pub(crate) const UNKNOWN: Self = Self { cosine: f64::NAN, difference: f64::NAN, ratio: f64::NAN };
+
     /// Compares two updates of one layer.
     ///
     /// # Errors
@@ -148,12 +151,11 @@ pub fn examine<T: Real>(
     let worked = measured(done)? & measured(bp_done)?;
     let look = |(l, layer): (usize, &Layer<T>)| {
         let w = layer.w.view();
-        let nothing = Alignment { cosine: f64::NAN, ratio: f64::NAN, difference: f64::NAN };
         let (alignment, update_norm) = if worked {
             let (own, bp) = (own.gradients.weights(l).data(), bp.gradients.weights(l).data());
             (Alignment::of(own, bp, &exec.plan)?, exec.norm(own)?)
         } else {
-            (nothing, f64::NAN)
+            (Alignment::UNKNOWN, f64::NAN)
         };
         let solve = own.tape.solve(l);
         Ok(LayerReport {
@@ -204,7 +206,7 @@ impl<T: Real> Trainer<T> {
 
 /// Returns whether a step succeeded. An error that this batch may cause counts as false; all others
 /// are returned.
-fn measured<R>(outcome: Result<R>) -> Result<bool> {
+pub(crate) fn measured<R>(outcome: Result<R>) -> Result<bool> {
     match outcome {
         Err(Error::Singular { .. } | Error::OutOfRange { .. } | Error::NotOrthogonal { .. } | Error::Diverged { .. }) => {
             Ok(false)
