@@ -100,11 +100,11 @@ pub(super) fn run(args: &Args) -> Result<Done, Failure> {
         );
     }
     let wanted = |name: &str| name == "x" || name == "onehot" || index_of(name).is_some();
-    let arrays = npz::read(&args.input, wanted)?;
+    let input = Input { path: &args.input, arrays: npz::read(&args.input, wanted)? };
     let plan = runtime.plan(runtime.par()?);
     let out = match runtime.precision {
-        Precision::F32 => update::<f32>(args, &arrays, &plan)?,
-        Precision::F64 => update::<f64>(args, &arrays, &plan)?,
+        Precision::F32 => update::<f32>(args, &input, &plan)?,
+        Precision::F64 => update::<f64>(args, &input, &plan)?,
     };
     let out: Vec<_> = out.iter().map(|(name, a)| (name.as_str(), a.shape.as_slice(), a.data.as_slice())).collect();
     npz::write(&args.output, &out)?;
@@ -124,26 +124,21 @@ const MAX_STEPS: usize = 1 << 30;
 /// Output arrays by name.
 type Arrays = Vec<(String, Array)>;
 
-fn update<T: Real>(args: &Args, arrays: &BTreeMap<String, Array>, plan: &Plan) -> Result<Arrays> {
+fn update<T: Real>(args: &Args, input: &Input<'_>, plan: &Plan) -> Result<Arrays> {
     let (loss, form) = (args.loss, args.form);
     let unit = if args.linear { Activation::Identity } else { args.activation.0 };
-    let bare = Regularizer::new(args.lambda)?;
-    let ortho = Regularizer { form: args.ortho_form, side: args.ortho_side, ..bare };
+    let ortho = Regularizer { form: args.ortho_form, side: args.ortho_side, ..Regularizer::new(args.lambda)? };
     if let Some(steps) = args.steps.filter(|&steps| steps > MAX_STEPS) {
         return Err(Error::Setting(format!("--steps {steps}: use at most {MAX_STEPS}")));
     }
-    let steps = match (args.steps, args.lr) {
-        (Some(steps), Some(lr)) => Some((steps, OptimizerConfig::new(args.optimizer, lr)?)),
-        _ => None,
-    };
+    let settings = args.lr.map(|lr| OptimizerConfig::new(args.optimizer, lr)).transpose()?;
 
-    let (batch, inputs, x) = matrix::<T>(&args.input, arrays, "x")?;
-    let (rows, labels, onehot) = matrix::<T>(&args.input, arrays, "onehot")?;
+    let (batch, inputs, x) = input.matrix::<T>("x")?;
+    let (rows, labels, onehot) = input.matrix::<T>("onehot")?;
     if rows != batch {
-        let what = format!("`x` has {batch} rows but `onehot` has {rows}: one row a sample");
-        return Err(Error::File { path: args.input.clone(), what });
+        return Err(input.wrong(format!("`x` has {batch} rows but `onehot` has {rows}: one row a sample")));
     }
-    let mut net = network::<T>(&args.input, arrays, inputs, labels, unit, loss)?;
+    let mut net = input.network::<T>(inputs, labels, unit, loss)?;
     let (x, onehot) = (MatRef::new(&x, batch, inputs)?, MatRef::new(&onehot, batch, labels)?);
 
     let architecture = net.architecture();
@@ -158,19 +153,19 @@ fn update<T: Real>(args: &Args, arrays: &BTreeMap<String, Array>, plan: &Plan) -
 
     let mut out = Arrays::new();
     for (l, layer) in net.layers().iter().enumerate() {
-        out.push((format!("act{}", l + 1), array(&[batch, layer.width()], &step.tape.activity(l).to_vec())));
-        out.push((format!("dW{l}"), array(&[layer.fan_in(), layer.width()], step.gradients.weights(l).data())));
-        out.push((format!("db{l}"), array(&[layer.width()], step.gradients.biases(l))));
+        let (fed, width) = layer.w.view().shape();
+        out.push((format!("act{}", l + 1), array(&[batch, width], &step.tape.activity(l).to_vec())));
+        out.push((format!("dW{l}"), array(&[fed, width], step.gradients.weights(l).data())));
+        out.push((format!("db{l}"), array(&[width], step.gradients.biases(l))));
         if args.lambda != 0.0 {
-            let mut delta = Matrix::<T>::zeros(layer.fan_in(), layer.width());
-            let side = layer.fan_in().min(layer.width());
+            let (mut delta, side) = (Matrix::zeros(fed, width), fed.min(width));
             let mut gram = Matrix::zeros(side, side);
             ortho.descend(layer.w.view(), T::ONE, delta.view_mut(), gram.view_mut(), recipe.exec)?;
-            delta.data_mut().iter_mut().for_each(|d| *d = -*d);
-            out.push((format!("reg{l}"), array(&[layer.fan_in(), layer.width()], delta.data())));
+            delta.data_mut().iter_mut().for_each(|d: &mut T| *d = -*d);
+            out.push((format!("reg{l}"), array(&[fed, width], delta.data())));
         }
     }
-    if let Some((steps, settings)) = steps {
+    if let Some((steps, settings)) = args.steps.zip(settings) {
         let mut optimizer = Optimizer::new(settings, &net);
         for _ in 0..steps {
             step.update(&mut net, x, onehot, &mut recipe, &mut optimizer)?;
@@ -179,9 +174,8 @@ fn update<T: Real>(args: &Args, arrays: &BTreeMap<String, Array>, plan: &Plan) -
             let (w, b) = ([layer.fan_in(), layer.width()], [layer.width()]);
             out.push((format!("W{l}"), array(&w, layer.w.data())));
             out.push((format!("b{l}"), array(&b, &layer.b)));
-            for (name, shape, moments) in
-                [("W", w.as_slice(), optimizer.weight_moments(l)), ("b", b.as_slice(), optimizer.bias_moments(l))]
-            {
+            let moments = [("W", &w[..], optimizer.weight_moments(l)), ("b", &b[..], optimizer.bias_moments(l))];
+            for (name, shape, moments) in moments {
                 for (letter, moment) in [("m", &moments.first), ("v", &moments.second)] {
                     if !moment.is_empty() {
                         out.push((format!("{letter}{name}{l}"), array(shape, moment)));
@@ -197,51 +191,56 @@ fn array<T: Real>(shape: &[usize], data: &[T]) -> Array {
     Array { shape: shape.to_vec(), data: data.iter().map(|v| v.to_f64()).collect() }
 }
 
-/// Converts the elements of an array, which must be finite.
-fn elements<T: Real>(path: &Path, name: &str, a: &Array) -> Result<Vec<T>> {
-    let data: Vec<T> = a.data.iter().map(|&v| T::from_f64(v)).collect();
-    match data.iter().position(|v| !v.is_finite()) {
-        None => Ok(data),
-        Some(i) => {
-            Err(Error::File { path: path.to_owned(), what: format!("element {i} of `{name}` is not finite in {}", T::NAME) })
-        }
-    }
+/// Arrays of the input file by name.
+struct Input<'a> {
+    path: &'a Path,
+    arrays: BTreeMap<String, Array>,
 }
 
-/// Returns rows, columns and elements of a two-dimensional array.
-fn matrix<T: Real>(path: &Path, arrays: &BTreeMap<String, Array>, name: &str) -> Result<(usize, usize, Vec<T>)> {
-    let wrong = |what: String| Error::File { path: path.to_owned(), what };
-    let a = arrays.get(name).ok_or_else(|| wrong(format!("it holds no array `{name}`")))?;
-    match a.shape[..] {
-        [rows, cols] if rows > 0 && cols > 0 => Ok((rows, cols, elements(path, name, a)?)),
-        _ => Err(wrong(format!("`{name}` has shape {:?}, but must have two dimensions, neither empty", a.shape))),
+impl Input<'_> {
+    fn wrong(&self, what: String) -> Error {
+        Error::File { path: self.path.to_owned(), what }
     }
-}
 
-fn network<T: Real>(
-    path: &Path,
-    arrays: &BTreeMap<String, Array>,
-    inputs: usize,
-    labels: usize,
-    unit: Activation,
-    loss: Loss,
-) -> Result<Network<T>> {
-    let wrong = |what: String| Error::File { path: path.to_owned(), what };
-    let count = arrays.keys().filter_map(|name| index_of(name)).max().map_or(0, |last| last.saturating_add(1));
-    let mut layers = Vec::new();
-    // A gap in the numbers ends the loop with an error, however large the last number is.
-    for l in 0..count.max(1) {
-        let (fed, width, w) = matrix::<T>(path, arrays, &format!("W{l}"))?;
-        if l > 0 && fed != width {
-            return Err(wrong(format!("`W{l}` has shape [{fed}, {width}], but every layer except `W0` must be square")));
-        }
-        let name = format!("b{l}");
-        let b = arrays.get(&name).ok_or_else(|| wrong(format!("it holds no array `{name}`")))?;
-        if b.data.len() != width || b.shape.iter().filter(|&&n| n != 1).count() > 1 {
-            return Err(wrong(format!("`{name}` has shape {:?}, but layer {l} has {width} units", b.shape)));
-        }
-        let unit = if l + 1 == count { loss.output_activation(unit) } else { unit };
-        layers.push(Layer { w: Matrix::from_vec(fed, width, w)?, b: elements(path, &name, b)?, activation: unit });
+    fn array(&self, name: &str) -> Result<&Array> {
+        self.arrays.get(name).ok_or_else(|| self.wrong(format!("it holds no array `{name}`")))
     }
-    Network::new(inputs, layers, labels).map_err(|e| wrong(e.to_string()))
+
+    /// Converts the elements of an array, which must be finite.
+    fn elements<T: Real>(&self, name: &str, a: &Array) -> Result<Vec<T>> {
+        let data: Vec<T> = a.data.iter().map(|&v| T::from_f64(v)).collect();
+        match data.iter().position(|v| !v.is_finite()) {
+            None => Ok(data),
+            Some(i) => Err(self.wrong(format!("element {i} of `{name}` is not finite in {}", T::NAME))),
+        }
+    }
+
+    /// Returns rows, columns and elements of a two-dimensional array.
+    fn matrix<T: Real>(&self, name: &str) -> Result<(usize, usize, Vec<T>)> {
+        let a = self.array(name)?;
+        match a.shape[..] {
+            [rows, cols] if rows > 0 && cols > 0 => Ok((rows, cols, self.elements(name, a)?)),
+            _ => Err(self.wrong(format!("`{name}` has shape {:?}, but must have two dimensions, neither empty", a.shape))),
+        }
+    }
+
+    fn network<T: Real>(&self, inputs: usize, labels: usize, unit: Activation, loss: Loss) -> Result<Network<T>> {
+        let count = self.arrays.keys().filter_map(|name| index_of(name)).max().map_or(0, |last| last.saturating_add(1));
+        let mut layers = Vec::new();
+        // A gap in the numbers ends the loop with an error, however large the last number is.
+        for l in 0..count.max(1) {
+            let (fed, width, w) = self.matrix::<T>(&format!("W{l}"))?;
+            if l > 0 && fed != width {
+                return Err(self.wrong(format!("`W{l}` has shape [{fed}, {width}], but every layer except `W0` must be square")));
+            }
+            let name = format!("b{l}");
+            let b = self.array(&name)?;
+            if b.data.len() != width || b.shape.iter().filter(|&&n| n != 1).count() > 1 {
+                return Err(self.wrong(format!("`{name}` has shape {:?}, but layer {l} has {width} units", b.shape)));
+            }
+            let activation = if l + 1 == count { loss.output_activation(unit) } else { unit };
+            layers.push(Layer { w: Matrix::from_vec(fed, width, w)?, b: self.elements(&name, b)?, activation });
+        }
+        Network::new(inputs, layers, labels).map_err(|e| self.wrong(e.to_string()))
+    }
 }

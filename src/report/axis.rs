@@ -111,11 +111,16 @@ pub(super) fn short(value: f64) -> String {
     if (1e-3..1e5).contains(&value.abs()) {
         let decimals = (3.0 - libm::floor(libm::log10(value.abs()))).clamp(0.0, 6.0) as usize;
         let text = format!("{value:.decimals$}");
-        return if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').into() } else { text };
+        return if decimals > 0 { trimmed(&text).into() } else { text };
     }
     let text = format!("{value:.3e}");
     let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-    format!("{}e{exponent}", mantissa.trim_end_matches('0').trim_end_matches('.'))
+    format!("{}e{exponent}", trimmed(mantissa))
+}
+
+/// Cuts zeros from the end of a number with decimals.
+pub(super) fn trimmed(number: &str) -> &str {
+    number.trim_end_matches('0').trim_end_matches('.')
 }
 
 fn log_ticks(low: f64, high: f64, wanted: usize) -> Vec<(f64, String)> {

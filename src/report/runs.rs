@@ -131,10 +131,8 @@ pub fn find(folders: &[PathBuf]) -> Result<Vec<Run>> {
         let mut found = Vec::new();
         walk(folder, &mut found)?;
         if found.is_empty() {
-            return Err(Error::Setting(format!(
-                "{}: no run in it (a folder with {METRICS}): train with --out",
-                folder.display()
-            )));
+            let what = format!("{}: no run in it (a folder with {METRICS}): train with --out", folder.display());
+            return Err(Error::Setting(what));
         }
         for dir in found {
             if seen.insert(fs::canonicalize(&dir).map_err(Error::io("find", &dir))?) {

@@ -7,7 +7,7 @@
 //! A chart is 360 units wide, about the width of a phone, so that its 12-unit text stays readable.
 //! Wide screens show several charts side by side.
 
-use crate::report::axis::{Axis, Scale, extent, short};
+use crate::report::axis::{Axis, Scale, extent, short, trimmed};
 use std::fmt::Write as _;
 
 /// Colors of groups on light paper: the color-blind safe ones of Okabe and Ito, with pale ones
@@ -137,8 +137,7 @@ fn wrap(text: &str, size: f64, width: f64) -> Vec<String> {
 
 /// Formats a coordinate with at most two decimals.
 fn coordinate(v: f64) -> String {
-    let text = format!("{v:.2}");
-    text.trim_end_matches('0').trim_end_matches('.').into()
+    trimmed(&format!("{v:.2}")).into()
 }
 
 fn point(x: f64, y: f64) -> String {
