@@ -4,15 +4,16 @@ use crate::base::error::Result;
 use crate::base::exec::Exec;
 use crate::solve::conjugate::ConjugateGradient;
 use crate::solve::lu::Lu;
+use crate::solve::method::{Method, Outcome};
 use crate::solve::stale::{SLOW, StaleInverse};
-use crate::solve::{Outcome, Seen, Solve, Solver, SolverKind, Tuning, WEIGHTS, Weights, restore_layers, save_layers};
+use crate::solve::{Solver, SolverKind, Tuning, Weights, lu_inverse_cost, lu_solve_cost, of_layer, restore_layers, save_layers};
 use crate::store::checkpoint::State;
 use gaitprop_kernels::{MatMut, Real};
 
 /// Chooses the solver with the lowest expected cost, for each layer and solve:
 ///
 /// * [`ConjugateGradient`] with at most (C_LU + 1)/2 iterations, which cost as much as a solve by
-///   LU ([`crate::solve::Costs::lu_solve`]);
+///   LU ([`lu_solve_cost`]);
 /// * [`StaleInverse`], unless its contraction exceeds 0.6 or its mean cost, refreshes included,
 ///   exceeds C_LU;
 /// * [`Lu`] with new factors each step.
@@ -20,9 +21,8 @@ use gaitprop_kernels::{MatMut, Real};
 /// The first expectations depend on whether a regularizer is on, later ones on observed costs. A
 /// solver that failed is tried again every 64 solves. Decisions depend on shapes, on [`Tuning`] and
 /// on computed numbers, so that a run takes the same ones on every machine.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Auto<T> {
-    seen: Seen,
     tuning: Tuning,
     layers: Vec<Layer>,
     cg: ConjugateGradient<T>,
@@ -31,7 +31,7 @@ pub(super) struct Auto<T> {
 }
 
 /// Observations of one layer.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Layer {
     n: usize,
     /// Expected cost of conjugate gradients in products; infinite after a failure.
@@ -42,8 +42,6 @@ struct Layer {
     spent: (f64, u32),
     /// Solves until the solvers out of use are tried again.
     patience: u32,
-    /// Largest batch that memory is reserved for.
-    reserved: usize,
 }
 
 /// Number of solves after which solvers out of use are tried again.
@@ -95,69 +93,39 @@ impl Layer {
 
 impl<T: Real> Auto<T> {
     /// Builds a solver that has seen no weights.
-    ///
-    /// # Errors
-    /// [`crate::Error::Setting`] for an impossible tolerance.
-    pub(super) fn new(tuning: Tuning) -> Result<Self> {
-        Ok(Self {
-            seen: Seen::Any,
-            layers: Vec::new(),
-            cg: ConjugateGradient::new(tuning)?,
-            stale: StaleInverse::new(tuning)?,
-            lu: Lu::new(),
-            tuning,
-        })
+    pub(super) fn new(tuning: Tuning) -> Self {
+        Self { tuning, cg: ConjugateGradient::new(tuning), stale: StaleInverse::new(tuning), ..Self::default() }
     }
 
     /// Returns the expected cost of a stale inverse in products: one correction, one probe, and
     /// refreshes.
     fn stale_prior(&self, n: usize, batch: usize) -> f64 {
         let rows = if self.tuning.probes == 0 { batch } else { batch.min(self.tuning.probes) };
-        3.0 + 2.0 * rows as f64 / batch.max(1) as f64 + self.tuning.costs.lu_inverse(n, batch) / LASTING
+        3.0 + 2.0 * rows as f64 / batch.max(1) as f64 + lu_inverse_cost(n, batch) / LASTING
     }
 
     /// Adds the layer if it is new, and reserves memory for all solvers: any may be chosen later.
-    fn prepare(&mut self, layer: usize, n: usize, batch: usize, exec: &mut Exec) -> Result<()> {
-        let cg = if self.tuning.regularized { CG.0 } else { CG.1 };
+    fn prepare(&mut self, layer: usize, n: usize, batch: usize, lu: &mut Lu<T>, exec: &mut Exec) -> Result<()> {
+        self.cg.reserve(layer, n, batch);
+        self.stale.reserve(layer, n, batch, lu, exec)?;
+        self.lu.reserve(layer, n, batch, exec)?;
         let stale = self.stale_prior(n, batch);
-        let prior = Layer { n, cg, stale, spent: (0.0, 0), patience: AGAIN, reserved: 0 };
-        if self.layers.len() <= layer {
-            self.layers.resize(layer + 1, Layer { n: 0, ..prior });
-        }
-        let known = &mut self.layers[layer];
+        let known = of_layer(&mut self.layers, layer);
         if known.n != n {
-            *known = prior;
-        }
-        if known.reserved < batch {
-            self.cg.reserve(layer, n, batch);
-            self.stale.reserve(layer, n, batch, exec)?;
-            self.lu.reserve(layer, n, batch, exec)?;
-            known.reserved = batch;
+            let cg = if self.tuning.regularized { CG.0 } else { CG.1 };
+            *known = Layer { n, cg, stale, spent: (0.0, 0), patience: AGAIN };
         }
         Ok(())
     }
-
-    /// Records that the weights of every layer have changed.
-    fn weights_changed(&mut self) {
-        self.cg.weights_changed();
-        self.stale.weights_changed();
-        self.lu.weights_changed();
-    }
 }
 
-impl<T: Real> Solver<T> for Auto<T> {
-    fn name(&self) -> &'static str {
-        SolverKind::Auto.name()
-    }
+impl<T: Real> Method<T> for Auto<T> {
+    const KIND: SolverKind = SolverKind::Auto;
 
-    fn solve(&mut self, of: Weights<'_, T>, mut r: MatMut<'_, T>, exec: &mut Exec) -> Result<Solve> {
-        if self.seen.changed(of.version) {
-            self.weights_changed();
-        }
+    fn attempt(&mut self, of: Weights<'_, T>, r: &mut MatMut<'_, T>, lu: &mut Lu<T>, exec: &mut Exec) -> Result<Outcome> {
         let ((batch, n), layer) = (r.shape(), of.layer);
-        of.w.expect_shape(WEIGHTS, (n, n))?;
-        self.prepare(layer, n, batch, exec)?;
-        let by_lu = self.tuning.costs.lu_solve(n, batch);
+        self.prepare(layer, n, batch, lu, exec)?;
+        let by_lu = lu_solve_cost(n, batch);
         let stale_prior = self.stale_prior(n, batch);
         let most = ((by_lu + 1.0) / 2.0) as usize;
         let known = &mut self.layers[layer];
@@ -165,10 +133,10 @@ impl<T: Real> Solver<T> for Auto<T> {
         let mut spent = 0.0;
         if most >= 2 && (trial || known.cg <= known.stale.min(by_lu)) {
             // Even a failure costs no more than LU.
-            match self.cg.attempt(of, &mut r, most, exec)? {
+            match self.cg.iterate(of, r, most, exec)? {
                 Outcome::Solved(solve) => {
                     known.observe_cg(solve.products, trial);
-                    return Ok(solve);
+                    return Ok(Outcome::Solved(solve));
                 }
                 Outcome::GaveUp(products) => (known.cg, spent) = (f64::INFINITY, products),
             }
@@ -179,36 +147,39 @@ impl<T: Real> Solver<T> for Auto<T> {
             self.stale.forget(layer);
         }
         if known.stale < by_lu {
-            let solve = self.stale.solve_uncounted(of, &mut r, exec)?;
+            let solve = self.stale.solve(of, r.rb(), lu, exec)?;
             let failed = solve.by != SolverKind::Stale || self.stale.outlook(layer) >= SLOW;
             known.observe_stale(solve.products, failed, by_lu);
-            return Ok(solve.after(spent));
+            return Ok(Outcome::Solved(solve.after(spent)));
         }
-        Ok(self.lu.solve_at(layer, of, r, exec)?.after(spent))
+        Ok(Outcome::Solved(self.lu.solve(of, r.rb(), exec)?.after(spent)))
     }
 
-    fn save(&self, version: u64) -> State<T> {
-        let mut state = save_layers(self.layers.iter().map(|known| {
-            let mut state = State::default();
+    fn weights_changed(&mut self) {
+        // `lu` compares versions itself.
+        self.cg.weights_changed();
+        self.stale.weights_changed();
+    }
+
+    fn save(&self, changes: u32) -> State<T> {
+        let mut state = save_layers(&self.layers, |known, state| {
             state.put("n", known.n as u64);
             state.put_f64("cg", known.cg);
             state.put_f64("stale", known.stale);
             state.put_f64("spent", known.spent.0);
             state.put("solves", known.spent.1.into());
             state.put("patience", known.patience.into());
-            state
-        }));
-        state.put_part("by-cg", self.cg.save_after(self.seen.ahead(version)));
-        state.put_part("by-stale", self.stale.save_after(self.seen.ahead(version)));
-        state.put_part("by-lu", self.lu.save(version));
+        });
+        state.put_part("by-cg", self.cg.save(changes));
+        state.put_part("by-stale", self.stale.save(changes));
+        state.put_part("by-lu", self.lu.save(0));
         state
     }
 
-    fn restore(&mut self, mut state: State<T>, version: u64) -> Result<()> {
-        self.seen = Seen::At(version);
-        self.cg.restore(state.take_part("by-cg"), version)?;
-        self.stale.restore(state.take_part("by-stale"), version)?;
-        self.lu.restore(state.take_part("by-lu"), version)?;
+    fn restore(&mut self, mut state: State<T>) -> Result<()> {
+        self.cg.restore(state.take_part("by-cg"))?;
+        self.stale.restore(state.take_part("by-stale"))?;
+        self.lu.restore(state.take_part("by-lu"), 0)?;
         self.layers = restore_layers(&mut state, |state, n| {
             Ok(Layer {
                 n,
@@ -216,7 +187,6 @@ impl<T: Real> Solver<T> for Auto<T> {
                 stale: state.get_f64("stale")?,
                 spent: (state.get_f64("spent")?, state.get_as("solves")?),
                 patience: state.get_as("patience")?,
-                reserved: 0,
             })
         })?;
         Ok(())

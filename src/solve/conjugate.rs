@@ -19,11 +19,13 @@
 
 use crate::base::error::Result;
 use crate::base::exec::Exec;
+use crate::base::memory::resized;
 use crate::solve::lu::Lu;
+use crate::solve::method::{Method, Outcome};
 use crate::solve::sketch::{PROBE_ROWS, Sketch, add_probe_rows, probe_rows_solved};
 use crate::solve::{
-    Outcome, Seen, Solve, Solver, SolverKind, Tuning, WEIGHTS, Weights, add, gather, live_columns, of_layer, reserve, resized,
-    restore_layers, save_layers, scatter,
+    Solve, SolverKind, Tuning, Weights, add, gather, live_columns, of_layer, reserve, rest_of, restore_layers, save_layers,
+    scatter,
 };
 use crate::store::checkpoint::State;
 use gaitprop_kernels::{MatMut, MatRef, Real, Start};
@@ -35,14 +37,11 @@ use gaitprop_kernels::{MatMut, MatRef, Real, Start};
 /// and the batch does not contain. While they converge, small residuals mean small errors.
 ///
 /// Memory: six batches, and n² once LU has replaced a solve.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct ConjugateGradient<T> {
-    seen: Seen,
     tuning: Tuning,
     layers: Vec<Scales<T>>,
-    fallback: Lu<T>,
     sketch: Sketch<T>,
-    draws: u64,
     vectors: Vectors<T>,
     norms: Vec<f64>,
 }
@@ -164,17 +163,16 @@ impl<T: Real> Vectors<T> {
     /// noise. Returns the cost in products.
     fn direction(&mut self, w: MatRef<'_, T>, live: usize, exec: &mut Exec) -> Result<f64> {
         let (batch, n, all, len) = (self.batch, self.n, self.rows.len(), self.right.len());
-        let (p, t) = (&self.p[..len], &mut self.t[..len]);
-        if live == n {
-            exec.product(T::ONE, MatRef::new(p, all, n)?, w.t(), Start::Zero, MatMut::new(t, all, n)?)?;
-            return Ok(all as f64 / batch as f64);
+        let (p, mut t) = (MatRef::new(&self.p[..len], all, n)?, MatMut::new(&mut self.t[..len], all, n)?);
+        // First row, rows and columns of each product.
+        let products: &[_] = if live == n { &[(0, all, n)] } else { &[(0, batch, live), (batch, PROBE_ROWS, n)] };
+        let mut cost = 0.0;
+        for &(first, rows, columns) in products {
+            let p = p.block(first, 0, rows, columns);
+            exec.product(T::ONE, p, w.cols(0, columns).t(), Start::Zero, t.rb().rows(first, rows))?;
+            cost += (rows * columns) as f64 / (batch * n) as f64;
         }
-        let ((p, p_noise), (t, t_noise)) = (p.split_at(batch * n), t.split_at_mut(batch * n));
-        let p = MatRef::new(p, batch, n)?.cols(0, live);
-        exec.product(T::ONE, p, w.cols(0, live).t(), Start::Zero, MatMut::new(t, batch, n)?)?;
-        let (p, t) = (MatRef::new(p_noise, PROBE_ROWS, n)?, MatMut::new(t_noise, PROBE_ROWS, n)?);
-        exec.product(T::ONE, p, w.t(), Start::Zero, t)?;
-        Ok(live as f64 / n as f64 + PROBE_ROWS as f64 / batch as f64)
+        Ok(cost)
     }
 
     /// `u = α t∘g; e += u`. Returns the norm of the batch's u.
@@ -223,31 +221,16 @@ impl<T: Real> Vectors<T> {
     fn noise_solved(&mut self, w: MatRef<'_, T>, exec: &mut Exec) -> Result<bool> {
         let (n, own, len) = (self.n, self.batch * self.n, self.right.len());
         let right = &self.right[own..];
-        let e = MatRef::new(&self.solution[own..len], PROBE_ROWS, n)?;
         let rest = &mut self.t[..PROBE_ROWS * n];
-        let start = Start::From(T::ONE, MatRef::new(right, PROBE_ROWS, n)?);
-        exec.product(-T::ONE, e, w, start, MatMut::new(rest, PROBE_ROWS, n)?)?;
+        rest_of(right, MatRef::new(&self.solution[own..len], PROBE_ROWS, n)?, w, rest, exec)?;
         probe_rows_solved(rest, right, n, exec)
     }
 }
 
 impl<T: Real> ConjugateGradient<T> {
     /// Builds a solver that has seen no weights.
-    ///
-    /// # Errors
-    /// [`crate::Error::Setting`] for an impossible tolerance.
-    pub(super) fn new(tuning: Tuning) -> Result<Self> {
-        tuning.check()?;
-        Ok(Self {
-            seen: Seen::Any,
-            tuning,
-            layers: Vec::new(),
-            fallback: Lu::new(),
-            sketch: Sketch::default(),
-            draws: 0,
-            vectors: Vectors::default(),
-            norms: Vec::new(),
-        })
+    pub(super) fn new(tuning: Tuning) -> Self {
+        Self { tuning, ..Self::default() }
     }
 
     /// Reserves the memory for solves of a layer.
@@ -261,15 +244,14 @@ impl<T: Real> ConjugateGradient<T> {
     }
 
     /// Writes `r W⁻¹` into `r` within `most` iterations.
-    pub(super) fn attempt(&mut self, of: Weights<'_, T>, r: &mut MatMut<'_, T>, most: usize, exec: &mut Exec) -> Result<Outcome> {
+    pub(super) fn iterate(&mut self, of: Weights<'_, T>, r: &mut MatMut<'_, T>, most: usize, exec: &mut Exec) -> Result<Outcome> {
         let ((batch, n), w) = (r.shape(), of.w);
-        w.expect_shape(WEIGHTS, (n, n))?;
         self.reserve(of.layer, n, batch);
         (self.vectors.batch, self.vectors.n) = (batch, n);
         gather(r.as_ref(), &mut self.vectors.right);
         let size = exec.norm(&self.vectors.right)?;
         if size == 0.0 {
-            return Ok(Outcome::Solved(Solve::of_zero(SolverKind::Cg)));
+            return Ok(Outcome::Solved(Solve::of_zero(Self::KIND)));
         }
         let scales = &mut self.layers[of.layer];
         scales.equilibrate(w, &mut self.vectors.scaled, &mut self.norms, exec)?;
@@ -277,8 +259,7 @@ impl<T: Real> ConjugateGradient<T> {
             return Ok(Outcome::GaveUp(0.0));
         }
         self.sketch.draw(batch, n, self.tuning.probes);
-        self.draws += 1;
-        add_probe_rows(&mut self.vectors.right, n, size, self.draws);
+        add_probe_rows(&mut self.vectors.right, n, size, self.sketch.draws);
         self.vectors.start(&scales.h, exec)?;
 
         let (mut products, mut before) = (0.0, 0.0);
@@ -306,7 +287,7 @@ impl<T: Real> ConjugateGradient<T> {
                 if let Some(residual) = self.accept(w, size, amplification, goal, exec)? {
                     scatter(&self.vectors.solution, r);
                     let sampled = !self.sketch.exact();
-                    return Ok(Outcome::Solved(Solve { residual, sampled, products, by: SolverKind::Cg }));
+                    return Ok(Outcome::Solved(Solve { residual, sampled, products, by: Self::KIND }));
                 }
             }
             let left = most - made;
@@ -330,30 +311,6 @@ impl<T: Real> ConjugateGradient<T> {
         let enough = self.sketch.safety().max(MARGIN) * amplification * residual * size <= goal;
         Ok((self.vectors.noise_solved(w, exec)? && enough).then_some(residual))
     }
-
-    /// Records that the weights of every layer have changed.
-    pub(super) fn weights_changed(&mut self) {
-        for scales in &mut self.layers {
-            scales.age = scales.age.saturating_add(1);
-        }
-    }
-
-    /// Returns the state as it is after `changes` more changes of the weights.
-    pub(super) fn save_after(&self, changes: u32) -> State<T> {
-        let mut state = save_layers(self.layers.iter().map(|scales| {
-            let mut state = State::default();
-            state.put("n", scales.n as u64);
-            state.put("age", scales.age.saturating_add(changes).into());
-            state.put("usable", scales.usable.into());
-            state.put_f64("ratio", scales.ratio);
-            state.put_array("g", &[scales.n], &scales.g);
-            state.put_array("h", &[scales.n], &scales.h);
-            state
-        }));
-        state.put("sketches", self.sketch.draws());
-        state.put("draws", self.draws);
-        state
-    }
 }
 
 /// Extrapolates the correction after `left` more iterations. Superlinear convergence gains a few
@@ -363,31 +320,38 @@ fn correction_after(left: usize, correction: f64, ratio: f64) -> f64 {
     (0..2 * left).fold(correction, |c, _| c * ratio.min(1.0))
 }
 
-impl<T: Real> Solver<T> for ConjugateGradient<T> {
-    fn name(&self) -> &'static str {
-        SolverKind::Cg.name()
-    }
+impl<T: Real> Method<T> for ConjugateGradient<T> {
+    const KIND: SolverKind = SolverKind::Cg;
 
-    fn solve(&mut self, of: Weights<'_, T>, mut r: MatMut<'_, T>, exec: &mut Exec) -> Result<Solve> {
-        if self.seen.changed(of.version) {
-            self.weights_changed();
+    fn attempt(&mut self, of: Weights<'_, T>, r: &mut MatMut<'_, T>, _lu: &mut Lu<T>, exec: &mut Exec) -> Result<Outcome> {
+        let end = self.iterate(of, r, MOST, exec)?;
+        if let Outcome::GaveUp(_) = end {
+            // Norms of other weights may be the reason: the next solve recomputes them.
+            self.layers.iter_mut().for_each(|scales| scales.age = LASTING);
         }
-        match self.attempt(of, &mut r, MOST, exec)? {
-            Outcome::Solved(solve) => Ok(solve),
-            Outcome::GaveUp(products) => {
-                // Norms of other weights may be the reason: the next solve recomputes them.
-                self.layers.iter_mut().for_each(|scales| scales.age = LASTING);
-                Ok(self.fallback.solve_anew(of, r, exec)?.after(products))
-            }
+        Ok(end)
+    }
+
+    fn weights_changed(&mut self) {
+        for scales in &mut self.layers {
+            scales.age = scales.age.saturating_add(1);
         }
     }
 
-    fn save(&self, version: u64) -> State<T> {
-        self.save_after(self.seen.ahead(version))
+    fn save(&self, changes: u32) -> State<T> {
+        let mut state = save_layers(&self.layers, |scales, state| {
+            state.put("n", scales.n as u64);
+            state.put("age", scales.age.saturating_add(changes).into());
+            state.put("usable", scales.usable.into());
+            state.put_f64("ratio", scales.ratio);
+            state.put_array("g", &[scales.n], &scales.g);
+            state.put_array("h", &[scales.n], &scales.h);
+        });
+        state.put("draws", self.sketch.draws);
+        state
     }
 
-    fn restore(&mut self, mut state: State<T>, version: u64) -> Result<()> {
-        self.seen = Seen::At(version);
+    fn restore(&mut self, mut state: State<T>) -> Result<()> {
         self.layers = restore_layers(&mut state, |state, n| {
             Ok(Scales {
                 n,
@@ -398,8 +362,7 @@ impl<T: Real> Solver<T> for ConjugateGradient<T> {
                 ratio: state.get_f64("ratio")?,
             })
         })?;
-        self.sketch.set_draws(state.get("sketches")?);
-        self.draws = state.get("draws")?;
+        self.sketch.draws = state.get("draws")?;
         Ok(())
     }
 }
@@ -421,8 +384,8 @@ mod tests {
         let of = Weights { layer: 0, version: 0, w: w.view() };
         let attempt = |most| {
             let mut r: Vec<f64> = (0..batch * n).map(|i| (i as f64).sin()).collect();
-            let mut cg = ConjugateGradient::new(Tuning::new(1e-4).unwrap()).unwrap();
-            cg.attempt(of, &mut MatMut::new(&mut r, batch, n).unwrap(), most, &mut Exec::default()).unwrap()
+            let mut cg = ConjugateGradient::new(Tuning::new(1e-4).unwrap());
+            cg.iterate(of, &mut MatMut::new(&mut r, batch, n).unwrap(), most, &mut Exec::default()).unwrap()
         };
         assert!(matches!(attempt(2), Outcome::GaveUp(products) if products > 3.0 && products < 9.0));
         assert!(matches!(attempt(100), Outcome::Solved(Solve { by: SolverKind::Cg, .. })));

@@ -6,10 +6,13 @@
 
 use crate::base::error::Result;
 use crate::base::exec::Exec;
+use crate::base::memory::resized;
+use crate::model::matrix::Matrix;
 use crate::solve::lu::{FOREIGN, Lu, spread};
+use crate::solve::method::{Method, Outcome};
 use crate::solve::{
-    Outcome, Seen, Solve, Solver, SolverKind, Tuning, WEIGHTS, Weights, add, gather, live_columns, of_layer, products, resized,
-    restore_layers, save_layers, scatter,
+    Solve, SolverKind, Tuning, Weights, add, gather, live_columns, of_layer, products, rest_of, restore_layers, save_layers,
+    scatter,
 };
 use crate::store::checkpoint::State;
 use gaitprop_kernels::syrk::{Diagonal, Part};
@@ -23,10 +26,8 @@ use gaitprop_kernels::{Error as KernelError, MatMut, MatRef, Real, Start, choles
 /// contract, and where W Wᵀ is not positive definite.
 #[derive(Debug, Default)]
 pub(super) struct Gram<T> {
-    seen: Seen,
     tuning: Tuning,
     layers: Vec<Factor<T>>,
-    fallback: Lu<T>,
     right: Vec<T>,
     solution: Vec<T>,
     rest: Vec<T>,
@@ -36,8 +37,7 @@ pub(super) struct Gram<T> {
 /// Factor of one layer's W Wᵀ.
 #[derive(Debug, Default)]
 struct Factor<T> {
-    n: usize,
-    l: Vec<T>,
+    l: Matrix<T>,
     /// Whether it belongs to the present weights.
     fresh: bool,
     /// Whether a correction has confirmed a solution with these weights or their predecessors.
@@ -58,12 +58,8 @@ const SUSPICIOUS: f64 = 0.01;
 
 impl<T: Real> Gram<T> {
     /// Builds a solver without factors.
-    ///
-    /// # Errors
-    /// [`crate::Error::Setting`] for an impossible tolerance.
-    pub(super) fn new(tuning: Tuning) -> Result<Self> {
-        tuning.check()?;
-        Ok(Self { tuning, ..Self::default() })
+    pub(super) fn new(tuning: Tuning) -> Self {
+        Self { tuning, ..Self::default() }
     }
 
     /// Factors W Wᵀ unless its factor is there. Returns the cost in products, or `None` if it has
@@ -71,28 +67,29 @@ impl<T: Real> Gram<T> {
     fn factor(&mut self, of: Weights<'_, T>, batch: usize, exec: &mut Exec) -> Result<Option<f64>> {
         let n = of.w.nrows();
         let f = of_layer(&mut self.layers, of.layer);
-        if f.fresh && f.n == n {
+        if f.l.rows() != n {
+            *f = Factor { l: Matrix::zeros(n, n), ..Factor::default() };
+        }
+        if f.fresh {
             return Ok(Some(0.0));
         }
-        (f.vetted, f.n, f.fresh) = (f.vetted && f.n == n, n, false);
-        let l = resized(&mut f.l, n * n);
-        exec.syrk(of.w, Part::Lower, Diagonal::Kept, MatMut::new(l, n, n)?)?;
-        f.norm = (0..n).map(|i| l[i * n + i].to_f64()).sum::<f64>().sqrt();
-        match cholesky::factor(MatMut::new(l, n, n)?, &exec.plan, &mut exec.scratch) {
+        exec.syrk(of.w, Part::Lower, Diagonal::Kept, f.l.view_mut())?;
+        f.norm = (0..n).map(|i| f.l.row(i)[i].to_f64()).sum::<f64>().sqrt();
+        match cholesky::factor(f.l.view_mut(), &exec.plan, &mut exec.scratch) {
             Err(KernelError::NotPositiveDefinite { .. } | KernelError::NonFinite { .. }) => return Ok(None),
             other => other?,
         }
-        (f.fresh, f.spread) = (true, spread(l, n));
+        (f.fresh, f.spread) = (true, spread(f.l.data(), n));
         Ok(Some(products(4.0 / 3.0, n, batch)))
     }
 
-    /// Writes `r W⁻¹` into `r`.
-    fn attempt(&mut self, of: Weights<'_, T>, r: &mut MatMut<'_, T>, exec: &mut Exec) -> Result<Outcome> {
+    /// Writes `r W⁻¹` into `r`, with the factor that is there, if it is fresh.
+    fn attempt_once(&mut self, of: Weights<'_, T>, r: &mut MatMut<'_, T>, exec: &mut Exec) -> Result<Outcome> {
         let ((batch, n), w) = (r.shape(), of.w);
         gather(r.as_ref(), &mut self.right);
         let size = exec.norm(&self.right)?;
         if size == 0.0 {
-            return Ok(Outcome::Solved(Solve::of_zero(SolverKind::Gram)));
+            return Ok(Outcome::Solved(Solve::of_zero(Self::KIND)));
         }
         if !size.is_finite() {
             return Ok(Outcome::GaveUp(0.0));
@@ -101,7 +98,7 @@ impl<T: Real> Gram<T> {
             return Ok(Outcome::GaveUp(products(1.0 / 3.0, n, batch)));
         };
         let (f, len, tolerance) = (&mut self.layers[of.layer], batch * n, self.tuning.tolerance);
-        let (l, right) = (MatRef::new(&f.l[..n * n], n, n)?, MatRef::new(&self.right, batch, n)?);
+        let (l, right) = (f.l.view(), MatRef::new(&self.right, batch, n)?);
         let (solution, rest, step) =
             (resized(&mut self.solution, len), resized(&mut self.rest, len), resized(&mut self.step, len));
         let live = live_columns(right);
@@ -114,8 +111,7 @@ impl<T: Real> Gram<T> {
         let mut sound = f.vetted && !suspicious;
         let mut last = whole;
         for made in 0..=MOST {
-            let e = MatRef::new(solution, batch, n)?;
-            exec.product(-T::ONE, e, w, Start::From(T::ONE, right), MatMut::new(rest, batch, n)?)?;
+            rest_of(&self.right, MatRef::new(solution, batch, n)?, w, rest, exec)?;
             cost += 1.0;
             let residual = exec.norm(rest)? / size;
             if made == 0 && price == 0.0 && !(residual <= FOREIGN) {
@@ -124,7 +120,7 @@ impl<T: Real> Gram<T> {
             if sound && residual <= tolerance {
                 f.vetted = true;
                 scatter(solution, r);
-                return Ok(Outcome::Solved(Solve { residual, sampled: false, products: cost, by: SolverKind::Gram }));
+                return Ok(Outcome::Solved(Solve { residual, sampled: false, products: cost, by: Self::KIND }));
             }
             send_through(l, MatRef::new(rest, batch, n)?, w, step, exec)?;
             cost += 2.0;
@@ -139,11 +135,6 @@ impl<T: Real> Gram<T> {
         }
         Ok(Outcome::GaveUp(cost))
     }
-
-    /// Records that the weights of every layer have changed.
-    fn weights_changed(&mut self) {
-        self.layers.iter_mut().for_each(|f| f.fresh = false);
-    }
 }
 
 /// `to = (x Wᵀ)(L Lᵀ)⁻¹`. Work: 2 products.
@@ -153,44 +144,39 @@ fn send_through<T: Real>(l: MatRef<'_, T>, x: MatRef<'_, T>, w: MatRef<'_, T>, t
     Ok(cholesky::solve(l, to.t(), &exec.plan, &mut exec.scratch)?)
 }
 
-impl<T: Real> Solver<T> for Gram<T> {
-    fn name(&self) -> &'static str {
-        SolverKind::Gram.name()
-    }
+impl<T: Real> Method<T> for Gram<T> {
+    const KIND: SolverKind = SolverKind::Gram;
 
-    fn solve(&mut self, of: Weights<'_, T>, mut r: MatMut<'_, T>, exec: &mut Exec) -> Result<Solve> {
-        if self.seen.changed(of.version) {
-            self.weights_changed();
-        }
-        let n = r.ncols();
-        of.w.expect_shape(WEIGHTS, (n, n))?;
-        let reused = self.layers.get(of.layer).is_some_and(|f| f.fresh && f.n == n);
+    fn attempt(&mut self, of: Weights<'_, T>, r: &mut MatMut<'_, T>, _lu: &mut Lu<T>, exec: &mut Exec) -> Result<Outcome> {
+        let reused = self.layers.get(of.layer).is_some_and(|f| f.fresh && f.l.rows() == r.ncols());
         let mut spent = 0.0;
         // A second attempt with a new factor: the old one may be that of other weights.
         for _ in 0..=usize::from(reused) {
-            match self.attempt(of, &mut r, exec)? {
-                Outcome::Solved(solve) => return Ok(solve.after(spent)),
+            match self.attempt_once(of, r, exec)? {
+                Outcome::Solved(solve) => return Ok(Outcome::Solved(solve.after(spent))),
                 Outcome::GaveUp(products) => spent += products,
             }
             if let Some(f) = self.layers.get_mut(of.layer) {
                 f.fresh = false;
             }
         }
-        Ok(self.fallback.solve_anew(of, r, exec)?.after(spent))
+        Ok(Outcome::GaveUp(spent))
     }
 
-    fn save(&self, _version: u64) -> State<T> {
-        save_layers(self.layers.iter().map(|f| {
-            let mut state = State::default();
-            state.put("n", f.n as u64);
+    fn weights_changed(&mut self) {
+        self.layers.iter_mut().for_each(|f| f.fresh = false);
+    }
+
+    fn save(&self, _changes: u32) -> State<T> {
+        save_layers(&self.layers, |f, state| {
+            state.put("n", f.l.rows() as u64);
             state.put("vetted", f.vetted.into());
-            state
-        }))
+        })
     }
 
-    fn restore(&mut self, mut state: State<T>, version: u64) -> Result<()> {
-        self.seen = Seen::At(version);
-        let factor = |state: State<T>, n| Ok(Factor { n, vetted: state.get_flag("vetted")?, ..Factor::default() });
+    fn restore(&mut self, mut state: State<T>) -> Result<()> {
+        let factor =
+            |state: State<T>, n| Ok(Factor { l: Matrix::zeros(n, n), vetted: state.get_flag("vetted")?, ..Factor::default() });
         self.layers = restore_layers(&mut state, factor)?;
         Ok(())
     }

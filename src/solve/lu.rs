@@ -2,13 +2,13 @@
 
 use crate::base::error::{Error, Result};
 use crate::base::exec::Exec;
+use crate::base::memory::resized;
 use crate::solve::{
-    Seen, Solve, Solver, SolverKind, WEIGHTS, Weights, gather, of_layer, products, reserve, resized, restore_layers, save_layers,
-    scatter,
+    Solve, Solver, SolverKind, Weights, gather, of_layer, products, reserve, rest_of, restore_layers, save_layers, scatter,
 };
 use crate::store::checkpoint::State;
 use gaitprop_kernels::trsm::solve_scratch;
-use gaitprop_kernels::{Error as KernelError, MatMut, MatRef, Real, ScratchReq, Start, lu};
+use gaitprop_kernels::{Error as KernelError, MatMut, MatRef, Real, ScratchReq, lu};
 
 /// The exact solver: LU factors of each layer's weights, recomputed after each change.
 ///
@@ -18,7 +18,8 @@ use gaitprop_kernels::{Error as KernelError, MatMut, MatRef, Real, ScratchReq, S
 /// solution look suspicious. An estimate costs a dozen solves with one right-hand side.
 #[derive(Debug, Default)]
 pub struct Lu<T> {
-    seen: Seen,
+    /// Version of the weights in the last solve.
+    seen: Option<u64>,
     layers: Vec<Factors<T>>,
     right: Vec<T>,
     residual: Vec<T>,
@@ -33,8 +34,8 @@ struct Factors<T> {
     pivots: Vec<usize>,
     /// Whether they belong to the present weights.
     fresh: bool,
-    /// Whether the estimated condition number of these weights is acceptable.
-    vetted: bool,
+    /// Estimated condition number of these weights, if it is known and acceptable.
+    condition: Option<f64>,
     /// ‖W‖ (Frobenius).
     norm: f64,
 }
@@ -73,14 +74,11 @@ pub(super) fn spread<T: Real>(factors: &[T], n: usize) -> f64 {
 /// # Errors
 /// A shape error if the matrix is not square; out of memory.
 pub fn condition<T: Real>(w: MatRef<'_, T>, exec: &mut Exec) -> Result<f64> {
-    let n = w.ncols();
-    w.expect_shape("the weights", (n, n))?;
-    let (mut factors, mut pivots, mut work) = (w.to_vec(), vec![0; n], vec![T::ZERO; 2 * n]);
-    match lu::factor(MatMut::new(&mut factors, n, n)?, &mut pivots, &exec.plan, &mut exec.scratch) {
-        Err(KernelError::ZeroPivot { .. } | KernelError::NonFinite { .. }) => return Ok(f64::INFINITY),
-        other => other?,
+    w.expect_shape("the weights", (w.ncols(), w.ncols()))?;
+    match Lu::new().factor_anew(Weights { layer: 0, version: 0, w }, exec) {
+        Err(Error::Singular { condition, .. }) => Ok(condition),
+        other => other,
     }
-    Ok(norm1(w) * lu::inverse_norm1(MatRef::new(&factors, n, n)?, &pivots, &mut work, &exec.plan, &mut exec.scratch)?)
 }
 
 impl<T: Real> Lu<T> {
@@ -111,7 +109,7 @@ impl<T: Real> Lu<T> {
         if f.fresh && !new {
             return Ok(false);
         }
-        (f.n, f.fresh, f.vetted) = (n, false, false);
+        (f.n, f.fresh, f.condition) = (n, false, None);
         gather(of.w, &mut f.lu);
         f.pivots.resize(n, 0);
         f.norm = exec.norm(&f.lu)?;
@@ -129,21 +127,21 @@ impl<T: Real> Lu<T> {
     }
 
     /// Estimates the condition number in the 1-norm, and refuses a hopeless one.
-    fn vet(&mut self, slot: usize, of: Weights<'_, T>, exec: &mut Exec) -> Result<()> {
+    fn vet(&mut self, slot: usize, of: Weights<'_, T>, exec: &mut Exec) -> Result<f64> {
         let f = &mut self.layers[slot];
-        if f.vetted {
-            return Ok(());
+        if let Some(condition) = f.condition {
+            return Ok(condition);
         }
         let work = resized(&mut self.work, 2 * f.n);
         let condition = norm1(of.w) * lu::inverse_norm1(f.view(), &f.pivots, work, &exec.plan, &mut exec.scratch)?;
         // A NaN is hopeless, too. Such factors are not used again.
-        f.vetted = condition * T::UNIT_ROUNDOFF < HOPELESS;
-        f.fresh = f.vetted;
-        if f.vetted { Ok(()) } else { Err(Error::Singular { layer: of.layer, condition, precision: T::NAME }) }
+        f.fresh = condition * T::UNIT_ROUNDOFF < HOPELESS;
+        f.condition = f.fresh.then_some(condition);
+        f.condition.ok_or(Error::Singular { layer: of.layer, condition, precision: T::NAME })
     }
 
-    /// Factors and vets the weights in slot 0, whatever it holds.
-    fn factor_anew(&mut self, of: Weights<'_, T>, exec: &mut Exec) -> Result<()> {
+    /// Factors and vets the weights in slot 0, whatever it holds. Returns the condition number.
+    fn factor_anew(&mut self, of: Weights<'_, T>, exec: &mut Exec) -> Result<f64> {
         self.weights_changed();
         self.factor(0, of, exec)?;
         self.vet(0, of, exec)
@@ -156,18 +154,16 @@ impl<T: Real> Lu<T> {
         let f = &self.layers[slot];
         lu::solve_right(f.view(), &f.pivots, r.rb(), &exec.plan, &mut exec.scratch)?;
         let size = exec.norm(&self.right)?;
-        let start = Start::From(T::ONE, MatRef::new(&self.right, batch, n)?);
         let rest = resized(&mut self.residual, batch * n);
-        exec.product(-T::ONE, r.as_ref(), w, start, MatMut::new(rest, batch, n)?)?;
+        rest_of(&self.right, r.as_ref(), w, rest, exec)?;
         let rest = exec.norm(rest)?;
         Ok((if size == 0.0 { 0.0 } else { rest / size }, size))
     }
 
     /// Solves with the factors in `slot`, which are recomputed if they are not those of the
     /// weights.
-    pub(super) fn solve_at(&mut self, slot: usize, of: Weights<'_, T>, mut r: MatMut<'_, T>, exec: &mut Exec) -> Result<Solve> {
+    fn solve_at(&mut self, slot: usize, of: Weights<'_, T>, mut r: MatMut<'_, T>, exec: &mut Exec) -> Result<Solve> {
         let (batch, n) = r.shape();
-        of.w.expect_shape(WEIGHTS, (n, n))?;
         gather(r.as_ref(), &mut self.right);
         let mut made = self.factor(slot, of, exec)?;
         let (mut residual, mut size) = self.substitute(slot, of.w, r.rb(), exec)?;
@@ -192,7 +188,6 @@ impl<T: Real> Lu<T> {
     /// seldom need it and share one slot among all layers.
     pub(super) fn solve_anew(&mut self, of: Weights<'_, T>, r: MatMut<'_, T>, exec: &mut Exec) -> Result<Solve> {
         let (batch, n) = r.shape();
-        of.w.expect_shape(WEIGHTS, (n, n))?;
         self.factor_anew(of, exec)?;
         Ok(self.solve_at(0, of, r, exec)?.after(products(2.0 / 3.0, n, batch)))
     }
@@ -200,7 +195,6 @@ impl<T: Real> Lu<T> {
     /// Writes W⁻¹ into `m` (n×n), from new, vetted factors in slot 0. Work: 8/3 n³ flops.
     pub(super) fn invert(&mut self, of: Weights<'_, T>, mut m: MatMut<'_, T>, exec: &mut Exec) -> Result<()> {
         let n = m.nrows();
-        of.w.expect_shape(WEIGHTS, (n, n))?;
         self.factor_anew(of, exec)?;
         for i in 0..n {
             (0..n).for_each(|j| m.set(i, j, if i == j { T::ONE } else { T::ZERO }));
@@ -210,7 +204,7 @@ impl<T: Real> Lu<T> {
     }
 
     /// Records that the weights of every layer have changed.
-    pub(super) fn weights_changed(&mut self) {
+    fn weights_changed(&mut self) {
         self.layers.iter_mut().for_each(|f| f.fresh = false);
     }
 }
@@ -221,23 +215,20 @@ impl<T: Real> Solver<T> for Lu<T> {
     }
 
     fn solve(&mut self, of: Weights<'_, T>, r: MatMut<'_, T>, exec: &mut Exec) -> Result<Solve> {
-        if self.seen.changed(of.version) {
+        of.check(r.ncols())?;
+        if self.seen.replace(of.version) != Some(of.version) {
             self.weights_changed();
         }
         self.solve_at(of.layer, of, r, exec)
     }
 
     fn save(&self, _version: u64) -> State<T> {
-        save_layers(self.layers.iter().map(|f| {
-            let mut state = State::default();
-            // 0 before the first factors, since the first factors of a layer are vetted.
-            state.put("n", if f.lu.is_empty() { 0 } else { f.n as u64 });
-            state
-        }))
+        // 0 before the first factors, since the first factors of a layer are vetted.
+        save_layers(&self.layers, |f, state| state.put("n", if f.lu.is_empty() { 0 } else { f.n as u64 }))
     }
 
     fn restore(&mut self, mut state: State<T>, version: u64) -> Result<()> {
-        self.seen = Seen::At(version);
+        self.seen = Some(version);
         let factors = |_, n| Ok(Factors { n, lu: vec![T::ZERO; n * n], ..Factors::default() });
         self.layers = restore_layers(&mut state, factors)?;
         Ok(())

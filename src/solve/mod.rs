@@ -18,9 +18,10 @@
 
 mod auto;
 mod conjugate;
+mod front;
 mod gram;
 mod lu;
-mod narrow;
+mod method;
 mod sketch;
 mod stale;
 mod transpose;
@@ -29,15 +30,9 @@ use crate::base::error::{Error, Result};
 use crate::base::exec::Exec;
 use crate::base::names::names;
 use crate::store::checkpoint::State;
-use gaitprop_kernels::{MatMut, MatRef, Real};
+use gaitprop_kernels::{MatMut, MatRef, Real, Start};
 
-use auto::Auto;
-use conjugate::ConjugateGradient;
-use gram::Gram;
 pub use lu::{Lu, condition};
-use narrow::Narrow;
-use stale::StaleInverse;
-use transpose::Transpose;
 
 /// Name of a solver.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,22 +58,6 @@ names!(SolverKind, "solver", Lu = "lu", Stale = "stale", Cg = "cg", Gram = "gram
 impl SolverKind {
     /// Every kind, in the order of the variants.
     pub const ALL: [Self; 6] = [Self::Lu, Self::Stale, Self::Cg, Self::Gram, Self::Transpose, Self::Auto];
-
-    /// Builds the solver.
-    ///
-    /// # Errors
-    /// [`Error::Setting`] unless the tolerance lies between 0 and 1, both excluded.
-    pub fn build<T: Real>(self, with: Tuning) -> Result<Box<dyn Solver<T>>> {
-        with.check()?;
-        Ok(match self {
-            Self::Lu => Box::new(Lu::new()),
-            Self::Stale => Box::new(Narrow::new(StaleInverse::new(with)?)),
-            Self::Cg => Box::new(Narrow::new(ConjugateGradient::new(with)?)),
-            Self::Gram => Box::new(Narrow::new(Gram::new(with)?)),
-            Self::Transpose => Box::new(Narrow::new(Transpose::new(with)?)),
-            Self::Auto => Box::new(Narrow::new(Auto::new(with)?)),
-        })
-    }
 }
 
 /// Settings shared by all solvers.
@@ -91,14 +70,16 @@ pub struct Tuning {
     pub regularized: bool,
     /// Number of random combinations of rows that decide on stopping. With 0 every solve checks all
     /// rows, at the price of whole products.
+    ///
+    /// With the default, 6, a norm is off by 0.3 in the worst case (all rows alike) and by a tenth
+    /// when ten directions matter. It is the number of rows of the smallest register tile. 8 cost a
+    /// third more by the clock, and contract no better at n = 784 (benches/record/inverse.md).
     pub probes: usize,
-    /// Relative costs of the operations.
-    pub costs: Costs,
 }
 
 impl Default for Tuning {
     fn default() -> Self {
-        Self { tolerance: 1e-3, regularized: true, probes: sketch::PROBES, costs: Costs::default() }
+        Self { tolerance: 1e-3, regularized: true, probes: 6 }
     }
 }
 
@@ -121,39 +102,27 @@ impl Tuning {
     }
 }
 
-/// Time per flop of the operations, relative to a product of the size of the forward pass (batch
-/// 60).
+/// Time per flop of LU factorization (⅔n³ flops), relative to a product of the size of the forward
+/// pass.
 ///
-/// They decide what [`SolverKind::Auto`] chooses and when [`SolverKind::Stale`] refreshes. They are
-/// constants from a record (`benches/record/inverse.md`), since decisions that depend on measured
-/// time would not be reproducible.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Costs {
-    /// LU factorization, ⅔n³ flops.
-    pub lu: f64,
-    /// Triangular solves with a batch, 2·batch·n² flops for a pair.
-    pub substitution: f64,
-    /// Triangular solves with n right-hand sides, 2n³ flops for a pair.
-    pub inversion: f64,
+/// These costs decide what [`SolverKind::Auto`] chooses and when [`SolverKind::Stale`] refreshes.
+/// They were measured at n = 784, batch 60, f32, AVX2, one thread. C_LU is 9.0 with them and 8.6 by
+/// the clock (`benches/record/inverse.md`, 2026-11-24). They are constants, since decisions that
+/// depend on measured time would not be reproducible.
+const LU_COST: f64 = 1.5;
+/// The same of triangular solves with a batch, 2·batch·n² flops for a pair.
+const SUBSTITUTION_COST: f64 = 1.5;
+/// The same of triangular solves with n right-hand sides, 2n³ flops for a pair.
+const INVERSION_COST: f64 = 1.45;
+
+/// Returns C_LU: the cost in products of a solve by LU with new factors, residual included.
+fn lu_solve_cost(n: usize, batch: usize) -> f64 {
+    LU_COST * products(2.0 / 3.0, n, batch) + SUBSTITUTION_COST + 1.0
 }
 
-impl Default for Costs {
-    /// Returns the costs measured at n = 784, batch 60, f32, AVX2, one thread. C_LU is 9.0 with
-    /// them and 8.6 by the clock (`benches/record/inverse.md`, 2026-11-24).
-    fn default() -> Self {
-        Self { lu: 1.5, substitution: 1.5, inversion: 1.45 }
-    }
-}
-
-impl Costs {
-    /// Returns C_LU: the cost in products of a solve by LU with new factors, residual included.
-    pub(crate) fn lu_solve(&self, n: usize, batch: usize) -> f64 {
-        self.lu * products(2.0 / 3.0, n, batch) + self.substitution + 1.0
-    }
-    /// Returns the cost in products of W⁻¹ by LU.
-    pub(crate) fn lu_inverse(&self, n: usize, batch: usize) -> f64 {
-        self.lu * products(2.0 / 3.0, n, batch) + self.inversion * products(2.0, n, batch)
-    }
+/// Returns the cost in products of W⁻¹ by LU.
+fn lu_inverse_cost(n: usize, batch: usize) -> f64 {
+    LU_COST * products(2.0 / 3.0, n, batch) + INVERSION_COST * products(2.0, n, batch)
 }
 
 /// Returns `flops`·n³ in products of the size of the forward pass.
@@ -185,13 +154,6 @@ impl Solve {
     fn after(self, spent: f64) -> Self {
         Self { products: spent + self.products, ..self }
     }
-}
-
-/// End of an attempt that LU can replace ([`Lu::solve_anew`]).
-enum Outcome {
-    Solved(Solve),
-    /// Gave up after this many products; r is unchanged.
-    GaveUp(f64),
 }
 
 /// Totals over several solves: worst residual, total cost, number of solves by solver.
@@ -249,9 +211,6 @@ impl Solves {
     }
 }
 
-/// Name of the weights in shape errors.
-const WEIGHTS: &str = "the weights to be inverted";
-
 /// One layer's weights, as a step hands them to a solver.
 #[derive(Clone, Copy, Debug)]
 pub struct Weights<'a, T: Copy> {
@@ -262,6 +221,13 @@ pub struct Weights<'a, T: Copy> {
     pub version: u64,
     /// W, n×n.
     pub w: MatRef<'a, T>,
+}
+
+impl<T: Real> Weights<'_, T> {
+    /// Refuses weights that are not n×n.
+    fn check(&self, n: usize) -> Result<()> {
+        Ok(self.w.expect_shape("the weights to be inverted", (n, n))?)
+    }
 }
 
 /// Solves `e W = r` for a batch of rows.
@@ -292,34 +258,15 @@ pub trait Solver<T: Real>: Send {
     fn restore(&mut self, state: State<T>, version: u64) -> Result<()>;
 }
 
-/// Version of the weights in a solver's last solve.
-#[derive(Clone, Copy, Debug, Default)]
-enum Seen {
-    /// No solve yet, or a restored state, which counts the change that follows.
-    #[default]
-    Any,
-    At(u64),
-}
-
-impl Seen {
-    /// Records `version`; returns whether it differs from the last one.
-    fn changed(&mut self, version: u64) -> bool {
-        let changed = matches!(self, Self::At(seen) if *seen != version);
-        *self = Self::At(version);
-        changed
-    }
-
-    /// Number of changes, 0 or 1, that a state for weights at `version` counts beyond those seen.
-    fn ahead(self, version: u64) -> u32 {
-        u32::from(matches!(self, Self::At(seen) if seen != version))
-    }
-}
-
-/// Returns the state of a solver's layers: their number, and the state of layer l under `l.`.
-fn save_layers<T: Real>(layers: impl ExactSizeIterator<Item = State<T>>) -> State<T> {
+/// Returns the state of a solver's layers: their number, and what `save` puts of layer l under `l.`.
+fn save_layers<T: Real, L>(layers: &[L], save: impl Fn(&L, &mut State<T>)) -> State<T> {
     let mut state = State::default();
     state.put("layers", layers.len() as u64);
-    layers.enumerate().for_each(|(l, layer)| state.put_part(&l.to_string(), layer));
+    for (l, layer) in layers.iter().enumerate() {
+        let mut part = State::default();
+        save(layer, &mut part);
+        state.put_part(&l.to_string(), part);
+    }
     state
 }
 
@@ -352,6 +299,12 @@ fn live_columns<T: Real>(r: MatRef<'_, T>) -> usize {
     live
 }
 
+/// Computes the residual `rest = right − e W`, a row for each row of e.
+fn rest_of<T: Real>(right: &[T], e: MatRef<'_, T>, w: MatRef<'_, T>, rest: &mut [T], exec: &mut Exec) -> Result<()> {
+    let (rows, n) = e.shape();
+    exec.product(-T::ONE, e, w, Start::From(T::ONE, MatRef::new(right, rows, n)?), MatMut::new(rest, rows, n)?)
+}
+
 /// Copies the rows into contiguous memory.
 fn gather<T: Real>(from: MatRef<'_, T>, to: &mut Vec<T>) {
     to.clear();
@@ -379,14 +332,6 @@ fn add<T: Real>(e: &mut [T], d: &[T]) {
     e.iter_mut().zip(d).for_each(|(e, &d)| *e += d);
 }
 
-/// Returns the first `len` elements, growing the vector if needed. Contents are unspecified.
-fn resized<T: Real>(memory: &mut Vec<T>, len: usize) -> &mut [T] {
-    if memory.len() < len {
-        memory.resize(len, T::ZERO);
-    }
-    &mut memory[..len]
-}
-
 /// Reserves capacity for `len` elements without touching the memory.
 fn reserve<T>(memory: &mut Vec<T>, len: usize) {
     memory.reserve(len.saturating_sub(memory.len()));
@@ -399,11 +344,10 @@ mod tests {
     /// At n = 300 and batch 50, n³ flops are 3 products of 2·batch·n² flops.
     #[test]
     fn costs_are_flops_times_cost_per_flop() {
-        let costs = Costs { lu: 1.5, substitution: 1.7, inversion: 1.8 };
         let close = |got: f64, want: f64| assert!((got - want).abs() < 1e-12, "{got}, not {want}");
-        close(costs.lu_solve(300, 50), 1.5 * 2.0 + 1.7 + 1.0);
-        close(costs.lu_inverse(300, 50), 1.5 * 2.0 + 1.8 * 6.0);
-        assert_eq!(costs.lu_solve(300, 0), costs.lu_solve(300, 1));
+        close(lu_solve_cost(300, 50), 1.5 * 2.0 + 1.5 + 1.0);
+        close(lu_inverse_cost(300, 50), 1.5 * 2.0 + 1.45 * 6.0);
+        assert_eq!(lu_solve_cost(300, 0), lu_solve_cost(300, 1));
     }
 
     #[test]
@@ -426,11 +370,9 @@ mod tests {
     }
 
     #[test]
-    fn resizing_keeps_contents_and_reserving_adds_no_elements() {
+    fn reserving_adds_no_elements() {
         let mut memory = vec![1.0_f32, 2.0];
-        assert_eq!(resized(&mut memory, 1), [1.0]);
-        assert_eq!(resized(&mut memory, 3), [1.0, 2.0, 0.0]);
         reserve(&mut memory, 1000);
-        assert!(memory.len() == 3 && memory.capacity() >= 1000);
+        assert!(memory.len() == 2 && memory.capacity() >= 1000);
     }
 }

@@ -8,18 +8,12 @@
 
 use crate::base::error::Result;
 use crate::base::exec::Exec;
+use crate::base::memory::resized;
 use crate::base::rng::Rng;
-use crate::solve::{gather, reserve, resized};
-use gaitprop_kernels::{MatMut, MatRef, Par, Real, Start, gemm};
+use crate::solve::{gather, reserve, rest_of};
+use gaitprop_kernels::{MatMut, MatRef, Par, Real, gemm};
 
-/// Default number of combinations.
-///
-/// A norm is off by 0.3 in the worst case (all rows alike) and by a tenth when ten directions
-/// matter. It is the number of rows of the smallest register tile. 8 cost a third more by the
-/// clock, and contract no better at n = 784 (benches/record/inverse.md).
-pub(super) const PROBES: usize = 6;
-
-/// Safety factor for estimates from [`PROBES`] combinations.
+/// Safety factor for estimates from the default number of combinations.
 pub(super) const SAFETY: f64 = 1.5;
 
 /// Rows of noise that are solved beside a batch, to detect directions that W nearly annihilates and
@@ -54,23 +48,19 @@ pub(super) struct Sketch<T> {
     solution: Vec<T>,
     rest: Vec<T>,
     step: Vec<T>,
-    orthogonal: Orthogonal<T>,
+    /// Norms of the rows to be made orthonormal, and coefficients of the rows that follow.
+    sizes: Vec<f64>,
+    along: Vec<T>,
     batch: usize,
     n: usize,
     probes: usize,
-    draws: u64,
+    /// Number of draws, the only state that later draws depend on.
+    pub(super) draws: u64,
 }
 
 /// Returns the number of combinations. Small batches are checked row by row.
 fn combinations(batch: usize, probes: usize) -> usize {
     if probes == 0 || batch < 2 * probes { batch } else { probes }
-}
-
-/// Memory for orthonormalization: norms of rows, and coefficients of the rows that follow.
-#[derive(Debug, Default)]
-struct Orthogonal<T> {
-    sizes: Vec<f64>,
-    along: Vec<T>,
 }
 
 impl<T: Real> Sketch<T> {
@@ -99,8 +89,8 @@ impl<T: Real> Sketch<T> {
         if rows < batch {
             reserve(&mut self.signs, rows * batch);
         }
-        resized(&mut self.orthogonal.along, rows);
-        reserve(&mut self.orthogonal.sizes, rows);
+        resized(&mut self.along, rows);
+        reserve(&mut self.sizes, rows);
     }
 
     /// Returns whether G is the identity, and estimates are therefore exact.
@@ -125,10 +115,8 @@ impl<T: Real> Sketch<T> {
         let (k, n) = (self.probes, self.n);
         combine(&self.signs, (k, self.batch, n), right, &mut self.right, exec)?;
         combine(&self.signs, (k, self.batch, n), solution, &mut self.solution, exec)?;
-        let start = Start::From(T::ONE, MatRef::new(&self.right[..k * n], k, n)?);
-        let e = MatRef::new(&self.solution[..k * n], k, n)?;
         let rest = resized(&mut self.rest, k * n);
-        exec.product(-T::ONE, e, w, start, MatMut::new(rest, k, n)?)?;
+        rest_of(&self.right[..k * n], MatRef::new(&self.solution[..k * n], k, n)?, w, rest, exec)?;
         Ok((exec.norm(rest)?, exec.norm(&self.right[..k * n])?))
     }
 
@@ -149,59 +137,60 @@ impl<T: Real> Sketch<T> {
 
     /// Updates M (n×n) to be exact for the combinations. Consumes the last `residual` and
     /// `correction`, which must be those of the solution r M.
-    pub(super) fn learn_from_probes(&mut self, m: &mut [T], exec: &mut Exec) -> Result<()> {
+    pub(super) fn learn_from_probes(&mut self, m: MatMut<'_, T>, exec: &mut Exec) -> Result<()> {
         let len = self.probes * self.n;
         self.rest[..len].iter_mut().zip(&self.right).for_each(|(y, &r)| *y = r - *y);
-        learn(&mut self.rest[..len], &mut self.step[..len], self.n, m, &mut self.orthogonal, exec)
+        self.learn(self.probes, m, exec)
     }
 
     /// Updates M (n×n) to be exact for combinations of some rows of the batch.
     ///
     /// * `y`: r − ρ of these rows
     /// * `d`: δ of these rows
-    pub(super) fn learn_from_rows(&mut self, y: &[T], d: &[T], m: &mut [T], exec: &mut Exec) -> Result<()> {
+    pub(super) fn learn_from_rows(&mut self, y: &[T], d: &[T], m: MatMut<'_, T>, exec: &mut Exec) -> Result<()> {
         let n = self.n;
         let rows = y.len() / n;
         let k = self.probes.min(rows);
         combine(&self.signs, (k, rows, n), y, &mut self.rest, exec)?;
         combine(&self.signs, (k, rows, n), d, &mut self.step, exec)?;
-        learn(&mut self.rest[..k * n], &mut self.step[..k * n], n, m, &mut self.orthogonal, exec)
+        self.learn(k, m, exec)
     }
-}
 
-/// Updates M (n×n) so that it maps `y` to its present image plus `d`.
-///
-/// ```text
-/// Y = G (r − ρ);   D = G δ;   rows of Y made orthonormal, D through the same steps;   M += Yᵀ D
-/// ```
-fn learn<T: Real>(y: &mut [T], d: &mut [T], n: usize, m: &mut [T], memory: &mut Orthogonal<T>, exec: &mut Exec) -> Result<()> {
-    let k = y.len() / n;
-    let own = &exec.plan.clone().with_par(Par::Seq);
-    let Orthogonal { sizes, along } = memory;
-    sizes.clear();
-    for row in y.chunks_exact(n) {
-        sizes.push(exec.norm(row)?);
-    }
-    let along = resized(along, k);
-    // Each row, once normalized, is subtracted from all that follow.
-    for i in 0..k {
-        let (q, below) = y[i * n..].split_at_mut(n);
-        let (dq, d_below) = d[i * n..].split_at_mut(n);
-        let left = exec.norm(q)?;
-        // Nearly dependent rows are skipped: normalizing them would amplify rounding errors.
-        let scale = if left > NEW * sizes[i] { T::from_f64(1.0 / left) } else { T::ZERO };
-        q.iter_mut().chain(&mut *dq).for_each(|v| *v *= scale);
-        let rest = k - i - 1;
-        for (along, row) in along.iter_mut().zip(below.chunks_exact(n)) {
-            *along = T::from_f64(-exec.dot(row, q)?);
+    /// Updates M (n×n) so that it maps the first k rows of `rest`, Y, to their present image plus
+    /// those of `step`, D.
+    ///
+    /// ```text
+    /// Y = G (r − ρ);   D = G δ;   rows of Y made orthonormal, D through the same steps;   M += Yᵀ D
+    /// ```
+    fn learn(&mut self, k: usize, m: MatMut<'_, T>, exec: &mut Exec) -> Result<()> {
+        let Self { rest, step, sizes, along, n, .. } = self;
+        let (n, y, d) = (*n, &mut rest[..k * *n], &mut step[..k * *n]);
+        let own = &exec.plan.clone().with_par(Par::Seq);
+        sizes.clear();
+        for row in y.chunks_exact(n) {
+            sizes.push(exec.norm(row)?);
         }
-        for (one, others) in [(q, below), (dq, d_below)] {
-            let along = MatRef::new(&along[..rest], rest, 1)?;
-            gemm(T::ONE, along, MatRef::new(one, 1, n)?, T::ONE, MatMut::new(others, rest, n)?, own, &mut exec.scratch)?;
+        let along = resized(along, k);
+        // Each row, once normalized, is subtracted from all that follow.
+        for i in 0..k {
+            let (q, below) = y[i * n..].split_at_mut(n);
+            let (dq, d_below) = d[i * n..].split_at_mut(n);
+            let left = exec.norm(q)?;
+            // Nearly dependent rows are skipped: normalizing them would amplify rounding errors.
+            let scale = if left > NEW * sizes[i] { T::from_f64(1.0 / left) } else { T::ZERO };
+            q.iter_mut().chain(&mut *dq).for_each(|v| *v *= scale);
+            let rest = k - i - 1;
+            for (along, row) in along.iter_mut().zip(below.chunks_exact(n)) {
+                *along = T::from_f64(-exec.dot(row, q)?);
+            }
+            for (one, others) in [(q, below), (dq, d_below)] {
+                let along = MatRef::new(&along[..rest], rest, 1)?;
+                gemm(T::ONE, along, MatRef::new(one, 1, n)?, T::ONE, MatMut::new(others, rest, n)?, own, &mut exec.scratch)?;
+            }
         }
+        let (y, d) = (MatRef::new(&*y, k, n)?, MatRef::new(&*d, k, n)?);
+        exec.gemm(T::ONE, y.t(), d, T::ONE, m)
     }
-    let (y, d) = (MatRef::new(&*y, k, n)?, MatRef::new(&*d, k, n)?);
-    exec.gemm(T::ONE, y.t(), d, T::ONE, MatMut::new(m, n, n)?)
 }
 
 /// Computes G x (probes × n) into `to`. G is the identity if there are as many probes as rows.
@@ -219,16 +208,4 @@ fn combine<T: Real>(
     }
     let g = MatRef::new(&signs[..probes * batch], probes, batch)?;
     exec.gemm(T::ONE, g, x, T::ZERO, MatMut::new(resized(to, probes * n), probes, n)?)
-}
-
-impl<T> Sketch<T> {
-    /// Returns the number of draws, the only state that later draws depend on.
-    pub(super) fn draws(&self) -> u64 {
-        self.draws
-    }
-
-    /// Restores the number of draws.
-    pub(super) fn set_draws(&mut self, draws: u64) {
-        self.draws = draws;
-    }
 }

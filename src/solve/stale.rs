@@ -33,11 +33,14 @@
 
 use crate::base::error::Result;
 use crate::base::exec::Exec;
+use crate::base::memory::resized;
+use crate::model::matrix::Matrix;
 use crate::solve::lu::Lu;
+use crate::solve::method::{Method, Outcome};
 use crate::solve::sketch::Sketch;
 use crate::solve::{
-    Outcome, Seen, Solve, Solver, SolverKind, Tuning, WEIGHTS, Weights, add, gather, live_columns, of_layer, products, reserve,
-    resized, restore_layers, save_layers, scatter,
+    Solve, SolverKind, Tuning, Weights, add, gather, live_columns, lu_inverse_cost, of_layer, products, reserve, restore_layers,
+    save_layers, scatter,
 };
 use crate::store::checkpoint::State;
 use gaitprop_kernels::{MatMut, MatRef, Real, Start, gemm_scratch, gemm_with_scratch};
@@ -51,10 +54,8 @@ use gaitprop_kernels::{MatMut, MatRef, Real, Start, gemm_scratch, gemm_with_scra
 /// Memory: n² a layer, and n² for all together.
 #[derive(Debug, Default)]
 pub(super) struct StaleInverse<T> {
-    seen: Seen,
     tuning: Tuning,
     layers: Vec<Inverse<T>>,
-    fallback: Lu<T>,
     sketch: Sketch<T>,
     right: Vec<T>,
     solution: Vec<T>,
@@ -69,8 +70,7 @@ pub(super) struct StaleInverse<T> {
 /// One layer's inverse and its statistics.
 #[derive(Debug, Default)]
 struct Inverse<T> {
-    n: usize,
-    m: Vec<T>,
+    m: Matrix<T>,
     valid: bool,
     /// Changes of the weights since M was computed.
     age: u32,
@@ -183,20 +183,12 @@ impl<T: Real> Inverse<T> {
     fn expected(&self) -> f64 {
         if self.age == 0 { 0.0 } else { self.contraction.unwrap_or(1.0) }
     }
-
-    fn m(&self) -> Result<MatRef<'_, T>> {
-        Ok(MatRef::new(&self.m[..self.n * self.n], self.n, self.n)?)
-    }
 }
 
 impl<T: Real> StaleInverse<T> {
     /// Builds a solver without inverses.
-    ///
-    /// # Errors
-    /// [`crate::Error::Setting`] for an impossible tolerance.
-    pub(super) fn new(tuning: Tuning) -> Result<Self> {
-        tuning.check()?;
-        Ok(Self { tuning, ..Self::default() })
+    pub(super) fn new(tuning: Tuning) -> Self {
+        Self { tuning, ..Self::default() }
     }
 
     /// Returns the contraction seen last in a layer; 0 before the first.
@@ -212,19 +204,16 @@ impl<T: Real> StaleInverse<T> {
     }
 
     /// Reserves the memory for solves of a layer, so that later ones allocate nothing.
-    pub(super) fn reserve(&mut self, layer: usize, n: usize, batch: usize, exec: &mut Exec) -> Result<()> {
+    pub(super) fn reserve(&mut self, layer: usize, n: usize, batch: usize, lu: &mut Lu<T>, exec: &mut Exec) -> Result<()> {
         let known = of_layer(&mut self.layers, layer);
-        if known.n == n && known.reserved >= batch {
+        if known.m.rows() != n {
+            // Pages of zeroed memory are not taken before they are written.
+            *known = Inverse { m: Matrix::zeros(n, n), ..Inverse::default() };
+        }
+        if known.reserved >= batch {
             return Ok(());
         }
-        if known.n != n {
-            (known.n, known.valid, known.contraction, known.reserved) = (n, false, None, 0);
-            if known.m.len() < n * n {
-                // A new vector, since pages of zeroed memory are not taken before they are written.
-                known.m = vec![T::ZERO; n * n];
-            }
-        }
-        self.fallback.reserve(0, n, batch, exec)?;
+        lu.reserve(0, n, batch, exec)?;
         exec.scratch.reserve(gemm_scratch::<T>(batch, n, n, &exec.plan).or(gemm_with_scratch::<T>(n, n, batch, &exec.plan)))?;
         self.sketch.reserve(batch, n, self.tuning.probes);
         for memory in [&mut self.solution, &mut self.some, &mut self.rest, &mut self.step] {
@@ -237,18 +226,17 @@ impl<T: Real> StaleInverse<T> {
     }
 
     /// Computes M by LU. Returns the cost in products.
-    fn refresh(&mut self, of: Weights<'_, T>, batch: usize, exec: &mut Exec) -> Result<f64> {
+    fn refresh(&mut self, of: Weights<'_, T>, batch: usize, lu: &mut Lu<T>, exec: &mut Exec) -> Result<f64> {
         let known = &mut self.layers[of.layer];
-        let n = known.n;
         known.valid = false;
-        self.fallback.invert(of, MatMut::new(&mut known.m[..n * n], n, n)?, exec)?;
+        lu.invert(of, known.m.view_mut(), exec)?;
         self.refreshes += 1;
         (known.valid, known.age, known.extra, known.first_cost, known.unchecked_solves) = (true, 0, 0.0, None, UNCHECKED);
-        Ok(products(8.0 / 3.0, n, batch))
+        Ok(products(8.0 / 3.0, known.m.rows(), batch))
     }
 
     /// `self.solution = self.right W⁻¹` to the tolerance, by corrections with M.
-    fn attempt(&mut self, of: Weights<'_, T>, batch: usize, exec: &mut Exec) -> Result<Outcome> {
+    fn correct(&mut self, of: Weights<'_, T>, batch: usize, exec: &mut Exec) -> Result<Outcome> {
         let mut at = self.guess(of.layer, batch, exec)?;
         let exact = self.sketch.exact();
         for made in 0..=MOST {
@@ -276,11 +264,11 @@ impl<T: Real> StaleInverse<T> {
     /// `e = r M`.
     fn guess(&mut self, layer: usize, batch: usize, exec: &mut Exec) -> Result<Progress> {
         let known = &self.layers[layer];
-        let n = known.n;
+        let n = known.m.rows();
         self.sketch.draw(batch, n, self.tuning.probes);
         let (r, e) = (MatRef::new(&self.right, batch, n)?, &mut self.solution[..batch * n]);
         let live = live_columns(r);
-        exec.gemm(T::ONE, r.cols(0, live), known.m()?.rows(0, live), T::ZERO, MatMut::new(e, batch, n)?)?;
+        exec.gemm(T::ONE, r.cols(0, live), known.m.view().rows(0, live), T::ZERO, MatMut::new(e, batch, n)?)?;
         self.rows.begin(batch);
         self.rows.measure(e, n, exec)?;
         Ok(Progress {
@@ -299,10 +287,10 @@ impl<T: Real> StaleInverse<T> {
     /// Where every row is its own combination, `e += δ` otherwise.
     fn probe(&mut self, of: Weights<'_, T>, batch: usize, at: &mut Progress, exec: &mut Exec) -> Result<Option<Outcome>> {
         let known = &mut self.layers[of.layer];
-        let n = known.n;
+        let n = known.m.rows();
         let (exact, e) = (self.sketch.exact(), &mut self.solution[..batch * n]);
         let (rest, right) = self.sketch.residual(&self.right, e, of.w, exec)?;
-        let (correction, solution) = self.sketch.correction(known.m()?, exec)?;
+        let (correction, solution) = self.sketch.correction(known.m.view(), exec)?;
         at.products += 2.0 * self.sketch.price();
         let next = correction / solution * at.size;
         at.contraction = next / self.rows.norm(batch);
@@ -318,7 +306,7 @@ impl<T: Real> StaleInverse<T> {
         if at.first.is_none() && (enough || exact) {
             at.first = Some(at.contraction);
             if at.worth_learning() {
-                self.sketch.learn_from_probes(&mut known.m[..n * n], exec)?;
+                self.sketch.learn_from_probes(known.m.view_mut(), exec)?;
                 at.products += self.sketch.price();
             }
         }
@@ -335,7 +323,7 @@ impl<T: Real> StaleInverse<T> {
     /// contracts.
     fn correct_worst_rows(&mut self, of: Weights<'_, T>, batch: usize, at: &mut Progress, exec: &mut Exec) -> Result<bool> {
         let known = &self.layers[of.layer];
-        let n = known.n;
+        let n = known.m.rows();
         let k = self.rows.choose(at.contraction, at.goal());
         let before = self.rows.norm(k);
         let (some, rest, step) = (&mut self.some[..k * n], &mut self.rest[..k * n], &mut self.step[..k * n]);
@@ -345,7 +333,7 @@ impl<T: Real> StaleInverse<T> {
         }
         let right = exec.norm(rest)?;
         exec.product(-T::ONE, MatRef::new(some, k, n)?, of.w, Start::C(T::ONE), MatMut::new(rest, k, n)?)?;
-        exec.gemm(T::ONE, MatRef::new(rest, k, n)?, known.m()?, T::ZERO, MatMut::new(step, k, n)?)?;
+        exec.gemm(T::ONE, MatRef::new(rest, k, n)?, known.m.view(), T::ZERO, MatMut::new(step, k, n)?)?;
         at.products += 2.0 * k as f64 / batch as f64;
         self.rows.measure(step, n, exec)?;
         at.contraction = self.rows.norm(k) / before;
@@ -369,12 +357,12 @@ impl<T: Real> StaleInverse<T> {
     /// `M ← M + Qᵀ D`, from the k corrected rows.
     fn learn(&mut self, layer: usize, k: usize, at: &mut Progress, exec: &mut Exec) -> Result<()> {
         let known = &mut self.layers[layer];
-        let n = known.n;
+        let n = known.m.rows();
         let (y, d) = (&mut self.rest[..k * n], &self.step[..k * n]);
         for (i, y) in self.rows.first(k).zip(y.chunks_exact_mut(n)) {
             y.iter_mut().zip(&self.right[i * n..][..n]).for_each(|(y, &r)| *y = r - *y);
         }
-        self.sketch.learn_from_rows(y, d, &mut known.m[..n * n], exec)?;
+        self.sketch.learn_from_rows(y, d, known.m.view_mut(), exec)?;
         at.products += self.sketch.price();
         Ok(())
     }
@@ -390,95 +378,73 @@ impl<T: Real> StaleInverse<T> {
         }
         Outcome::Solved(Solve { residual, sampled, products: at.products, by: SolverKind::Stale })
     }
+}
 
-    /// Solves as [`Solver::solve`] does, for a caller that counts the changes of the weights.
-    pub(super) fn solve_uncounted(&mut self, of: Weights<'_, T>, r: &mut MatMut<'_, T>, exec: &mut Exec) -> Result<Solve> {
+impl<T: Real> Method<T> for StaleInverse<T> {
+    const KIND: SolverKind = SolverKind::Stale;
+
+    fn attempt(&mut self, of: Weights<'_, T>, r: &mut MatMut<'_, T>, lu: &mut Lu<T>, exec: &mut Exec) -> Result<Outcome> {
         let (batch, n) = r.shape();
-        of.w.expect_shape(WEIGHTS, (n, n))?;
         gather(r.as_ref(), &mut self.right);
         let size = exec.norm(&self.right)?;
         if size == 0.0 {
-            return Ok(Solve::of_zero(SolverKind::Stale));
+            return Ok(Outcome::Solved(Solve::of_zero(Self::KIND)));
         }
         if !size.is_finite() {
-            return self.fallback.solve_anew(of, r.rb(), exec);
+            return Ok(Outcome::GaveUp(0.0));
         }
-        self.reserve(of.layer, n, batch, exec)?;
+        self.reserve(of.layer, n, batch, lu, exec)?;
         let known = &self.layers[of.layer];
-        let too_old = known.age > 0 && known.extra > self.tuning.costs.lu_inverse(n, batch);
+        let too_old = known.age > 0 && known.extra > lu_inverse_cost(n, batch);
         let mut renewed = !known.valid || too_old;
-        let mut spent = if renewed { self.refresh(of, batch, exec)? } else { 0.0 };
+        let mut spent = if renewed { self.refresh(of, batch, lu, exec)? } else { 0.0 };
         loop {
-            match self.attempt(of, batch, exec)? {
+            match self.correct(of, batch, exec)? {
                 Outcome::Solved(solve) => {
                     scatter(&self.solution, r);
-                    return Ok(solve.after(spent));
+                    return Ok(Outcome::Solved(solve.after(spent)));
                 }
-                Outcome::GaveUp(products) if renewed => {
-                    // M of these very weights does not contract: LU decides whether W⁻¹ exists.
-                    self.layers[of.layer].valid = false;
-                    return Ok(self.fallback.solve_anew(of, r.rb(), exec)?.after(spent + products));
-                }
-                Outcome::GaveUp(products) => {
-                    self.layers[of.layer].contraction = Some(SLOW);
-                    spent += products + self.refresh(of, batch, exec)?;
-                    renewed = true;
-                }
+                Outcome::GaveUp(products) => spent += products,
             }
+            if renewed {
+                // M of these very weights does not contract: LU decides whether W⁻¹ exists.
+                self.layers[of.layer].valid = false;
+                return Ok(Outcome::GaveUp(spent));
+            }
+            self.layers[of.layer].contraction = Some(SLOW);
+            spent += self.refresh(of, batch, lu, exec)?;
+            renewed = true;
         }
     }
 
-    /// Records that the weights of every layer have changed.
-    pub(super) fn weights_changed(&mut self) {
+    fn weights_changed(&mut self) {
         for known in &mut self.layers {
             known.age = known.age.saturating_add(1);
         }
     }
 
-    /// Returns the state as it is after `changes` more changes of the weights.
-    pub(super) fn save_after(&self, changes: u32) -> State<T> {
-        let mut state = save_layers(self.layers.iter().map(|known| {
-            let mut state = State::default();
-            state.put("n", known.n as u64);
+    fn save(&self, changes: u32) -> State<T> {
+        let mut state = save_layers(&self.layers, |known, state| {
+            state.put("n", known.m.rows() as u64);
             state.put("age", known.age.saturating_add(changes).into());
             state.put("unseen", known.unchecked_solves.into());
             state.put_f64("extra", known.extra);
             known.contraction.into_iter().for_each(|value| state.put_f64("seen", value));
             known.first_cost.into_iter().for_each(|value| state.put_f64("young", value));
             if known.valid {
-                state.put_array("m", &[known.n, known.n], &known.m[..known.n * known.n]);
+                state.put_array("m", &[known.m.rows(), known.m.rows()], known.m.data());
             }
-            state
-        }));
-        state.put("draws", self.sketch.draws());
+        });
+        state.put("draws", self.sketch.draws);
         state.put("refreshes", self.refreshes);
         state
     }
-}
 
-impl<T: Real> Solver<T> for StaleInverse<T> {
-    fn name(&self) -> &'static str {
-        SolverKind::Stale.name()
-    }
-
-    fn solve(&mut self, of: Weights<'_, T>, mut r: MatMut<'_, T>, exec: &mut Exec) -> Result<Solve> {
-        if self.seen.changed(of.version) {
-            self.weights_changed();
-        }
-        self.solve_uncounted(of, &mut r, exec)
-    }
-
-    fn save(&self, version: u64) -> State<T> {
-        self.save_after(self.seen.ahead(version))
-    }
-
-    fn restore(&mut self, mut state: State<T>, version: u64) -> Result<()> {
-        self.seen = Seen::At(version);
+    fn restore(&mut self, mut state: State<T>) -> Result<()> {
         self.layers = restore_layers(&mut state, |state, n| {
             let valid = state.has_array("m");
             Ok(Inverse {
-                n,
-                m: if valid { state.array("m", n * n)?.to_vec() } else { vec![T::ZERO; n * n] },
+                m: if valid { Matrix::from_vec(n, n, state.array("m", n * n)?.to_vec())? } else { Matrix::zeros(n, n) },
                 valid,
                 age: state.get_as("age")?,
                 contraction: state.find_f64("seen"),
@@ -488,7 +454,7 @@ impl<T: Real> Solver<T> for StaleInverse<T> {
                 reserved: 0,
             })
         })?;
-        self.sketch.set_draws(state.get("draws")?);
+        self.sketch.draws = state.get("draws")?;
         self.refreshes = state.get("refreshes")?;
         Ok(())
     }

@@ -2,9 +2,11 @@
 
 use crate::base::error::{Error, Result};
 use crate::base::exec::Exec;
+use crate::base::memory::resized;
 use crate::solve::lu::Lu;
+use crate::solve::method::{Method, Outcome};
 use crate::solve::sketch::{PROBE_ROWS, add_probe_rows, probe_rows_solved};
-use crate::solve::{Solve, Solver, SolverKind, Tuning, WEIGHTS, Weights, gather, resized, scatter};
+use crate::solve::{Solve, SolverKind, Tuning, Weights, gather, rest_of, scatter};
 use crate::store::checkpoint::State;
 use gaitprop_kernels::{MatMut, MatRef, Real, Start};
 
@@ -20,7 +22,6 @@ use gaitprop_kernels::{MatMut, MatRef, Real, Start};
 #[derive(Debug, Default)]
 pub(super) struct Transpose<T> {
     tuning: Tuning,
-    fallback: Lu<T>,
     right: Vec<T>,
     solution: Vec<T>,
     rest: Vec<T>,
@@ -31,32 +32,24 @@ pub(super) struct Transpose<T> {
 const MOST: usize = 2;
 
 impl<T: Real> Transpose<T> {
-    /// Builds a solver.
-    ///
-    /// # Errors
-    /// [`Error::Setting`] for an impossible tolerance.
-    pub(super) fn new(tuning: Tuning) -> Result<Self> {
-        tuning.check()?;
-        Ok(Self { tuning, ..Self::default() })
+    pub(super) fn new(tuning: Tuning) -> Self {
+        Self { tuning, ..Self::default() }
     }
 }
 
-impl<T: Real> Solver<T> for Transpose<T> {
-    fn name(&self) -> &'static str {
-        SolverKind::Transpose.name()
-    }
+impl<T: Real> Method<T> for Transpose<T> {
+    const KIND: SolverKind = SolverKind::Transpose;
 
-    fn solve(&mut self, of: Weights<'_, T>, mut r: MatMut<'_, T>, exec: &mut Exec) -> Result<Solve> {
+    fn attempt(&mut self, of: Weights<'_, T>, r: &mut MatMut<'_, T>, lu: &mut Lu<T>, exec: &mut Exec) -> Result<Outcome> {
         let ((batch, n), w) = (r.shape(), of.w);
-        w.expect_shape(WEIGHTS, (n, n))?;
         gather(r.as_ref(), &mut self.right);
         let size = exec.norm(&self.right)?;
         if size == 0.0 {
-            return Ok(Solve::of_zero(SolverKind::Transpose));
+            return Ok(Outcome::Solved(Solve::of_zero(Self::KIND)));
         }
         if !size.is_finite() {
             // The step reports a right-hand side that is not finite.
-            return self.fallback.solve_anew(of, r, exec);
+            return Ok(Outcome::GaveUp(0.0));
         }
         self.draws += 1;
         add_probe_rows(&mut self.right, n, size, self.draws);
@@ -66,29 +59,30 @@ impl<T: Real> Solver<T> for Transpose<T> {
         exec.product(T::ONE, right, w.t(), Start::Zero, MatMut::new(solution, all, n)?)?;
         let mut residual = f64::INFINITY;
         for made in 0..=MOST {
-            let e = MatRef::new(solution, all, n)?;
-            exec.product(-T::ONE, e, w, Start::From(T::ONE, right), MatMut::new(rest, all, n)?)?;
+            rest_of(&self.right, MatRef::new(solution, all, n)?, w, rest, exec)?;
             residual = exec.norm(&rest[..own])? / size;
             if residual <= self.tuning.tolerance && probe_rows_solved(&rest[own..], &self.right[own..], n, exec)? {
-                scatter(solution, &mut r);
+                scatter(solution, r);
                 let products = (2 * made + 2) as f64 * (all as f64 / batch as f64);
-                return Ok(Solve { residual, sampled: false, products, by: SolverKind::Transpose });
+                return Ok(Outcome::Solved(Solve { residual, sampled: false, products, by: Self::KIND }));
             }
             let e = MatMut::new(solution, all, n)?;
             exec.product(T::ONE, MatRef::new(rest, all, n)?, w.t(), Start::C(T::ONE), e)?;
         }
         // LU has its own error for singular weights.
-        self.fallback.solve_anew(of, r, exec)?;
+        lu.solve_anew(of, r.rb(), exec)?;
         Err(Error::NotOrthogonal { layer: of.layer, residual })
     }
 
-    fn save(&self, _version: u64) -> State<T> {
+    fn weights_changed(&mut self) {}
+
+    fn save(&self, _changes: u32) -> State<T> {
         let mut state = State::default();
         state.put("draws", self.draws);
         state
     }
 
-    fn restore(&mut self, state: State<T>, _version: u64) -> Result<()> {
+    fn restore(&mut self, state: State<T>) -> Result<()> {
         self.draws = state.get("draws")?;
         Ok(())
     }

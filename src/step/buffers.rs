@@ -2,6 +2,7 @@
 
 use crate::base::error::Result;
 use crate::base::exec::Exec;
+use crate::base::memory::resized;
 use crate::model::layer::Layer;
 use crate::model::network::Network;
 use crate::step::tape::view_mut;
@@ -15,24 +16,14 @@ use gaitprop_kernels::{MatMut, Real, gemm_with_scratch};
 pub(super) struct Buffers<T> {
     pub(super) bias: Vec<T>,
     pub(super) direction: Vec<T>,
-    gram: Vec<T>,
+    /// Gram matrix of the layer's shorter side.
+    pub(super) gram: Vec<T>,
 }
 
 impl<T: Real> Buffers<T> {
     pub(super) fn new(net: &Network<T>) -> Self {
         let widest = net.layers().iter().map(Layer::width).max().unwrap_or(0);
         Self { bias: vec![T::ZERO; widest], direction: Vec::new(), gram: Vec::new() }
-    }
-
-    /// Returns the buffer for the Gram matrix of a layer's shorter side.
-    pub(super) fn gram(&mut self, fan_in: usize, width: usize) -> MatMut<'_, T> {
-        gram(&mut self.gram, fan_in, width)
-    }
-
-    /// Returns the buffers for the regularizer's direction and Gram matrix of a layer.
-    pub(super) fn regularizer(&mut self, fan_in: usize, width: usize) -> (MatMut<'_, T>, MatMut<'_, T>) {
-        grow(&mut self.direction, fan_in * width);
-        (view_mut(&mut self.direction, fan_in, width), gram(&mut self.gram, fan_in, width))
     }
 
     /// Allocates what the updates of `net` need, so that memory cannot run out halfway.
@@ -42,8 +33,8 @@ impl<T: Real> Buffers<T> {
             let mut need = gemm_with_scratch::<T>(fan_in, width, batch, &exec.plan);
             if regularized {
                 let (short, long) = (fan_in.min(width), fan_in.max(width));
-                // Both buffers grow to this layer.
-                self.regularizer(fan_in, width);
+                grown(&mut self.direction, fan_in, width);
+                grown(&mut self.gram, short, short);
                 let regularizer = syrk_scratch::<T>(short, long, &exec.plan);
                 need = need.or(regularizer).or(symm_scratch::<T>(short, long, &exec.plan));
             }
@@ -53,16 +44,7 @@ impl<T: Real> Buffers<T> {
     }
 }
 
-/// The Gram matrix of a layer's shorter side, in a buffer that grows to it.
-fn gram<T: Real>(memory: &mut Vec<T>, fan_in: usize, width: usize) -> MatMut<'_, T> {
-    let side = fan_in.min(width);
-    grow(memory, side * side);
-    view_mut(memory, side, side)
-}
-
-/// Grows a buffer to at least `len` elements.
-fn grow<T: Real>(memory: &mut Vec<T>, len: usize) {
-    if memory.len() < len {
-        memory.resize(len, T::ZERO);
-    }
+/// View of the first rows × cols elements of a buffer that grows to them.
+pub(super) fn grown<T: Real>(memory: &mut Vec<T>, rows: usize, cols: usize) -> MatMut<'_, T> {
+    view_mut(resized(memory, rows * cols), rows, cols)
 }

@@ -4,21 +4,16 @@ use crate::base::error::{Error, Result};
 use crate::base::exec::Exec;
 use crate::model::matrix::Matrix;
 use crate::model::network::Network;
+use crate::step::buffers::grown;
 use crate::step::{Recipe, Report, Step};
 use gaitprop_kernels::{MatRef, Real, reduce};
 use std::time::Instant;
 
 /// Descent directions (minus the gradient where there is one), averaged over the batch.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Gradients<T> {
     pub(super) w: Vec<Matrix<T>>,
     pub(super) b: Vec<Vec<T>>,
-}
-
-impl<T> Default for Gradients<T> {
-    fn default() -> Self {
-        Self { w: Vec::new(), b: Vec::new() }
-    }
 }
 
 impl<T: Real> Gradients<T> {
@@ -105,8 +100,8 @@ impl<T: Real> Step<T> {
         let mean = T::from_f64(1.0 / x.nrows().max(1) as f64);
         let beta = if regularizer.lambda > 0.0 { T::ONE } else { T::ZERO };
         for (l, layer) in net.layers().iter().enumerate() {
-            let (dw, delta) = (&mut gradients.w[l], tape.delta(l));
-            let gram = buffers.gram(layer.fan_in(), layer.width());
+            let (dw, delta, side) = (&mut gradients.w[l], tape.delta(l), layer.fan_in().min(layer.width()));
+            let gram = grown(&mut buffers.gram, side, side);
             regularizer.descend(layer.w.view(), T::ZERO, dw.view_mut(), gram, exec)?;
             exec.gemm(mean, tape.input(x, l, layer.fan_in()).t(), delta, beta, dw.view_mut())?;
             reduce::column_means(delta, &mut gradients.b[l], exec.plan.isa)?;

@@ -126,7 +126,7 @@ impl<T: Real> Step<T> {
             if let Some(solve) = solve {
                 solves.add(solve);
             }
-            self.tape.keep_solve(l, solve);
+            self.tape.solves[l] = solve;
         }
         self.phases.forward += forward - clock;
         self.phases.down += forward.elapsed();

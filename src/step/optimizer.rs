@@ -89,11 +89,11 @@ fn complement(beta: f64) -> f64 {
 pub struct Optimizer<T> {
     settings: OptimizerConfig,
     steps: u64,
-    weights: Vec<Moments<T>>,
-    biases: Vec<Moments<T>>,
+    /// Those of the weights and of the biases of each layer.
+    moments: Vec<[Moments<T>; 2]>,
     /// True while the last layer's weights to auxiliary units have had no gradient: their moments
-    /// are then 0.
-    auxiliary_rest: bool,
+    /// are then 0, and a step may skip these weights.
+    pub(super) auxiliary_rest: bool,
 }
 
 /// First and second moments of one array of parameters; empty if the rule keeps none.
@@ -117,8 +117,7 @@ impl<T: Real> Optimizer<T> {
             settings,
             steps: 0,
             auxiliary_rest: true,
-            weights: net.layers().iter().map(|l| moments(l.w.data().len())).collect(),
-            biases: net.layers().iter().map(|l| moments(l.b.len())).collect(),
+            moments: net.layers().iter().map(|l| [moments(l.w.data().len()), moments(l.b.len())]).collect(),
         }
     }
 
@@ -126,7 +125,7 @@ impl<T: Real> Optimizer<T> {
     pub(crate) fn reset(&mut self) {
         self.steps = 0;
         self.auxiliary_rest = true;
-        for moments in self.weights.iter_mut().chain(&mut self.biases) {
+        for moments in self.moments.as_flattened_mut() {
             moments.first.fill(T::ZERO);
             moments.second.fill(T::ZERO);
         }
@@ -137,13 +136,17 @@ impl<T: Real> Optimizer<T> {
         let mut state = State::default();
         state.put("steps", self.steps);
         state.put("auxiliary-rest", self.auxiliary_rest.into());
-        for (l, layer) in net.layers().iter().enumerate() {
-            let (w, b) = ([layer.fan_in(), layer.width()], [layer.width()]);
-            for (name, shape, of) in [("W", &w[..], &self.weights[l]), ("b", &b[..], &self.biases[l])] {
-                for (letter, moment) in [("m", &of.first), ("v", &of.second)] {
-                    if !moment.is_empty() {
-                        state.put_array(format!("{letter}{name}{l}"), shape, moment);
-                    }
+        for (l, (layer, [w, b])) in net.layers().iter().zip(&self.moments).enumerate() {
+            let shape = [layer.fan_in(), layer.width()];
+            let arrays = [
+                ("mW", &w.first, &shape[..]),
+                ("vW", &w.second, &shape),
+                ("mb", &b.first, &shape[1..]),
+                ("vb", &b.second, &shape[1..]),
+            ];
+            for (name, moment, shape) in arrays {
+                if !moment.is_empty() {
+                    state.put_array(format!("{name}{l}"), shape, moment);
                 }
             }
         }
@@ -157,12 +160,10 @@ impl<T: Real> Optimizer<T> {
     pub fn restore(&mut self, state: &State<T>) -> Result<()> {
         self.steps = state.get("steps")?;
         self.auxiliary_rest = state.get_flag("auxiliary-rest")?;
-        for (name, all) in [("W", &mut self.weights), ("b", &mut self.biases)] {
-            for (l, of) in all.iter_mut().enumerate() {
-                for (letter, moment) in [("m", &mut of.first), ("v", &mut of.second)] {
-                    if !moment.is_empty() {
-                        state.copy_array(&format!("{letter}{name}{l}"), moment)?;
-                    }
+        for (l, [w, b]) in self.moments.iter_mut().enumerate() {
+            for (name, moment) in [("mW", &mut w.first), ("vW", &mut w.second), ("mb", &mut b.first), ("vb", &mut b.second)] {
+                if !moment.is_empty() {
+                    state.copy_array(&format!("{name}{l}"), moment)?;
                 }
             }
         }
@@ -179,11 +180,11 @@ impl<T: Real> Optimizer<T> {
     }
     /// Moments of the weights of layer `l`.
     pub fn weight_moments(&self, l: usize) -> &Moments<T> {
-        &self.weights[l]
+        &self.moments[l][0]
     }
     /// Moments of the biases of layer `l`.
     pub fn bias_moments(&self, l: usize) -> &Moments<T> {
-        &self.biases[l]
+        &self.moments[l][1]
     }
 
     /// Takes one step along the descent directions of `gradients`.
@@ -202,8 +203,8 @@ impl<T: Real> Optimizer<T> {
         self.check_fit(net)?;
         self.begin(true)?;
         for (l, layer) in net.layers_mut().iter_mut().enumerate() {
-            let weights = !weights_too || self.one(layer.w.data_mut(), gradients.weights(l).data(), l, true, isa)?;
-            let biases = self.one(&mut layer.b, gradients.biases(l), l, false, isa)?;
+            let weights = !weights_too || self.one([l, 0], layer.w.data_mut(), gradients.weights(l).data(), isa)?;
+            let biases = self.biases(l, &mut layer.b, gradients.biases(l), isa)?;
             if !(weights && biases) {
                 return Err(Error::Diverged { what: if weights { "a bias" } else { "a weight" }, layer: l, step: self.steps });
             }
@@ -215,14 +216,13 @@ impl<T: Real> Optimizer<T> {
     pub(crate) fn check_fit(&self, net: &Network<T>) -> Result<()> {
         let shapes =
             |of: &Moments<T>, n: usize| of.first.len() == n || (of.first.is_empty() && self.settings.rule == OptimizerKind::Sgd);
-        let fits = |l: usize| {
-            let layer = &net.layers()[l];
-            shapes(&self.weights[l], layer.w.data().len()) && shapes(&self.biases[l], layer.b.len())
-        };
-        if self.weights.len() == net.layers().len() && (0..self.weights.len()).all(fits) {
+        let mut layers = self.moments.iter().zip(net.layers());
+        if self.moments.len() == net.layers().len()
+            && layers.all(|([w, b], layer)| shapes(w, layer.w.data().len()) && shapes(b, layer.b.len()))
+        {
             return Ok(());
         }
-        let (expected, found) = ((net.layers().len(), net.parameters()), (self.weights.len(), 0));
+        let (expected, found) = ((net.layers().len(), net.parameters()), (self.moments.len(), 0));
         Err(gaitprop_kernels::Error::Shape { what: "an optimizer's moments, of another network,", expected, found }.into())
     }
 
@@ -235,17 +235,12 @@ impl<T: Real> Optimizer<T> {
         Ok(())
     }
 
-    /// Returns whether a step may skip the last layer's weights to auxiliary units.
-    pub(crate) fn auxiliary_rest(&self) -> bool {
-        self.auxiliary_rest
-    }
-
     /// Returns the update of the first `active` columns of the weights of layer `l`, as the
     /// epilogue of a product.
     pub(crate) fn update(&mut self, l: usize, shape: (usize, usize), active: usize) -> Update<'_, T> {
         let OptimizerConfig { rule, learning_rate, beta1, .. } = self.settings;
         let step = self.adam();
-        let Moments { first, second } = &mut self.weights[l];
+        let Moments { first, second } = &mut self.moments[l][0];
         fn columns<T: Real>(m: &mut [T], (rows, cols): (usize, usize), active: usize) -> MatMut<'_, T> {
             MatMut::new(m, rows, cols).expect("checked to fit").cols(0, active)
         }
@@ -262,8 +257,8 @@ impl<T: Real> Optimizer<T> {
     }
 
     /// Updates the biases of layer `l`. Returns whether they are finite.
-    pub(crate) fn biases(&mut self, b: &mut [T], delta: &[T], l: usize, isa: Isa) -> Result<bool> {
-        self.one(b, delta, l, false, isa)
+    pub(crate) fn biases(&mut self, l: usize, b: &mut [T], delta: &[T], isa: Isa) -> Result<bool> {
+        self.one([l, 1], b, delta, isa)
     }
 
     fn adam(&self) -> AdamStep<T> {
@@ -283,18 +278,15 @@ impl<T: Real> Optimizer<T> {
         }
     }
 
-    fn one(&mut self, theta: &mut [T], delta: &[T], l: usize, weights: bool, isa: Isa) -> Result<bool> {
+    /// Updates the parameters with the moments `of` a layer.
+    fn one(&mut self, of: [usize; 2], theta: &mut [T], delta: &[T], isa: Isa) -> Result<bool> {
         let (OptimizerConfig { rule, learning_rate, beta1, .. }, step) = (self.settings, self.adam());
-        let moments = if weights { &mut self.weights[l] } else { &mut self.biases[l] };
+        let Moments { first, second } = &mut self.moments[of[0]][of[1]];
         let real = T::from_f64;
         match rule {
             OptimizerKind::Sgd => Ok(epilogue::descend(real(learning_rate), theta, delta, isa)?),
-            OptimizerKind::Momentum => {
-                Ok(epilogue::momentum(real(learning_rate), real(beta1), theta, &mut moments.first, delta, isa)?)
-            }
-            OptimizerKind::PublishedAdam | OptimizerKind::Adam => {
-                Ok(epilogue::adam(step, theta, &mut moments.first, &mut moments.second, delta, isa)?)
-            }
+            OptimizerKind::Momentum => Ok(epilogue::momentum(real(learning_rate), real(beta1), theta, first, delta, isa)?),
+            OptimizerKind::PublishedAdam | OptimizerKind::Adam => Ok(epilogue::adam(step, theta, first, second, delta, isa)?),
         }
     }
 }

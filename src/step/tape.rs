@@ -22,7 +22,7 @@ pub struct Tape<T> {
     /// Number of label units.
     labels: usize,
     /// Report of the solve through the weights of each layer.
-    solves: Vec<Option<Solve>>,
+    pub(super) solves: Vec<Option<Solve>>,
 }
 
 impl<T: Real> Tape<T> {
@@ -151,11 +151,6 @@ impl<T: Real> Tape<T> {
             output_delta: view(output_delta, batch, net.labels()),
         };
         (state, view_mut(&mut delta[l], batch, layer.width()), below)
-    }
-
-    /// Keeps the report of the solve through W_l.
-    pub(super) fn keep_solve(&mut self, l: usize, solve: Option<Solve>) {
-        self.solves[l] = solve;
     }
 }
 

@@ -15,7 +15,7 @@ use crate::base::error::{Error, Result};
 use crate::base::exec::Exec;
 use crate::model::network::Network;
 use crate::step::optimizer::Optimizer;
-use crate::step::tape::view;
+use crate::step::tape::{view, view_mut};
 use crate::step::{Recipe, Report, Step, Tape, in_step};
 use gaitprop_kernels::{Backend, Epilogue, MatRef, Real, Start, reduce};
 use std::time::{Duration, Instant};
@@ -103,10 +103,10 @@ impl<T: Real> Step<T> {
         optimizer: &mut Optimizer<T>,
     ) -> Result<()> {
         let Recipe { regularizer, exec, .. } = recipe;
-        self.buffers.reserve(net, x.nrows(), regularizer.lambda > 0.0, exec)?;
+        let regularized = regularizer.lambda > 0.0;
+        self.buffers.reserve(net, x.nrows(), regularized, exec)?;
         let (labels, last) = (net.labels(), net.layers().len() - 1);
         let mean = T::from_f64(1.0 / x.nrows().max(1) as f64);
-        let regularized = regularizer.lambda > 0.0;
         let Self { tape, phases, buffers, .. } = self;
         optimizer.begin(regularized)?;
         for (l, layer) in net.layers_mut().iter_mut().enumerate() {
@@ -114,20 +114,20 @@ impl<T: Real> Step<T> {
             let (input, delta) = (tape.input(x, l, fan_in), tape.delta(l));
             let clock = Instant::now();
             if regularized {
-                let (direction, gram) = buffers.regularizer(fan_in, width);
-                regularizer.descend(layer.w.view(), T::ZERO, direction, gram, exec)?;
+                let (direction, side) = (view_mut(&mut buffers.direction, fan_in, width), fan_in.min(width));
+                regularizer.descend(layer.w.view(), T::ZERO, direction, view_mut(&mut buffers.gram, side, side), exec)?;
                 phases.regularizer += clock.elapsed();
             }
             let clock = Instant::now();
             // Weights to auxiliary output units have neither gradient nor momentum: a step adds 0.
-            let active = if l == last && optimizer.auxiliary_rest() { labels } else { width };
+            let active = if l == last && optimizer.auxiliary_rest { labels } else { width };
             let start = if regularized { Start::From(T::ONE, view(&buffers.direction, fan_in, width)) } else { Start::Zero };
             let through = Epilogue::Update(optimizer.update(l, (fan_in, width), active));
             let theta = layer.w.view_mut().cols(0, active);
             let weights = exec.gemm_with(mean, (input.t(), delta.cols(0, active)), start, theta, through)?;
             let bias = &mut buffers.bias[..width];
             reduce::column_means(delta, bias, exec.plan.isa)?;
-            let biases = optimizer.biases(&mut layer.b, bias, l, exec.plan.isa)?;
+            let biases = optimizer.biases(l, &mut layer.b, bias, exec.plan.isa)?;
             phases.update += clock.elapsed();
             if !(weights && biases) {
                 let what = if weights { "a bias" } else { "a weight" };

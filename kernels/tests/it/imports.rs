@@ -43,6 +43,13 @@ fn expand<'t>(prefix: &str, text: &'t str, found: &mut Vec<String>) -> &'t str {
     &rest[1..]
 }
 
+/// Whether the code of a `mod.rs` imports from its module `module` by a relative path. A re-export
+/// uses nothing, and does not count.
+fn imports_relatively(code: &str, module: &str) -> bool {
+    let start = format!("use {module}::");
+    code.lines().any(|line| line.trim_start().starts_with(&start))
+}
+
 /// Every violation in the files, given as (path below `src`, text). `floors`: from bottom to top.
 fn violations(floors: &[&str], files: &BTreeMap<String, String>) -> Vec<String> {
     let floor = |name: &str| floors.iter().position(|f| *f == name);
@@ -64,6 +71,11 @@ fn violations(floors: &[&str], files: &BTreeMap<String, String>) -> Vec<String> 
             if !code[at..].starts_with(&format!("pub use crate::{own}::")) {
                 wrong.push(format!("{file} re-exports another floor: only lib.rs does"));
             }
+        }
+        if *file == format!("{own}/mod.rs") {
+            let beside = files.keys().filter_map(|f| f.strip_prefix(own)?.strip_prefix('/')?.strip_suffix(".rs"));
+            let imported = beside.filter(|module| imports_relatively(&code, module));
+            arrows.entry(file).or_default().extend(imported.map(|module| format!("{own}/{module}.rs")));
         }
         for path in paths(&code) {
             let mut parts = path.split("::");

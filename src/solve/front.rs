@@ -1,4 +1,6 @@
-//! Right-hand sides with few nonzero columns, such as the last layer's: those of the label units.
+//! The solvers by name, and what all but LU share: the count of changes of the weights, LU as the
+//! fallback, and right-hand sides with few nonzero columns, such as the last layer's (those of the
+//! label units).
 //!
 //! A batch with c such columns has rank at most c: `r = Q S` with Q (batch × c) orthonormal and S
 //! (c × n) in the same columns, so that `r W⁻¹ = Q (S W⁻¹)`. The solver gets c rows instead of the
@@ -6,16 +8,47 @@
 
 use crate::base::error::Result;
 use crate::base::exec::Exec;
-use crate::solve::{Solve, Solver, Weights, live_columns, resized};
+use crate::base::memory::resized;
+use crate::solve::auto::Auto;
+use crate::solve::conjugate::ConjugateGradient;
+use crate::solve::gram::Gram;
+use crate::solve::lu::Lu;
+use crate::solve::method::Method;
+use crate::solve::stale::StaleInverse;
+use crate::solve::transpose::Transpose;
+use crate::solve::{Solve, Solver, SolverKind, Tuning, Weights, live_columns};
 use crate::store::checkpoint::State;
 use gaitprop_kernels::{MatMut, MatRef, Real};
 
-/// A solver that gets c rows in place of a batch with c leading nonzero columns.
+impl SolverKind {
+    /// Builds the solver.
+    ///
+    /// # Errors
+    /// [`Error::Setting`](crate::Error::Setting) unless the tolerance lies between 0 and 1, both
+    /// excluded.
+    pub fn build<T: Real>(self, with: Tuning) -> Result<Box<dyn Solver<T>>> {
+        with.check()?;
+        Ok(match self {
+            Self::Lu => Box::new(Lu::new()),
+            Self::Stale => Box::new(Front::new(StaleInverse::new(with))),
+            Self::Cg => Box::new(Front::new(ConjugateGradient::new(with))),
+            Self::Gram => Box::new(Front::new(Gram::new(with))),
+            Self::Transpose => Box::new(Front::new(Transpose::new(with))),
+            Self::Auto => Box::new(Front::new(Auto::new(with))),
+        })
+    }
+}
+
+/// A method as a solver. The method gets c rows in place of a batch with c leading nonzero columns.
 ///
-/// Batches with more than batch/2 or n/2 such columns pass through unchanged.
+/// Batches with more than batch/2 or n/2 such columns reach it unchanged.
 #[derive(Debug)]
-pub(super) struct Narrow<S, T> {
-    solver: S,
+struct Front<M, T> {
+    method: M,
+    fallback: Lu<T>,
+    /// Version of the weights in the last solve. `None` before the first: whatever a new state
+    /// holds is of these weights.
+    seen: Option<u64>,
     /// Q by columns, batch elements each.
     q: Vec<f64>,
     /// Q in T.
@@ -27,10 +60,9 @@ pub(super) struct Narrow<S, T> {
 /// Share of a column that must be independent of the columns before it.
 const NEW: f64 = 1e-12;
 
-impl<S, T: Real> Narrow<S, T> {
-    /// Wraps a solver.
-    pub(super) fn new(solver: S) -> Self {
-        Self { solver, q: Vec::new(), directions: Vec::new(), rows: Vec::new() }
+impl<M, T: Real> Front<M, T> {
+    fn new(method: M) -> Self {
+        Self { method, fallback: Lu::new(), seen: None, q: Vec::new(), directions: Vec::new(), rows: Vec::new() }
     }
 
     /// Splits the first `live` columns of r into Q and S, by Gram–Schmidt in f64, twice over.
@@ -68,29 +100,34 @@ impl<S, T: Real> Narrow<S, T> {
     }
 }
 
-impl<S: Solver<T>, T: Real> Solver<T> for Narrow<S, T> {
+impl<M: Method<T>, T: Real> Solver<T> for Front<M, T> {
     fn name(&self) -> &'static str {
-        self.solver.name()
+        M::KIND.name()
     }
 
     fn solve(&mut self, of: Weights<'_, T>, r: MatMut<'_, T>, exec: &mut Exec) -> Result<Solve> {
         let (batch, n) = r.shape();
+        of.check(n)?;
+        if self.seen.replace(of.version).is_some_and(|seen| seen != of.version) {
+            self.method.weights_changed();
+        }
         let live = live_columns(r.as_ref());
         if live == 0 || 2 * live > batch || 2 * live > n || !self.split(r.as_ref(), live, exec)? {
-            return self.solver.solve(of, r, exec);
+            return self.method.solve(of, r, &mut self.fallback, exec);
         }
         let rows = &mut self.rows[..live * n];
-        let solve = self.solver.solve(of, MatMut::new(rows, live, n)?, exec)?;
+        let solve = self.method.solve(of, MatMut::new(rows, live, n)?, &mut self.fallback, exec)?;
         let q = MatRef::new(&self.directions, live, batch)?;
         exec.gemm(T::ONE, q.t(), MatRef::new(&*rows, live, n)?, T::ZERO, r)?;
         Ok(Solve { products: solve.products * live as f64 / batch as f64 + live as f64 / n as f64, ..solve })
     }
 
     fn save(&self, version: u64) -> State<T> {
-        self.solver.save(version)
+        self.method.save(u32::from(self.seen.is_some_and(|seen| seen != version)))
     }
 
     fn restore(&mut self, state: State<T>, version: u64) -> Result<()> {
-        self.solver.restore(state, version)
+        self.seen = Some(version);
+        self.method.restore(state)
     }
 }
