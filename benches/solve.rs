@@ -1,5 +1,5 @@
-//! What [`gaitprop::solve::Costs`] is made of, on this machine, and the solvers' products and
-//! updates on MNIST. `cargo bench --bench solve [-- --mnist FOLDER]`; for records.
+//! The costs by which solvers are chosen (`src/solve/mod.rs`), on this machine, and the solvers'
+//! products and updates on MNIST. `cargo bench --bench solve [-- --mnist FOLDER]`; for records.
 #![allow(missing_docs)]
 
 use gaitprop::data::{self, LoadOptions, Scaling};

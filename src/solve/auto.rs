@@ -103,20 +103,6 @@ impl<T: Real> Auto<T> {
         let rows = if self.tuning.probes == 0 { batch } else { batch.min(self.tuning.probes) };
         3.0 + 2.0 * rows as f64 / batch.max(1) as f64 + lu_inverse_cost(n, batch) / LASTING
     }
-
-    /// Adds the layer if it is new, and reserves memory for all solvers: any may be chosen later.
-    fn prepare(&mut self, layer: usize, n: usize, batch: usize, lu: &mut Lu<T>, exec: &mut Exec) -> Result<()> {
-        self.cg.reserve(layer, n, batch);
-        self.stale.reserve(layer, n, batch, lu, exec)?;
-        self.lu.reserve(layer, n, batch, exec)?;
-        let stale = self.stale_prior(n, batch);
-        let known = of_layer(&mut self.layers, layer);
-        if known.n != n {
-            let cg = if self.tuning.regularized { CG.0 } else { CG.1 };
-            *known = Layer { n, cg, stale, spent: (0.0, 0), patience: AGAIN };
-        }
-        Ok(())
-    }
 }
 
 impl<T: Real> Method<T> for Auto<T> {
@@ -124,11 +110,17 @@ impl<T: Real> Method<T> for Auto<T> {
 
     fn attempt(&mut self, of: Weights<'_, T>, r: &mut MatMut<'_, T>, lu: &mut Lu<T>, exec: &mut Exec) -> Result<Outcome> {
         let ((batch, n), layer) = (r.shape(), of.layer);
-        self.prepare(layer, n, batch, lu, exec)?;
-        let by_lu = lu_solve_cost(n, batch);
-        let stale_prior = self.stale_prior(n, batch);
+        // For all solvers: any may be chosen later.
+        self.cg.reserve(layer, n, batch);
+        self.stale.reserve(layer, n, batch, lu, exec)?;
+        self.lu.reserve(layer, n, batch, exec)?;
+        let (by_lu, stale) = (lu_solve_cost(n, batch), self.stale_prior(n, batch));
+        let known = of_layer(&mut self.layers, layer);
+        if known.n != n {
+            let cg = if self.tuning.regularized { CG.0 } else { CG.1 };
+            *known = Layer { n, cg, stale, spent: (0.0, 0), patience: AGAIN };
+        }
         let most = ((by_lu + 1.0) / 2.0) as usize;
-        let known = &mut self.layers[layer];
         let trial = known.trial_due();
         let mut spent = 0.0;
         if most >= 2 && (trial || known.cg <= known.stale.min(by_lu)) {
@@ -142,7 +134,7 @@ impl<T: Real> Method<T> for Auto<T> {
             }
         }
         if trial && known.stale.is_infinite() {
-            (known.stale, known.spent) = (stale_prior, (0.0, 0));
+            (known.stale, known.spent) = (stale, (0.0, 0));
             // The failure was one of older weights: it starts with an inverse of the present ones.
             self.stale.forget(layer);
         }
@@ -163,12 +155,12 @@ impl<T: Real> Method<T> for Auto<T> {
 
     fn save(&self, changes: u32) -> State<T> {
         let mut state = save_layers(&self.layers, |known, state| {
-            state.put("n", known.n as u64);
             state.put_f64("cg", known.cg);
             state.put_f64("stale", known.stale);
             state.put_f64("spent", known.spent.0);
             state.put("solves", known.spent.1.into());
             state.put("patience", known.patience.into());
+            known.n
         });
         state.put_part("by-cg", self.cg.save(changes));
         state.put_part("by-stale", self.stale.save(changes));

@@ -134,14 +134,6 @@ fn times<T: Real>(x: &[T], y: &[T], out: &mut [T]) {
 }
 
 impl<T: Real> Vectors<T> {
-    fn reserve(&mut self, n: usize, batch: usize) {
-        let all = batch + PROBE_ROWS;
-        let of_batch = [&mut self.solution, &mut self.rest, &mut self.p, &mut self.t, &mut self.u, &mut self.right];
-        of_batch.into_iter().for_each(|memory| reserve(memory, all * n));
-        reserve(&mut self.scaled, n);
-        reserve(&mut self.rows, all);
-    }
-
     /// `ρ = r; p = ρ∘h; e = 0`, for r in `right`.
     fn start(&mut self, h: &[T], exec: &Exec) -> Result<()> {
         let (n, len) = (self.n, self.right.len());
@@ -216,15 +208,6 @@ impl<T: Real> Vectors<T> {
         }
         Ok(rests.sqrt())
     }
-
-    /// Computes the residual of the rows of noise. Returns whether they are solved.
-    fn noise_solved(&mut self, w: MatRef<'_, T>, exec: &mut Exec) -> Result<bool> {
-        let (n, own, len) = (self.n, self.batch * self.n, self.right.len());
-        let right = &self.right[own..];
-        let rest = &mut self.t[..PROBE_ROWS * n];
-        rest_of(right, MatRef::new(&self.solution[own..len], PROBE_ROWS, n)?, w, rest, exec)?;
-        probe_rows_solved(rest, right, n, exec)
-    }
 }
 
 impl<T: Real> ConjugateGradient<T> {
@@ -236,10 +219,11 @@ impl<T: Real> ConjugateGradient<T> {
     /// Reserves the memory for solves of a layer.
     pub(super) fn reserve(&mut self, layer: usize, n: usize, batch: usize) {
         let Scales { g, h, .. } = of_layer(&mut self.layers, layer);
-        reserve(g, n);
-        reserve(h, n);
+        let (all, Vectors { right, solution, rest, p, t, u, scaled, rows, .. }) = (batch + PROBE_ROWS, &mut self.vectors);
+        [right, solution, rest, p, t, u].into_iter().for_each(|memory| reserve(memory, all * n));
+        [g, h, scaled].into_iter().for_each(|memory| reserve(memory, n));
         reserve(&mut self.norms, n);
-        self.vectors.reserve(n, batch);
+        reserve(rows, all);
         self.sketch.reserve(batch, n, self.tuning.probes);
     }
 
@@ -304,12 +288,14 @@ impl<T: Real> ConjugateGradient<T> {
     /// Returns the batch's relative residual if it confirms that the error is below `goal`, and if
     /// the rows of noise are solved.
     fn accept(&mut self, w: MatRef<'_, T>, size: f64, amplification: f64, goal: f64, exec: &mut Exec) -> Result<Option<f64>> {
-        let Vectors { batch, n, right, solution, .. } = &self.vectors;
-        let own = batch * n;
+        let Vectors { batch, n, right, solution, t, .. } = &mut self.vectors;
+        let (n, own) = (*n, *batch * *n);
         let (left, of) = self.sketch.residual(&right[..own], &solution[..own], w, exec)?;
         let residual = left / of;
         let enough = self.sketch.safety().max(MARGIN) * amplification * residual * size <= goal;
-        Ok((self.vectors.noise_solved(w, exec)? && enough).then_some(residual))
+        let (noise, rest) = (&right[own..], &mut t[..PROBE_ROWS * n]);
+        rest_of(noise, MatRef::new(&solution[own..right.len()], PROBE_ROWS, n)?, w, rest, exec)?;
+        Ok((probe_rows_solved(rest, noise, n, exec)? && enough).then_some(residual))
     }
 }
 
@@ -340,12 +326,12 @@ impl<T: Real> Method<T> for ConjugateGradient<T> {
 
     fn save(&self, changes: u32) -> State<T> {
         let mut state = save_layers(&self.layers, |scales, state| {
-            state.put("n", scales.n as u64);
             state.put("age", scales.age.saturating_add(changes).into());
             state.put("usable", scales.usable.into());
             state.put_f64("ratio", scales.ratio);
             state.put_array("g", &[scales.n], &scales.g);
             state.put_array("h", &[scales.n], &scales.h);
+            scales.n
         });
         state.put("draws", self.sketch.draws);
         state

@@ -169,8 +169,8 @@ impl<T: Real> Method<T> for Gram<T> {
 
     fn save(&self, _changes: u32) -> State<T> {
         save_layers(&self.layers, |f, state| {
-            state.put("n", f.l.rows() as u64);
             state.put("vetted", f.vetted.into());
+            f.l.rows()
         })
     }
 

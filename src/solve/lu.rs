@@ -224,7 +224,7 @@ impl<T: Real> Solver<T> for Lu<T> {
 
     fn save(&self, _version: u64) -> State<T> {
         // 0 before the first factors, since the first factors of a layer are vetted.
-        save_layers(&self.layers, |f, state| state.put("n", if f.lu.is_empty() { 0 } else { f.n as u64 }))
+        save_layers(&self.layers, |f, _| if f.lu.is_empty() { 0 } else { f.n })
     }
 
     fn restore(&mut self, mut state: State<T>, version: u64) -> Result<()> {

@@ -258,13 +258,15 @@ pub trait Solver<T: Real>: Send {
     fn restore(&mut self, state: State<T>, version: u64) -> Result<()>;
 }
 
-/// Returns the state of a solver's layers: their number, and what `save` puts of layer l under `l.`.
-fn save_layers<T: Real, L>(layers: &[L], save: impl Fn(&L, &mut State<T>)) -> State<T> {
+/// Returns the state of a solver's layers: their number, and the entries of layer l under `l.`.
+/// `save` puts the entries of a layer and returns its width n, which is one, too.
+fn save_layers<T: Real, L>(layers: &[L], save: impl Fn(&L, &mut State<T>) -> usize) -> State<T> {
     let mut state = State::default();
     state.put("layers", layers.len() as u64);
     for (l, layer) in layers.iter().enumerate() {
         let mut part = State::default();
-        save(layer, &mut part);
+        let n = save(layer, &mut part);
+        part.put("n", n as u64);
         state.put_part(&l.to_string(), part);
     }
     state

@@ -322,7 +322,7 @@ impl<T: Real> StaleInverse<T> {
     /// `ρ = r − e W; δ = ρ M; e += δ` of the rows with the largest errors. Returns whether M
     /// contracts.
     fn correct_worst_rows(&mut self, of: Weights<'_, T>, batch: usize, at: &mut Progress, exec: &mut Exec) -> Result<bool> {
-        let known = &self.layers[of.layer];
+        let known = &mut self.layers[of.layer];
         let n = known.m.rows();
         let k = self.rows.choose(at.contraction, at.goal());
         let before = self.rows.norm(k);
@@ -348,23 +348,15 @@ impl<T: Real> StaleInverse<T> {
             let error = right * at.contraction;
             at.residual_per_error = if at.contraction > 0.0 { exec.norm(rest)? / error } else { 0.0 };
             if at.worth_learning() {
-                self.learn(of.layer, k, at, exec)?;
+                // From r − ρ and δ of the corrected rows.
+                for (i, y) in self.rows.first(k).zip(rest.chunks_exact_mut(n)) {
+                    y.iter_mut().zip(&self.right[i * n..][..n]).for_each(|(y, &r)| *y = r - *y);
+                }
+                self.sketch.learn_from_rows(rest, step, known.m.view_mut(), exec)?;
+                at.products += self.sketch.price();
             }
         }
         Ok(true)
-    }
-
-    /// `M ← M + Qᵀ D`, from the k corrected rows.
-    fn learn(&mut self, layer: usize, k: usize, at: &mut Progress, exec: &mut Exec) -> Result<()> {
-        let known = &mut self.layers[layer];
-        let n = known.m.rows();
-        let (y, d) = (&mut self.rest[..k * n], &self.step[..k * n]);
-        for (i, y) in self.rows.first(k).zip(y.chunks_exact_mut(n)) {
-            y.iter_mut().zip(&self.right[i * n..][..n]).for_each(|(y, &r)| *y = r - *y);
-        }
-        self.sketch.learn_from_rows(y, d, known.m.view_mut(), exec)?;
-        at.products += self.sketch.price();
-        Ok(())
     }
 
     /// Records contraction and cost of a successful attempt.
@@ -425,7 +417,6 @@ impl<T: Real> Method<T> for StaleInverse<T> {
 
     fn save(&self, changes: u32) -> State<T> {
         let mut state = save_layers(&self.layers, |known, state| {
-            state.put("n", known.m.rows() as u64);
             state.put("age", known.age.saturating_add(changes).into());
             state.put("unseen", known.unchecked_solves.into());
             state.put_f64("extra", known.extra);
@@ -434,6 +425,7 @@ impl<T: Real> Method<T> for StaleInverse<T> {
             if known.valid {
                 state.put_array("m", &[known.m.rows(), known.m.rows()], known.m.data());
             }
+            known.m.rows()
         });
         state.put("draws", self.sketch.draws);
         state.put("refreshes", self.refreshes);

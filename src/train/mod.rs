@@ -255,7 +255,8 @@ impl<T: Real> Trainer<T> {
             let report = match self.step(samples) {
                 Err(e) => {
                     self.progress.under_way = false;
-                    if !raised_before_changes(&e) {
+                    // These errors are raised before any parameter changes.
+                    if !matches!(e, Error::Singular { .. } | Error::OutOfRange { .. } | Error::NotOrthogonal { .. }) {
                         self.net.copy_from(&self.epoch_start);
                         self.optimizer.reset();
                     }
@@ -425,11 +426,6 @@ impl<T: Real> Trainer<T> {
         let mut recipe = Recipe { rule: &mut *self.rule, solver: &mut *solver, loss, regularizer, exec: &mut self.exec };
         at(&self.net, x, t, &mut recipe)
     }
-}
-
-/// Returns whether a step raises this error only before any parameter changes.
-fn raised_before_changes(e: &Error) -> bool {
-    matches!(e, Error::Singular { .. } | Error::OutOfRange { .. } | Error::NotOrthogonal { .. })
 }
 
 #[cfg(test)]
