@@ -49,7 +49,6 @@ pub(super) struct ConjugateGradient<T> {
 /// Inverse squares of the norms of a layer's rows and columns, and convergence of the last solve.
 #[derive(Debug, Default)]
 struct Scales<T> {
-    n: usize,
     g: Vec<T>,
     h: Vec<T>,
     /// Changes of the weights since g and h were computed.
@@ -100,11 +99,11 @@ impl<T: Real> Scales<T> {
     /// Computes g from the rows of W, then h from the columns of the scaled matrix.
     fn equilibrate(&mut self, w: MatRef<'_, T>, row: &mut Vec<T>, squares: &mut Vec<f64>, exec: &Exec) -> Result<()> {
         let n = w.nrows();
-        if self.usable && self.n == n && self.age < LASTING {
+        if self.usable && self.g.len() == n && self.age < LASTING {
             return Ok(());
         }
-        if self.n != n {
-            (self.n, self.ratio) = (n, 1.0);
+        if self.g.len() != n {
+            self.ratio = 1.0;
         }
         self.age = 0;
         self.g.clear();
@@ -329,9 +328,9 @@ impl<T: Real> Method<T> for ConjugateGradient<T> {
             state.put("age", scales.age.saturating_add(changes).into());
             state.put("usable", scales.usable.into());
             state.put_f64("ratio", scales.ratio);
-            state.put_array("g", &[scales.n], &scales.g);
-            state.put_array("h", &[scales.n], &scales.h);
-            scales.n
+            state.put_array("g", &[scales.g.len()], &scales.g);
+            state.put_array("h", &[scales.h.len()], &scales.h);
+            scales.g.len()
         });
         state.put("draws", self.sketch.draws);
         state
@@ -340,7 +339,6 @@ impl<T: Real> Method<T> for ConjugateGradient<T> {
     fn restore(&mut self, mut state: State<T>) -> Result<()> {
         self.layers = restore_layers(&mut state, |state, n| {
             Ok(Scales {
-                n,
                 g: state.array("g", n)?.to_vec(),
                 h: state.array("h", n)?.to_vec(),
                 age: state.get_as("age")?,

@@ -191,27 +191,26 @@ impl<T: Real> StaleInverse<T> {
         Self { tuning, ..Self::default() }
     }
 
-    /// Returns the contraction seen last in a layer; 0 before the first.
+    /// Returns the contraction seen last in a layer with reserved memory; 0 before the first.
     pub(super) fn outlook(&self, layer: usize) -> f64 {
-        self.layers.get(layer).and_then(|known| known.contraction).unwrap_or(0.0)
+        self.layers[layer].contraction.unwrap_or(0.0)
     }
 
-    /// Discards a layer's inverse and its contraction.
+    /// Discards the inverse and the contraction of a layer with reserved memory.
     pub(super) fn forget(&mut self, layer: usize) {
-        if let Some(known) = self.layers.get_mut(layer) {
-            (known.valid, known.contraction) = (false, None);
-        }
+        (self.layers[layer].valid, self.layers[layer].contraction) = (false, None);
     }
 
-    /// Reserves the memory for solves of a layer, so that later ones allocate nothing.
-    pub(super) fn reserve(&mut self, layer: usize, n: usize, batch: usize, lu: &mut Lu<T>, exec: &mut Exec) -> Result<()> {
+    /// Reserves the memory for solves of a layer, so that later ones allocate nothing. Returns
+    /// whether less was reserved before.
+    pub(super) fn reserve(&mut self, layer: usize, n: usize, batch: usize, lu: &mut Lu<T>, exec: &mut Exec) -> Result<bool> {
         let known = of_layer(&mut self.layers, layer);
         if known.m.rows() != n {
             // Pages of zeroed memory are not taken before they are written.
             *known = Inverse { m: Matrix::zeros(n, n), ..Inverse::default() };
         }
         if known.reserved >= batch {
-            return Ok(());
+            return Ok(false);
         }
         lu.reserve(0, n, batch, exec)?;
         exec.scratch.reserve(gemm_scratch::<T>(batch, n, n, &exec.plan).or(gemm_with_scratch::<T>(n, n, batch, &exec.plan)))?;
@@ -222,7 +221,7 @@ impl<T: Real> StaleInverse<T> {
         reserve(&mut self.right, batch * n);
         reserve(&mut self.rows.0, batch);
         self.layers[layer].reserved = batch;
-        Ok(())
+        Ok(true)
     }
 
     /// Computes M by LU. Returns the cost in products.

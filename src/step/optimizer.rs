@@ -4,9 +4,10 @@ use crate::base::error::{Error, Result};
 use crate::base::names::names;
 use crate::model::network::Network;
 use crate::step::gradients::Gradients;
+use crate::step::tape::view_mut;
 use crate::store::checkpoint::State;
 use gaitprop_kernels::epilogue::{self, AdamStep};
-use gaitprop_kernels::{Isa, MatMut, Real, Update};
+use gaitprop_kernels::{Isa, Real, Update};
 
 /// An update rule. Δ is the descent direction (minus the gradient), η the learning rate.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -237,21 +238,19 @@ impl<T: Real> Optimizer<T> {
 
     /// Returns the update of the first `active` columns of the weights of layer `l`, as the
     /// epilogue of a product.
-    pub(crate) fn update(&mut self, l: usize, shape: (usize, usize), active: usize) -> Update<'_, T> {
+    pub(crate) fn update(&mut self, l: usize, (rows, cols): (usize, usize), active: usize) -> Update<'_, T> {
         let OptimizerConfig { rule, learning_rate, beta1, .. } = self.settings;
         let step = self.adam();
         let Moments { first, second } = &mut self.moments[l][0];
-        fn columns<T: Real>(m: &mut [T], (rows, cols): (usize, usize), active: usize) -> MatMut<'_, T> {
-            MatMut::new(m, rows, cols).expect("checked to fit").cols(0, active)
-        }
+        let rate = T::from_f64(learning_rate);
         match rule {
-            OptimizerKind::Sgd => Update::Descend { rate: T::from_f64(learning_rate) },
+            OptimizerKind::Sgd => Update::Descend { rate },
             OptimizerKind::Momentum => {
-                let m = columns(first, shape, active);
-                Update::Momentum { rate: T::from_f64(learning_rate), mu: T::from_f64(beta1), m }
+                Update::Momentum { rate, mu: T::from_f64(beta1), m: view_mut(first, rows, cols).cols(0, active) }
             }
             OptimizerKind::PublishedAdam | OptimizerKind::Adam => {
-                Update::Adam { step, m: columns(first, shape, active), v: columns(second, shape, active) }
+                let (m, v) = (view_mut(first, rows, cols), view_mut(second, rows, cols));
+                Update::Adam { step, m: m.cols(0, active), v: v.cols(0, active) }
             }
         }
     }
