@@ -234,7 +234,7 @@ impl<T: Real> ConjugateGradient<T> {
         gather(r.as_ref(), &mut self.vectors.right);
         let size = exec.norm(&self.vectors.right)?;
         if size == 0.0 {
-            return Ok(Outcome::Solved(Solve::of_zero(Self::KIND)));
+            return Ok(Outcome::Solved(Solve { by: Self::KIND, ..Solve::default() }));
         }
         let scales = &mut self.layers[of.layer];
         scales.equilibrate(w, &mut self.vectors.scaled, &mut self.norms, exec)?;

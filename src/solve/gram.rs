@@ -88,11 +88,8 @@ impl<T: Real> Gram<T> {
         let ((batch, n), w) = (r.shape(), of.w);
         gather(r.as_ref(), &mut self.right);
         let size = exec.norm(&self.right)?;
-        if size == 0.0 {
-            return Ok(Outcome::Solved(Solve::of_zero(Self::KIND)));
-        }
-        if !size.is_finite() {
-            return Ok(Outcome::GaveUp(0.0));
+        if let Some(end) = Self::end_at_once(size) {
+            return Ok(end);
         }
         let Some(price) = self.factor(of, batch, exec)? else {
             return Ok(Outcome::GaveUp(products(1.0 / 3.0, n, batch)));

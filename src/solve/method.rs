@@ -27,6 +27,15 @@ pub(super) trait Method<T: Real>: Send {
         }
     }
 
+    /// Returns the end of an attempt at an r of this norm, if it is 0 (so is the solution) or not
+    /// finite (the step reports that).
+    fn end_at_once(size: f64) -> Option<Outcome> {
+        if size == 0.0 {
+            return Some(Outcome::Solved(Solve { by: Self::KIND, ..Solve::default() }));
+        }
+        (!size.is_finite()).then_some(Outcome::GaveUp(0.0))
+    }
+
     /// Records that the weights of every layer have changed.
     fn weights_changed(&mut self);
 

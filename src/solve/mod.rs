@@ -145,11 +145,6 @@ pub struct Solve {
 }
 
 impl Solve {
-    /// Returns the report for r = 0, whose solution is e = 0.
-    fn of_zero(by: SolverKind) -> Self {
-        Self { by, ..Self::default() }
-    }
-
     /// Adds the cost of attempts that failed before.
     fn after(self, spent: f64) -> Self {
         Self { products: spent + self.products, ..self }

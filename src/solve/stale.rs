@@ -378,11 +378,8 @@ impl<T: Real> Method<T> for StaleInverse<T> {
         let (batch, n) = r.shape();
         gather(r.as_ref(), &mut self.right);
         let size = exec.norm(&self.right)?;
-        if size == 0.0 {
-            return Ok(Outcome::Solved(Solve::of_zero(Self::KIND)));
-        }
-        if !size.is_finite() {
-            return Ok(Outcome::GaveUp(0.0));
+        if let Some(end) = Self::end_at_once(size) {
+            return Ok(end);
         }
         self.reserve(of.layer, n, batch, lu, exec)?;
         let known = &self.layers[of.layer];

@@ -44,12 +44,8 @@ impl<T: Real> Method<T> for Transpose<T> {
         let ((batch, n), w) = (r.shape(), of.w);
         gather(r.as_ref(), &mut self.right);
         let size = exec.norm(&self.right)?;
-        if size == 0.0 {
-            return Ok(Outcome::Solved(Solve::of_zero(Self::KIND)));
-        }
-        if !size.is_finite() {
-            // The step reports a right-hand side that is not finite.
-            return Ok(Outcome::GaveUp(0.0));
+        if let Some(end) = Self::end_at_once(size) {
+            return Ok(end);
         }
         self.draws += 1;
         add_probe_rows(&mut self.right, n, size, self.draws);

@@ -50,10 +50,8 @@ impl<T: Real> Gradients<T> {
 
     /// Checks that the updates have the shapes of `net`.
     pub(crate) fn check_fit(&self, net: &Network<T>) -> Result<()> {
-        let fits = |l: usize| {
-            net.layers().get(l).is_some_and(|n| n.w.view().shape() == self.w[l].view().shape() && n.b.len() == self.b[l].len())
-        };
-        if self.w.len() == net.layers().len() && (0..self.w.len()).all(fits) {
+        let shapes = |w: &Matrix<T>| w.view().shape();
+        if self.w.len() == net.layers().len() && self.w.iter().zip(net.layers()).all(|(w, l)| shapes(w) == shapes(&l.w)) {
             return Ok(());
         }
         let (expected, found) =

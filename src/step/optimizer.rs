@@ -106,6 +106,11 @@ pub struct Moments<T> {
     pub second: Vec<T>,
 }
 
+/// Index of the moments of a layer's weights.
+const WEIGHTS: usize = 0;
+/// Index of the moments of a layer's biases.
+pub(super) const BIASES: usize = 1;
+
 impl<T: Real> Optimizer<T> {
     /// Creates moments of 0.
     pub fn new(settings: OptimizerConfig, net: &Network<T>) -> Self {
@@ -181,11 +186,11 @@ impl<T: Real> Optimizer<T> {
     }
     /// Moments of the weights of layer `l`.
     pub fn weight_moments(&self, l: usize) -> &Moments<T> {
-        &self.moments[l][0]
+        &self.moments[l][WEIGHTS]
     }
     /// Moments of the biases of layer `l`.
     pub fn bias_moments(&self, l: usize) -> &Moments<T> {
-        &self.moments[l][1]
+        &self.moments[l][BIASES]
     }
 
     /// Takes one step along the descent directions of `gradients`.
@@ -204,8 +209,8 @@ impl<T: Real> Optimizer<T> {
         self.check_fit(net)?;
         self.begin(true)?;
         for (l, layer) in net.layers_mut().iter_mut().enumerate() {
-            let weights = !weights_too || self.one([l, 0], layer.w.data_mut(), gradients.weights(l).data(), isa)?;
-            let biases = self.biases(l, &mut layer.b, gradients.biases(l), isa)?;
+            let weights = !weights_too || self.move_along(l, WEIGHTS, layer.w.data_mut(), gradients.weights(l).data(), isa)?;
+            let biases = self.move_along(l, BIASES, &mut layer.b, gradients.biases(l), isa)?;
             if !(weights && biases) {
                 return Err(Error::Diverged { what: if weights { "a bias" } else { "a weight" }, layer: l, step: self.steps });
             }
@@ -241,7 +246,7 @@ impl<T: Real> Optimizer<T> {
     pub(crate) fn update(&mut self, l: usize, (rows, cols): (usize, usize), active: usize) -> Update<'_, T> {
         let OptimizerConfig { rule, learning_rate, beta1, .. } = self.settings;
         let step = self.adam();
-        let Moments { first, second } = &mut self.moments[l][0];
+        let Moments { first, second } = &mut self.moments[l][WEIGHTS];
         let rate = T::from_f64(learning_rate);
         match rule {
             OptimizerKind::Sgd => Update::Descend { rate },
@@ -253,11 +258,6 @@ impl<T: Real> Optimizer<T> {
                 Update::Adam { step, m: m.cols(0, active), v: v.cols(0, active) }
             }
         }
-    }
-
-    /// Updates the biases of layer `l`. Returns whether they are finite.
-    pub(crate) fn biases(&mut self, l: usize, b: &mut [T], delta: &[T], isa: Isa) -> Result<bool> {
-        self.one([l, 1], b, delta, isa)
     }
 
     fn adam(&self) -> AdamStep<T> {
@@ -277,10 +277,11 @@ impl<T: Real> Optimizer<T> {
         }
     }
 
-    /// Updates the parameters with the moments `of` a layer.
-    fn one(&mut self, of: [usize; 2], theta: &mut [T], delta: &[T], isa: Isa) -> Result<bool> {
+    /// Moves the weights or biases of layer `l`, which are `theta`, along `delta`. Returns whether
+    /// they are finite.
+    pub(super) fn move_along(&mut self, l: usize, which: usize, theta: &mut [T], delta: &[T], isa: Isa) -> Result<bool> {
         let (OptimizerConfig { rule, learning_rate, beta1, .. }, step) = (self.settings, self.adam());
-        let Moments { first, second } = &mut self.moments[of[0]][of[1]];
+        let Moments { first, second } = &mut self.moments[l][which];
         let real = T::from_f64;
         match rule {
             OptimizerKind::Sgd => Ok(epilogue::descend(real(learning_rate), theta, delta, isa)?),

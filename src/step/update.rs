@@ -14,7 +14,7 @@
 use crate::base::error::{Error, Result};
 use crate::base::exec::Exec;
 use crate::model::network::Network;
-use crate::step::optimizer::Optimizer;
+use crate::step::optimizer::{BIASES, Optimizer};
 use crate::step::tape::{view, view_mut};
 use crate::step::{Recipe, Report, Step, Tape, in_step};
 use gaitprop_kernels::{Backend, Epilogue, MatRef, Real, Start, reduce};
@@ -85,7 +85,6 @@ impl<T: Real> Step<T> {
                 self.apply(net, x, recipe, optimizer).map(|()| report)
             })
         } else {
-            optimizer.settings().check()?;
             self.gradients(net, x, target, recipe)
                 .and_then(|report| optimizer.apply(net, &self.gradients, recipe.exec.plan.isa).map(|()| report))
         };
@@ -127,7 +126,7 @@ impl<T: Real> Step<T> {
             let weights = exec.gemm_with(mean, (input.t(), delta.cols(0, active)), start, theta, through)?;
             let bias = &mut buffers.bias[..width];
             reduce::column_means(delta, bias, exec.plan.isa)?;
-            let biases = optimizer.biases(l, &mut layer.b, bias, exec.plan.isa)?;
+            let biases = optimizer.move_along(l, BIASES, &mut layer.b, bias, exec.plan.isa)?;
             phases.update += clock.elapsed();
             if !(weights && biases) {
                 let what = if weights { "a bias" } else { "a weight" };

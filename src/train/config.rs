@@ -86,17 +86,12 @@ impl TrainConfig {
             return Err(Error::Setting(what));
         }
         Regularizer::new(self.regularizer.lambda)?;
-        self.optimizer_config()?;
+        OptimizerConfig::new(self.optimizer, self.learning_rate)?;
         self.tuning()?;
         if self.hold == Hold::Cayley {
             check_rotations(self.optimizer, self.regularizer.lambda)?;
         }
         Ok(())
-    }
-
-    /// Constants of the optimizer.
-    pub(crate) fn optimizer_config(&self) -> Result<OptimizerConfig> {
-        OptimizerConfig::new(self.optimizer, self.learning_rate)
     }
 
     /// Settings of the solver.

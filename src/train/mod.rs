@@ -157,7 +157,7 @@ impl<T: Real> Trainer<T> {
         let rule = config.rule.build(&config.rule_config(&net.architecture(), seed), &plan)?;
         Ok(Self {
             solver: config.solver.build(config.tuning()?)?,
-            optimizer: Optimizer::new(config.optimizer_config()?, &net),
+            optimizer: Optimizer::new(OptimizerConfig::new(config.optimizer, config.learning_rate)?, &net),
             holder: HoldState::new(config.hold, &net, config.batch)?,
             step: Step::new(&net, config.batch),
             exec: Exec::new(plan),
