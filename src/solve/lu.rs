@@ -29,8 +29,8 @@ pub struct Lu<T> {
 /// Factors of one layer's weights.
 #[derive(Debug, Default)]
 struct Factors<T> {
-    n: usize,
     lu: Vec<T>,
+    /// n pivots; none before the first factors.
     pivots: Vec<usize>,
     /// Whether they belong to the present weights.
     fresh: bool,
@@ -42,7 +42,7 @@ struct Factors<T> {
 
 impl<T: Real> Factors<T> {
     fn view(&self) -> MatRef<'_, T> {
-        MatRef::new(&self.lu[..self.n * self.n], self.n, self.n).expect("n × n elements, made by `factor`")
+        MatRef::new(&self.lu, self.pivots.len(), self.pivots.len()).expect("n × n elements, made by `factor`")
     }
 }
 
@@ -105,11 +105,11 @@ impl<T: Real> Lu<T> {
     fn factor(&mut self, slot: usize, of: Weights<'_, T>, exec: &mut Exec) -> Result<bool> {
         let n = of.w.nrows();
         let f = of_layer(&mut self.layers, slot);
-        let new = f.n != n || f.lu.is_empty();
+        let new = f.pivots.len() != n;
         if f.fresh && !new {
             return Ok(false);
         }
-        (f.n, f.fresh, f.condition) = (n, false, None);
+        (f.fresh, f.condition) = (false, None);
         gather(of.w, &mut f.lu);
         f.pivots.resize(n, 0);
         f.norm = exec.norm(&f.lu)?;
@@ -132,7 +132,7 @@ impl<T: Real> Lu<T> {
         if let Some(condition) = f.condition {
             return Ok(condition);
         }
-        let work = resized(&mut self.work, 2 * f.n);
+        let work = resized(&mut self.work, 2 * f.pivots.len());
         let condition = norm1(of.w) * lu::inverse_norm1(f.view(), &f.pivots, work, &exec.plan, &mut exec.scratch)?;
         // A NaN is hopeless, too. Such factors are not used again.
         f.fresh = condition * T::UNIT_ROUNDOFF < HOPELESS;
@@ -223,14 +223,13 @@ impl<T: Real> Solver<T> for Lu<T> {
     }
 
     fn save(&self, _version: u64) -> State<T> {
-        // 0 before the first factors, since the first factors of a layer are vetted.
-        save_layers(&self.layers, |f, _| if f.lu.is_empty() { 0 } else { f.n })
+        save_layers(&self.layers, |f, _| f.pivots.len())
     }
 
     fn restore(&mut self, mut state: State<T>, version: u64) -> Result<()> {
         self.seen = Some(version);
-        let factors = |_, n| Ok(Factors { n, lu: vec![T::ZERO; n * n], ..Factors::default() });
-        self.layers = restore_layers(&mut state, factors)?;
+        // The first factors of a layer are vetted: these are not the first.
+        self.layers = restore_layers(&mut state, |_, n| Ok(Factors { pivots: vec![0; n], ..Factors::default() }))?;
         Ok(())
     }
 }

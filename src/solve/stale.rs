@@ -178,13 +178,6 @@ impl Progress {
     }
 }
 
-impl<T: Real> Inverse<T> {
-    /// Returns the contraction to expect of the next correction.
-    fn expected(&self) -> f64 {
-        if self.age == 0 { 0.0 } else { self.contraction.unwrap_or(1.0) }
-    }
-}
-
 impl<T: Real> StaleInverse<T> {
     /// Builds a solver without inverses.
     pub(super) fn new(tuning: Tuning) -> Self {
@@ -275,7 +268,7 @@ impl<T: Real> StaleInverse<T> {
             safety: self.sketch.safety(),
             size: self.rows.norm(batch),
             products: live as f64 / n as f64,
-            contraction: known.expected(),
+            contraction: if known.age == 0 { 0.0 } else { known.contraction.unwrap_or(1.0) },
             ..Progress::default()
         })
     }

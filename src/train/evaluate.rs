@@ -49,13 +49,11 @@ pub(super) fn check_samples<T: Real>(samples: SamplesRef<'_, T>, net: &Network<T
         let labels = samples.labels.len();
         return Err(Error::Setting(format!("{len} samples cannot have {labels} labels")));
     }
-    match samples.labels.iter().position(|&l| l as usize >= net.labels()) {
-        None => Ok(()),
-        Some(i) => {
-            let (label, labels) = (samples.labels[i], net.labels());
-            Err(Error::Setting(format!("sample {i} has label {label}, but the network has {labels} classes")))
-        }
+    if let Some(i) = samples.labels.iter().position(|&l| l as usize >= net.labels()) {
+        let (label, labels) = (samples.labels[i], net.labels());
+        return Err(Error::Setting(format!("sample {i} has label {label}, but the network has {labels} classes")));
     }
+    Ok(())
 }
 
 /// Copies the samples of a batch into contiguous rows and writes their one-hot targets.

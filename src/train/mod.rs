@@ -252,18 +252,14 @@ impl<T: Real> Trainer<T> {
             self.draw();
         }
         while self.progress.learned < samples.len() {
-            let report = match self.step(samples) {
-                Err(e) => {
-                    self.progress.under_way = false;
-                    // These errors are raised before any parameter changes.
-                    if !matches!(e, Error::Singular { .. } | Error::OutOfRange { .. } | Error::NotOrthogonal { .. }) {
-                        self.net.copy_from(&self.epoch_start);
-                        self.optimizer.reset();
-                    }
-                    return Err(e);
+            let report = self.step(samples).inspect_err(|e| {
+                self.progress.under_way = false;
+                // These errors are raised before any parameter changes.
+                if !matches!(e, Error::Singular { .. } | Error::OutOfRange { .. } | Error::NotOrthogonal { .. }) {
+                    self.net.copy_from(&self.epoch_start);
+                    self.optimizer.reset();
                 }
-                Ok(report) => report,
-            };
+            })?;
             self.sofar.score.add(report.score);
             self.sofar.solves.merge(&report.solves);
             self.sofar.steps += 1;
