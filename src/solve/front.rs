@@ -46,8 +46,7 @@ impl SolverKind {
 struct Front<M, T> {
     method: M,
     fallback: Lu<T>,
-    /// Version of the weights in the last solve. `None` before the first: whatever a new state
-    /// holds is of these weights.
+    /// Version of the weights in the last solve or the restored state.
     seen: Option<u64>,
     /// Q by columns, batch elements each.
     q: Vec<f64>,
