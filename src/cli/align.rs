@@ -359,7 +359,8 @@ fn table(over: Axis, study: &Comparison, data: &Dataset, values: &[String], foun
     let most = found.iter().map(Vec::len).max().unwrap_or(0);
     let cosine = |a: &Alignment| if a.cosine.is_nan() { "-".into() } else { format!("{:.4}", a.cosine) };
     let difference = |a: &Alignment| if a.difference.is_nan() { "-".into() } else { format!("{:.1e}", a.difference) };
-    let blocks: [(&str, fn(&Alignment) -> String); 2] = [("cosine", cosine), ("|a - b| / |b|", difference)];
+    type Cell = fn(&Alignment) -> String;
+    let blocks: [(&str, Cell); 2] = [("cosine", cosine), ("|a - b| / |b|", difference)];
     for (title, cell) in blocks {
         let head = [title.to_owned()].into_iter().chain(values.iter().cloned()).chain([over.unit().to_owned()]);
         let mut rows = vec![head.collect::<Vec<_>>()];
