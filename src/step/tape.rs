@@ -14,7 +14,7 @@ use gaitprop_kernels::{MatMut, MatRef, Real};
 pub struct Tape<T> {
     pub(super) trace: Trace<T>,
     /// δ_l, batch × width.
-    delta: Vec<Vec<T>>,
+    pub(super) delta: Vec<Vec<T>>,
     /// e_l lies in `errors[l % 2]`, so that e_{l−1} can be written beside it.
     errors: [Vec<T>; 2],
     /// δ of the label units, batch × labels.
@@ -67,12 +67,6 @@ impl<T: Real> Tape<T> {
     pub fn delta(&self, l: usize) -> MatRef<'_, T> {
         let (batch, width) = self.activity(l).shape();
         view(&self.delta[l], batch, width)
-    }
-
-    /// Elements of δ_l.
-    pub(super) fn deltas(&self, l: usize) -> &[T] {
-        let (batch, width) = self.activity(l).shape();
-        &self.delta[l][..batch * width]
     }
 
     /// Report of the solve through W_l, if the rule made one.

@@ -152,7 +152,7 @@ impl<T: Real> Tape<T> {
                     None => y.row_iter(i).map(|v| v.to_f64() * v.to_f64()).sum(),
                 };
             }
-            let bound = squares.sqrt() * exec.norm(self.deltas(l))? / batch.max(1) as f64;
+            let bound = squares.sqrt() * exec.norm(&self.delta[l][..batch * layer.width()])? / batch.max(1) as f64;
             if !((bound * bound).is_finite() && T::from_f64(bound).is_finite()) {
                 return Err(Error::Diverged { what: "the weight update", layer: l, step: 0 });
             }

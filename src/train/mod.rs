@@ -249,7 +249,11 @@ impl<T: Real> Trainer<T> {
         }
         if self.progress.order.is_empty() {
             // The next epoch, or one that was restored.
-            self.draw();
+            self.progress.order.extend(0..samples.len() as u32);
+            self.progress.drawn_by.clone_from(&self.shuffle);
+            if let Some(rng) = &mut self.shuffle {
+                rng.shuffle(&mut self.progress.order);
+            }
         }
         while self.progress.learned < samples.len() {
             let report = self.step(samples).inspect_err(|e| {
@@ -278,16 +282,6 @@ impl<T: Real> Trainer<T> {
         let order = std::mem::take(&mut self.progress.order);
         self.progress = EpochProgress { under_way: true, samples, order, drawn_by: None, learned: 0 };
         self.sofar = Epoch::default();
-    }
-
-    /// Draws the order of the samples of the current epoch.
-    fn draw(&mut self) {
-        let EpochProgress { order, samples, drawn_by, .. } = &mut self.progress;
-        order.extend(0..*samples as u32);
-        drawn_by.clone_from(&self.shuffle);
-        if let Some(rng) = &mut self.shuffle {
-            rng.shuffle(order);
-        }
     }
 
     /// Number of samples that the current epoch has learned; 0 between epochs.
@@ -353,8 +347,8 @@ impl<T: Real> Trainer<T> {
             take_network(&state, "start.", &mut self.epoch_start)?;
             self.progress.learned = state.get_as::<u32>("learned")? as usize;
             self.sofar = Epoch::restore(&state.take_part("sofar"))?;
-            if self.progress.learned > samples {
-                let learned = self.progress.learned;
+            let learned = self.progress.learned;
+            if learned > samples {
                 return Err(Error::Setting(format!("the state has learned {learned} of {samples} samples")));
             }
         }
