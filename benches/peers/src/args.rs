@@ -13,6 +13,7 @@ usage: cargo bench -p gaitprop-peers -- [flags]
   --threads LIST      numbers of threads (default 1,2, as far as there are processors)
   --type LIST         f32, f64 (default both)
   --isa NAME          holds our kernels and the peak to an instruction set; peers run as they do
+  --neighbor          beside a process that streams memory, as on a shared machine
   --list              names of the rows
   --test              check every contender once on short sides and time nothing (what happens without --bench)
 
@@ -29,6 +30,10 @@ pub struct Args {
     pub threads: Vec<usize>,
     pub types: Vec<String>,
     pub isa: Isa,
+    /// Measure beside a [`crate::neighbor::Neighbor`].
+    pub neighbor: bool,
+    /// Not for users: this process is the neighbor.
+    pub stream: bool,
     pub list: bool,
     pub help: bool,
     /// Check alone.
@@ -47,6 +52,8 @@ impl Args {
             threads: (1..=processors.min(2)).collect(),
             types: vec!["f32".into(), "f64".into()],
             isa: Isa::detect(),
+            neighbor: false,
+            stream: false,
             list: false,
             help: false,
             test: true,
@@ -81,6 +88,8 @@ impl Args {
                 }
                 "--isa" => args.isa = Isa::named(&value()?).map_err(|e| format!("--isa: {e}"))?,
                 _ if inline.is_some() => return Err(format!("{flag}: no flag that takes a value has this name")),
+                "--neighbor" => args.neighbor = true,
+                "--stream" => args.stream = true,
                 "--list" => args.list = true,
                 "--help" | "-h" => args.help = true,
                 "--part" => args.part = true,
@@ -90,8 +99,9 @@ impl Args {
             }
         }
         args.test = test || !bench;
-        if args.test && args.json.is_some() {
-            return Err("--json: nothing is measured with --test, nor without --bench, which cargo bench passes".into());
+        if args.test && (args.json.is_some() || args.neighbor) {
+            let flag = if args.neighbor { "--neighbor" } else { "--json" };
+            return Err(format!("{flag}: nothing is measured with --test, nor without --bench, which cargo bench passes"));
         }
         Ok(args)
     }

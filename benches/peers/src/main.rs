@@ -9,6 +9,7 @@ mod blas;
 mod blas_peers;
 mod check;
 mod measure;
+mod neighbor;
 mod ours;
 mod peak;
 mod peers;
@@ -18,6 +19,7 @@ mod rows;
 use args::{Args, USAGE};
 use blas::{Blas, Vendor};
 use measure::Setup;
+use neighbor::Neighbor;
 use report::Whole;
 use rows::{ROWS, Row};
 use serde_json::{Value, json};
@@ -54,6 +56,9 @@ fn main() -> ExitCode {
     if args.help {
         say(USAGE);
         return ExitCode::SUCCESS;
+    }
+    if args.stream {
+        neighbor::stream();
     }
     let rows: Vec<Row> = selected(&args).collect();
     if rows.is_empty() {
@@ -106,9 +111,16 @@ fn measure(args: &Args, file: Option<Whole>) -> Result<(), String> {
     if load > 0.5 {
         say("THE MACHINE IS BUSY: others' work is in these figures\n");
     }
+    let neighbor = if args.neighbor { Some(Neighbor::start()?) } else { None };
+    let bandwidth = neighbor.as_ref().map(|n| n.bandwidth);
+    if let Some(bytes) = bandwidth {
+        say(&format!("beside a neighbor that streams memory, {:.1} GB/s where it is alone\n", bytes * 1e-9));
+    }
     let (rows, peers) = parts(args)?;
+    drop(neighbor);
     say(&report::summary(&rows));
-    all["settings"] = json!({ "isa": args.isa.name(), "environment": QUIET.map(|(k, v)| format!("{k}={v}")) });
+    let environment = QUIET.map(|(k, v)| format!("{k}={v}"));
+    all["settings"] = json!({ "isa": args.isa.name(), "environment": environment, "neighbor_bytes_per_second": bandwidth });
     all["peers"] = peers;
     all["rows"] = rows.into();
     if let Some(file) = file {
