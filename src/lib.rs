@@ -21,7 +21,7 @@
 //!
 //! | item | content |
 //! |---|---|
-//! | [`Network`], [`Architecture`], [`activation`], [`init`], [`loss`] | networks and their parts |
+//! | [`Network`], [`Architecture`], [`init`], [`loss`] | networks and their parts |
 //! | [`rule`] | learning rules: how an error reaches the layer below |
 //! | [`solve`] | solvers for W⁻¹ |
 //! | [`ortho`] | regularizers and holds: orthogonal weights |

@@ -127,7 +127,9 @@ impl<T: Real> HoldState<T> {
     /// Holds the weights after a step of the optimizer.
     ///
     /// # Errors
-    /// As [`Blocks::step`] and [`Retractor::step`].
+    /// [`Error::Diverged`](crate::Error::Diverged) for a weight that is no longer finite;
+    /// [`Error::TooFar`](crate::Error::TooFar) for weights that a retraction cannot make orthogonal;
+    /// a shape error for another network; out of memory.
     pub fn after_step(&mut self, net: &mut Network<T>, exec: &mut Exec) -> Result<()> {
         match self {
             Self::Block(blocks) => blocks.step(net, exec),

@@ -128,13 +128,19 @@ pub(crate) fn train_all<T: Real>(
     pool: &PoolOptions<'_>,
 ) -> Result<(Vec<Option<Outcome>>, u64)> {
     let known = planned.iter().map(|run| Ok(run.known()?.map(Ok))).collect::<Result<Vec<_>>>()?;
-    let finish = |_: &Planned, mut session: Session<'_, T>, trained: Result<()>| {
+    let finish = |planned: &Planned, mut session: Session<'_, T>, trained: Result<()>| {
         // Save the weights even if training failed.
         session.save_weights(WEIGHTS)?;
         match trained.and_then(|()| session.finish()) {
             Err(e) if fails_one_run(&e) => Ok(Some(Err(e.to_string()))),
             Err(e) => Err(e),
-            Ok(_) => Ok(Figures::of(&session.events).map(Ok)),
+            Ok(_) => {
+                let figures = match &planned.dir {
+                    Some(dir) => history::read(dir)?,
+                    None => Figures::of(&session.events),
+                };
+                Ok(figures.map(Ok))
+            }
         }
     };
     let (outcomes, trained) = run_missing::<T, _>("all", planned, known, (data, level), pool, finish)?;
@@ -309,20 +315,22 @@ impl ResultsDir {
             let list = std::fs::read_dir(dir).map_err(Error::io("list", dir))?;
             Ok(list.filter_map(|entry| Some(entry.ok()?.path()).filter(|path| path.is_dir())).collect())
         };
+        let mut runs = Vec::new();
         for dir in entries(&self.dir)? {
-            let mut removed = false;
             // Runs of a sweep without a grid are one level higher.
             for run in [entries(&dir)?, vec![dir.clone()]].concat() {
                 let seed = run.file_name().and_then(|name| name.to_str()?.strip_prefix("seed-")?.parse::<u64>().ok());
                 if seed.is_some() && holds_run(&run)? {
-                    Folder::remove(&run)?;
-                    removed = true;
+                    runs.push((dir.clone(), run));
                 }
             }
-            if removed {
-                // Fails, as intended, if other files are in it.
-                let _ = std::fs::remove_dir(&dir);
-            }
+        }
+        // All of them or none: a run that is being written refuses before another is removed.
+        runs.iter().try_for_each(|(_, run)| Folder::refuse_running(run))?;
+        for (dir, run) in runs {
+            Folder::remove(&run)?;
+            // Fails, as intended, if other files are in it.
+            let _ = std::fs::remove_dir(dir);
         }
         // `open` has refused files of other origin.
         self.command.files.iter().try_for_each(|(file, _)| checkpoints::remove(&self.dir.join(file)))

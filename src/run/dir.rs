@@ -81,12 +81,21 @@ impl Folder {
     /// Removes a run's results, and the folder unless something else is in it.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Setting`] if a run is writing there; [`Error::Io`].
     pub(crate) fn remove(dir: &Path) -> Result<()> {
+        let _metrics = open(dir)?;
         clear(dir)?;
         checkpoints::remove(&dir.join(METRICS))?;
         let _ = std::fs::remove_dir(dir);
         Ok(())
+    }
+
+    /// Refuses the folder of a run that another process is writing.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] if it is being written; [`Error::Io`].
+    pub(crate) fn refuse_running(dir: &Path) -> Result<()> {
+        open(dir).map(drop)
     }
 
     /// Opens the folder of a run to resume.

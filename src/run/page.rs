@@ -11,6 +11,10 @@ pub(crate) const MARK: &str = "<!DOCTYPE html>\n<!-- written by gaitprop -->\n";
 
 /// Returns whether [`write()`] wrote `page`.
 pub(crate) fn is_ours(page: &Path) -> bool {
+    // Opening a pipe would wait for its other end.
+    if !page.is_file() {
+        return false;
+    }
     let mut start = Vec::new();
     let read = File::open(page).and_then(|file| file.take(MARK.len() as u64).read_to_end(&mut start));
     read.is_ok() && start == MARK.as_bytes()

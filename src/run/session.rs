@@ -375,12 +375,12 @@ impl<'a, T: Real> Session<'a, T> {
         self.log(Event::Diagnostics(Diagnostics { epoch, step, rule, layers }))
     }
 
-    /// Adds a line of metrics, and writes it if there is a folder.
+    /// Writes a line of metrics to the folder, or keeps it in memory if there is none.
     fn log(&mut self, event: Event) -> Result<()> {
-        if let Some(checkpointer) = &mut self.checkpointer {
-            checkpointer.folder.write(&event)?;
+        match &mut self.checkpointer {
+            Some(checkpointer) => checkpointer.folder.write(&event)?,
+            None => self.events.push(event),
         }
-        self.events.push(event);
         Ok(())
     }
 

@@ -423,6 +423,24 @@ fn a_folder_belongs_to_one_comparison_at_a_time() {
     assert!(!temporary.exists());
 }
 
+/// A comparison that is replaced removes no run while one of them is written.
+#[test]
+fn a_run_that_is_being_written_keeps_a_comparison_from_being_replaced() {
+    let dir = TempDir::new().unwrap();
+    let compare = format!("compare {SMALL} --rules bp --epochs 1 --out all");
+    well(dir.path(), &compare);
+    let running = format!("train {SMALL} --rule bp --epochs 1000000 --out all/bp/seed-9");
+    let mut child = Background(program(dir.path(), &running).spawn().unwrap());
+    assert!(begun(&mut child, &dir.path().join("all/bp/seed-9")));
+    fails(dir.path(), &format!("{compare} --overwrite"), &["seed-9", "has not ended"]);
+    for seed in ["seed-1", "seed-9"] {
+        assert!(dir.path().join("all/bp").join(seed).join("metrics.jsonl").exists(), "{seed}");
+    }
+    drop(child);
+    well(dir.path(), &format!("{compare} --overwrite"));
+    assert!(!dir.path().join("all/bp/seed-9").exists());
+}
+
 /// Validation ends a run when it no longer improves, and the best weights are those of its best epoch.
 #[test]
 fn validation_ends_a_run_and_keeps_the_best_weights() {

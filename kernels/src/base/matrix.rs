@@ -328,9 +328,11 @@ impl<'a, T> MatRef<'a, T> {
     #[inline]
     pub fn row_iter(self, i: usize) -> RowIter<'a, T> {
         assert!(i < self.nrows, "row {i} of {:?}", self.shape());
-        // The pointer of an empty row is never followed.
-        RowIter { next: self.ptr.wrapping_offset(i as isize * self.rs), left: self.ncols, cs: self.cs, _life: PhantomData }
+        // Wrapping: an empty view may have any stride, and its pointer is never followed.
+        let next = self.ptr.wrapping_offset((i as isize).wrapping_mul(self.rs));
+        RowIter { next, left: self.ncols, cs: self.cs, _life: PhantomData }
     }
+
     /// Returns a pointer to element (0, 0).
     #[inline(always)]
     pub fn as_ptr(&self) -> *const T {
@@ -497,7 +499,8 @@ impl<T: Copy> DoubleEndedIterator for RowIter<'_, T> {
     #[inline]
     fn next_back(&mut self) -> Option<T> {
         self.left = self.left.checked_sub(1)?;
-        // SAFETY: `left` was above this index, so the element may be read (invariant of the type).
+        // SAFETY: index `left` is below the former `left`, so the element may be read (invariant of
+        // the type).
         Some(unsafe { *self.next.offset(self.left as isize * self.cs) })
     }
 }
@@ -525,8 +528,10 @@ mod tests {
                 assert_eq!((ends.next(), ends.next_back(), ends.len()), (want.last().copied(), want.first().copied(), 4));
             }
         }
-        let empty = MatRef::strided(&data, 24, (2, 0), (1, 1)).unwrap();
-        assert_eq!((empty.row_iter(1).next(), empty.row_iter(1).next_back()), (None, None));
+        for stride in [1, isize::MAX] {
+            let empty = MatRef::strided(&data, 24, (3, 0), (stride, 1)).unwrap();
+            assert_eq!((empty.row_iter(2).next(), empty.row_iter(2).next_back()), (None, None));
+        }
     }
 
     #[test]

@@ -74,6 +74,19 @@ fn checkpoints_that_cannot_be_listed_leave_the_run_as_it_was() {
     );
 }
 
+/// Opening a pipe to see what it holds would wait for ever.
+#[cfg(unix)]
+#[test]
+fn a_pipe_is_refused_as_the_file_of_a_report() {
+    let (dir, elsewhere) = (empty(), empty());
+    run(dir.path(), &format!("train {SMALL} --epochs 1 --rule bp --out run")).well();
+    let pipe = elsewhere.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let report = format!("report run -o {}", pipe.display());
+    fails(dir.path(), &report, &["pipe", "already exists"]);
+    fails(dir.path(), &format!("{report} --overwrite"), &["pipe", "was not written by gaitprop"]);
+}
+
 /// A run that was killed before its first line has empty metrics, beside options that it wrote.
 #[test]
 fn empty_metrics_do_not_make_files_of_others_those_of_a_run() {
