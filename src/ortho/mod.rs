@@ -84,11 +84,11 @@ pub enum Hold {
 pub enum HoldState<T> {
     /// No method.
     Free,
-    /// Block regularizer.
+    #[doc(hidden)]
     Block(Blocks<T>),
-    /// Retraction.
+    #[doc(hidden)]
     Retract(Retractor<T>),
-    /// Rotations.
+    /// Rotations, for [`Step::rotate`](crate::step::Step::rotate).
     Cayley(Cayley<T>),
 }
 

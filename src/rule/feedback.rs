@@ -29,7 +29,7 @@ use gaitprop_kernels::{Backend, MatMut, MatRef, Plan, Real};
 /// Stream of the seed for feedback; 0 and 1 are those of weights and of shuffling.
 const STREAM: u64 = 2;
 
-/// Ways of errors through fixed feedback.
+/// The two ways in which fixed matrices send errors back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route {
     /// Feedback alignment: backpropagation with fixed random matrices in place of Wᵀ (Lillicrap,

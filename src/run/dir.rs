@@ -176,9 +176,10 @@ fn is_unused(dir: &Path) -> bool {
 
 /// Returns whether the folder holds a run, or remains of one.
 ///
-/// The metrics file is the first to be created and the last to be removed. It must begin with an
-/// event. Before the first event it is empty, which proves nothing: the options, which are written
-/// next and removed last but one, must then be as [`write_settings`] formats them.
+/// The metrics file is the first to be created and the last to be removed, and it begins with an
+/// event. A run that was cut before its first event has left it empty, which proves nothing. The
+/// folder must then hold no other file of a run, or options in the format of [`write_settings`],
+/// which are written second and removed last but one.
 ///
 /// # Errors
 /// [`Error::Io`].

@@ -16,10 +16,16 @@ pub(crate) fn read(dir: &Path) -> Result<Option<Figures<Option<f64>>>> {
 impl Figures<Option<f64>> {
     /// Computes the figures of a run from its metrics. Returns `None` if it has not finished.
     pub(crate) fn of(events: &[Event]) -> Option<Self> {
-        let end = events.iter().find_map(|event| if let Event::End(end) = event { Some(end) } else { None });
+        let mut epochs = Vec::new();
+        let end = events.iter().find_map(|event| match event {
+            Event::Epoch(line) => {
+                epochs.push(line);
+                None
+            }
+            Event::End(end) => Some(end),
+            _ => None,
+        });
         let End { scores, layers, .. } = end.filter(|end| !end.interrupted)?;
-        let epochs: Vec<_> =
-            events.iter().filter_map(|event| if let Event::Epoch(line) = event { Some(line) } else { None }).collect();
         let known = |x: Option<f64>| x.filter(|x| x.is_finite());
         // The first epoch with the highest accuracy. A run without epochs has its initial accuracy.
         let accuracies = epochs.iter().map(|line| line.scores.test_accuracy.unwrap_or(0.0)).enumerate();

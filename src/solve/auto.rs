@@ -111,10 +111,9 @@ impl<T: Real> Method<T> for Auto<T> {
     fn attempt(&mut self, of: Weights<'_, T>, r: &mut MatMut<'_, T>, lu: &mut Lu<T>, exec: &mut Exec) -> Result<Outcome> {
         let ((batch, n), layer) = (r.shape(), of.layer);
         // Memory for all solvers: any may be chosen later.
-        if self.stale.reserve(layer, n, batch, lu, exec)? {
-            self.cg.reserve(layer, n, batch);
-            self.lu.reserve(layer, n, batch, exec)?;
-        }
+        self.cg.reserve(layer, n, batch);
+        self.lu.reserve(layer, n, batch, exec)?;
+        self.stale.reserve(layer, n, batch, lu, exec)?;
         let (by_lu, stale) = (lu_solve_cost(n, batch), self.stale_prior(n, batch));
         let known = of_layer(&mut self.layers, layer);
         if known.n != n {

@@ -1,6 +1,8 @@
-//! The solvers by name, and what all but LU share: the count of changes of the weights, LU as the
-//! fallback, and right-hand sides with few nonzero columns, such as the last layer's (those of the
-//! label units).
+//! The solvers by name, and what all but LU share: the count of changes of the weights, and LU as
+//! the fallback.
+//!
+//! They also share the treatment of right-hand sides with few nonzero columns. The last layer's are
+//! such, because only the label units have targets.
 //!
 //! A batch with c such columns has rank at most c: `r = Q S` with Q (batch × c) orthonormal and S
 //! (c × n) in the same columns, so that `r W⁻¹ = Q (S W⁻¹)`. The solver gets c rows instead of the

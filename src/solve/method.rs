@@ -27,8 +27,8 @@ pub(super) trait Method<T: Real>: Send {
         }
     }
 
-    /// Returns the end of an attempt at an r of this norm, if it is 0 (so is the solution) or not
-    /// finite (the step reports that).
+    /// Returns the end of an attempt at an r of this norm, if there is nothing to compute: the
+    /// solution of 0 is 0, and the step reports a norm that is not finite.
     fn end_at_once(size: f64) -> Option<Outcome> {
         if size == 0.0 {
             return Some(Outcome::Solved(Solve { by: Self::KIND, ..Solve::default() }));

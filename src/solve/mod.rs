@@ -28,6 +28,7 @@ mod transpose;
 
 use crate::base::error::{Error, Result};
 use crate::base::exec::Exec;
+use crate::base::memory::ask_for;
 use crate::base::names::names;
 use crate::store::checkpoint::State;
 use gaitprop_kernels::{MatMut, MatRef, Real, Start};
@@ -77,9 +78,12 @@ pub struct Tuning {
     pub probes: usize,
 }
 
+/// Default of [`Tuning::probes`].
+const PROBES: usize = 6;
+
 impl Default for Tuning {
     fn default() -> Self {
-        Self { tolerance: 1e-3, regularized: true, probes: 6 }
+        Self { tolerance: 1e-3, regularized: true, probes: PROBES }
     }
 }
 
@@ -254,7 +258,7 @@ pub trait Solver<T: Real>: Send {
 }
 
 /// Returns the state of a solver's layers: their number, and the entries of layer l under `l.`.
-/// `save` puts the entries of a layer and returns its width n, which is one, too.
+/// `save` puts the entries of a layer and returns its width, which becomes the entry `n`.
 fn save_layers<T: Real, L>(layers: &[L], save: impl Fn(&L, &mut State<T>) -> usize) -> State<T> {
     let mut state = State::default();
     state.put("layers", layers.len() as u64);
@@ -267,11 +271,18 @@ fn save_layers<T: Real, L>(layers: &[L], save: impl Fn(&L, &mut State<T>) -> usi
     state
 }
 
-/// Reads layers back with `restore`, which gets the state of one and its width `n`.
+/// Reads layers back with `restore`, which gets the state of one and its width `n`. An `n` whose
+/// matrix does not fit in memory is an error.
 fn restore_layers<T: Real, L>(state: &mut State<T>, restore: impl Fn(State<T>, usize) -> Result<L>) -> Result<Vec<L>> {
     let layers: usize = state.get_as("layers")?;
     let parts = (0..layers).map(|l| state.take_part(&l.to_string()));
-    parts.map(|part| part.get_as("n").and_then(|n| restore(part, n))).collect()
+    let matrix = |n: usize| n.saturating_mul(n).saturating_mul(size_of::<T>());
+    let layer = |part: State<T>| {
+        let n = part.get_as("n")?;
+        ask_for(matrix(n), "a layer of a solver's state")?;
+        restore(part, n)
+    };
+    parts.map(layer).collect()
 }
 
 /// Returns the entry of `layer`, after adding default entries up to it.

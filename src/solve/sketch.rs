@@ -13,7 +13,8 @@ use crate::base::rng::Rng;
 use crate::solve::{gather, reserve, rest_of};
 use gaitprop_kernels::{MatMut, MatRef, Par, Real, gemm};
 
-/// Safety factor for estimates from six combinations, the default number.
+/// Safety factor for estimates from the default number of combinations,
+/// [`PROBES`](crate::solve::PROBES).
 pub(super) const SAFETY: f64 = 1.5;
 
 /// Rows of noise that are solved beside a batch, to detect directions that W nearly annihilates and

@@ -194,16 +194,15 @@ impl<T: Real> StaleInverse<T> {
         (self.layers[layer].valid, self.layers[layer].contraction) = (false, None);
     }
 
-    /// Reserves the memory for solves of a layer, so that later ones allocate nothing. Returns
-    /// whether less was reserved before.
-    pub(super) fn reserve(&mut self, layer: usize, n: usize, batch: usize, lu: &mut Lu<T>, exec: &mut Exec) -> Result<bool> {
+    /// Reserves the memory for solves of a layer, so that later ones allocate nothing.
+    pub(super) fn reserve(&mut self, layer: usize, n: usize, batch: usize, lu: &mut Lu<T>, exec: &mut Exec) -> Result<()> {
         let known = of_layer(&mut self.layers, layer);
         if known.m.rows() != n {
             // Pages of zeroed memory are not taken before they are written.
             *known = Inverse { m: Matrix::zeros(n, n), ..Inverse::default() };
         }
         if known.reserved >= batch {
-            return Ok(false);
+            return Ok(());
         }
         lu.reserve(0, n, batch, exec)?;
         exec.scratch.reserve(gemm_scratch::<T>(batch, n, n, &exec.plan).or(gemm_with_scratch::<T>(n, n, batch, &exec.plan)))?;
@@ -214,7 +213,7 @@ impl<T: Real> StaleInverse<T> {
         reserve(&mut self.right, batch * n);
         reserve(&mut self.rows.0, batch);
         self.layers[layer].reserved = batch;
-        Ok(true)
+        Ok(())
     }
 
     /// Computes M by LU. Returns the cost in products.

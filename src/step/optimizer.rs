@@ -92,8 +92,8 @@ pub struct Optimizer<T> {
     steps: u64,
     /// Those of the weights and of the biases of each layer.
     moments: Vec<[Moments<T>; 2]>,
-    /// True while the last layer's weights to auxiliary units have had no gradient: their moments
-    /// are then 0, and a step may skip these weights.
+    /// True while the last layer's weights to auxiliary units have had no gradient. Their moments
+    /// are 0 until then, and a step may skip these weights.
     pub(super) auxiliary_rest: bool,
 }
 

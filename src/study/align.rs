@@ -21,7 +21,6 @@ use gaitprop_kernels::{Plan, Real};
 
 /// Element types by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub(crate) enum Precision {
     /// Single precision.
     F32,
@@ -51,7 +50,6 @@ impl std::fmt::Display for RuleSpec {
 
 /// Condition under which two rules are compared.
 #[derive(Clone, Copy, Debug, PartialEq)]
-#[non_exhaustive]
 pub(crate) enum Condition {
     /// Number of layers, all as wide as the first.
     Depth(usize),

@@ -31,7 +31,6 @@ mod fused_step;
 mod golden;
 #[path = "../../kernels/tests/it/imports.rs"]
 mod imports;
-mod inverse;
 #[cfg(all(feature = "cli", target_os = "linux"))]
 mod kills;
 mod links;
@@ -44,3 +43,4 @@ mod report;
 #[cfg(feature = "cli")]
 mod resume;
 mod rules;
+mod solve;

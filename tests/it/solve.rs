@@ -685,6 +685,25 @@ fn same_bits_and_decisions_everywhere() {
     everywhere::<f64>();
 }
 
+/// A width that no memory holds is an error, not an abort: a checkpoint may be damaged.
+#[test]
+fn a_state_too_large_for_memory_is_refused() {
+    for kind in [SolverKind::Stale, SolverKind::Gram] {
+        let (n, mut solver) = (8, kind.build::<f32>(Tuning::default()).unwrap());
+        let (w, r) = (cast::<f32>(&conditioned(n, 1.5, 3)), cast::<f32>(&normal(4, n, 1.0, 4)));
+        solve(&mut *solver, &w, &r, &Plan::new()).unwrap();
+        for (width, fits) in [(n as u64, true), (u64::from(u32::MAX), false), (u64::MAX / 8, false)] {
+            let mut state = solver.save(VERSION.get());
+            let mut layer = state.take_part("0");
+            layer.put("n", width);
+            state.put_part("0", layer);
+            assert_eq!(solver.restore(state, VERSION.get()).is_ok(), fits, "{kind}, {width}");
+            solver = kind.build(Tuning::default()).unwrap();
+            solve(&mut *solver, &w, &r, &Plan::new()).unwrap();
+        }
+    }
+}
+
 /// A state of weights that have not changed since the last solve is one, too: a failed step changes none.
 #[test]
 fn strategies_go_on_with_the_same_weights() {
