@@ -1,13 +1,18 @@
 //! The loops around the register tile.
 //!
 //! ```text
-//! for jc in columns by NC                    B block: packed, prepacked or in place, in L3
-//!   for pc in the chain by KC
-//!     ── all threads pack A: m × KC ──       A block: packed or in place
-//!     for ic in rows by MC         ┐         in L2
-//!       for jr in panels of NR     │ each    B panel: packed when it is first met, in L1
-//!         for ir in tiles of MR    ┘ thread  one register tile
+//! for pc in the chain by KC
+//!   for jc in columns by NC
+//!     ── all threads pack what all read ──
+//!     rows first:     for ir in tiles of MR         A tile in L1, C in the order of memory
+//!                       for jr in panels of NR      B block, KC × NC, in L2
+//!     columns first:  for jr in panels of NR        B panel, met once
+//!                       for ir in tiles of MR       A block, all rows × KC, in L2
 //! ```
+//!
+//! One operand stays in L2 while the other streams past it. Rows first is the rule: it reads and
+//! writes C along its rows, in few pages and in a pattern that hardware prefetchers follow. A
+//! product with few rows keeps A and reads B only once (benches/record/contention.md).
 //!
 //! Threads get whole column panels of C or, where those are few, whole rows of tiles. What all
 //! threads read is packed by all of them, in a phase of its own. No thread waits inside a phase.
@@ -54,13 +59,10 @@ fn scratch_for_body<T: Real>(m: usize, n: usize, k: usize, plan: &Plan, kc: usiz
         // A product of one block packs its whole chain and all its columns.
         let kb = k.min(blocking.kc().max(kc).max(ONE_CHAIN));
         let up = |n: usize| n.div_ceil(nr).saturating_mul(nr);
-        let one_block = n.saturating_mul(k).saturating_mul(size_of::<T>()) <= plan.caches.l3 / 4;
-        let at_once = if one_block { usize::MAX } else { up(blocking.nc()).saturating_mul(plan.par.threads()) };
-        // A is packed for all threads, or a block by each.
-        let block = m.min(blocking.mc().saturating_add(blocking.mr())).max(1);
-        let private = ScratchReq::of::<T>(block.saturating_mul(kb)).times(plan.par.threads());
-        let a = ScratchReq::of::<T>(m.saturating_mul(kb)).or(private);
-        a.and(ScratchReq::of::<T>(up(n).min(at_once).saturating_mul(kb)))
+        let at_once = up(blocking.nc().max(plan.caches.streamed::<T>(k.min(blocking.kc())))).saturating_mul(plan.par.threads());
+        // Each thread's share is rounded up to whole panels.
+        let columns = up(n).saturating_add(nr.saturating_mul(plan.par.threads())).min(at_once);
+        ScratchReq::of::<T>(m.saturating_mul(kb)).and(ScratchReq::of::<T>(columns.saturating_mul(kb)))
     };
     one(m, n).or(one(n, m))
 }
@@ -97,10 +99,10 @@ pub(super) fn run<T: Real>(
     let delta = &mut memory[..partition.delta_len * partition.parts];
     let buffers = PackBuffers { a: DisjointSlices::new(a), b: DisjointSlices::new(b), delta: DisjointSlices::new(delta) };
     let finite = AtomicBool::new(true);
-    for (jc, nb) in near_equal_units(partition.n, partition.columns_at_once(), partition.nr) {
-        // k = 0 is one chain of no links: the epilogue still has to run.
-        let chunks = parts_of(k, partition.kc).max(1);
-        for (index, (pc, kb)) in (0..chunks).map(|p| (p, part(k, chunks, p))) {
+    // k = 0 is one chain of no links: the epilogue still has to run.
+    let chunks = parts_of(k, partition.kc).max(1);
+    for (index, (pc, kb)) in (0..chunks).map(|p| (p, part(k, chunks, p))) {
+        for (jc, nb) in near_equal_units(partition.n, partition.columns_at_once(), partition.nr) {
             let stage = Stage {
                 job,
                 cut: partition,
@@ -156,39 +158,45 @@ struct RowBlock<T> {
     first: usize,
     rows: usize,
     row_tiles: RowTiles,
-    /// Where the thread's own block of A starts in the buffer.
-    private_a: usize,
     /// Receives an optimizer's product, all columns of the stage, row by row.
     delta: Option<*mut T>,
+    /// The packed panels: the first one, and its element in the buffer.
+    panels: (usize, usize),
 }
 
 impl<T: Real> Stage<'_, T> {
-    /// Packs what every thread reads: A, and B if the threads share its columns.
+    /// Packs what every thread reads: A if the threads share its rows, and B if they share its
+    /// columns.
     fn pack_for_all(&self, plan: &Plan) {
         let cut = self.cut;
-        let a = if cut.a == OperandSource::Packed && !cut.private_a { cut.row_tiles.count } else { 0 };
+        let a = if self.packs_a() && cut.parts > 1 && !cut.by_rows { cut.row_tiles.count } else { 0 };
         let b = if cut.b != OperandSource::Prepacked && cut.by_rows { self.nb.div_ceil(cut.nr) } else { 0 };
         let parts = if a + b == 0 { 0 } else { cut.parts };
         plan.par.split(parts, &|i| {
-            self.pack_a(part_range(a, parts, i), 0);
-            self.pack_b(part_range(b, parts, i));
+            self.pack_a(part_range(a, parts, i));
+            let panels = part_range(b, parts, i);
+            self.pack_b(panels.clone(), panels.start * cut.nr * self.kb);
         });
     }
 
-    /// Packs rows of tiles. The first row of the buffer's block goes to element `at`.
-    fn pack_a(&self, ts: Range<usize>, at: usize) {
-        let zero = if self.cut.private_a { self.cut.row_tiles.tile(ts.start).0 } else { 0 };
+    /// Whether this stage packs A: the first one of each part of the chain.
+    fn packs_a(&self) -> bool {
+        self.cut.a == OperandSource::Packed && self.jc == 0
+    }
+
+    /// Packs rows of tiles.
+    fn pack_a(&self, ts: Range<usize>) {
         for t in ts {
             let (first, rows) = self.cut.row_tiles.tile(t);
             // SAFETY: one thread packs each row of tiles: in `pack_for_all`, before any thread
-            // reads it, or in `compute`, into a buffer that no other part has.
-            let panel = unsafe { self.buffers.a.part(at + (first - zero) * self.kb, rows * self.kb) };
+            // reads it, or in `compute`, by the only part that has it.
+            let panel = unsafe { self.buffers.a.part(first * self.kb, rows * self.kb) };
             self.job.a.pack((first, rows), (self.pc, self.kb), self.job.alpha, panel, self.isa);
         }
     }
 
-    /// Packs panels of the block, except what is read in place.
-    fn pack_b(&self, ps: Range<usize>) {
+    /// Packs panels of the block, except what is read in place, from element `at` of the buffer on.
+    fn pack_b(&self, ps: Range<usize>, at: usize) {
         let (nr, len) = (self.cut.nr, self.cut.nr * self.kb);
         if ps.is_empty() || self.cut.b == OperandSource::Prepacked {
             return;
@@ -197,7 +205,7 @@ impl<T: Real> Stage<'_, T> {
         let (ps, at) = match self.cut.b {
             OperandSource::InPlace if self.tiles.whole_vectors(nr.min(self.nb - last * nr)) => return,
             OperandSource::InPlace => (last..ps.end, 0),
-            _ => (ps.clone(), ps.start * len),
+            _ => (ps.clone(), at),
         };
         // SAFETY: one thread packs each panel: in `pack_for_all`, or in `compute` the only part
         // that has its columns.
@@ -239,9 +247,8 @@ impl<T: Real> Stage<'_, T> {
             let block = block..(block + cut.block_tiles).min(ts.end);
             let row_tiles = cut.row_tiles.range(&block);
             let (rows, _) = row_tiles.tile(row_tiles.count);
-            let private_a = if cut.private_a { i * cut.private_a_len::<T>(self.kb) } else { 0 };
-            if cut.private_a {
-                self.pack_a(block.clone(), private_a);
+            if self.packs_a() && (cut.parts == 1 || cut.by_rows) {
+                self.pack_a(block.clone());
             }
             let update = self.job.epilogue.update();
             let delta = update.map(|_| {
@@ -249,10 +256,22 @@ impl<T: Real> Stage<'_, T> {
                 unsafe { self.buffers.delta.part(i * cut.delta_len, rows * self.nb) }.as_mut_ptr().cast::<T>()
             });
             let first = cut.row_tiles.tile(block.start).0;
-            let block_of = RowBlock { first, rows, row_tiles, private_a, delta };
+            let mut block_of = RowBlock { first, rows, row_tiles, delta, panels: (0, 0) };
             // The first block of rows packs the panels; the others find them packed.
             let packed = if cut.by_rows || block.start > ts.start { ps.end } else { ps.start };
-            self.row_block(&block_of, &ps, packed, i);
+            if cut.rows_first {
+                // A thread with columns of its own packs a block of them at a time.
+                let most = if cut.owns_b() { cut.block_panels() } else { ps.len().max(1) };
+                for from in ps.clone().step_by(most) {
+                    let ps = from..(from + most).min(ps.end);
+                    let at = if cut.owns_b() { i * most * cut.nr * self.kb } else { from * cut.nr * self.kb };
+                    block_of.panels = (from, at);
+                    self.pack_b(packed.max(from)..ps.end, at);
+                    self.rows_first(&block_of, &ps);
+                }
+            } else {
+                self.columns_first(&block_of, &ps, packed, i);
+            }
             if let (Some(update), Some(delta)) = (update, delta) {
                 // SAFETY: the tiles have written every element of the block, whose part has all
                 // columns, and only this part reaches its buffer.
@@ -265,8 +284,44 @@ impl<T: Real> Stage<'_, T> {
         finite
     }
 
-    /// Computes the panels `ps` of a block of rows. Panels before `packed` are packed.
-    fn row_block(&self, block: &RowBlock<T>, ps: &Range<usize>, mut packed: usize, i: usize) {
+    /// Computes the panels `ps` of a block of rows, one row of tiles after the other.
+    fn rows_first(&self, block: &RowBlock<T>, ps: &Range<usize>) {
+        let (cut, nr) = (self.cut, self.cut.nr);
+        let end = self.nb.min(ps.end * nr);
+        for t in 0..block.row_tiles.count {
+            let tile @ (i, rows) = block.row_tiles.tile(t);
+            let mut p = ps.start;
+            while p * nr < end {
+                let (left, wide) = (end - p * nr, cut.span * nr);
+                let cols = if left >= wide { wide } else { left.min(nr) };
+                let more = (p + cols.div_ceil(nr)) * nr < end;
+                // The first row of tiles meets panels that this product has not packed; the next
+                // panel comes into L2 meanwhile.
+                let fetch = if t == 0 && more && cut.b != OperandSource::Packed {
+                    self.fetch_after(block, p, (rows, cols), (1, 0))
+                } else {
+                    Prefetch::NONE
+                };
+                let along = match self.coverage(block.first + i, rows, self.jc + p * nr, cols) {
+                    Coverage::Empty => break,
+                    Coverage::Full if self.writes_directly(block) => {
+                        let whole = match self.job.region {
+                            Region::Whole => left,
+                            Region::Lower { .. } => left.min(block.first + i - (self.jc + p * nr)),
+                        };
+                        if fetch.is_none() { whole / cols } else { 1 }
+                    }
+                    _ => 1,
+                };
+                self.tiles(block, &Run { tile, p, cols, down: 1, along, fetch: &fetch });
+                p += along * cols.div_ceil(nr);
+            }
+        }
+    }
+
+    /// Computes the panels `ps` of a block of rows, one panel after the other. Panels before
+    /// `packed` are packed.
+    fn columns_first(&self, block: &RowBlock<T>, ps: &Range<usize>, mut packed: usize, i: usize) {
         let cut = self.cut;
         let group = (PACK_BYTES / (cut.nr * self.kb * size_of::<T>()).max(1)).clamp(1, 8);
         // Threads that own rows start at different panels. Otherwise one thread's hardware
@@ -279,7 +334,7 @@ impl<T: Real> Stage<'_, T> {
                 let (span, row_tiles) = self.span(block, columns_left);
                 if packed < (p + span).min(ps.end) {
                     let until = (packed + group.max(span)).min(ps.end);
-                    self.pack_b(packed..until);
+                    self.pack_b(packed..until, packed * cut.nr * self.kb);
                     packed = until;
                 }
                 self.column(block, row_tiles, p, span, p + span < ps.end);
@@ -307,77 +362,104 @@ impl<T: Real> Stage<'_, T> {
 
     /// Computes a column of tiles: `span` panels from panel `p` on, all rows of the block.
     fn column(&self, block: &RowBlock<T>, row_tiles: RowTiles, p: usize, span: usize, more: bool) {
-        let (cut, nr, j) = (self.cut, self.cut.nr, p * self.cut.nr);
+        let (nr, j) = (self.cut.nr, p * self.cut.nr);
         let cols = (span * nr).min(self.nb - j);
-        let vectors = self.tiles.vectors(cols);
-        let (a, (rs_a, cs_a)) = self.a_at(block);
-        let (b, rs_b, ps_b) = self.b_at(p, cols);
-        let mut c = self.block_of_c(block.first, j, block.rows, cols);
-        let contiguous = block.delta.is_some() || self.c.has_contiguous_rows();
-        let (beta, start, rs_start) = self.start.of_block((block.first, self.jc + j), c.as_ref());
-        let (to, rs_c) = match block.delta {
-            Some(delta) => (delta.wrapping_add(j), self.nb as isize),
-            None => (c.as_mut_ptr(), c.rs()),
-        };
-        let negated = cut.a == OperandSource::InPlace && self.job.alpha == -T::ONE;
-        let finish = self.last && block.delta.is_none() && self.job.epilogue.has_work();
+        let finish = self.finishes(block);
         let mut t = 0;
         while t < row_tiles.count {
-            let (i, rows) = row_tiles.tile(t);
+            let tile @ (i, rows) = row_tiles.tile(t);
             let of_this_height = if t < row_tiles.taller { row_tiles.taller } else { row_tiles.count } - t;
             // All tiles of one height at once, unless each has to be looked at. Below a tile that
             // is wanted whole, all are.
-            let coverage = self.coverage(block.first + i, rows, self.jc + j, cols);
-            let directly = contiguous && coverage == Coverage::Full;
-            let count = match (directly, finish) {
+            let full = self.coverage(block.first + i, rows, self.jc + j, cols) == Coverage::Full;
+            let down = match (full && self.writes_directly(block), finish) {
                 (false, _) => 1,
                 (true, false) => of_this_height,
                 (true, true) => of_this_height.min((EPILOGUE_BYTES / (rows * cols * size_of::<T>())).max(1)),
             };
-            // Wrapping: a row stride that no second row uses may be anything.
-            let down = |rs: isize| (i as isize).wrapping_mul(rs);
-            let (rs_a, cs_a) = if cut.a == OperandSource::InPlace { (rs_a, cs_a) } else { (1, rows as isize) };
-            let row_of_a = if cut.a == OperandSource::InPlace { rs_a } else { self.kb as isize };
             let fetch = if more {
-                let next = b.wrapping_offset((span as isize).wrapping_mul(ps_b));
-                let (total, below) = (row_tiles.count, row_tiles.count - t - count);
-                Prefetch::new(next, (rows, vectors), (total, below), self.kb, nr * size_of::<T>(), rs_b)
+                self.fetch_after(block, p, (rows, cols), (row_tiles.count, row_tiles.count - t - down))
             } else {
                 Prefetch::NONE
             };
-            let args = TileArgs {
-                kc: self.kb,
-                count,
-                a: a.wrapping_offset(down(row_of_a)),
-                a_strides: AStrides::new::<T>(rs_a, cs_a),
-                ps_a: (rows as isize).wrapping_mul(row_of_a),
-                b,
-                rs_b,
-                ps_b,
-                start: start.wrapping_offset(down(rs_start)),
-                rs_start,
-                beta,
-                c: to.wrapping_offset(down(rs_c)),
-                rs_c,
-                cols,
-                fetch: &fetch,
-            };
-            let run = self.tiles.get(rows, vectors, negated);
-            let whole = c.rb().block(i, 0, rows * count, cols);
-            if directly {
-                // SAFETY: the tile comes from the table of an `Isa`, so the CPU has it. A and B
-                // hold what `a_at` and `b_at` say for kb steps. The `count` times `rows` rows of C,
-                // or of the part's Δ, are in the block above, which this part alone has.
-                unsafe { run(&args) };
-                if finish {
-                    // SAFETY: the epilogue was checked for the product's shape; the block is as
-                    // above.
-                    unsafe { self.job.epilogue.apply(self.isa, (block.first + i, self.jc + j), whole) };
-                }
-            } else if coverage != Coverage::Empty {
-                self.through_copy(whole, (block.first + i, self.jc + j), &args, run);
+            self.tiles(block, &Run { tile, p, cols, down, along: 1, fetch: &fetch });
+            t += down;
+        }
+    }
+
+    /// The prefetch of the panels after those of a tile of `cols` columns at panel `p`, by the last
+    /// of `total` tiles, `below` of which come after it.
+    fn fetch_after(&self, block: &RowBlock<T>, p: usize, (rows, cols): (usize, usize), tiles: (usize, usize)) -> Prefetch<T> {
+        let (b, rs_b, ps_b) = self.b_at(block, p, cols);
+        let next = b.wrapping_offset((cols.div_ceil(self.cut.nr) as isize).wrapping_mul(ps_b));
+        Prefetch::new(next, (rows, self.tiles.vectors(cols)), tiles, self.kb, self.cut.nr * size_of::<T>(), rs_b)
+    }
+
+    /// Whether tiles can write their rows into C, or into the block's Δ.
+    fn writes_directly(&self, block: &RowBlock<T>) -> bool {
+        block.delta.is_some() || self.c.has_contiguous_rows()
+    }
+
+    /// Whether the epilogue follows the tiles of this stage.
+    fn finishes(&self, block: &RowBlock<T>) -> bool {
+        self.last && block.delta.is_none() && self.job.epilogue.has_work()
+    }
+
+    /// Computes a run of tiles of one shape. More than one must be wanted whole.
+    fn tiles(&self, block: &RowBlock<T>, run: &Run<'_, T>) {
+        let (cut, Run { tile: (i, rows), p, cols, down, along, fetch }) = (self.cut, *run);
+        let (j, vectors) = (p * cut.nr, self.tiles.vectors(cols));
+        let coverage = self.coverage(block.first + i, rows, self.jc + j, cols);
+        if coverage == Coverage::Empty {
+            return;
+        }
+        let (a, (rs_a, cs_a)) = self.a_at(block);
+        let (b, rs_b, ps_b) = self.b_at(block, p, cols);
+        let mut c = self.block_of_c(block.first + i, j, rows * down, cols * along);
+        let (to, rs_c) = match block.delta {
+            Some(delta) => (delta.wrapping_add(i * self.nb + j), self.nb as isize),
+            None => (c.as_mut_ptr(), c.rs()),
+        };
+        let (beta, start, rs_start) = self.start.of_block((block.first + i, self.jc + j), c.as_ref());
+        let negated = cut.a == OperandSource::InPlace && self.job.alpha == -T::ONE;
+        let (rs_a, cs_a, row_of_a) =
+            if cut.a == OperandSource::InPlace { (rs_a, cs_a, rs_a) } else { (1, rows as isize, self.kb as isize) };
+        // Wrapping: a row stride that no second row uses may be anything.
+        let next = |below: isize, beside: isize| {
+            if along > 1 { beside } else { below.wrapping_mul(rows as isize) }
+        };
+        let args = TileArgs {
+            kc: self.kb,
+            count: down * along,
+            a: a.wrapping_offset((i as isize).wrapping_mul(row_of_a)),
+            a_strides: AStrides::new::<T>(rs_a, cs_a),
+            next_a: next(row_of_a, 0),
+            b,
+            rs_b,
+            ps_b,
+            next_b: next(0, ps_b.wrapping_mul(cols.div_ceil(cut.nr) as isize)),
+            start,
+            rs_start,
+            next_start: next(rs_start, cols as isize),
+            beta,
+            c: to,
+            rs_c,
+            next_c: next(rs_c, cols as isize),
+            cols,
+            fetch,
+        };
+        let run = self.tiles.get(rows, vectors, negated);
+        if coverage == Coverage::Full && self.writes_directly(block) {
+            // SAFETY: the tile comes from the table of an `Isa`, so the CPU has it. A and B hold
+            // what `a_at` and `b_at` say for kb steps. The rows and columns of all tiles of the run
+            // are in the block of C above, or in the part's Δ, which this part alone has.
+            unsafe { run(&args) };
+            if self.finishes(block) {
+                // SAFETY: the epilogue was checked for the product's shape; the block is as above.
+                unsafe { self.job.epilogue.apply(self.isa, (block.first + i, self.jc + j), c) };
             }
-            t += count;
+        } else {
+            self.through_copy(c, (block.first + i, self.jc + j), &args, run);
         }
     }
 
@@ -434,14 +516,13 @@ impl<T: Real> Stage<'_, T> {
                 (a.as_ptr(), (a.rs(), a.cs()))
             }
             (_, OperandSource::InPlace) => (self.buffers.a.at(0), (0, 0)),
-            _ if self.cut.private_a => (self.buffers.a.at(block.private_a), (0, 0)),
             _ => (self.buffers.a.at(block.first * self.kb), (0, 0)),
         }
     }
 
     /// First element of the B of panel `p` of the block (`cols` columns), the stride of k, and that
     /// of panels.
-    fn b_at(&self, p: usize, cols: usize) -> (*const T, isize, isize) {
+    fn b_at(&self, block: &RowBlock<T>, p: usize, cols: usize) -> (*const T, isize, isize) {
         let (nr, step) = (self.cut.nr, self.cut.nr as isize);
         let len = nr * self.kb;
         match (&self.job.b, self.cut.b) {
@@ -450,9 +531,23 @@ impl<T: Real> Stage<'_, T> {
                 (b.block(self.pc, self.jc + p * nr, self.kb, cols).as_ptr(), b.rs(), step)
             }
             (_, OperandSource::InPlace) => (self.buffers.b.at(0), step, len as isize),
-            _ => (self.buffers.b.at(p * len), step, len as isize),
+            _ => (self.buffers.b.at(block.panels.1 + (p - block.panels.0) * len), step, len as isize),
         }
     }
+}
+
+/// Tiles of one shape, below each other or beside each other.
+#[derive(Clone, Copy)]
+struct Run<'a, T> {
+    /// First row in the block, and height, of the first tile.
+    tile: (usize, usize),
+    /// Its first panel, and its columns.
+    p: usize,
+    cols: usize,
+    /// Number of tiles below each other, and beside each other. One of them is 1.
+    down: usize,
+    along: usize,
+    fetch: &'a Prefetch<T>,
 }
 
 /// How much of a tile is wanted.

@@ -5,11 +5,7 @@ use crate::base::split::{RowTiles, round_up};
 use crate::gemm::job::Job;
 use crate::pack::operand::{Left, Right};
 use crate::plan::Plan;
-use crate::plan::blocking::ONE_CHAIN;
 use crate::tile::table::{Real, Tiles};
-
-/// Panels of a thread from which on it packs A for itself.
-const PRIVATE_A_PANELS: usize = 8;
 
 /// Where the tiles find an operand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,8 +28,10 @@ pub(super) struct Partition {
     pub(super) kc: usize,
     /// Columns of B packed at a time for each thread, or with `by_rows` for all of them.
     nc: usize,
+    /// Whether B stays in L2 while A streams past it; otherwise A stays.
+    pub(super) rows_first: bool,
     pub(super) row_tiles: RowTiles,
-    /// Rows of tiles in a block of A.
+    /// Rows of tiles in a block of Δ, for an optimizer's update; else all.
     pub(super) block_tiles: usize,
     /// Panels that a tile spans.
     pub(super) span: usize,
@@ -43,10 +41,6 @@ pub(super) struct Partition {
     pub(super) by_rows: bool,
     pub(super) a: OperandSource,
     pub(super) b: OperandSource,
-    /// Whether each thread packs its own blocks of A; otherwise all threads pack A once, for all.
-    /// Reading what another core packed is slow: 256×1024×1024 on two cores reached 80 % of the
-    /// peak with one A for both, and 94 % when both read A in place.
-    pub(super) private_a: bool,
     /// Elements of each thread's block of Δ, for an optimizer's update; else 0.
     pub(super) delta_len: usize,
 }
@@ -54,26 +48,20 @@ pub(super) struct Partition {
 /// The cache blocks of a product.
 struct Blocks {
     mr: usize,
-    /// Rows of tiles in a block of A, at most.
-    tiles: usize,
     kc: usize,
     nc: usize,
+    rows_first: bool,
 }
 
 impl Blocks {
     fn of<T: Real>(job: &Job<'_, T>, tiles: &Tiles<T>, plan: &Plan) -> Self {
-        let ((m, n, k), nr, size) = (job.shape(), tiles.nr(), size_of::<T>());
-        // Most training products fit one block: skip the block sizes, a dozen divisions.
-        let one_block = plan.blocking.is_none()
-            && k <= ONE_CHAIN
-            && m.saturating_mul(k).saturating_mul(size) <= plan.caches.l2 / 2
-            && n.saturating_mul(k).saturating_mul(size) <= plan.caches.l3 / 4;
-        if one_block {
-            return Self { mr: tiles.mr, tiles: usize::MAX, kc: k.max(1), nc: round_up(n, nr) };
-        }
+        let ((m, n, k), nr) = (job.shape(), tiles.nr());
         let blocking = plan.blocking_of::<T>(k);
-        let mr = blocking.mr().min(tiles.mr);
-        Self { mr, tiles: (blocking.mc() / mr).max(1), kc: blocking.kc(), nc: round_up(blocking.nc(), nr) }
+        // A stays if it has few rows, and more columns of B than fit L2 stream past it.
+        let rows_first = m > blocking.mc() || n <= blocking.nc();
+        let nc =
+            if rows_first || plan.blocking.is_some() { blocking.nc() } else { plan.caches.streamed::<T>(k.min(blocking.kc())) };
+        Self { mr: blocking.mr().min(tiles.mr), kc: blocking.kc(), nc: round_up(nc.max(1), nr), rows_first }
     }
 }
 
@@ -100,19 +88,15 @@ impl Partition {
             _ if update => (plan.threads_for(work).min(row_tiles.count).max(1), true),
             _ => split(&row_tiles, b, (m, n, k), nr, size_of::<T>(), plan),
         };
-        // Generated operands are packed once. With few panels a thread, packing A again for each
-        // thread would cost too much.
-        let private_a = a == OperandSource::Packed
-            && matches!(job.a, Left::View(_))
-            && (by_rows || n >= parts * nr * PRIVATE_A_PANELS || parts == 1);
         let mut partition = Self {
             m,
             n,
             nr,
             kc: blocks.kc,
             nc: blocks.nc,
+            rows_first: blocks.rows_first,
             row_tiles,
-            block_tiles: blocks.tiles.min(row_tiles.count).max(1),
+            block_tiles: row_tiles.count.max(1),
             // A tile that subtracts spans one panel.
             span: if a == OperandSource::InPlace && job.alpha == -T::ONE {
                 1
@@ -123,7 +107,6 @@ impl Partition {
             by_rows,
             a,
             b,
-            private_a,
             delta_len: 0,
         };
         if update {
@@ -141,26 +124,37 @@ impl Partition {
         self.delta_len = line::<T>((self.block_tiles * rows).saturating_mul(cols));
     }
 
-    /// Columns packed at a time, by all threads together.
+    /// Columns of a stage, for all threads together.
     pub(super) fn columns_at_once(&self) -> usize {
-        self.nc.saturating_mul(if self.by_rows { 1 } else { self.parts })
+        match (self.owns_b(), self.by_rows) {
+            (true, _) => usize::MAX,
+            (false, true) => self.nc,
+            (false, false) => self.nc.saturating_mul(self.parts),
+        }
     }
 
-    /// Elements of a private block of A, up to a line's end.
-    pub(super) fn private_a_len<T>(&self, kb: usize) -> usize {
-        let rows = self.block_tiles.saturating_mul(self.row_tiles.tallest()).min(self.m);
-        line::<T>(rows.saturating_mul(kb))
+    /// Whether each thread packs blocks of its own columns, one after the other, without waiting for
+    /// the others.
+    pub(super) fn owns_b(&self) -> bool {
+        self.rows_first && self.b == OperandSource::Packed && !self.by_rows && self.delta_len == 0
+    }
+
+    /// Panels in a block of a thread's own columns.
+    pub(super) fn block_panels(&self) -> usize {
+        (self.nc / self.nr).min(self.n.div_ceil(self.nr).div_ceil(self.parts)).max(1)
     }
 
     /// Elements of A and of B packed at a time, up to a line's end.
     pub(super) fn packed_len<T>(&self, k: usize) -> (usize, usize) {
         let kb = k.min(self.kc);
         let a = match self.a {
-            OperandSource::Packed if self.private_a => self.private_a_len::<T>(kb).saturating_mul(self.parts),
             OperandSource::Packed => self.m.saturating_mul(kb),
             _ => 0,
         };
-        let panels = self.n.min(self.columns_at_once()).div_ceil(self.nr);
+        let panels = match self.owns_b() {
+            true => self.block_panels().saturating_mul(self.parts),
+            false => self.n.min(self.columns_at_once()).div_ceil(self.nr),
+        };
         let b = match self.b {
             OperandSource::Packed => panels.saturating_mul(self.nr).saturating_mul(kb),
             // The last panel, if it ends in part of a vector.

@@ -7,10 +7,6 @@ use crate::tile::table::Tiles;
 /// (benches/record/blocking.md).
 pub(crate) const ONE_CHAIN: usize = 1024;
 
-/// Least number of rows of A in a block whose chains are longer than [`ONE_CHAIN`]. Each panel of
-/// B, read from L3 or memory, then serves at least these rows.
-const ROWS: usize = 128;
-
 /// The data cache sizes of one core, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Caches {
@@ -44,6 +40,12 @@ impl Caches {
     #[cfg(not(feature = "std"))]
     pub fn detect() -> Self {
         Self::default()
+    }
+
+    /// Returns the columns of B, with chains of length `k`, packed at a time where each panel is met
+    /// once: a quarter of L3, at most 8 MiB because cores share L3.
+    pub(crate) fn streamed<T>(self, k: usize) -> usize {
+        self.l3.min(32 << 20) / size_of::<T>().saturating_mul(k.max(1)).saturating_mul(4)
     }
 
     #[cfg(feature = "std")]
@@ -134,21 +136,18 @@ impl Blocking {
 
     /// Derives the block sizes from the caches, for a chain of length `k`.
     ///
-    /// * `kc`: one panel of B (kc × NR) fills a quarter of L2; at least [`ONE_CHAIN`]
-    /// * `mc`: the block of A (mc × kc) fills half of L2. If its chains are longer than
-    ///   [`ONE_CHAIN`], it has at least [`ROWS`] rows; a block larger than L2 streams from L3
-    ///   in memory order.
-    /// * `nc`: the block of B (kc × nc) fills a quarter of L3, at most 8 MiB since cores share L3
+    /// * `kc`: [`ONE_CHAIN`]
+    /// * `mc`: A (mc × kc) fills a quarter of L2; B streams past it
+    /// * `nc`: B (kc × nc) fills three eighths of L2, at least two panels; A and C stream past it
+    ///
+    /// The rest of L2 is for what streams, and for other programs on the same core
+    /// (benches/record/contention.md).
     pub(crate) fn from_caches<T>(tiles: &Tiles<T>, caches: Caches, k: usize) -> Self {
-        let size = size_of::<T>();
-        // 128×4096×4096: 87 % of the peak with chains of 2048, 83 % with 512, and 75 % if 128 rows
-        // are split into two blocks (benches/record/blocking.md).
-        let kc = (caches.l2 / (4 * tiles.nr() * size)).max(ONE_CHAIN);
-        // Length of the longest of the nearly equal blocks of k; it determines the rows per block.
-        let chain = k.div_ceil(k.div_ceil(kc).max(1)).max(1);
-        let mc = (caches.l2 / (2 * size * chain)).max(if chain > ONE_CHAIN { ROWS } else { 1 }).next_multiple_of(tiles.mr);
-        let nc = (caches.l3.min(32 << 20) / (4 * kc * size)).max(8 * tiles.nr());
-        Self { mc, kc, nc, mr: tiles.mr }
+        let (size, nr) = (size_of::<T>(), tiles.nr());
+        // Length of the longest of the nearly equal blocks of k.
+        let chain = k.div_ceil(k.div_ceil(ONE_CHAIN).max(1)).max(1);
+        let (mc, nc) = (caches.l2 / (4 * size * chain), caches.l2 / 8 * 3 / (size * chain));
+        Self { mc: mc.max(1), kc: ONE_CHAIN, nc: (nc / nr).max(2) * nr, mr: tiles.mr }
     }
 
     /// Returns the maximum number of rows of A packed at a time.

@@ -1,4 +1,4 @@
-//! The register tile: `C ← β·S ± A·B`, and a column of them, one below the other.
+//! The register tile: `C ← β·S ± A·B`, and a column or a row of them.
 //!
 //! ```text
 //!                B panel: NR elements a k-step, packed or in place
@@ -18,20 +18,23 @@
 //! stride MR. B needs contiguous rows.
 
 use crate::base::scalar::Scalar;
-use crate::simd::vector::{Vector, prefetch};
+use crate::simd::vector::{Vector, prefetch, prefetch_l2};
 
-/// What a column of tiles works on. Strides count elements.
+/// What a column or a row of tiles works on. Strides count elements.
 pub(crate) struct TileArgs<'a, T> {
     /// Length of the chain.
     pub(crate) kc: usize,
-    /// Number of tiles, one below the other.
+    /// Number of tiles, one below the other or one beside the other.
     pub(crate) count: usize,
     /// First element of A.
     pub(crate) a: *const T,
     /// Row and column stride of A.
     pub(crate) a_strides: AStrides,
-    /// From the A of one tile to that of the next.
-    pub(crate) ps_a: isize,
+    /// From the A of one tile to that of the next, and the same of B, S and C.
+    pub(crate) next_a: isize,
+    pub(crate) next_b: isize,
+    pub(crate) next_start: isize,
+    pub(crate) next_c: isize,
     /// First element of B; the elements of a k-step are contiguous.
     pub(crate) b: *const T,
     /// From one k-step of B to the next.
@@ -117,6 +120,11 @@ impl<T> Prefetch<T> {
     pub(crate) const NONE: Self =
         Self { next: core::ptr::null(), tiles: 0, below: 0, starts: [0; FETCH_SHARES], hop: 0, whole_rows: false };
 
+    /// Whether it fetches nothing.
+    pub(crate) fn is_none(&self) -> bool {
+        self.tiles == 0
+    }
+
     /// Spreads the panel at `next` over the last tiles of a column.
     ///
     /// * `rows`, `vectors`: of each tile
@@ -134,9 +142,9 @@ impl<T> Prefetch<T> {
         // Wrapping: the row stride of a B of one row may be anything.
         let row = rs_b.wrapping_mul(size_of::<T>() as isize);
         let shares = total.min(FETCH_SHARES);
-        if row == panel as isize {
+        if row == panel as isize && shares == FETCH_SHARES {
             // A packed panel is one run of bytes, of which each tile fetches an equal part.
-            let part = (kc * panel).div_ceil(shares) as isize;
+            let part = (kc * panel).div_ceil(FETCH_SHARES) as isize;
             let starts = core::array::from_fn(|i| i as isize * part);
             let hop = (unroll * panel).div_ceil(FETCH_SHARES) as isize;
             return Self { next, tiles: shares, below, starts, hop, whole_rows: false };
@@ -156,7 +164,7 @@ impl<T> Prefetch<T> {
     }
 }
 
-/// Runs a column of tiles of one height. At k = 60 a tile lasts 400 cycles; a call for each tile
+/// Runs a column or a row of tiles of one shape. At k = 60 a tile lasts 400 cycles; a call for each tile
 /// would cost a tenth of that.
 ///
 /// # Safety
@@ -171,6 +179,11 @@ pub(crate) type TileFn<T> = unsafe fn(&TileArgs<'_, T>);
 const fn unroll(vectors: usize) -> usize {
     if vectors <= 16 { 2 } else { 1 }
 }
+
+/// k-steps between the prefetch of a row of B into L1 and its use. While another program shares the
+/// core, a tile has too few instructions in flight to wait for L2; 4 to 32 differ by a percent or
+/// two (benches/record/contention.md). The last of them lie behind the panel.
+const AHEAD: isize = 16;
 
 /// Bytes of a cache line.
 const LINE: usize = 64;
@@ -194,15 +207,12 @@ where
     let iterations = if V::EMULATED { 0 } else { t.kc / unroll };
     let (step_a, step_b) = (t.a_strides.step, t.rs_b);
     for index in 0..t.count {
-        let rows = (index * MR) as isize;
-        let (c, start) = (t.c.wrapping_offset(rows * t.rs_c), t.start.wrapping_offset(rows * t.rs_start));
-        let mut a = t.a.wrapping_offset((index as isize).wrapping_mul(t.ps_a));
-        // The next tile's A. The last tile goes back to the first, where the next panel starts.
-        // What lies behind A is never fetched: it may be C, and another core may be writing it.
-        let mut ahead = t.a.wrapping_offset(if index + 1 == t.count { 0 } else { (index as isize + 1).wrapping_mul(t.ps_a) });
-        let mut b = t.b;
+        let at = index as isize;
+        let (c, start) = (t.c.wrapping_offset(at.wrapping_mul(t.next_c)), t.start.wrapping_offset(at.wrapping_mul(t.next_start)));
+        let mut a = t.a.wrapping_offset(at.wrapping_mul(t.next_a));
+        let mut b = t.b.wrapping_offset(at.wrapping_mul(t.next_b));
         let left = t.count - index + t.fetch.below;
-        // Before its turn a tile fetches its own B, which is in L1 already.
+        // Before its turn a tile fetches its own B, which is in L2 already.
         let mut next =
             if left <= t.fetch.tiles { t.fetch.next.wrapping_byte_offset(t.fetch.starts[t.fetch.tiles - left]) } else { b };
         // SAFETY: pointers stay in A, B, C and S by the contract above: k stays below kc, rows
@@ -210,10 +220,14 @@ where
         // whole.
         unsafe {
             let mut acc = [[V::splat(T::ZERO); NV]; MR];
-            for i in 0..MR {
-                // The end of each row of C, long before it is stored. Its beginning came with the
-                // panel before.
-                prefetch(c.wrapping_offset(i as isize * t.rs_c).wrapping_add(t.cols - 1));
+            // C comes into the cache while the tile is computed: its own rows if they are only
+            // written, at the end; those of the next tile if its chains start from them. Nothing
+            // beyond the tiles is fetched, since another core may be writing there.
+            let soon = if t.beta == T::ZERO || index + 1 == t.count { c } else { c.wrapping_offset(t.next_c) };
+            for i in 0..MR as isize {
+                let row = soon.wrapping_offset(i * t.rs_c);
+                (0..NV).for_each(|v| prefetch(row.wrapping_add(v * V::LEN)));
+                prefetch(row.wrapping_add(t.cols - 1));
             }
             if t.beta != T::ZERO {
                 let beta = V::splat(t.beta);
@@ -227,18 +241,20 @@ where
             }
             for _ in 0..iterations {
                 for line in 0..(unroll * PV * size_of::<V>()).div_ceil(LINE * FETCH_SHARES) {
-                    prefetch(next.wrapping_byte_add(line * LINE));
+                    prefetch_l2(next.wrapping_byte_add(line * LINE));
                 }
                 // Volatile: the compiler would otherwise make two loops of one.
                 if core::ptr::read_volatile(&raw const t.fetch.whole_rows) {
                     for u in 0..unroll as isize {
                         let row = next.wrapping_offset(step_b.wrapping_mul(u));
-                        (0..(PV * size_of::<V>()).div_ceil(LINE)).for_each(|i| prefetch(row.wrapping_byte_add(i * LINE)));
+                        (0..(PV * size_of::<V>()).div_ceil(LINE)).for_each(|i| prefetch_l2(row.wrapping_byte_add(i * LINE)));
                     }
                 }
                 next = next.wrapping_byte_offset(t.fetch.hop);
-                prefetch(ahead);
-                ahead = ahead.wrapping_add(unroll * MR);
+                for u in 0..unroll as isize {
+                    let row = b.wrapping_offset(step_b.wrapping_mul(AHEAD + u));
+                    (0..(PV * size_of::<V>()).div_ceil(LINE)).for_each(|i| prefetch(row.wrapping_byte_add(i * LINE)));
+                }
                 for _ in 0..unroll {
                     step::<T, V, MR, NV, PV, NEGATED>(t, a, b, &mut acc);
                     a = opaque(a.wrapping_byte_offset(step_a));
