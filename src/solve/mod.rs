@@ -20,6 +20,7 @@ mod auto;
 mod conjugate;
 mod front;
 mod gram;
+mod learn;
 mod lu;
 mod method;
 mod sketch;

@@ -11,7 +11,7 @@ use crate::base::exec::Exec;
 use crate::base::memory::resized;
 use crate::base::rng::Rng;
 use crate::solve::{gather, reserve, rest_of};
-use gaitprop_kernels::{MatMut, MatRef, Par, Real, gemm};
+use gaitprop_kernels::{MatMut, MatRef, Real};
 
 /// Safety factor for estimates from the default number of combinations,
 /// [`PROBES`](crate::solve::PROBES).
@@ -24,9 +24,6 @@ pub(super) const PROBE_ROWS: usize = 2;
 /// Relative residual of the rows of noise, in units of 1/√n, up to which W annihilates no
 /// direction. One annihilated direction would leave 1 on average.
 const PROBE_RESIDUAL: f64 = 0.25;
-
-/// Share of a row that must be independent of the rows before it, for M to learn from it.
-const NEW: f64 = 0.01;
 
 /// Appends rows of n random signs, scaled to the batch's root mean square; `draw` is the seed.
 pub(super) fn add_probe_rows<T: Real>(rows: &mut Vec<T>, n: usize, norm: f64, draw: u64) {
@@ -49,9 +46,6 @@ pub(super) struct Sketch<T> {
     solution: Vec<T>,
     rest: Vec<T>,
     step: Vec<T>,
-    /// Norms of the rows to be made orthonormal, and coefficients of the rows that follow.
-    sizes: Vec<f64>,
-    along: Vec<T>,
     batch: usize,
     n: usize,
     probes: usize,
@@ -90,8 +84,6 @@ impl<T: Real> Sketch<T> {
         if rows < batch {
             reserve(&mut self.signs, rows * batch);
         }
-        resized(&mut self.along, rows);
-        reserve(&mut self.sizes, rows);
     }
 
     /// Returns whether G is the identity, and estimates are therefore exact.
@@ -136,61 +128,12 @@ impl<T: Real> Sketch<T> {
         &self.step[..self.probes * self.n]
     }
 
-    /// Updates M (n×n) to be exact for the combinations. Consumes the last `residual` and
-    /// `correction`, which must be those of the solution r M.
-    pub(super) fn learn_from_probes(&mut self, m: MatMut<'_, T>, exec: &mut Exec) -> Result<()> {
+    /// Returns the combinations as pairs to learn from: r − ρ, and the last `correction`. Consumes
+    /// the last `residual`, which must be that of the solution r M.
+    pub(super) fn pairs(&mut self) -> (&mut [T], &mut [T]) {
         let len = self.probes * self.n;
         self.rest[..len].iter_mut().zip(&self.right).for_each(|(y, &r)| *y = r - *y);
-        self.learn(self.probes, m, exec)
-    }
-
-    /// Updates M (n×n) to be exact for combinations of some rows of the batch.
-    ///
-    /// * `y`: r − ρ of these rows
-    /// * `d`: δ of these rows
-    pub(super) fn learn_from_rows(&mut self, y: &[T], d: &[T], m: MatMut<'_, T>, exec: &mut Exec) -> Result<()> {
-        let n = self.n;
-        let rows = y.len() / n;
-        let k = self.probes.min(rows);
-        combine(&self.signs, (k, rows, n), y, &mut self.rest, exec)?;
-        combine(&self.signs, (k, rows, n), d, &mut self.step, exec)?;
-        self.learn(k, m, exec)
-    }
-
-    /// Updates M (n×n) so that it maps the first k rows of `rest`, Y, to their present image plus
-    /// those of `step`, D.
-    ///
-    /// ```text
-    /// Y = G (r − ρ);   D = G δ;   rows of Y made orthonormal, D through the same steps;   M += Yᵀ D
-    /// ```
-    fn learn(&mut self, k: usize, m: MatMut<'_, T>, exec: &mut Exec) -> Result<()> {
-        let Self { rest, step, sizes, along, n, .. } = self;
-        let (n, y, d) = (*n, &mut rest[..k * *n], &mut step[..k * *n]);
-        let own = &exec.plan.clone().with_par(Par::Seq);
-        sizes.clear();
-        for row in y.chunks_exact(n) {
-            sizes.push(exec.norm(row)?);
-        }
-        let along = resized(along, k);
-        // Each row, once normalized, is subtracted from all that follow.
-        for i in 0..k {
-            let (q, below) = y[i * n..].split_at_mut(n);
-            let (dq, d_below) = d[i * n..].split_at_mut(n);
-            let left = exec.norm(q)?;
-            // Nearly dependent rows are skipped: normalizing them would amplify rounding errors.
-            let scale = if left > NEW * sizes[i] { T::from_f64(1.0 / left) } else { T::ZERO };
-            q.iter_mut().chain(&mut *dq).for_each(|v| *v *= scale);
-            let rest = k - i - 1;
-            for (along, row) in along.iter_mut().zip(below.chunks_exact(n)) {
-                *along = T::from_f64(-exec.dot(row, q)?);
-            }
-            for (one, others) in [(q, below), (dq, d_below)] {
-                let along = MatRef::new(&along[..rest], rest, 1)?;
-                gemm(T::ONE, along, MatRef::new(one, 1, n)?, T::ONE, MatMut::new(others, rest, n)?, own, &mut exec.scratch)?;
-            }
-        }
-        let (y, d) = (MatRef::new(&*y, k, n)?, MatRef::new(&*d, k, n)?);
-        exec.gemm(T::ONE, y.t(), d, T::ONE, m)
+        (&mut self.rest[..len], &mut self.step[..len])
     }
 }
 

@@ -35,6 +35,7 @@ use crate::base::error::Result;
 use crate::base::exec::Exec;
 use crate::base::memory::resized;
 use crate::model::matrix::Matrix;
+use crate::solve::learn::Learner;
 use crate::solve::lu::Lu;
 use crate::solve::method::{Method, Outcome};
 use crate::solve::sketch::Sketch;
@@ -57,6 +58,7 @@ pub(super) struct StaleInverse<T> {
     tuning: Tuning,
     layers: Vec<Inverse<T>>,
     sketch: Sketch<T>,
+    learner: Learner<T>,
     right: Vec<T>,
     solution: Vec<T>,
     /// The rows under correction: their solutions, residuals and corrections.
@@ -207,6 +209,7 @@ impl<T: Real> StaleInverse<T> {
         lu.reserve(0, n, batch, exec)?;
         exec.scratch.reserve(gemm_scratch::<T>(batch, n, n, &exec.plan).or(gemm_with_scratch::<T>(n, n, batch, &exec.plan)))?;
         self.sketch.reserve(batch, n, self.tuning.probes);
+        self.learner.reserve(batch, n);
         for memory in [&mut self.solution, &mut self.some, &mut self.rest, &mut self.step] {
             resized(memory, batch * n);
         }
@@ -297,8 +300,8 @@ impl<T: Real> StaleInverse<T> {
         if at.first.is_none() && (enough || exact) {
             at.first = Some(at.contraction);
             if at.worth_learning() {
-                self.sketch.learn_from_probes(known.m.view_mut(), exec)?;
-                at.products += self.sketch.price();
+                let (y, d) = self.sketch.pairs();
+                at.products += self.learner.learn(y, d, known.m.view_mut(), exec)? as f64 / batch as f64;
             }
         }
         if !enough {
@@ -343,8 +346,7 @@ impl<T: Real> StaleInverse<T> {
                 for (i, y) in self.rows.first(k).zip(rest.chunks_exact_mut(n)) {
                     y.iter_mut().zip(&self.right[i * n..][..n]).for_each(|(y, &r)| *y = r - *y);
                 }
-                self.sketch.learn_from_rows(rest, step, known.m.view_mut(), exec)?;
-                at.products += self.sketch.price();
+                at.products += self.learner.learn(rest, step, known.m.view_mut(), exec)? as f64 / batch as f64;
             }
         }
         Ok(true)
