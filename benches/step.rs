@@ -5,7 +5,7 @@ use clap::Parser;
 use gaitprop::Exec;
 use gaitprop::data::{self, LoadOptions, Scaling};
 use gaitprop::init::Init;
-use gaitprop::kernels::{Epilogue, MatMut, MatRef, Orientation, PackedRhs, Par, Plan, Scratch, Start, gemm_with};
+use gaitprop::kernels::{Epilogue, Isa, MatMut, MatRef, Orientation, PackedRhs, Par, Plan, Scratch, Start, gemm_with};
 use gaitprop::loss::Loss;
 use gaitprop::optimizer::{self, Optimizer, OptimizerConfig};
 use gaitprop::ortho::{Block, Hold, HoldState, Regularizer};
@@ -57,6 +57,9 @@ struct Args {
     inverse: String,
     #[arg(long, default_value_t = 1e-3)]
     tolerance: f64,
+    /// Instruction set of our kernels, as `gaitprop info` lists them; a peer must be restricted by its command
+    #[arg(long)]
+    isa: Option<String>,
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u64).range(1..))]
     rounds: u64,
     /// Another program's step, as NAME=COMMAND: in the command {alg} (bp, gait), {lam} (0, 0.1), {threads}, {width} and {batch} are filled in, and its last line
@@ -74,6 +77,13 @@ struct Args {
     test: bool,
     #[arg(long, hide = true)]
     bench: bool,
+}
+
+impl Args {
+    fn isa(&self) -> Result<Isa, String> {
+        let Some(name) = &self.isa else { return Ok(Isa::detect()) };
+        Isa::available().find(|isa| isa.name() == name).ok_or_else(|| format!("{name}: this CPU has no such instruction set"))
+    }
 }
 
 /// A rule in training on its own network.
@@ -297,7 +307,7 @@ fn measure(
     data: Option<&data::Samples<f32>>,
 ) -> Result<Value, String> {
     let par = if threads > 1 { Par::team(threads).map_err(|e| e.to_string())? } else { Par::Seq };
-    let plan = Plan::new().with_par(par);
+    let plan = Plan::new().with_isa(args.isa()?).with_par(par);
     let batches = samples(shape, batch, data)?;
     let rules = args.rules.iter().map(|r| r.parse::<LearningRule>().map_err(|e| e.to_string())).collect::<Result<Vec<_>, _>>()?;
     let pairs = rules.iter().flat_map(|&kind| args.regularizers.iter().map(move |r| (kind, r)));
@@ -396,7 +406,7 @@ fn all(args: &Args) -> Result<(), String> {
     }
     if let Some(path) = &args.json {
         let all = json!({
-            "isa": gaitprop::kernels::Isa::detect().name(), "inverse": args.inverse, "data": args.data, "tolerance": args.tolerance, "rounds": args.rounds, "rows": rows,
+            "isa": args.isa()?.name(), "inverse": args.inverse, "data": args.data, "tolerance": args.tolerance, "rounds": args.rounds, "rows": rows,
         });
         let text = serde_json::to_string_pretty(&all).map_err(|e| e.to_string())?;
         std::fs::write(path, text + "\n").map_err(|e| format!("{}: {e}", path.display()))?;
