@@ -294,6 +294,10 @@ impl<T: Real> Stage<'_, T> {
             while p * nr < end {
                 let (left, wide) = (end - p * nr, cut.span * nr);
                 let cols = if left >= wide { wide } else { left.min(nr) };
+                // A tile on the diagonal needs no more vectors than reach it.
+                let reach = (block.first + i + rows).saturating_sub(self.jc + p * nr);
+                let narrow = matches!(self.job.region, Region::Lower { .. }) && (1..=nr).contains(&reach);
+                let cols = if narrow { cols.min(reach.next_multiple_of(self.tiles.lanes)) } else { cols };
                 let more = (p + cols.div_ceil(nr)) * nr < end;
                 // The first row of tiles meets panels that this product has not packed; the next
                 // panel comes into L2 meanwhile.
@@ -478,22 +482,32 @@ impl<T: Real> Stage<'_, T> {
             Region::Whole => (false, false),
             Region::Lower { drop_diagonal } => (true, drop_diagonal),
         };
-        let wanted = |r: usize, s: usize| !lower || j + s <= i + r;
+        // Number of leading elements of row r that are wanted.
+        let wanted = |r: usize| if lower { (i + r + 1).saturating_sub(j).min(cols) } else { cols };
         let mut copy = [T::ZERO; STACK_TILE];
         assert!(rows * cols <= STACK_TILE);
-        let all = || (0..rows).flat_map(|r| (0..cols).map(move |s| (r, s)));
         if args.beta != T::ZERO {
-            for (r, s) in all().filter(|&(r, s)| wanted(r, s)) {
-                copy[r * cols + s] = block.get(r, s);
+            for (r, to) in copy.chunks_exact_mut(cols).enumerate().take(rows) {
+                let to = &mut to[..wanted(r)];
+                match block.row(r) {
+                    Some(row) => to.copy_from_slice(&row[..to.len()]),
+                    None => to.iter_mut().enumerate().for_each(|(s, v)| *v = block.get(r, s)),
+                }
             }
         }
         let (c, rs_c) = (copy.as_mut_ptr(), cols as isize);
         let args = TileArgs { c, rs_c, start: c, rs_start: rs_c, ..*args };
         // SAFETY: as in `column`, with C replaced by the copy of rows × cols elements.
         unsafe { run(&args) };
-        for (r, s) in all().filter(|&(r, s)| wanted(r, s)) {
-            let zero = dropped && i + r == j + s;
-            block.set(r, s, if zero { T::ZERO } else { copy[r * cols + s] });
+        for (r, from) in copy.chunks_exact_mut(cols).enumerate().take(rows) {
+            let from = &mut from[..wanted(r)];
+            if dropped && i + r < j + cols && i + r >= j {
+                from[i + r - j] = T::ZERO;
+            }
+            match block.row_mut(r) {
+                Some(row) => row[..from.len()].copy_from_slice(from),
+                None => from.iter().enumerate().for_each(|(s, &v)| block.set(r, s, v)),
+            }
         }
     }
 

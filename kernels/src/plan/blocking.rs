@@ -118,9 +118,10 @@ pub struct Blocking {
 impl Blocking {
     /// Sets the block sizes.
     ///
-    /// * `mc`: maximum number of rows of A packed at a time
-    /// * `kc`: maximum number of chain steps packed at a time
-    /// * `nc`: maximum number of columns of B packed at a time
+    /// * `mc`: maximum number of rows of A that stay in L2 while B streams past them, if B has more
+    ///   than `nc` columns
+    /// * `kc`: maximum number of steps of the chain at a time
+    /// * `nc`: maximum number of columns of B that otherwise stay in L2 while A streams past them
     /// * `mr`: maximum number of rows of a tile; the limit of the kernel still applies
     ///
     /// # Errors
@@ -150,15 +151,15 @@ impl Blocking {
         Self { mc: mc.max(1), kc: ONE_CHAIN, nc: (nc / nr).max(2) * nr, mr: tiles.mr }
     }
 
-    /// Returns the maximum number of rows of A packed at a time.
+    /// Returns the maximum number of rows of A that stay in L2.
     pub const fn mc(&self) -> usize {
         self.mc
     }
-    /// Returns the maximum number of chain steps packed at a time.
+    /// Returns the maximum number of steps of the chain at a time.
     pub const fn kc(&self) -> usize {
         self.kc
     }
-    /// Returns the maximum number of columns of B packed at a time.
+    /// Returns the maximum number of columns of B that stay in L2.
     pub const fn nc(&self) -> usize {
         self.nc
     }
