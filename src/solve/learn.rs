@@ -1,15 +1,15 @@
-//! What a stale inverse M learns from a solve: pairs (Y, δ) of right-hand sides Y = e W and errors δ
-//! of their images Y M.
+//! Learning of a stale inverse M from a solve: from pairs (Y, δ) of right-hand sides Y = e W and
+//! errors δ of their images Y M.
 //!
 //! ```text
 //! M ← M + Qᵀ (C δ)     with Q = C Y, rows orthonormal
 //! ```
 //!
-//! The update is the least change that makes M exact for the combinations C of the rows. It costs
-//! little for few combinations, so the best are chosen: those with the largest error for a given
+//! The update is the least change that makes M exact for the combinations C of the rows, but for a
+//! ridge. It costs little for few combinations, so the best are chosen: those with the largest error for a given
 //! norm, `max ‖c δ‖ / ‖c Y‖`. They are the leading eigenvectors of δ δᵀ in the metric of Y Yᵀ. Two
-//! iterations with a block of vectors approximate them closely enough. Compared with random
-//! combinations, they halve the error of the next guess (benches/record/inverse.md).
+//! iterations with a block of vectors approximate them closely enough. With 12 of them the next guess
+//! has half the error that it has with 6 random combinations (benches/record/inverse.md).
 //!
 //! Source of the iteration: Golub and Van Loan, Matrix Computations, section 8.2.4 (orthogonal
 //! iteration).
@@ -17,20 +17,24 @@
 use crate::base::error::Result;
 use crate::base::exec::Exec;
 use crate::base::memory::resized;
-use gaitprop_kernels::syrk::{Diagonal, Part};
+use gaitprop_kernels::syrk::{Diagonal, Part, syrk_scratch};
 use gaitprop_kernels::trsm::{self, Diag, Side, Triangle};
-use gaitprop_kernels::{MatMut, MatRef, Real, cholesky};
+use gaitprop_kernels::{Error as KernelError, MatMut, MatRef, Real, cholesky};
 
 /// Number of combinations learned from a solve. 6 cost more products in the following solves, 18
 /// more in the update itself.
 const COMBINATIONS: usize = 12;
 
-/// Iterations for the eigenvectors. One costs 2 % more products in the following solves, and a third
-/// saves none.
+/// Number of rows, the first ones, that combinations are made of: more would cost memory and time of
+/// their square.
+const ROWS: usize = 8 * COMBINATIONS;
+
+/// Iterations for the eigenvectors. With 6 combinations a single one costs 2 % more products in the
+/// following solves, and a third saves none.
 const ITERATIONS: usize = 2;
 
-/// Share of the mean square of the rows that is added to their Gram matrix. It bounds the elements of
-/// combinations of nearly dependent rows.
+/// Share of the largest square of a row that is added to the Gram matrix. It is far above the
+/// rounding errors there, and bounds the elements of combinations of nearly dependent rows.
 const RIDGE: f64 = 1e-5;
 
 /// Buffers for the choice of combinations.
@@ -51,19 +55,26 @@ pub(super) struct Learner<T> {
 
 impl<T: Real> Learner<T> {
     /// Reserves the memory for batches of rows of n.
-    pub(super) fn reserve(&mut self, batch: usize, n: usize) {
-        let kept = COMBINATIONS.min(batch);
+    ///
+    /// # Errors
+    /// Out of memory.
+    pub(super) fn reserve(&mut self, batch: usize, n: usize, exec: &mut Exec) -> Result<()> {
+        let (rows, kept) = (batch.min(ROWS), batch.min(COMBINATIONS));
         for (memory, len) in [
             (&mut self.y, kept * n),
             (&mut self.d, kept * n),
-            (&mut self.of_rows, batch * batch),
+            (&mut self.of_rows, rows * rows),
             (&mut self.of_mix, kept * kept),
-            (&mut self.errors, batch * batch),
-            (&mut self.mix, kept * batch),
-            (&mut self.next, kept * batch),
+            (&mut self.errors, rows * rows),
+            (&mut self.mix, kept * rows),
+            (&mut self.next, kept * rows),
         ] {
             resized(memory, len);
         }
+        let plan = &exec.plan;
+        let solves = trsm::solve_scratch::<T>(kept, n, plan).or(trsm::solve_scratch::<T>(rows, kept, plan));
+        let factors = syrk_scratch::<T>(rows, n, plan).or(cholesky::factor_scratch::<T>(rows, plan));
+        Ok(exec.scratch.reserve(solves.or(factors))?)
     }
 
     /// Updates M (n×n) from pairs of rows, worst first. Consumes them, and returns the number of
@@ -71,10 +82,14 @@ impl<T: Real> Learner<T> {
     ///
     /// * `y`: Y, rows × n
     /// * `d`: δ, rows × n
+    ///
+    /// # Errors
+    /// Out of memory.
     pub(super) fn learn(&mut self, y: &mut [T], d: &mut [T], m: MatMut<'_, T>, exec: &mut Exec) -> Result<usize> {
         let n = m.nrows();
-        let rows = y.len() / n;
+        let rows = (y.len() / n).min(ROWS);
         let k = rows.min(COMBINATIONS);
+        let (y, d) = (&mut y[..rows * n], &mut d[..rows * n]);
         if rows == k {
             if !factor(&mut self.of_mix, y, (k, n), exec)? {
                 return Ok(0);
@@ -109,7 +124,7 @@ impl<T: Real> Learner<T> {
         exec.syrk(MatRef::new(d, rows, n)?, Part::Both, Diagonal::Kept, MatMut::new(errors, rows, rows)?)?;
         let errors = MatRef::new(errors, rows, rows)?;
         let (mix, next) = (resized(&mut self.mix, k * rows), resized(&mut self.next, k * rows));
-        // The rows with the largest solutions come first.
+        // The rows with the largest solutions come first, unless every solve checks all rows.
         mix.fill(T::ZERO);
         (0..k).for_each(|i| mix[i * rows + i] = T::ONE);
         for _ in 0..ITERATIONS {
@@ -133,10 +148,12 @@ impl<T: Real> Learner<T> {
 fn factor<T: Real>(l: &mut Vec<T>, x: &[T], (rows, n): (usize, usize), exec: &mut Exec) -> Result<bool> {
     let l = resized(l, rows * rows);
     exec.syrk(MatRef::new(x, rows, n)?, Part::Lower, Diagonal::Kept, MatMut::new(l, rows, rows)?)?;
-    let trace: f64 = l.iter().step_by(rows + 1).map(|square| square.to_f64()).sum();
-    let ridge = T::from_f64(RIDGE * trace / rows as f64);
-    l.iter_mut().step_by(rows + 1).for_each(|square| *square += ridge);
-    Ok(cholesky::factor(MatMut::new(l, rows, rows)?, &exec.plan, &mut exec.scratch).is_ok())
+    let largest = l.iter().step_by(rows + 1).map(|square| square.to_f64()).fold(0.0, f64::max);
+    l.iter_mut().step_by(rows + 1).for_each(|square| *square += T::from_f64(RIDGE * largest));
+    match cholesky::factor(MatMut::new(l, rows, rows)?, &exec.plan, &mut exec.scratch) {
+        Err(KernelError::NotPositiveDefinite { .. } | KernelError::NonFinite { .. }) => Ok(false),
+        other => Ok(other.map(|()| true)?),
+    }
 }
 
 /// `X ← L⁻¹ X`: rows whose Gram matrix is L Lᵀ become orthonormal.

@@ -22,11 +22,12 @@
 //! was corrected.
 //!
 //! **Learning.** Corrected rows and probes give pairs (e, e W) for which M should have been exact.
-//! The rows of Q are Y = r M W = r − ρ made orthonormal, and D is r M − Y M = δ through the same
-//! steps. The update is the least change that makes M exact for them. It projects the error:
-//! M − W⁻¹ ← (I − QᵀQ)(M − W⁻¹). The error never grows, and it vanishes for past right-hand sides.
-//! The next ones are similar, since the errors of a network with c classes have few directions that
-//! matter.
+//! Of their combinations the few with the largest errors are learned ([`crate::solve::learn`]): the
+//! rows of Q are combinations of Y = r M W = r − ρ, made orthonormal, and D is r M − Y M = δ through
+//! the same steps. The update is the least change that makes M exact for them, but for a ridge. It
+//! projects the error: M − W⁻¹ ← (I − QᵀQ)(M − W⁻¹). The error never grows, and it vanishes for past
+//! right-hand sides. The next ones are similar, since the errors of a network with c classes have few
+//! directions that matter.
 //!
 //! Source: Broyden, A Class of Methods for Solving Nonlinear Simultaneous Equations, 1965 (the
 //! update of the inverse, here for several pairs at once).
@@ -46,7 +47,7 @@ use crate::solve::{
 use crate::store::checkpoint::State;
 use gaitprop_kernels::{MatMut, MatRef, Real, Start, gemm_scratch, gemm_with_scratch};
 
-/// A stale inverse M of each layer's weights: 1 product, up to 2 for a correction, and a tenth for
+/// A stale inverse M of each layer's weights: 1 product, up to 2 for a correction, and a fifth for
 /// the update of M.
 ///
 /// LU recomputes M when it no longer contracts, and when the accumulated cost of its age exceeds
@@ -209,7 +210,7 @@ impl<T: Real> StaleInverse<T> {
         lu.reserve(0, n, batch, exec)?;
         exec.scratch.reserve(gemm_scratch::<T>(batch, n, n, &exec.plan).or(gemm_with_scratch::<T>(n, n, batch, &exec.plan)))?;
         self.sketch.reserve(batch, n, self.tuning.probes);
-        self.learner.reserve(batch, n);
+        self.learner.reserve(batch, n, exec)?;
         for memory in [&mut self.solution, &mut self.some, &mut self.rest, &mut self.step] {
             resized(memory, batch * n);
         }

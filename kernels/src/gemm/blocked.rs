@@ -4,7 +4,7 @@
 //! for pc in the chain by KC
 //!   for jc in columns by NC
 //!     ── all threads pack what all read ──
-//!     rows first:     for ir in tiles of MR         A tile in L1, C in the order of memory
+//!     rows first:     for ir in tiles of MR         C in the order of memory
 //!                       for jr in panels of NR      B block, KC × NC, in L2
 //!     columns first:  for jr in panels of NR        B panel, met once
 //!                       for ir in tiles of MR       A block, all rows × KC, in L2
@@ -56,7 +56,7 @@ fn scratch_for_body<T: Real>(m: usize, n: usize, k: usize, plan: &Plan, kc: usiz
     let nr = T::tiles(plan.isa).nr();
     let one = |m: usize, n: usize| {
         let blocking = plan.blocking_of::<T>(k);
-        // A product of one block packs its whole chain and all its columns.
+        // The longest part of the chain, and the most columns that any order of the loops packs.
         let kb = k.min(blocking.kc().max(kc).max(ONE_CHAIN));
         let up = |n: usize| n.div_ceil(nr).saturating_mul(nr);
         let at_once = up(blocking.nc().max(plan.caches.streamed::<T>(k.min(blocking.kc())))).saturating_mul(plan.par.threads());
@@ -170,7 +170,9 @@ impl<T: Real> Stage<'_, T> {
     fn pack_for_all(&self, plan: &Plan) {
         let cut = self.cut;
         let a = if self.packs_a() && cut.parts > 1 && !cut.by_rows { cut.row_tiles.count } else { 0 };
-        let b = if cut.b != OperandSource::Prepacked && cut.by_rows { self.nb.div_ceil(cut.nr) } else { 0 };
+        let ragged = !self.tiles.whole_vectors(self.nb % cut.nr);
+        let packs_b = cut.b == OperandSource::Packed || cut.b == OperandSource::InPlace && ragged;
+        let b = if packs_b && cut.by_rows { self.nb.div_ceil(cut.nr) } else { 0 };
         let parts = if a + b == 0 { 0 } else { cut.parts };
         plan.par.split(parts, &|i| {
             self.pack_a(part_range(a, parts, i));
@@ -313,7 +315,12 @@ impl<T: Real> Stage<'_, T> {
                             Region::Whole => left,
                             Region::Lower { .. } => left.min(block.first + i - (self.jc + p * nr)),
                         };
-                        if fetch.is_none() { whole / cols } else { 1 }
+                        let most = EPILOGUE_BYTES / (rows * cols * size_of::<T>());
+                        match fetch.is_none() {
+                            true if self.finishes(block) => (whole / cols).min(most.max(1)),
+                            true => whole / cols,
+                            false => 1,
+                        }
                     }
                     _ => 1,
                 };
@@ -497,7 +504,7 @@ impl<T: Real> Stage<'_, T> {
         }
         let (c, rs_c) = (copy.as_mut_ptr(), cols as isize);
         let args = TileArgs { c, rs_c, start: c, rs_start: rs_c, ..*args };
-        // SAFETY: as in `column`, with C replaced by the copy of rows × cols elements.
+        // SAFETY: as in `tiles`, with C replaced by the copy of rows × cols elements.
         unsafe { run(&args) };
         for (r, from) in copy.chunks_exact_mut(cols).enumerate().take(rows) {
             let from = &mut from[..wanted(r)];

@@ -133,10 +133,10 @@ impl Partition {
         }
     }
 
-    /// Whether each thread packs blocks of its own columns, one after the other, without waiting for
-    /// the others.
+    /// Whether each thread goes through blocks of its own columns, one after the other, without
+    /// waiting for the others.
     pub(super) fn owns_b(&self) -> bool {
-        self.rows_first && self.b == OperandSource::Packed && !self.by_rows && self.delta_len == 0
+        self.rows_first && !self.by_rows && self.delta_len == 0
     }
 
     /// Panels in a block of a thread's own columns.

@@ -262,8 +262,8 @@ impl<T: Real> Small<T> {
 /// Returns the maximum size of all three matrices together, in bytes. In larger products the
 /// startup of the blocked loops, a few hundred cycles, is less than 1 %.
 ///
-/// A quarter of L3 is the bound of [`scratch_for`](crate::gemm::blocked::scratch_for) for a B of
-/// one block, which is what a small product takes at most.
+/// A quarter of L3 is what a blocked product packs of B at most (`Caches::streamed`), and its scratch
+/// must do for a small one.
 fn max_bytes(plan: &Plan) -> usize {
     (plan.caches.l2.min(plan.caches.l3) / 4).min(128 << 10)
 }

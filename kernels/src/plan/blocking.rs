@@ -138,7 +138,7 @@ impl Blocking {
     /// Derives the block sizes from the caches, for a chain of length `k`.
     ///
     /// * `kc`: [`ONE_CHAIN`]
-    /// * `mc`: A (mc × kc) fills a quarter of L2; B streams past it
+    /// * `mc`: A (mc × kc) fills three eighths of L2; B streams past it
     /// * `nc`: B (kc × nc) fills three eighths of L2, at least two panels; A and C stream past it
     ///
     /// The rest of L2 is for what streams, and for other programs on the same core
@@ -147,8 +147,8 @@ impl Blocking {
         let (size, nr) = (size_of::<T>(), tiles.nr());
         // Length of the longest of the nearly equal blocks of k.
         let chain = k.div_ceil(k.div_ceil(ONE_CHAIN).max(1)).max(1);
-        let (mc, nc) = (caches.l2 / (4 * size * chain), caches.l2 / 8 * 3 / (size * chain));
-        Self { mc: mc.max(1), kc: ONE_CHAIN, nc: (nc / nr).max(2) * nr, mr: tiles.mr }
+        let most = caches.l2 / 8 * 3 / (size * chain);
+        Self { mc: most.max(1), kc: ONE_CHAIN, nc: (most / nr).max(2) * nr, mr: tiles.mr }
     }
 
     /// Returns the maximum number of rows of A that stay in L2.

@@ -20,7 +20,7 @@
 use crate::base::scalar::Scalar;
 use crate::simd::vector::{Vector, prefetch, prefetch_l2};
 
-/// What a column or a row of tiles works on. Strides count elements.
+/// Operands and result of a column or a row of tiles. Strides count elements.
 pub(crate) struct TileArgs<'a, T> {
     /// Length of the chain.
     pub(crate) kc: usize,
@@ -96,7 +96,7 @@ impl AStrides {
     }
 }
 
-/// The next panel of B, which the last tiles of a column bring into the cache.
+/// The next panel of B, which the last tiles of a column or the first row of tiles bring into L2.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Prefetch<T> {
     next: *const T,
@@ -164,8 +164,8 @@ impl<T> Prefetch<T> {
     }
 }
 
-/// Runs a column or a row of tiles of one shape. At k = 60 a tile lasts 400 cycles; a call for each tile
-/// would cost a tenth of that.
+/// Runs a column or a row of tiles of one shape. At k = 60 a tile lasts 400 cycles; a call for each
+/// tile would cost a tenth of that.
 ///
 /// # Safety
 /// The CPU has the instruction set of the table the function came from. For every k < kc, A holds
@@ -182,7 +182,8 @@ const fn unroll(vectors: usize) -> usize {
 
 /// k-steps between the prefetch of a row of B into L1 and its use. While another program shares the
 /// core, a tile has too few instructions in flight to wait for L2; 4 to 32 differ by a percent or
-/// two (benches/record/contention.md). The last of them lie behind the panel.
+/// two (benches/record/contention.md). The last 16 rows lie behind the panel: they are those of the
+/// next one, of the caller's matrix or of nobody.
 const AHEAD: isize = 16;
 
 /// Bytes of a cache line.
@@ -221,8 +222,8 @@ where
         unsafe {
             let mut acc = [[V::splat(T::ZERO); NV]; MR];
             // C comes into the cache while the tile is computed: its own rows if they are only
-            // written, at the end; those of the next tile if its chains start from them. Nothing
-            // beyond the tiles is fetched, since another core may be writing there.
+            // written, at the end; those of the next tile if chains start from C. No rows of C beyond
+            // the tiles are fetched, since another core may be writing there.
             let soon = if t.beta == T::ZERO || index + 1 == t.count { c } else { c.wrapping_offset(t.next_c) };
             for i in 0..MR as isize {
                 let row = soon.wrapping_offset(i * t.rs_c);
