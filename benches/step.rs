@@ -57,7 +57,8 @@ struct Args {
     inverse: String,
     #[arg(long, default_value_t = 1e-3)]
     tolerance: f64,
-    /// Instruction set of our kernels, as `gaitprop info` lists them; a peer must be restricted by its command
+    /// Instruction set of our kernels, as `gaitprop info` lists them. A peer's command must restrict
+    /// the peer
     #[arg(long)]
     isa: Option<String>,
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u64).range(1..))]

@@ -16,15 +16,17 @@ pub(crate) fn read(dir: &Path) -> Result<Option<Figures<Option<f64>>>> {
 impl Figures<Option<f64>> {
     /// Computes the figures of a run from its metrics. Returns `None` if it has not finished.
     pub(crate) fn of(events: &[Event]) -> Option<Self> {
-        let mut epochs = Vec::new();
-        let end = events.iter().find_map(|event| match event {
-            Event::Epoch(line) => {
-                epochs.push(line);
-                None
+        let (mut epochs, mut end) = (Vec::new(), None);
+        for event in events {
+            match event {
+                Event::Epoch(line) => epochs.push(line),
+                Event::End(line) => {
+                    end = Some(line);
+                    break;
+                }
+                _ => {}
             }
-            Event::End(end) => Some(end),
-            _ => None,
-        });
+        }
         let End { scores, layers, .. } = end.filter(|end| !end.interrupted)?;
         let known = |x: Option<f64>| x.filter(|x| x.is_finite());
         // The first epoch with the highest accuracy. A run without epochs has its initial accuracy.

@@ -6,10 +6,10 @@
 //! ```
 //!
 //! The update is the least change that makes M exact for the combinations C of the rows, but for a
-//! ridge. It costs little for few combinations, so the best are chosen: those with the largest error for a given
-//! norm, `max ‖c δ‖ / ‖c Y‖`. They are the leading eigenvectors of δ δᵀ in the metric of Y Yᵀ. Two
-//! iterations with a block of vectors approximate them closely enough. With 12 of them the next guess
-//! has half the error that it has with 6 random combinations (benches/record/inverse.md).
+//! ridge. It costs little for few combinations, so the best are chosen: those with the largest error
+//! for a given norm, `max ‖c δ‖ / ‖c Y‖`. They are the leading eigenvectors of δ δᵀ in the metric of
+//! Y Yᵀ. Two iterations with a block of vectors approximate them closely enough. With 12 of them the
+//! next guess has half the error that it has with 6 random ones (benches/record/inverse.md).
 //!
 //! Source of the iteration: Golub and Van Loan, Matrix Computations, section 8.2.4 (orthogonal
 //! iteration).

@@ -25,7 +25,7 @@ use crate::factor::row_exchange::exchange;
 use crate::level3::small_triangle::solve_small_triangle;
 use crate::plan::Plan;
 use crate::simd::copy::{copy, zeroed};
-use crate::simd::vector::prefetch;
+use crate::simd::vector::{Level, prefetch};
 use crate::tile::strip::{Coefficients, subtract};
 use crate::tile::table::Real;
 use core::mem::MaybeUninit;
@@ -224,7 +224,7 @@ impl PanelUpdate<'_> {
             let line = 64 / size_of::<T>();
             for r in 0..rows {
                 let next = l.as_ptr().wrapping_offset((rows + r) as isize * l.rs());
-                (0..w).step_by(line).for_each(|k| prefetch(next.wrapping_add(k)));
+                (0..w).step_by(line).for_each(|k| prefetch(Level::L1, next.wrapping_add(k)));
             }
             let l = Coefficients::of(l);
             for (upper, first) in u12.chunks_exact(w * nr).zip((0..cols).step_by(nr)) {
@@ -233,8 +233,8 @@ impl PanelUpdate<'_> {
                 // Prefetches the next strip's C, one strip ahead.
                 for r in 0..rows {
                     let next = c.as_mut_ptr().wrapping_offset((rows + r) as isize * c.rs());
-                    prefetch(next.cast_const());
-                    prefetch(next.wrapping_add(live - 1).cast_const());
+                    prefetch(Level::L1, next.cast_const());
+                    prefetch(Level::L1, next.wrapping_add(live - 1).cast_const());
                 }
                 // SAFETY: `panel` is borrowed. `upper` has w steps of NR elements, by
                 // `chunks_exact`. C's rows × live elements belong to `columns`, whose rows are

@@ -169,7 +169,7 @@ impl<T: Real> Stage<'_, T> {
     /// columns.
     fn pack_for_all(&self, plan: &Plan) {
         let cut = self.cut;
-        let a = if self.packs_a() && cut.parts > 1 && !cut.by_rows { cut.row_tiles.count } else { 0 };
+        let a = if self.packs_a() && !cut.owns_a() { cut.row_tiles.count } else { 0 };
         let ragged = !self.tiles.whole_vectors(self.nb % cut.nr);
         let packs_b = cut.b == OperandSource::Packed || cut.b == OperandSource::InPlace && ragged;
         let b = if packs_b && cut.by_rows { self.nb.div_ceil(cut.nr) } else { 0 };
@@ -249,7 +249,7 @@ impl<T: Real> Stage<'_, T> {
             let block = block..(block + cut.block_tiles).min(ts.end);
             let row_tiles = cut.row_tiles.range(&block);
             let (rows, _) = row_tiles.tile(row_tiles.count);
-            if self.packs_a() && (cut.parts == 1 || cut.by_rows) {
+            if self.packs_a() && cut.owns_a() {
                 self.pack_a(block.clone());
             }
             let update = self.job.epilogue.update();

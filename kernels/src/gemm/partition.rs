@@ -133,6 +133,11 @@ impl Partition {
         }
     }
 
+    /// Whether each thread has rows of A of its own, and packs them.
+    pub(super) fn owns_a(&self) -> bool {
+        self.parts == 1 || self.by_rows
+    }
+
     /// Whether each thread goes through blocks of its own columns, one after the other, without
     /// waiting for the others.
     pub(super) fn owns_b(&self) -> bool {

@@ -9,7 +9,7 @@ use crate::base::matrix::MatRef;
 use crate::base::once::once;
 use crate::base::scalar::Scalar;
 use crate::simd::transpose::transpose;
-use crate::simd::vector::prefetch;
+use crate::simd::vector::{Level, prefetch};
 use core::mem::MaybeUninit;
 
 /// Packs whole panels of `nr` columns, row by row: the cache lines of a row are read together for
@@ -38,7 +38,7 @@ fn copy_panels_of<T: Scalar, const W: usize>(b: MatRef<'_, T>, out: &mut [MaybeU
     for k in 0..kb {
         let row = first.wrapping_offset(k as isize * rs);
         for p in 0..panels {
-            prefetch(row.wrapping_offset(rs.wrapping_mul(AHEAD)).wrapping_add(p * W));
+            prefetch(Level::L1, row.wrapping_offset(rs.wrapping_mul(AHEAD)).wrapping_add(p * W));
             // SAFETY: elements p·W to p·W + W − 1 of row k are in the view. They are contiguous,
             // since the column stride is 1 (asserted above). An array has the alignment of its
             // elements.

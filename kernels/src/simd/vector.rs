@@ -184,25 +184,28 @@ macro_rules! vector {
 #[cfg(any(all(target_arch = "x86_64", target_feature = "sse2"), target_arch = "aarch64"))]
 pub(crate) use vector;
 
+/// Caches that a prefetch can fill.
+#[derive(Clone, Copy)]
+pub(crate) enum Level {
+    L1,
+    /// The line is then left alone by what streams through L1.
+    L2,
+}
+
 /// Prefetches the cache line at `p`, which need not be readable. Does nothing on targets other than
 /// x86-64.
 #[inline(always)]
-pub(crate) fn prefetch<T>(p: *const T) {
-    // SAFETY: a prefetch accesses no memory, and the target has SSE (the condition below).
+pub(crate) fn prefetch<T>(into: Level, p: *const T) {
     #[cfg(all(target_arch = "x86_64", target_feature = "sse2", not(miri)))]
-    unsafe {
-        core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(p.cast());
+    {
+        use core::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
+        // SAFETY: a prefetch accesses no memory, and the target has SSE (the condition above).
+        unsafe {
+            match into {
+                Level::L1 => _mm_prefetch::<_MM_HINT_T0>(p.cast()),
+                Level::L2 => _mm_prefetch::<_MM_HINT_T1>(p.cast()),
+            }
+        }
     }
-    let _ = p;
-}
-
-/// As [`prefetch`], but into L2, where the line is left alone by what streams through L1.
-#[inline(always)]
-pub(crate) fn prefetch_l2<T>(p: *const T) {
-    // SAFETY: as in `prefetch`.
-    #[cfg(all(target_arch = "x86_64", target_feature = "sse2", not(miri)))]
-    unsafe {
-        core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T1 }>(p.cast());
-    }
-    let _ = p;
+    let _ = (into, p);
 }

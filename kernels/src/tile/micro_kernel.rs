@@ -18,7 +18,7 @@
 //! stride MR. B needs contiguous rows.
 
 use crate::base::scalar::Scalar;
-use crate::simd::vector::{Vector, prefetch, prefetch_l2};
+use crate::simd::vector::{Level, Vector, prefetch};
 
 /// Operands and result of a column or a row of tiles. Strides count elements.
 pub(crate) struct TileArgs<'a, T> {
@@ -182,8 +182,7 @@ const fn unroll(vectors: usize) -> usize {
 
 /// k-steps between the prefetch of a row of B into L1 and its use. While another program shares the
 /// core, a tile has too few instructions in flight to wait for L2; 4 to 32 differ by a percent or
-/// two (benches/record/contention.md). The last 16 rows lie behind the panel: they are those of the
-/// next one, of the caller's matrix or of nobody.
+/// two (benches/record/contention.md). At the end of a panel it fetches what lies behind.
 const AHEAD: isize = 16;
 
 /// Bytes of a cache line.
@@ -227,8 +226,8 @@ where
             let soon = if t.beta == T::ZERO || index + 1 == t.count { c } else { c.wrapping_offset(t.next_c) };
             for i in 0..MR as isize {
                 let row = soon.wrapping_offset(i * t.rs_c);
-                (0..NV).for_each(|v| prefetch(row.wrapping_add(v * V::LEN)));
-                prefetch(row.wrapping_add(t.cols - 1));
+                (0..NV).for_each(|v| prefetch(Level::L1, row.wrapping_add(v * V::LEN)));
+                prefetch(Level::L1, row.wrapping_add(t.cols - 1));
             }
             if t.beta != T::ZERO {
                 let beta = V::splat(t.beta);
@@ -242,19 +241,20 @@ where
             }
             for _ in 0..iterations {
                 for line in 0..(unroll * PV * size_of::<V>()).div_ceil(LINE * FETCH_SHARES) {
-                    prefetch_l2(next.wrapping_byte_add(line * LINE));
+                    prefetch(Level::L2, next.wrapping_byte_add(line * LINE));
                 }
                 // Volatile: the compiler would otherwise make two loops of one.
                 if core::ptr::read_volatile(&raw const t.fetch.whole_rows) {
                     for u in 0..unroll as isize {
                         let row = next.wrapping_offset(step_b.wrapping_mul(u));
-                        (0..(PV * size_of::<V>()).div_ceil(LINE)).for_each(|i| prefetch_l2(row.wrapping_byte_add(i * LINE)));
+                        (0..(PV * size_of::<V>()).div_ceil(LINE))
+                            .for_each(|i| prefetch(Level::L2, row.wrapping_byte_add(i * LINE)));
                     }
                 }
                 next = next.wrapping_byte_offset(t.fetch.hop);
                 for u in 0..unroll as isize {
                     let row = b.wrapping_offset(step_b.wrapping_mul(AHEAD + u));
-                    (0..(PV * size_of::<V>()).div_ceil(LINE)).for_each(|i| prefetch(row.wrapping_byte_add(i * LINE)));
+                    (0..(PV * size_of::<V>()).div_ceil(LINE)).for_each(|i| prefetch(Level::L1, row.wrapping_byte_add(i * LINE)));
                 }
                 for _ in 0..unroll {
                     step::<T, V, MR, NV, PV, NEGATED>(t, a, b, &mut acc);
