@@ -8,17 +8,20 @@
 
 use crate::base::error::Error;
 use crate::base::flags::{Diag, Side, Triangle};
+use crate::base::isa::Isa;
 use crate::base::matrix::{MatMut, MatRef};
 use crate::base::once::once;
 use crate::base::scalar::Scalar;
 use crate::base::scratch::{Scratch, ScratchReq};
+use crate::base::split::near_equal;
 use crate::gemm::job::{Job, Region};
 use crate::gemm::{gemm_native_scratch, run};
 use crate::level3::trsm;
 use crate::pack::operand::{Left, Right};
 use crate::plan::Plan;
 use crate::simd::copy::{copy, zeroed};
-use crate::simd::dispatch::{Fused, shells};
+use crate::simd::dispatch::shells;
+use crate::simd::vector::Vector;
 use crate::tile::table::Real;
 
 /// Maximum order of a block that is factored column by column, in scratch.
@@ -63,7 +66,7 @@ pub fn factor<T: Real>(a: MatMut<'_, T>, plan: &Plan, scratch: &mut Scratch) -> 
 
 /// Returns the scratch that [`factor`] needs for an n×n matrix.
 pub fn factor_scratch<T: Real>(n: usize, plan: &Plan) -> ScratchReq {
-    let (mut need, mut n) = (ScratchReq::of::<T>(n.min(BASE) * n.min(BASE)), n);
+    let (mut need, mut n) = (ScratchReq::of::<T>(n.min(BASE) * leading_dimension::<T>(n.min(BASE), plan)), n);
     while n > BASE {
         let first = half(n);
         let rest = n - first;
@@ -107,48 +110,108 @@ fn factor_recursive_body<T: Real>(mut a: MatMut<'_, T>, at: usize, plan: &Plan, 
 /// Factors a small block in a copy with contiguous columns, along which the vectors run.
 fn base_in_scratch<T: Real>(mut a: MatMut<'_, T>, at: usize, plan: &Plan, scratch: &mut Scratch) -> Result<(), Error> {
     let n = a.nrows();
-    let columns = zeroed(scratch.slice::<T>(n * n)?);
-    // Row by row up to the diagonal: the elements above it are neither read nor written.
-    for i in 0..n {
-        let to = MatMut::strided(columns, i, (1, i + 1), (1, n as isize))?;
-        copy(plan.isa, a.as_ref().block(i, 0, 1, i + 1), to);
-    }
-    let outcome = base(plan.isa, columns, n, at);
-    for i in 0..n {
-        let from = MatRef::strided(columns, i, (1, i + 1), (1, n as isize))?;
-        copy(plan.isa, from, a.rb().block(i, 0, 1, i + 1));
-    }
+    let ld = leading_dimension::<T>(n, plan);
+    let columns = zeroed(scratch.slice::<T>(ld * n)?);
+    let mut block = MatMut::strided(columns, 0, (n, n), (1, ld as isize))?;
+    copy_lower(plan.isa, a.as_ref(), block.rb());
+    let outcome = base(plan.isa, columns, ld, n, at);
+    copy_lower(plan.isa, MatRef::strided(columns, 0, (n, n), (1, ld as isize))?, a.rb());
     outcome
 }
 
-shells! {
-    /// Factors column by column, left-looking, as the textbook does.
+/// Returns the leading dimension of the copy of a block of order n: whole vectors.
+fn leading_dimension<T: Real>(n: usize, plan: &Plan) -> usize {
+    n.next_multiple_of(T::tiles(plan.isa).lanes)
+}
+
+/// Copies the lower triangle. The elements above the diagonal are neither read nor written.
+fn copy_lower<T: Real>(isa: Isa, src: MatRef<'_, T>, mut dst: MatMut<'_, T>) {
+    for (first, rows) in near_equal(src.nrows(), 8) {
+        copy(isa, src.block(first, 0, rows, first), dst.rb().block(first, 0, rows, first));
+        for i in first..first + rows {
+            (first..=i).for_each(|j| dst.set(i, j, src.get(i, j)));
+        }
+    }
+}
+
+shells! { vectors
+    /// Factors in place, left-looking, some columns at a time.
     ///
-    /// columns[j · n + i] is element (i, j). `at` is the index of the first pivot, for errors.
-    fn base = base_body(columns: &'a mut [T], n: usize, at: usize) -> Result<(), Error>
+    /// columns[j · ld + i] is element (i, j). `at` is the index of the first pivot, for errors. The
+    /// elements above the diagonal and beyond row n are overwritten.
+    fn base = base_body(columns: &'a mut [T], ld: usize, n: usize, at: usize) -> Result<(), Error>
 }
 
 #[inline(always)]
-fn base_body<T: Scalar, M: Fused>(columns: &mut [T], n: usize, at: usize) -> Result<(), Error> {
-    for j in 0..n {
-        let (done, open) = columns.split_at_mut(j * n);
-        let column = &mut open[j..n];
-        for known in done.chunks_exact(n) {
-            let ljk = known[j];
-            for (v, &lik) in column.iter_mut().zip(&known[j..]) {
-                *v = M::fma(-lik, ljk, *v);
+fn base_body<T: Scalar, V: Vector<T>>(columns: &mut [T], ld: usize, n: usize, at: usize) -> Result<(), Error> {
+    const COLUMNS: usize = 4;
+    assert!(ld.is_multiple_of(V::LEN) && ld >= n && columns.len() == ld * n);
+    let whole = n - n % COLUMNS;
+    // SAFETY: the shell around this body enables the instructions of V. The matrix holds n columns
+    // of `ld` elements, whole vectors (asserted above), and all columns named here are below n.
+    unsafe {
+        for first in (0..whole).step_by(COLUMNS) {
+            base_columns::<T, V, COLUMNS>(columns.as_mut_ptr(), ld, first, at)?;
+        }
+        for first in whole..n {
+            base_columns::<T, V, 1>(columns.as_mut_ptr(), ld, first, at)?;
+        }
+    }
+    Ok(())
+}
+
+/// Factors the columns first .. first + COLUMNS of [`base`].
+///
+/// # Safety
+/// The CPU has the instructions of V. Columns 0 .. first + COLUMNS of `ld` elements, a multiple of
+/// V's, may be read and written; first + COLUMNS ≤ ld.
+#[inline(always)]
+unsafe fn base_columns<T: Scalar, V: Vector<T>, const COLUMNS: usize>(
+    columns: *mut T,
+    ld: usize,
+    first: usize,
+    at: usize,
+) -> Result<(), Error> {
+    // Whole vectors, from the one that holds the first pivot.
+    let rows = (first - first % V::LEN..ld).step_by(V::LEN);
+    // SAFETY: the caller's promises: rows and columns are inside the matrix.
+    unsafe {
+        let element = |i: usize, j: usize| columns.add(j * ld + i);
+        for i in rows.clone() {
+            let mut open = [V::splat(T::ZERO); COLUMNS];
+            for (c, x) in open.iter_mut().enumerate() {
+                *x = V::load(element(i, first + c));
+            }
+            for k in 0..first {
+                let known = V::load(element(i, k));
+                for (c, x) in open.iter_mut().enumerate() {
+                    *x = known.neg_mul_add(V::splat(*element(first + c, k)), *x);
+                }
+            }
+            for (c, x) in open.iter().enumerate() {
+                x.store(element(i, first + c));
             }
         }
-        let pivot = column[0];
-        if !pivot.is_finite() {
-            return Err(Error::NonFinite { index: at + j });
+        for j in first..first + COLUMNS {
+            for k in first..j {
+                let factor = V::splat(*element(j, k));
+                for i in rows.clone() {
+                    V::load(element(i, k)).neg_mul_add(factor, V::load(element(i, j))).store(element(i, j));
+                }
+            }
+            let pivot = *element(j, j);
+            if !pivot.is_finite() {
+                return Err(Error::NonFinite { index: at + j });
+            }
+            if !(pivot > T::ZERO) {
+                return Err(Error::NotPositiveDefinite { index: at + j });
+            }
+            let root = pivot.sqrt();
+            for i in rows.clone() {
+                V::load(element(i, j)).div(V::splat(root)).store(element(i, j));
+            }
+            *element(j, j) = root;
         }
-        if !(pivot > T::ZERO) {
-            return Err(Error::NotPositiveDefinite { index: at + j });
-        }
-        let root = pivot.sqrt();
-        column[0] = root;
-        column[1..].iter_mut().for_each(|v| *v = *v / root);
     }
     Ok(())
 }

@@ -3,98 +3,125 @@
 use crate::base::flags::Diag;
 use crate::base::matrix::MatRef;
 use crate::base::scalar::Scalar;
-use crate::simd::dispatch::{Fused, shells};
+use crate::simd::dispatch::shells;
+use crate::simd::vector::Vector;
 
-shells! {
+shells! { vectors
     /// Solves `L·X = B` for the few unknowns of a strip or panel; `x` holds B, then X.
     ///
-    /// x[k · lanes + i] is unknown k of right-hand side i. The bits are those of the textbook loop.
+    /// x[k · lanes + i] is unknown k of right-hand side i. The lanes are whole vectors. The bits are
+    /// those of the textbook loop.
     pub(crate) fn solve_small_triangle = solve_small_triangle_body(l: MatRef<'a, T>, diag: Diag, x: &'a mut [T], lanes: usize)
 }
 
 #[inline(always)]
-fn solve_small_triangle_body<T: Scalar, M: Fused>(l: MatRef<'_, T>, diag: Diag, x: &mut [T], lanes: usize) {
-    // The lanes of a panel are whole vectors of 2, 4, 8 or 16 elements.
-    if lanes.is_multiple_of(32) {
-        // Four vectors of AVX2.
-        if size_of::<T>() == 4 {
-            left_looking_in_pairs::<T, M, 32>(l, diag, x, lanes);
-        } else {
-            left_looking_in_pairs::<T, M, 16>(l, diag, x, lanes);
+fn solve_small_triangle_body<T: Scalar, V: Vector<T>>(l: MatRef<'_, T>, diag: Diag, x: &mut [T], lanes: usize) {
+    assert!(lanes.is_multiple_of(V::LEN) && l.ncols() == l.nrows() && x.len() == l.nrows() * lanes);
+    let vectors = lanes / V::LEN;
+    let mut done = 0;
+    while done < vectors {
+        // Chains of several unknowns stay in registers and hide each other's latency.
+        // SAFETY: the shell around this body enables the instructions of V. X holds `lanes`
+        // elements for each of L's unknowns (asserted above), and these vectors lie inside them.
+        unsafe {
+            let x = x.as_mut_ptr().add(done * V::LEN);
+            done += match vectors - done {
+                1 => solve_vectors::<T, V, 1, 8>(l, diag, x, lanes),
+                2 => solve_vectors::<T, V, 2, 4>(l, diag, x, lanes),
+                3 => solve_vectors::<T, V, 3, 3>(l, diag, x, lanes),
+                _ => solve_vectors::<T, V, 4, 2>(l, diag, x, lanes),
+            };
         }
-    } else if lanes.is_multiple_of(16) {
-        right_looking::<T, M, 16>(l, diag, x, lanes);
-    } else if lanes.is_multiple_of(8) {
-        right_looking::<T, M, 8>(l, diag, x, lanes);
-    } else if lanes.is_multiple_of(4) {
-        right_looking::<T, M, 4>(l, diag, x, lanes);
-    } else {
-        right_looking::<T, M, 1>(l, diag, x, lanes);
     }
 }
 
-/// Solves N right-hand sides at a time, right-looking.
+/// Solves NV vectors of right-hand sides, left-looking, `UNKNOWNS` at a time. Returns NV.
 ///
-/// For few right-hand sides: a left-looking solve has too few chains to hide the latency of a fused
-/// multiply-add.
+/// # Safety
+/// The CPU has the instructions of V. For each of L's unknowns, NV vectors may be read and written
+/// at `x`, `lanes` elements further for each unknown.
 #[inline(always)]
-fn right_looking<T: Scalar, M: Fused, const N: usize>(l: MatRef<'_, T>, diag: Diag, x: &mut [T], lanes: usize) {
+unsafe fn solve_vectors<T: Scalar, V: Vector<T>, const NV: usize, const UNKNOWNS: usize>(
+    l: MatRef<'_, T>,
+    diag: Diag,
+    x: *mut T,
+    lanes: usize,
+) -> usize {
     let n = l.nrows();
-    for first in (0..lanes).step_by(N) {
-        for k in 0..n {
-            let (solved, open) = x.split_at_mut((k + 1) * lanes);
-            let xk = solved[k * lanes + first..].first_chunk_mut::<N>().expect("N divides lanes");
-            if diag == Diag::Stored {
-                let pivot = l.get(k, k);
-                xk.iter_mut().for_each(|v| *v = *v / pivot);
+    let whole = n - n % UNKNOWNS;
+    // SAFETY: the caller's promises; all unknowns are below n.
+    unsafe {
+        for first in (0..whole).step_by(UNKNOWNS) {
+            solve_unknowns::<T, V, NV, UNKNOWNS>(l, diag, x, lanes, first);
+        }
+        for first in whole..n {
+            solve_unknowns::<T, V, NV, 1>(l, diag, x, lanes, first);
+        }
+    }
+    NV
+}
+
+/// Solves the unknowns first .. first + UNKNOWNS of [`solve_vectors`].
+///
+/// # Safety
+/// As [`solve_vectors`]; first + UNKNOWNS ≤ n.
+#[inline(always)]
+unsafe fn solve_unknowns<T: Scalar, V: Vector<T>, const NV: usize, const UNKNOWNS: usize>(
+    l: MatRef<'_, T>,
+    diag: Diag,
+    x: *mut T,
+    lanes: usize,
+    first: usize,
+) {
+    let l = l.rows(first, UNKNOWNS);
+    // SAFETY: the caller's promises.
+    unsafe {
+        let at = |k: usize, v: usize| x.add(k * lanes + v * V::LEN);
+        let mut open = [[V::splat(T::ZERO); NV]; UNKNOWNS];
+        for (u, open) in open.iter_mut().enumerate() {
+            for (v, x) in open.iter_mut().enumerate() {
+                *x = V::load(at(first + u, v));
             }
-            let xk = *xk;
-            for (i, row) in open.chunks_exact_mut(lanes).enumerate() {
-                let lik = l.get(k + 1 + i, k);
-                let row = row[first..].first_chunk_mut::<N>().expect("N divides lanes");
-                for (v, xk) in row.iter_mut().zip(xk) {
-                    *v = M::fma(-xk, lik, *v);
+        }
+        for k in 0..first {
+            let mut solved = [V::splat(T::ZERO); NV];
+            for (v, x) in solved.iter_mut().enumerate() {
+                *x = V::load(at(k, v));
+            }
+            for (u, open) in open.iter_mut().enumerate() {
+                subtract(open, solved, l.get(u, k));
+            }
+        }
+        for u in 0..UNKNOWNS {
+            let (solved, open) = open.split_at_mut(u);
+            let unknown = &mut open[0];
+            for (k, &solved) in solved.iter().enumerate() {
+                subtract(unknown, solved, l.get(u, first + k));
+            }
+            if diag == Diag::Stored {
+                let pivot = V::splat(l.get(u, first + u));
+                for x in unknown.iter_mut() {
+                    *x = x.div(pivot);
                 }
             }
+            for (v, x) in unknown.iter().enumerate() {
+                x.store(at(first + u, v));
+            }
         }
     }
 }
 
-/// Solves N right-hand sides at a time, left-looking, two unknowns at a time.
+/// open ← open − solved · coefficient.
 ///
-/// The chains of both unknowns stay in registers and hide each other's latency.
+/// # Safety
+/// The CPU has the instructions of V.
 #[inline(always)]
-fn left_looking_in_pairs<T: Scalar, M: Fused, const N: usize>(l: MatRef<'_, T>, diag: Diag, x: &mut [T], lanes: usize) {
-    let n = l.nrows();
-    for first in (0..lanes).step_by(N) {
-        let at = |k: usize| k * lanes + first;
-        let load = |x: &[T], k: usize| *x[at(k)..].first_chunk::<N>().expect("N divides lanes");
-        let subtract =
-            |open: &mut [T; N], l: T, solved: [T; N]| open.iter_mut().zip(solved).for_each(|(v, s)| *v = M::fma(-s, l, *v));
-        let divide = |open: &mut [T; N], j: usize| {
-            if diag == Diag::Stored {
-                let pivot = l.get(j, j);
-                open.iter_mut().for_each(|v| *v = *v / pivot);
-            }
-        };
-        for j in (0..n - n % 2).step_by(2) {
-            let (mut even, mut odd) = (load(x, j), load(x, j + 1));
-            for k in 0..j {
-                let solved = load(x, k);
-                subtract(&mut even, l.get(j, k), solved);
-                subtract(&mut odd, l.get(j + 1, k), solved);
-            }
-            divide(&mut even, j);
-            subtract(&mut odd, l.get(j + 1, j), even);
-            divide(&mut odd, j + 1);
-            x[at(j)..][..N].copy_from_slice(&even);
-            x[at(j + 1)..][..N].copy_from_slice(&odd);
-        }
-        if n % 2 == 1 {
-            let mut last = load(x, n - 1);
-            (0..n - 1).for_each(|k| subtract(&mut last, l.get(n - 1, k), load(x, k)));
-            divide(&mut last, n - 1);
-            x[at(n - 1)..][..N].copy_from_slice(&last);
+unsafe fn subtract<T: Scalar, V: Vector<T>, const NV: usize>(open: &mut [V; NV], solved: [V; NV], coefficient: T) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let coefficient = V::splat(coefficient);
+        for (open, solved) in open.iter_mut().zip(solved) {
+            *open = solved.neg_mul_add(coefficient, *open);
         }
     }
 }

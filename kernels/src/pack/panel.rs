@@ -93,22 +93,20 @@ pub(crate) fn pack_panel<T: Scalar>(a: MatRef<'_, T>, width: usize, alpha: T, ou
     if kc == 0 {
         return;
     }
-    if rows == width && alpha == T::ONE {
-        if a.rs() == 1 && copy_panels(a.t(), width, out) {
-            return;
-        }
-        if a.cs() == 1 {
-            // SAFETY: `out` holds exactly rows · kc elements (asserted above, rows = width), and
-            // the view contains those read. `out` is an exclusive borrow, so it does not overlap
-            // the view.
-            unsafe { transpose(isa, a.as_ptr(), a.rs(), out.as_mut_ptr().cast::<T>(), width as isize, (rows, kc)) };
-            return;
-        }
+    if rows == width && alpha == T::ONE && a.rs() == 1 && copy_panels(a.t(), width, out) {
+        return;
     }
     if rows < width {
         for step in out.chunks_exact_mut(width) {
             step[rows..].fill(MaybeUninit::new(T::ZERO));
         }
+    }
+    if alpha == T::ONE && a.cs() == 1 {
+        // SAFETY: `out` holds width ≥ rows elements for each of the kc steps (asserted above), and
+        // the view contains those read. `out` is an exclusive borrow, so it does not overlap the
+        // view.
+        unsafe { transpose(isa, a.as_ptr(), a.rs(), out.as_mut_ptr().cast::<T>(), width as isize, (rows, kc)) };
+        return;
     }
     // Triangular solves pass reversed views, whose memory is read backwards.
     if a.rs().unsigned_abs() == 1 {
