@@ -1,10 +1,12 @@
-//! SYRK, SYMM, triangular solves, LU and Cholesky, of sound matrices and of broken ones: the bits
+//! SYRK, SYMM, GEMMT, SYR2K, triangular products and solves, products and updates by vectors, LU and
+//! Cholesky, of sound matrices and of broken ones: the bits
 //! and the errors of the textbook's loops, and small residuals.
 #![no_main]
 
 use arbitrary::Arbitrary;
 use gaitprop_fuzz::operands::fenced::Fences;
 use gaitprop_fuzz::operands::triangular::*;
+use gaitprop_fuzz::operands::vectors::*;
 use gaitprop_fuzz::{How as Way, hold, layout, scalar, shape};
 use gaitprop_kernels::Real;
 use libfuzzer_sys::fuzz_target;
@@ -27,6 +29,12 @@ enum Operation {
     Syrk,
     Symm,
     Solve,
+    Gemmt,
+    Syr2k,
+    Trmm,
+    Gemv,
+    Ger,
+    Dot,
     Lu(Broken),
     Cholesky(Broken),
 }
@@ -63,6 +71,14 @@ fn check<T: Real>(input: &Input) {
         Operation::Solve => {
             check_solve::<T, _>((n, m), SIDES[side % 2], TRIANGLES[which % 2], DIAGS[other % 2], alpha, &how, &plans)
         }
+        Operation::Trmm => {
+            check_trmm::<T, _>((n, m), SIDES[side % 2], TRIANGLES[which % 2], DIAGS[other % 2], alpha, &how, &plans)
+        }
+        Operation::Gemmt => check_gemmt::<T, _>((n, m), (alpha, beta), TRIANGLES[which % 2], &how, &plans),
+        Operation::Syr2k => check_syr2k::<T, _>((n, m), (alpha, beta), TRIANGLES[which % 2], &how, &plans),
+        Operation::Gemv => check_gemv::<T, _>(Fences, (n, m), (alpha, beta), how.layouts, how.seed, &plans),
+        Operation::Ger => check_ger::<T, _>(Fences, (n, m), alpha, how.layouts, how.seed, &plans),
+        Operation::Dot => check_dot::<T, _>(Fences, n, [how.layouts[0], how.layouts[1]], how.seed, &plans),
         Operation::Lu(broken) => check_lu::<T, _>((n, m), broken.flaw(), &how, &plans),
         Operation::Cholesky(broken) => check_cholesky::<T, _>((n, m), broken.flaw(), &how, &plans),
     });

@@ -70,7 +70,8 @@ fn main() -> Result<(), Error> {
         adam(step, &mut apart.theta, &mut apart.m, &mut apart.v, &gradient, plan.isa)?;
 
         assert!(fused == apart, "step {number}: fused and unfused differ");
-        let norm = gaitprop_kernels::reduce::dot(&fused.theta, &fused.theta, plan.isa)?.sqrt();
+        let theta = MatRef::new(&fused.theta, N_IN * N_OUT, 1)?;
+        let norm = gaitprop_kernels::reduce::dot(theta, theta, &plan)?.sqrt();
         println!("step {number}: ‖θ‖ = {norm:.6}, fused = unfused");
     }
     println!("{N_IN}×{N_OUT} weights, batch {BATCH}: gradient, slope and Adam in one product on {}", plan.isa);

@@ -11,7 +11,7 @@ macro_rules! page {
             #[doc = concat!(
                 "[gemm.md]: crate::guide::gemm\n[pack.md]: crate::guide::pack\n[epilogue.md]: crate::guide::epilogue\n[batched.md]: crate::guide::batched\n",
                 "[symmetric.md]: crate::guide::symmetric\n[triangular.md]: crate::guide::triangular\n[perturb.md]: crate::guide::perturb\n",
-                "[threads.md]: crate::guide::threads\n[isa.md]: crate::guide::isa\n[numerics.md]: crate::guide::numerics\n\n",
+                "[threads.md]: crate::guide::threads\n[isa.md]: crate::guide::isa\n[numerics.md]: crate::guide::numerics\n[vectors.md]: crate::guide::vectors\n\n",
                 include_str!(concat!("../docs/", $file)),
             )]
             pub mod $name {}
@@ -26,6 +26,7 @@ page! {
     batched "batched.md",
     symmetric "symmetric.md",
     triangular "triangular.md",
+    vectors "vectors.md",
     perturb "perturb.md",
     threads "threads.md",
     isa "isa.md",

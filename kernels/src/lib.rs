@@ -13,8 +13,8 @@
 //! * [`Scratch`]: workspace that the caller owns and passes. It grows on first use; later calls do
 //!   not allocate.
 //! * [`BatchRef`], [`BatchMut`], [`gemm_batched()`]: many products in one call.
-//! * [`gemm()`], [`syrk`], [`symm`], [`trsm`], [`lu`], [`cholesky`], [`perturb`], [`epilogue`],
-//!   [`reduce`]: the kernels.
+//! * [`gemm()`], [`gemmt`], [`syrk`], [`syr2k`], [`symm`], [`trmm`], [`trsm`], [`lu`], [`cholesky`],
+//!   [`gemv`], [`ger`], [`perturb`], [`epilogue`], [`reduce`]: the kernels.
 //! * [`selftest`]: checks that this machine computes these bits.
 //!
 //! Bias, activation and optimizer updates exist in two forms with the same bits: as passes over
@@ -33,14 +33,15 @@
 //!
 //! # Floors
 //! The folders are floors, from bottom to top: `base`, `simd`, `tile`, `elementwise`, `plan`,
-//! `pack`, `gemm`, `level3`, `factor`, `check`. A file imports from its own floor and lower ones;
+//! `pack`, `gemm`, `level2`, `level3`, `factor`, `check`. A file imports from its own floor and lower ones;
 //! `tests/it/floors.rs` checks this. Only `lib.rs` re-exports other floors.
 //!
 //! # Rules for `unsafe`
 //! Unsafe code stands in three places: where slices and pointers become views (`base/matrix`,
 //! `base/batch`); where threads get memory and disjoint blocks (`base/scratch`, `base/team`,
 //! `base/par`, the kernels that split work); and at intrinsics, tiles and unchecked pointers to rows
-//! (`simd`, `tile`, `elementwise`, `plan/blocking`, `pack`, `gemm`, `level3`, `factor`). A safe
+//! (`simd`, `tile`, `elementwise`, `plan/blocking`, `pack`, `gemm`, `level2`, `level3`,
+//! `factor`). A safe
 //! function checks lengths and shapes once. Every `SAFETY` note names its fact and where that was
 //! established. Kernels reach an
 //! instruction set only through an [`Isa`], which only detection creates.
@@ -55,6 +56,7 @@ pub(crate) mod elementwise;
 pub(crate) mod factor;
 pub(crate) mod gemm;
 pub mod guide;
+pub(crate) mod level2;
 pub(crate) mod level3;
 pub(crate) mod pack;
 pub(crate) mod plan;
@@ -73,7 +75,7 @@ pub use base::team::Team;
 pub use base::threads::Threads;
 pub use check::{reference, selftest};
 pub use elementwise::activation::Activation;
-pub use elementwise::{perturb, reduce};
+pub use elementwise::perturb;
 pub use factor::{cholesky, lu};
 pub use gemm::batched::{gemm_batched, gemm_batched_scratch, gemm_batched_views, gemm_batched_views_scratch};
 pub use gemm::epilogue::{Epilogue, Update};
@@ -94,6 +96,28 @@ pub mod epilogue {
     pub use crate::elementwise::optimizer::{AdamStep, adam, descend, momentum};
 }
 
+pub mod gemmt {
+    //! Products of which one triangle is wanted.
+    pub use crate::base::flags::Triangle;
+    pub use crate::level3::gemmt::{gemmt, gemmt_scratch};
+}
+
+pub mod gemv {
+    //! Matrix-vector product.
+    pub use crate::level2::gemv::{gemv, gemv_scratch};
+}
+
+pub mod ger {
+    //! Rank-1 update.
+    pub use crate::level2::ger::{ger, ger_scratch};
+}
+
+pub mod reduce {
+    //! Sums in f64 and in one fixed order, so that threads and instruction sets cannot change a bit.
+    pub use crate::elementwise::reduce::column_means;
+    pub use crate::level2::dot::dot;
+}
+
 pub mod symm {
     //! Products with a symmetric matrix that stores one triangle.
     pub use crate::level3::symm::{symm, symm_scratch};
@@ -103,6 +127,18 @@ pub mod syrk {
     //! Symmetric rank-k products.
     pub use crate::base::flags::{Diagonal, Part};
     pub use crate::level3::syrk::{syrk, syrk_scratch};
+}
+
+pub mod syr2k {
+    //! Symmetric rank-2k products.
+    pub use crate::base::flags::Triangle;
+    pub use crate::level3::gemmt::{syr2k, syr2k_scratch};
+}
+
+pub mod trmm {
+    //! Products with a triangular matrix.
+    pub use crate::base::flags::{Diag, Side, Triangle};
+    pub use crate::level3::trmm::{product, product_scratch};
 }
 
 pub mod trsm {

@@ -95,7 +95,7 @@ impl Exec {
     /// # Errors
     /// Shape mismatch if the lengths differ.
     pub fn dot<T: Real>(&self, x: &[T], y: &[T]) -> Result<f64> {
-        Ok(reduce::dot(x, y, self.plan.isa)?)
+        Ok(reduce::dot(MatRef::new(x, x.len(), 1)?, MatRef::new(y, y.len(), 1)?, &self.plan)?)
     }
 
     /// Returns the Euclidean norm of all elements.

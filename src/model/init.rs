@@ -4,7 +4,7 @@ use crate::base::error::Result;
 use crate::base::names::names;
 use crate::base::rng::Rng;
 use crate::model::matrix::Matrix;
-use gaitprop_kernels::{Plan, Real, Scratch, gemm};
+use gaitprop_kernels::{MatRef, Plan, Real, Scratch, gemm, reduce};
 
 /// Distribution of initial weights. Biases start at 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +96,7 @@ fn orthonormal_rows(w: &mut [f64], rows: usize, cols: usize, rng: &mut Rng, plan
 }
 
 fn dot(a: &[f64], b: &[f64], plan: &Plan) -> Result<f64> {
-    Ok(gaitprop_kernels::reduce::dot(a, b, plan.isa)?)
+    Ok(reduce::dot(MatRef::new(a, a.len(), 1)?, MatRef::new(b, b.len(), 1)?, plan)?)
 }
 
 #[cfg(test)]

@@ -36,8 +36,9 @@ impl Alignment {
     /// # Errors
     /// A shape error if their lengths differ.
     pub fn of<T: Real>(a: &[T], b: &[T], plan: &Plan) -> Result<Self> {
-        let dot = |x: &[T], y: &[T]| reduce::dot(x, y, plan.isa);
-        let (aa, bb, ab) = (dot(a, a)?, dot(b, b)?, dot(a, b)?);
+        let (a_column, b_column) = (MatRef::new(a, a.len(), 1)?, MatRef::new(b, b.len(), 1)?);
+        let dot = |x: MatRef<'_, T>, y: MatRef<'_, T>| reduce::dot(x, y, plan);
+        let (aa, bb, ab) = (dot(a_column, a_column)?, dot(b_column, b_column)?, dot(a_column, b_column)?);
         if aa == 0.0 && bb == 0.0 {
             return Ok(Self { cosine: 1.0, ratio: 1.0, difference: 0.0 });
         }

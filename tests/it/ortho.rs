@@ -156,7 +156,10 @@ fn block_step<T: Real>(block: Block, w: &Matrix<T>, turn: usize, without: Withou
     let (n, k) = v.shape();
     let v: Vec<Vec<T>> = (0..n).map(|i| (0..k).map(|j| v.get(i, j)).collect()).collect();
     let square = |row: &[T]| match transposed {
-        false => reduce::dot(row, row, Isa::PORTABLE).unwrap(),
+        false => {
+            let row = MatRef::new(row, row.len(), 1).unwrap();
+            reduce::dot(row, row, &Plan::new()).unwrap()
+        }
         true => row.iter().fold(0.0, |sum, w| sum + w.to_f64() * w.to_f64()),
     };
     let blocks = n.div_ceil(block.rows);

@@ -102,6 +102,15 @@ impl Isa {
     pub(crate) const fn kind(self) -> Kind {
         self.0
     }
+
+    /// Returns AVX2 for AVX-512, which includes it, and any other instruction set itself.
+    pub(crate) const fn at_most_256_bits(self) -> Self {
+        match self.0 {
+            #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
+            Kind::Avx512 => Self(Kind::Avx2),
+            other => Self(other),
+        }
+    }
 }
 
 impl fmt::Debug for Isa {

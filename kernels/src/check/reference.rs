@@ -26,6 +26,82 @@ pub fn gemm<T: Real>(alpha: T, a: MatRef<'_, T>, b: MatRef<'_, T>, beta: T, mut 
     }
 }
 
+/// Computes [`crate::gemmt::gemmt`] element by element, with the same bits.
+///
+/// # Panics
+/// If the shapes do not match.
+pub fn gemmt<T: Real>(triangle: Triangle, alpha: T, a: MatRef<'_, T>, b: MatRef<'_, T>, beta: T, mut c: MatMut<'_, T>) {
+    for i in 0..c.nrows() {
+        for j in 0..=i {
+            let lower = triangle == Triangle::Lower;
+            let (i, j) = if lower { (i, j) } else { (j, i) };
+            let (left, right) = if lower { (alpha, T::ONE) } else { (T::ONE, alpha) };
+            let mut acc = if beta == T::ZERO { T::ZERO } else { beta * c.get(i, j) };
+            for k in 0..a.ncols() {
+                acc = (left * a.get(i, k)).mul_add(right * b.get(k, j), acc);
+            }
+            c.set(i, j, acc);
+        }
+    }
+}
+
+/// Computes [`crate::syr2k::syr2k`] element by element, with the same bits.
+///
+/// # Panics
+/// If the shapes do not match.
+pub fn syr2k<T: Real>(triangle: Triangle, alpha: T, a: MatRef<'_, T>, b: MatRef<'_, T>, beta: T, mut c: MatMut<'_, T>) {
+    gemmt(triangle, alpha, a, b.t(), beta, c.rb());
+    gemmt(triangle, alpha, b, a.t(), T::ONE, c);
+}
+
+/// Computes [`crate::trmm::product`] element by element, with the same bits.
+///
+/// # Panics
+/// If the shapes do not match.
+pub fn trmm<T: Real>(side: Side, triangle: Triangle, diag: Diag, alpha: T, a: MatRef<'_, T>, mut b: MatMut<'_, T>) {
+    if side == Side::Right {
+        return trmm(Side::Left, triangle.t(), diag, alpha, a.t(), b.t());
+    }
+    let (n, rhs) = b.shape();
+    for c in 0..rhs {
+        // From the last to the first in the order of elimination: the earlier ones are still as given.
+        for step in (0..n).rev() {
+            let eliminated = |s: usize| if triangle == Triangle::Lower { s } else { n - 1 - s };
+            let i = eliminated(step);
+            let mut sum = T::ZERO;
+            for k in (0..=step).map(eliminated) {
+                let x = if alpha == T::ONE { b.get(k, c) } else { alpha * b.get(k, c) };
+                let a = if k == i && diag == Diag::Unit { T::ONE } else { a.get(i, k) };
+                sum = x.mul_add(a, sum);
+            }
+            b.set(i, c, sum);
+        }
+    }
+}
+
+/// Computes [`crate::reduce::dot`] element by element, with the same bits.
+///
+/// # Panics
+/// If the shapes do not match.
+pub fn dot<T: Real>(x: MatRef<'_, T>, y: MatRef<'_, T>) -> f64 {
+    let n = x.nrows();
+    let block = n.div_ceil(64).next_multiple_of(32768).max(1);
+    let mut total = 0.0;
+    for first in (0..n).step_by(block) {
+        let mut lanes = [0.0; 16];
+        for i in first..n.min(first + block) {
+            lanes[(i - first) % 16] += x.get(i, 0).to_f64() * y.get(i, 0).to_f64();
+        }
+        for width in [8, 4, 2, 1] {
+            for lane in 0..width {
+                lanes[lane] += lanes[lane + width];
+            }
+        }
+        total += lanes[0];
+    }
+    total
+}
+
 /// Computes [`crate::lu::factor`] column by column, with the same bits.
 ///
 /// # Errors

@@ -32,6 +32,7 @@ use crate::gemm::epilogue::Epilogue;
 use crate::gemm::fused::gemm_with;
 use crate::gemm::gemm;
 use crate::gemm::job::Start;
+use crate::level2::dot::dot;
 use crate::level3::symm::symm;
 use crate::level3::syrk::syrk;
 use crate::level3::trsm;
@@ -397,7 +398,8 @@ fn passes<T: Real>(plan: &Plan, row: &mut Row<'_>, numbers: &mut Numbers, _: &mu
         let on = |isa: Isa| {
             let mut out = vec![T::ZERO; n];
             reduce::column_means(MatRef::new(&a, m, n)?, &mut out, isa)?;
-            out.push(T::from_f64(reduce::dot(&a, &b, isa)?));
+            let (x, y) = (MatRef::new(&a, len, 1)?, MatRef::new(&b, len, 1)?);
+            out.push(T::from_f64(dot(x, y, &Plan { isa, ..plan.clone() })?));
             let (mut theta, mut first) = (a.clone(), b.clone());
             let mut second: Vec<T> = b.iter().map(|&v| v * v).collect();
             adam(step, &mut theta, &mut first, &mut second, &delta, isa)?;

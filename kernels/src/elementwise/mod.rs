@@ -3,4 +3,4 @@
 pub(crate) mod activation;
 pub(crate) mod optimizer;
 pub mod perturb;
-pub mod reduce;
+pub(crate) mod reduce;

@@ -1,4 +1,4 @@
-//! Solves with a small triangle on the diagonal: the unknowns of one strip or panel.
+//! Small triangles on the diagonal: the unknowns of one strip or panel.
 
 use crate::base::flags::Diag;
 use crate::base::matrix::MatRef;
@@ -122,6 +122,36 @@ unsafe fn subtract<T: Scalar, V: Vector<T>, const NV: usize>(open: &mut [V; NV],
         let coefficient = V::splat(coefficient);
         for (open, solved) in open.iter_mut().zip(solved) {
             *open = solved.neg_mul_add(coefficient, *open);
+        }
+    }
+}
+
+shells! { vectors
+    /// Computes `S ← S + L·B` for the few unknowns of a strip: each element continues its chain.
+    ///
+    /// b[k · lanes + i] and sums[k · lanes + i] are unknown k of right-hand side i. The lanes are
+    /// whole vectors.
+    pub(crate) fn add_small_triangle = add_small_triangle_body(
+        l: MatRef<'a, T>, diag: Diag, b: &'a [T], sums: &'a mut [T], lanes: usize
+    )
+}
+
+#[inline(always)]
+fn add_small_triangle_body<T: Scalar, V: Vector<T>>(l: MatRef<'_, T>, diag: Diag, b: &[T], sums: &mut [T], lanes: usize) {
+    let n = l.nrows();
+    assert!(lanes.is_multiple_of(V::LEN) && l.ncols() == n && b.len() == n * lanes && sums.len() == n * lanes);
+    for first in (0..lanes).step_by(V::LEN) {
+        for i in 0..n {
+            // SAFETY: the shell around this body enables the instructions of V. A vector from lane
+            // `first` on lies inside the `lanes` elements of each of the n unknowns (asserted above).
+            unsafe {
+                let mut sum = V::load(sums.as_ptr().add(i * lanes + first));
+                for k in 0..=i {
+                    let coefficient = if k == i && diag == Diag::Unit { T::ONE } else { l.get(i, k) };
+                    sum = V::load(b.as_ptr().add(k * lanes + first)).mul_add(V::splat(coefficient), sum);
+                }
+                sum.store(sums.as_mut_ptr().add(i * lanes + first));
+            }
         }
     }
 }

@@ -5,9 +5,10 @@
 //! has the diagram.
 
 use crate::base::isa::Isa;
-use crate::base::matrix::MatRef;
+use crate::base::matrix::{MatMut, MatRef};
 use crate::base::once::once;
 use crate::base::scalar::Scalar;
+use crate::simd::dispatch::Vectors;
 use crate::simd::transpose::transpose;
 use crate::simd::vector::{Level, prefetch};
 use core::mem::MaybeUninit;
@@ -54,13 +55,13 @@ const AHEAD: isize = 6;
 once! {
     /// Packs columns j .. j + cols, elements pc .. pc + kb of each, into consecutive panels of `nr`
     /// columns. Writes all of `out`, ⌈cols/nr⌉ · nr · kb elements, and pads the last panel with 0.
-    pub(crate) fn pack_columns<T: Scalar> = pack_columns_body(
+    pub(crate) fn pack_columns<T: Vectors> = pack_columns_body(
         b: MatRef<'a, T>, rows: (usize, usize), columns: (usize, usize), nr: usize,
         out: &'a mut [MaybeUninit<T>], isa: Isa
     )
 }
 
-fn pack_columns_body<T: Scalar>(
+fn pack_columns_body<T: Vectors>(
     b: MatRef<'_, T>,
     (pc, kb): (usize, usize),
     (j, cols): (usize, usize),
@@ -87,7 +88,7 @@ fn pack_columns_body<T: Scalar>(
 /// Packs one panel: out[k · width + i] = alpha · a[i, k] for i < a.nrows(), and 0 for the other i <
 /// width.
 #[inline(always)]
-pub(crate) fn pack_panel<T: Scalar>(a: MatRef<'_, T>, width: usize, alpha: T, out: &mut [MaybeUninit<T>], isa: Isa) {
+pub(crate) fn pack_panel<T: Vectors>(a: MatRef<'_, T>, width: usize, alpha: T, out: &mut [MaybeUninit<T>], isa: Isa) {
     let (rows, kc) = a.shape();
     assert!(rows <= width && out.len() == width * kc);
     if kc == 0 {
@@ -102,11 +103,10 @@ pub(crate) fn pack_panel<T: Scalar>(a: MatRef<'_, T>, width: usize, alpha: T, ou
         }
     }
     if alpha == T::ONE && a.cs() == 1 {
-        // SAFETY: `out` holds width ≥ rows elements for each of the kc steps (asserted above), and
-        // the view contains those read. `out` is an exclusive borrow, so it does not overlap the
-        // view.
-        unsafe { transpose(isa, a.as_ptr(), a.rs(), out.as_mut_ptr().cast::<T>(), width as isize, (rows, kc)) };
-        return;
+        // SAFETY: `out` holds width ≥ rows elements for each of the kc steps (asserted above), and is
+        // an exclusive borrow. The view is only written.
+        let steps = unsafe { MatMut::from_raw_parts(out.as_mut_ptr().cast::<T>(), (kc, rows), (width as isize, 1)) };
+        return transpose(isa, a, steps);
     }
     // Triangular solves pass reversed views, whose memory is read backwards.
     if a.rs().unsigned_abs() == 1 {

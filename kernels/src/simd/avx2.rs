@@ -44,6 +44,25 @@ vector!(
     store_first(p, n) {
         // SAFETY: as in `load_first`.
         unsafe { _mm256_maskstore_ps(p, first_of_8(n), a) }
+    },
+    load_columns::<4>(p, rs) {
+        // Half a row of r beside half a row of r + 4: all further moves stay inside 128-bit halves.
+        // SAFETY: the caller promises 4 elements of 8 rows, and AVX2.
+        unsafe {
+            let pair = |r: isize| {
+                let (low, high) = (_mm_loadu_ps(p.offset(r * rs)), _mm_loadu_ps(p.offset((r + 4) * rs)));
+                _mm256_insertf128_ps::<1>(_mm256_castps128_ps256(low), high)
+            };
+            let (a, b, c, e) = (pair(0), pair(1), pair(2), pair(3));
+            let (ab0, ab1) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+            let (ce0, ce1) = (_mm256_unpacklo_ps(c, e), _mm256_unpackhi_ps(c, e));
+            [
+                _mm256_shuffle_ps::<0x44>(ab0, ce0),
+                _mm256_shuffle_ps::<0xEE>(ab0, ce0),
+                _mm256_shuffle_ps::<0x44>(ab1, ce1),
+                _mm256_shuffle_ps::<0xEE>(ab1, ce1),
+            ]
+        }
     }
 );
 vector!(
@@ -64,5 +83,16 @@ vector!(
     store_first(p, n) {
         // SAFETY: as in `load_first`.
         unsafe { _mm256_maskstore_pd(p, first_of_4(n), a) }
+    },
+    load_columns::<2>(p, rs) {
+        // SAFETY: the caller promises 2 elements of 4 rows, and AVX2.
+        unsafe {
+            let pair = |r: isize| {
+                let (low, high) = (_mm_loadu_pd(p.offset(r * rs)), _mm_loadu_pd(p.offset((r + 2) * rs)));
+                _mm256_insertf128_pd::<1>(_mm256_castpd128_pd256(low), high)
+            };
+            let (a, b) = (pair(0), pair(1));
+            [_mm256_unpacklo_pd(a, b), _mm256_unpackhi_pd(a, b)]
+        }
     }
 );

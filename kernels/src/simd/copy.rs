@@ -3,13 +3,14 @@
 use crate::base::isa::Isa;
 use crate::base::matrix::{MatMut, MatRef};
 use crate::base::scalar::Scalar;
+use crate::simd::dispatch::Vectors;
 use crate::simd::transpose::transpose;
 use core::mem::MaybeUninit;
 
 /// Computes `dst ← src` for any strides. If both are contiguous along the same axis, it copies row
 /// by row. If along different axes, it transposes in square blocks. Else it copies element by
 /// element.
-pub(crate) fn copy<T: Scalar>(isa: Isa, src: MatRef<'_, T>, dst: MatMut<'_, T>) {
+pub(crate) fn copy<T: Vectors>(isa: Isa, src: MatRef<'_, T>, dst: MatMut<'_, T>) {
     assert_eq!(src.shape(), dst.shape());
     if dst.is_empty() {
         return;
@@ -21,12 +22,8 @@ pub(crate) fn copy<T: Scalar>(isa: Isa, src: MatRef<'_, T>, dst: MatMut<'_, T>) 
     let (src, mut dst) = if dst.cs() == -1 { (src.reverse_cols(), dst.reverse_cols()) } else { (src, dst) };
     let (m, n) = dst.shape();
     if dst.cs() == 1 && unit(src.rs()) && src.cs() != 1 && m > 1 {
-        let (src, mut dst) = if src.rs() == -1 { (src.reverse_rows(), dst.reverse_rows()) } else { (src, dst) };
-        // SAFETY: srcᵀ has n × m elements with a column stride of 1, and `dst` has m × n with one
-        // too. Both views contain them (invariant of the types). A `MatMut` is exclusive, so no
-        // element belongs to both.
-        unsafe { transpose(isa, src.as_ptr(), src.cs(), dst.as_mut_ptr(), dst.rs(), (n, m)) };
-        return;
+        let (src, dst) = if src.rs() == -1 { (src.reverse_rows(), dst.reverse_rows()) } else { (src, dst) };
+        return transpose(isa, src.t(), dst);
     }
     for i in 0..m {
         match (src.row(i), dst.row_mut(i)) {
@@ -50,7 +47,7 @@ mod tests {
     /// Copies between all layouts, with whole blocks and edges.
     #[test]
     fn every_element_arrives() {
-        fn all<T: Scalar>() {
+        fn all<T: Vectors>() {
             for isa in Isa::available() {
                 for (m, n) in [(0, 3), (1, 1), (1, 9), (9, 1), (8, 8), (13, 21), (24, 7)] {
                     let len = 40 + 2 * (m + 2) * (n + 2);

@@ -95,6 +95,11 @@ impl<T: Scalar, const N: usize> Vector<T> for ArrayVector<T, N> {
         self.0.iter().zip(&b.0).any(|(a, b)| a <= b)
     }
     #[inline(always)]
+    unsafe fn load_column(p: *const T, rs: isize) -> Self {
+        // SAFETY: the caller promises N elements at this stride.
+        Self(core::array::from_fn(|i| unsafe { *p.offset(i as isize * rs) }))
+    }
+    #[inline(always)]
     unsafe fn any_nan(self) -> bool {
         self.0.iter().any(|a| a.partial_cmp(a).is_none())
     }

@@ -1,26 +1,45 @@
-//! Transposing copies, in square blocks that fit into registers.
+//! Transposing copies, in blocks that fit into registers.
 
 use crate::base::isa::Isa;
-#[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
-use crate::base::isa::Kind;
+use crate::base::matrix::{MatMut, MatRef};
 use crate::base::scalar::Scalar;
+use crate::simd::dispatch::{Vectors, shells};
+use crate::simd::vector::{MOST_COLUMNS, Vector};
 
-/// Computes `dst[j·d + i] = src[i·s + j]` for i < m, j < n.
+/// Writes `src`, with contiguous rows, to the rows of `dst` as columns: `dst[j,i] = src[i,j]`.
 ///
-/// # Safety
-/// All these elements of `src` may be read and all these of `dst` written. No element belongs to
-/// both.
-pub(crate) unsafe fn transpose<T: Scalar>(isa: Isa, src: *const T, s: isize, dst: *mut T, d: isize, (m, n): (usize, usize)) {
-    // SAFETY: the caller promises the elements. An `Isa` of these kinds exists only if AVX2 was
-    // detected. T is f32 or f64 (sealed), so its size selects the type.
+/// # Panics
+/// If the shapes do not fit or rows are not contiguous.
+pub(crate) fn transpose<T: Vectors>(isa: Isa, src: MatRef<'_, T>, dst: MatMut<'_, T>) {
+    assert!(src.t().shape() == dst.shape() && src.cs() == 1 && dst.cs() == 1);
+    transpose_views(isa.at_most_256_bits(), src, dst);
+}
+
+shells! { vectors
+    fn transpose_views = transpose_body(src: MatRef<'a, T>, dst: MatMut<'a, T>)
+}
+
+#[inline(always)]
+fn transpose_body<T: Scalar, V: Vector<T>>(src: MatRef<'_, T>, mut dst: MatMut<'_, T>) {
+    let ((m, n), s, d) = (src.shape(), src.rs(), dst.rs());
+    let (src, dst) = (src.as_ptr(), dst.as_mut_ptr());
+    // Without instructions that move columns, elements are copied one by one.
+    let (rows, columns) = if V::COLUMNS > 1 { (m / V::LEN * V::LEN, n / V::COLUMNS * V::COLUMNS) } else { (0, 0) };
+    // SAFETY: `src` holds m × n elements and `dst` n × m, with contiguous rows (asserted in
+    // `transpose`), and no element belongs to both, since `dst` is exclusive. The shell around this
+    // body enables the instructions of V.
     unsafe {
-        match isa.kind() {
-            #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
-            Kind::Avx2 | Kind::Avx512 if size_of::<T>() == 4 => avx2_f32(src.cast(), s, dst.cast(), d, (m, n)),
-            #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
-            Kind::Avx2 | Kind::Avx512 => avx2_f64(src.cast(), s, dst.cast(), d, (m, n)),
-            _ => scalar(src, s, dst, d, (0, m), (0, n)),
+        for i in (0..rows).step_by(V::LEN) {
+            for j in (0..columns).step_by(V::COLUMNS) {
+                let mut block = [V::splat(T::ZERO); MOST_COLUMNS];
+                V::load_columns(src.offset(i as isize * s).add(j), s, &mut block);
+                for (c, column) in block.iter().enumerate().take(V::COLUMNS) {
+                    column.store(dst.offset((j + c) as isize * d).add(i));
+                }
+            }
         }
+        scalar(src, s, dst, d, (0, rows), (columns, n));
+        scalar(src, s, dst, d, (rows, m), (0, n));
     }
 }
 
@@ -28,7 +47,8 @@ pub(crate) unsafe fn transpose<T: Scalar>(isa: Isa, src: *const T, s: isize, dst
 /// read and written.
 ///
 /// # Safety
-/// As [`transpose`].
+/// All these elements of `src` may be read and all these of `dst` written. No element belongs to
+/// both.
 #[inline(always)]
 unsafe fn scalar<T: Copy>(src: *const T, s: isize, dst: *mut T, d: isize, (i0, i1): (usize, usize), (j0, j1): (usize, usize)) {
     const COLS: usize = 8;
@@ -55,83 +75,5 @@ unsafe fn scalar<T: Copy>(src: *const T, s: isize, dst: *mut T, d: isize, (i0, i
             }
         }
         j += some;
-    }
-}
-
-/// Transposes blocks of 8 × 8.
-///
-/// # Safety
-/// As [`transpose`]; the CPU has AVX2.
-#[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
-#[target_feature(enable = "avx2")]
-unsafe fn avx2_f32(src: *const f32, s: isize, dst: *mut f32, d: isize, (m, n): (usize, usize)) {
-    use core::arch::x86_64::*;
-    let (whole_m, whole_n) = (m / 8 * 8, n / 8 * 8);
-    for i in (0..whole_m).step_by(8) {
-        for j in (0..whole_n).step_by(8) {
-            // SAFETY: rows i .. i + 8 and columns j .. j + 8 lie inside m × n, whose elements the
-            // caller promises. The caller promises AVX2.
-            unsafe {
-                let p = src.offset(i as isize * s + j as isize);
-                // Half a row of r beside half a row of r + 4: all further moves stay inside 128-bit
-                // halves.
-                let pair = |r: isize, half: isize| {
-                    let low = _mm_loadu_ps(p.offset(r * s + half));
-                    let high = _mm_loadu_ps(p.offset((r + 4) * s + half));
-                    _mm256_insertf128_ps::<1>(_mm256_castps128_ps256(low), high)
-                };
-                for half in [0isize, 4] {
-                    let (a, b, c, e) = (pair(0, half), pair(1, half), pair(2, half), pair(3, half));
-                    let (ab0, ab1) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
-                    let (ce0, ce1) = (_mm256_unpacklo_ps(c, e), _mm256_unpackhi_ps(c, e));
-                    let q = dst.offset((j as isize + half) * d + i as isize);
-                    _mm256_storeu_ps(q, _mm256_shuffle_ps::<0x44>(ab0, ce0));
-                    _mm256_storeu_ps(q.offset(d), _mm256_shuffle_ps::<0xEE>(ab0, ce0));
-                    _mm256_storeu_ps(q.offset(2 * d), _mm256_shuffle_ps::<0x44>(ab1, ce1));
-                    _mm256_storeu_ps(q.offset(3 * d), _mm256_shuffle_ps::<0xEE>(ab1, ce1));
-                }
-            }
-        }
-    }
-    // SAFETY: the remaining elements of m × n, which the caller promises.
-    unsafe {
-        scalar(src, s, dst, d, (0, whole_m), (whole_n, n));
-        scalar(src, s, dst, d, (whole_m, m), (0, n));
-    }
-}
-
-/// Transposes blocks of 4 × 4.
-///
-/// # Safety
-/// As [`transpose`]; the CPU has AVX2.
-#[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
-#[target_feature(enable = "avx2")]
-unsafe fn avx2_f64(src: *const f64, s: isize, dst: *mut f64, d: isize, (m, n): (usize, usize)) {
-    use core::arch::x86_64::*;
-    let (whole_m, whole_n) = (m / 4 * 4, n / 4 * 4);
-    for i in (0..whole_m).step_by(4) {
-        for j in (0..whole_n).step_by(4) {
-            // SAFETY: rows i .. i + 4 and columns j .. j + 4 lie inside m × n, whose elements the
-            // caller promises. The caller promises AVX2.
-            unsafe {
-                let p = src.offset(i as isize * s + j as isize);
-                let pair = |r: isize, half: isize| {
-                    let low = _mm_loadu_pd(p.offset(r * s + half));
-                    let high = _mm_loadu_pd(p.offset((r + 2) * s + half));
-                    _mm256_insertf128_pd::<1>(_mm256_castpd128_pd256(low), high)
-                };
-                for half in [0isize, 2] {
-                    let (a, b) = (pair(0, half), pair(1, half));
-                    let q = dst.offset((j as isize + half) * d + i as isize);
-                    _mm256_storeu_pd(q, _mm256_unpacklo_pd(a, b));
-                    _mm256_storeu_pd(q.offset(d), _mm256_unpackhi_pd(a, b));
-                }
-            }
-        }
-    }
-    // SAFETY: the remaining elements of m × n, which the caller promises.
-    unsafe {
-        scalar(src, s, dst, d, (0, whole_m), (whole_n, n));
-        scalar(src, s, dst, d, (whole_m, m), (0, n));
     }
 }

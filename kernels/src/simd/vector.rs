@@ -49,7 +49,22 @@ pub(crate) trait Vector<T>: Copy {
     }
     /// Returns whether any lane is NaN.
     unsafe fn any_nan(self) -> bool;
+
+    /// Number of columns that [`Vector::load_columns`] loads, at most [`MOST_COLUMNS`].
+    const COLUMNS: usize = 1;
+    /// Loads COLUMNS columns of a matrix with contiguous rows, at stride `rs` from `p`: lane i of
+    /// columns[j] is element (i, j). Touches COLUMNS elements of LEN rows.
+    #[inline(always)]
+    unsafe fn load_columns(p: *const T, rs: isize, columns: &mut [Self; MOST_COLUMNS]) {
+        // SAFETY: the caller promises the elements.
+        columns[0] = unsafe { Self::load_column(p, rs) };
+    }
+    /// Loads LEN elements at stride `rs`.
+    unsafe fn load_column(p: *const T, rs: isize) -> Self;
 }
+
+/// Maximum number of columns that [`Vector::load_columns`] loads.
+pub(crate) const MOST_COLUMNS: usize = 4;
 
 /// Loads a whole vector, or its first `n` elements.
 ///
@@ -86,6 +101,7 @@ macro_rules! vector {
         any_nan $any_nan:expr,
         load_first($p:ident, $n:ident) $load_first:block,
         store_first($q:ident, $m:ident) $store_first:block
+        $(, load_columns::<$columns:literal>($from:ident, $rs:ident) $load_columns:block)?
     ) => {
         $(#[$doc])*
         #[derive(Clone, Copy)]
@@ -178,6 +194,25 @@ macro_rules! vector {
                 // SAFETY: as in `splat`.
                 unsafe { $any_nan }
             }
+            #[inline(always)]
+            unsafe fn load_column(p: *const $t, rs: isize) -> Self {
+                let mut lanes = [0.0; $len];
+                for (i, lane) in lanes.iter_mut().enumerate() {
+                    // SAFETY: the caller promises LEN elements at this stride.
+                    *lane = unsafe { *p.offset(i as isize * rs) };
+                }
+                // SAFETY: `lanes` has LEN elements. The caller promises the instruction set.
+                unsafe { Self::load(lanes.as_ptr()) }
+            }
+            $(
+                const COLUMNS: usize = $columns;
+                #[inline(always)]
+                unsafe fn load_columns($from: *const $t, $rs: isize, columns: &mut [Self; $crate::simd::vector::MOST_COLUMNS]) {
+                    for (column, loaded) in columns.iter_mut().zip($load_columns) {
+                        *column = Self(loaded);
+                    }
+                }
+            )?
         }
     };
 }

@@ -50,9 +50,17 @@ pub(crate) unsafe fn subtract<T: Real>(
     rs_c: isize,
     cols: usize,
 ) {
-    let column = Column { count: 1, total: 1, below: 0, ps_a: 0, next: None };
     // SAFETY: the caller's promise, for one tile.
-    unsafe { subtract_column(isa, a, column, b, rs_b, c, rs_c, cols) };
+    unsafe { accumulate(isa, true, a, Column::ONE, b, rs_b, c, rs_c, cols) };
+}
+
+/// `C ← C + A·B` on one strip, as [`subtract`].
+///
+/// # Safety
+/// As [`subtract`].
+pub(crate) unsafe fn add<T: Real>(isa: Isa, a: Coefficients<T>, b: *const T, rs_b: isize, c: *mut T, rs_c: isize, cols: usize) {
+    // SAFETY: the caller's promise, for one tile.
+    unsafe { accumulate(isa, false, a, Column::ONE, b, rs_b, c, rs_c, cols) };
 }
 
 /// Tiles of one height, one below the other.
@@ -68,6 +76,11 @@ pub(crate) struct Column<T> {
     pub(crate) next: Option<*const T>,
 }
 
+impl<T> Column<T> {
+    /// One tile alone.
+    const ONE: Self = Self { count: 1, total: 1, below: 0, ps_a: 0, next: None };
+}
+
 /// [`subtract`] on several strips, whose rows of C follow each other.
 ///
 /// # Safety
@@ -75,6 +88,26 @@ pub(crate) struct Column<T> {
 #[allow(clippy::too_many_arguments)]
 pub(crate) unsafe fn subtract_column<T: Real>(
     isa: Isa,
+    a: Coefficients<T>,
+    column: Column<T>,
+    b: *const T,
+    rs_b: isize,
+    c: *mut T,
+    rs_c: isize,
+    cols: usize,
+) {
+    // SAFETY: the caller's promise.
+    unsafe { accumulate(isa, true, a, column, b, rs_b, c, rs_c, cols) };
+}
+
+/// Adds the products of a column of strips to C or, `negated`, subtracts them.
+///
+/// # Safety
+/// As [`subtract_column`].
+#[allow(clippy::too_many_arguments)]
+unsafe fn accumulate<T: Real>(
+    isa: Isa,
+    negated: bool,
     a: Coefficients<T>,
     column: Column<T>,
     b: *const T,
@@ -112,5 +145,5 @@ pub(crate) unsafe fn subtract_column<T: Real>(
     };
     // SAFETY: the tile is one of `isa`'s, so the CPU has it. The operands are the caller's promise,
     // and A's strides come from a view or from `packed`.
-    unsafe { tiles.get(a.rows, vectors, true)(&args) };
+    unsafe { tiles.get(a.rows, vectors, negated)(&args) };
 }

@@ -501,7 +501,9 @@ fn fused_table<T: Real>(t: &mut Table, isa: Isa) {
         reduce::column_means::<T>(r(2, 3), some(2, 0.0), isa) => Err(Error::Shape { what: "the means", .. }),
         reduce::column_means::<T>(tall(), &mut [], isa) => Ok(()),
         reduce::column_means::<T>(r(0, 3), some(3, 0.0), isa) => Ok(()),
-        reduce::dot::<T>(some(3, 0.0), some(2, 0.0), isa) => Err(Error::Shape { .. }),
+        reduce::dot::<T>(r(3, 1), r(2, 1), &Plan::new()) => Err(Error::Shape { .. }),
+        reduce::dot::<T>(r(3, 2), r(3, 2), &Plan::new()) => Err(Error::Shape { .. }),
+        reduce::dot::<T>(r(0, 1), r(0, 1), &Plan::new()) => Ok(0.0),
     );
 }
 everywhere!(fused, fused_table, 150);
@@ -562,6 +564,26 @@ fn solves_table<T: Real>(t: &mut Table, isa: Isa) {
             cholesky::solve(a(nan), w(n, 2), plan, s) => Err(Error::NonFinite { .. }),
         );
     }
+    let lower = Triangle::Lower;
+    rows!(t;
+        gemmt::gemmt(lower, one, r::<T>(3, 2), r(2, 4), one, w(3, 3), plan, s) => Err(Error::Shape { .. }),
+        gemmt::gemmt(lower, one, r::<T>(3, 2), r(3, 3), one, w(3, 3), plan, s) => Err(Error::Shape { .. }),
+        gemmt::gemmt(lower, one, r::<T>(3, 2), r(2, 3), one, w(3, 4), plan, s) => Err(Error::Shape { .. }),
+        gemmt::gemmt(lower, one, r::<T>(0, 2), r(2, 0), one, w(0, 0), plan, s) => Ok(()),
+        syr2k::syr2k(lower, one, r::<T>(3, 2), r(3, 3), one, w(3, 3), plan, s) => Err(Error::Shape { .. }),
+        syr2k::syr2k(lower, one, r::<T>(3, 2), r(3, 2), one, w(4, 4), plan, s) => Err(Error::Shape { .. }),
+        trmm::product(Side::Left, lower, Diag::Stored, one, r::<T>(3, 3), w(4, 2), plan, s) => Err(Error::Shape { .. }),
+        trmm::product(Side::Right, lower, Diag::Stored, one, r::<T>(3, 3), w(3, 2), plan, s) => Err(Error::Shape { .. }),
+        trmm::product(Side::Left, lower, Diag::Stored, one, r::<T>(3, 4), w(3, 2), plan, s) => Err(Error::Shape { .. }),
+        trmm::product::<T>(Side::Right, lower, Diag::Unit, one, r(0, 0), tall_mut(), plan, s) => Ok(()),
+        gemv::gemv(one, r::<T>(3, 2), r(3, 1), one, w(3, 1), plan, s) => Err(Error::Shape { .. }),
+        gemv::gemv(one, r::<T>(3, 2), r(2, 2), one, w(3, 1), plan, s) => Err(Error::Shape { .. }),
+        gemv::gemv(one, r::<T>(3, 2), r(2, 1), one, w(2, 1), plan, s) => Err(Error::Shape { .. }),
+        gemv::gemv(one, r::<T>(3, 0), r(0, 1), T::ZERO, w(3, 1), plan, s) => Ok(()),
+        ger::ger(one, r::<T>(3, 1), r(3, 1), w(3, 2), plan, s) => Err(Error::Shape { .. }),
+        ger::ger(one, r::<T>(2, 1), r(2, 1), w(3, 2), plan, s) => Err(Error::Shape { .. }),
+        ger::ger(one, r::<T>(0, 1), r(2, 1), w(0, 2), plan, s) => Ok(()),
+    );
     rows!(t;
         lu::factor(w::<T>(0, 0), &mut [], plan, s) => Ok(()),
         lu::factor(tall_mut::<T>(), &mut [], plan, s) => Err(Error::Shape { .. }),

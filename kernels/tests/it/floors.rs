@@ -4,7 +4,7 @@ use crate::imports::{MOST_LINES, assert_down, planted};
 use std::path::Path;
 
 /// Bottom to top.
-const FLOORS: [&str; 10] = ["base", "simd", "tile", "elementwise", "plan", "pack", "gemm", "level3", "factor", "check"];
+const FLOORS: [&str; 11] = ["base", "simd", "tile", "elementwise", "plan", "pack", "gemm", "level2", "level3", "factor", "check"];
 
 fn src() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")

@@ -14,3 +14,4 @@ mod memory_ends;
 mod solves;
 mod support;
 mod triangles;
+mod vectors;

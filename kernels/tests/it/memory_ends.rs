@@ -6,6 +6,7 @@
 use crate::support::elementwise::*;
 use crate::support::fused::{ACTIVATIONS, BEGINS, ENDS, RIGHTS};
 use crate::support::triangular::*;
+use crate::support::vectors::*;
 use crate::support::*;
 use gaitprop_kernels::perturb::{Perturbation, Scale, Weighting};
 use gaitprop_kernels::syrk::Diagonal;
@@ -236,7 +237,16 @@ fn triangles<T: Real>() {
                 hold(checked, ("symm", side, which, what));
                 let checked = check_solve::<T, _>((n, other), side, which, Diag::Stored, alpha, &how, &plans);
                 hold(checked, ("solve", side, which, what));
+                let checked = check_trmm::<T, _>((n, other), side, which, Diag::Stored, alpha, &how, &plans);
+                hold(checked, ("trmm", side, which, what));
             }
+            for which in TRIANGLES {
+                hold(check_gemmt::<T, _>((n, other), (alpha, 1.0), which, &how, &plans), ("gemmt", which, what));
+            }
+            let vectors = layouts(i, (n, other));
+            hold(check_gemv::<T, _>(edge, (n, other), (alpha, 1.0), vectors, how.seed, &plans), ("gemv", what));
+            hold(check_ger::<T, _>(edge, (n, other), alpha, vectors, how.seed, &plans), ("ger", what));
+            hold(check_dot::<T, _>(edge, n, [vectors[0], vectors[1]], how.seed, &plans), ("dot", what));
             hold(check_lu::<T, _>((n, other), Flaw::None, &how, &plans), ("LU", what));
             hold(check_cholesky::<T, _>((n, other), Flaw::None, &how, &plans), ("Cholesky", what));
         }
@@ -277,7 +287,6 @@ fn parameters<T: Real>() {
     for len in [0, 1, 3, 7, 8, 9, 15, 16, 17, 31, 33, 63, 65, 127] {
         for edge in [Edge::Before, Edge::Behind] {
             hold(check_optimizers::<T, _>(edge, len, 1, len as u64), (edge, len));
-            hold(check_dot::<T, _>(edge, len, len as u64), (edge, len));
         }
     }
 }

@@ -55,6 +55,26 @@ proptest! {
     }
 
     #[test]
+    fn products_of_one_triangle_equal_the_loop(
+        n in size(), k in size(), scalars in (any_scalar(), any_scalar()), which in select(&TRIANGLES[..]), how in any_how(),
+        ways in any_ways(),
+    ) {
+        ways.all(|plans| check_gemmt::<f32, _>((n, k), scalars, which, &how, plans))?;
+        ways.all(|plans| check_gemmt::<f64, _>((n, k), scalars, which, &how, plans))?;
+        ways.all(|plans| check_syr2k::<f32, _>((n, k), scalars, which, &how, plans))?;
+        ways.all(|plans| check_syr2k::<f64, _>((n, k), scalars, which, &how, plans))?;
+    }
+
+    #[test]
+    fn products_with_a_triangle_equal_the_loop(
+        n in size(), rhs in size(), side in select(&SIDES[..]), which in select(&TRIANGLES[..]), diag in select(&DIAGS[..]),
+        alpha in any_scalar(), how in any_how(), ways in any_ways(),
+    ) {
+        ways.all(|plans| check_trmm::<f32, _>((n, rhs), side, which, diag, alpha, &how, plans))?;
+        ways.all(|plans| check_trmm::<f64, _>((n, rhs), side, which, diag, alpha, &how, plans))?;
+    }
+
+    #[test]
     fn lu_equals_the_loop(n in size(), flaw in any_flaw(), how in any_how(), ways in any_ways()) {
         ways.all(|plans| check_lu::<f32, _>((n, 5), flaw, &how, plans))?;
         ways.all(|plans| check_lu::<f64, _>((n, 5), flaw, &how, plans))?;
@@ -81,12 +101,18 @@ fn training_widths() {
             .unwrap();
         for (side, which) in SIDES.into_iter().flat_map(|s| TRIANGLES.map(|t| (s, t))) {
             Ways::usual(2)
+                .all(|plans| check_trmm::<f32, _>((200, 61), side, which, Diag::Stored, 1.0, &how(layout), plans))
+                .unwrap();
+            Ways::usual(2)
                 .all(|plans| check_solve::<f32, _>((200, 61), side, which, Diag::Stored, 1.0, &how(layout), plans))
                 .unwrap();
         }
     }
     Ways::usual(1)
         .all(|plans| check_solve::<f64, _>((1100, 5), Side::Right, Triangle::Upper, Diag::Unit, 1.0, &how(Layout::Rows), plans))
+        .unwrap();
+    Ways::usual(1)
+        .all(|plans| check_trmm::<f64, _>((1100, 5), Side::Right, Triangle::Upper, Diag::Unit, 1.0, &how(Layout::Rows), plans))
         .unwrap();
     Ways::usual(3).all(|plans| check_lu::<f64, _>((256, 5), Flaw::None, &how(Layout::Rows), plans)).unwrap();
 }

@@ -4,7 +4,7 @@ use super::fenced::*;
 use crate::ensure;
 use gaitprop_kernels::epilogue::{AdamStep, adam, bias_activate, descend, momentum};
 use gaitprop_kernels::perturb::{Perturbation, Scale, activation_grad, perturb};
-use gaitprop_kernels::reduce::{column_means, dot};
+use gaitprop_kernels::reduce::column_means;
 use gaitprop_kernels::{Activation, Isa, MatMut, MatRef, Real};
 
 /// Activities with slopes and errors of which some cross the kink at scale s, some are zeros of
@@ -163,24 +163,6 @@ pub fn check_optimizers<T: Real, M: Memory>(memory: M, len: usize, steps: u32, s
         same(&want_p, &p, format_args!("{isa} the momentum"))?;
         same(&want_momentum, &by_momentum, format_args!("{isa} the parameters moved by momentum"))?;
         same(&want_plain, &plain, format_args!("{isa} the parameters moved by descent"))?;
-    }
-    Ok(())
-}
-
-pub fn check_dot<T: Real, M: Memory>(memory: M, len: usize, seed: u64) -> Checked {
-    let mut value = reals::<T>(seed);
-    let [a, b] = [0; 2].map(|_| Fenced::new_in(memory, (1, len), Layout::Rows, &mut value));
-    let mut sums = vec![0f64; 16];
-    for (i, (a, b)) in a.row().iter().zip(b.row()).enumerate() {
-        sums[i % 16] += a.to_f64() * b.to_f64();
-    }
-    while sums.len() > 1 {
-        let (low, high) = sums.split_at(sums.len() / 2);
-        sums = low.iter().zip(high).map(|(x, y)| x + y).collect();
-    }
-    for isa in Isa::available() {
-        let got = dot(a.row(), b.row(), isa).unwrap();
-        ensure!(got.to_bits() == sums[0].to_bits(), "{isa}: want {:e}, got {got:e}", sums[0]);
     }
     Ok(())
 }

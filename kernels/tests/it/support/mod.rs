@@ -7,6 +7,7 @@ pub mod fenced;
 pub mod fused;
 pub mod product;
 pub mod triangular;
+pub mod vectors;
 
 use gaitprop_kernels::{Blocking, MatRef, Packing, Plan, Real, ScratchReq};
 use proptest::prelude::*;

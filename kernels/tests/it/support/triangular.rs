@@ -3,9 +3,11 @@
 
 use super::fenced::*;
 use crate::ensure;
+use gaitprop_kernels::gemmt::{gemmt, gemmt_scratch};
+use gaitprop_kernels::syr2k::{syr2k, syr2k_scratch};
 use gaitprop_kernels::syrk::{Diagonal, Part, syrk, syrk_scratch};
 use gaitprop_kernels::trsm::{Diag, Side, Triangle};
-use gaitprop_kernels::{Isa, MatRef, Plan, Real, Scratch, cholesky, lu, reference, symm, trsm};
+use gaitprop_kernels::{Isa, MatRef, Plan, Real, Scratch, cholesky, lu, reference, symm, trmm, trsm};
 
 /// Which operands to compute with.
 #[derive(Clone, Debug)]
@@ -129,6 +131,90 @@ pub fn check_symm<T: Real, M: Memory>(
         |plan, scratch| {
             let mut got = c.clone();
             symm::symm(side, which, alpha, s.view(), b.view(), beta, got.view_mut(), plan, scratch).unwrap();
+            same(&want, &got, "the result")
+        },
+    )
+}
+
+pub fn check_gemmt<T: Real, M: Memory>(
+    (n, k): (usize, usize),
+    (alpha, beta): (f64, f64),
+    which: Triangle,
+    how: &How<M>,
+    plans: &[Plan],
+) -> Checked {
+    let (alpha, beta) = (T::from_f64(alpha), T::from_f64(beta));
+    let a = Fenced::new_in(how.memory, (n, k), how.layouts[0], reals::<T>(how.seed));
+    let b = Fenced::new_in(how.memory, (k, n), how.layouts[1], reals::<T>(how.seed ^ 1));
+    let c = result_triangle::<T, M>(n, which, beta, how);
+    let mut want = c.clone();
+    reference::gemmt(which, alpha, a.view(), b.view(), beta, want.view_mut());
+    with_plans(
+        plans,
+        |plan| gemmt_scratch::<T>(n, k, plan),
+        |plan, scratch| {
+            let mut got = c.clone();
+            gemmt(which, alpha, a.view(), b.view(), beta, got.view_mut(), plan, scratch).unwrap();
+            same(&want, &got, "the result")
+        },
+    )
+}
+
+pub fn check_syr2k<T: Real, M: Memory>(
+    (n, k): (usize, usize),
+    (alpha, beta): (f64, f64),
+    which: Triangle,
+    how: &How<M>,
+    plans: &[Plan],
+) -> Checked {
+    let (alpha, beta) = (T::from_f64(alpha), T::from_f64(beta));
+    let a = Fenced::new_in(how.memory, (n, k), how.layouts[0], reals::<T>(how.seed));
+    let b = Fenced::new_in(how.memory, (n, k), how.layouts[1], reals::<T>(how.seed ^ 1));
+    let c = result_triangle::<T, M>(n, which, beta, how);
+    let mut want = c.clone();
+    reference::syr2k(which, alpha, a.view(), b.view(), beta, want.view_mut());
+    with_plans(
+        plans,
+        |plan| syr2k_scratch::<T>(n, k, plan),
+        |plan, scratch| {
+            let mut got = c.clone();
+            syr2k(which, alpha, a.view(), b.view(), beta, got.view_mut(), plan, scratch).unwrap();
+            same(&want, &got, "the result")
+        },
+    )
+}
+
+/// C before a product of one triangle: NaN where it is neither read nor written, and everywhere if β
+/// is 0.
+fn result_triangle<T: Real, M: Memory>(n: usize, which: Triangle, beta: T, how: &How<M>) -> Fenced<T, M> {
+    if beta == T::ZERO {
+        Fenced::new_in(how.memory, (n, n), how.layouts[2], || T::NAN)
+    } else {
+        triangle::<T, M>(how.memory, n, how.layouts[2], which, Diag::Stored, 0.0, how.seed ^ 2)
+    }
+}
+
+pub fn check_trmm<T: Real, M: Memory>(
+    (n, rhs): (usize, usize),
+    side: Side,
+    which: Triangle,
+    diag: Diag,
+    alpha: f64,
+    how: &How<M>,
+    plans: &[Plan],
+) -> Checked {
+    let alpha = T::from_f64(alpha);
+    let a = triangle::<T, M>(how.memory, n, how.layouts[0], which, diag, 0.0, how.seed);
+    let shape = if side == Side::Left { (n, rhs) } else { (rhs, n) };
+    let b = Fenced::new_in(how.memory, shape, how.layouts[1], reals::<T>(how.seed ^ 1));
+    let mut want = b.clone();
+    reference::trmm(side, which, diag, alpha, a.view(), want.view_mut());
+    with_plans(
+        plans,
+        |plan| trmm::product_scratch::<T>(n, rhs, plan),
+        |plan, scratch| {
+            let mut got = b.clone();
+            trmm::product(side, which, diag, alpha, a.view(), got.view_mut(), plan, scratch).unwrap();
             same(&want, &got, "the result")
         },
     )
