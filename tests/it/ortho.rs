@@ -3,7 +3,7 @@
 use crate::support::*;
 use gaitprop::Exec;
 use gaitprop::init::{self, Init};
-use gaitprop::kernels::{Activation, Isa, MatMut, Par, Plan, Real, Scalar, Scratch, reduce, reference};
+use gaitprop::kernels::{Activation, Isa, MatMut, MatRef, Par, Plan, Real, Scalar, Scratch, reduce, reference};
 use gaitprop::optimizer::{Optimizer, OptimizerConfig, OptimizerKind};
 use gaitprop::ortho::{Block, Blocks, Cayley, Hold, HoldState, Penalty, Regularizer, Retraction, Retractor, Side};
 use gaitprop::rng::Rng;

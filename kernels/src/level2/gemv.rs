@@ -18,7 +18,7 @@ use crate::level2::threads_for;
 use crate::plan::Plan;
 use crate::simd::copy::{copy, zeroed};
 use crate::simd::dispatch::shells;
-use crate::simd::vector::{MOST_COLUMNS, Vector};
+use crate::simd::vector::{MOST_COLUMNS, Vector, opaque};
 use crate::tile::table::Real;
 
 /// Rows of y that stay in L1 while columns of A stream past: 16 KiB of f32.
@@ -232,10 +232,14 @@ fn by_rows_body<T: Scalar, V: Vector<T>>(alpha: T, a: MatRef<'_, T>, x: &[T], be
     // has y's rows and x's columns (asserted above).
     unsafe {
         for i in (0..groups).step_by(GROUP * V::LEN) {
-            rows_of::<T, V, GROUP>(alpha, a.rows(i, GROUP * V::LEN), x, beta, &mut y[i..]);
+            let (a, y) = (a.rows(i, GROUP * V::LEN), &mut y[i..]);
+            match alpha == T::ONE {
+                true => rows_of::<T, V, GROUP, false>(alpha, a, x, beta, y),
+                false => rows_of::<T, V, GROUP, true>(alpha, a, x, beta, y),
+            }
         }
         for i in (groups..vectors).step_by(V::LEN) {
-            rows_of::<T, V, 1>(alpha, a.rows(i, V::LEN), x, beta, &mut y[i..]);
+            rows_of::<T, V, 1, true>(alpha, a.rows(i, V::LEN), x, beta, &mut y[i..]);
         }
     }
     if vectors < m {
@@ -258,17 +262,23 @@ fn by_rows_body<T: Scalar, V: Vector<T>>(alpha: T, a: MatRef<'_, T>, x: &[T], be
 /// Lanes of the widest vector.
 const MOST_LANES: usize = 16;
 
-/// Computes GROUP vectors of rows.
+/// Computes GROUP vectors of rows. Without SCALED, α is 1.
 ///
 /// # Safety
 /// The CPU has the instructions of V. `a` has GROUP vectors of contiguous rows and x's columns, and
 /// `y` at least as many elements as `a` has rows.
 #[inline(always)]
-unsafe fn rows_of<T: Scalar, V: Vector<T>, const GROUP: usize>(alpha: T, a: MatRef<'_, T>, x: &[T], beta: T, y: &mut [T]) {
+unsafe fn rows_of<T: Scalar, V: Vector<T>, const GROUP: usize, const SCALED: bool>(
+    alpha: T,
+    a: MatRef<'_, T>,
+    x: &[T],
+    beta: T,
+    y: &mut [T],
+) {
     let (first, rs, y) = (a.as_ptr(), a.rs(), y.as_mut_ptr());
     // SAFETY: the caller's promises: all loads are of A's rows and columns, and of y's elements.
     unsafe {
-        let (scale, scaled) = (V::splat(alpha), alpha != T::ONE);
+        let scale = V::splat(alpha);
         let mut sums = [V::splat(T::ZERO); GROUP];
         if beta != T::ZERO {
             for (g, sum) in sums.iter_mut().enumerate() {
@@ -277,19 +287,23 @@ unsafe fn rows_of<T: Scalar, V: Vector<T>, const GROUP: usize>(alpha: T, a: MatR
         }
         let whole = x.len() / V::COLUMNS * V::COLUMNS;
         for k in (0..whole).step_by(V::COLUMNS) {
+            let mut factors = [V::splat(T::ZERO); MOST_COLUMNS];
+            for (c, factor) in factors.iter_mut().enumerate().take(V::COLUMNS) {
+                *factor = V::splat(*x.as_ptr().add(k + c));
+            }
             for (g, sum) in sums.iter_mut().enumerate() {
                 let mut columns = [V::splat(T::ZERO); MOST_COLUMNS];
-                V::load_columns(first.offset((g * V::LEN) as isize * rs).add(k), rs, &mut columns);
-                for (c, &column) in columns.iter().enumerate().take(V::COLUMNS) {
-                    let column = if scaled { column.mul(scale) } else { column };
-                    *sum = column.mul_add(V::splat(*x.as_ptr().add(k + c)), *sum);
+                V::load_columns(opaque(first.offset((g * V::LEN) as isize * rs).add(k)), rs, &mut columns);
+                for (&column, &factor) in columns.iter().zip(&factors).take(V::COLUMNS) {
+                    let column = if SCALED { column.mul(scale) } else { column };
+                    *sum = column.mul_add(factor, *sum);
                 }
             }
         }
         for k in whole..x.len() {
             for (g, sum) in sums.iter_mut().enumerate() {
                 let column = V::load_column(first.offset((g * V::LEN) as isize * rs).add(k), rs);
-                let column = if scaled { column.mul(scale) } else { column };
+                let column = if SCALED { column.mul(scale) } else { column };
                 *sum = column.mul_add(V::splat(*x.as_ptr().add(k)), *sum);
             }
         }

@@ -244,3 +244,21 @@ pub(crate) fn prefetch<T>(into: Level, p: *const T) {
     }
     let _ = (into, p);
 }
+
+/// Hides from the compiler how a pointer was computed. It would otherwise keep a pointer for each
+/// row of a matrix, advance them all in every step, and spill some.
+#[inline(always)]
+pub(crate) fn opaque<T>(p: *const T) -> *const T {
+    #[cfg(all(any(target_arch = "x86_64", target_arch = "aarch64"), not(miri)))]
+    {
+        let mut p = p;
+        #[allow(clippy::pointers_in_nomem_asm_block)] // Nothing reads through it.
+        // SAFETY: no instruction at all; the register keeps its value.
+        unsafe {
+            core::arch::asm!("/* {0} */", inout(reg) p, options(pure, nomem, nostack, preserves_flags))
+        };
+        p
+    }
+    #[cfg(not(all(any(target_arch = "x86_64", target_arch = "aarch64"), not(miri))))]
+    p
+}

@@ -18,7 +18,7 @@
 //! stride MR. B needs contiguous rows.
 
 use crate::base::scalar::Scalar;
-use crate::simd::vector::{Level, Vector, prefetch};
+use crate::simd::vector::{Level, Vector, opaque, prefetch};
 
 /// Operands and result of a column or a row of tiles. Strides count elements.
 pub(crate) struct TileArgs<'a, T> {
@@ -279,24 +279,6 @@ where
             }
         }
     }
-}
-
-/// Hides from the compiler how a pointer was computed. It would otherwise keep a pointer for each
-/// row of A, advance them all in every step, and spill some.
-#[inline(always)]
-fn opaque<T>(p: *const T) -> *const T {
-    #[cfg(all(any(target_arch = "x86_64", target_arch = "aarch64"), not(miri)))]
-    {
-        let mut p = p;
-        #[allow(clippy::pointers_in_nomem_asm_block)] // Nothing reads through it.
-        // SAFETY: no instruction at all; the register keeps its value.
-        unsafe {
-            core::arch::asm!("/* {0} */", inout(reg) p, options(pure, nomem, nostack, preserves_flags))
-        };
-        p
-    }
-    #[cfg(not(all(any(target_arch = "x86_64", target_arch = "aarch64"), not(miri))))]
-    p
 }
 
 /// One link of every chain.
