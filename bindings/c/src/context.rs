@@ -266,15 +266,23 @@ pub unsafe extern "C" fn gaitprop_context_free(ctx: *mut gaitprop_context) -> ga
     guarded(|| drop(ctx)).map_or_else(|failure| failure.status(), |()| GAITPROP_OK)
 }
 
-/// Sets the number of threads, the calling one included. 0 takes as many as the process may use.
+/// Largest number of threads. Where the system cannot map a thread's signal stack, that thread aborts
+/// the process, and a team of 10 000 comes near this limit of Linux.
+const MOST_THREADS: usize = 4096;
+
+/// Sets the number of threads, the calling one included: at most 4096.
 ///
-/// No result depends on it. After an error the context keeps its threads.
+/// 0 takes as many as the process may use. No result depends on it. After an error the context keeps its threads.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gaitprop_context_set_threads(ctx: *mut gaitprop_context, threads: usize) -> gaitprop_status {
     // SAFETY: the caller promises NULL or a live context.
     unsafe {
         with_state(ctx, |state| {
             let threads = if threads == 0 { std::thread::available_parallelism().map_or(1, Into::into) } else { threads };
+            if threads > MOST_THREADS {
+                let (what, accepted) = ("the number of threads", "at most 4096");
+                return Err(Error::Parameter { what, value: threads as f64, accepted }.into());
+            }
             state.plan.par = if threads == 1 { Par::Seq } else { Par::team(threads)? };
             Ok(())
         })
@@ -409,7 +417,7 @@ pub extern "C" fn gaitprop_abi_version() -> c_int {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::gaitprop_status::{GAITPROP_INTERNAL, GAITPROP_THREADS};
+    use crate::status::gaitprop_status::{GAITPROP_INTERNAL, GAITPROP_PARAMETER};
 
     #[test]
     fn a_panic_becomes_an_error_and_frees_the_context() {
@@ -423,7 +431,7 @@ mod tests {
             let text = CStr::from_ptr(info.text.as_ptr()).to_str().unwrap();
             assert!(text.ends_with("pivot 7"), "{text}");
             assert_eq!(with_state(ctx, |_| Ok(())), GAITPROP_OK);
-            assert_eq!(gaitprop_context_set_threads(ctx, usize::MAX), GAITPROP_THREADS);
+            assert_eq!(gaitprop_context_set_threads(ctx, MOST_THREADS + 1), GAITPROP_PARAMETER);
             assert_eq!(gaitprop_context_free(ctx), GAITPROP_OK);
         }
     }

@@ -161,7 +161,7 @@ static void sizes(void)
     expect(packed == NULL, "a pointer after a failed pack");
     fails(gaitprop_sreserve(ctx, GAITPROP_OP_LU, SIZE_MAX, SIZE_MAX, 0), GAITPROP_MEMORY, "memory");
     fails(gaitprop_dreserve_batched(ctx, SIZE_MAX, SIZE_MAX, SIZE_MAX, SIZE_MAX), GAITPROP_MEMORY, "memory");
-    fails(gaitprop_context_set_threads(ctx, (size_t)1 << 40), GAITPROP_THREADS, "thread");
+    fails(gaitprop_context_set_threads(ctx, (size_t)1 << 40), GAITPROP_PARAMETER, "threads");
 }
 
 int main(void)
