@@ -351,11 +351,11 @@ gaitprop_status gaitprop_context_new(gaitprop_context **out);
 // Frees a context and ends its threads. NULL is allowed. A busy context stays.
 gaitprop_status gaitprop_context_free(gaitprop_context *ctx);
 
-// Sets the number of threads, the calling one included: at most 4096. 0 takes as many as the process may use.
+// Sets the number of threads, the calling one included: at most 4096.
 //
-// No result depends on it. After an error the context keeps its threads.
-gaitprop_status gaitprop_context_set_threads(gaitprop_context *ctx,
-                                             size_t threads);
+// 0 takes as many as the process may use. No result depends on it. After an error the context keeps
+// its threads.
+gaitprop_status gaitprop_context_set_threads(gaitprop_context *ctx, size_t threads);
 
 // Makes the context run its work on threads of the caller. Copies *threads.
 gaitprop_status gaitprop_context_set_threads_custom(gaitprop_context *ctx,

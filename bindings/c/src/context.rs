@@ -266,13 +266,14 @@ pub unsafe extern "C" fn gaitprop_context_free(ctx: *mut gaitprop_context) -> ga
     guarded(|| drop(ctx)).map_or_else(|failure| failure.status(), |()| GAITPROP_OK)
 }
 
-/// Largest number of threads. Where the system cannot map a thread's signal stack, that thread aborts
-/// the process, and a team of 10 000 comes near this limit of Linux.
+/// Largest number of threads. A team without a limit could abort the process: the start of a Rust
+/// thread panics where the system cannot map its signal stack.
 const MOST_THREADS: usize = 4096;
 
 /// Sets the number of threads, the calling one included: at most 4096.
 ///
-/// 0 takes as many as the process may use. No result depends on it. After an error the context keeps its threads.
+/// 0 takes as many as the process may use. No result depends on it. After an error the context keeps
+/// its threads.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gaitprop_context_set_threads(ctx: *mut gaitprop_context, threads: usize) -> gaitprop_status {
     // SAFETY: the caller promises NULL or a live context.
