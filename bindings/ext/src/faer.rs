@@ -25,7 +25,8 @@ impl<'a, T, R: Shape, C: Shape, RS: Stride, CS: Stride> IntoMatMut<'a, T> for fa
         let strides = (m.row_stride(), m.col_stride());
         check_distinct(m.shape(), strides)?;
         // SAFETY: as above, and the view is exclusive for 'a. Distinct indices are distinct
-        // elements, checked above.
+        // elements, checked above: `from_row_major_slice_with_stride_mut` of faer 0.24.4 takes the
+        // row stride for the column stride, and so builds views whose columns overlap.
         Ok(unsafe { MatMut::from_raw_parts(m.as_ptr_mut(), m.shape(), strides) })
     }
 }

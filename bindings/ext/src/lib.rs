@@ -39,12 +39,13 @@ mod ndarray;
 /// # #[cfg(feature = "nalgebra")] {
 /// use gaitprop_ext::{IntoMat, IntoMatMut};
 /// use gaitprop_kernels::{Plan, Scratch, lu};
-/// use nalgebra::{DMatrix, dmatrix, dvector};
-/// let (mut a, mut x) = (dmatrix![2.0, 1.0; 4.0, 4.0], dvector![4.0, 12.0]);
+/// use nalgebra::{DMatrix, DVector};
+/// let mut a = DMatrix::from_row_slice(2, 2, &[2.0, 1.0, 4.0, 4.0]);
+/// let mut x = DVector::from_vec(vec![4.0, 12.0]);
 /// let (plan, mut scratch, mut pivots) = (Plan::new(), Scratch::new(), [0; 2]);
 /// lu::factor(a.into_mat_mut()?, &mut pivots, &plan, &mut scratch)?;
 /// lu::solve_left(a.into_mat(), &pivots, x.into_mat_mut()?, &plan, &mut scratch)?;
-/// assert_eq!(x, dvector![1.0, 2.0]);
+/// assert_eq!(x.as_slice(), [1.0, 2.0]);
 /// # }
 /// # Ok::<(), gaitprop_kernels::Error>(())
 /// ```
@@ -76,7 +77,7 @@ pub trait IntoMatMut<'a, T> {
     fn into_mat_mut(self) -> Result<MatMut<'a, T>, Error>;
 }
 
-/// Checks that distinct indices are distinct elements, which not every crate's views guarantee.
+/// Checks that distinct indices are distinct elements. Not every view of these crates keeps to it.
 #[cfg(any(feature = "ndarray", feature = "nalgebra", feature = "faer", test))]
 fn check_distinct((rows, cols): (usize, usize), (rs, cs): (isize, isize)) -> Result<(), Error> {
     if rows == 0 || cols == 0 {

@@ -22,7 +22,7 @@ impl<'a, T, R: Dim, C: Dim, S: RawStorageMut<T, R, C>> IntoMatMut<'a, T> for &'a
         let (shape, strides) = (self.shape(), signed(self.strides()));
         check_distinct(shape, strides)?;
         // SAFETY: as above, and the storage is borrowed exclusively for 'a. Distinct indices are
-        // distinct elements, checked above: nalgebra builds mutable views with strides of 0.
+        // distinct elements, checked above.
         Ok(unsafe { MatMut::from_raw_parts(self.data.ptr_mut(), shape, strides) })
     }
 }

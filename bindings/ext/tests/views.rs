@@ -72,9 +72,11 @@ fn nalgebra_static_and_dynamic() {
     let mut c = DMatrix::from_element(11, 11, f64::NAN);
     check_product(fixed.into_mat(), (&mut c.view_with_steps_mut((0, 1), (5, 5), (1, 1))).into_mat_mut().unwrap());
     assert_eq!(c.iter().filter(|x| !x.is_nan()).count(), 25);
-    // nalgebra lets safe code build a mutable view whose columns overlap.
     let mut data = [0.0; 9];
-    let mut crossed = DMatrixViewMut::<f64, U1, Dyn>::from_slice_with_strides_generic(&mut data, Dyn(3), Dyn(3), U1, Dyn(2));
+    // SAFETY: the view is refused before any element is reached.
+    let mut crossed = unsafe {
+        DMatrixViewMut::<f64, U1, Dyn>::from_slice_with_strides_generic_unchecked(&mut data, 0, Dyn(3), Dyn(3), U1, Dyn(2))
+    };
     assert!(matches!((&mut crossed).into_mat_mut(), Err(gaitprop_kernels::Error::Overlap { .. })));
 }
 
@@ -94,4 +96,8 @@ fn faer_owned_and_views() {
     assert_eq!(numbers.count(), 25);
     let mut whole = Mat::<f64>::zeros(5, 5);
     check_product(a.into_mat(), whole.into_mat_mut().unwrap());
+    let mut data = [0.0; 6];
+    // SAFETY: the view is refused before any element is reached.
+    let crossed = unsafe { faer::MatMut::from_raw_parts_mut(data.as_mut_ptr(), 3, 2, 1, 2) };
+    assert!(matches!(crossed.into_mat_mut(), Err(gaitprop_kernels::Error::Overlap { .. })));
 }
