@@ -1,11 +1,11 @@
 //! LU and Cholesky factorizations and their solves.
 
-use crate::context::{enter, gaitprop_context};
+use crate::context::{Call, enter, gaitprop_context};
 use crate::status::{Failure, gaitprop_status};
 use crate::types::{gaitprop_dmat, gaitprop_dmat_mut, gaitprop_smat, gaitprop_smat_mut};
 use crate::view::Mat;
 use core::mem::MaybeUninit;
-use gaitprop_kernels::{Real, cholesky, lu};
+use gaitprop_kernels::{Real, cholesky, lu, trsm};
 
 /// Factors P*A = L*U in place, with partial pivoting.
 ///
@@ -80,6 +80,7 @@ unsafe fn lu_solve_left<T: Real>(ctx: *mut gaitprop_context, lu: Mat<T>, pivots:
     unsafe {
         enter(ctx, |call| {
             let pivots = call.read_other("pivots", pivots, lu.rows)?;
+            reserve_solves::<T>(call, lu.rows, b.cols)?;
             let (lu, b) = (call.read("lu", lu)?, call.write("B", b)?);
             Ok(lu::solve_left(lu, pivots, b, call.plan, call.scratch)?)
         })
@@ -120,6 +121,7 @@ unsafe fn lu_solve_right<T: Real>(ctx: *mut gaitprop_context, lu: Mat<T>, pivots
     unsafe {
         enter(ctx, |call| {
             let pivots = call.read_other("pivots", pivots, lu.rows)?;
+            reserve_solves::<T>(call, lu.rows, b.rows)?;
             let (lu, b) = (call.read("lu", lu)?, call.write("B", b)?);
             Ok(lu::solve_right(lu, pivots, b, call.plan, call.scratch)?)
         })
@@ -174,6 +176,12 @@ unsafe fn lu_inverse_norm1<T: Real>(
             Ok(())
         })
     }
+}
+
+/// Reserves the workspace of both triangular solves, so that the second cannot fail after the first
+/// has written.
+fn reserve_solves<T: Real>(call: &mut Call<'_>, n: usize, rhs: usize) -> Result<(), Failure> {
+    Ok(call.scratch.reserve(trsm::solve_scratch::<T>(n, rhs, call.plan))?)
 }
 
 /// Fills a workspace with zeros.

@@ -15,6 +15,7 @@
 
 #![allow(non_camel_case_types, reason = "names are those of the header")]
 #![allow(clippy::missing_safety_doc, reason = "the head of the header states the contract of all functions once")]
+#![allow(rustdoc::broken_intra_doc_links, reason = "an index in the text of the header is no link")]
 #![allow(clippy::too_many_arguments, reason = "C passes an operand as an argument")]
 
 pub mod context;

@@ -1,5 +1,5 @@
 //! Each function on floats and each on doubles gives the bits of the kernel that it names. After
-//! `reserve`, calls do not allocate. Nothing is printed.
+//! `reserve`, calls do not allocate.
 
 use gaitprop::context::*;
 use gaitprop::elementwise::*;
