@@ -28,16 +28,13 @@ struct Loop {
     count: usize,
 }
 
-/// The set of elements of an operand: nested loops, by decreasing step.
+/// The set of elements of an operand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Cover {
-    /// Lowest address, in units of the element's size.
-    low: usize,
-    loops: [Loop; 3],
-    /// Number of loops.
-    depth: usize,
-    /// Whether two indices may reach one element.
-    repeats: bool,
+    /// Lowest and highest address, in units of the element's size.
+    range: (usize, usize),
+    /// Counts, all above 0, and strides.
+    dims: [(usize, isize); 3],
 }
 
 impl Cover {
@@ -45,30 +42,47 @@ impl Cover {
     /// one does not fit the address space.
     fn new<T>(data: *const T, dims: [(usize, isize); 3]) -> Option<Self> {
         let (mut below, mut above) = (0isize, 0isize);
-        let mut cover = Self { low: 0, loops: [Loop::default(); 3], depth: 0, repeats: false };
         for (count, stride) in dims {
             let reach = isize::try_from(count - 1).ok()?.checked_mul(stride)?;
             (below, above) = (below.checked_add(reach.min(0))?, above.checked_add(reach.max(0))?);
-            if count > 1 && stride != 0 {
-                cover.loops[cover.depth] = Loop { step: stride.unsigned_abs(), count };
-                cover.depth += 1;
-            }
-            cover.repeats |= count > 1 && stride == 0;
         }
         // Byte offsets must fit an `isize`, and addresses must not wrap.
         let size = size_of::<T>();
-        let span = above.checked_sub(below)?.checked_add(1)?.checked_mul(size as isize)?;
+        let span = above.checked_sub(below)?;
+        let bytes = span.checked_add(1)?.checked_mul(size as isize)?;
         let first = (data as usize).checked_add_signed(below.checked_mul(size as isize)?)?;
-        first.checked_add_signed(span)?;
-        cover.low = first / size;
-        cover.loops[..cover.depth].sort_unstable_by(|a, b| b.cmp(a));
-        let loops = &cover.loops[..cover.depth];
-        cover.repeats |= (0..loops.len()).any(|i| loops[i].step <= span_of(&loops[i + 1..]));
-        Some(cover)
+        first.checked_add_signed(bytes)?;
+        Some(Self { range: (first / size, first / size + span as usize), dims })
     }
 
+    /// Returns the elements as nested loops, by decreasing step, and the number of loops.
+    fn loops(&self) -> ([Loop; 3], usize) {
+        let (mut loops, mut depth) = ([Loop::default(); 3], 0);
+        for (count, stride) in self.dims {
+            if count > 1 && stride != 0 {
+                loops[depth] = Loop { step: stride.unsigned_abs(), count };
+                depth += 1;
+            }
+        }
+        loops[..depth].sort_unstable_by(|a, b| b.cmp(a));
+        (loops, depth)
+    }
+
+    /// Returns whether two indices may reach one element: the step of a loop does not exceed the span
+    /// of those inside it.
+    fn repeats(&self) -> bool {
+        let (loops, depth) = self.loops();
+        let inside = |i: usize| span_of(&loops[i + 1..depth]);
+        self.dims.iter().any(|&(count, stride)| count > 1 && stride == 0) || (0..depth).any(|i| loops[i].step <= inside(i))
+    }
+
+    /// Returns whether the two sets share an element.
     fn meets(&self, other: &Self) -> bool {
-        meet((self.low, &self.loops[..self.depth]), (other.low, &other.loops[..other.depth]))
+        if self.range.1 < other.range.0 || other.range.1 < self.range.0 {
+            return false;
+        }
+        let ((loops, depth), (other_loops, other_depth)) = (self.loops(), other.loops());
+        meet((self.range.0, &loops[..depth]), (other.range.0, &other_loops[..other_depth]))
     }
 }
 
@@ -148,7 +162,7 @@ impl Operands {
             return Err(Failure::Unaligned(what));
         }
         let cover = Cover::new(data, dims).ok_or(Failure::Extent(what))?;
-        if written && cover.repeats {
+        if written && cover.repeats() {
             return Err(Failure::Repeats(what));
         }
         let rival = self.seen[..self.len].iter().flatten().find(|s| (written || s.written) && s.cover.meets(&cover));
@@ -280,11 +294,11 @@ mod tests {
             assert_eq!(a.1.meets(&b.1), shared, "{one:?} {two:?}");
             assert_eq!(b.1.meets(&a.1), shared, "{one:?} {two:?}");
             // Repeats may be reported where there are none, never the other way round.
-            assert!(a.1.repeats || set.len() == a.0.len(), "{one:?}");
+            assert!(a.1.repeats() || set.len() == a.0.len(), "{one:?}");
             let crossed = set.first() < other.last() && other.first() < set.last();
             (met, apart) = (met + usize::from(shared), apart + usize::from(!shared));
             interleaved += usize::from(crossed && !shared);
-            repeated += usize::from(a.1.repeats && set.len() < a.0.len());
+            repeated += usize::from(a.1.repeats() && set.len() < a.0.len());
         }
         assert!(met > 1000 && apart > 1000 && interleaved > 1000 && repeated > 1000, "{met} {apart} {interleaved} {repeated}");
     }
@@ -295,7 +309,7 @@ mod tests {
         let block = |at: usize| Cover::new((at * 8) as *const f64, [(n, 3000), (1000, 1), (1, 0)]).unwrap();
         assert!(!block(5000).meets(&block(6000)));
         assert!(block(5000).meets(&block(5999)));
-        assert!(!block(5000).repeats);
+        assert!(!block(5000).repeats());
     }
 
     #[test]
@@ -313,7 +327,7 @@ mod tests {
             assert_eq!(Cover::new(at, dims), None, "{dims:?}");
         }
         assert!(Cover::new(at, [(2, -512), (1, 0), (1, 0)]).is_some());
-        assert!(Cover::new(at, [(1 << 40, 0), (1 << 40, 0), (1, 0)]).is_some_and(|c| c.repeats));
+        assert!(Cover::new(at, [(1 << 40, 0), (1 << 40, 0), (1, 0)]).is_some_and(|c| c.repeats()));
     }
 
     #[test]
