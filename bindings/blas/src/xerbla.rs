@@ -1,0 +1,131 @@
+//! Answers to illegal arguments: BLAS's own, by the error handler that the program defines.
+//!
+//! A handler is looked up by name when it is needed, so that the program's own is found. The
+//! default handler of a BLAS library is passed over, because netlib's ends the process. Without a
+//! handler, one line goes to stderr. The call then returns, and nothing has been written.
+
+use crate::arguments::Illegal;
+use crate::verbose::line;
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+
+/// How one naming scheme decorates names, and the width of its integers.
+pub(crate) struct Scheme {
+    /// `xerbla_`, the Fortran handler.
+    pub(crate) fortran: &'static CStr,
+    /// `cblas_xerbla`, the CBLAS handler.
+    pub(crate) cblas: &'static CStr,
+    /// `dcopy_`, which every BLAS library of this scheme defines and no program does.
+    pub(crate) probe: &'static CStr,
+    /// Whether integers have 64 bits.
+    pub(crate) wide: bool,
+}
+
+/// Answers a Fortran call of `name`, which has at most six letters.
+#[cold]
+pub(crate) fn fortran(scheme: &Scheme, name: &str, Illegal(position): Illegal) {
+    let padded = format!("{name:<6}");
+    let Some(handler) = handler(scheme.fortran, scheme.probe) else {
+        return line(format_args!("parameter {position} of {name} is illegal"));
+    };
+    // Fortran takes integers by reference, and the length of a string as a last argument.
+    if scheme.wide {
+        let position = i64::from(position);
+        // SAFETY: the program defines XERBLA(CHARACTER*(*), INTEGER) for integers of 64 bits.
+        unsafe {
+            let handler: unsafe extern "C" fn(*const u8, *const i64, usize) = std::mem::transmute(handler);
+            handler(padded.as_ptr(), &position, padded.len());
+        }
+    } else {
+        // SAFETY: as above, for integers of 32 bits.
+        unsafe {
+            let handler: unsafe extern "C" fn(*const u8, *const c_int, usize) = std::mem::transmute(handler);
+            handler(padded.as_ptr(), &position, padded.len());
+        }
+    }
+}
+
+/// Answers a CBLAS call of `name`, whose positions count the order.
+///
+/// A handler gets the position in the column-major call that a row-major call amounts to, as from
+/// netlib: its handler, and its tester, exchange it back. The line gives the caller's own position.
+#[cold]
+pub(crate) fn cblas(scheme: &Scheme, name: &str, row_major: bool, Illegal(position): Illegal) {
+    let (Some(handler), Ok(text)) = (handler(scheme.cblas, scheme.probe), CString::new(name)) else {
+        let own = if row_major { exchanged(name, position) } else { position };
+        return line(format_args!("parameter {own} of {name} is illegal"));
+    };
+    // SAFETY: the program defines cblas_xerbla(int, const char *, const char *, ...) for the integers
+    // of the scheme. Both strings end in 0 and outlive the call.
+    unsafe {
+        if scheme.wide {
+            let handler: unsafe extern "C" fn(i64, *const c_char, *const c_char, ...) = std::mem::transmute(handler);
+            handler(position.into(), text.as_ptr(), c"".as_ptr());
+        } else {
+            let handler: unsafe extern "C" fn(c_int, *const c_char, *const c_char, ...) = std::mem::transmute(handler);
+            handler(position, text.as_ptr(), c"".as_ptr());
+        }
+    }
+}
+
+/// Returns the position in a row-major call of argument `position` of its column-major equivalent.
+fn exchanged(name: &str, position: i32) -> i32 {
+    let pairs: &[(i32, i32)] = match name.get("cblas_s".len()..) {
+        Some("gemm") => &[(4, 5), (9, 11)],
+        Some("gemmt" | "gemmtr") => &[(9, 11)],
+        Some("gemm_batch_strided") => &[(4, 5), (9, 12)],
+        Some("symm") => &[(4, 5)],
+        Some("trmm" | "trsm") => &[(6, 7)],
+        Some("gemv") => &[(3, 4)],
+        Some("ger") => &[(2, 3), (6, 8)],
+        _ => &[],
+    };
+    for &(a, b) in pairs {
+        if position == a || position == b {
+            return a + b - position;
+        }
+    }
+    position
+}
+
+/// Returns the handler of this name that the program defines, if any.
+fn handler(name: &CStr, probe: &CStr) -> Option<*mut c_void> {
+    // SAFETY: both names end in 0.
+    let (found, library) =
+        unsafe { (libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()), libc::dlsym(libc::RTLD_DEFAULT, probe.as_ptr())) };
+    (!found.is_null() && (library.is_null() || object(found) != object(library))).then_some(found)
+}
+
+/// Returns the address of the shared object that `address` lies in.
+fn object(address: *mut c_void) -> *mut c_void {
+    let mut info = std::mem::MaybeUninit::<libc::Dl_info>::zeroed();
+    // SAFETY: `info` has room for the answer; all zeros is a valid one, and `dladdr` replaces it.
+    unsafe {
+        libc::dladdr(address, info.as_mut_ptr());
+        info.assume_init().dli_fbase
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn row_major_positions_are_the_callers() {
+        assert_eq!(exchanged("cblas_sgemm", 11), 9);
+        assert_eq!(exchanged("cblas_dger", 2), 3);
+        assert_eq!(exchanged("cblas_dsyrk", 4), 4);
+        assert_eq!(exchanged("cblas_strsm", 12), 12);
+    }
+
+    #[test]
+    fn objects_are_told_apart() {
+        let here = exchanged as *mut c_void;
+        // SAFETY: the name ends in 0.
+        let libc = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"strlen".as_ptr()) };
+        assert!(!libc.is_null() && object(here) != object(libc));
+        assert_eq!(handler(c"gaitprop_no_such_handler", c"strlen"), None);
+        // `strlen` and `strchr` come from one library.
+        assert_eq!(handler(c"strlen", c"strchr"), None);
+        assert_eq!(handler(c"strlen", c"gaitprop_no_such_routine"), Some(libc));
+    }
+}
