@@ -12,10 +12,10 @@ fail() {
     exit 1
 }
 
-# Runs a program on the library. Its output goes to $work/out, and to $work/err the library's report.
+# Runs a program on the library. Its output goes to $work/out, and to $work/err the library's report. A sanitizer's runtime comes first.
 on_library() { # COMMAND...
     local status=0
-    (cd "$work" && GAITPROP_VERBOSE=1 LD_PRELOAD=$library "$@" >out 2>err) || status=$?
+    (cd "$work" && GAITPROP_VERBOSE=1 LD_PRELOAD=${SANITIZER_RUNTIME:+$SANITIZER_RUNTIME:}$library "$@" >out 2>err) || status=$?
     [ "$status" = 0 ] || { tail -n 20 "$work/out" "$work/err"; fail "$* ends with $status"; }
 }
 

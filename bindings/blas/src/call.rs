@@ -51,8 +51,11 @@ pub(crate) unsafe fn fortran<C: Call>(scheme: &Scheme, name: &str, read: impl Fn
 #[inline]
 pub(crate) unsafe fn cblas<C: Call>(scheme: &Scheme, name: &str, order: c_int, read: impl FnOnce() -> Result<C, Illegal>) {
     let row_major = order == 101;
-    let call = if row_major || order == 102 { read() } else { Err(Illegal(0)) };
-    let call = call.map(|call| if row_major { call.exchanged() } else { call });
+    let call = match order {
+        101 => read().map(Call::exchanged),
+        102 => read(),
+        _ => Err(Illegal(0)),
+    };
     match call.and_then(|call| call.check().map(|()| call)) {
         // SAFETY: checked by `check` above; the rest is the caller's promise.
         Ok(call) => unsafe { run(call) },

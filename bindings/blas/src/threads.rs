@@ -5,7 +5,7 @@
 
 use crate::verbose;
 use gaitprop_kernels::{Isa, Par, Plan, Scratch, Team, Threads};
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::ffi::c_int;
 use std::ptr;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ static STARTING: AtomicBool = AtomicBool::new(false);
 
 thread_local! {
     /// Workspace of the calling thread. It is as large as its largest product needed.
-    static SCRATCH: RefCell<Scratch> = const { RefCell::new(Scratch::new()) };
+    static SCRATCH: Cell<Scratch> = const { Cell::new(Scratch::new()) };
 }
 
 /// Returns the settings, which the first call reads from the environment.
@@ -51,18 +51,13 @@ pub(crate) fn settings() -> &'static Settings {
 }
 
 /// Calls `f` with the plan and this thread's workspace. A call inside a call, from a signal handler
-/// say, gets a workspace of its own.
+/// say, and one from a thread that is ending, start with an empty workspace.
 #[inline]
 pub(crate) fn with_scratch<R>(f: impl FnOnce(&Plan, &mut Scratch) -> R) -> R {
-    let plan = &settings().plan;
-    let mut f = Some(f);
-    let mut call = |scratch: &mut Scratch| f.take().map(|f| f(plan, scratch));
-    let done = SCRATCH.try_with(|cell| cell.try_borrow_mut().ok().and_then(|mut scratch| call(&mut scratch)));
-    match done {
-        Ok(Some(result)) => result,
-        // The thread is ending, or already inside a call.
-        _ => call(&mut Scratch::new()).expect("`f` has not been called"),
-    }
+    let mut scratch = SCRATCH.try_with(Cell::take).unwrap_or_default();
+    let result = f(&settings().plan, &mut scratch);
+    let _ = SCRATCH.try_with(|cell| cell.set(scratch));
+    result
 }
 
 #[cold]
