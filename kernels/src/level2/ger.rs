@@ -102,7 +102,7 @@ fn update_body<T: Real>(
 }
 
 shells! {
-    /// Adds x[i]·y to each row i.
+    /// Adds `x[i]·y` to each row i.
     fn add_rows = add_rows_body(x: &'a [T], y: &'a [T], a: MatMut<'a, T>)
 }
 

@@ -53,7 +53,7 @@ pub(crate) trait Vector<T>: Copy {
     /// Number of columns that [`Vector::load_columns`] loads, at most [`MOST_COLUMNS`].
     const COLUMNS: usize = 1;
     /// Loads COLUMNS columns of a matrix with contiguous rows, at stride `rs` from `p`: lane i of
-    /// columns[j] is element (i, j). Touches COLUMNS elements of LEN rows.
+    /// `columns[j]` is element (i, j). Touches COLUMNS elements of LEN rows.
     #[inline(always)]
     unsafe fn load_columns(p: *const T, rs: isize, columns: &mut [Self; MOST_COLUMNS]) {
         // SAFETY: the caller promises the elements.
