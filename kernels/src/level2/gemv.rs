@@ -73,7 +73,7 @@ pub fn gemv<T: Real>(
     if m == 0 {
         return Ok(());
     }
-    if n > 0 && a.rs() != 1 && a.cs() != 1 {
+    if a.rs() != 1 && a.cs() != 1 {
         return gemm_native(alpha, a, x, beta, y, plan, scratch);
     }
     multiply(alpha, a, x, beta, y, plan, scratch)

@@ -580,6 +580,7 @@ fn solves_table<T: Real>(t: &mut Table, isa: Isa) {
         gemv::gemv(one, r::<T>(3, 2), r(2, 2), one, w(3, 1), plan, s) => Err(Error::Shape { .. }),
         gemv::gemv(one, r::<T>(3, 2), r(2, 1), one, w(2, 1), plan, s) => Err(Error::Shape { .. }),
         gemv::gemv(one, r::<T>(3, 0), r(0, 1), T::ZERO, w(3, 1), plan, s) => Ok(()),
+        gemv::gemv(one, r::<T>(3, 0).reverse_cols(), r(0, 1), T::ZERO, w(3, 1), plan, s) => Ok(()),
         ger::ger(one, r::<T>(3, 1), r(3, 1), w(3, 2), plan, s) => Err(Error::Shape { .. }),
         ger::ger(one, r::<T>(2, 1), r(2, 1), w(3, 2), plan, s) => Err(Error::Shape { .. }),
         ger::ger(one, r::<T>(0, 1), r(2, 1), w(0, 2), plan, s) => Ok(()),
