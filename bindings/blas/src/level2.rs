@@ -6,7 +6,7 @@ use crate::level3::scale;
 use crate::verbose::{Routine, counted};
 use gaitprop_kernels::gemv::gemv;
 use gaitprop_kernels::ger::ger;
-use gaitprop_kernels::{MatMut, MatRef, Real, reduce, reference};
+use gaitprop_kernels::{Real, reduce, reference};
 
 /// y ← α·op(A)·x + β·y.
 pub(crate) struct Gemv<T> {
@@ -107,17 +107,7 @@ impl<T: Real> Call for Ger<T> {
         // Aᵀ has contiguous rows. α then goes to the elements of y, as in netlib's routine.
         let mut a = a.t();
         if !done(|plan, scratch| ger(self.alpha, y, x, a.rb(), plan, scratch)) {
-            ger_loops(self.alpha, y, x, a);
-        }
-    }
-}
-
-/// The bits of [`ger()`], without workspace.
-fn ger_loops<T: Real>(alpha: T, x: MatRef<'_, T>, y: MatRef<'_, T>, mut a: MatMut<'_, T>) {
-    for i in 0..a.nrows() {
-        for j in 0..a.ncols() {
-            let sum = (alpha * x.get(i, 0)).mul_add(y.get(j, 0), a.get(i, j));
-            a.set(i, j, sum);
+            reference::gemm(self.alpha, y, x.t(), T::ONE, a);
         }
     }
 }

@@ -241,30 +241,7 @@ impl<T: Real> Call for Symm<T> {
         let (s, b) = unsafe { (matrix(self.a, order, self.lda), matrix(self.b, (self.m, self.n), self.ldb)) };
         let (side, b, mut c) = (opposite(self.side), b.t(), c.t());
         if !done(|plan, scratch| symm(side, self.triangle, self.alpha, s, b, self.beta, c.rb(), plan, scratch)) {
-            symm_loops(side, self.triangle, self.alpha, s, b, self.beta, c);
-        }
-    }
-}
-
-/// The bits of [`symm()`], without workspace.
-fn symm_loops<T: Real>(
-    side: Side,
-    triangle: Triangle,
-    alpha: T,
-    s: MatRef<'_, T>,
-    b: MatRef<'_, T>,
-    beta: T,
-    mut c: MatMut<'_, T>,
-) {
-    let stored = |i: usize, j: usize| if (i >= j) == (triangle == Triangle::Lower) { s.get(i, j) } else { s.get(j, i) };
-    for i in 0..c.nrows() {
-        for j in 0..c.ncols() {
-            let mut acc = if beta == T::ZERO { T::ZERO } else { beta * c.get(i, j) };
-            for k in 0..s.nrows() {
-                let (left, right) = if side == Side::Left { (stored(i, k), b.get(k, j)) } else { (b.get(i, k), stored(k, j)) };
-                acc = (alpha * left).mul_add(right, acc);
-            }
-            c.set(i, j, acc);
+            reference::symm(side, self.triangle, self.alpha, s, b, self.beta, c);
         }
     }
 }

@@ -9,7 +9,8 @@ use crate::types::{
 use crate::view::{Batch, Mat};
 use core::ffi::c_int;
 use gaitprop_kernels::syrk::Diagonal;
-use gaitprop_kernels::{Real, gemm_batched, gemmt, gemv, ger, reduce, symm, syr2k, syrk};
+use gaitprop_kernels::trsm::Triangle;
+use gaitprop_kernels::{Error, MatMut, MatRef, Plan, Real, Scratch, gemm_batched, gemmt, gemv, ger, reduce, symm, syr2k, syrk};
 
 /// Computes C = alpha*A*B + beta*C.
 ///
@@ -120,7 +121,7 @@ pub unsafe extern "C" fn gaitprop_sgemmt(
     c: gaitprop_smat_mut,
 ) -> gaitprop_status {
     // SAFETY: the caller keeps to the contract at the head of the header.
-    unsafe { gemmt(ctx, triangle, alpha, a.into(), b.into(), beta, c.into()) }
+    unsafe { one_triangle(ctx, triangle, alpha, a.into(), b.into(), beta, c.into(), gemmt::gemmt) }
 }
 
 /// gaitprop_sgemmt() for doubles.
@@ -135,12 +136,16 @@ pub unsafe extern "C" fn gaitprop_dgemmt(
     c: gaitprop_dmat_mut,
 ) -> gaitprop_status {
     // SAFETY: the caller keeps to the contract at the head of the header.
-    unsafe { gemmt(ctx, triangle, alpha, a.into(), b.into(), beta, c.into()) }
+    unsafe { one_triangle(ctx, triangle, alpha, a.into(), b.into(), beta, c.into(), gemmt::gemmt) }
 }
+
+/// A product of A and B of which one triangle is wanted.
+type OneTriangle<T> = fn(Triangle, T, MatRef<'_, T>, MatRef<'_, T>, T, MatMut<'_, T>, &Plan, &mut Scratch) -> Result<(), Error>;
 
 /// # Safety
 /// As [`enter`].
-unsafe fn gemmt<T: Real>(
+#[allow(clippy::too_many_arguments)]
+unsafe fn one_triangle<T: Real>(
     ctx: *mut gaitprop_context,
     triangle: c_int,
     alpha: T,
@@ -148,13 +153,14 @@ unsafe fn gemmt<T: Real>(
     b: Mat<T>,
     beta: T,
     c: Mat<T>,
+    kernel: OneTriangle<T>,
 ) -> gaitprop_status {
     // SAFETY: the caller's promise.
     unsafe {
         enter(ctx, |call| {
             let triangle = types::triangle(triangle)?;
             let (a, b, c) = (call.read("A", a)?, call.read("B", b)?, call.write("C", c)?);
-            Ok(gemmt::gemmt(triangle, alpha, a, b, beta, c, call.plan, call.scratch)?)
+            Ok(kernel(triangle, alpha, a, b, beta, c, call.plan, call.scratch)?)
         })
     }
 }
@@ -283,7 +289,7 @@ pub unsafe extern "C" fn gaitprop_ssyr2k(
     c: gaitprop_smat_mut,
 ) -> gaitprop_status {
     // SAFETY: the caller keeps to the contract at the head of the header.
-    unsafe { syr2k(ctx, triangle, alpha, a.into(), b.into(), beta, c.into()) }
+    unsafe { one_triangle(ctx, triangle, alpha, a.into(), b.into(), beta, c.into(), syr2k::syr2k) }
 }
 
 /// gaitprop_ssyr2k() for doubles.
@@ -298,28 +304,7 @@ pub unsafe extern "C" fn gaitprop_dsyr2k(
     c: gaitprop_dmat_mut,
 ) -> gaitprop_status {
     // SAFETY: the caller keeps to the contract at the head of the header.
-    unsafe { syr2k(ctx, triangle, alpha, a.into(), b.into(), beta, c.into()) }
-}
-
-/// # Safety
-/// As [`enter`].
-unsafe fn syr2k<T: Real>(
-    ctx: *mut gaitprop_context,
-    triangle: c_int,
-    alpha: T,
-    a: Mat<T>,
-    b: Mat<T>,
-    beta: T,
-    c: Mat<T>,
-) -> gaitprop_status {
-    // SAFETY: the caller's promise.
-    unsafe {
-        enter(ctx, |call| {
-            let triangle = types::triangle(triangle)?;
-            let (a, b, c) = (call.read("A", a)?, call.read("B", b)?, call.write("C", c)?);
-            Ok(syr2k::syr2k(triangle, alpha, a, b, beta, c, call.plan, call.scratch)?)
-        })
-    }
+    unsafe { one_triangle(ctx, triangle, alpha, a.into(), b.into(), beta, c.into(), syr2k::syr2k) }
 }
 
 /// Computes y = alpha*A*x + beta*y, with the bits of gaitprop_sgemm() for one column.

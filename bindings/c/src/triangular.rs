@@ -5,7 +5,8 @@ use crate::status::gaitprop_status;
 use crate::types::{self, gaitprop_dmat, gaitprop_dmat_mut, gaitprop_smat, gaitprop_smat_mut};
 use crate::view::Mat;
 use core::ffi::c_int;
-use gaitprop_kernels::{Real, trmm, trsm};
+use gaitprop_kernels::trsm::{Diag, Side, Triangle};
+use gaitprop_kernels::{Error, MatMut, MatRef, Plan, Real, Scratch, trmm, trsm};
 
 /// Computes B = A*(alpha*B) (GAITPROP_LEFT) or B = (alpha*B)*A (GAITPROP_RIGHT), in place in b.
 ///
@@ -22,7 +23,7 @@ pub unsafe extern "C" fn gaitprop_strmm(
     b: gaitprop_smat_mut,
 ) -> gaitprop_status {
     // SAFETY: the caller keeps to the contract at the head of the header.
-    unsafe { trmm(ctx, (side, triangle, diag), alpha, a.into(), b.into()) }
+    unsafe { triangular(ctx, (side, triangle, diag), alpha, a.into(), b.into(), trmm::product) }
 }
 
 /// gaitprop_strmm() for doubles.
@@ -37,26 +38,7 @@ pub unsafe extern "C" fn gaitprop_dtrmm(
     b: gaitprop_dmat_mut,
 ) -> gaitprop_status {
     // SAFETY: the caller keeps to the contract at the head of the header.
-    unsafe { trmm(ctx, (side, triangle, diag), alpha, a.into(), b.into()) }
-}
-
-/// # Safety
-/// As [`enter`].
-unsafe fn trmm<T: Real>(
-    ctx: *mut gaitprop_context,
-    (side, triangle, diag): (c_int, c_int, c_int),
-    alpha: T,
-    a: Mat<T>,
-    b: Mat<T>,
-) -> gaitprop_status {
-    // SAFETY: the caller's promise.
-    unsafe {
-        enter(ctx, |call| {
-            let (side, triangle, diag) = (types::side(side)?, types::triangle(triangle)?, types::diag(diag)?);
-            let (a, b) = (call.read("A", a)?, call.write("B", b)?);
-            Ok(trmm::product(side, triangle, diag, alpha, a, b, call.plan, call.scratch)?)
-        })
-    }
+    unsafe { triangular(ctx, (side, triangle, diag), alpha, a.into(), b.into(), trmm::product) }
 }
 
 /// Solves A*X = alpha*B (GAITPROP_LEFT) or X*A = alpha*B (GAITPROP_RIGHT) for X, in place in b.
@@ -74,7 +56,7 @@ pub unsafe extern "C" fn gaitprop_strsm(
     b: gaitprop_smat_mut,
 ) -> gaitprop_status {
     // SAFETY: the caller keeps to the contract at the head of the header.
-    unsafe { trsm(ctx, (side, triangle, diag), alpha, a.into(), b.into()) }
+    unsafe { triangular(ctx, (side, triangle, diag), alpha, a.into(), b.into(), trsm::solve) }
 }
 
 /// gaitprop_strsm() for doubles.
@@ -89,24 +71,28 @@ pub unsafe extern "C" fn gaitprop_dtrsm(
     b: gaitprop_dmat_mut,
 ) -> gaitprop_status {
     // SAFETY: the caller keeps to the contract at the head of the header.
-    unsafe { trsm(ctx, (side, triangle, diag), alpha, a.into(), b.into()) }
+    unsafe { triangular(ctx, (side, triangle, diag), alpha, a.into(), b.into(), trsm::solve) }
 }
+
+/// A kernel with a triangular A and a B that it overwrites.
+type Kernel<T> = fn(Side, Triangle, Diag, T, MatRef<'_, T>, MatMut<'_, T>, &Plan, &mut Scratch) -> Result<(), Error>;
 
 /// # Safety
 /// As [`enter`].
-unsafe fn trsm<T: Real>(
+unsafe fn triangular<T: Real>(
     ctx: *mut gaitprop_context,
     (side, triangle, diag): (c_int, c_int, c_int),
     alpha: T,
     a: Mat<T>,
     b: Mat<T>,
+    kernel: Kernel<T>,
 ) -> gaitprop_status {
     // SAFETY: the caller's promise.
     unsafe {
         enter(ctx, |call| {
             let (side, triangle, diag) = (types::side(side)?, types::triangle(triangle)?, types::diag(diag)?);
             let (a, b) = (call.read("A", a)?, call.write("B", b)?);
-            Ok(trsm::solve(side, triangle, diag, alpha, a, b, call.plan, call.scratch)?)
+            Ok(kernel(side, triangle, diag, alpha, a, b, call.plan, call.scratch)?)
         })
     }
 }

@@ -8,7 +8,6 @@ use crate::base::error::Error;
 use crate::base::flags::{Diag, Diagonal, Part, Side, Triangle};
 use crate::base::matrix::{MatMut, MatRef};
 use crate::tile::table::Real;
-use alloc::vec;
 
 /// Computes [`crate::gemm()`] element by element, with the same bits.
 ///
@@ -64,7 +63,8 @@ pub fn trmm<T: Real>(side: Side, triangle: Triangle, diag: Diag, alpha: T, a: Ma
     }
     let (n, rhs) = b.shape();
     for c in 0..rhs {
-        // From the last to the first in the order of elimination: the earlier ones are still as given.
+        // From the last to the first in the order of elimination, so that the earlier ones are not
+        // overwritten yet.
         for step in (0..n).rev() {
             let eliminated = |s: usize| if triangle == Triangle::Lower { s } else { n - 1 - s };
             let i = eliminated(step);
@@ -192,19 +192,25 @@ pub fn syrk<T: Real>(alpha: T, a: MatRef<'_, T>, beta: T, part: Part, diagonal: 
 /// # Panics
 /// If the shapes do not match.
 #[allow(clippy::too_many_arguments)]
-pub fn symm<T: Real>(side: Side, triangle: Triangle, alpha: T, s: MatRef<'_, T>, b: MatRef<'_, T>, beta: T, c: MatMut<'_, T>) {
-    let n = s.nrows();
-    let mut full = vec![T::ZERO; n * n];
-    for i in 0..n {
-        for j in 0..=i {
-            let v = if triangle == Triangle::Lower { s.get(i, j) } else { s.get(j, i) };
-            (full[i * n + j], full[j * n + i]) = (v, v);
+pub fn symm<T: Real>(
+    side: Side,
+    triangle: Triangle,
+    alpha: T,
+    s: MatRef<'_, T>,
+    b: MatRef<'_, T>,
+    beta: T,
+    mut c: MatMut<'_, T>,
+) {
+    let full = |i: usize, j: usize| if (i >= j) == (triangle == Triangle::Lower) { s.get(i, j) } else { s.get(j, i) };
+    for i in 0..c.nrows() {
+        for j in 0..c.ncols() {
+            let mut acc = if beta == T::ZERO { T::ZERO } else { beta * c.get(i, j) };
+            for k in 0..s.nrows() {
+                let (left, right) = if side == Side::Left { (full(i, k), b.get(k, j)) } else { (b.get(i, k), full(k, j)) };
+                acc = (alpha * left).mul_add(right, acc);
+            }
+            c.set(i, j, acc);
         }
-    }
-    let full = MatRef::new(&full, n, n).expect("the slice holds n × n elements");
-    match side {
-        Side::Left => gemm(alpha, full, b, beta, c),
-        Side::Right => gemm(alpha, b, full, beta, c),
     }
 }
 

@@ -5,7 +5,7 @@
 //! and the triangle as their A, in place or packed.
 
 use crate::base::error::Error;
-use crate::base::flags::Diag;
+use crate::base::flags::{Diag, Side, Triangle};
 use crate::base::isa::Isa;
 use crate::base::matrix::{MatMut, MatRef};
 use crate::base::scratch::{Scratch, ScratchReq};
@@ -31,6 +31,22 @@ const CHAIN: usize = 1024;
 /// is fetched once for the whole block.
 const MAX_RHS: usize = 128;
 
+/// Turns any side and triangle into `L` from the left with a lower triangle, in place in `b`.
+///
+/// X·A is (Aᵀ·Xᵀ)ᵀ, and an upper triangle read backwards is a lower one.
+pub(super) fn as_lower_left<'a, 'b, T: Real>(
+    side: Side,
+    triangle: Triangle,
+    a: MatRef<'a, T>,
+    b: MatMut<'b, T>,
+) -> (MatRef<'a, T>, MatMut<'b, T>) {
+    let (triangle, a, b) = if side == Side::Left { (triangle, a, b) } else { (triangle.t(), a.t(), b.t()) };
+    match triangle {
+        Triangle::Lower => (a, b),
+        Triangle::Upper => (a.reverse_rows().reverse_cols(), b.reverse_rows()),
+    }
+}
+
 /// What is computed with the triangle.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Operation {
@@ -40,7 +56,7 @@ pub(super) enum Operation {
 
 /// The partition of the right-hand sides among threads, and the sizes of each thread's loops.
 pub(super) struct RhsPartition {
-    /// Number of threads. Each solves a run of blocks, one after another in the same workspace.
+    /// Number of threads. Each computes a run of blocks, one after another in the same workspace.
     threads: usize,
     /// Number of blocks of right-hand sides.
     blocks: usize,
@@ -97,7 +113,8 @@ pub(super) struct Buffers<'a, T> {
     pub(super) sums: &'a mut [T],
 }
 
-/// Loads α·B into panels, block by block, runs `compute` on each block, and stores the panels in B.
+/// Loads α·B into panels, block by block, runs `compute` on each block, and stores the panels
+/// in B.
 #[allow(clippy::too_many_arguments)]
 pub(super) fn for_each_block<T: Real>(
     operation: Operation,
@@ -178,7 +195,7 @@ impl<T: Real> RhsBlock<'_, T> {
         }
     }
 
-    /// Copies the solved panels into `x`.
+    /// Copies the panels into `x`.
     fn store(&self, panels: &[T], mut x: MatMut<'_, T>) {
         let (n, rhs) = x.shape();
         for (first, lanes) in self.panels() {
@@ -189,9 +206,9 @@ impl<T: Real> RhsBlock<'_, T> {
         }
     }
 
-    /// Calls `strip` with the coefficients of each strip of a group on the unknowns before the group,
-    /// in increasing order for each strip: the strip's first unknown in the group, and the first
-    /// unknown of the coefficients.
+    /// Calls `strip` with the coefficients of each strip of a group on the unknowns before the
+    /// group, in increasing order for each strip. Its arguments are the strip's first unknown in the
+    /// group and the first unknown of the coefficients.
     pub(super) fn for_earlier_groups(
         &self,
         (g0, unknowns): (usize, usize),

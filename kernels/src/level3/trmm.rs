@@ -2,15 +2,15 @@
 //! [`trsm`](crate::level3::trsm): transposing and reversing the views turns each kind into
 //! `B ← L·B`.
 //!
-//! Groups of unknowns are computed from the last to the first, so that each finds the earlier
-//! unknowns as they were.
+//! Groups of unknowns are computed from the last to the first, so that each reads the earlier
+//! unknowns before they are overwritten.
 
 use crate::base::error::Error;
 use crate::base::flags::{Diag, Side, Triangle};
 use crate::base::matrix::{MatMut, MatRef};
 use crate::base::once::once;
 use crate::base::scratch::{Scratch, ScratchReq};
-use crate::level3::rhs_block::{self, Buffers, Operation, RhsBlock, for_each_block};
+use crate::level3::rhs_block::{self, Buffers, Operation, RhsBlock, as_lower_left, for_each_block};
 use crate::level3::small_triangle::add_small_triangle;
 use crate::plan::Plan;
 use crate::tile::strip::{Coefficients, add};
@@ -20,7 +20,7 @@ use crate::tile::table::Real;
 ///
 /// ```text
 /// acc = 0
-/// for k in the order of elimination, j last { acc = fma(a_jk, α·b_k, acc) }    a_kj for Side::Right
+/// for k in the order of elimination, j last { acc = fma(a_jk, α·b_k, acc) }   a_kj for Side::Right
 /// b_j = acc
 /// ```
 ///
@@ -69,12 +69,8 @@ pub fn product<T: Real>(
     if b.is_empty() {
         return Ok(());
     }
-    // B·A is (Aᵀ·Bᵀ)ᵀ; an upper triangle read backwards is a lower one.
-    let (triangle, a, b) = if side == Side::Left { (triangle, a, b) } else { (triangle.t(), a.t(), b.t()) };
-    match triangle {
-        Triangle::Lower => multiply(diag, alpha, a, b, plan, scratch),
-        Triangle::Upper => multiply(diag, alpha, a.reverse_rows().reverse_cols(), b.reverse_rows(), plan, scratch),
-    }
+    let (l, b) = as_lower_left(side, triangle, a, b);
+    multiply(diag, alpha, l, b, plan, scratch)
 }
 
 /// Returns the scratch that [`product`] needs for n unknowns and `rhs` right-hand sides.
@@ -125,7 +121,7 @@ fn multiply_block<T: Real>(block: &RhsBlock<'_, T>, buffers: &mut Buffers<'_, T>
     }
 }
 
-/// sums[at .. at+rows] += A · B[k0 .. k0+count], in a group of so many `unknowns`.
+/// sums[at .. at+rows] += A · B[k0 .. k0+count], for a group of `unknowns` unknowns.
 fn add_unknowns<T: Real>(
     block: &RhsBlock<'_, T>,
     unknowns: usize,

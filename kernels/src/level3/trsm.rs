@@ -15,7 +15,7 @@ use crate::base::flags::{Diag, Side, Triangle};
 use crate::base::matrix::{MatMut, MatRef};
 use crate::base::once::once;
 use crate::base::scratch::{Scratch, ScratchReq};
-use crate::level3::rhs_block::{self, Buffers, Operation, RhsBlock, for_each_block};
+use crate::level3::rhs_block::{self, Buffers, Operation, RhsBlock, as_lower_left, for_each_block};
 use crate::level3::small_triangle::solve_small_triangle;
 use crate::level3::trsm_row_major;
 use crate::plan::Plan;
@@ -80,12 +80,8 @@ pub fn solve<T: Real>(
     if diag == Diag::Stored {
         check_diagonal(&a)?;
     }
-    // X·A = B is Aᵀ·Xᵀ = Bᵀ; an upper triangle read backwards is a lower one.
-    let (triangle, a, b) = if side == Side::Left { (triangle, a, b) } else { (triangle.t(), a.t(), b.t()) };
-    match triangle {
-        Triangle::Lower => forward_substitution(diag, alpha, a, b, plan, scratch),
-        Triangle::Upper => forward_substitution(diag, alpha, a.reverse_rows().reverse_cols(), b.reverse_rows(), plan, scratch),
-    }
+    let (l, b) = as_lower_left(side, triangle, a, b);
+    forward_substitution(diag, alpha, l, b, plan, scratch)
 }
 
 /// Returns an error unless every diagonal element is finite and nonzero.

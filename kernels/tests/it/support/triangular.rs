@@ -7,7 +7,7 @@ use gaitprop_kernels::gemmt::{gemmt, gemmt_scratch};
 use gaitprop_kernels::syr2k::{syr2k, syr2k_scratch};
 use gaitprop_kernels::syrk::{Diagonal, Part, syrk, syrk_scratch};
 use gaitprop_kernels::trsm::{Diag, Side, Triangle};
-use gaitprop_kernels::{Isa, MatRef, Plan, Real, Scratch, cholesky, lu, reference, symm, trmm, trsm};
+use gaitprop_kernels::{Error, Isa, MatMut, MatRef, Plan, Real, Scratch, ScratchReq, cholesky, lu, reference, symm, trmm, trsm};
 
 /// Which operands to compute with.
 #[derive(Clone, Debug)]
@@ -88,14 +88,8 @@ pub fn check_syrk<T: Real, M: Memory>(
 ) -> Checked {
     let (alpha, beta) = (T::from_f64(alpha), T::from_f64(beta));
     let a = Fenced::new_in(how.memory, (n, k), how.layouts[0], reals::<T>(how.seed));
-    // The part of C that is not read is NaN: all of it, or the other triangle. It stays NaN unless
-    // it is written.
-    let c = if beta == T::ZERO {
-        Fenced::new_in(how.memory, (n, n), how.layouts[1], || T::NAN)
-    } else {
-        let which = if part == Part::Upper { Triangle::Upper } else { Triangle::Lower };
-        triangle::<T, M>(how.memory, n, how.layouts[1], which, Diag::Stored, 0.0, how.seed ^ 2)
-    };
+    let which = if part == Part::Upper { Triangle::Upper } else { Triangle::Lower };
+    let c = result_triangle::<T, M>(n, which, beta, how.layouts[1], how);
     let mut want = c.clone();
     reference::syrk(alpha, a.view(), beta, part, diagonal, want.view_mut());
     with_plans(
@@ -138,59 +132,64 @@ pub fn check_symm<T: Real, M: Memory>(
 
 pub fn check_gemmt<T: Real, M: Memory>(
     (n, k): (usize, usize),
-    (alpha, beta): (f64, f64),
+    scalars: (f64, f64),
     which: Triangle,
     how: &How<M>,
     plans: &[Plan],
 ) -> Checked {
-    let (alpha, beta) = (T::from_f64(alpha), T::from_f64(beta));
-    let a = Fenced::new_in(how.memory, (n, k), how.layouts[0], reals::<T>(how.seed));
-    let b = Fenced::new_in(how.memory, (k, n), how.layouts[1], reals::<T>(how.seed ^ 1));
-    let c = result_triangle::<T, M>(n, which, beta, how);
-    let mut want = c.clone();
-    reference::gemmt(which, alpha, a.view(), b.view(), beta, want.view_mut());
-    with_plans(
-        plans,
-        |plan| gemmt_scratch::<T>(n, k, plan),
-        |plan, scratch| {
-            let mut got = c.clone();
-            gemmt(which, alpha, a.view(), b.view(), beta, got.view_mut(), plan, scratch).unwrap();
-            same(&want, &got, "the result")
-        },
-    )
+    check_one_triangle::<T, M>((n, k), (k, n), scalars, which, how, plans, gemmt_scratch::<T>, gemmt, reference::gemmt)
 }
 
 pub fn check_syr2k<T: Real, M: Memory>(
     (n, k): (usize, usize),
-    (alpha, beta): (f64, f64),
+    scalars: (f64, f64),
     which: Triangle,
     how: &How<M>,
     plans: &[Plan],
 ) -> Checked {
+    check_one_triangle::<T, M>((n, k), (n, k), scalars, which, how, plans, syr2k_scratch::<T>, syr2k, reference::syr2k)
+}
+
+/// A product of A (n×k) and B of which one triangle is wanted, and its twin.
+type OneTriangle<T> = fn(Triangle, T, MatRef<'_, T>, MatRef<'_, T>, T, MatMut<'_, T>, &Plan, &mut Scratch) -> Result<(), Error>;
+type OneTriangleTwin<T> = fn(Triangle, T, MatRef<'_, T>, MatRef<'_, T>, T, MatMut<'_, T>);
+
+#[allow(clippy::too_many_arguments)]
+fn check_one_triangle<T: Real, M: Memory>(
+    (n, k): (usize, usize),
+    shape_of_b: (usize, usize),
+    (alpha, beta): (f64, f64),
+    which: Triangle,
+    how: &How<M>,
+    plans: &[Plan],
+    need: fn(usize, usize, &Plan) -> ScratchReq,
+    kernel: OneTriangle<T>,
+    twin: OneTriangleTwin<T>,
+) -> Checked {
     let (alpha, beta) = (T::from_f64(alpha), T::from_f64(beta));
     let a = Fenced::new_in(how.memory, (n, k), how.layouts[0], reals::<T>(how.seed));
-    let b = Fenced::new_in(how.memory, (n, k), how.layouts[1], reals::<T>(how.seed ^ 1));
-    let c = result_triangle::<T, M>(n, which, beta, how);
+    let b = Fenced::new_in(how.memory, shape_of_b, how.layouts[1], reals::<T>(how.seed ^ 1));
+    let c = result_triangle::<T, M>(n, which, beta, how.layouts[2], how);
     let mut want = c.clone();
-    reference::syr2k(which, alpha, a.view(), b.view(), beta, want.view_mut());
+    twin(which, alpha, a.view(), b.view(), beta, want.view_mut());
     with_plans(
         plans,
-        |plan| syr2k_scratch::<T>(n, k, plan),
+        |plan| need(n, k, plan),
         |plan, scratch| {
             let mut got = c.clone();
-            syr2k(which, alpha, a.view(), b.view(), beta, got.view_mut(), plan, scratch).unwrap();
+            kernel(which, alpha, a.view(), b.view(), beta, got.view_mut(), plan, scratch).unwrap();
             same(&want, &got, "the result")
         },
     )
 }
 
 /// C before a product of one triangle: NaN where it is neither read nor written, and everywhere if β
-/// is 0.
-fn result_triangle<T: Real, M: Memory>(n: usize, which: Triangle, beta: T, how: &How<M>) -> Fenced<T, M> {
+/// is 0. What is not written stays NaN.
+fn result_triangle<T: Real, M: Memory>(n: usize, which: Triangle, beta: T, layout: Layout, how: &How<M>) -> Fenced<T, M> {
     if beta == T::ZERO {
-        Fenced::new_in(how.memory, (n, n), how.layouts[2], || T::NAN)
+        Fenced::new_in(how.memory, (n, n), layout, || T::NAN)
     } else {
-        triangle::<T, M>(how.memory, n, how.layouts[2], which, Diag::Stored, 0.0, how.seed ^ 2)
+        triangle::<T, M>(how.memory, n, layout, which, Diag::Stored, 0.0, how.seed ^ 2)
     }
 }
 
