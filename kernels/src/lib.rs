@@ -33,18 +33,17 @@
 //!
 //! # Floors
 //! The folders are floors, from bottom to top: `base`, `simd`, `tile`, `elementwise`, `plan`,
-//! `pack`, `gemm`, `level2`, `level3`, `factor`, `check`. A file imports from its own floor and lower ones;
-//! `tests/it/floors.rs` checks this. Only `lib.rs` re-exports other floors.
+//! `pack`, `gemm`, `level2`, `level3`, `factor`, `check`. A file imports from its own floor and
+//! lower ones; `tests/it/floors.rs` checks this. Only `lib.rs` re-exports other floors.
 //!
 //! # Rules for `unsafe`
 //! Unsafe code stands in three places: where slices and pointers become views (`base/matrix`,
 //! `base/batch`); where threads get memory and disjoint blocks (`base/scratch`, `base/team`,
 //! `base/par`, the kernels that split work); and at intrinsics, tiles and unchecked pointers to rows
-//! (`simd`, `tile`, `elementwise`, `plan/blocking`, `pack`, `gemm`, `level2`, `level3`,
-//! `factor`). A safe
-//! function checks lengths and shapes once. Every `SAFETY` note names its fact and where that was
-//! established. Kernels reach an
-//! instruction set only through an [`Isa`], which only detection creates.
+//! (`simd`, `tile`, `elementwise`, `plan/blocking`, `pack`, `gemm`, `level2`, `level3`, `factor`). A
+//! safe function checks lengths and shapes once. Every `SAFETY` note names its fact and where that
+//! was established. Kernels reach an instruction set only through an [`Isa`], which only detection
+//! creates.
 
 #![cfg_attr(not(any(feature = "std", test)), no_std)]
 

@@ -14,7 +14,7 @@ use core::mem::MaybeUninit;
 
 /// Number of independent partial sums: two of the widest vectors.
 const LANES: usize = 16;
-/// Least number of elements in a block. Summing so many takes as long as waking a thread.
+/// Unit of a block's length. Summing one unit takes as long as waking a thread.
 const BLOCK: usize = 1 << 15;
 /// Maximum number of blocks.
 const MOST_BLOCKS: usize = 64;
@@ -25,8 +25,8 @@ const COPIED: usize = 256;
 ///
 /// * `x`, `y`: n×1, any strides
 ///
-/// The order of the sum depends on n alone. Blocks of at least 32768 elements are summed by
-/// themselves, and their sums are added in order. In a block, lane l of 16 sums the products with
+/// The order of the sum depends on n alone. Equal blocks of a multiple of 32768 elements (the last
+/// may be shorter) are summed by themselves, and their sums are added in order. In a block, lane l of 16 sums the products with
 /// i ≡ l (mod 16); the lanes are then added by halving.
 ///
 /// Work: n multiplications and additions.

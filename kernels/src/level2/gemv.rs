@@ -1,6 +1,7 @@
 //! Matrix-vector product.
 //!
-//! Vectors run along the rows of A in both layouts, since each element of y is one chain.
+//! A vector holds elements of consecutive rows of A in both layouts, since each element of y is one
+//! chain.
 //!
 //! ```text
 //! columns contiguous:  y, a block at a time in L1;   rows contiguous:  blocks of A, transposed in
@@ -21,7 +22,7 @@ use crate::simd::dispatch::shells;
 use crate::simd::vector::{MOST_COLUMNS, Vector, opaque};
 use crate::tile::table::Real;
 
-/// Rows of y that stay in L1 while columns of A stream past: 16 KiB of f32.
+/// Rows of y that stay in L1 while columns of A stream past: 16 KiB of f32, 32 KiB of f64.
 const ROWS_AT_ONCE: usize = 4096;
 
 /// Computes `y ← α·A·x + β·y`.
@@ -161,11 +162,11 @@ fn by_columns_body<T: Scalar, V: Vector<T>>(alpha: T, a: MatRef<'_, T>, x: &[T],
     /// Columns that pass over y together.
     const COLUMNS: usize = 4;
     assert!(a.shape() == (y.len(), x.len()) && (a.rs() == 1 || y.len() <= 1));
-    for v in y.iter_mut() {
-        *v = if beta == T::ZERO { T::ZERO } else { beta * *v };
-    }
     for (at, rows) in near_equal(y.len(), ROWS_AT_ONCE) {
         let (a, y) = (a.rows(at, rows), &mut y[at..at + rows]);
+        for v in y.iter_mut() {
+            *v = if beta == T::ZERO { T::ZERO } else { beta * *v };
+        }
         let whole = x.len() - x.len() % COLUMNS;
         // SAFETY: the shell around this body enables the instructions of V. The columns are inside
         // A, which has y's rows (asserted above).
@@ -228,8 +229,8 @@ fn by_rows_body<T: Scalar, V: Vector<T>>(alpha: T, a: MatRef<'_, T>, x: &[T], be
     assert!(a.shape() == (y.len(), x.len()) && a.cs() == 1);
     let m = y.len();
     let (groups, vectors) = (m / (GROUP * V::LEN) * (GROUP * V::LEN), m / V::LEN * V::LEN);
-    // SAFETY: the shell around this body enables the instructions of V. The rows are inside A, which
-    // has y's rows and x's columns (asserted above).
+    // SAFETY: the shell around this body enables the instructions of V. The rows are inside A,
+    // which has y's rows and x's columns (asserted above).
     unsafe {
         for i in (0..groups).step_by(GROUP * V::LEN) {
             let (a, y) = (a.rows(i, GROUP * V::LEN), &mut y[i..]);
@@ -243,7 +244,7 @@ fn by_rows_body<T: Scalar, V: Vector<T>>(alpha: T, a: MatRef<'_, T>, x: &[T], be
         }
     }
     if vectors < m {
-        // At most 15 rows, whose chains run side by side.
+        // Fewer than one vector of rows. Their chains run side by side.
         let (a, y) = (a.rows(vectors, m - vectors), &mut y[vectors..]);
         let mut sums = [T::ZERO; MOST_LANES];
         let sums = &mut sums[..y.len()];

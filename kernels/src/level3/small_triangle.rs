@@ -9,8 +9,8 @@ use crate::simd::vector::Vector;
 shells! { vectors
     /// Solves `L·X = B` for the few unknowns of a strip or panel; `x` holds B, then X.
     ///
-    /// x[k · lanes + i] is unknown k of right-hand side i. The lanes are whole vectors. The bits are
-    /// those of the textbook loop.
+    /// x[k · lanes + i] is unknown k of right-hand side i. The lanes are whole vectors. The bits
+    /// are those of the textbook loop.
     pub(crate) fn solve_small_triangle = solve_small_triangle_body(l: MatRef<'a, T>, diag: Diag, x: &'a mut [T], lanes: usize)
 }
 
@@ -143,7 +143,8 @@ fn add_small_triangle_body<T: Scalar, V: Vector<T>>(l: MatRef<'_, T>, diag: Diag
     for first in (0..lanes).step_by(V::LEN) {
         for i in 0..n {
             // SAFETY: the shell around this body enables the instructions of V. A vector from lane
-            // `first` on lies inside the `lanes` elements of each of the n unknowns (asserted above).
+            // `first` on lies inside the `lanes` elements of each of the n unknowns (asserted
+            // above).
             unsafe {
                 let mut sum = V::load(sums.as_ptr().add(i * lanes + first));
                 for k in 0..=i {

@@ -8,7 +8,7 @@ use crate::simd::transpose::transpose;
 use core::mem::MaybeUninit;
 
 /// Computes `dst ← src` for any strides. If both are contiguous along the same axis, it copies row
-/// by row. If along different axes, it transposes in square blocks. Else it copies element by
+/// by row. If along different axes, it transposes in blocks. Else it copies element by
 /// element.
 pub(crate) fn copy<T: Vectors>(isa: Isa, src: MatRef<'_, T>, dst: MatMut<'_, T>) {
     assert_eq!(src.shape(), dst.shape());
