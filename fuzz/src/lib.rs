@@ -18,6 +18,7 @@ pub mod operands {
     pub mod fenced;
     pub mod fused;
     pub mod triangular;
+    pub mod vectors;
 }
 
 /// Checks of the learning rules' tests.
