@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! for pc in the chain by KC
-//!   for jc in columns by NC
-//!     ── all threads pack what all read ──
-//!     rows first:     for ir in tiles of MR         C in the order of memory
-//!                       for jr in panels of NR      B block, KC × NC, in L2
-//!     columns first:  for jr in panels of NR        B panel, met once
-//!                       for ir in tiles of MR       A block, all rows × KC, in L2
+//!   for ic in rows by MC                            A block, MC × KC, in L3
+//!     for jc in columns by NC
+//!       ── all threads pack what all read ──
+//!       rows first:     for ir in tiles of MR       C in the order of memory
+//!                         for jr in panels of NR    B block, KC × NC, in L2
+//!       columns first:  for jr in panels of NR      B panel, met once
+//!                         for ir in tiles of MR     A block, all rows × KC, in L2
 //! ```
 //!
 //! One operand stays in L2 while the other streams past it. Rows first is the rule: it reads and
@@ -19,14 +20,12 @@
 
 use crate::base::isa::Isa;
 use crate::base::matrix::{MatMut, MatRef};
-use crate::base::once::once;
-use crate::base::scratch::{DisjointSlices, ScratchReq};
-use crate::base::split::{RowTiles, near_equal_units, part, part_range, parts_of, weighted_range};
+use crate::base::scratch::DisjointSlices;
+use crate::base::split::{RowTiles, part, part_range, parts_of, weighted_range};
 use crate::gemm::job::{Job, Region, Start};
 use crate::gemm::partition::{OperandSource, Partition};
 use crate::pack::operand::{Left, Right};
 use crate::plan::Plan;
-use crate::plan::blocking::ONE_CHAIN;
 use crate::tile::micro_kernel::{AStrides, Prefetch, TileArgs, TileFn};
 use crate::tile::table::{Real, Tiles};
 use core::mem::MaybeUninit;
@@ -43,37 +42,6 @@ const PACK_BYTES: usize = 64 << 10;
 
 /// Bytes of C that an epilogue finishes at a time: half of a small L1.
 const EPILOGUE_BYTES: usize = 16 << 10;
-
-once! {
-    /// Returns the scratch for a product of these sizes, whatever the strides of its operands, with
-    /// blocks of k of at least `kc`.
-    pub(crate) fn scratch_for<T: Real> = scratch_for_body(
-        m: usize, n: usize, k: usize, plan: &'a Plan, kc: usize
-    ) -> ScratchReq
-}
-
-fn scratch_for_body<T: Real>(m: usize, n: usize, k: usize, plan: &Plan, kc: usize) -> ScratchReq {
-    let nr = T::tiles(plan.isa).nr();
-    let one = |m: usize, n: usize| {
-        let blocking = plan.blocking_of::<T>(k);
-        // The longest part of the chain, and the most columns that any order of the loops packs.
-        let kb = k.min(blocking.kc().max(kc).max(ONE_CHAIN));
-        let up = |n: usize| n.div_ceil(nr).saturating_mul(nr);
-        let at_once = up(blocking.nc().max(plan.caches.streamed::<T>(k.min(blocking.kc())))).saturating_mul(plan.par.threads());
-        // Each thread's share is rounded up to whole panels.
-        let columns = up(n).saturating_add(nr.saturating_mul(plan.par.threads())).min(at_once);
-        ScratchReq::of::<T>(m.saturating_mul(kb)).and(ScratchReq::of::<T>(columns.saturating_mul(kb)))
-    };
-    one(m, n).or(one(n, m))
-}
-
-/// Returns the scratch for the blocks of Δ of an optimizer's update with `n` columns.
-pub(crate) fn update_scratch<T: Real>(n: usize, plan: &Plan) -> ScratchReq {
-    let tiles = T::tiles(plan.isa);
-    let columns = n.div_ceil(tiles.nr()).saturating_mul(tiles.nr());
-    let half_of_l2 = plan.caches.l2 / (2 * size_of::<T>());
-    ScratchReq::of::<T>(columns.saturating_mul(tiles.mr).max(half_of_l2)).times(plan.par.threads())
-}
 
 /// Returns the number of scratch elements that [`run`] needs for this partition.
 pub(super) fn workspace_len<T: Real>(partition: &Partition, k: usize) -> usize {
@@ -102,7 +70,7 @@ pub(super) fn run<T: Real>(
     // k = 0 is one chain of no links: the epilogue still has to run.
     let chunks = parts_of(k, partition.kc).max(1);
     for (index, (pc, kb)) in (0..chunks).map(|p| (p, part(k, chunks, p))) {
-        for (jc, nb) in near_equal_units(partition.n, partition.columns_at_once(), partition.nr) {
+        for (ts, (jc, nb)) in partition.stages(job.region) {
             let stage = Stage {
                 job,
                 cut: partition,
@@ -111,6 +79,7 @@ pub(super) fn run<T: Real>(
                 isa: plan.isa,
                 pc,
                 kb,
+                ts,
                 jc,
                 nb,
                 start: if index == 0 { job.start } else { Start::C(T::ONE) },
@@ -135,7 +104,7 @@ struct PackBuffers<'a, T> {
     delta: DisjointSlices<'a, T>,
 }
 
-/// One block of columns and of the chain.
+/// One block of rows, of columns and of the chain.
 struct Stage<'a, T: 'static> {
     job: &'a Job<'a, T>,
     cut: &'a Partition,
@@ -144,6 +113,8 @@ struct Stage<'a, T: 'static> {
     isa: Isa,
     pc: usize,
     kb: usize,
+    /// Rows of tiles.
+    ts: Range<usize>,
     jc: usize,
     nb: usize,
     start: Start<'a, T>,
@@ -169,13 +140,13 @@ impl<T: Real> Stage<'_, T> {
     /// columns.
     fn pack_for_all(&self, plan: &Plan) {
         let cut = self.cut;
-        let a = if self.packs_a() && !cut.owns_a() { cut.row_tiles.count } else { 0 };
+        let a = if self.packs_a() && !cut.owns_a() { self.ts.len() } else { 0 };
         let ragged = !self.tiles.whole_vectors(self.nb % cut.nr);
         let packs_b = cut.b == OperandSource::Packed || cut.b == OperandSource::InPlace && ragged;
         let b = if packs_b && cut.by_rows { self.nb.div_ceil(cut.nr) } else { 0 };
         let parts = if a + b == 0 { 0 } else { cut.parts };
         plan.par.split(parts, &|i| {
-            self.pack_a(part_range(a, parts, i));
+            self.pack_a(self.tiles_from(part_range(a, parts, i)));
             let panels = part_range(b, parts, i);
             self.pack_b(panels.clone(), panels.start * cut.nr * self.kb);
         });
@@ -186,13 +157,23 @@ impl<T: Real> Stage<'_, T> {
         self.cut.a == OperandSource::Packed && self.jc == 0
     }
 
+    /// First row of the stage.
+    fn first_row(&self) -> usize {
+        self.cut.row_tiles.tile(self.ts.start).0
+    }
+
+    /// Rows of tiles, counted from the stage's first one, in the whole product.
+    fn tiles_from(&self, ts: Range<usize>) -> Range<usize> {
+        self.ts.start + ts.start..self.ts.start + ts.end
+    }
+
     /// Packs rows of tiles.
     fn pack_a(&self, ts: Range<usize>) {
         for t in ts {
             let (first, rows) = self.cut.row_tiles.tile(t);
             // SAFETY: one thread packs each row of tiles: in `pack_for_all`, before any thread
             // reads it, or in `compute`, by the only part that has it.
-            let panel = unsafe { self.buffers.a.part(first * self.kb, rows * self.kb) };
+            let panel = unsafe { self.buffers.a.part((first - self.first_row()) * self.kb, rows * self.kb) };
             self.job.a.pack((first, rows), (self.pc, self.kb), self.job.alpha, panel, self.isa);
         }
     }
@@ -220,24 +201,25 @@ impl<T: Real> Stage<'_, T> {
     /// Rows of tiles and panels of thread `i`.
     fn share_of(&self, i: usize) -> (Range<usize>, Range<usize>) {
         let cut = self.cut;
-        let (all_rows, all_panels) = (cut.row_tiles.count, self.nb.div_ceil(cut.nr));
-        let (rows, panels) = (0..all_rows, 0..all_panels);
-        match (cut.parts, cut.by_rows, self.job.region) {
-            (1, ..) => (rows, panels),
-            (parts, true, Region::Whole) => (part_range(all_rows, parts, i), panels),
-            (parts, false, Region::Whole) => (rows, part_range(all_panels, parts, i)),
+        let (all_rows, all_panels) = (self.ts.len(), self.nb.div_ceil(cut.nr));
+        let row_end = |t: usize| cut.row_tiles.tile(t).0 + cut.row_tiles.tile(t).1;
+        let (rows, panels) = match (cut.parts, cut.by_rows, self.job.region) {
+            (1, ..) => (0..all_rows, 0..all_panels),
+            (parts, true, Region::Whole) => (part_range(all_rows, parts, i), 0..all_panels),
+            (parts, false, Region::Whole) => (0..all_rows, part_range(all_panels, parts, i)),
             // Equal areas: the wanted part of a row of tiles ends at the diagonal, that of a panel
             // begins there.
             (parts, true, Region::Lower { .. }) => {
-                let end = |t: usize| cut.row_tiles.tile(t).0 + cut.row_tiles.tile(t).1;
-                let width = |t: usize| end(t).saturating_sub(self.jc).min(self.nb);
-                (weighted_range(all_rows, parts, i, width), panels)
+                let width = |t: usize| row_end(self.ts.start + t).saturating_sub(self.jc).min(self.nb);
+                (weighted_range(all_rows, parts, i, width), 0..all_panels)
             }
             (parts, false, Region::Lower { .. }) => {
-                let height = |p: usize| cut.m.saturating_sub(self.jc + p * cut.nr);
-                (rows, weighted_range(all_panels, parts, i, height))
+                let (first, end) = (self.first_row(), self.ts.end.checked_sub(1).map_or(0, row_end));
+                let height = |p: usize| end.saturating_sub(first.max(self.jc + p * cut.nr));
+                (0..all_rows, weighted_range(all_panels, parts, i, height))
             }
-        }
+        };
+        (self.tiles_from(rows), panels)
     }
 
     /// Computes part `i` of the block of C. Returns whether all that an optimizer wrote is finite.
@@ -537,7 +519,7 @@ impl<T: Real> Stage<'_, T> {
                 (a.as_ptr(), (a.rs(), a.cs()))
             }
             (_, OperandSource::InPlace) => (self.buffers.a.at(0), (0, 0)),
-            _ => (self.buffers.a.at(block.first * self.kb), (0, 0)),
+            _ => (self.buffers.a.at((block.first - self.first_row()) * self.kb), (0, 0)),
         }
     }
 

@@ -4,9 +4,9 @@
 use crate::base::error::Error;
 use crate::base::matrix::{MatMut, MatRef};
 use crate::base::scratch::{Scratch, ScratchReq};
-use crate::gemm::blocked::{scratch_for, update_scratch};
 use crate::gemm::epilogue::Epilogue;
 use crate::gemm::job::{Job, Region, Start};
+use crate::gemm::partition::{scratch_for, update_scratch};
 use crate::gemm::run;
 use crate::pack::operand::{Left, Right};
 use crate::pack::prepacked::Panels;

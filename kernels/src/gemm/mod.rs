@@ -35,7 +35,7 @@ pub fn gemm_scratch<T: Real>(m: usize, n: usize, k: usize, plan: &Plan) -> Scrat
 
 /// Returns the scratch that [`gemm_native`] needs.
 pub(crate) fn gemm_native_scratch<T: Real>(m: usize, n: usize, k: usize, plan: &Plan) -> ScratchReq {
-    blocked::scratch_for::<T>(m, n, k, plan, 0)
+    partition::scratch_for::<T>(m, n, k, plan, 0)
 }
 
 /// `C ← α·A·B + β·C` for any strides.

@@ -1,11 +1,14 @@
 //! How a blocked product is cut: everything that is decided before the first element moves.
 
+use crate::base::once::once;
 use crate::base::scratch::ScratchReq;
-use crate::base::split::{RowTiles, round_up};
-use crate::gemm::job::Job;
+use crate::base::split::{RowTiles, near_equal, near_equal_units, round_up};
+use crate::gemm::job::{Job, Region};
 use crate::pack::operand::{Left, Right};
 use crate::plan::Plan;
+use crate::plan::blocking::ONE_CHAIN;
 use crate::tile::table::{Real, Tiles};
+use core::ops::Range;
 
 /// Where the tiles find an operand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +34,8 @@ pub(super) struct Partition {
     /// Whether B stays in L2 while A streams past it; otherwise A stays.
     pub(super) rows_first: bool,
     pub(super) row_tiles: RowTiles,
+    /// Rows of tiles at a time, for all threads together.
+    stage_tiles: usize,
     /// Rows of tiles in a block of Δ, for an optimizer's update; else all.
     pub(super) block_tiles: usize,
     /// Panels that a tile spans.
@@ -45,9 +50,13 @@ pub(super) struct Partition {
     pub(super) delta_len: usize,
 }
 
+/// Columns of C above which a packed A is worth its copy: so often is each row of tiles met again.
+const LONG_ROWS: usize = 896;
+
 /// The cache blocks of a product.
 struct Blocks {
     mr: usize,
+    mc: usize,
     kc: usize,
     nc: usize,
     rows_first: bool,
@@ -58,10 +67,10 @@ impl Blocks {
         let ((m, n, k), nr) = (job.shape(), tiles.nr());
         let blocking = plan.blocking_of::<T>(k);
         // A stays if it has few rows, and more columns of B than fit L2 stream past it.
-        let rows_first = m > blocking.mc() || n <= blocking.nc();
+        let rows_first = m > blocking.few_rows() || n <= blocking.nc();
         let nc =
             if rows_first || plan.blocking.is_some() { blocking.nc() } else { plan.caches.streamed::<T>(k.min(blocking.kc())) };
-        Self { mr: blocking.mr().min(tiles.mr), kc: blocking.kc(), nc: round_up(nc.max(1), nr), rows_first }
+        Self { mr: blocking.mr().min(tiles.mr), mc: blocking.mc(), kc: blocking.kc(), nc: round_up(nc.max(1), nr), rows_first }
     }
 }
 
@@ -71,13 +80,16 @@ impl Partition {
         let nr = tiles.nr();
         let blocks = Blocks::of(job, tiles, plan);
         let row_tiles = RowTiles::new(m, blocks.mr);
+        let often = blocks.rows_first && n > LONG_ROWS;
         let a = match &job.a {
-            Left::View(a) if job.a_readable() && plan.packing.a_in_place(a) => OperandSource::InPlace,
+            Left::View(a) if job.a_readable() && plan.packing.a_in_place(a, often) => OperandSource::InPlace,
             _ => OperandSource::Packed,
         };
         let b = match &job.b {
             Right::Panels(_) => OperandSource::Prepacked,
-            Right::View(b) if b.cs() == 1 && plan.packing.b_in_place(b, row_tiles.count) => OperandSource::InPlace,
+            Right::View(b) if b.cs() == 1 && plan.packing.b_in_place(b, row_tiles.count, plan.caches.l3) => {
+                OperandSource::InPlace
+            }
             _ => OperandSource::Packed,
         };
         let update = job.epilogue.update().is_some();
@@ -88,6 +100,9 @@ impl Partition {
             _ if update => (plan.threads_for(work).min(row_tiles.count).max(1), true),
             _ => split(&row_tiles, b, (m, n, k), nr, size_of::<T>(), plan),
         };
+        let most = (blocks.mc / row_tiles.tallest().max(1)).max(1) * if by_rows { parts } else { 1 };
+        // Half a block more is better than another pass over B.
+        let stage_tiles = if blocks.rows_first && row_tiles.count > most / 2 * 3 { most } else { row_tiles.count.max(1) };
         let mut partition = Self {
             m,
             n,
@@ -96,6 +111,7 @@ impl Partition {
             nc: blocks.nc,
             rows_first: blocks.rows_first,
             row_tiles,
+            stage_tiles,
             block_tiles: row_tiles.count.max(1),
             // A tile that subtracts spans one panel.
             span: if a == OperandSource::InPlace && job.alpha == -T::ONE {
@@ -120,8 +136,21 @@ impl Partition {
         let (rows, size) = (self.row_tiles.tallest(), size_of::<T>());
         let cols = round_up(self.n.min(self.nc), self.nr).max(1);
         self.kc = k.max(1);
+        self.stage_tiles = self.row_tiles.count.max(1);
         self.block_tiles = self.block_tiles.min((plan.caches.l2 / (2 * size * cols * rows)).max(1));
         self.delta_len = line::<T>((self.block_tiles * rows).saturating_mul(cols));
+    }
+
+    /// Rows of tiles, first column and number of columns of each stage.
+    pub(super) fn stages(&self, region: Region) -> impl Iterator<Item = (Range<usize>, (usize, usize))> {
+        near_equal(self.row_tiles.count, self.stage_tiles).flat_map(move |(t, count)| {
+            let columns = match region {
+                Region::Whole => self.n,
+                // None right of the diagonal.
+                Region::Lower { .. } => self.n.min(self.row_tiles.tile(t + count).0),
+            };
+            near_equal_units(columns, self.columns_at_once(), self.nr).map(move |columns| (t..t + count, columns))
+        })
     }
 
     /// Columns of a stage, for all threads together.
@@ -153,7 +182,7 @@ impl Partition {
     pub(super) fn packed_len<T>(&self, k: usize) -> (usize, usize) {
         let kb = k.min(self.kc);
         let a = match self.a {
-            OperandSource::Packed => self.m.saturating_mul(kb),
+            OperandSource::Packed => self.m.min(self.stage_tiles.saturating_mul(self.row_tiles.tallest())).saturating_mul(kb),
             _ => 0,
         };
         let panels = match self.owns_b() {
@@ -168,6 +197,37 @@ impl Partition {
         };
         (line::<T>(a), line::<T>(b))
     }
+}
+
+once! {
+    /// Returns the scratch for a product of these sizes, whatever the strides of its operands, with
+    /// blocks of k of at least `kc`.
+    pub(crate) fn scratch_for<T: Real> = scratch_for_body(
+        m: usize, n: usize, k: usize, plan: &'a Plan, kc: usize
+    ) -> ScratchReq
+}
+
+fn scratch_for_body<T: Real>(m: usize, n: usize, k: usize, plan: &Plan, kc: usize) -> ScratchReq {
+    let nr = T::tiles(plan.isa).nr();
+    let one = |m: usize, n: usize| {
+        let blocking = plan.blocking_of::<T>(k);
+        // The longest part of the chain, and the most columns that any order of the loops packs.
+        let kb = k.min(blocking.kc().max(kc).max(ONE_CHAIN));
+        let up = |n: usize| n.div_ceil(nr).saturating_mul(nr);
+        let at_once = up(blocking.nc().max(plan.caches.streamed::<T>(k.min(blocking.kc())))).saturating_mul(plan.par.threads());
+        // Each thread's share is rounded up to whole panels.
+        let columns = up(n).saturating_add(nr.saturating_mul(plan.par.threads())).min(at_once);
+        ScratchReq::of::<T>(m.saturating_mul(kb)).and(ScratchReq::of::<T>(columns.saturating_mul(kb)))
+    };
+    one(m, n).or(one(n, m))
+}
+
+/// Returns the scratch for the blocks of Δ of an optimizer's update with `n` columns.
+pub(crate) fn update_scratch<T: Real>(n: usize, plan: &Plan) -> ScratchReq {
+    let tiles = T::tiles(plan.isa);
+    let columns = n.div_ceil(tiles.nr()).saturating_mul(tiles.nr());
+    let half_of_l2 = plan.caches.l2 / (2 * size_of::<T>());
+    ScratchReq::of::<T>(columns.saturating_mul(tiles.mr).max(half_of_l2)).times(plan.par.threads())
 }
 
 /// Rounds `len` elements up to whole cache lines.

@@ -3,9 +3,12 @@
 use crate::base::error::Error;
 use crate::tile::table::Tiles;
 
-/// Length up to which a chain is never split, however small the caches are
-/// (benches/record/blocking.md).
+/// Length up to which a chain is never split (benches/record/blocking.md).
 pub(crate) const ONE_CHAIN: usize = 1024;
+
+/// The same with less than a MiB of L2, of which a longer chain leaves too few columns of B
+/// (benches/record/contention.md).
+const ONE_CHAIN_IN_A_SMALL_L2: usize = 800;
 
 /// The data cache sizes of one core, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +49,12 @@ impl Caches {
     /// once: a quarter of L3, at most 8 MiB because cores share L3.
     pub(crate) fn streamed<T>(self, k: usize) -> usize {
         self.l3.min(32 << 20) / size_of::<T>().saturating_mul(k.max(1)).saturating_mul(4)
+    }
+
+    /// Returns the bytes of A that stay in L3 while B streams past them: a sixteenth of it, from one
+    /// to two MiB, because cores share L3.
+    fn block_in_l3(self) -> usize {
+        (self.l3 / 16).clamp(1 << 20, 2 << 20)
     }
 
     #[cfg(feature = "std")]
@@ -113,15 +122,17 @@ pub struct Blocking {
     kc: usize,
     nc: usize,
     mr: usize,
+    /// Maximum number of rows of A that stay in L2 while B streams past them.
+    few_rows: usize,
 }
 
 impl Blocking {
     /// Sets the block sizes.
     ///
-    /// * `mc`: maximum number of rows of A that stay in L2 while B streams past them, if B has more
-    ///   than `nc` columns
+    /// * `mc`: maximum number of rows of A at a time, which blocks of B meet again in L3
     /// * `kc`: maximum number of steps of the chain at a time
-    /// * `nc`: maximum number of columns of B that otherwise stay in L2 while A streams past them
+    /// * `nc`: maximum number of columns of B that stay in L2 while A streams past them. An A of at
+    ///   most `nc` rows stays instead, if B has more columns
     /// * `mr`: maximum number of rows of a tile; the limit of the kernel still applies
     ///
     /// # Errors
@@ -132,32 +143,38 @@ impl Blocking {
                 return Err(Error::Parameter { what, value: 0.0, accepted: "at least 1" });
             }
         }
-        Ok(Self { mc, kc, nc, mr })
+        Ok(Self { mc, kc, nc, mr, few_rows: nc })
     }
 
     /// Derives the block sizes from the caches, for a chain of length `k`.
     ///
-    /// * `kc`: [`ONE_CHAIN`]
-    /// * `mc`: A (mc × kc) fills three eighths of L2; B streams past it
+    /// * `kc`: [`ONE_CHAIN`], or with a small L2 [`ONE_CHAIN_IN_A_SMALL_L2`]
     /// * `nc`: B (kc × nc) fills three eighths of L2, at least two panels; A and C stream past it
+    /// * `mc`: A (mc × kc) fills a sixteenth of L3
     ///
     /// The rest of L2 is for what streams, and for other programs on the same core
     /// (benches/record/contention.md).
     pub(crate) fn from_caches<T>(tiles: &Tiles<T>, caches: Caches, k: usize) -> Self {
         let (size, nr) = (size_of::<T>(), tiles.nr());
+        let kc = if caches.l2 < 1 << 20 { ONE_CHAIN_IN_A_SMALL_L2 } else { ONE_CHAIN };
         // Length of the longest of the nearly equal blocks of k.
-        let chain = k.div_ceil(k.div_ceil(ONE_CHAIN).max(1)).max(1);
+        let chain = k.div_ceil(k.div_ceil(kc).max(1)).max(1);
         let most = caches.l2 / 8 * 3 / (size * chain);
-        Self { mc: most.max(1), kc: ONE_CHAIN, nc: (most / nr).max(2) * nr, mr: tiles.mr }
+        let mc = (caches.block_in_l3() / (size * chain)).max(1);
+        Self { mc, kc, nc: (most / nr).max(2) * nr, mr: tiles.mr, few_rows: most.max(1) }
     }
 
-    /// Returns the maximum number of rows of A that stay in L2.
+    /// Returns the maximum number of rows of A at a time.
     pub const fn mc(&self) -> usize {
         self.mc
     }
     /// Returns the maximum number of steps of the chain at a time.
     pub const fn kc(&self) -> usize {
         self.kc
+    }
+    /// Returns the maximum number of rows of A that stay in L2 while B streams past them.
+    pub(crate) fn few_rows(&self) -> usize {
+        self.few_rows
     }
     /// Returns the maximum number of columns of B that stay in L2.
     pub const fn nc(&self) -> usize {

@@ -55,20 +55,26 @@ pub enum Packing {
 
 impl Packing {
     /// Returns whether `row_tiles` rows of tiles read B in place; the rows of B must be contiguous.
-    pub(crate) fn b_in_place<T>(self, b: &MatRef<'_, T>, row_tiles: usize) -> bool {
+    /// `l3` is the size of the third cache.
+    pub(crate) fn b_in_place<T>(self, b: &MatRef<'_, T>, row_tiles: usize, l3: usize) -> bool {
         match self {
-            Self::Auto => row_tiles <= 1 || (row_tiles <= B_TILES && !conflict_in_l1(b.rs(), b.nrows(), 8, size_of::<T>())),
+            Self::Auto if row_tiles <= 1 => true,
+            Self::Auto => {
+                let bytes = b.nrows().saturating_mul(b.ncols()).saturating_mul(size_of::<T>());
+                let most = if bytes > l3 / 8 { B_TILES_FROM_MEMORY } else { B_TILES };
+                row_tiles <= most && !conflict_in_l1(b.rs(), b.nrows(), 8, size_of::<T>())
+            }
             Self::Always => false,
             Self::Avoid => true,
         }
     }
 
-    /// Returns whether the tiles read A in place.
-    pub(crate) fn a_in_place<T>(self, a: &MatRef<'_, T>) -> bool {
+    /// Returns whether the tiles read A in place; `often`: many times.
+    pub(crate) fn a_in_place<T>(self, a: &MatRef<'_, T>, often: bool) -> bool {
         match self {
             // Unless rows are contiguous, each k-step reads another cache line, and often another
             // page.
-            Self::Auto => a.cs() == 1 || a.nrows() == 1,
+            Self::Auto => (a.cs() == 1 && !often) || a.nrows() == 1,
             Self::Always => false,
             Self::Avoid => true,
         }
@@ -78,6 +84,10 @@ impl Packing {
 /// Number of rows of tiles up to which reading B in place is faster than packing it. It is about
 /// that of m = 60 on AVX2.
 const B_TILES: usize = 12;
+
+/// The same for a B that may not stay in L3: a panel in place is then a line of many pages, which
+/// memory delivers one by one.
+const B_TILES_FROM_MEMORY: usize = 5;
 
 /// Returns whether `lines` cache lines, `stride` elements of `size` bytes apart, conflict in L1:
 /// more than `ways` of them would fall into the same few sets.
