@@ -286,13 +286,17 @@ mod tests {
     fn a_panic_reaches_the_caller_and_the_team_lives_on() {
         let team = Team::new(3).unwrap();
         for bad in 0..3 {
+            let entered = AtomicBool::new(false);
             let result = catch_unwind(AssertUnwindSafe(|| {
                 team.run(&|i| {
                     if i == bad {
+                        entered.store(true, Ordering::SeqCst);
                         panic!("part {i}");
                     }
-                    // Long enough for the other threads to enter.
-                    std::thread::sleep(std::time::Duration::from_millis(30));
+                    // The caller does not wait for threads that have not begun.
+                    while i == 0 && !entered.load(Ordering::SeqCst) {
+                        std::thread::yield_now();
+                    }
                 });
             }));
             assert!(result.is_err(), "thread {bad}");
