@@ -45,7 +45,7 @@ const BASE: usize = 48;
 /// [`Error::Shape`] if `a` is not square. [`Error::NotPositiveDefinite`] with the index of the
 /// first pivot that is not above 0, [`Error::NonFinite`] if that pivot is infinite or NaN. The
 /// lower triangle then holds a partial factorization. [`Error::OutOfMemory`] if scratch cannot
-/// grow.
+/// grow; nothing has then been written.
 ///
 /// # Examples
 /// ```
@@ -61,6 +61,8 @@ const BASE: usize = 48;
 pub fn factor<T: Real>(a: MatMut<'_, T>, plan: &Plan, scratch: &mut Scratch) -> Result<(), Error> {
     let n = a.nrows();
     a.expect_shape("A of a Cholesky factorization", (n, n))?;
+    // Before the first block is written.
+    scratch.reserve(factor_scratch::<T>(n, plan))?;
     factor_recursive(a, 0, plan, scratch)
 }
 

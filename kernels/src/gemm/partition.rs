@@ -100,9 +100,10 @@ impl Partition {
             _ if update => (plan.threads_for(work).min(row_tiles.count).max(1), true),
             _ => split(&row_tiles, b, (m, n, k), nr, size_of::<T>(), plan),
         };
-        let most = (blocks.mc / row_tiles.tallest().max(1)).max(1) * if by_rows { parts } else { 1 };
+        let most = (blocks.mc / row_tiles.tallest().max(1)).max(1).saturating_mul(if by_rows { parts } else { 1 });
         // Half a block more is better than another pass over B.
-        let stage_tiles = if blocks.rows_first && row_tiles.count > most / 2 * 3 { most } else { row_tiles.count.max(1) };
+        let stage_tiles =
+            if blocks.rows_first && row_tiles.count > most.saturating_mul(3) / 2 { most } else { row_tiles.count.max(1) };
         let mut partition = Self {
             m,
             n,

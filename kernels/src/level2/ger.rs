@@ -88,8 +88,10 @@ fn update_body<T: Real>(
     if alpha != T::ONE {
         scaled.iter_mut().for_each(|v| *v = alpha * *v);
     }
-    // Rows of A that are contiguous, or else its columns. The factors of a multiply-add commute.
-    let (scaled, right, a) = if a.cs() == 1 || a.rs() != 1 { (&*scaled, &*right, a) } else { (&*right, &*scaled, a.t()) };
+    // Rows of A that are contiguous, or else its columns; a single column is one too. The factors of
+    // a multiply-add commute.
+    let by_rows = a.rs() != 1 || (a.cs() == 1 && n > 1);
+    let (scaled, right, a) = if by_rows { (&*scaled, &*right, a) } else { (&*right, &*scaled, a.t()) };
     let rows = a.nrows();
     let parts = threads_for(plan, m.saturating_mul(n)).min(rows);
     plan.par.split(parts, &|i| {
