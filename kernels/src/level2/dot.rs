@@ -26,8 +26,8 @@ const COPIED: usize = 256;
 /// * `x`, `y`: n×1, any strides
 ///
 /// The order of the sum depends on n alone. Equal blocks of a multiple of 32768 elements (the last
-/// may be shorter) are summed by themselves, and their sums are added in order. In a block, lane l of 16 sums the products with
-/// i ≡ l (mod 16); the lanes are then added by halving.
+/// may be shorter) are summed by themselves, and their sums are added in order. In a block, lane l
+/// of 16 sums the products with i ≡ l (mod 16); the lanes are then added by halving.
 ///
 /// Work: n multiplications and additions.
 /// Error bound: γ(n/16 + 70)·Σ|xᵢ·yᵢ| with the unit roundoff of f64.

@@ -13,7 +13,8 @@ use crate::tile::table::Real;
 /// Computes one triangle of `C ← α·A·B + β·C`.
 ///
 /// Each element is the chain of [`gemm()`](crate::gemm()). α is multiplied into the elements of A
-/// for [`Triangle::Lower`] and into those of B for [`Triangle::Upper`]. For α = ±1 both give the same bits.
+/// for [`Triangle::Lower`] and into those of B for [`Triangle::Upper`]. For α = ±1 both give the
+/// same bits.
 ///
 /// * `triangle`: the half of C that is written; the other one is neither read nor written
 /// * `a`: n×k
