@@ -224,8 +224,9 @@ shells! { vectors
 
 #[inline(always)]
 fn by_rows_body<T: Scalar, V: Vector<T>>(alpha: T, a: MatRef<'_, T>, x: &[T], beta: T, y: &mut [T]) {
-    /// Vectors of rows at a time: their chains hide each other's latency.
-    const GROUP: usize = 4;
+    /// Vectors of rows at a time: their chains hide each other's latency. More rows would compete
+    /// for one set of L1 where rows are a multiple of 4 KiB apart.
+    const GROUP: usize = 2;
     assert!(a.shape() == (y.len(), x.len()) && a.cs() == 1);
     let m = y.len();
     let (groups, vectors) = (m / (GROUP * V::LEN) * (GROUP * V::LEN), m / V::LEN * V::LEN);
