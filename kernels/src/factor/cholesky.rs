@@ -24,7 +24,7 @@ use crate::simd::dispatch::shells;
 use crate::simd::vector::Vector;
 use crate::tile::table::Real;
 
-/// Maximum order of a block that is factored column by column, in scratch.
+/// Maximum order of a block that is factored in scratch, four columns at a time.
 const BASE: usize = 48;
 
 /// Factors `a` (n×n) in place: reads its lower triangle and writes L there.
@@ -166,7 +166,7 @@ fn base_body<T: Scalar, V: Vector<T>>(columns: &mut [T], ld: usize, n: usize, at
 ///
 /// # Safety
 /// The CPU has the instructions of V. Columns 0 .. first + COLUMNS of `ld` elements, a multiple of
-/// V's, may be read and written; first + COLUMNS ≤ ld.
+/// V's length, may be read and written; first + COLUMNS ≤ ld.
 #[inline(always)]
 unsafe fn base_columns<T: Scalar, V: Vector<T>, const COLUMNS: usize>(
     columns: *mut T,

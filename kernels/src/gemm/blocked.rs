@@ -152,7 +152,7 @@ impl<T: Real> Stage<'_, T> {
         });
     }
 
-    /// Whether this stage packs A: the first one of each part of the chain.
+    /// Whether this stage packs A: the first one of each block of rows, in each part of the chain.
     fn packs_a(&self) -> bool {
         self.cut.a == OperandSource::Packed && self.jc == 0
     }
@@ -214,7 +214,7 @@ impl<T: Real> Stage<'_, T> {
                 (weighted_range(all_rows, parts, i, width), 0..all_panels)
             }
             (parts, false, Region::Lower { .. }) => {
-                let (first, end) = (self.first_row(), self.ts.end.checked_sub(1).map_or(0, row_end));
+                let (first, end) = (self.first_row(), row_end(self.ts.end - 1));
                 let height = |p: usize| end.saturating_sub(first.max(self.jc + p * cut.nr));
                 (0..all_rows, weighted_range(all_panels, parts, i, height))
             }
@@ -292,17 +292,13 @@ impl<T: Real> Stage<'_, T> {
                 };
                 let along = match self.coverage(block.first + i, rows, self.jc + p * nr, cols) {
                     Coverage::Empty => break,
-                    Coverage::Full if self.writes_directly(block) => {
+                    Coverage::Full if self.writes_directly(block) && fetch.is_none() => {
                         let whole = match self.job.region {
                             Region::Whole => left,
                             Region::Lower { .. } => left.min(block.first + i - (self.jc + p * nr)),
                         };
                         let most = EPILOGUE_BYTES / (rows * cols * size_of::<T>());
-                        match fetch.is_none() {
-                            true if self.finishes(block) => (whole / cols).min(most.max(1)),
-                            true => whole / cols,
-                            false => 1,
-                        }
+                        if self.finishes(block) { (whole / cols).min(most.max(1)) } else { whole / cols }
                     }
                     _ => 1,
                 };

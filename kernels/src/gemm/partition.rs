@@ -50,7 +50,8 @@ pub(super) struct Partition {
     pub(super) delta_len: usize,
 }
 
-/// Columns of C above which a packed A is worth its copy: so often is each row of tiles met again.
+/// Columns of C above which a packed A is worth its copy: each of its rows of tiles is then met for
+/// many blocks of B (benches/record/contention.md, "A shared Zen 3").
 const LONG_ROWS: usize = 896;
 
 /// The cache blocks of a product.
@@ -100,10 +101,12 @@ impl Partition {
             _ if update => (plan.threads_for(work).min(row_tiles.count).max(1), true),
             _ => split(&row_tiles, b, (m, n, k), nr, size_of::<T>(), plan),
         };
-        let most = (blocks.mc / row_tiles.tallest().max(1)).max(1).saturating_mul(if by_rows { parts } else { 1 });
+        let (row_parts, column_parts) = if by_rows { (parts, 1) } else { (1, parts) };
+        let most = (blocks.mc / row_tiles.tallest().max(1)).max(1).saturating_mul(row_parts);
+        // A thread whose columns fit one block of B meets its A once.
+        let met_again = blocks.rows_first && n.div_ceil(column_parts) > blocks.nc;
         // Half a block more is better than another pass over B.
-        let stage_tiles =
-            if blocks.rows_first && row_tiles.count > most.saturating_mul(3) / 2 { most } else { row_tiles.count.max(1) };
+        let stage_tiles = if met_again && row_tiles.count > most.saturating_mul(3) / 2 { most } else { row_tiles.count.max(1) };
         let mut partition = Self {
             m,
             n,
@@ -212,7 +215,8 @@ fn scratch_for_body<T: Real>(m: usize, n: usize, k: usize, plan: &Plan, kc: usiz
     let nr = T::tiles(plan.isa).nr();
     let one = |m: usize, n: usize| {
         let blocking = plan.blocking_of::<T>(k);
-        // The longest part of the chain, and the most columns that any order of the loops packs.
+        // The longest part of the chain (a small product packs one of up to `ONE_CHAIN` whole), and
+        // the most columns that any order of the loops packs.
         let kb = k.min(blocking.kc().max(kc).max(ONE_CHAIN));
         let up = |n: usize| n.div_ceil(nr).saturating_mul(nr);
         let at_once = up(blocking.nc().max(plan.caches.streamed::<T>(k.min(blocking.kc())))).saturating_mul(plan.par.threads());
@@ -263,8 +267,11 @@ fn split(
 #[cfg(all(test, feature = "threads"))]
 mod tests {
     use super::*;
+    use crate::base::isa::Isa;
+    use crate::base::matrix::MatRef;
     use crate::base::par::Par;
     use crate::plan::blocking::Caches;
+    use crate::tile::table::Tiled;
 
     /// The more even cut; columns where both are even, or nearly so and all threads would pack B.
     #[test]
@@ -292,5 +299,54 @@ mod tests {
         assert_eq!(split((32, 150, half), in_place), (2, true));
         assert_eq!(split((32, 150, half + 1), in_place), (2, false));
         assert_eq!(split((32, 150, half + 1), prepacked), (2, true));
+    }
+
+    /// The loops and copies that shapes and caches lead to. All give the same bits, so that no other
+    /// test sees them.
+    #[test]
+    fn shapes_and_caches_choose_the_loops() {
+        use OperandSource::{InPlace, Packed};
+        let tiles = f32::tiles(Isa::PORTABLE);
+        let (mr, nr) = (tiles.mr, tiles.nr());
+        let caches = Caches { l1: 32 << 10, l2: 512 << 10, l3: 16 << 20 };
+        let plan = Plan::new().with_isa(Isa::PORTABLE).with_caches(caches).with_min_work(1);
+        // Sixteen times 1 MiB of L3, chains of 500: 524 rows of A at a time, 98 columns of B in L2.
+        let chain = 500;
+        let (mc, nc) = ((1 << 20) / (4 * chain), 512 * 1024 / 8 * 3 / (4 * chain) / nr * nr);
+        let memory = vec![0f32; 12_000 * chain.max(1200)];
+        let cut = |m: usize, n: usize, k: usize, plan: &Plan| {
+            let a = MatRef::new(&memory[..m * k], m, k).unwrap();
+            // Rows a few elements longer, so that they do not conflict in L1.
+            let b = MatRef::strided(&memory, 0, (k, n), (n as isize + 3, 1)).unwrap();
+            Partition::new(&Job::plain(1.0, Left::View(a), Right::View(b), 0.0), plan)
+        };
+        let sources = |m, n, k| {
+            let cut = cut(m, n, k, &plan);
+            (cut.rows_first, cut.a, cut.b)
+        };
+        // Few rows of A and many columns: A stays in L2. Otherwise B does.
+        assert_eq!(sources(nc, nc + nr, chain), (false, InPlace, Packed));
+        assert_eq!(sources(nc + mr + nr, nc + nr, chain), (true, InPlace, Packed));
+        assert_eq!(sources(nc, nc, chain), (true, InPlace, Packed));
+        // Long rows of C meet A often.
+        assert_eq!(sources(1000, LONG_ROWS, chain), (true, InPlace, Packed));
+        assert_eq!(sources(1000, LONG_ROWS + 1, chain), (true, Packed, Packed));
+        // Few rows of tiles read B in place: 12, or 5 if it is larger than an eighth of L3.
+        assert_eq!(sources(12 * mr, 100, chain).2, InPlace);
+        assert_eq!(sources(12 * mr + 1, 100, chain).2, Packed);
+        assert_eq!(sources(5 * mr, 1100, chain).2, InPlace);
+        assert_eq!(sources(5 * mr + 1, 1100, chain).2, Packed);
+        // Rows of A by blocks, if blocks of B meet them again: those of one thread.
+        let blocks = |m, n, plan: &Plan| {
+            let mut rows: Vec<_> = cut(m, n, chain, plan).stages(Region::Whole).map(|(rows, _)| rows).collect();
+            rows.dedup();
+            rows.len()
+        };
+        assert_eq!(blocks(mc + mc / 4, nc + nr, &plan), 1);
+        assert_eq!(blocks(3 * mc, nc, &plan), 1);
+        assert!((3..=4).contains(&blocks(3 * mc, nc + nr, &plan)));
+        let two = plan.clone().with_par(Par::team(2).unwrap());
+        assert_eq!(blocks(3 * mc, 2 * nc, &two), 1);
+        assert!((3..=4).contains(&blocks(3 * mc, 2 * nc + 2 * nr, &two)));
     }
 }

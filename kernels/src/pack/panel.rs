@@ -104,8 +104,7 @@ pub(crate) fn pack_panel<T: Vectors>(a: MatRef<'_, T>, width: usize, alpha: T, o
     }
     if alpha == T::ONE && a.cs() == 1 {
         // SAFETY: `out` holds width ≥ rows elements for each of the kc steps (asserted above), and
-        // is an exclusive borrow. `transpose` only writes the view's elements, through its pointer,
-        // so they need not be initialized.
+        // is an exclusive borrow. `transpose` promises to read no element of the view.
         let steps = unsafe { MatMut::from_raw_parts(out.as_mut_ptr().cast::<T>(), (kc, rows), (width as isize, 1)) };
         return transpose(isa, a, steps);
     }

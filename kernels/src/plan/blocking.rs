@@ -3,11 +3,12 @@
 use crate::base::error::Error;
 use crate::tile::table::Tiles;
 
-/// Length up to which a chain is never split (benches/record/blocking.md).
+/// Length up to which a chain is not split, if L2 has a MiB or more (benches/record/blocking.md).
 pub(crate) const ONE_CHAIN: usize = 1024;
 
-/// The same with less than a MiB of L2, of which a longer chain leaves too few columns of B
-/// (benches/record/contention.md).
+/// The same with less than a MiB of L2, of which a longer chain leaves too few columns of B. A quiet
+/// Zen 2 preferred 1024 by 3 % for square 1024 (benches/record/blocking.md); a shared Zen 3, which
+/// has less of its L2, lost far more by it (benches/record/contention.md).
 const ONE_CHAIN_IN_A_SMALL_L2: usize = 800;
 
 /// The data cache sizes of one core, in bytes.
@@ -52,7 +53,7 @@ impl Caches {
     }
 
     /// Returns the bytes of A that stay in L3 while B streams past them: a sixteenth of it, from one
-    /// to two MiB, because cores share L3.
+    /// to two MiB, because cores share L3 (benches/record/contention.md).
     fn block_in_l3(self) -> usize {
         (self.l3 / 16).clamp(1 << 20, 2 << 20)
     }
@@ -129,7 +130,8 @@ pub struct Blocking {
 impl Blocking {
     /// Sets the block sizes.
     ///
-    /// * `mc`: maximum number of rows of A at a time, which blocks of B meet again in L3
+    /// * `mc`: rows of A at a time for each thread, which blocks of B meet again in L3; up to half as
+    ///   many more are not split off. Triangular solves group their unknowns by it too
     /// * `kc`: maximum number of steps of the chain at a time
     /// * `nc`: maximum number of columns of B that stay in L2 while A streams past them. An A of at
     ///   most `nc` rows stays instead, if B has more columns
@@ -151,6 +153,7 @@ impl Blocking {
     /// * `kc`: [`ONE_CHAIN`], or with a small L2 [`ONE_CHAIN_IN_A_SMALL_L2`]
     /// * `nc`: B (kc × nc) fills three eighths of L2, at least two panels; A and C stream past it
     /// * `mc`: A (mc × kc) fills a sixteenth of L3
+    /// * `few_rows`: A (few_rows × kc) fills three eighths of L2
     ///
     /// The rest of L2 is for what streams, and for other programs on the same core
     /// (benches/record/contention.md).
@@ -164,7 +167,7 @@ impl Blocking {
         Self { mc, kc, nc: (most / nr).max(2) * nr, mr: tiles.mr, few_rows: most.max(1) }
     }
 
-    /// Returns the maximum number of rows of A at a time.
+    /// Returns the number of rows of A at a time, as in [`Blocking::new`].
     pub const fn mc(&self) -> usize {
         self.mc
     }

@@ -61,6 +61,7 @@ impl Packing {
             Self::Auto if row_tiles <= 1 => true,
             Self::Auto => {
                 let bytes = b.nrows().saturating_mul(b.ncols()).saturating_mul(size_of::<T>());
+                // Other cores' data fills the rest of L3.
                 let most = if bytes > l3 / 8 { B_TILES_FROM_MEMORY } else { B_TILES };
                 row_tiles <= most && !conflict_in_l1(b.rs(), b.nrows(), 8, size_of::<T>())
             }
@@ -69,7 +70,7 @@ impl Packing {
         }
     }
 
-    /// Returns whether the tiles read A in place; `often`: many times.
+    /// Returns whether the tiles read A in place. `often`: they meet it for many blocks of B.
     pub(crate) fn a_in_place<T>(self, a: &MatRef<'_, T>, often: bool) -> bool {
         match self {
             // Unless rows are contiguous, each k-step reads another cache line, and often another
@@ -86,7 +87,7 @@ impl Packing {
 const B_TILES: usize = 12;
 
 /// The same for a B that may not stay in L3: a panel in place is then a line of many pages, which
-/// memory delivers one by one.
+/// memory delivers one by one (benches/record/contention.md).
 const B_TILES_FROM_MEMORY: usize = 5;
 
 /// Returns whether `lines` cache lines, `stride` elements of `size` bytes apart, conflict in L1:

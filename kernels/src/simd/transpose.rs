@@ -8,6 +8,9 @@ use crate::simd::vector::{MOST_COLUMNS, Vector};
 
 /// Writes `src`, with contiguous rows, to the rows of `dst` as columns: `dst[j,i] = src[i,j]`.
 ///
+/// Every element of `dst` is written and none is read, so it may be uninitialized. Vectors have at
+/// most 256 bits: AVX-512 has no `load_columns`.
+///
 /// # Panics
 /// If the shapes do not fit or rows are not contiguous.
 pub(crate) fn transpose<T: Vectors>(isa: Isa, src: MatRef<'_, T>, dst: MatMut<'_, T>) {

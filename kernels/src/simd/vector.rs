@@ -5,7 +5,8 @@
 /// # Safety
 /// Every method requires the instruction set of the implementing type: the caller runs inside a
 /// shell that enables it. `load` and `store` touch `LEN` elements from the pointer; `load_first`
-/// and `store_first` touch exactly the first `n ≤ LEN`. All need only the alignment of T.
+/// and `store_first` touch exactly the first `n ≤ LEN`; `load_column` and `load_columns` touch the
+/// elements that they name. All need only the alignment of T.
 pub(crate) trait Vector<T>: Copy {
     /// Number of elements.
     const LEN: usize;

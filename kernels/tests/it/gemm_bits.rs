@@ -224,6 +224,8 @@ fn training_shapes() {
     one::<f32>(17, 33, 2600, [Rows, Rows, Rows]);
     one::<f64>(9, 17, 1300, [Columns, Columns, Spread]);
     one::<f32>(300, 3, 40, [Rows, Rows, Rows]);
+    // More columns than a product with A in place has.
+    one::<f32>(20, 910, 20, [Rows, Rows, Rows]);
 }
 
 /// Many calls on several threads, each compared: one call seldom meets a race.
