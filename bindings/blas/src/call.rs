@@ -1,8 +1,8 @@
 //! A call on its way: from a name of BLAS or CBLAS to the driver of its routine.
 
 use crate::arguments::Illegal;
-use crate::verbose::{Routine, counted};
-use crate::xerbla::{self, Scheme};
+use crate::verbose::{self, Routine, counted};
+use crate::xerbla::{self, Name, Scheme};
 use gaitprop_kernels::{Error, Plan, Real, Scratch};
 use std::ffi::c_int;
 
@@ -36,7 +36,7 @@ pub(crate) trait Call: Sized {
 /// # Safety
 /// The operands are as [`Call::run`] requires.
 #[inline]
-pub(crate) unsafe fn fortran<C: Call>(scheme: &Scheme, name: &str, read: impl FnOnce() -> Result<C, Illegal>) {
+pub(crate) unsafe fn fortran<C: Call>(scheme: &Scheme, name: &'static Name, read: impl FnOnce() -> Result<C, Illegal>) {
     match read().and_then(|call| call.check().map(|()| call)) {
         // SAFETY: checked by `check` above; the rest is the caller's promise.
         Ok(call) => unsafe { run(call) },
@@ -49,7 +49,12 @@ pub(crate) unsafe fn fortran<C: Call>(scheme: &Scheme, name: &str, read: impl Fn
 /// # Safety
 /// The operands are as [`Call::run`] requires.
 #[inline]
-pub(crate) unsafe fn cblas<C: Call>(scheme: &Scheme, name: &str, order: c_int, read: impl FnOnce() -> Result<C, Illegal>) {
+pub(crate) unsafe fn cblas<C: Call>(
+    scheme: &Scheme,
+    name: &'static Name,
+    order: c_int,
+    read: impl FnOnce() -> Result<C, Illegal>,
+) {
     let row_major = order == 101;
     let call = match order {
         101 => read().map(Call::exchanged),
@@ -63,12 +68,24 @@ pub(crate) unsafe fn cblas<C: Call>(scheme: &Scheme, name: &str, order: c_int, r
     }
 }
 
+/// Ends the process if a panic, which is a fault of this library, unwinds from a call. It would
+/// otherwise reach frames of the program.
+struct NoPanic;
+
+impl Drop for NoPanic {
+    fn drop(&mut self) {
+        std::process::abort();
+    }
+}
+
 /// # Safety
 /// As [`Call::run`].
 #[inline]
 unsafe fn run<C: Call>(call: C) {
+    let guard = NoPanic;
     // SAFETY: the caller's promise.
     counted::<C::Element, _>(call.routine(), || unsafe { call.run() });
+    std::mem::forget(guard);
 }
 
 /// Calls `kernel` with the plan and this thread's workspace, and returns whether it has done its
@@ -78,5 +95,9 @@ unsafe fn run<C: Call>(call: C) {
 /// refuse. The caller then computes the same bits by loops that need neither.
 #[inline]
 pub(crate) fn done(kernel: impl FnOnce(&Plan, &mut Scratch) -> Result<(), Error>) -> bool {
-    crate::threads::with_scratch(kernel).is_ok()
+    let done = crate::threads::with_scratch(kernel).is_ok();
+    if !done {
+        verbose::refused();
+    }
+    done
 }

@@ -369,7 +369,7 @@ impl<T: Real> Call for Triangular<T> {
         let a = self.trans.of(unsafe { matrix(self.a, (self.order(), self.order()), self.lda) });
         let triangle = if self.trans == Trans::No { self.triangle } else { self.triangle.t() };
         if self.solve {
-            // The loops divide by zeros, infinities and NaN without a word, as BLAS does.
+            // The loops divide by zeros, infinities and NaN and report nothing, as BLAS does.
             if !done(|plan, scratch| trsm::solve(side, triangle, diag, alpha, a, b.rb(), plan, scratch)) {
                 reference::solve(side, triangle, diag, alpha, a, b);
             }

@@ -6,7 +6,7 @@ use crate::batch::GemmBatchStrided;
 use crate::call::{cblas, fortran};
 use crate::level2::{Gemv, Ger, dot};
 use crate::level3::{Gemm, Gemmt, RankK, Symm, Triangular};
-use crate::xerbla::Scheme;
+use crate::xerbla::{Name, Scheme};
 use std::ffi::{CStr, c_int};
 
 /// Returns a name that ends in 0.
@@ -67,12 +67,14 @@ macro_rules! define {
         /// # Safety
         /// As the routine of BLAS: operands lie where sizes, leading dimensions and increments say.
         /// Results overlap no other operand, and no other thread writes any of them.
+        // The program's error handler may unwind through it.
         #[unsafe(export_name = $export)]
         #[allow(clippy::too_many_arguments, clippy::useless_conversion)]
-        pub unsafe extern "C" fn $name($($first: $first_type,)? $($arg: type_of!($caller $kind $t, $int)),+) {
+        pub unsafe extern "C-unwind" fn $name($($first: $first_type,)? $($arg: type_of!($caller $kind $t, $int)),+) {
+            static NAME: Name = Name::new($reported);
             // SAFETY: the program that calls promises the operands.
             unsafe {
-                $caller(&SCHEME, $reported, $($first,)? || {
+                $caller(&SCHEME, &NAME, $($first,)? || {
                     $(let $arg = value_of!($caller $arg $kind $($position)?);)+
                     Ok($call)
                 });

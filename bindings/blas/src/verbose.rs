@@ -35,6 +35,9 @@ struct Count {
 static COUNTS: [[Count; 2]; NAMES.len()] =
     [const { [const { Count { calls: AtomicU64::new(0), nanoseconds: AtomicU64::new(0) } }; 2] }; NAMES.len()];
 
+/// Number of calls that a kernel refused, so that loops computed them.
+static REFUSED: AtomicU64 = AtomicU64::new(0);
+
 /// Calls `f`. Counts the call, and measures it, if the user asked for it.
 #[inline]
 pub(crate) fn counted<T, R>(routine: Routine, f: impl FnOnce() -> R) -> R {
@@ -50,13 +53,19 @@ pub(crate) fn counted<T, R>(routine: Routine, f: impl FnOnce() -> R) -> R {
     result
 }
 
+/// Counts a call that a kernel refused.
+#[cold]
+pub(crate) fn refused() {
+    REFUSED.fetch_add(1, Ordering::Relaxed);
+}
+
 /// Writes one line to stderr. A closed stderr is no error.
 #[cold]
 pub(crate) fn line(text: Arguments<'_>) {
     let _ = writeln!(std::io::stderr(), "gaitprop_blas: {text}");
 }
 
-/// Has the report written when the process exits.
+/// Registers [`report`] to run when the process exits.
 pub(crate) fn report_at_exit() {
     // SAFETY: the handler is a function of this library, which stays mapped.
     unsafe { libc::atexit(report) };
@@ -64,6 +73,7 @@ pub(crate) fn report_at_exit() {
 
 /// Sets all counts to 0.
 pub(crate) fn forget() {
+    REFUSED.store(0, Ordering::Relaxed);
     for count in COUNTS.as_flattened() {
         count.calls.store(0, Ordering::Relaxed);
         count.nanoseconds.store(0, Ordering::Relaxed);
@@ -82,6 +92,10 @@ extern "C" fn report() {
                 let _ = writeln!(text, "gaitprop_blas: {letter}{name:<20}{calls:>12} calls {seconds:>12.6} s");
             }
         }
+    }
+    let refused = REFUSED.load(Ordering::Relaxed);
+    if refused > 0 {
+        let _ = writeln!(text, "gaitprop_blas: {refused} computed by loops: no memory, or a diagonal with 0, infinity or NaN");
     }
     let (isa, threads) = (settings().plan.isa, gaitprop_blas_get_num_threads());
     let _ = writeln!(text, "gaitprop_blas: {isa}, at most {threads} threads, {total} calls");

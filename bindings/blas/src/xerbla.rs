@@ -3,10 +3,15 @@
 //! A handler is looked up by name when it is needed, so that the program's own is found. The
 //! default handler of a BLAS library is passed over, because netlib's ends the process. Without a
 //! handler, one line goes to stderr. The call then returns, and nothing has been written.
+//!
+//! # Handlers that do not return
+//! R's handler leaves by `longjmp`, Octave's by a C++ exception. Both cross the frames from the
+//! handler to the program. These frames are `C-unwind`, own no memory, and have no destructor left
+//! to run.
 
 use crate::arguments::Illegal;
 use crate::verbose::line;
-use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::ffi::{CStr, c_char, c_int, c_void};
 
 /// How one naming scheme decorates names, and the width of its integers.
 pub(crate) struct Scheme {
@@ -20,26 +25,55 @@ pub(crate) struct Scheme {
     pub(crate) wide: bool,
 }
 
-/// Answers a Fortran call of `name`, which has at most six letters.
+/// Bytes of a [`Name`]. A handler may copy up to 20 bytes, whatever the length says.
+const NAME_BYTES: usize = 32;
+
+/// The name of a routine, as handlers get it: at least six characters, blanks at its end, then
+/// zeros.
+pub(crate) struct Name {
+    bytes: [u8; NAME_BYTES],
+    len: usize,
+}
+
+impl Name {
+    /// Pads `text` with blanks to six characters, as Fortran does.
+    pub(crate) const fn new(text: &str) -> Self {
+        let text = text.as_bytes();
+        assert!(text.len() < NAME_BYTES, "a 0 must follow");
+        let mut bytes = [0; NAME_BYTES];
+        let mut len = 0;
+        while len < text.len() || len < 6 {
+            bytes[len] = if len < text.len() { text[len] } else { b' ' };
+            len += 1;
+        }
+        Self { bytes, len }
+    }
+
+    /// Returns the name without blanks.
+    fn text(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..self.len]).unwrap_or_default().trim_end()
+    }
+}
+
+/// Answers a Fortran call of `name`.
 #[cold]
-pub(crate) fn fortran(scheme: &Scheme, name: &str, Illegal(position): Illegal) {
-    let padded = format!("{name:<6}");
+pub(crate) fn fortran(scheme: &Scheme, name: &'static Name, Illegal(position): Illegal) {
     let Some(handler) = handler(scheme.fortran, scheme.probe) else {
-        return line(format_args!("parameter {position} of {name} is illegal"));
+        return line(format_args!("parameter {position} of {} is illegal", name.text()));
     };
     // Fortran takes integers by reference, and the length of a string as a last argument.
     if scheme.wide {
         let position = i64::from(position);
         // SAFETY: the program defines XERBLA(CHARACTER*(*), INTEGER) for integers of 64 bits.
         unsafe {
-            let handler: unsafe extern "C" fn(*const u8, *const i64, usize) = std::mem::transmute(handler);
-            handler(padded.as_ptr(), &position, padded.len());
+            let handler: unsafe extern "C-unwind" fn(*const u8, *const i64, usize) = std::mem::transmute(handler);
+            handler(name.bytes.as_ptr(), &position, name.len);
         }
     } else {
         // SAFETY: as above, for integers of 32 bits.
         unsafe {
-            let handler: unsafe extern "C" fn(*const u8, *const c_int, usize) = std::mem::transmute(handler);
-            handler(padded.as_ptr(), &position, padded.len());
+            let handler: unsafe extern "C-unwind" fn(*const u8, *const c_int, usize) = std::mem::transmute(handler);
+            handler(name.bytes.as_ptr(), &position, name.len);
         }
     }
 }
@@ -49,20 +83,21 @@ pub(crate) fn fortran(scheme: &Scheme, name: &str, Illegal(position): Illegal) {
 /// A handler gets the position in the column-major call that a row-major call amounts to, as from
 /// netlib: its handler, and its tester, exchange it back. The line gives the caller's own position.
 #[cold]
-pub(crate) fn cblas(scheme: &Scheme, name: &str, row_major: bool, Illegal(position): Illegal) {
-    let (Some(handler), Ok(text)) = (handler(scheme.cblas, scheme.probe), CString::new(name)) else {
-        let own = if row_major { exchanged(name, position) } else { position };
-        return line(format_args!("parameter {own} of {name} is illegal"));
+pub(crate) fn cblas(scheme: &Scheme, name: &'static Name, row_major: bool, Illegal(position): Illegal) {
+    let Some(handler) = handler(scheme.cblas, scheme.probe) else {
+        let own = if row_major { exchanged(name.text(), position) } else { position };
+        return line(format_args!("parameter {own} of {} is illegal", name.text()));
     };
+    let text = name.bytes.as_ptr().cast::<c_char>();
     // SAFETY: the program defines cblas_xerbla(int, const char *, const char *, ...) for the integers
-    // of the scheme. Both strings end in 0 and outlive the call.
+    // of the scheme. Both strings are static and end in 0.
     unsafe {
         if scheme.wide {
-            let handler: unsafe extern "C" fn(i64, *const c_char, *const c_char, ...) = std::mem::transmute(handler);
-            handler(position.into(), text.as_ptr(), c"".as_ptr());
+            let handler: unsafe extern "C-unwind" fn(i64, *const c_char, *const c_char, ...) = std::mem::transmute(handler);
+            handler(position.into(), text, c"".as_ptr());
         } else {
-            let handler: unsafe extern "C" fn(c_int, *const c_char, *const c_char, ...) = std::mem::transmute(handler);
-            handler(position, text.as_ptr(), c"".as_ptr());
+            let handler: unsafe extern "C-unwind" fn(c_int, *const c_char, *const c_char, ...) = std::mem::transmute(handler);
+            handler(position, text, c"".as_ptr());
         }
     }
 }
@@ -115,6 +150,15 @@ mod tests {
         assert_eq!(exchanged("cblas_dger", 2), 3);
         assert_eq!(exchanged("cblas_dsyrk", 4), 4);
         assert_eq!(exchanged("cblas_strsm", 12), 12);
+    }
+
+    #[test]
+    fn names_are_padded_to_six_characters() {
+        for (text, padded) in [("SGER", "SGER  "), ("DSYR2K", "DSYR2K"), ("DGEMMTR", "DGEMMTR"), ("cblas_sger", "cblas_sger")] {
+            let name = Name::new(text);
+            assert_eq!((name.text(), &name.bytes[..name.len]), (text, padded.as_bytes()));
+            assert!(name.bytes[name.len..].iter().all(|&byte| byte == 0) && name.len < NAME_BYTES);
+        }
     }
 
     #[test]

@@ -26,8 +26,8 @@ macro_rules! functions {
         /// Pointers to the functions of one precision; T its elements, I the integers.
         pub(crate) struct Functions<T, I> {
             $(
-                pub(crate) $name: unsafe extern "C" fn($(functions!(@fortran $kind T I)),+),
-                pub(crate) $cblas_name: unsafe extern "C" fn(c_int, $(functions!(@cblas $kind T I)),+),
+                pub(crate) $name: unsafe extern "C-unwind" fn($(functions!(@fortran $kind T I)),+),
+                pub(crate) $cblas_name: unsafe extern "C-unwind" fn(c_int, $(functions!(@cblas $kind T I)),+),
             )+
             pub(crate) dot: unsafe extern "C" fn(*const I, *const T, *const I, *const T, *const I) -> T,
             pub(crate) cblas_dot: unsafe extern "C" fn(I, *const T, I, *const T, I) -> T,
@@ -72,8 +72,8 @@ macro_rules! functions {
                 unsafe {
                     Self {
                         $(
-                            $name: std::mem::transmute::<*mut c_void, unsafe extern "C" fn($(functions!(@fortran $kind T c_int)),+)>(fortran(stringify!($name))),
-                            $cblas_name: std::mem::transmute::<*mut c_void, unsafe extern "C" fn(c_int, $(functions!(@cblas $kind T c_int)),+)>(cblas(stringify!($name))),
+                            $name: std::mem::transmute::<*mut c_void, unsafe extern "C-unwind" fn($(functions!(@fortran $kind T c_int)),+)>(fortran(stringify!($name))),
+                            $cblas_name: std::mem::transmute::<*mut c_void, unsafe extern "C-unwind" fn(c_int, $(functions!(@cblas $kind T c_int)),+)>(cblas(stringify!($name))),
                         )+
                         dot: std::mem::transmute::<*mut c_void, unsafe extern "C" fn(*const c_int, *const T, *const c_int, *const T, *const c_int) -> T>(fortran("dot")),
                         cblas_dot: std::mem::transmute::<*mut c_void, unsafe extern "C" fn(c_int, *const T, c_int, *const T, c_int) -> T>(cblas("dot")),
@@ -107,7 +107,7 @@ functions! {
 /// Routines that a reference may not have.
 #[allow(clippy::type_complexity)]
 pub(crate) struct Extensions<T, I> {
-    pub(crate) gemmt: unsafe extern "C" fn(
+    pub(crate) gemmt: unsafe extern "C-unwind" fn(
         *const u8,
         *const u8,
         *const u8,
@@ -122,8 +122,10 @@ pub(crate) struct Extensions<T, I> {
         *mut T,
         *const I,
     ),
-    pub(crate) cblas_gemmt: unsafe extern "C" fn(c_int, c_int, c_int, c_int, I, I, T, *const T, I, *const T, I, T, *mut T, I),
-    pub(crate) batch: unsafe extern "C" fn(c_int, c_int, c_int, I, I, I, T, *const T, I, I, *const T, I, I, T, *mut T, I, I, I),
+    pub(crate) cblas_gemmt:
+        unsafe extern "C-unwind" fn(c_int, c_int, c_int, c_int, I, I, T, *const T, I, *const T, I, T, *mut T, I),
+    pub(crate) batch:
+        unsafe extern "C-unwind" fn(c_int, c_int, c_int, I, I, I, T, *const T, I, I, *const T, I, I, T, *mut T, I, I, I),
 }
 
 /// Letter and number of a flag.
