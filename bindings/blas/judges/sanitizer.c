@@ -1,5 +1,5 @@
-/* What a sanitizer must find: a result one element too short (address), and one result of two threads
- * (thread): sanitizer LIBRARY. Also the functions that a runtime of GCC's lacks for code by LLVM. */
+/* Faults that a sanitizer must find: a result one element too short (address), and one result of
+ * two threads (thread). Also the functions that a runtime of GCC's lacks for code by LLVM. */
 #include <dlfcn.h>
 #include <pthread.h>
 #include <stdlib.h>
