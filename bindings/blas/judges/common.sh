@@ -12,8 +12,8 @@ fail() {
     exit 1
 }
 
-# Runs a program on the library. Its output goes to $work/out, and to $work/err the library's report.
-# A sanitizer's runtime comes first.
+# Runs a program on the library. Its output goes to $work/out, and to $work/err the library's
+# report. A sanitizer's runtime comes first.
 on_library() { # COMMAND...
     local status=0
     (cd "$work" && GAITPROP_VERBOSE=1 LD_PRELOAD=${SANITIZER_RUNTIME:+$SANITIZER_RUNTIME:}$library "$@" >out 2>err) || status=$?

@@ -12,7 +12,7 @@ static char name[64];
 static int calls, failures;
 
 #ifndef NO_HANDLERS
-/* A handler may copy 20 bytes whatever the length, as R's. A sanitizer sees whether they are there. */
+/* A handler may copy 20 bytes whatever the length, as R's. A sanitizer sees if one is missing. */
 static char copied[20];
 void xerbla_(const char *routine, const int *position, size_t length) {
     memcpy(copied, routine, sizeof copied);

@@ -35,6 +35,20 @@ def products(dtype):
     yield "in two halves", np.vstack([a[:113] @ b, a[113:] @ b])
 
 
+def copies_agree(dtype):
+    """Whether contiguous copies of strided operands give one row or column the bits of the whole."""
+    a, b = matrix(300, 500, 1, dtype), matrix(500, 400, 2, dtype)
+    x, y = matrix(2, 500, 3, dtype)
+    copy, strided, reverse = np.ascontiguousarray, b[:, ::2], x[::-1]
+    two_columns = np.stack([reverse, reverse], axis=1)
+    return (
+        np.array_equal(a[17:18] @ copy(strided), (a @ strided)[17:18])
+        and np.array_equal(a @ copy(reverse), (a @ two_columns)[:, 0])
+        and np.array_equal(copy(a[:, ::2]) @ x[:250], np.dot(a[:, ::2], x[:250]))
+        and np.array_equal(copy(reverse) @ y, np.dot(reverse, y))
+    )
+
+
 def main():
     total = hashlib.sha256()
     for dtype in (np.float32, np.float64):
@@ -47,6 +61,7 @@ def main():
         split = np.array_equal(results["a row alone"], whole[17:18]) and np.array_equal(results["in two halves"], whole)
         print(f"{np.dtype(dtype).name:<8} rows of split batches are the same: {'yes' if split else 'no'}")
         total.update(bytes([split]))
+        print(f"{np.dtype(dtype).name:<8} contiguous copies have the same bits: {'yes' if copies_agree(dtype) else 'no'}")
     print(f"all {total.hexdigest()[:16]}")
 
 

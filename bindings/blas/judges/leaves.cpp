@@ -1,5 +1,6 @@
-// Error handlers that do not return: they leave by longjmp, as R's, or by an exception, as Octave's.
-// From every kind of call each must arrive, lose no memory, and leave a library that computes.
+// Error handlers that do not return: they leave by longjmp, as R's, or by an exception, as
+// Octave's. From every kind of call each must arrive, lose no memory, and leave a library that
+// computes.
 #include <csetjmp>
 #include <cstdio>
 #include <cstring>

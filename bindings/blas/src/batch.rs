@@ -77,8 +77,8 @@ impl<T: Real> Call for GemmBatchStrided<T> {
             return unsafe { self.run_in_turn() };
         }
         let (gemm, count) = (&self.gemm, size(self.count));
-        // SAFETY: the caller's promise for each product: A and B are read. Results share no element,
-        // as checked above. The views of A and B name only the elements of each product.
+        // SAFETY: the caller's promise for each product: A and B are read. Results share no
+        // element, as checked above. The views of A and B name only the elements of each product.
         let written = unsafe {
             let operand = |ptr, trans: Trans, shape: (i64, i64), ld, distance| {
                 let first = trans.of(matrix(ptr, trans.stored(shape.0, shape.1), ld)).t();

@@ -26,8 +26,8 @@ pub(crate) trait Call: Sized {
     /// Does what the call asks for.
     ///
     /// # Safety
-    /// [`Call::check`] has passed. The operands are as BLAS requires: inputs are initialized, results
-    /// may be written and overlap nothing, and no other thread writes any of them.
+    /// [`Call::check`] has passed. The operands are as BLAS requires: inputs are initialized,
+    /// results may be written and overlap nothing, and no other thread writes any of them.
     unsafe fn run(self);
 }
 
@@ -91,8 +91,8 @@ unsafe fn run<C: Call>(call: C) {
 /// Calls `kernel` with the plan and this thread's workspace, and returns whether it has done its
 /// work.
 ///
-/// Otherwise it has written nothing: the workspace could not grow, or a diagonal is one that kernels
-/// refuse. The caller then computes the same bits by loops that need neither.
+/// Otherwise it has written nothing: the workspace could not grow, or a diagonal is one that
+/// kernels refuse. The caller then computes the same bits by loops that need neither.
 #[inline]
 pub(crate) fn done(kernel: impl FnOnce(&Plan, &mut Scratch) -> Result<(), Error>) -> bool {
     let done = crate::threads::with_scratch(kernel).is_ok();

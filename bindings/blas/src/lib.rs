@@ -1,5 +1,5 @@
-//! BLAS with the same bits everywhere: level 3, GEMV, GER and DOT in single and double precision, by
-//! the kernels of gaitprop.
+//! BLAS with the same bits everywhere: level 3, GEMV, GER and DOT in single and double precision,
+//! by the kernels of gaitprop.
 //!
 //! Programs use it under BLAS's own names, by `LD_PRELOAD` or as a library in front of their own.
 //! One call then has one result: on every instruction set, with any number of threads, and however
@@ -10,7 +10,8 @@
 //! 2. `arguments` reads flags and sizes. An illegal one goes to `xerbla`, and nothing is written.
 //! 3. The driver of the routine (`level3`, `level2`, `batch`) returns early where BLAS does, and
 //!    otherwise describes the operands as views.
-//! 4. The kernel computes with the plan and threads of `threads`, in the calling thread's workspace.
+//! 4. The kernel computes with the plan and threads of `threads`, in the calling thread's
+//!    workspace.
 //! 5. If the kernel refuses, loops compute the same bits: for a zero on the diagonal of a solve, or
 //!    without memory for a workspace.
 //!
@@ -21,9 +22,9 @@
 //! * `GAITPROP_MIN_WORK`: multiply-adds for which a thread is woken; 1 in tests
 //!
 //! # Rules for `unsafe`
-//! Only pointers of the calling program need it: where `arguments` and `batch` turn them into views,
-//! and in the chain of calls that carries the program's promise there. `threads`, `verbose` and
-//! `xerbla` call the C library.
+//! Only pointers of the calling program need it: where `arguments` and `batch` turn them into
+//! views, and in the chain of calls that carries the program's promise there. `threads`, `verbose`
+//! and `xerbla` call the C library.
 
 #![cfg(unix)]
 

@@ -104,8 +104,8 @@ macro_rules! routines {
         /// `DOT`, with BLAS's arguments. The sum is one in f64, rounded once.
         ///
         /// # Safety
-        /// As the routine of BLAS: the vectors lie where `n` and increments say, and no other thread
-        /// writes them.
+        /// As the routine of BLAS: the vectors lie where `n` and increments say, and no other
+        /// thread writes them.
         #[unsafe(export_name = concat!($prefix, $lower, "dot_", $suffix))]
         #[allow(clippy::useless_conversion)]
         pub unsafe extern "C" fn dot_(n: *const $int, x: *const $t, incx: *const $int, y: *const $t, incy: *const $int) -> $t {
@@ -214,6 +214,7 @@ schemes! {
     ilp64: i64, "", "64_";
     /// `scipy_sgemm_` and `scipy_cblas_sgemm`: 32-bit integers, the library in SciPy's wheels.
     scipy_lp64: i32, "scipy_", "";
-    /// `scipy_sgemm_64_` and `scipy_cblas_sgemm64_`: 64-bit integers, the library in NumPy's wheels.
+    /// `scipy_sgemm_64_` and `scipy_cblas_sgemm64_`: 64-bit integers, the library in NumPy's
+    /// wheels.
     scipy_ilp64: i64, "scipy_", "64_";
 }

@@ -89,8 +89,8 @@ pub(crate) fn cblas(scheme: &Scheme, name: &'static Name, row_major: bool, Illeg
         return line(format_args!("parameter {own} of {} is illegal", name.text()));
     };
     let text = name.bytes.as_ptr().cast::<c_char>();
-    // SAFETY: the program defines cblas_xerbla(int, const char *, const char *, ...) for the integers
-    // of the scheme. Both strings are static and end in 0.
+    // SAFETY: the program defines cblas_xerbla(int, const char *, const char *, ...) for the
+    // integers of the scheme. Both strings are static and end in 0.
     unsafe {
         if scheme.wide {
             let handler: unsafe extern "C-unwind" fn(i64, *const c_char, *const c_char, ...) = std::mem::transmute(handler);

@@ -74,8 +74,8 @@ pub(crate) enum Style {
     Rows,
 }
 
-/// A stored matrix of `rows × cols`, or a vector of `cols` elements with `rows` = 1 and an increment
-/// as `ld`, which may be negative.
+/// A stored matrix of `rows × cols`, or a vector of `cols` elements with `rows` = 1 and an
+/// increment as `ld`, which may be negative.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Layout {
     pub(crate) rows: usize,

@@ -19,8 +19,8 @@ impl Int for i64 {
     }
 }
 
-/// Declares [`Functions`]: for each routine its name, its CBLAS name, and the kinds of its arguments:
-/// f a flag, i an integer, v a scalar, r an input, w a result.
+/// Declares [`Functions`]: for each routine its name, its CBLAS name, and the kinds of its
+/// arguments: f a flag, i an integer, v a scalar, r an input, w a result.
 macro_rules! functions {
     ($($name:ident $cblas_name:ident ($($kind:ident),+);)+) => {
         /// Pointers to the functions of one precision; T its elements, I the integers.

@@ -2,8 +2,8 @@
 //! errors against a reference BLAS (netlib's, whose path is `GAITPROP_REFERENCE_BLAS`).
 //!
 //! `GAITPROP_RANDOM_CALLS` is the number of calls, half of them in either precision, and
-//! `GAITPROP_RANDOM_SEED` where they begin. Memory that BLAS may not read holds NaN, and memory that
-//! it may not write is compared too.
+//! `GAITPROP_RANDOM_SEED` where they begin. Memory that BLAS may not read holds NaN, and memory
+//! that it may not write is compared too.
 
 mod case;
 mod expected;
