@@ -82,11 +82,14 @@ unsafe fn pack<P: Packed>(
 ) -> gaitprop_status {
     // SAFETY: the caller's promise.
     unsafe {
+        // Before `enter`, which may return an error without a call of the closure.
+        if !out.is_null() {
+            out.write(core::ptr::null_mut());
+        }
         enter(ctx, |call| {
             if out.is_null() {
                 return Err(Failure::Null("out"));
             }
-            out.write(core::ptr::null_mut());
             let w = call.read("W", w)?;
             let packed = PackedRhs::new(w, types::orientation(orientation)?, call.plan)?;
             out.write(Box::into_raw(boxed(P::wrap(packed))?));

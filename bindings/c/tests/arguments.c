@@ -31,6 +31,7 @@ static void nulls(void)
     gaitprop_smat a = rows_s(x, 2, 2), none = rows_s(NULL, 2, 2), empty = rows_s(NULL, 0, 2);
     gaitprop_threads threads;
     gaitprop_spacked *packed = NULL;
+    gaitprop_dpacked *packed_d = (gaitprop_dpacked *)x;
     gaitprop_activation f;
     f.kind = GAITPROP_TANH, f.slope = 0;
     threads.user = NULL, threads.count = 2, threads.run = NULL;
@@ -62,6 +63,10 @@ static void nulls(void)
     packed = (gaitprop_spacked *)x;
     fails(gaitprop_spack(ctx, a, 9, &packed), GAITPROP_PARAMETER, "orientation");
     expect(packed == NULL, "a pointer after a failed pack");
+    packed = (gaitprop_spacked *)x;
+    expect(gaitprop_spack(NULL, a, GAITPROP_PACK_PLAIN, &packed) == GAITPROP_NULL, "a pack without a context");
+    expect(gaitprop_dpack(NULL, rows_d(NULL, 0, 0), GAITPROP_PACK_PLAIN, &packed_d) == GAITPROP_NULL, "of doubles");
+    expect(packed == NULL && packed_d == NULL, "pointers after a pack without a context");
 }
 
 static void shapes(void)
