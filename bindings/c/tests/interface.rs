@@ -44,10 +44,10 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-/// Sides of the operands.
-const M: usize = 21;
-const N: usize = 34;
-const K: usize = 27;
+/// Sides of the operands; small ones for Miri.
+const M: usize = if cfg!(miri) { 9 } else { 21 };
+const N: usize = if cfg!(miri) { 18 } else { 34 };
+const K: usize = if cfg!(miri) { 11 } else { 27 };
 
 /// Numbers between −1 and 1.
 fn numbers<T: Real>(len: usize, of: f64) -> Vec<T> {
@@ -407,8 +407,8 @@ macro_rules! tests_of {
 
             #[test]
             fn reserved_calls_do_not_allocate() {
-                // Large enough for packed operands.
-                let n = 130;
+                // Large enough for packed operands, but for Miri.
+                let n = if cfg!(miri) { 19 } else { 130 };
                 let (a, square) = (numbers::<$t>(n * n, 1.0), dominant::<$t>(n, 2.0));
                 let (mut c, mut pivots) = (square.clone(), vec![0; n]);
                 let p = pivots.as_mut_ptr();
@@ -515,6 +515,7 @@ tests! {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes hours; Miri runs the kernels' own tests")]
 fn the_self_test_passes_on_threads() {
     let ctx = setting().0;
     let mut checks = 0;
