@@ -4,8 +4,11 @@
  * begin with gaitprop_s, functions on doubles with gaitprop_d.
  *
  * Every function returns a gaitprop_status unless it says otherwise. gaitprop_error() has the place
- * and a sentence. No function prints, aborts, or lets an exception through. After an error, results
- * are unchanged unless the function says otherwise.
+ * and a sentence. After an error, results are unchanged unless the function says otherwise.
+ *
+ * No function prints or throws. No argument that keeps the promises below ends the process. Without
+ * memory, a function returns GAITPROP_MEMORY. The exceptions are small allocations, for a thread,
+ * for a sentence, and in gaitprop_selftest(): the process ends if the system refuses one of them.
  *
  * The library checks NULL, alignment, shapes and shared memory. The caller promises the rest:
  *
@@ -54,7 +57,7 @@ typedef enum {
     GAITPROP_THREADS = 11,
     // A pointer is NULL.
     GAITPROP_NULL = 12,
-    // Another thread is using the context.
+    // The context is in use, by another thread or by the call whose callback makes this one.
     GAITPROP_BUSY = 13,
     // The self-test found a wrong bit.
     GAITPROP_WRONG_BITS = 14,
@@ -130,8 +133,8 @@ typedef enum {
     GAITPROP_OP_TRIANGULAR = 4,
     // gemv, ger: A of m x n. k is not read.
     GAITPROP_OP_VECTOR = 5,
-    // lu_factor, lu_solve_left, lu_solve_right, lu_inverse_norm1: A of n x n, m right-hand sides. k
-    // is not read.
+    // lu_factor, lu_solve_left, lu_solve_right, lu_inverse_norm1: A of n x n, m right-hand sides.
+    // k is not read.
     GAITPROP_OP_LU = 6,
     // cholesky_factor, cholesky_solve: A of n x n, m right-hand sides. k is not read.
     GAITPROP_OP_CHOLESKY = 7,
@@ -139,6 +142,9 @@ typedef enum {
 
 // Instruction set, threads, workspace and last error. One thread at a time uses a context; another
 // one gets GAITPROP_BUSY.
+//
+// In a forked child, a context that another thread was using stays GAITPROP_BUSY and cannot be
+// freed. The child makes a new one.
 typedef struct gaitprop_context gaitprop_context;
 
 // A packed matrix of doubles: as gaitprop_spacked.
@@ -161,12 +167,14 @@ typedef struct {
     size_t count;
     // Calls job(data, i) for each i < count, at the same time and on any threads. May leave out
     // calls, which costs speed only. Returns when every call has ended.
+    //
+    // It must return: an exception or a longjmp that leaves it is undefined behavior.
     void (*run)(void *user, gaitprop_job job, void *data);
 } gaitprop_threads;
 
 // The last error of a context. A field that the status does not set is 0.
 typedef struct {
-    // Status of the last call that failed.
+    // Status of the last call that failed, except GAITPROP_BUSY.
     gaitprop_status status;
     // Index of a pivot, or of a matrix of a batch.
     size_t index;
@@ -353,8 +361,8 @@ gaitprop_status gaitprop_context_free(gaitprop_context *ctx);
 
 // Sets the number of threads, the calling one included: at most 4096.
 //
-// 0 takes as many as the process may use. No result depends on it. After an error the context keeps
-// its threads.
+// 0 takes as many as the process may use. No result depends on it. After an error the context
+// keeps its threads.
 gaitprop_status gaitprop_context_set_threads(gaitprop_context *ctx, size_t threads);
 
 // Makes the context run its work on threads of the caller. Copies *threads.
@@ -368,7 +376,10 @@ gaitprop_status gaitprop_context_set_isa(gaitprop_context *ctx, const char *name
 
 // Copies the last error of the context to *out. Its status is GAITPROP_OK if no call has failed.
 //
-// Returns GAITPROP_NULL or GAITPROP_BUSY if it cannot.
+// A call that finds the context busy does not change it. So the sentence belongs to a call if
+// out->status is what the call returned.
+//
+// Returns GAITPROP_NULL or GAITPROP_BUSY, and leaves *out unchanged, if it cannot.
 gaitprop_status gaitprop_error(const gaitprop_context *ctx, gaitprop_error_info *out);
 
 // Copies the name of the kernel that computes products of floats, such as sgemm_6x16_avx2.

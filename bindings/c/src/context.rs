@@ -15,6 +15,9 @@ use std::sync::{Arc, Once};
 
 /// Instruction set, threads, workspace and last error. One thread at a time uses a context; another
 /// one gets GAITPROP_BUSY.
+///
+/// In a forked child, a context that another thread was using stays GAITPROP_BUSY and cannot be
+/// freed. The child makes a new one.
 pub struct gaitprop_context {
     busy: AtomicBool,
     state: UnsafeCell<State>,
@@ -272,8 +275,8 @@ const MOST_THREADS: usize = 4096;
 
 /// Sets the number of threads, the calling one included: at most 4096.
 ///
-/// 0 takes as many as the process may use. No result depends on it. After an error the context keeps
-/// its threads.
+/// 0 takes as many as the process may use. No result depends on it. After an error the context
+/// keeps its threads.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gaitprop_context_set_threads(ctx: *mut gaitprop_context, threads: usize) -> gaitprop_status {
     // SAFETY: the caller promises NULL or a live context.
@@ -326,7 +329,10 @@ pub unsafe extern "C" fn gaitprop_context_set_isa(ctx: *mut gaitprop_context, na
 
 /// Copies the last error of the context to *out. Its status is GAITPROP_OK if no call has failed.
 ///
-/// Returns GAITPROP_NULL or GAITPROP_BUSY if it cannot.
+/// A call that finds the context busy does not change it. So the sentence belongs to a call if
+/// out->status is what the call returned.
+///
+/// Returns GAITPROP_NULL or GAITPROP_BUSY, and leaves *out unchanged, if it cannot.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gaitprop_error(ctx: *const gaitprop_context, out: *mut gaitprop_error_info) -> gaitprop_status {
     if out.is_null() {
@@ -438,7 +444,7 @@ mod tests {
     }
 
     #[test]
-    fn a_busy_context_turns_others_away() {
+    fn a_busy_context_admits_no_other_call() {
         let mut ctx = core::ptr::null_mut();
         // SAFETY: the context lives until it is freed below, and all pointers are to local values.
         unsafe {

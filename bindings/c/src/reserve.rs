@@ -24,8 +24,8 @@ pub enum gaitprop_operation {
     GAITPROP_OP_TRIANGULAR = 4,
     /// gemv, ger: A of m x n. k is not read.
     GAITPROP_OP_VECTOR = 5,
-    /// lu_factor, lu_solve_left, lu_solve_right, lu_inverse_norm1: A of n x n, m right-hand sides. k
-    /// is not read.
+    /// lu_factor, lu_solve_left, lu_solve_right, lu_inverse_norm1: A of n x n, m right-hand sides.
+    /// k is not read.
     GAITPROP_OP_LU = 6,
     /// cholesky_factor, cholesky_solve: A of n x n, m right-hand sides. k is not read.
     GAITPROP_OP_CHOLESKY = 7,

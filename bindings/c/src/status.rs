@@ -35,7 +35,7 @@ pub enum gaitprop_status {
     GAITPROP_THREADS = 11,
     /// A pointer is NULL.
     GAITPROP_NULL = 12,
-    /// Another thread is using the context.
+    /// The context is in use, by another thread or by the call whose callback makes this one.
     GAITPROP_BUSY = 13,
     /// The self-test found a wrong bit.
     GAITPROP_WRONG_BITS = 14,
@@ -53,7 +53,7 @@ use gaitprop_status::{
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct gaitprop_error_info {
-    /// Status of the last call that failed.
+    /// Status of the last call that failed, except GAITPROP_BUSY.
     pub status: gaitprop_status,
     /// Index of a pivot, or of a matrix of a batch.
     pub index: usize,
@@ -211,7 +211,7 @@ pub extern "C" fn gaitprop_status_text(status: c_int) -> *const c_char {
         10 => c"the system refused memory",
         11 => c"the system refused a thread",
         12 => c"a pointer is NULL",
-        13 => c"another thread is using the context",
+        13 => c"the context is in use",
         14 => c"the self-test found a wrong bit",
         15 => c"an error of the library itself",
         _ => c"unknown status",

@@ -19,6 +19,8 @@ pub struct gaitprop_threads {
     pub count: usize,
     /// Calls job(data, i) for each i < count, at the same time and on any threads. May leave out
     /// calls, which costs speed only. Returns when every call has ended.
+    ///
+    /// It must return: an exception or a longjmp that leaves it is undefined behavior.
     pub run: Option<unsafe extern "C" fn(user: *mut c_void, job: gaitprop_job, data: *mut c_void)>,
 }
 
@@ -57,8 +59,8 @@ impl Threads for CallerThreads {
 
     fn run(&self, job: &(dyn Fn(usize) + Sync)) {
         let frame = Frame { job, panicked: AtomicBool::new(false) };
-        // SAFETY: `run` may be called, promised to `new`. It returns after the last call of the job,
-        // so `frame` outlives them all.
+        // SAFETY: `run` may be called, promised to `new`. It returns after the last call of the
+        // job, so `frame` outlives them all.
         unsafe { (self.run)(self.user, Some(call_job), (&raw const frame).cast_mut().cast()) };
         assert!(!frame.panicked.load(Ordering::Acquire), "a job panicked on a thread of the caller");
     }

@@ -1,5 +1,5 @@
-/* All products and solves with triangles and vectors, against plain loops, bit for bit, with operands
- * stored by rows and by columns. */
+/* All products and solves with triangles and vectors, against plain loops, bit for bit. Operands
+ * are stored by rows and by columns. */
 
 #include "example.h"
 
