@@ -1,0 +1,23 @@
+"""Exceptions of the package."""
+
+from numpy.linalg import LinAlgError
+
+__all__ = ["Error", "NotPositiveDefiniteError", "SingularMatrixError"]
+
+
+class Error(ValueError):
+    """An argument does not fit: its shape, its memory layout or its value."""
+
+
+class SingularMatrixError(Error, LinAlgError):
+    """A matrix is singular: its factorization met a pivot that is 0."""
+
+
+class NotPositiveDefiniteError(Error, LinAlgError):
+    """The matrix of a Cholesky factorization is not positive definite."""
+
+
+# Tracebacks show the public names.
+for _class in (Error, SingularMatrixError, NotPositiveDefiniteError):
+    _class.__module__ = "gaitprop"
+del _class

@@ -1,0 +1,29 @@
+//! The extension module `gaitprop._native`.
+//!
+//! Python files of the package import what it holds and give it its public names.
+//!
+//! * `array`: views of NumPy's arrays, with their checks
+//! * `error`: exceptions
+//! * `threads`: the number of threads, teams, plans, workspace
+//! * `linalg`: products, solves, factorizations
+//! * `cli`: the program
+//!
+//! Unsafe code stands at the border only: in `array`, where arrays become views, and in `threads`,
+//! at pointers to leaked teams. No function holds the interpreter's lock while it computes.
+
+mod cli;
+mod error;
+mod threads;
+
+use pyo3::prelude::*;
+
+/// Native part of the package. Its functions are documented under their public names.
+#[pymodule]
+fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    threads::initialize()?;
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add_function(wrap_pyfunction!(cli::main, module)?)?;
+    module.add_function(wrap_pyfunction!(threads::set_num_threads, module)?)?;
+    module.add_function(wrap_pyfunction!(threads::get_num_threads, module)?)?;
+    Ok(())
+}
