@@ -2,6 +2,7 @@
 //!
 //! Python files of the package import what it holds and give it its public names.
 //!
+//! * `call`: the door of every computation
 //! * `array`: views of NumPy's arrays, with their checks
 //! * `error`: exceptions
 //! * `threads`: the number of threads, teams, plans, workspace
@@ -11,8 +12,11 @@
 //! Unsafe code stands at the border only: in `array`, where arrays become views, and in `threads`,
 //! at pointers to leaked teams. No function holds the interpreter's lock while it computes.
 
+mod array;
+mod call;
 mod cli;
 mod error;
+mod linalg;
 mod threads;
 
 use pyo3::prelude::*;
@@ -25,5 +29,18 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(cli::main, module)?)?;
     module.add_function(wrap_pyfunction!(threads::set_num_threads, module)?)?;
     module.add_function(wrap_pyfunction!(threads::get_num_threads, module)?)?;
+    // Their documentation and tracebacks show the public module.
+    let linalg = PyModule::new(module.py(), "gaitprop.linalg")?;
+    for function in [
+        wrap_pyfunction!(linalg::cholesky::cholesky, &linalg)?,
+        wrap_pyfunction!(linalg::lu::lu_factor, &linalg)?,
+        wrap_pyfunction!(linalg::lu::lu_solve, &linalg)?,
+        wrap_pyfunction!(linalg::lu::solve, &linalg)?,
+        wrap_pyfunction!(linalg::matmul::matmul, &linalg)?,
+        wrap_pyfunction!(linalg::syrk::syrk, &linalg)?,
+        wrap_pyfunction!(linalg::triangular::solve_triangular, &linalg)?,
+    ] {
+        module.add_function(function)?;
+    }
     Ok(())
 }
