@@ -4,35 +4,39 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import maturin
 from maturin import *  # noqa: F403  the hooks that need no library
 
 PACKAGE = Path(__file__).resolve().parent.parent
-LIBRARY = "libgaitprop_blas.so"
+Settings = Mapping[str, Any] | None
 
 
-def _build_blas():
-    # `python -m gaitprop.blas` needs LD_PRELOAD.
+def _build_blas() -> None:
+    # `python -m gaitprop.blas` works by LD_PRELOAD.
     if not sys.platform.startswith("linux"):
         return
     workspace = PACKAGE.parent
-    cargo = ["cargo", "build", "--release", "--locked", "--package", "gaitprop-blas"]
-    subprocess.run(cargo, cwd=workspace, check=True)
-    where = ["cargo", "metadata", "--no-deps", "--format-version", "1"]
-    found = subprocess.run(where, cwd=workspace, check=True, capture_output=True, text=True)
-    target = Path(json.loads(found.stdout)["target_directory"])
-    shutil.copy(target / "release" / LIBRARY, PACKAGE / "python" / "gaitprop" / LIBRARY)
+    build = ["cargo", "build", "--release", "--locked", "--package", "gaitprop-blas"]
+    subprocess.run(build, cwd=workspace, check=True)
+    ask = ["cargo", "metadata", "--no-deps", "--format-version", "1"]
+    answer = subprocess.run(ask, cwd=workspace, check=True, stdout=subprocess.PIPE).stdout
+    release = Path(json.loads(answer)["target_directory"]) / "release"
+    # Under its soname, which Python does not take for an extension module.
+    library = PACKAGE / "python" / "gaitprop" / "libgaitprop_blas.so.0"
+    shutil.copy(release / "libgaitprop_blas.so", library)
 
 
-def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
+def build_wheel(folder: str, settings: Settings = None, metadata: str | None = None) -> str:
     """Build a wheel that holds the BLAS library."""
     _build_blas()
-    return maturin.build_wheel(wheel_directory, config_settings, metadata_directory)
+    return str(maturin.build_wheel(folder, settings, metadata))
 
 
-def build_editable(wheel_directory, config_settings=None, metadata_directory=None):
+def build_editable(folder: str, settings: Settings = None, metadata: str | None = None) -> str:
     """Build an editable wheel, with the BLAS library in the source folder."""
     _build_blas()
-    return maturin.build_editable(wheel_directory, config_settings, metadata_directory)
+    return str(maturin.build_editable(folder, settings, metadata))

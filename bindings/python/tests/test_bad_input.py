@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Array
 
 import gaitprop
+from conftest import Array
 from gaitprop import linalg
 
 EYE = np.eye(4)
@@ -42,9 +42,11 @@ def odd_strides(a: Array) -> Array:
 
 
 @each_call
-@pytest.mark.parametrize("dtype", ["float16", "int64", "bool", "complex128", "O", "S8", "datetime64[s]"])
+@pytest.mark.parametrize(
+    "dtype", ["float16", "int64", "bool", "complex128", "O", "S8", "datetime64[s]"]
+)
 def test_other_dtypes(call: Call, dtype: str) -> None:
-    with pytest.raises(TypeError, match="must be float32 or float64: convert it with .*astype"):
+    with pytest.raises(TypeError, match=r"must be float32 or float64: convert it with .*astype"):
         call(np.zeros((4, 4), dtype))
 
 
@@ -58,7 +60,9 @@ def test_long_double(call: Call) -> None:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_another_byte_order(call: Call, dtype: str) -> None:
     swapped = np.eye(4, dtype=np.dtype(dtype).newbyteorder("S"))
-    with pytest.raises(TypeError, match=rf"byte order: convert it with \w+\.astype\(numpy\.{dtype}\)"):
+    with pytest.raises(
+        TypeError, match=rf"byte order: convert it with \w+\.astype\(numpy\.{dtype}\)"
+    ):
         call(swapped)
 
 
@@ -79,13 +83,17 @@ def test_two_dtypes(call: Call) -> None:
 
 @each_call
 def test_unaligned(call: Call) -> None:
-    with pytest.raises(gaitprop.Error, match="is not aligned to its elements: copy it with numpy.require"):
+    with pytest.raises(
+        gaitprop.Error, match=r"is not aligned to its elements: copy it with numpy\.require"
+    ):
         call(unaligned(EYE))
 
 
 @each_call
 def test_strides_that_are_no_whole_number_of_elements(call: Call) -> None:
-    with pytest.raises(gaitprop.Error, match="no whole number of elements: copy it with numpy.ascontiguousarray"):
+    with pytest.raises(
+        gaitprop.Error, match=r"no whole number of elements: copy it with numpy\.ascontiguousarray"
+    ):
         call(odd_strides(EYE))
 
 
@@ -108,14 +116,18 @@ def test_sizes_that_differ(call: Call) -> None:
 
 @pytest.mark.parametrize("call", [CALLS[2], *CALLS[4:7], CALLS[8]])
 def test_matrices_that_are_not_square(call: Call) -> None:
-    with pytest.raises(gaitprop.Error, match="must be square, but its last two dimensions are 4 and 5"):
+    with pytest.raises(
+        gaitprop.Error, match="must be square, but its last two dimensions are 4 and 5"
+    ):
         call(np.ones((4, 5)))
     with pytest.raises(gaitprop.Error, match="has 1 dimensions, but must have at least 2"):
         call(np.ones(4))
 
 
 def test_stacks_that_do_not_broadcast() -> None:
-    with pytest.raises(gaitprop.Error, match=r"stacks of \(2,\) and \(3,\) matrices do not broadcast"):
+    with pytest.raises(
+        gaitprop.Error, match=r"stacks of \(2,\) and \(3,\) matrices do not broadcast"
+    ):
         linalg.matmul(np.ones((2, 4, 4)), np.ones((3, 4, 4)))
     with pytest.raises(gaitprop.Error, match=r"stacks of \(2, 1\) and \(3, 5\) matrices"):
         linalg.solve(np.ones((2, 1, 4, 4)), np.ones((3, 5, 4, 4)))
@@ -133,9 +145,15 @@ def test_a_result_that_fits_no_memory() -> None:
     with pytest.raises(MemoryError):
         linalg.matmul(huge, huge.T[:, : 1 << 28])
     with pytest.raises(ValueError, match="too big"):
-        linalg.matmul(np.broadcast_to(np.float64(1), (1 << 40, 1)), np.broadcast_to(np.float64(1), (1, 1 << 40)))
+        linalg.matmul(
+            np.broadcast_to(np.float64(1), (1 << 40, 1)),
+            np.broadcast_to(np.float64(1), (1, 1 << 40)),
+        )
     with pytest.raises(MemoryError):
-        linalg.solve(np.broadcast_to(np.float64(1), (1 << 25, 1 << 25)), np.broadcast_to(np.float64(1), 1 << 25))
+        linalg.solve(
+            np.broadcast_to(np.float64(1), (1 << 25, 1 << 25)),
+            np.broadcast_to(np.float64(1), 1 << 25),
+        )
 
 
 OUTPUTS: list[Call] = [
@@ -166,8 +184,16 @@ def test_outputs(call: Call) -> None:
         (gaitprop.Error, "out is read-only", np.broadcast_to(np.float64(0), (4, 4))),
         (gaitprop.Error, "out is not aligned", unaligned(good)),
         (gaitprop.Error, "no whole number of elements", odd_strides(good)),
-        (gaitprop.Error, "out reaches an element by two indices", np.lib.stride_tricks.as_strided(good, (4, 4), (8, 8))),
-        (gaitprop.Error, "out reaches an element by two indices", np.lib.stride_tricks.as_strided(good, (4, 4), (0, 8))),
+        (
+            gaitprop.Error,
+            "out reaches an element by two indices",
+            np.lib.stride_tricks.as_strided(good, (4, 4), (8, 8)),
+        ),
+        (
+            gaitprop.Error,
+            "out reaches an element by two indices",
+            np.lib.stride_tricks.as_strided(good, (4, 4), (0, 8)),
+        ),
         (gaitprop.Error, "out shares memory with", EYE),
         (gaitprop.Error, "out shares memory with", EYE.T[::-1]),
     ]:
@@ -198,12 +224,16 @@ def test_singular_matrices(dtype: Any) -> None:
         lambda: linalg.solve_triangular(zero, b),
         lambda: linalg.solve(np.stack([np.eye(3, dtype=dtype), zero]), b),
     ):
-        with pytest.raises(gaitprop.SingularMatrixError, match="singular matrix: zero pivot at index 0") as caught:
+        with pytest.raises(
+            gaitprop.SingularMatrixError, match="singular matrix: zero pivot at index 0"
+        ) as caught:
             call()
         assert isinstance(caught.value, gaitprop.Error)
         assert isinstance(caught.value, np.linalg.LinAlgError)
         assert isinstance(caught.value, ValueError)
-    with pytest.raises(gaitprop.NotPositiveDefiniteError, match="pivot 1 is not positive") as caught_too:
+    with pytest.raises(
+        gaitprop.NotPositiveDefiniteError, match="pivot 1 is not positive"
+    ) as caught_too:
         linalg.cholesky(np.diag([1, -1, 1]).astype(dtype))
     assert isinstance(caught_too.value, np.linalg.LinAlgError)
 
@@ -211,7 +241,11 @@ def test_singular_matrices(dtype: Any) -> None:
 def test_numbers_that_are_not_finite() -> None:
     for bad in (np.nan, np.inf):
         a = np.full((3, 3), bad)
-        for call in (lambda a=a: linalg.solve(a, np.ones(3)), lambda a=a: linalg.cholesky(a), lambda a=a: linalg.lu_factor(a)):
+        for call in (
+            lambda a=a: linalg.solve(a, np.ones(3)),
+            lambda a=a: linalg.cholesky(a),
+            lambda a=a: linalg.lu_factor(a),
+        ):
             with pytest.raises(gaitprop.Error, match="contains an infinity or NaN"):
                 call()
     # A product passes them on.
@@ -248,18 +282,18 @@ def test_pivots() -> None:
 
 def test_options() -> None:
     for trans in (3, -1, "X", ""):
-        with pytest.raises(gaitprop.Error, match="trans is .*, but must be"):
+        with pytest.raises(gaitprop.Error, match=r"trans is .*, but must be"):
             linalg.solve_triangular(EYE, EYE, trans=trans)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="trans must be"):
         linalg.solve_triangular(EYE, EYE, trans=[])  # type: ignore[arg-type]
-    with pytest.raises(gaitprop.Error, match="part is \"left\", but must be"):
+    with pytest.raises(gaitprop.Error, match='part is "left", but must be'):
         linalg.syrk(EYE, part="left")  # type: ignore[arg-type]
     with pytest.raises(gaitprop.Error, match="there is no out"):
         linalg.syrk(EYE, beta=1.0)
     for threads in (0, 1025):
-        with pytest.raises(gaitprop.Error, match="threads is .*, but must be from 1 to 1024"):
+        with pytest.raises(gaitprop.Error, match=r"threads is .*, but must be from 1 to 1024"):
             linalg.matmul(EYE, EYE, threads=threads)
-        with pytest.raises(gaitprop.Error, match="threads is .*, but must be from 1 to 1024"):
+        with pytest.raises(gaitprop.Error, match=r"threads is .*, but must be from 1 to 1024"):
             gaitprop.set_num_threads(threads)
     for threads in (-1, 10**30):
         with pytest.raises(OverflowError):

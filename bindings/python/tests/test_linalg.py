@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.linalg
-from conftest import Array, bits, chain
 
 import gaitprop
+from conftest import Array, bits, chain
 from gaitprop import linalg
 
 Draw = Callable[..., Array]
 
 
-def bound(k: int, a: Array, b: Array) -> Array:
+def bound(k: int, a: Array, b: Array) -> Any:
     """Error bound of a product with chains of length k, and of NumPy's beside it."""
     u = np.finfo(a.dtype).eps
     return 2 * k * u * (np.abs(a) @ np.abs(b)) + np.finfo(a.dtype).tiny
@@ -108,7 +108,9 @@ def test_threads_and_stacks_change_no_bit(normal: Draw, threads: int) -> None:
         lambda n: linalg.solve(square, b[:, :1].repeat(2, 0)[:150], threads=n),
         lambda n: linalg.lu_factor(square, threads=n)[0],
         lambda n: linalg.syrk(square, threads=n),
-        lambda n: linalg.cholesky(linalg.syrk(square) + 1e3 * np.eye(150, dtype=b.dtype), threads=n),
+        lambda n: linalg.cholesky(
+            linalg.syrk(square) + 1e3 * np.eye(150, dtype=b.dtype), threads=n
+        ),
     ):
         assert bits(function(threads)) == bits(function(1))
 
@@ -129,7 +131,13 @@ def test_solve(normal: Draw, n: int, k: int | None) -> None:
 
 @pytest.mark.parametrize(
     ("a", "b"),
-    [((3, 4, 4), (4, 2)), ((4, 4), (3, 4, 2)), ((2, 1, 4, 4), (3, 4, 2)), ((3, 4, 4), (4,)), ((0, 4, 4), (4, 2))],
+    [
+        ((3, 4, 4), (4, 2)),
+        ((4, 4), (3, 4, 2)),
+        ((2, 1, 4, 4), (3, 4, 2)),
+        ((3, 4, 4), (4,)),
+        ((0, 4, 4), (4, 2)),
+    ],
 )
 def test_stacks_of_solves(normal: Draw, a: tuple[int, ...], b: tuple[int, ...]) -> None:
     x, y = normal(*a), normal(*b)
@@ -139,7 +147,9 @@ def test_stacks_of_solves(normal: Draw, a: tuple[int, ...], b: tuple[int, ...]) 
     np.testing.assert_allclose(ours, numpy, rtol=2e-3 if x.dtype == np.float32 else 1e-9)
     assert bits(linalg.lu_solve(linalg.lu_factor(x), y)) == bits(ours)
     # Each alone.
-    matrices = np.broadcast_to(x, (*ours.shape[: x.ndim - 2 or None], 4, 4)) if x.ndim == 3 else None
+    matrices = (
+        np.broadcast_to(x, (*ours.shape[: x.ndim - 2 or None], 4, 4)) if x.ndim == 3 else None
+    )
     if matrices is not None and y.ndim == 2:
         for one, solution in zip(matrices, ours, strict=True):
             assert bits(linalg.solve(one, y)) == bits(solution)
@@ -176,7 +186,9 @@ def test_cholesky(normal: Draw, shape: tuple[int, ...], upper: bool) -> None:
     n = shape[-1]
     a = g @ g.swapaxes(-1, -2) + n * np.eye(n, dtype=g.dtype)
     # The other triangle is never read.
-    half = np.where(np.tri(n, dtype=bool).T if upper else np.tri(n, dtype=bool), a, np.nan).astype(a.dtype)
+    half = np.where(np.tri(n, dtype=bool).T if upper else np.tri(n, dtype=bool), a, np.nan).astype(
+        a.dtype
+    )
     factor = linalg.cholesky(half, upper=upper)
     assert factor.shape == a.shape
     expected = np.linalg.cholesky(a)
@@ -208,7 +220,11 @@ def test_syrk(normal: Draw, trans: bool, part: Any) -> None:
     rows = a.swapaxes(-1, -2) if trans else a
     n = rows.shape[-2]
     product = linalg.matmul(rows, rows.swapaxes(-1, -2))
-    keep = {"both": np.ones((n, n), bool), "lower": np.tri(n, dtype=bool), "upper": np.tri(n, dtype=bool).T}[part]
+    keep = {
+        "both": np.ones((n, n), bool),
+        "lower": np.tri(n, dtype=bool),
+        "upper": np.tri(n, dtype=bool).T,
+    }[part]
     ours = linalg.syrk(a, trans=trans, part=part)
     assert bits(ours) == bits(np.where(keep, product, 0).astype(a.dtype))
     out = np.full_like(ours, 3)
@@ -223,17 +239,18 @@ def test_syrk(normal: Draw, trans: bool, part: Any) -> None:
 def test_outputs_of_functions_that_may_fail(normal: Draw) -> None:
     a = normal(3, 9, 9) + 9 * np.eye(9, dtype=normal().dtype)
     b = normal(9, 2)
-    for function in (
+    functions: list[Callable[[Any], Array]] = [
         lambda out: linalg.solve(a, b, out),
         lambda out: linalg.solve_triangular(a, b, out),
         lambda out: linalg.lu_solve(linalg.lu_factor(a), b, out),
-    ):
+    ]
+    for function in functions:
         expected = function(None)
         for out in layouts(np.empty_like(expected)):
             assert function(out) is out
             assert bits(out) == bits(expected)
     out = np.empty_like(a)
-    lu, piv = linalg.lu_factor(a, out)
+    lu, _ = linalg.lu_factor(a, out)
     assert lu is out
     assert bits(out) == bits(linalg.lu_factor(a)[0])
     spd = linalg.syrk(a)

@@ -7,6 +7,20 @@ from numpy.typing import NDArray
 _T = TypeVar("_T", np.float32, np.float64)
 _Trans = Literal[0, 1, 2, "N", "T", "C"]
 
+__all__ = [
+    "__version__",
+    "cholesky",
+    "get_num_threads",
+    "lu_factor",
+    "lu_solve",
+    "main",
+    "matmul",
+    "set_num_threads",
+    "solve",
+    "solve_triangular",
+    "syrk",
+]
+
 __version__: str
 
 def cholesky(

@@ -30,12 +30,14 @@ def library() -> Path:
         raise RuntimeError(
             f"gaitprop.blas works on Linux only, and this is {sys.platform}: it needs LD_PRELOAD"
         )
-    path = Path(__file__).resolve().parent / "libgaitprop_blas.so"
+    path = Path(__file__).resolve().parent / "libgaitprop_blas.so.0"
     if not path.is_file():
         raise RuntimeError(f"{path} is missing: install gaitprop again")
     # The loader splits LD_PRELOAD there, and has no quotes.
     if any(mark in str(path) for mark in " :"):
-        raise RuntimeError(f"{path} cannot be loaded: LD_PRELOAD allows no space or colon in a path")
+        raise RuntimeError(
+            f"{path} cannot be loaded: LD_PRELOAD allows no space or colon in a path"
+        )
     return path
 
 
