@@ -15,6 +15,10 @@ PACKAGE = Path(__file__).resolve().parent.parent
 Settings = Mapping[str, Any] | None
 
 
+class UnsupportedOperation(Exception):  # noqa: N818  the name is that of PEP 517
+    """A hook that this back end does not offer."""
+
+
 def _build_blas() -> None:
     # `python -m gaitprop.blas` works by LD_PRELOAD.
     if not sys.platform.startswith("linux"):
@@ -40,3 +44,8 @@ def build_editable(folder: str, settings: Settings = None, metadata: str | None 
     """Build an editable wheel, with the BLAS library in the source folder."""
     _build_blas()
     return str(maturin.build_editable(folder, settings, metadata))
+
+
+def build_sdist(folder: str, settings: Settings = None) -> str:
+    """Refuse: crates outside this folder are built, and the BLAS library is one of them."""
+    raise UnsupportedOperation("gaitprop has no source distribution: build a wheel in a checkout")
