@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 
 import numpy as np
+
 from gaitprop import linalg
 
 CALLS, RUNS = 100, 3000

@@ -14,7 +14,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// `RuntimeError` if it panics, which is an error of the library.
 pub(crate) fn compute<R: Send>(
     py: Python<'_>,
-    threads: Option<usize>,
+    threads: Option<i64>,
     work: impl FnOnce(&Plan, &mut Scratch) -> Result<R, Error> + Send,
 ) -> PyResult<R> {
     let threads = threads::number(py, threads)?;

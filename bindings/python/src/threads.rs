@@ -116,9 +116,9 @@ fn start(threads: usize, slot: &AtomicPtr<Team>) -> Option<&'static Team> {
 }
 
 /// Checks a number of threads from Python; `None` means the default.
-pub(crate) fn number(py: Python<'_>, threads: Option<usize>) -> PyResult<usize> {
+pub(crate) fn number(py: Python<'_>, threads: Option<i64>) -> PyResult<usize> {
     let Some(threads) = threads else { return Ok(DEFAULT.load(Ordering::Relaxed)) };
-    if (1..=MOST_THREADS).contains(&threads) {
+    if let Some(threads) = usize::try_from(threads).ok().filter(|n| (1..=MOST_THREADS).contains(n)) {
         return Ok(threads);
     }
     let (what, accepted) = ("threads", "from 1 to 1024");
@@ -169,7 +169,7 @@ pub(crate) fn with_scratch<R>(f: impl FnOnce(&mut Scratch) -> R) -> R {
 /// get_num_threads
 #[pyfunction]
 #[pyo3(signature = (threads, /))]
-pub(crate) fn set_num_threads(py: Python<'_>, threads: usize) -> PyResult<()> {
+pub(crate) fn set_num_threads(py: Python<'_>, threads: i64) -> PyResult<()> {
     DEFAULT.store(number(py, Some(threads))?, Ordering::Relaxed);
     Ok(())
 }

@@ -290,11 +290,12 @@ def test_options() -> None:
         linalg.syrk(EYE, part="left")  # type: ignore[arg-type]
     with pytest.raises(gaitprop.Error, match="there is no out"):
         linalg.syrk(EYE, beta=1.0)
-    for threads in (0, 1025):
+    for threads in (-1, 0, 1025):
         with pytest.raises(gaitprop.Error, match=r"threads is .*, but must be from 1 to 1024"):
             linalg.matmul(EYE, EYE, threads=threads)
         with pytest.raises(gaitprop.Error, match=r"threads is .*, but must be from 1 to 1024"):
             gaitprop.set_num_threads(threads)
-    for threads in (-1, 10**30):
-        with pytest.raises(OverflowError):
-            gaitprop.set_num_threads(threads)
+    with pytest.raises(OverflowError):
+        gaitprop.set_num_threads(10**30)
+    with pytest.raises(TypeError):
+        gaitprop.set_num_threads(1.5)  # type: ignore[arg-type]

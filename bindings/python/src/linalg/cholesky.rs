@@ -53,7 +53,7 @@ pub(crate) fn cholesky<'py>(
     a: &Bound<'py, PyAny>,
     out: Option<&Bound<'py, PyAny>>,
     upper: bool,
-    threads: Option<usize>,
+    threads: Option<i64>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let a = Operand::input("a", a)?;
     a.expect_square()?;

@@ -62,7 +62,7 @@ pub(crate) fn solve<'py>(
     a: &Bound<'py, PyAny>,
     b: &Bound<'py, PyAny>,
     out: Option<&Bound<'py, PyAny>>,
-    threads: Option<usize>,
+    threads: Option<i64>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let (a, b) = (Operand::input("a", a)?, Operand::input("b", b)?);
     a.expect_square()?;
@@ -157,7 +157,7 @@ pub(crate) fn lu_factor<'py>(
     py: Python<'py>,
     a: &Bound<'py, PyAny>,
     out: Option<&Bound<'py, PyAny>>,
-    threads: Option<usize>,
+    threads: Option<i64>,
 ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyUntypedArray>)> {
     let a = Operand::input("a", a)?;
     let n = a.expect_square()?;
@@ -293,7 +293,7 @@ pub(crate) fn lu_solve<'py>(
     b: &Bound<'py, PyAny>,
     out: Option<&Bound<'py, PyAny>>,
     trans: Option<&Bound<'py, PyAny>>,
-    threads: Option<usize>,
+    threads: Option<i64>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let (lu, piv) = lu_and_piv;
     let transposed = trans.map_or(Ok(false), transposed)?;

@@ -65,7 +65,7 @@ pub(crate) fn matmul<'py>(
     a: &Bound<'py, PyAny>,
     b: &Bound<'py, PyAny>,
     out: Option<&Bound<'py, PyAny>>,
-    threads: Option<usize>,
+    threads: Option<i64>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let (a, b) = (Operand::input("a", a)?, Operand::input("b", b)?);
     let precision = b.expect_precision_of(&a)?;

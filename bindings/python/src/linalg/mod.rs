@@ -35,7 +35,7 @@ trait Work: Sync {
 /// the caller.
 fn finish<'py>(
     py: Python<'py>,
-    threads: Option<usize>,
+    threads: Option<i64>,
     work: &impl Work,
     result: Operand<'py>,
     out: Option<Operand<'py>>,

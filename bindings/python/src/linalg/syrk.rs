@@ -63,7 +63,7 @@ pub(crate) fn syrk<'py>(
     beta: f64,
     trans: bool,
     part: &str,
-    threads: Option<usize>,
+    threads: Option<i64>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let part = match part {
         "both" => Part::Both,

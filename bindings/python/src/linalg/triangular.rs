@@ -66,7 +66,7 @@ pub(crate) fn solve_triangular<'py>(
     trans: Option<&Bound<'py, PyAny>>,
     lower: bool,
     unit_diagonal: bool,
-    threads: Option<usize>,
+    threads: Option<i64>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let transposed = trans.map_or(Ok(false), transposed)?;
     let (a, b) = (Operand::input("a", a)?, Operand::input("b", b)?);
