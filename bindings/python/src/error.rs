@@ -16,6 +16,20 @@ pub(crate) fn error(py: Python<'_>, sentence: String) -> PyErr {
     of_class(py, &CLASS, "Error", sentence)
 }
 
+/// Returns `gaitprop.SingularMatrixError` with this sentence.
+#[cold]
+pub(crate) fn singular(py: Python<'_>, sentence: String) -> PyErr {
+    static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    of_class(py, &CLASS, "SingularMatrixError", sentence)
+}
+
+/// Returns `gaitprop.DivergedError` with this sentence.
+#[cold]
+pub(crate) fn diverged(py: Python<'_>, sentence: String) -> PyErr {
+    static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    of_class(py, &CLASS, "DivergedError", sentence)
+}
+
 /// Returns the exception for an error of the kernels.
 #[cold]
 pub(crate) fn kernel_error(py: Python<'_>, error: &Error) -> PyErr {

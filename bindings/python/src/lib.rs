@@ -6,11 +6,12 @@
 //! * `array`: views of NumPy's arrays, with their checks
 //! * `error`: exceptions
 //! * `threads`: the number of threads, teams, plans, workspace
+//! * `training`: networks, trainers, updates
 //! * `linalg`: products, solves, factorizations
 //! * `cli`: the program
 //!
-//! Unsafe code stands at the border only: in `array`, where arrays become views, and in `threads`,
-//! at pointers to leaked teams. No function holds the interpreter's lock while it computes.
+//! Unsafe code stands at the border only: in `array` and `training`, where arrays become
+//! views and weights become arrays, and in `threads`, at pointers to leaked teams. No function holds the interpreter's lock while it computes.
 
 mod array;
 mod call;
@@ -18,6 +19,7 @@ mod cli;
 mod error;
 mod linalg;
 mod threads;
+mod training;
 
 use pyo3::prelude::*;
 
@@ -42,5 +44,13 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     ] {
         module.add_function(function)?;
     }
+    module.add_class::<training::network::Network>()?;
+    module.add_class::<training::trainer::Trainer>()?;
+    module.add_function(wrap_pyfunction!(training::trainer::checkpoint_notes, module)?)?;
+    module.add_function(wrap_pyfunction!(training::config::names, module)?)?;
+    module.add_function(wrap_pyfunction!(training::config::published, module)?)?;
+    module.add_function(wrap_pyfunction!(training::network::load_data, module)?)?;
+    module.add_function(wrap_pyfunction!(training::batch::updates, module)?)?;
+    module.add_function(wrap_pyfunction!(training::batch::alignment, module)?)?;
     Ok(())
 }

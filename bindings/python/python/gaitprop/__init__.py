@@ -10,15 +10,42 @@ blas
 """
 
 from gaitprop import linalg
-from gaitprop._errors import Error, NotPositiveDefiniteError, SingularMatrixError
+from gaitprop._errors import DivergedError, Error, NotPositiveDefiniteError, SingularMatrixError
 from gaitprop._native import __version__, get_num_threads, set_num_threads
+from gaitprop._training import (
+    RULES,
+    SOLVERS,
+    Alignment,
+    Data,
+    EpochResult,
+    Network,
+    TrainConfig,
+    Trainer,
+    Updates,
+    align,
+    load_data,
+    updates,
+)
 
 __all__ = [
+    "RULES",
+    "SOLVERS",
+    "Alignment",
+    "Data",
+    "DivergedError",
+    "EpochResult",
     "Error",
+    "Network",
     "NotPositiveDefiniteError",
     "SingularMatrixError",
+    "TrainConfig",
+    "Trainer",
+    "Updates",
     "__version__",
+    "align",
     "get_num_threads",
     "linalg",
+    "load_data",
     "set_num_threads",
+    "updates",
 ]

@@ -2,7 +2,7 @@
 
 from numpy.linalg import LinAlgError
 
-__all__ = ["Error", "NotPositiveDefiniteError", "SingularMatrixError"]
+__all__ = ["DivergedError", "Error", "NotPositiveDefiniteError", "SingularMatrixError"]
 
 
 class Error(ValueError):
@@ -17,7 +17,11 @@ class NotPositiveDefiniteError(Error, LinAlgError):
     """The matrix of a Cholesky factorization is not positive definite."""
 
 
+class DivergedError(Error, ArithmeticError):
+    """Training diverged: a value became infinite or NaN."""
+
+
 # Tracebacks show the public names.
-for _class in (Error, SingularMatrixError, NotPositiveDefiniteError):
+for _class in (Error, SingularMatrixError, NotPositiveDefiniteError, DivergedError):
     _class.__module__ = "gaitprop"
 del _class

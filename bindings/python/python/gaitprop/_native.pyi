@@ -1,10 +1,12 @@
-from collections.abc import Sequence
-from typing import Literal, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, TypedDict, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 _T = TypeVar("_T", np.float32, np.float64)
+_Array = NDArray[Any]
+_Rule = Callable[[dict[str, Any], _Array], _Array]
 _Trans = Literal[0, 1, 2, "N", "T", "C"]
 
 __all__ = [
@@ -84,3 +86,104 @@ def syrk(
     part: Literal["both", "lower", "upper"] = "both",
     threads: int | None = None,
 ) -> NDArray[_T]: ...
+
+class _Results(TypedDict):
+    loss: float
+    accuracy: float
+    steps: int
+
+class Network:
+    @staticmethod
+    def random(
+        inputs: int,
+        layers: Sequence[tuple[int, int]],
+        labels: int,
+        activation: str,
+        loss: str,
+        init: str,
+        seed: int,
+        single: bool,
+    ) -> Network: ...
+    @staticmethod
+    def from_f32(
+        inputs: int, layers: Sequence[tuple[_Array, _Array, str]], labels: int
+    ) -> Network: ...
+    @staticmethod
+    def from_f64(
+        inputs: int, layers: Sequence[tuple[_Array, _Array, str]], labels: int
+    ) -> Network: ...
+    @property
+    def single(self) -> bool: ...
+    @property
+    def inputs(self) -> int: ...
+    @property
+    def labels(self) -> int: ...
+    @property
+    def activations(self) -> list[str]: ...
+    @property
+    def weights(self) -> list[_Array]: ...
+    @property
+    def biases(self) -> list[_Array]: ...
+    def outputs(self, x: _Array, threads: int | None) -> _Array: ...
+    def evaluate(
+        self, x: _Array, y: NDArray[np.uint32], loss: str, threads: int | None
+    ) -> tuple[float, float]: ...
+    def save(
+        self, path: str, loss: str, rule: str, center: list[float], scale: list[float]
+    ) -> None: ...
+    @staticmethod
+    def load(path: str) -> tuple[Network, str, str, list[float], list[float]]: ...
+
+class Trainer:
+    def __new__(
+        cls,
+        network: Network,
+        settings: dict[str, Any],
+        seed: int,
+        threads: int | None,
+        rule: _Rule | None,
+    ) -> Trainer: ...
+    def epoch(
+        self,
+        x: _Array,
+        y: NDArray[np.uint32],
+        progress: Callable[[int, int], None] | None,
+    ) -> _Results: ...
+    def network(self) -> Network: ...
+    def set_network(self, network: Network) -> None: ...
+    @property
+    def steps(self) -> int: ...
+    @property
+    def learned(self) -> int: ...
+    def orthogonality(self) -> list[float]: ...
+    def save(self, path: str, notes: str) -> None: ...
+    def load(self, path: str) -> str: ...
+
+def alignment(
+    network: Network,
+    x: _Array,
+    target: _Array,
+    settings: dict[str, Any],
+    seed: int,
+    threads: int | None,
+    rule: _Rule | None,
+) -> list[tuple[float, float, float]]: ...
+def checkpoint_notes(path: str) -> str: ...
+def load_data(
+    name: str,
+    scaling: str,
+    single: bool,
+    limit_train: int | None,
+    limit_test: int | None,
+) -> dict[str, Any]: ...
+def names() -> dict[str, list[str]]: ...
+def published(rule: str) -> dict[str, Any]: ...
+def updates(
+    network: Network,
+    x: _Array,
+    target: _Array,
+    settings: dict[str, Any],
+    seed: int,
+    threads: int | None,
+    rule: _Rule | None,
+) -> dict[str, Any]: ...

@@ -1,0 +1,401 @@
+"""Networks, trainers, updates."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import gaitprop
+import numpy as np
+import pytest
+from gaitprop import Data, Network, TrainConfig, Trainer, align, load_data, updates
+
+FAST: dict[str, Any] = {"learning_rate": 1e-3}
+
+
+@pytest.fixture(scope="module")
+def digits() -> Data:
+    return load_data("digits")
+
+
+def small(seed: int = 1, dtype: Any = np.float32) -> Network:
+    return Network(64, [64, 64], 10, seed=seed, dtype=dtype)
+
+
+def same(a: Network, b: Network) -> bool:
+    pairs = zip(a.state_dict().values(), b.state_dict().values(), strict=True)
+    return all(np.array_equal(x, y) for x, y in pairs)
+
+
+def program(*args: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "gaitprop", *map(str, args)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_names_are_those_of_the_library() -> None:
+    refused = program("train", "--rule", "none")
+    known = refused.stderr.split("[possible values: ")[1].split("]")[0]
+    assert tuple(known.split(", ")) == gaitprop.RULES
+    for rule in gaitprop.RULES:
+        assert TrainConfig.published(rule).rule == rule
+    assert TrainConfig() == TrainConfig.published("gait")
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_run_has_the_bits_of_the_program(digits: Data, tmp_path: Path, threads: int) -> None:
+    flags = "train --rule gait --epochs 3 --lr 0.001 --layers 64,64 --seed 7 --threads 1 --quiet"
+    done = program(*flags.split(), "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    trainer = Trainer(small(7), TrainConfig(**FAST), seed=7, threads=threads)
+    trainer.fit(*digits.train, epochs=3)
+    assert same(Network.load(tmp_path / "run" / "weights.safetensors"), trainer.network)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_digits_are_learned(dtype: Any) -> None:
+    digits = load_data("digits", dtype=dtype)
+    trainer = Trainer(small(dtype=dtype), TrainConfig(**FAST))
+    history = trainer.fit(*digits.train, epochs=8, validation=digits.test)
+    assert [h["epoch"] for h in history] == list(range(1, 9))
+    assert history[-1]["validation_accuracy"] > 0.9
+    assert history[-1]["loss"] < history[0]["loss"]
+    assert np.mean(trainer.predict(digits.test[0]) == digits.test[1]) > 0.9
+    assert trainer.steps == sum(h["steps"] for h in history)
+    assert max(trainer.orthogonality()) < 1
+
+
+def test_a_checkpoint_goes_on_with_the_same_bits(digits: Data, tmp_path: Path) -> None:
+    file = tmp_path / "state.safetensors"
+    trainer = Trainer(small(), TrainConfig(shuffle=True, **FAST), seed=3)
+    trainer.fit(*digits.train, epochs=2)
+    trainer.save(file)
+    restored = Trainer.load(file)
+    assert restored.epochs == 2
+    assert restored.config == trainer.config
+    trainer.fit(*digits.train, epochs=2)
+    restored.fit(*digits.train, epochs=2)
+    assert same(trainer.network, restored.network)
+    file.write_bytes(file.read_bytes()[:-3])
+    with pytest.raises(gaitprop.Error):
+        Trainer.load(file)
+    with pytest.raises(FileNotFoundError):
+        Trainer.load(tmp_path / "none")
+
+
+def test_early_stopping_returns_to_the_best_network(digits: Data) -> None:
+    trainer = Trainer(small(), TrainConfig(learning_rate=0.02))
+    seen: list[tuple[float, Network]] = []
+
+    def watch(trainer: Trainer, result: gaitprop.EpochResult) -> None:
+        seen.append((result["validation_loss"], trainer.network))
+
+    history = trainer.fit(
+        *digits.train, epochs=40, validation=digits.test, patience=2, callback=watch
+    )
+    losses = [h["validation_loss"] for h in history]
+    assert len(history) == int(np.argmin(losses)) + 3
+    assert same(trainer.network, min(seen, key=lambda pair: pair[0])[1])
+
+
+def test_a_callback_ends_the_training(digits: Data) -> None:
+    history = Trainer(small()).fit(
+        *digits.train, epochs=9, callback=lambda trainer, _: trainer.epochs == 2
+    )
+    assert len(history) == 2
+
+
+def test_weights_are_views_that_outlive_their_network() -> None:
+    network = small()
+    views = network.weights
+    assert np.shares_memory(views[0], network.weights[0])
+    kept = views[0].copy()
+    with pytest.raises(ValueError, match="read-only"):
+        views[0][0, 0] = 1
+    del network
+    assert np.array_equal(views[0], kept)
+
+
+def test_networks_come_back_from_files_and_pickles(tmp_path: Path) -> None:
+    for network in (
+        small(),
+        small(dtype=np.float64),
+        Network(70, [64, 32], 10, tower=True, activation="tanh"),
+        Network(8, [6, 6], 3, loss="cross-entropy", activation="leaky-relu:0.3"),
+    ):
+        file = tmp_path / "weights.safetensors"
+        network.save(file, center=0.5, scale=np.full(network.inputs, 2.0))
+        for other in (Network.load(file), pickle.loads(pickle.dumps(network))):
+            assert same(other, network)
+            assert other.dtype == network.dtype
+            assert repr(other) == repr(network)
+            assert other.activations == network.activations
+    assert os.listdir(tmp_path) == ["weights.safetensors"]
+
+
+def test_a_folder_that_is_not_there_is_an_os_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        small().save(tmp_path / "none" / "weights.safetensors")
+    with pytest.raises(FileNotFoundError):
+        Network.load(tmp_path / "none")
+
+
+def test_layouts_and_lists_give_the_same_bits(digits: Data) -> None:
+    x, y = digits.train[0][:120], digits.train[1][:120]
+    want = Trainer(small())
+    want.fit(x, y)
+    wide = np.zeros((120, 130), np.float32)
+    wide[:, 1:129:2] = x
+    shifted = np.empty(x.nbytes + 1, np.uint8)[1:].view(np.float32).reshape(x.shape)
+    shifted[...] = x
+    assert not shifted.flags.aligned
+    for variant in (
+        np.asfortranarray(x),
+        wide[:, 1:129:2],
+        x[::-1].copy()[::-1],
+        shifted,
+        x.tolist(),
+    ):
+        trainer = Trainer(small())
+        trainer.fit(variant, y.astype(np.int64))
+        assert same(trainer.network, want.network)
+
+
+def test_updates_of_gait_are_those_of_backpropagation_for_orthogonal_weights() -> None:
+    digits = load_data("digits", dtype=np.float64)
+    x, y = digits.train[0][:60], digits.train[1][:60]
+    network = Network(64, [64, 64, 64], 10, dtype=np.float64)
+    exact = TrainConfig(regularization=0.0, tolerance=1e-12, gamma=0.0)
+    gait, bp = updates(network, x, y, exact), updates(network, x, y, TrainConfig.published("bp"))
+    for a, b in zip(gait.weights + gait.biases, bp.weights + bp.biases, strict=True):
+        assert np.linalg.norm(a - b) < 1e-9 * np.linalg.norm(b)
+    for layer in align(network, x, y, exact):
+        assert layer.cosine > 1 - 1e-12
+        assert layer.difference < 1e-9
+    # With other weights they differ: the comparison can fail.
+    other = Network(64, [64, 64, 64], 10, dtype=np.float64, init="xavier")
+    assert align(other, x, y, exact)[0].cosine < 0.99
+    # Classes and their rows of zeros and a one are the same targets.
+    assert np.array_equal(updates(network, x, np.eye(10)[y], exact).weights[0], gait.weights[0])
+
+
+def test_a_rule_in_python_can_be_backpropagation(digits: Data) -> None:
+    seen: list[dict[str, Any]] = []
+
+    def backpropagation(layer: dict[str, Any], delta: np.ndarray) -> np.ndarray:
+        seen.append(layer)
+        return delta @ layer["w"].T
+
+    x, y = digits.train[0][:60], digits.train[1][:60]
+    config = TrainConfig.published("bp", **FAST)
+    own = updates(small(), x, y, config, rule=backpropagation)
+    bp = updates(small(), x, y, config)
+    for a, b in zip(own.weights, bp.weights, strict=True):
+        assert np.linalg.norm(a - b) < 1e-5 * np.linalg.norm(b)
+    (layer,) = seen
+    assert (layer["index"], layer["above"], layer["active"]) == (1, 0, 10)
+    assert layer["y"].shape == layer["e"].shape == layer["input"].shape == (60, 64)
+    trainer = Trainer(small(), config, rule=backpropagation)
+    trainer.fit(*digits.train, epochs=6)
+    assert trainer.evaluate(*digits.test)[1] > 0.85
+    with pytest.raises(gaitprop.Error, match="function"):
+        trainer.save("state")
+
+
+def test_exceptions_of_a_rule_arrive(digits: Data) -> None:
+    def broken(layer: dict[str, Any], delta: np.ndarray) -> np.ndarray:
+        raise LookupError("mine")
+
+    trainer = Trainer(small(), rule=broken)
+    with pytest.raises(LookupError, match="mine"):
+        trainer.fit(*digits.train)
+    with pytest.raises(LookupError, match="mine"):
+        updates(small(), digits.train[0][:5], digits.train[1][:5], rule=broken)
+    narrow = Trainer(small(), rule=lambda layer, delta: delta[:, :3].copy())
+    with pytest.raises(gaitprop.Error, match="layer below needs"):
+        narrow.fit(*digits.train)
+
+    def within(layer: dict[str, Any], delta: np.ndarray) -> np.ndarray:
+        return recursive.network.weights[0]
+
+    recursive = Trainer(small(), rule=within)
+    with pytest.raises(RuntimeError, match="at work"):
+        recursive.fit(*digits.train)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "exception", "sentence"),
+    [
+        (np.zeros((3, 64), np.float16), [0, 1, 2], TypeError, "astype"),
+        (np.zeros((3, 64), np.float64), [0, 1, 2], TypeError, "astype"),
+        (np.zeros((3, 64), ">f4"), [0, 1, 2], TypeError, "astype"),
+        (np.zeros((3, 64), complex), [0, 1, 2], TypeError, "astype"),
+        (np.zeros((3, 64), object), [0, 1, 2], TypeError, "astype"),
+        (np.zeros((3, 5), np.float32), [0, 1, 2], gaitprop.Error, "features"),
+        (np.zeros(64, np.float32), [0], gaitprop.Error, "two dimensions"),
+        (np.zeros((3, 64), np.float32), [0, 1], gaitprop.Error, "labels"),
+        (np.zeros((3, 64), np.float32), [0, 1, 10], gaitprop.Error, "classes"),
+        (np.zeros((3, 64), np.float32), [0, 1, -1], gaitprop.Error, "whole numbers"),
+        (np.zeros((3, 64), np.float32), [0, 1, np.nan], gaitprop.Error, "whole numbers"),
+        (np.zeros((3, 64), np.float32), [0, 1, 0.5], gaitprop.Error, "whole numbers"),
+        (np.zeros((3, 64), np.float32), ["a", "b", "c"], gaitprop.Error, "whole numbers"),
+        (np.zeros((3, 64), np.float32), [[0], [1], [2]], gaitprop.Error, "dimensions"),
+    ],
+)
+def test_samples_that_do_not_fit_are_refused(
+    x: Any, y: Any, exception: type[Exception], sentence: str
+) -> None:
+    trainer = Trainer(small())
+    with pytest.raises(exception, match=sentence):
+        trainer.fit(x, y)
+    assert trainer.steps == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "exception"),
+    [
+        ({"rule": "foo"}, gaitprop.Error),
+        ({"solver": "foo"}, gaitprop.Error),
+        ({"hold": "foo"}, gaitprop.Error),
+        ({"batch": 0}, gaitprop.Error),
+        ({"batch": -1}, TypeError),
+        ({"gamma": 2.0}, gaitprop.Error),
+        ({"gamma": "a"}, TypeError),
+        ({"learning_rate": float("nan")}, gaitprop.Error),
+        ({"regularization": -1.0}, gaitprop.Error),
+        ({"hold": "block", "mu": 3.0}, gaitprop.Error),
+        ({"hold": "cayley"}, gaitprop.Error),
+    ],
+)
+def test_settings_out_of_range_are_refused(
+    change: dict[str, Any], exception: type[Exception]
+) -> None:
+    with pytest.raises(exception):
+        Trainer(small(), TrainConfig(**change))
+
+
+def test_layers_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(gaitprop.Error, match="labels"):
+        Network(4, [3], 5)
+    with pytest.raises(gaitprop.Error):
+        Network(4, [], 5)
+    with pytest.raises(TypeError):
+        Network(4, [4], 2, dtype=np.float16)
+    with pytest.raises(TypeError):
+        Network.from_arrays([np.eye(3, dtype=np.int64)])
+    with pytest.raises(TypeError):
+        Network.from_arrays([np.eye(3), np.eye(3, dtype=np.float32)])
+    with pytest.raises(gaitprop.Error, match="biases"):
+        Network.from_arrays([np.eye(3)], [np.zeros(2)])
+
+
+def test_singular_weights_are_named() -> None:
+    weights = [np.eye(8, dtype=np.float32), np.zeros((8, 8), np.float32)]
+    network = Network.from_arrays(weights, classes=2)
+    trainer = Trainer(network, TrainConfig(batch=4))
+    x = np.random.default_rng(1).random((8, 8), dtype=np.float32)
+    with pytest.raises(np.linalg.LinAlgError, match="layer 1"):
+        trainer.fit(x, [0, 1] * 4)
+    assert same(trainer.network, network)
+
+
+def test_a_divergence_returns_to_the_start_of_the_epoch(digits: Data) -> None:
+    config = TrainConfig.published("bp", learning_rate=1e30, optimizer="sgd")
+    trainer = Trainer(small(), config)
+    with pytest.raises(gaitprop.DivergedError):
+        trainer.fit(*digits.train)
+    assert same(trainer.network, small())
+
+
+def test_an_interrupt_leaves_a_trainer_that_goes_on(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import numpy as np, gaitprop\n"
+        "x, y = gaitprop.load_data('digits').train\n"
+        "x, y = np.tile(x, (20, 1)), np.tile(y, 20)\n"
+        "t = gaitprop.Trainer(gaitprop.Network(64, [64] * 4, 10))\n"
+        "try:\n"
+        "    print('started', flush=True)\n"
+        "    t.fit(x, y, epochs=100000)\n"
+        "except KeyboardInterrupt:\n"
+        "    epochs = t.epochs\n"
+        "    t.fit(x, y)\n"
+        "    assert t.epochs == epochs + 1\n"
+        "    assert t.steps == t.epochs * -(-len(x) // 60), (t.steps, t.epochs)\n"
+        "    print('went on', flush=True)\n"
+    )
+    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "started\n"
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.read() == "went on\n"
+    assert process.returncode == 0
+
+
+def test_other_threads_run_and_are_refused_the_same_trainer(digits: Data) -> None:
+    trainer = Trainer(small())
+    x, y = np.tile(digits.train[0], (30, 1)), np.tile(digits.train[1], 30)
+    found: list[BaseException] = []
+    thread = threading.Thread(target=trainer.fit, args=(x, y))
+    thread.start()
+    while thread.is_alive() and not found:
+        try:
+            _ = trainer.steps
+        except RuntimeError as e:
+            found.append(e)
+    thread.join()
+    assert found
+    assert trainer.steps > 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_children_train_after_a_fork(digits: Data) -> None:
+    want = Trainer(small(), threads=2)
+    want.fit(*digits.train)
+    children = []
+    for _ in range(3):
+        child = os.fork()
+        if child == 0:
+            trainer = Trainer(small(), threads=2)
+            trainer.fit(*digits.train)
+            os._exit(0 if same(trainer.network, want.network) else 1)
+        children.append(child)
+    for child in children:
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_the_progress_bar_stays_out_of_files(
+    digits: Data, capfd: pytest.CaptureFixture[str]
+) -> None:
+    Trainer(small()).fit(*digits.train)
+    assert capfd.readouterr() == ("", "")
+    many = np.tile(digits.train[0], (20, 1)), np.tile(digits.train[1], 20)
+    Trainer(small()).fit(*many, progress=True)
+    assert "epoch 1/1" in capfd.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of Linux")
+def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
+    import resource
+
+    file = tmp_path / "weights.safetensors"
+    small(1).save(file)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(OSError, match="cannot"):
+            small(2).save(file)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert same(Network.load(file), small(1))
+    assert os.listdir(tmp_path) == ["weights.safetensors"]
