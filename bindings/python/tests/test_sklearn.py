@@ -10,20 +10,23 @@ import pytest
 
 pytest.importorskip("sklearn", minversion="1.6")
 
-import gaitprop
-from gaitprop import Network, TrainConfig, Trainer
-from gaitprop.sklearn import GaitPropClassifier
 from sklearn.datasets import load_digits
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+import gaitprop
+from gaitprop import Network, TrainConfig, Trainer
+from gaitprop.sklearn import GaitPropClassifier
+
 X, Y = load_digits(return_X_y=True)
 X = X / 16
 
 
-@parametrize_with_checks([GaitPropClassifier(max_iter=30), GaitPropClassifier(rule="bp", max_iter=30)])
+@parametrize_with_checks(  # type: ignore[untyped-decorator]
+    [GaitPropClassifier(max_iter=30), GaitPropClassifier(rule="bp", max_iter=30)]
+)
 def test_the_contract_of_scikit_learn(estimator: Any, check: Any) -> None:
     check(estimator)
 
@@ -98,7 +101,11 @@ def test_warm_start_goes_on() -> None:
 
 def test_early_stopping_stops() -> None:
     model = GaitPropClassifier(
-        max_iter=500, early_stopping=True, n_iter_no_change=2, learning_rate_init=0.01, random_state=1
+        max_iter=500,
+        early_stopping=True,
+        n_iter_no_change=2,
+        learning_rate_init=0.01,
+        random_state=1,
     )
     assert model.fit(X, Y).n_iter_ < 500
 

@@ -257,9 +257,7 @@ class Network:
         ]
         make = _native.Network.from_f32 if _is_single(dtype) else _native.Network.from_f64
         first, last = weights[0], weights[-1]
-        return cls._of(
-            make(inputs or first.shape[0], layers, classes or last.shape[1])  # type: ignore[arg-type]
-        )
+        return cls._of(make(inputs or first.shape[0], layers, classes or last.shape[1]))
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -330,10 +328,15 @@ class Network:
         ndarray of int
             One class for each sample.
         """
-        return np.argmax(self.outputs(x, threads=threads), axis=1)
+        return np.asarray(np.argmax(self.outputs(x, threads=threads), axis=1), np.int64)
 
     def evaluate(
-        self, x: npt.ArrayLike, y: npt.ArrayLike, *, loss: str = "squared", threads: int | None = None
+        self,
+        x: npt.ArrayLike,
+        y: npt.ArrayLike,
+        *,
+        loss: str = "squared",
+        threads: int | None = None,
     ) -> tuple[float, float]:
         """Return mean loss and accuracy.
 
@@ -381,10 +384,11 @@ class Network:
         OSError
             If the file cannot be written.
         """
-        center, scale = (
-            np.broadcast_to(np.asarray(v, np.float64), (self.inputs,)).tolist() for v in (center, scale)
+        centers, scales = (
+            np.broadcast_to(np.asarray(v, np.float64), (self.inputs,)).tolist()
+            for v in (center, scale)
         )
-        self._native.save(os.fspath(path), loss, rule, center, scale)
+        self._native.save(os.fspath(path), loss, rule, centers, scales)
 
     @classmethod
     def load(cls, path: Path) -> Network:
@@ -596,8 +600,13 @@ class Trainer:
                 start = time.perf_counter()
                 native = self._native.epoch(x, y, bar)
                 self._epochs += 1
-                result = EpochResult(epoch=self._epochs, **native)
-                result["seconds"] = time.perf_counter() - start
+                result = EpochResult(
+                    epoch=self._epochs,
+                    loss=native["loss"],
+                    accuracy=native["accuracy"],
+                    steps=native["steps"],
+                    seconds=time.perf_counter() - start,
+                )
                 if held is not None:
                     loss, accuracy = self.evaluate(*held)
                     result["validation_loss"], result["validation_accuracy"] = loss, accuracy
@@ -927,10 +936,18 @@ def _matrix(array: npt.ArrayLike, dtype: np.dtype[Any], what: str) -> Array:
 def _labels(y: npt.ArrayLike) -> npt.NDArray[np.uint32]:
     labels = np.asarray(y)
     if labels.ndim != 1:
-        raise Error(f"classes: one for each sample is needed, not an array of {labels.ndim} dimensions")
-    if labels.dtype.kind == "f" and np.all(np.isfinite(labels)) and np.all(labels == np.floor(labels)):
+        raise Error(
+            f"classes: one for each sample is needed, not an array of {labels.ndim} dimensions"
+        )
+    if (
+        labels.dtype.kind == "f"
+        and np.all(np.isfinite(labels))
+        and np.all(labels == np.floor(labels))
+    ):
         labels = labels.astype(np.int64)
-    if labels.size and (labels.dtype.kind not in "iub" or labels.min() < 0 or labels.max() >= 2**32):
+    if labels.size and (
+        labels.dtype.kind not in "iub" or labels.min() < 0 or labels.max() >= 2**32
+    ):
         raise Error("classes: whole numbers from 0 on are needed")
     return np.ascontiguousarray(labels, dtype=np.uint32)
 
@@ -941,7 +958,9 @@ def _targets(target: npt.ArrayLike, network: Network) -> Array:
         return _matrix(target, network.dtype, "target")
     labels = _labels(given)
     if labels.size and labels.max() >= network.classes:
-        raise Error(f"classes: {labels.max()} is there, but the network has {network.classes} classes")
+        raise Error(
+            f"classes: {labels.max()} is there, but the network has {network.classes} classes"
+        )
     return np.eye(network.classes, dtype=network.dtype)[labels]
 
 

@@ -68,8 +68,8 @@ class GaitPropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     warm_start : bool, default=False
         Whether `fit` goes on from the weights of the last `fit`.
     random_state : int, RandomState instance or None, default=None
-        Decides the first weights and the order of samples. The same int gives the same bits on every
-        machine.
+        Decides the first weights and the order of samples. The same int gives the same bits on
+        every machine.
     n_threads : int, default=1
         Number of threads. It changes no bit.
     verbose : bool, default=False
@@ -101,6 +101,10 @@ class GaitPropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     >>> model.fit(X[:1000], y[:1000]).score(X[1000:], y[1000:]) > 0.9
     True
     """
+
+    classes_: Array
+    _network: Network
+    _seed: int
 
     def __init__(
         self,
@@ -149,7 +153,7 @@ class GaitPropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.n_threads = n_threads
         self.verbose = verbose
 
-    def fit(self, X: Any, y: Any) -> GaitPropClassifier:  # noqa: N803
+    def fit(self, X: Any, y: Any) -> GaitPropClassifier:
         """Train on all samples.
 
         Parameters
@@ -207,7 +211,7 @@ class GaitPropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self._finish(trainer)
         return self
 
-    def partial_fit(self, X: Any, y: Any, classes: Any = None) -> GaitPropClassifier:  # noqa: N803
+    def partial_fit(self, X: Any, y: Any, classes: Any = None) -> GaitPropClassifier:
         """Train on these samples once.
 
         Parameters
@@ -238,13 +242,15 @@ class GaitPropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if not np.all(known) or np.any(self.classes_[labels] != y):
             raise ValueError("y has a class that the first call of partial_fit did not name")
         trainer = getattr(self, "_going_on", None) or self._trainer(self.batch_size)
-        self.loss_curve_.append(trainer.fit(X.astype(self._network.dtype, copy=False), labels)[0]["loss"])
+        self.loss_curve_.append(
+            trainer.fit(X.astype(self._network.dtype, copy=False), labels)[0]["loss"]
+        )
         self.n_iter_ += 1
         self._finish(trainer)
         self._going_on = trainer
         return self
 
-    def decision_function(self, X: Any) -> Array:  # noqa: N803
+    def decision_function(self, X: Any) -> Array:
         """Return the outputs of the classes' units.
 
         Parameters
@@ -260,7 +266,7 @@ class GaitPropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         outputs = self._outputs(X)
         return outputs[:, 1] - outputs[:, 0] if len(self.classes_) == 2 else outputs
 
-    def predict(self, X: Any) -> Array:  # noqa: N803
+    def predict(self, X: Any) -> Array:
         """Return the class of each sample.
 
         Parameters
@@ -276,7 +282,7 @@ class GaitPropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         outputs = self._outputs(X)
         return self.classes_[np.argmax(outputs, axis=1)]  # type: ignore[no-any-return]
 
-    def predict_proba(self, X: Any) -> Array:  # noqa: N803
+    def predict_proba(self, X: Any) -> Array:
         """Return the probability of each class.
 
         Parameters
@@ -300,7 +306,7 @@ class GaitPropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         powers = np.exp(outputs - outputs.max(axis=1, keepdims=True))
         return powers / powers.sum(axis=1, keepdims=True)  # type: ignore[no-any-return]
 
-    def predict_log_proba(self, X: Any) -> Array:  # noqa: N803
+    def predict_log_proba(self, X: Any) -> Array:
         """Return the logarithm of `predict_proba`.
 
         Parameters
@@ -313,7 +319,7 @@ class GaitPropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         ndarray of shape (n_samples, n_classes)
             Logarithms of probabilities.
         """
-        return np.log(self.predict_proba(X))  # type: ignore[no-any-return]
+        return np.log(self.predict_proba(X))
 
     def _check_parameters(self) -> None:
         """Check what no `TrainConfig` checks."""
@@ -324,18 +330,20 @@ class GaitPropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if not 0 < self.validation_fraction < 1:
             raise ValueError(f"validation_fraction is {self.validation_fraction!r}: use 0 to 1")
 
-    def _checked(self, X: Any, y: Any, *, reset: bool) -> tuple[Array, Array]:  # noqa: N803
+    def _checked(self, X: Any, y: Any, *, reset: bool) -> tuple[Array, Array]:
         X, y = validate_data(self, X, y, dtype=[np.float64, np.float32], reset=reset)
         check_classification_targets(y)
         return X, y
 
-    def _start(self, X: Array) -> None:  # noqa: N803
+    def _start(self, X: Array) -> None:
         """Draw a network for these samples."""
         self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         sizes = [int(size) for size in np.ravel(self.hidden_layer_sizes)]
         classes = len(self.classes_)
         if sizes and sizes[-1] < classes:
-            raise ValueError(f"hidden_layer_sizes ends with {sizes[-1]}, but there are {classes} classes")
+            raise ValueError(
+                f"hidden_layer_sizes ends with {sizes[-1]}, but there are {classes} classes"
+            )
         # The last layer is square, too. Its units beyond the classes carry what the inverse needs.
         self._network = Network(
             X.shape[1],
@@ -370,7 +378,7 @@ class GaitPropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.coefs_ = [w.copy() for w in self._network.weights]
         self.intercepts_ = [b.copy() for b in self._network.biases]
 
-    def _outputs(self, X: Any) -> Array:  # noqa: N803
+    def _outputs(self, X: Any) -> Array:
         check_is_fitted(self)
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
         X = X.astype(self._network.dtype, copy=False)

@@ -270,10 +270,7 @@ pub(crate) fn load_data<'py>(
 
 /// Returns samples as arrays.
 #[allow(clippy::type_complexity)]
-fn arrays<T: Number>(
-    py: Python<'_>,
-    samples: Samples<T>,
-) -> PyResult<(Bound<'_, PyArray2<T>>, Bound<'_, PyArray1<u32>>)> {
+fn arrays<T: Number>(py: Python<'_>, samples: Samples<T>) -> PyResult<(Bound<'_, PyArray2<T>>, Bound<'_, PyArray1<u32>>)> {
     let x = PyArray1::from_vec(py, samples.x).reshape([samples.len, samples.features])?;
     Ok((x, PyArray1::from_vec(py, samples.labels)))
 }

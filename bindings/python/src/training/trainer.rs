@@ -37,7 +37,9 @@ impl Trainer {
             // A panic inside the library, which is a defect there, leaves nothing that is worth more.
             Err(TryLockError::Poisoned(poisoned)) => Ok(poisoned.into_inner()),
             // Waiting would be for ever in a callback of this trainer, or in a forked child.
-            Err(TryLockError::WouldBlock) => Err(PyRuntimeError::new_err("this trainer is at work: in another thread, or below this call")),
+            Err(TryLockError::WouldBlock) => {
+                Err(PyRuntimeError::new_err("this trainer is at work: in another thread, or below this call"))
+            }
         }
     }
 }
