@@ -26,7 +26,7 @@ impl<T: Number> Parts<T> {
         py: Python<'_>,
         net: &gaitprop::Network<T>,
         settings: &Bound<'_, PyDict>,
-        (seed, threads): (u64, Option<usize>),
+        (seed, threads): (u64, Option<i64>),
         function: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
         let (config, plan, raised) = (config::read(settings)?, threads::plan(threads::number(py, threads)?), Raised::default());
@@ -70,7 +70,7 @@ pub(crate) fn updates<'py>(
     target: &Bound<'py, PyAny>,
     settings: &Bound<'py, PyDict>,
     seed: u64,
-    threads: Option<usize>,
+    threads: Option<i64>,
     rule: Option<Py<PyAny>>,
 ) -> PyResult<Bound<'py, PyDict>> {
     match &network.net {
@@ -84,7 +84,7 @@ fn updates_of<'py, T: Number>(
     x: &Bound<'py, PyAny>,
     target: &Bound<'py, PyAny>,
     settings: &Bound<'py, PyDict>,
-    seed_and_threads: (u64, Option<usize>),
+    seed_and_threads: (u64, Option<i64>),
     rule: Option<Py<PyAny>>,
 ) -> PyResult<Bound<'py, PyDict>> {
     let py = x.py();
@@ -119,7 +119,7 @@ pub(crate) fn alignment(
     target: &Bound<'_, PyAny>,
     settings: &Bound<'_, PyDict>,
     seed: u64,
-    threads: Option<usize>,
+    threads: Option<i64>,
     rule: Option<Py<PyAny>>,
 ) -> PyResult<Vec<(f64, f64, f64)>> {
     match &network.net {
@@ -133,7 +133,7 @@ fn alignment_of<'py, T: Number>(
     x: &Bound<'py, PyAny>,
     target: &Bound<'py, PyAny>,
     settings: &Bound<'py, PyDict>,
-    seed_and_threads: (u64, Option<usize>),
+    seed_and_threads: (u64, Option<i64>),
     rule: Option<Py<PyAny>>,
 ) -> PyResult<Vec<(f64, f64, f64)>> {
     let py = x.py();

@@ -133,7 +133,7 @@ impl Network {
 
     /// Returns the activities of the label units, samples × labels.
     #[pyo3(signature = (x, threads))]
-    fn outputs<'py>(&self, x: &Bound<'py, PyAny>, threads: Option<usize>) -> PyResult<Bound<'py, PyAny>> {
+    fn outputs<'py>(&self, x: &Bound<'py, PyAny>, threads: Option<i64>) -> PyResult<Bound<'py, PyAny>> {
         let (py, mut exec) = (x.py(), Exec::new(threads::plan(threads::number(x.py(), threads)?)));
         match &self.net {
             Either::F32(net) => outputs(py, net, &x.extract::<PyReadonlyArray2<'_, f32>>()?, &mut exec),
@@ -148,7 +148,7 @@ impl Network {
         x: &Bound<'_, PyAny>,
         y: PyReadonlyArray1<'_, u32>,
         loss: &str,
-        threads: Option<usize>,
+        threads: Option<i64>,
     ) -> PyResult<(f64, f64)> {
         let py = x.py();
         let loss = tried!(py, loss.parse());

@@ -54,7 +54,7 @@ impl Trainer {
         network: &Network,
         settings: &Bound<'_, PyDict>,
         seed: u64,
-        threads: Option<usize>,
+        threads: Option<i64>,
         rule: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
         let (config, plan, raised) = (config::read(settings)?, threads::plan(threads::number(py, threads)?), Raised::default());
