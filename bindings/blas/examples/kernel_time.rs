@@ -20,10 +20,11 @@ fn time<T: Real>(n: usize, plan: &Plan) -> f64 {
         }
         start.elapsed().as_secs_f64() * 1e6 / count as f64
     };
-    // About 10 ms a sample.
-    product(3);
-    let count = (1e4 / product(10).max(1e-3)).clamp(1.0, 1e6) as usize;
-    let mut times: Vec<f64> = (0..21).map(|_| product(count)).collect();
+    // Samples of about 10 ms. They are few, since the programs run in turn many times.
+    product(1);
+    let first = (1e3 / product(1).max(1e-3)).clamp(1.0, 1e4) as usize;
+    let count = (1e4 / product(first).max(1e-3)).clamp(1.0, 1e6) as usize;
+    let mut times: Vec<f64> = (0..7).map(|_| product(count)).collect();
     times.sort_by(f64::total_cmp);
     times[times.len() / 2]
 }

@@ -17,10 +17,11 @@ def median(n, dtype):
             a @ b
         return (time.perf_counter() - start) * 1e6 / count
 
-    # About 10 ms a sample.
-    product(3)
-    count = int(min(max(1e4 / max(product(10), 1e-3), 1), 1e6))
-    return sorted(product(count) for _ in range(21))[10]
+    # As examples/kernel_time.rs.
+    product(1)
+    first = int(min(max(1e3 / max(product(1), 1e-3), 1), 1e4))
+    count = int(min(max(1e4 / max(product(first), 1e-3), 1), 1e6))
+    return sorted(product(count) for _ in range(7))[3]
 
 
 for n in map(int, sys.argv[1:]):
