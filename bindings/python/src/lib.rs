@@ -8,15 +8,19 @@
 //! * `threads`: the number of threads, teams, plans, workspace
 //! * `training`: networks, trainers, updates
 //! * `linalg`: products, solves, factorizations
+//! * `layer`, `layer_weights`: layers of `gaitprop.torch`, and their files
 //! * `cli`: the program
 //!
-//! Unsafe code stands at the border only: in `array` and `training`, where arrays become
-//! views and weights become arrays, and in `threads`, at pointers to leaked teams. No function holds the interpreter's lock while it computes.
+//! Unsafe code stands at the border only: in `array`, `layer` and `training`, where arrays become
+//! views and weights become arrays, and in `threads`, at pointers to leaked teams. No function holds
+//! the interpreter's lock while it computes.
 
 mod array;
 mod call;
 mod cli;
 mod error;
+mod layer;
+mod layer_weights;
 mod linalg;
 mod threads;
 mod training;
@@ -52,5 +56,8 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(training::network::load_data, module)?)?;
     module.add_function(wrap_pyfunction!(training::batch::updates, module)?)?;
     module.add_function(wrap_pyfunction!(training::batch::alignment, module)?)?;
+    layer::register(module)?;
+    module.add_function(wrap_pyfunction!(layer_weights::layer_load, module)?)?;
+    module.add_function(wrap_pyfunction!(layer_weights::layer_save, module)?)?;
     Ok(())
 }

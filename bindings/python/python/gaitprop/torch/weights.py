@@ -1,0 +1,174 @@
+"""Weights to and from the library's safetensors files and `torch.nn.Linear`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gaitprop import _native
+from gaitprop._errors import Error
+from gaitprop.torch._checks import RULES, activation_name, parse_activation
+from gaitprop.torch.modules import GaitNet, RuleLinear, layers
+
+__all__ = ["WeightNotes", "from_linear", "load_weights", "save_weights", "to_linear"]
+
+
+@dataclass(frozen=True)
+class WeightNotes:
+    """Description of saved weights.
+
+    Attributes
+    ----------
+    classes : int
+        Number of label units.
+    loss : str
+        ``squared`` or ``cross-entropy``.
+    rule : str
+        Name of the learning rule.
+    center, scale : Tensor, shape (inputs,), float64
+        The network's inputs are ``(values - center) / scale``.
+    """
+
+    classes: int
+    loss: str
+    rule: str
+    center: Tensor
+    scale: Tensor
+
+
+def save_weights(
+    net: GaitNet,
+    path: str | os.PathLike[str],
+    *,
+    classes: int,
+    loss: str = "squared",
+    center: Sequence[float] | Tensor | None = None,
+    scale: Sequence[float] | Tensor | None = None,
+) -> None:
+    """Write a network to a file that the library and its program read.
+
+    Parameters
+    ----------
+    net : GaitNet
+        The network. Layers without biases are written with biases of 0.
+    path : path-like
+        A safetensors file; replaced atomically.
+    classes : int
+        Number of label units.
+    loss : str
+        ``squared`` or ``cross-entropy``, for the program's evaluation.
+    center, scale : sequence of float, shape (inputs,), optional
+        Scaling of the inputs: ``(values - center) / scale``. The default leaves them as they are.
+
+    Raises
+    ------
+    gaitprop.Error
+        If the library has no such network.
+    OSError
+        If the file cannot be written. An existing file is then unchanged.
+    """
+    made = []
+    for layer in layers(net):
+        w = layer.weight.detach().cpu().contiguous()
+        b = w.new_zeros(w.shape[1]) if layer.bias is None else layer.bias.detach().cpu()
+        made.append((w.numpy(), b.contiguous().numpy(), layer.activation))
+    if not made:
+        raise Error("the module contains no layer of gaitprop.torch")
+    one = next(layers(net))
+    center = [0.0] * net.inputs if center is None else [float(c) for c in center]
+    scale = [1.0] * net.inputs if scale is None else [float(s) for s in scale]
+    if len(center) != net.inputs or len(scale) != net.inputs or min(scale) <= 0.0:
+        raise Error(f"center and scale must hold {net.inputs} numbers, and scale positive ones")
+    _native.layer_save(
+        os.fspath(path), net.inputs, classes, made, loss, one.rule, center, scale
+    )
+
+
+def load_weights(
+    path: str | os.PathLike[str], *, rule: str | None = None, **settings: Any
+) -> tuple[GaitNet, WeightNotes]:
+    """Read a network from a file that the library or its program wrote.
+
+    Parameters
+    ----------
+    path : path-like
+        A safetensors file, in float32 or float64.
+    rule : str, optional
+        Learning rule of the layers; the file's by default. Files hold no feedback, so ``fa`` and
+        ``dfa`` draw theirs anew.
+    **settings
+        Keyword arguments of :class:`GaitNet` but for the shape and activations.
+
+    Returns
+    -------
+    net : GaitNet
+    notes : WeightNotes
+
+    Raises
+    ------
+    gaitprop.Error
+        If the file is damaged or of another kind.
+    OSError
+        If it cannot be read.
+    """
+    inputs, labels, made, loss, saved, center, scale = _native.layer_load(os.fspath(path))
+    rule = rule or (saved if saved in RULES else "bp")
+    if rule == "dfa":
+        settings["classes"] = labels
+    fan_in, width = made[0][0].shape
+    sizes = [inputs, *(w.shape[1] for w, _, _ in made)]
+    dtype = torch.from_numpy(made[0][0]).dtype
+    tower = fan_in != inputs
+    if tower and fan_in != width:
+        raise Error(f"the first layer takes {fan_in} of {inputs} inputs, which GaitNet does not")
+    net = GaitNet(sizes, rule=rule, tower=tower, dtype=dtype, **settings)
+    with torch.no_grad():
+        for layer, (w, b, name) in zip(layers(net), made, strict=True):
+            layer.weight.copy_(torch.from_numpy(w))
+            if layer.bias is not None:
+                layer.bias.copy_(torch.from_numpy(b))
+            layer.activation = activation_name(*parse_activation(name))
+    wide = [torch.tensor(v, dtype=torch.float64) for v in (center, scale)]
+    return net, WeightNotes(labels, loss, saved, *wide)
+
+
+def from_linear(linear: nn.Linear, **settings: Any) -> RuleLinear:
+    """Return a layer with the weights of a `torch.nn.Linear`, whose transpose it holds.
+
+    Parameters
+    ----------
+    linear : torch.nn.Linear
+        Weights of shape (out_features, in_features).
+    **settings
+        Keyword arguments of :class:`RuleLinear`.
+
+    Returns
+    -------
+    RuleLinear
+        On the same device and of the same type.
+    """
+    like = {"device": linear.weight.device, "dtype": linear.weight.dtype}
+    layer = RuleLinear(
+        linear.in_features, linear.out_features, linear.bias is not None, **like, **settings
+    )
+    with torch.no_grad():
+        layer.weight.copy_(linear.weight.T)
+        if layer.bias is not None:
+            layer.bias.copy_(linear.bias)
+    return layer
+
+
+def to_linear(layer: RuleLinear) -> nn.Linear:
+    """Return a `torch.nn.Linear` with the weights of a layer; the activation is the caller's."""
+    like: dict[str, Any] = {"device": layer.weight.device, "dtype": layer.weight.dtype}
+    linear = nn.Linear(layer.in_features, layer.out_features, layer.bias is not None, **like)
+    with torch.no_grad():
+        linear.weight.copy_(layer.weight.T)
+        if layer.bias is not None:
+            linear.bias.copy_(layer.bias)
+    return linear
