@@ -333,18 +333,16 @@ pub(crate) fn layer_gram(py: Python<'_>, v: Array<'_>, gram: Array<'_>, identity
 
 fn gram_of<T: Element + Real>(py: Python<'_>, v: &Array<'_>, gram: &Array<'_>, identity: bool, threads: usize) -> PyResult<f64> {
     let (v, mut gram) = (In::<T>::new(v)?, Out::<T>::new(gram)?);
-    let (v, mut gram) = (v.view(), gram.view()?);
+    let (v, gram) = (v.view(), gram.0.as_slice_mut()?);
     run(py, threads, |exec| {
+        let n = v.nrows();
         let diagonal = if identity { Diagonal::Kept } else { Diagonal::Dropped };
-        syrk(T::ONE, v, T::ZERO, Part::Both, diagonal, gram.rb(), &exec.plan, &mut exec.scratch)?;
+        let square = MatMut::new(&mut *gram, n, n)?;
+        syrk(T::ONE, v, T::ZERO, Part::Both, diagonal, square, &exec.plan, &mut exec.scratch)?;
         if identity {
-            for i in 0..gram.nrows() {
-                let one_less = gram.get(i, i) - T::ONE;
-                gram.set(i, i, one_less);
-            }
+            gram.iter_mut().step_by(n + 1).for_each(|g| *g = *g - T::ONE);
         }
-        let gram = gram.as_ref();
-        Ok(reduce::dot(gram, gram, &exec.plan)?)
+        exec.dot(gram, gram)
     })
 }
 
