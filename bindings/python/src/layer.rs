@@ -112,7 +112,7 @@ fn layer_error(py: Python<'_>, e: &Error) -> PyErr {
 }
 
 /// Runs `f` without the interpreter's lock, in this thread's workspace.
-fn run<R: Send>(py: Python<'_>, threads: usize, f: impl FnOnce(&mut Exec) -> Result<R, Error> + Send) -> PyResult<R> {
+fn run<R: Send>(py: Python<'_>, threads: i64, f: impl FnOnce(&mut Exec) -> Result<R, Error> + Send) -> PyResult<R> {
     let plan = threads::plan(threads::number(py, Some(threads))?);
     let result = py.detach(|| {
         threads::with_scratch(|scratch| {
@@ -158,7 +158,7 @@ pub(crate) fn layer_forward(
     kept: Option<Array<'_>>,
     kind: &str,
     slope: f64,
-    threads: usize,
+    threads: i64,
 ) -> PyResult<()> {
     let f = activation(py, kind, slope)?;
     by_type!(py, x, forward(&x, &w, b.as_ref(), &y, kept.as_ref(), f, threads))
@@ -173,7 +173,7 @@ fn forward<T: Element + Real>(
     y: &Array<'_>,
     kept: Option<&Array<'_>>,
     activation: Activation,
-    threads: usize,
+    threads: i64,
 ) -> PyResult<()> {
     let (x, w, b) = (In::<T>::new(x)?, In::<T>::new(w)?, b.map(In::<T>::new).transpose()?);
     let (mut y, mut kept) = (Out::<T>::new(y)?, kept.map(Out::<T>::new).transpose()?);
@@ -200,7 +200,7 @@ pub(crate) fn layer_gradients(
     db: Array<'_>,
     kind: &str,
     slope: f64,
-    threads: usize,
+    threads: i64,
 ) -> PyResult<()> {
     let f = activation(py, kind, slope)?;
     by_type!(py, g, gradients(&g, &y, kept.as_ref(), &x, &dw, &db, f, threads))
@@ -216,7 +216,7 @@ fn gradients<T: Element + Real>(
     dw: &Array<'_>,
     db: &Array<'_>,
     activation: Activation,
-    threads: usize,
+    threads: i64,
 ) -> PyResult<()> {
     let (g, y, kept, x) = (In::<T>::new(g)?, In::<T>::new(y)?, kept.map(In::<T>::new).transpose()?, In::<T>::new(x)?);
     let (mut dw, mut db) = (Out::<T>::new(dw)?, Out::<T>::new(db)?);
@@ -257,7 +257,7 @@ pub(crate) fn layer_feedback(
     dx: Array<'_>,
     kind: &str,
     slope: f64,
-    threads: usize,
+    threads: i64,
 ) -> PyResult<()> {
     let f = activation(py, kind, slope)?;
     by_type!(py, g, feedback(&g, &y, kept.as_ref(), &m, &dx, f, threads))
@@ -272,7 +272,7 @@ fn feedback<T: Element + Real>(
     m: &Array<'_>,
     dx: &Array<'_>,
     activation: Activation,
-    threads: usize,
+    threads: i64,
 ) -> PyResult<()> {
     let (g, y, kept, m) = (In::<T>::new(g)?, In::<T>::new(y)?, kept.map(In::<T>::new).transpose()?, In::<T>::new(m)?);
     let mut dx = Out::<T>::new(dx)?;
@@ -292,7 +292,7 @@ fn feedback<T: Element + Real>(
 /// Write `a b` to `c`.
 #[pyfunction]
 #[pyo3(signature = (a, b, c, threads))]
-pub(crate) fn layer_product(py: Python<'_>, a: Array<'_>, b: Array<'_>, c: Array<'_>, threads: usize) -> PyResult<()> {
+pub(crate) fn layer_product(py: Python<'_>, a: Array<'_>, b: Array<'_>, c: Array<'_>, threads: i64) -> PyResult<()> {
     by_type!(py, a, product(1.0, &a, &b, &c, threads))
 }
 
@@ -305,7 +305,7 @@ pub(crate) fn layer_scaled_product(
     a: Array<'_>,
     b: Array<'_>,
     c: Array<'_>,
-    threads: usize,
+    threads: i64,
 ) -> PyResult<()> {
     by_type!(py, a, product(alpha, &a, &b, &c, threads))
 }
@@ -316,7 +316,7 @@ fn product<T: Element + Real>(
     a: &Array<'_>,
     b: &Array<'_>,
     c: &Array<'_>,
-    threads: usize,
+    threads: i64,
 ) -> PyResult<()> {
     let (a, b, mut c) = (In::<T>::new(a)?, In::<T>::new(b)?, Out::<T>::new(c)?);
     let (a, b, c) = (a.view(), b.view(), c.view()?);
@@ -327,11 +327,11 @@ fn product<T: Element + Real>(
 /// its squares.
 #[pyfunction]
 #[pyo3(signature = (v, gram, identity, threads))]
-pub(crate) fn layer_gram(py: Python<'_>, v: Array<'_>, gram: Array<'_>, identity: bool, threads: usize) -> PyResult<f64> {
+pub(crate) fn layer_gram(py: Python<'_>, v: Array<'_>, gram: Array<'_>, identity: bool, threads: i64) -> PyResult<f64> {
     by_type!(py, v, gram_of(&v, &gram, identity, threads))
 }
 
-fn gram_of<T: Element + Real>(py: Python<'_>, v: &Array<'_>, gram: &Array<'_>, identity: bool, threads: usize) -> PyResult<f64> {
+fn gram_of<T: Element + Real>(py: Python<'_>, v: &Array<'_>, gram: &Array<'_>, identity: bool, threads: i64) -> PyResult<f64> {
     let (v, mut gram) = (In::<T>::new(v)?, Out::<T>::new(gram)?);
     let (v, gram) = (v.view(), gram.0.as_slice_mut()?);
     run(py, threads, |exec| {
@@ -455,7 +455,7 @@ pub(crate) fn layer_targets(
     scale: Option<f64>,
     solver: Option<&LayerSolver>,
     version: u64,
-    threads: usize,
+    threads: i64,
 ) -> PyResult<()> {
     let p = Perturbation {
         activation: activation(py, kind, slope)?,
@@ -476,7 +476,7 @@ fn targets<T: Typable>(
     p: Perturbation,
     solver: Option<&LayerSolver>,
     version: u64,
-    threads: usize,
+    threads: i64,
 ) -> PyResult<()> {
     let (g, y, kept, w) = (In::<T>::new(g)?, In::<T>::new(y)?, kept.map(In::<T>::new).transpose()?, In::<T>::new(w)?);
     let mut dx = Out::<T>::new(dx)?;

@@ -1,12 +1,18 @@
 """Formulas, gradients and operators of gaitprop.torch."""
 
+# Layers of a ModuleList and gradients are unions in torch's own types.
+# mypy: disable-error-code="arg-type,assignment,comparison-overlap,index,misc,no-untyped-call,operator,union-attr"
+
 import copy
 import multiprocessing
 import pickle
+from typing import Any
 
 import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+
+from torch.autograd import gradcheck  # noqa: E402
 
 from gaitprop import Error, SingularMatrixError, _native  # noqa: E402
 from gaitprop.torch import (  # noqa: E402
@@ -24,7 +30,6 @@ from gaitprop.torch import (  # noqa: E402
     rule_linear,
     to_linear,
 )
-from torch.autograd import gradcheck  # noqa: E402
 
 torch.set_num_threads(1)
 
@@ -33,16 +38,16 @@ ACTIVATIONS = ["leaky-relu:0.1", "leaky-relu:3", "tanh", "identity"]
 F64 = torch.float64
 
 
-def normal(*shape, seed=0, dtype=F64, grad=False):
+def normal(*shape: Any, seed: Any = 0, dtype: Any = F64, grad: Any = False) -> Any:
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(*shape, dtype=F64, generator=generator).to(dtype).requires_grad_(grad)
 
 
-def orthogonal(n, seed=0, dtype=F64):
+def orthogonal(n: Any, seed: Any = 0, dtype: Any = F64) -> Any:
     return torch.linalg.qr(normal(n, n, seed=seed))[0].to(dtype)
 
 
-def slopes(y):
+def slopes(y: Any) -> Any:
     return torch.where(y < 0, torch.tensor(0.1, dtype=F64), torch.tensor(1.0, dtype=F64))
 
 
@@ -52,10 +57,12 @@ def slopes(y):
 @BOTH
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("rule", ["gait", "bp"])
-def test_gradcheck_passes_for_orthogonal_weights_in_the_limit(rule, activation, implementation):
+def test_gradcheck_passes_for_orthogonal_weights_in_the_limit(
+    rule: Any, activation: Any, implementation: Any
+) -> None:
     w, b, x = orthogonal(6).requires_grad_(), normal(6, seed=1, grad=True), normal(4, 6, grad=True)
 
-    def layer(x, w, b):
+    def layer(x: Any, w: Any, b: Any) -> Any:
         return rule_linear(
             x, w, b, rule=rule, activation=activation, gamma=0.0, implementation=implementation
         )
@@ -65,10 +72,10 @@ def test_gradcheck_passes_for_orthogonal_weights_in_the_limit(rule, activation, 
 
 @BOTH
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_gradcheck_refuses_gaussian_weights(activation, implementation):
+def test_gradcheck_refuses_gaussian_weights(activation: Any, implementation: Any) -> None:
     w, x = normal(6, 6, seed=3), normal(4, 6, grad=True)
 
-    def layer(x):
+    def layer(x: Any) -> Any:
         return gait_linear(x, w, activation=activation, gamma=0.0, implementation=implementation)
 
     with pytest.raises(RuntimeError, match="Jacobian mismatch"):
@@ -78,11 +85,13 @@ def test_gradcheck_refuses_gaussian_weights(activation, implementation):
 @BOTH
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("rule", ["gait", "itp", "tp", "fa", "bp"])
-def test_gradients_of_parameters_are_exact_for_any_weights(rule, activation, implementation):
+def test_gradients_of_parameters_are_exact_for_any_weights(
+    rule: Any, activation: Any, implementation: Any
+) -> None:
     w, b, x = normal(5, 7, seed=3, grad=True), normal(7, seed=4, grad=True), normal(4, 5)
     feedback = normal(5, 7, seed=5) if rule == "fa" else None
 
-    def layer(w, b):
+    def layer(w: Any, b: Any) -> Any:
         return rule_linear(
             x,
             w,
@@ -97,7 +106,7 @@ def test_gradients_of_parameters_are_exact_for_any_weights(rule, activation, imp
 
 
 @BOTH
-def test_a_network_of_orthogonal_layers_is_backpropagation(implementation):
+def test_a_network_of_orthogonal_layers_is_backpropagation(implementation: Any) -> None:
     gait = GaitNet([12, 12, 12, 12], gamma=0.0, solver="lu", implementation=implementation).double()
     bp = GaitNet([12, 12, 12, 12], rule="bp", implementation=implementation).double()
     bp.load_state_dict(gait.state_dict())
@@ -111,7 +120,7 @@ def test_a_network_of_orthogonal_layers_is_backpropagation(implementation):
 
 
 @BOTH
-def test_the_error_sent_down_is_the_definition(implementation):
+def test_the_error_sent_down_is_the_definition(implementation: Any) -> None:
     """The published target, in a precision in which it does not cancel: s is large."""
     w, b, x = normal(6, 6, seed=3), normal(6, seed=4), normal(5, 6, grad=True)
     g = normal(5, 6, seed=9)
@@ -145,7 +154,7 @@ def test_the_error_sent_down_is_the_definition(implementation):
             torch.testing.assert_close(dx, -(r @ torch.linalg.inv(w)) / len(x))
 
 
-def test_both_implementations_agree_on_every_rule_and_activation():
+def test_both_implementations_agree_on_every_rule_and_activation() -> None:
     for dtype, rtol in [(torch.float32, 2e-5), (F64, 1e-11)]:
         w, b = orthogonal(33, dtype=dtype), normal(33, seed=4, dtype=dtype)
         w = w + 0.05 * normal(33, 33, seed=6, dtype=dtype)
@@ -176,7 +185,7 @@ def test_both_implementations_agree_on_every_rule_and_activation():
 
 
 @BOTH
-def test_perturbations_at_and_across_the_kink(implementation):
+def test_perturbations_at_and_across_the_kink(implementation: Any) -> None:
     y = torch.tensor([[0.0, 0.0, 1e-12, -1e-12, 1e-4, -1e-4, 2.0, -2.0]], dtype=F64)
     e = torch.tensor([[-1.0, 1.0, -1.0, 1.0, -1.0, 1.0, -1.0, 1.0]], dtype=F64)
     w = torch.eye(8, dtype=F64)
@@ -190,14 +199,14 @@ def test_perturbations_at_and_across_the_kink(implementation):
         expected = phi / slope
         for j in range(8):
             a, u = float(y[0, j]), float(phi[0, j])
-            if a >= 0 and a + s * u < 0 or (a == 0 and u < 0):
+            if (a >= 0 and a + s * u < 0) or (a == 0 and u < 0):
                 expected[0, j] = u + 9 * (u + a / s)
             elif a < 0 <= a + s * u:
                 expected[0, j] = u - 9 * a / s
         torch.testing.assert_close(-dx, expected, rtol=1e-14, atol=0.0)
 
 
-def test_leading_dimensions_are_samples():
+def test_leading_dimensions_are_samples() -> None:
     w, x = orthogonal(6).requires_grad_(), normal(3, 4, 6)
     y = gait_linear(x, w)
     assert y.shape == (3, 4, 6)
@@ -205,7 +214,7 @@ def test_leading_dimensions_are_samples():
     assert gait_linear(x[0, 0], w).shape == (6,)
 
 
-def test_views_with_strides_give_the_same_bits():
+def test_views_with_strides_give_the_same_bits() -> None:
     w, x, g = normal(9, 9, seed=1), normal(8, 9), normal(8, 9, seed=2)
     spread = torch.full((8, 20), float("nan"), dtype=F64)
     spread[:, 1:19:2] = x
@@ -230,7 +239,7 @@ def test_views_with_strides_give_the_same_bits():
 
 @BOTH
 @pytest.mark.filterwarnings("ignore")
-def test_opcheck(implementation):
+def test_opcheck(implementation: Any) -> None:
     w, b, x = orthogonal(6).requires_grad_(), normal(6, grad=True), normal(4, 6, grad=True)
     for rule, kind, feedback, scale in [
         ("gait", "leaky-relu", None, 1e-3),
@@ -252,7 +261,7 @@ def test_opcheck(implementation):
 
 
 @BOTH
-def test_second_derivatives_are_refused_with_a_sentence(implementation):
+def test_second_derivatives_are_refused_with_a_sentence(implementation: Any) -> None:
     w, x = orthogonal(6).requires_grad_(), normal(4, 6, grad=True)
     y = gait_linear(x, w, implementation=implementation)
     dx, dw = torch.autograd.grad(y.sum(), (x, w), create_graph=True)
@@ -264,7 +273,7 @@ def test_second_derivatives_are_refused_with_a_sentence(implementation):
 @BOTH
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("rule", ["gait", "dfa"])
-def test_compiled_networks_have_the_same_gradients(rule, implementation):
+def test_compiled_networks_have_the_same_gradients(rule: Any, implementation: Any) -> None:
     classes = 3 if rule == "dfa" else None
     net = GaitNet(
         [10, 8, 8, 6], rule=rule, classes=classes, solver="lu", implementation=implementation
@@ -287,7 +296,7 @@ def test_compiled_networks_have_the_same_gradients(rule, implementation):
 
 
 @BOTH
-def test_direct_feedback_is_its_formula(implementation):
+def test_direct_feedback_is_its_formula(implementation: Any) -> None:
     net = GaitNet([9, 8, 7], rule="dfa", classes=3, implementation=implementation).double()
     x, target = normal(6, 9), normal(6, 3, seed=1)
     (0.5 * (net(x)[:, :3] - target).square().sum(1).mean()).backward()
@@ -306,7 +315,7 @@ def test_direct_feedback_is_its_formula(implementation):
 
 
 @BOTH
-def test_feedback_alignment_is_its_formula(implementation):
+def test_feedback_alignment_is_its_formula(implementation: Any) -> None:
     layer = RuleLinear(5, 4, rule="fa", activation="identity", implementation=implementation)
     layer.double()
     x, g = normal(3, 5, grad=True), normal(3, 4)
@@ -318,7 +327,7 @@ def test_feedback_alignment_is_its_formula(implementation):
 # ---- modules --------------------------------------------------------------------------------------
 
 
-def test_towers_and_auxiliary_units():
+def test_towers_and_auxiliary_units() -> None:
     net = GaitNet([12, 10, 6, 4], tower=True)
     assert [tuple(p.weight.shape) for p in net.layers] == [(10, 10), (6, 6), (4, 4)]
     assert [p.above for p in net.layers] == [2, 1, 0]
@@ -330,7 +339,7 @@ def test_towers_and_auxiliary_units():
     assert net.layers[2].bias.grad[:2].abs().sum() > 0
 
 
-def test_state_dict_copy_and_pickle_keep_the_network():
+def test_state_dict_copy_and_pickle_keep_the_network() -> None:
     net = GaitNet([8, 8, 8], rule="gait", gamma=0.01)
     other = GaitNet([8, 8, 8], rule="gait", gamma=0.01)
     other.load_state_dict(net.state_dict())
@@ -345,7 +354,7 @@ def test_state_dict_copy_and_pickle_keep_the_network():
 
 
 @pytest.mark.parametrize("orthogonal_map", ["cayley", "matrix_exp"])
-def test_parametrizations_keep_weights_orthogonal_and_gait_is_bp(orthogonal_map):
+def test_parametrizations_keep_weights_orthogonal_and_gait_is_bp(orthogonal_map: Any) -> None:
     found = []
     for rule in ("gait", "bp"):
         torch.manual_seed(3)
@@ -356,7 +365,9 @@ def test_parametrizations_keep_weights_orthogonal_and_gait_is_bp(orthogonal_map)
         schedule = torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.9)
         for _ in range(5):
             optimizer.zero_grad()
-            torch.nn.functional.cross_entropy(net(normal(6, 8))[:, :3], torch.arange(6) % 3).backward()
+            torch.nn.functional.cross_entropy(
+                net(normal(6, 8))[:, :3], torch.arange(6) % 3
+            ).backward()
             optimizer.step()
             schedule.step()
         found.append(net(normal(6, 8)).detach())
@@ -364,7 +375,7 @@ def test_parametrizations_keep_weights_orthogonal_and_gait_is_bp(orthogonal_map)
 
 
 @pytest.mark.parametrize("solver", ["lu", "stale", "cg", "gram", "auto"])
-def test_solvers_stay_within_their_tolerance_while_weights_change(solver):
+def test_solvers_stay_within_their_tolerance_while_weights_change(solver: Any) -> None:
     torch.manual_seed(0)
     layer = GaitLinear(64, solver=solver, tolerance=1e-4, gamma=0.0).double()
     exact = Solver("lu", 1e-3)
@@ -385,7 +396,7 @@ def test_solvers_stay_within_their_tolerance_while_weights_change(solver):
             layer.weight.data.add_(1e-3 * normal(64, 64, seed=step))
 
 
-def test_linear_modules_convert_both_ways():
+def test_linear_modules_convert_both_ways() -> None:
     linear = torch.nn.Linear(6, 4)
     layer = from_linear(linear, rule="bp", activation="identity")
     x = normal(3, 6, dtype=torch.float32)
@@ -399,7 +410,7 @@ def test_linear_modules_convert_both_ways():
 @BOTH
 @pytest.mark.parametrize("form", ["published", "identity"])
 @pytest.mark.parametrize("side", ["rows", "columns"])
-def test_the_penalty_and_its_gradient(form, side, implementation):
+def test_the_penalty_and_its_gradient(form: Any, side: Any, implementation: Any) -> None:
     net = GaitNet([9, 6, 6]).double()
     with torch.no_grad():
         for layer in net.layers:
@@ -411,7 +422,9 @@ def test_the_penalty_and_its_gradient(form, side, implementation):
         w = layer.weight.detach().requires_grad_()
         v = w.T if layer.in_features > layer.out_features or side == "columns" else w
         gram = v @ v.T
-        rest = gram - (torch.eye(len(gram), dtype=F64) if form == "identity" else gram.diagonal().diag())
+        rest = gram - (
+            torch.eye(len(gram), dtype=F64) if form == "identity" else gram.diagonal().diag()
+        )
         value = 0.3 * rest.square().sum()
         (grad,) = torch.autograd.grad(value, w)
         torch.testing.assert_close(layer.weight.grad, grad)
@@ -420,7 +433,7 @@ def test_the_penalty_and_its_gradient(form, side, implementation):
 
 
 @pytest.mark.parametrize("side", ["rows", "columns"])
-def test_block_steps_take_the_angles_away(side):
+def test_block_steps_take_the_angles_away(side: Any) -> None:
     net = GaitNet([9, 6, 6, 6]).double()
     before = [layer.weight.detach().clone() for layer in net.layers]
     with torch.no_grad():
@@ -433,19 +446,17 @@ def test_block_steps_take_the_angles_away(side):
         block.step()
     assert orthogonality_penalty(net, 1.0, side=side).item() < 1e-4 * value
     assert all(
-        layer.weight._version > version
-        for layer, version in zip(net.layers, versions, strict=True)
+        layer.weight._version > version for layer, version in zip(net.layers, versions, strict=True)
     )
     assert all(
-        (layer.weight - old).norm() < 0.5
-        for layer, old in zip(net.layers, before, strict=True)
+        (layer.weight - old).norm() < 0.5 for layer, old in zip(net.layers, before, strict=True)
     )
     other = BlockStep(net, size=4, side=side)
     other.load_state_dict(block.state_dict())
     assert other.turn == 4
 
 
-def test_a_block_step_is_its_formula():
+def test_a_block_step_is_its_formula() -> None:
     net = GaitNet([6, 6]).double()
     w = net.layers[0].weight
     with torch.no_grad():
@@ -465,7 +476,7 @@ def test_a_block_step_is_its_formula():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, F64])
-def test_published_adam_is_its_formula_in_bits(dtype):
+def test_published_adam_is_its_formula_in_bits(dtype: Any) -> None:
     start = normal(7, 5, dtype=dtype)
     native, reference = (start.clone().requires_grad_() for _ in range(2))
     optimizers = [
@@ -491,12 +502,12 @@ def test_published_adam_is_its_formula_in_bits(dtype):
             assert (p.detach().numpy() == theta).all()
 
 
-def test_published_adam_resumes_and_takes_closures_and_schedules():
+def test_published_adam_resumes_and_takes_closures_and_schedules() -> None:
     p = normal(4, 4, grad=True)
     optimizer = PublishedAdam([p], lr=1e-2)
     schedule = torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.5)
 
-    def closure():
+    def closure() -> Any:
         optimizer.zero_grad()
         loss = p.square().sum()
         loss.backward()
@@ -517,7 +528,7 @@ def test_published_adam_resumes_and_takes_closures_and_schedules():
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.int64, torch.complex64])
-def test_other_types_are_refused(dtype):
+def test_other_types_are_refused(dtype: Any) -> None:
     w = orthogonal(4)
     with pytest.raises(TypeError, match="float32 or float64"):
         gait_linear(torch.zeros(2, 4).to(dtype), w)
@@ -549,13 +560,13 @@ def test_other_types_are_refused(dtype):
         (((2, 4), (4, 4), (4,)), {"reduction": "none"}, "reduction is 'none'"),
     ],
 )
-def test_shapes_and_settings_are_refused(arguments, settings, message):
+def test_shapes_and_settings_are_refused(arguments: Any, settings: Any, message: Any) -> None:
     x, w, b = (torch.zeros(shape, dtype=F64) for shape in arguments)
     with pytest.raises(Error, match=message):
         gait_linear(x.requires_grad_(), w, b, **settings)
 
 
-def test_modules_refuse_settings():
+def test_modules_refuse_settings() -> None:
     for make, message in [
         (lambda: GaitNet([4]), "needs the width"),
         (lambda: GaitNet([4, 4, 6]), "only 4 units"),
@@ -580,7 +591,9 @@ def test_modules_refuse_settings():
 
 @BOTH
 @pytest.mark.parametrize("dtype", [torch.float32, F64])
-def test_singular_weights_are_an_error_and_nothing_has_changed(dtype, implementation):
+def test_singular_weights_are_an_error_and_nothing_has_changed(
+    dtype: Any, implementation: Any
+) -> None:
     zero_row = orthogonal(5, dtype=dtype)
     zero_row[2] = 0.0
     nan = orthogonal(5, dtype=dtype)
@@ -597,7 +610,7 @@ def test_singular_weights_are_an_error_and_nothing_has_changed(dtype, implementa
 
 
 @BOTH
-def test_targets_outside_tanh_are_an_error(implementation):
+def test_targets_outside_tanh_are_an_error(implementation: Any) -> None:
     x, w = normal(3, 5).requires_grad_(), orthogonal(5)
     y = rule_linear(x, w, rule="tp", activation="tanh", implementation=implementation)
     with pytest.raises(Error, match="sample 0, unit 0: the target is outside the range"):
@@ -605,7 +618,7 @@ def test_targets_outside_tanh_are_an_error(implementation):
 
 
 @BOTH
-def test_nan_spreads_as_in_torch(implementation):
+def test_nan_spreads_as_in_torch(implementation: Any) -> None:
     x, w = normal(3, 5).requires_grad_(), orthogonal(5).requires_grad_()
     grad = torch.ones(3, 5, dtype=F64)
     grad[1, 2] = float("nan")
@@ -615,7 +628,7 @@ def test_nan_spreads_as_in_torch(implementation):
     assert torch.isfinite(w.grad[:, 0]).all()
 
 
-def test_empty_batches():
+def test_empty_batches() -> None:
     x, w = torch.zeros(0, 5, requires_grad=True), orthogonal(5, dtype=torch.float32)
     for implementation in ("native", "torch"):
         w = w.detach().requires_grad_()
@@ -623,7 +636,7 @@ def test_empty_batches():
         assert w.grad.abs().sum() == 0
 
 
-def test_native_kernels_refuse_other_devices():
+def test_native_kernels_refuse_other_devices() -> None:
     x = torch.zeros(2, 3, device="meta")
     y = gait_linear(x, torch.zeros(3, 3, device="meta"))
     assert y.device.type == "meta"
@@ -631,7 +644,7 @@ def test_native_kernels_refuse_other_devices():
         gait_linear(x, torch.zeros(3, 3))
 
 
-def _train_in_child(queue):
+def _train_in_child(queue: Any) -> None:
     # OpenMP's threads do not survive a fork, so torch's own operations must do without them.
     torch.set_num_threads(1)
     net = GaitNet([16, 16, 16])
@@ -644,7 +657,7 @@ def _train_in_child(queue):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_forked_children_train():
+def test_forked_children_train() -> None:
     a, c = torch.ones(300, 300).numpy(), torch.empty(300, 300).numpy()
     _native.layer_product(a, a, c, 2)
     context = multiprocessing.get_context("fork")

@@ -2,6 +2,7 @@
 
 import os
 import socket
+from typing import Any
 
 import pytest
 
@@ -15,21 +16,21 @@ from gaitprop.torch import GaitNet, PublishedAdam  # noqa: E402
 STEPS, BATCH, CLASSES = 3, 16, 4
 
 
-def data():
+def data() -> Any:
     generator = torch.Generator().manual_seed(5)
     x = torch.rand(STEPS, BATCH, 24, generator=generator, dtype=torch.float64)
     labels = torch.randint(0, CLASSES, (STEPS, BATCH), generator=generator)
     return x, torch.nn.functional.one_hot(labels, CLASSES).double()
 
 
-def network(rule):
+def network(rule: Any) -> Any:
     torch.manual_seed(7)
     classes = CLASSES if rule == "dfa" else None
     net = GaitNet([24, 24, 24, 12], rule=rule, classes=classes, solver="lu", gamma=0.1)
     return net.double()
 
 
-def train(net, parameters, part):
+def train(net: Any, parameters: Any, part: Any) -> None:
     optimizer = PublishedAdam(parameters, lr=1e-3)
     for x, onehot in zip(*data(), strict=True):
         x, onehot = x[part], onehot[part]
@@ -38,7 +39,7 @@ def train(net, parameters, part):
         optimizer.step()
 
 
-def _worker(rank, port, rule, folder):
+def _worker(rank: Any, port: Any, rule: Any, folder: Any) -> None:
     torch.set_num_threads(1)
     os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = "127.0.0.1", str(port)
     dist.init_process_group("gloo", rank=rank, world_size=2)
@@ -51,7 +52,7 @@ def _worker(rank, port, rule, folder):
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("rule", ["gait", "dfa"])
-def test_two_processes_train_as_one(rule, tmp_path):
+def test_two_processes_train_as_one(rule: Any, tmp_path: Any) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -1,10 +1,14 @@
 """gaitprop.torch against reference vectors, and in bits against the program `gaitprop update`."""
 
+# Layers of a ModuleList and gradients are unions in torch's own types.
+# mypy: disable-error-code="arg-type,assignment,comparison-overlap,index,misc,no-untyped-call,operator,union-attr"
+
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,7 +34,7 @@ GOLDEN = Path(os.environ.get("GAITPROP_GOLDEN", ROOT / "tests" / "golden"))
 TIMES = 6.0
 
 
-def cases():
+def cases() -> Any:
     index = GOLDEN / "index.json"
     if not index.exists():
         reason = f"no reference vectors in {GOLDEN.name}"
@@ -39,7 +43,7 @@ def cases():
     return [pytest.param(case, id=case["file"].removesuffix(".npz")) for case in listed]
 
 
-def network(case, arrays, rule, dtype, **settings):
+def network(case: Any, arrays: Any, rule: Any, dtype: Any, **settings: Any) -> Any:
     activation = "identity" if case["linear"] else "leaky-relu:0.1"
     net = GaitNet(
         case["structure"],
@@ -58,13 +62,13 @@ def network(case, arrays, rule, dtype, **settings):
     return net
 
 
-def loss_of(net, arrays, dtype):
+def loss_of(net: Any, arrays: Any, dtype: Any) -> Any:
     x, onehot = (torch.from_numpy(arrays[name]).to(dtype) for name in ("x", "onehot"))
     y = net(x)[:, : onehot.shape[1]]
     return 0.5 * (y - onehot).square().sum() / len(x)
 
 
-def relative(found, expected):
+def relative(found: Any, expected: Any) -> Any:
     size = np.linalg.norm(expected)
     off = np.linalg.norm(found - expected)
     return off / size if size else off
@@ -73,7 +77,7 @@ def relative(found, expected):
 @pytest.mark.parametrize("implementation", ["native", "torch"])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("case", cases())
-def test_updates_match_the_references(case, dtype, implementation):
+def test_updates_match_the_references(case: Any, dtype: Any, implementation: Any) -> None:
     arrays = np.load(GOLDEN / case["file"])
     roundoff = torch.finfo(dtype).eps / 2
     widened = roundoff / (torch.finfo(torch.float64).eps / 2)
@@ -103,7 +107,7 @@ def test_updates_match_the_references(case, dtype, implementation):
 
 
 @pytest.mark.parametrize("case", cases())
-def test_three_steps_match_the_references(case):
+def test_three_steps_match_the_references(case: Any) -> None:
     """The exact regularizer and the published Adam, through a whole training step."""
     arrays = np.load(GOLDEN / case["file"])
     for rule in ("bp", "tp"):
@@ -121,7 +125,9 @@ def test_three_steps_match_the_references(case):
             # update is noise tell nothing, and later updates of the others feel their moves.
             moment = -optimizer.state[layer.weight]["exp_avg"].numpy()
             expected = arrays[f"{rule}_s3_mW{index}"]
-            assert relative(moment, expected) < 0.1 * case["lr"] * max(1.0, max(case["cond"]) * 1e-3)
+            assert relative(moment, expected) < 0.1 * case["lr"] * max(
+                1.0, max(case["cond"]) * 1e-3
+            )
             clear = np.abs(expected) > 1e-9
             moved = np.abs(layer.weight.detach().numpy() - arrays[f"{rule}_s3_W{index}"])
             assert moved[clear].max(initial=0.0) < 1e-3 * case["lr"]
@@ -130,7 +136,7 @@ def test_three_steps_match_the_references(case):
 # ---- the program ----------------------------------------------------------------------------------
 
 
-def update(folder, arrays, *flags):
+def update(folder: Any, arrays: Any, *flags: Any) -> Any:
     np.savez(folder / "in.npz", **arrays)
     code = "import sys; from gaitprop import _native; sys.exit(_native.main(sys.argv[1:]))"
     run = [sys.executable, "-c", code, "gaitprop", "update", folder / "in.npz", folder / "out.npz"]
@@ -139,7 +145,7 @@ def update(folder, arrays, *flags):
     return dict(np.load(folder / "out.npz"))
 
 
-def problem(sizes, batch, labels, seed=1):
+def problem(sizes: Any, batch: Any, labels: Any, seed: Any = 1) -> Any:
     rng = np.random.default_rng(seed)
     arrays = {"x": rng.uniform(size=(batch, sizes[0]))}
     arrays["onehot"] = np.eye(labels)[rng.integers(labels, size=batch)]
@@ -147,9 +153,9 @@ def problem(sizes, batch, labels, seed=1):
     for index, width in enumerate(sizes[1:]):
         fan_in = below if index == 0 else width
         noise = 0.05 * rng.normal(size=(fan_in, width))
-        arrays[f"W{index}"] = np.linalg.qr(rng.normal(size=(max(fan_in, width),) * 2))[0][
-            :fan_in, :width
-        ] + noise
+        arrays[f"W{index}"] = (
+            np.linalg.qr(rng.normal(size=(max(fan_in, width),) * 2))[0][:fan_in, :width] + noise
+        )
         arrays[f"b{index}"] = 0.1 * rng.normal(size=width)
         below = width
     return {name: a.astype(np.float32).astype(np.float64) for name, a in arrays.items()}
@@ -158,7 +164,9 @@ def problem(sizes, batch, labels, seed=1):
 @pytest.mark.parametrize("activation", ["leaky-relu:0.1", "tanh", "identity"])
 @pytest.mark.parametrize("rule", ["gait", "itp", "tp", "bp"])
 @pytest.mark.parametrize("dtype", ["f32", "f64"])
-def test_the_native_path_has_the_bits_of_the_program(tmp_path, dtype, rule, activation):
+def test_the_native_path_has_the_bits_of_the_program(
+    tmp_path: Any, dtype: Any, rule: Any, activation: Any
+) -> None:
     """For a batch of a power of two, so that a mean over it rounds nothing."""
     sizes, batch, labels = [70, 50, 50, 33], 32, 7
     arrays = problem(sizes, batch, labels)
@@ -171,9 +179,7 @@ def test_the_native_path_has_the_bits_of_the_program(tmp_path, dtype, rule, acti
     flags = ["--rule", rule, "--dtype", dtype, "--activation", activation, "--gamma", "0.01"]
     expected = update(tmp_path, arrays, *flags)
     real = torch.float32 if dtype == "f32" else torch.float64
-    net = GaitNet(
-        sizes, rule=rule, activation=activation, gamma=0.01, solver="lu", dtype=real
-    )
+    net = GaitNet(sizes, rule=rule, activation=activation, gamma=0.01, solver="lu", dtype=real)
     net.requires_grad_()
     with torch.no_grad():
         for index, layer in enumerate(net.layers):
@@ -189,7 +195,7 @@ def test_the_native_path_has_the_bits_of_the_program(tmp_path, dtype, rule, acti
 
 
 @pytest.mark.parametrize("dtype", ["f32", "f64"])
-def test_published_adam_has_the_bits_of_the_program(tmp_path, dtype):
+def test_published_adam_has_the_bits_of_the_program(tmp_path: Any, dtype: Any) -> None:
     sizes, batch, labels = [40, 40, 40], 16, 5
     arrays = problem(sizes, batch, labels)
     flags = ["--rule", "gait", "--dtype", dtype, "--steps", "3", "--lr", "0.01"]
@@ -216,7 +222,7 @@ def test_published_adam_has_the_bits_of_the_program(tmp_path, dtype):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("tower", [False, True])
-def test_weights_come_back_from_the_librarys_file(tmp_path, tower, dtype):
+def test_weights_come_back_from_the_librarys_file(tmp_path: Any, tower: Any, dtype: Any) -> None:
     net = GaitNet(
         [9, 8, 6], tower=tower, output_activation="identity", activation="tanh", dtype=dtype
     )

@@ -1,5 +1,5 @@
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, TypedDict, TypeVar
+from typing import Any, Literal, TypedDict, TypeVar, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,17 +10,36 @@ _Rule = Callable[[dict[str, Any], _Array], _Array]
 _Trans = Literal[0, 1, 2, "N", "T", "C"]
 
 __all__ = [
+    "LayerSolver",
+    "Network",
+    "Trainer",
     "__version__",
+    "alignment",
+    "checkpoint_notes",
     "cholesky",
     "get_num_threads",
+    "layer_adam",
+    "layer_feedback",
+    "layer_forward",
+    "layer_gradients",
+    "layer_gram",
+    "layer_load",
+    "layer_product",
+    "layer_save",
+    "layer_scaled_product",
+    "layer_targets",
+    "load_data",
     "lu_factor",
     "lu_solve",
     "main",
     "matmul",
+    "names",
+    "published",
     "set_num_threads",
     "solve",
     "solve_triangular",
     "syrk",
+    "updates",
 ]
 
 __version__: str
@@ -92,6 +111,7 @@ class _Results(TypedDict):
     accuracy: float
     steps: int
 
+@final
 class Network:
     @staticmethod
     def random(
@@ -134,6 +154,7 @@ class Network:
     @staticmethod
     def load(path: str) -> tuple[Network, str, str, list[float], list[float]]: ...
 
+@final
 class Trainer:
     def __new__(
         cls,
@@ -187,3 +208,90 @@ def updates(
     threads: int | None,
     rule: _Rule | None,
 ) -> dict[str, Any]: ...
+
+# Layers of `gaitprop.torch`. Arrays are float32 or float64, all of one type.
+@final
+class LayerSolver:
+    def __new__(cls, kind: str, tolerance: float, dtype: str) -> LayerSolver: ...
+
+def layer_adam(
+    theta: NDArray[Any],
+    m: NDArray[Any],
+    v: NDArray[Any],
+    g: NDArray[Any],
+    rate: float,
+    beta1: tuple[float, float],
+    beta2: tuple[float, float],
+    epsilon: float,
+) -> bool: ...
+def layer_feedback(
+    g: NDArray[Any],
+    y: NDArray[Any],
+    kept: NDArray[Any] | None,
+    m: NDArray[Any],
+    dx: NDArray[Any],
+    kind: str,
+    slope: float,
+    threads: int,
+) -> None: ...
+def layer_forward(
+    x: NDArray[Any],
+    w: NDArray[Any],
+    b: NDArray[Any] | None,
+    y: NDArray[Any],
+    kept: NDArray[Any] | None,
+    kind: str,
+    slope: float,
+    threads: int,
+) -> None: ...
+def layer_gradients(
+    g: NDArray[Any],
+    y: NDArray[Any],
+    kept: NDArray[Any] | None,
+    x: NDArray[Any],
+    dw: NDArray[Any],
+    db: NDArray[Any],
+    kind: str,
+    slope: float,
+    threads: int,
+) -> None: ...
+def layer_gram(v: NDArray[Any], gram: NDArray[Any], identity: bool, threads: int) -> float: ...
+def layer_load(
+    path: str,
+) -> tuple[
+    int,
+    int,
+    list[tuple[NDArray[Any], NDArray[Any], str]],
+    str,
+    str,
+    list[float],
+    list[float],
+]: ...
+def layer_product(a: NDArray[Any], b: NDArray[Any], c: NDArray[Any], threads: int) -> None: ...
+def layer_save(
+    path: str,
+    inputs: int,
+    labels: int,
+    layers: Sequence[tuple[NDArray[Any], NDArray[Any], str]],
+    loss: str,
+    rule: str,
+    center: Sequence[float],
+    scale: Sequence[float],
+) -> None: ...
+def layer_scaled_product(
+    alpha: float, a: NDArray[Any], b: NDArray[Any], c: NDArray[Any], threads: int
+) -> None: ...
+def layer_targets(
+    g: NDArray[Any],
+    y: NDArray[Any],
+    kept: NDArray[Any] | None,
+    w: NDArray[Any],
+    dx: NDArray[Any],
+    kind: str,
+    slope: float,
+    rule: str,
+    scale: float | None,
+    solver: LayerSolver | None,
+    version: int,
+    threads: int,
+) -> None: ...

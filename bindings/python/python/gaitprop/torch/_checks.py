@@ -101,7 +101,9 @@ def check_dtype(what: str, tensor: Tensor, like: Tensor | None = None) -> None:
     if like is not None and tensor.dtype != like.dtype:
         raise TypeError(f"{what} must be {like.dtype} as the weights are, but is {tensor.dtype}")
     if like is not None and tensor.device != like.device:
-        raise Error(f"{what} must be on {like.device} as the weights are, but is on {tensor.device}")
+        raise Error(
+            f"{what} must be on {like.device} as the weights are, but is on {tensor.device}"
+        )
 
 
 def check_positive(what: str, value: float) -> float:

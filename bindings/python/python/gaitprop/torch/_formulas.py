@@ -47,14 +47,14 @@ def _by_side(y: Tensor, below: float) -> Tensor:
 
 
 def gradient_through(grad: Tensor, y: Tensor, kept: Tensor, kind: str, slope: float) -> Tensor:
-    """Return D ∘ grad, which is −δ, of shape (batch, n)."""
+    """Return D ∘ grad, which is -δ, of shape (batch, n)."""
     return derivative(y, kept, kind, slope) * grad
 
 
 def perturb(
     y: Tensor, kept: Tensor, e: Tensor, kind: str, slope: float, rule: str, scale: float | None
 ) -> Tensor:
-    """Return ``[f⁻¹(y + s φ) − f⁻¹(y)] / s`` without cancellation, of shape (batch, n).
+    """Return ``[f⁻¹(y + s φ) - f⁻¹(y)] / s`` without cancellation, of shape (batch, n).
 
     φ is D² ∘ e for ``gait`` and e for ``itp`` and ``tp``. A `scale` of None is the limit s → 0.
     """
@@ -120,9 +120,7 @@ def _perturb_tanh(y: Tensor, kept: Tensor, e: Tensor, rule: str, scale: float | 
         r = 0.5 * (_scaled_log1p(scale, up) - _scaled_log1p(scale, -down))
     if bool(outside.any()):
         row, col = (int(i) for i in outside.nonzero()[0])
-        raise Error(
-            f"sample {row}, unit {col}: the target is outside the range of the activation"
-        )
+        raise Error(f"sample {row}, unit {col}: the target is outside the range of the activation")
     return torch.where(flat, d * e, r).to(dtype)
 
 
@@ -152,7 +150,8 @@ def solve(r: Tensor, weight: Tensor) -> Tensor:
         condition = float(torch.linalg.cond(weight, 1))
         if not condition * roundoff < _HOPELESS:
             _refuse(condition, weight)
-    return torch.linalg.lu_solve(factors, pivots, r, left=False)
+    solution: Tensor = torch.linalg.lu_solve(factors, pivots, r, left=False)
+    return solution
 
 
 def _refuse(condition: float, weight: Tensor) -> None:

@@ -132,7 +132,7 @@ def product(a: Tensor, b: Tensor) -> Tensor:
 
 
 def orthogonality(weight: Tensor, identity: bool, columns: bool) -> tuple[Tensor, Tensor]:
-    """Return ‖offdiag(V Vᵀ)‖² or ‖V Vᵀ − I‖², and the matrix inside; V is W or Wᵀ."""
+    """Return ‖offdiag(V Vᵀ)‖² or ‖V Vᵀ - I‖², and the matrix inside; V is W or Wᵀ."""
     v = weight.T if columns else weight
     gram = weight.new_empty((v.shape[0], v.shape[0]))
     value = _native.layer_gram(_array(v), _array(gram), identity, torch.get_num_threads())
@@ -160,5 +160,6 @@ def adam(
     epsilon: float,
 ) -> bool:
     """Take a step of the published Adam in place; return whether all parameters are finite."""
-    flat = [_array(t).reshape(1, -1) for t in (theta, m, v, grad)]
-    return bool(_native.layer_adam(*flat, rate, beta1, beta2, epsilon))
+    theta, m, v, grad = (t.detach().reshape(1, -1) for t in (theta, m, v, grad))
+    arrays = _array(theta), _array(m), _array(v), _array(grad)
+    return _native.layer_adam(*arrays, rate, beta1, beta2, epsilon)

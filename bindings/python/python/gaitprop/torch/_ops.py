@@ -28,7 +28,9 @@ def _native(implementation: str, tensor: Tensor) -> bool:
     """Return whether the native kernels compute a call."""
     on_cpu = tensor.device.type == "cpu"
     if implementation == "native" and not on_cpu:
-        raise Error(f"the native kernels compute tensors on the CPU, but these are on {tensor.device}")
+        raise Error(
+            f"the native kernels compute tensors on the CPU, but these are on {tensor.device}"
+        )
     return on_cpu and implementation != "torch"
 
 
@@ -182,7 +184,7 @@ def _send_down(
             return kernels.feed_back(grad, y, kept, matrix, kind, slope)
         return formulas.gradient_through(grad, y, kept, kind, slope) @ matrix.T
     if mean and scale is not None:
-        # The loss is a mean over samples, so grad is −e / batch: s e = (s batch) (e / batch).
+        # The loss is a mean over samples, so grad is -e / batch: s e = (s batch) (e / batch).
         scale *= y.shape[0]
     if native:
         return kernels.send_target(grad, y, kept, weight, kind, slope, rule, scale, solver)
@@ -225,7 +227,7 @@ send_down.register_autograd(_refuse_second, setup_context=_nothing)
 # ---- direct feedback alignment ------------------------------------------------------------------
 #
 # The output's delta reaches every layer along a wire of shape (batch, labels). The wire holds zeros
-# on the way up; its gradient is −δ of the label units on the way down.
+# on the way up; its gradient is -δ of the label units on the way down.
 
 
 def _dfa_linear(
@@ -368,9 +370,7 @@ orthogonality = torch.library.custom_op(
     "gaitprop::orthogonality",
     _orthogonality,
     mutates_args=(),
-    schema=(
-        "(Tensor weight, bool identity, bool columns, str implementation) -> (Tensor, Tensor)"
-    ),
+    schema=("(Tensor weight, bool identity, bool columns, str implementation) -> (Tensor, Tensor)"),
 )
 
 
@@ -392,7 +392,12 @@ def _orthogonality_context(
 
 def _orthogonality_backward(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
     weight, gram = ctx.saved_tensors
-    return orthogonality_gradient(grad, gram, weight, ctx.columns, ctx.implementation), None, None, None
+    return (
+        orthogonality_gradient(grad, gram, weight, ctx.columns, ctx.implementation),
+        None,
+        None,
+        None,
+    )
 
 
 orthogonality.register_autograd(_orthogonality_backward, setup_context=_orthogonality_context)

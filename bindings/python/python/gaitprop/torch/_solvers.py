@@ -25,7 +25,9 @@ def find(number: int) -> Solver | None:
     try:
         return _solvers[number]
     except KeyError:
-        raise RuntimeError("the module of this graph no longer exists, and its solver with it") from None
+        raise RuntimeError(
+            "the module of this graph no longer exists, and its solver with it"
+        ) from None
 
 
 class Solver:

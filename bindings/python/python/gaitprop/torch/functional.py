@@ -39,8 +39,7 @@ def _check_layer(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
         check_dtype("the bias", bias, weight)
         if bias.shape != (weight.shape[1],):
             raise Error(
-                f"the bias has shape {tuple(bias.shape)}, but the layer has "
-                f"{weight.shape[1]} units"
+                f"the bias has shape {tuple(bias.shape)}, but the layer has {weight.shape[1]} units"
             )
 
 
@@ -231,7 +230,5 @@ def dfa_linear(
             raise Error(
                 f"the wire has shape {tuple(wire.shape)}, but must be {(x.shape[0], labels)}"
             )
-    y, _, wire = _ops.dfa_linear(
-        x, weight, bias, feedback, wire, kind, slope, last, implementation
-    )
+    y, _, wire = _ops.dfa_linear(x, weight, bias, feedback, wire, kind, slope, last, implementation)
     return cast(Tensor, y), cast(Tensor, wire)

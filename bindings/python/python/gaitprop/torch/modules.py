@@ -34,8 +34,8 @@ class RuleLinear(nn.Module):
         bp          (D ∘ g) Wᵀ
         fa          (D ∘ g) Bᵀ                                  B fixed and random
         dfa         (D_L ∘ g_L) B                               only in a GaitNet
-        gait        −[f⁻¹(y − s D² ∘ g) − f⁻¹(y)] / s · W⁻¹     s = γ^(above + 1)
-        itp         −[f⁻¹(y − s g) − f⁻¹(y)] / s · W⁻¹
+        gait        -[f⁻¹(y - s D² ∘ g) - f⁻¹(y)] / s · W⁻¹     s = γ^(above + 1)
+        itp         -[f⁻¹(y - s g) - f⁻¹(y)] / s · W⁻¹
         tp          itp with s = 1
 
     where g is the gradient of y, times the batch if the loss is a mean. The perturbation is
@@ -165,9 +165,7 @@ class RuleLinear(nn.Module):
             implementation=self.implementation,
         )
 
-    def forward_wired(
-        self, x: Tensor, wire: Tensor | None, last: bool
-    ) -> tuple[Tensor, Tensor]:
+    def forward_wired(self, x: Tensor, wire: Tensor | None, last: bool) -> tuple[Tensor, Tensor]:
         """Return ``f(x W + b)`` and the wire of direct feedback: see `dfa_linear`."""
         return functional.dfa_linear(
             x,

@@ -17,7 +17,7 @@ __all__ = ["PublishedAdam"]
 
 
 def _complement(beta: float) -> float:
-    """Return 1 − β rounded to 15 decimals: in binary, 1.0 - 0.99 is 0.010000000000000009."""
+    """Return 1 - β rounded to 15 decimals: in binary, 1.0 - 0.99 is 0.010000000000000009."""
     return round((1.0 - beta) * 1e15) / 1e15
 
 
@@ -26,7 +26,7 @@ class PublishedAdam(Optimizer):
 
     ::
 
-        m ← β1 m + (1 − β1) g        v ← β2 v + (1 − β2) g²        θ ← θ − η m / (ε + √v)
+        m ← β1 m + (1 - β1) g        v ← β2 v + (1 - β2) g²        θ ← θ - η m / (ε + √v)
 
     Every operation is rounded once, so that a float32 or float64 step on the CPU has the bits of
     the library's step.

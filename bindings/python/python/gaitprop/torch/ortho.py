@@ -19,7 +19,7 @@ _SIDES = ("rows", "columns")
 
 
 def _weights(net: nn.Module) -> list[Tensor]:
-    found = [layer.weight for layer in layers(net)]
+    found: list[Tensor] = [layer.weight for layer in layers(net)]
     if not found:
         raise Error("the module contains no layer of gaitprop.torch")
     return found
@@ -50,7 +50,7 @@ def orthogonality_penalty(
     weight : float
         λ, at least 0.
     form : {'published', 'identity'}
-        ``identity`` is ``‖W Wᵀ − I‖²``, which also holds the norms of the rows.
+        ``identity`` is ``‖W Wᵀ - I‖²``, which also holds the norms of the rows.
     side : {'rows', 'columns'}
         ``columns`` takes WᵀW. A rectangular layer always takes its shorter side.
     implementation : {'auto', 'native', 'torch'}
@@ -80,7 +80,7 @@ class BlockStep:
 
         S = the next |S| columns (or rows), cyclically
         R = W_S Wᵀ;  R[i,i] = 0;  R[i,j] /= ‖w_j‖²;  R[i,j] /= 2 for j in S
-        W_S ← W_S − μ R W
+        W_S ← W_S - μ R W
 
     It costs 4 |S| n² flops a layer where the penalty takes 6 n³, and the optimizer's moments never
     see it.

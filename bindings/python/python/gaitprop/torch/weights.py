@@ -84,9 +84,7 @@ def save_weights(
     scale = [1.0] * net.inputs if scale is None else [float(s) for s in scale]
     if len(center) != net.inputs or len(scale) != net.inputs or min(scale) <= 0.0:
         raise Error(f"center and scale must hold {net.inputs} numbers, and scale positive ones")
-    _native.layer_save(
-        os.fspath(path), net.inputs, classes, made, loss, one.rule, center, scale
-    )
+    _native.layer_save(os.fspath(path), net.inputs, classes, made, loss, one.rule, center, scale)
 
 
 def load_weights(
@@ -152,7 +150,7 @@ def from_linear(linear: nn.Linear, **settings: Any) -> RuleLinear:
     RuleLinear
         On the same device and of the same type.
     """
-    like = {"device": linear.weight.device, "dtype": linear.weight.dtype}
+    like: dict[str, Any] = {"device": linear.weight.device, "dtype": linear.weight.dtype}
     layer = RuleLinear(
         linear.in_features, linear.out_features, linear.bias is not None, **like, **settings
     )
