@@ -95,7 +95,7 @@ def main() -> None:
                 loss = 0.5 * (net(batch)[:, :CLASSES] - target).square().sum(1).mean()
                 (loss + orthogonality_penalty(net, weight) if weight else loss).backward()
                 optimizer.step()
-                total += float(loss)
+                total += loss.item()
             if not math.isfinite(total):
                 sys.exit(f"{rule}: the loss is not finite")
             seconds = time.perf_counter() - start

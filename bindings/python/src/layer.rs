@@ -340,7 +340,7 @@ fn gram_of<T: Element + Real>(py: Python<'_>, v: &Array<'_>, gram: &Array<'_>, i
         let square = MatMut::new(&mut *gram, n, n)?;
         syrk(T::ONE, v, T::ZERO, Part::Both, diagonal, square, &exec.plan, &mut exec.scratch)?;
         if identity {
-            gram.iter_mut().step_by(n + 1).for_each(|g| *g = *g - T::ONE);
+            gram.iter_mut().step_by(n + 1).for_each(|g| *g -= T::ONE);
         }
         exec.dot(gram, gram)
     })

@@ -1,7 +1,8 @@
 """Formulas, gradients and operators of gaitprop.torch."""
 
 # Layers of a ModuleList and gradients are unions in torch's own types.
-# mypy: disable-error-code="arg-type,assignment,comparison-overlap,index,misc,no-untyped-call,operator,union-attr"
+# mypy: disable-error-code="arg-type, assignment, comparison-overlap, index, misc"
+# mypy: disable-error-code="no-untyped-call, operator, union-attr"
 
 import copy
 import multiprocessing
@@ -51,7 +52,7 @@ def slopes(y: Any) -> Any:
     return torch.where(y < 0, torch.tensor(0.1, dtype=F64), torch.tensor(1.0, dtype=F64))
 
 
-# ---- gradients ------------------------------------------------------------------------------------
+# ---- gradients -----------------------------------------------------------------------------------
 
 
 @BOTH
@@ -234,7 +235,7 @@ def test_views_with_strides_give_the_same_bits() -> None:
                 assert torch.equal(p, q)
 
 
-# ---- operators ------------------------------------------------------------------------------------
+# ---- operators -----------------------------------------------------------------------------------
 
 
 @BOTH
@@ -292,7 +293,7 @@ def test_compiled_networks_have_the_same_gradients(rule: Any, implementation: An
         optimizer.step()
 
 
-# ---- direct feedback ------------------------------------------------------------------------------
+# ---- direct feedback -----------------------------------------------------------------------------
 
 
 @BOTH
@@ -324,7 +325,7 @@ def test_feedback_alignment_is_its_formula(implementation: Any) -> None:
     assert set(layer.state_dict()) == {"weight", "bias", "feedback"}
 
 
-# ---- modules --------------------------------------------------------------------------------------
+# ---- modules -------------------------------------------------------------------------------------
 
 
 def test_towers_and_auxiliary_units() -> None:
@@ -349,7 +350,7 @@ def test_state_dict_copy_and_pickle_keep_the_network() -> None:
         assert again.layers[0].solver.number != net.layers[0].solver.number
         again(x)[:, :2].square().mean().backward()
     assert set(net.state_dict()) == {
-        f"layers.{l}.{name}" for l in (0, 1) for name in ("weight", "bias")
+        f"layers.{layer}.{name}" for layer in (0, 1) for name in ("weight", "bias")
     }
 
 
@@ -404,7 +405,7 @@ def test_linear_modules_convert_both_ways() -> None:
     torch.testing.assert_close(to_linear(layer)(x), linear(x))
 
 
-# ---- orthogonality --------------------------------------------------------------------------------
+# ---- orthogonality -------------------------------------------------------------------------------
 
 
 @BOTH
@@ -472,7 +473,7 @@ def test_a_block_step_is_its_formula() -> None:
     torch.testing.assert_close(w.detach(), expected.T)
 
 
-# ---- optimizer ------------------------------------------------------------------------------------
+# ---- optimizer -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, F64])
@@ -524,7 +525,7 @@ def test_published_adam_resumes_and_takes_closures_and_schedules() -> None:
     assert torch.equal(p, q)
 
 
-# ---- invalid input --------------------------------------------------------------------------------
+# ---- invalid input -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.int64, torch.complex64])
@@ -536,7 +537,7 @@ def test_other_types_are_refused(dtype: Any) -> None:
         gait_linear(torch.zeros(2, 4), w.to(dtype))
     with pytest.raises(TypeError, match="as the weights are"):
         gait_linear(torch.zeros(2, 4), w)
-    with pytest.raises(TypeError, match="must be a torch.Tensor"):
+    with pytest.raises(TypeError, match=r"must be a torch\.Tensor"):
         gait_linear([[1.0]], w)
     if dtype.is_floating_point:
         with pytest.raises(TypeError, match="float32 or float64"):

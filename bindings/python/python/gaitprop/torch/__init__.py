@@ -3,7 +3,7 @@
 A layer computes ``y = f(x W + b)``; rows are samples and W is n_in x n_out. Autograd gives W and b
 their exact gradients. What it carries down to x is minus the rule's error, for GAIT ::
 
-    dx = -[f⁻¹(y + s D² ∘ e) - f⁻¹(y)] / s · W⁻¹        D = f'(h)    s = γ^(layers above + 1)
+    dx = -[f⁻¹(y + s D² ∘ e) - f⁻¹(y)] / s · W⁻¹        D = f'(h)    s = gamma^(layers above + 1)
 
 with e minus the gradient of y, times the batch where the loss is a mean. Losses, optimizers,
 schedulers, parametrizations and other modules of torch work around these layers. There are no

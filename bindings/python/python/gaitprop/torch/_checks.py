@@ -70,7 +70,7 @@ def activation_name(kind: str, slope: float) -> str:
 
 
 def check_gamma(gamma: float) -> float:
-    """Return γ if it lies in [0, 1]."""
+    """Return gamma if it lies in [0, 1]."""
     gamma = float(gamma)
     if 0.0 <= gamma <= 1.0:
         return gamma
@@ -78,7 +78,7 @@ def check_gamma(gamma: float) -> float:
 
 
 def perturbation_scale(rule: str, gamma: float, above: int) -> float | None:
-    """Return s = γ^(above + 1) of GAIT and ITP, 1 for TP; None is the linear limit."""
+    """Return s = gamma^(above + 1) of GAIT and ITP, 1 for TP; None is the linear limit."""
     if rule == "tp":
         return 1.0
     if gamma == 0.0:

@@ -104,7 +104,7 @@ def _linear_fake(
 
 
 def _linear_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    x, weight, bias, feedback, *ctx.settings = inputs
+    x, weight, _, feedback, *ctx.settings = inputs
     y, kept = output
     ctx.save_for_backward(x, weight, feedback, y, kept)
     ctx.mark_non_differentiable(kept)

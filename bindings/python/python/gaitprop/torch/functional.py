@@ -72,9 +72,9 @@ def rule_linear(
     activation : str
         ``leaky-relu``, ``leaky-relu:SLOPE``, ``tanh`` or ``identity``.
     gamma : float
-        γ of GAIT and ITP, from 0 to 1; 0 is the linear limit.
+        Perturbation factor of GAIT and ITP, from 0 to 1; 0 is the linear limit.
     above : int
-        Number of layers above this one. The perturbation has size γ^(above + 1).
+        Number of layers above this one. The perturbation has size gamma^(above + 1).
     reduction : {'mean', 'sum'}
         How the loss adds samples. With a mean, an error is the gradient times the batch.
     feedback : Tensor, shape (n_in, n_out), optional

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
@@ -34,7 +35,7 @@ class RuleLinear(nn.Module):
         bp          (D ∘ g) Wᵀ
         fa          (D ∘ g) Bᵀ                                  B fixed and random
         dfa         (D_L ∘ g_L) B                               only in a GaitNet
-        gait        -[f⁻¹(y - s D² ∘ g) - f⁻¹(y)] / s · W⁻¹     s = γ^(above + 1)
+        gait        -[f⁻¹(y - s D² ∘ g) - f⁻¹(y)] / s · W⁻¹     s = gamma^(above + 1)
         itp         -[f⁻¹(y - s g) - f⁻¹(y)] / s · W⁻¹
         tp          itp with s = 1
 
@@ -55,7 +56,7 @@ class RuleLinear(nn.Module):
     activation : str
         ``leaky-relu`` (slope 0.1), ``leaky-relu:SLOPE``, ``tanh`` or ``identity``.
     gamma : float
-        γ, from 0 to 1; 0 is the linear limit.
+        Perturbation factor, from 0 to 1; 0 is the linear limit.
     above : int
         Number of layers above this one; :class:`GaitNet` counts them.
     reduction : {'mean', 'sum'}
@@ -292,7 +293,7 @@ class GaitNet(nn.Module):
         self.inputs = sizes[0]
         made: list[nn.Module] = []
         count = len(sizes) - 1
-        for index, (below, width) in enumerate(zip(sizes, sizes[1:], strict=False)):
+        for index, (below, width) in enumerate(itertools.pairwise(sizes)):
             fan_in = below if index == 0 and not tower else width
             if fan_in > below:
                 raise Error(

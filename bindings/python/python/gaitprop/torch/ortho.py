@@ -82,7 +82,7 @@ class BlockStep:
         R = W_S Wᵀ;  R[i,i] = 0;  R[i,j] /= ‖w_j‖²;  R[i,j] /= 2 for j in S
         W_S ← W_S - μ R W
 
-    It costs 4 |S| n² flops a layer where the penalty takes 6 n³, and the optimizer's moments never
+    It costs 4 |S| n² flops a layer where the penalty takes 3 n³, and the optimizer's moments never
     see it.
 
     Parameters
