@@ -45,9 +45,9 @@ unsafe impl GlobalAlloc for Counting {
 static COUNTING: Counting = Counting;
 
 /// Sides of the operands; small ones for Miri.
-const M: usize = if cfg!(miri) { 9 } else { 21 };
-const N: usize = if cfg!(miri) { 18 } else { 34 };
-const K: usize = if cfg!(miri) { 11 } else { 27 };
+const M: usize = if cfg!(miri) { 5 } else { 21 };
+const N: usize = if cfg!(miri) { 9 } else { 34 };
+const K: usize = if cfg!(miri) { 6 } else { 27 };
 
 /// Numbers between −1 and 1.
 fn numbers<T: Real>(len: usize, of: f64) -> Vec<T> {
@@ -408,7 +408,7 @@ macro_rules! tests_of {
             #[test]
             fn reserved_calls_do_not_allocate() {
                 // Large enough for packed operands, but for Miri.
-                let n = if cfg!(miri) { 19 } else { 130 };
+                let n = if cfg!(miri) { 9 } else { 130 };
                 let (a, square) = (numbers::<$t>(n * n, 1.0), dominant::<$t>(n, 2.0));
                 let (mut c, mut pivots) = (square.clone(), vec![0; n]);
                 let p = pivots.as_mut_ptr();
