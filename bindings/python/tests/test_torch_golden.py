@@ -30,9 +30,9 @@ torch.set_num_threads(1)
 ROOT = Path(__file__).resolve().parents[3]
 # The selection of the repository, or a folder with more of the same kind.
 GOLDEN = Path(os.environ.get("GAITPROP_GOLDEN", ROOT / "tests" / "golden"))
-# An update may be wrong by this many times the recorded error of a plain difference form: the
-# library's own tolerance.
-TIMES = 6.0
+# An update may be wrong by this many times the recorded error of a plain difference form: for the
+# kernels the library's own tolerance, for LAPACK's other order of the same sums twice that.
+TIMES = {"native": 6.0, "torch": 12.0}
 
 
 def cases() -> Any:
@@ -97,7 +97,7 @@ def test_updates_match_the_references(case: Any, dtype: Any, implementation: Any
                 recorded = record["diff_f32_rel" if dtype == torch.float32 else "diff_f64_rel"]
             else:
                 recorded = (record[f"{rule}_f64_rel"] or 0.0) * widened
-            allowed = TIMES * max(recorded or 0.0, roundoff)
+            allowed = TIMES[implementation] * max(recorded or 0.0, roundoff)
             for what, p in [("dW", layer.weight), ("db", layer.bias)]:
                 name = f"{rule}_hp_{what}{index}"
                 if name not in arrays and rule != "gait":
