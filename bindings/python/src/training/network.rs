@@ -12,6 +12,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use std::path::PathBuf;
 
+/// A network, its loss and rule, and center and scale of its inputs.
+type Loaded = (Network, String, String, Vec<f64>, Vec<f64>);
+
 /// A network whose weights never change: a trainer copies what it is given, and gives copies.
 #[pyclass(frozen, module = "gaitprop._native")]
 #[derive(Debug)]
@@ -174,7 +177,7 @@ impl Network {
 
     /// Reads a file of weights. Returns the network, loss, rule, and the scaling of inputs.
     #[staticmethod]
-    fn load(py: Python<'_>, path: PathBuf) -> PyResult<(Self, String, String, Vec<f64>, Vec<f64>)> {
+    fn load(py: Python<'_>, path: PathBuf) -> PyResult<Loaded> {
         let (saved, notes) = py.detach(|| weights::load(&path)).map_err(|e| exception(py, e))?;
         let net = match saved {
             Saved::F32(net) => net.into(),
