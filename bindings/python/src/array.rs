@@ -7,7 +7,9 @@
 use crate::error::error;
 use gaitprop_kernels::{MatMut, MatRef, Real};
 use numpy::npyffi::{NPY_ARRAY_WRITEABLE, NPY_TYPES, PY_ARRAY_API};
-use numpy::{PyArrayDescr, PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods, dtype};
+use numpy::{
+    Element, PyArrayDescr, PyArrayDescrMethods, PyArrayMethods, PyReadonlyArray2, PyUntypedArray, PyUntypedArrayMethods, dtype,
+};
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -393,6 +395,30 @@ impl<'py> Operand<'py> {
     pub(crate) fn into_result(self) -> PyResult<Bound<'py, PyAny>> {
         if self.view.ndim == 0 { self.object.get_item(()) } else { Ok(self.into_object()) }
     }
+}
+
+/// An element type of arrays whose type is known.
+pub(crate) trait Number: Real + Element {}
+impl Number for f32 {}
+impl Number for f64 {}
+
+/// Returns a matrix over the memory of a borrowed array, with its strides.
+///
+/// # Errors
+/// `gaitprop.Error` if elements are not aligned or do not lie whole numbers of elements apart.
+pub(crate) fn matrix<'a, T: Number>(array: &'a PyReadonlyArray2<'_, T>, what: &str) -> PyResult<MatRef<'a, T>> {
+    let (pointer, strides, [rows, columns]) = (array.data(), array.strides(), [array.shape()[0], array.shape()[1]]);
+    if rows == 0 || columns == 0 {
+        return Ok(MatRef::new(&[], rows, columns).expect("no elements"));
+    }
+    let size = size_of::<T>() as isize;
+    if !pointer.is_aligned() || strides.iter().any(|stride| stride % size != 0) {
+        return Err(error(array.py(), format!("{what} is not aligned to its elements: copy it")));
+    }
+    // SAFETY: NumPy keeps an array's elements inside its memory, at these strides. The pointer is
+    // aligned (checked above). `array` keeps the memory alive and, by its borrow flag, unwritten by
+    // other Rust code; Python threads that write it meanwhile break NumPy's own rule.
+    Ok(unsafe { MatRef::from_raw_parts(pointer, (rows, columns), (strides[0] / size, strides[1] / size)) })
 }
 
 /// Returns a new array of zeros, in C order.

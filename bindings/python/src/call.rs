@@ -7,27 +7,32 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+/// Runs `work` without the interpreter's lock.
+///
+/// # Errors
+/// `RuntimeError` if it panics, which is an error of the library.
+pub(crate) fn detached<R: Send>(py: Python<'_>, work: impl FnOnce() -> R + Send) -> PyResult<R> {
+    // After a panic the results are dropped, and a workspace holds no values between calls.
+    py.detach(|| catch_unwind(AssertUnwindSafe(work))).map_err(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+        PyRuntimeError::new_err(format!("error in gaitprop: {}", text.unwrap_or("a panic")))
+    })
+}
+
 /// Runs `work` without the interpreter's lock, with a plan and this thread's workspace.
 ///
 /// # Errors
 /// `gaitprop.Error` if the number of threads is out of range. The exception for an error of `work`.
-/// `RuntimeError` if it panics, which is an error of the library.
+/// As [`detached`].
 pub(crate) fn compute<R: Send>(
     py: Python<'_>,
     threads: Option<i64>,
     work: impl FnOnce(&Plan, &mut Scratch) -> Result<R, Error> + Send,
 ) -> PyResult<R> {
     let threads = threads::number(py, threads)?;
-    let outcome = py.detach(|| {
+    let outcome = detached(py, || {
         let plan = threads::plan(threads);
-        // After a panic the results are dropped, and the workspace holds no values between calls.
-        catch_unwind(AssertUnwindSafe(|| threads::with_scratch(|scratch| work(&plan, scratch))))
+        threads::with_scratch(|scratch| work(&plan, scratch))
     });
-    match outcome {
-        Ok(result) => result.map_err(|error| kernel_error(py, &error)),
-        Err(panic) => {
-            let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-            Err(PyRuntimeError::new_err(format!("error in gaitprop: {}", text.unwrap_or("a panic"))))
-        }
-    }
+    outcome?.map_err(|error| kernel_error(py, &error))
 }

@@ -33,7 +33,6 @@ pub(crate) fn diverged(py: Python<'_>, sentence: String) -> PyErr {
 /// Returns the exception for an error of the kernels.
 #[cold]
 pub(crate) fn kernel_error(py: Python<'_>, error: &Error) -> PyErr {
-    static SINGULAR: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     static NOT_POSITIVE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     let sentence = error.to_string();
     let mut cause = error;
@@ -41,7 +40,7 @@ pub(crate) fn kernel_error(py: Python<'_>, error: &Error) -> PyErr {
         cause = error;
     }
     match cause {
-        Error::ZeroPivot { .. } => of_class(py, &SINGULAR, "SingularMatrixError", sentence),
+        Error::ZeroPivot { .. } => singular(py, sentence),
         Error::NotPositiveDefinite { .. } => of_class(py, &NOT_POSITIVE, "NotPositiveDefiniteError", sentence),
         Error::OutOfMemory { .. } => PyMemoryError::new_err(sentence),
         Error::Threads { .. } => PyRuntimeError::new_err(sentence),

@@ -5,22 +5,22 @@
 //! sign of torch: they are −δ and −ΔW. Outputs are the caller's arrays; they are unspecified after
 //! an error.
 
-use crate::error::{error, kernel_error};
+use crate::array::{Number, matrix};
+use crate::call::detached;
+use crate::error::{error, kernel_error, singular};
 use crate::threads;
 use gaitprop::kernels::epilogue::{AdamStep, adam};
 use gaitprop::kernels::perturb::{Perturbation, Scale, Weighting, activation_grad, perturb};
 use gaitprop::kernels::syrk::{Diagonal, Part, syrk};
-use gaitprop::kernels::{Activation, Epilogue, Error as KernelError, MatMut, MatRef, Real, Start, reduce};
+use gaitprop::kernels::{Activation, Epilogue, Error as KernelError, MatMut, MatRef, Start, reduce};
 use gaitprop::solve::{Lu, Solver, SolverKind, Tuning, Weights};
-use gaitprop::{Error, Exec};
+use gaitprop::{Error, Exec, Matrix};
 use numpy::{
     Element, PyArray2, PyArrayDescrMethods, PyArrayMethods, PyReadonlyArray2, PyReadwriteArray2, PyUntypedArray,
     PyUntypedArrayMethods, dtype,
 };
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
-use pyo3::types::PyType;
 use std::sync::Mutex;
 
 /// An array of any type.
@@ -39,43 +39,31 @@ macro_rules! by_type {
     };
 }
 
-/// Checks that elements are aligned and that strides are whole numbers of elements. Returns the
-/// strides in elements.
-fn strides<T: Element>(py: Python<'_>, array: &Bound<'_, PyArray2<T>>) -> PyResult<(isize, isize)> {
-    let (size, bytes) = (size_of::<T>() as isize, array.strides());
-    if array.data().is_aligned() && bytes.iter().all(|b| b % size == 0) {
-        return Ok((bytes[0] / size, bytes[1] / size));
-    }
-    Err(error(py, "an array is not aligned to its elements: copy it, for example by tensor.clone()".into()))
-}
-
 /// An array to be read.
-struct In<'py, T: Element>(PyReadonlyArray2<'py, T>, (isize, isize));
+struct In<'py, T: Element>(PyReadonlyArray2<'py, T>);
 
-impl<'py, T: Element + Real> In<'py, T> {
+impl<'py, T: Number> In<'py, T> {
     fn new(array: &Array<'py>) -> PyResult<Self> {
-        let array = array.cast::<PyArray2<T>>()?;
-        Ok(Self(array.try_readonly()?, strides(array.py(), array)?))
+        Ok(Self(array.cast::<PyArray2<T>>()?.try_readonly()?))
     }
 
-    fn view(&self) -> MatRef<'_, T> {
-        let shape = (self.0.shape()[0], self.0.shape()[1]);
-        // SAFETY: NumPy's array has its elements at these strides, aligned as `strides` checked.
-        // The guard keeps it alive and keeps other borrows from writing.
-        unsafe { MatRef::from_raw_parts(self.0.data(), shape, self.1) }
+    fn view(&self) -> PyResult<MatRef<'_, T>> {
+        matrix(&self.0, "an array")
     }
 }
 
 /// An array to be written.
 struct Out<'py, T: Element>(PyReadwriteArray2<'py, T>);
 
-impl<'py, T: Element + Real> Out<'py, T> {
+impl<'py, T: Number> Out<'py, T> {
     fn new(array: &Array<'py>) -> PyResult<Self> {
         let array = array.cast::<PyArray2<T>>()?;
         if !array.is_c_contiguous() {
             return Err(error(array.py(), "an output is not contiguous".into()));
         }
-        strides(array.py(), array)?;
+        if !array.data().is_aligned() {
+            return Err(error(array.py(), "an output is not aligned to its elements".into()));
+        }
         Ok(Self(array.try_readwrite()?))
     }
 
@@ -87,14 +75,13 @@ impl<'py, T: Element + Real> Out<'py, T> {
 }
 
 /// The elements of an array of one row.
-fn row<'a, T: Element + Real>(array: &'a In<'_, T>) -> PyResult<&'a [T]> {
+fn row<'a, T: Number>(array: &'a In<'_, T>) -> PyResult<&'a [T]> {
     Ok(array.0.as_slice()?)
 }
 
 /// Returns the exception for an error of the library in one layer.
 #[cold]
 fn layer_error(py: Python<'_>, e: &Error) -> PyErr {
-    static SINGULAR: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     let sentence = e.to_string();
     // Solvers know the layer as number 0.
     let sentence = sentence.strip_prefix("layer 0: ").unwrap_or(&sentence).to_owned();
@@ -103,10 +90,7 @@ fn layer_error(py: Python<'_>, e: &Error) -> PyErr {
             error(py, format!("sample {row}, unit {col}: the target is outside the range of the activation"))
         }
         Error::Kernel(e) => kernel_error(py, e),
-        Error::Singular { .. } => match SINGULAR.import(py, "gaitprop._errors", "SingularMatrixError") {
-            Ok(class) => PyErr::from_type(class.clone(), sentence),
-            Err(missing) => missing,
-        },
+        Error::Singular { .. } => singular(py, sentence),
         _ => error(py, sentence),
     }
 }
@@ -114,7 +98,7 @@ fn layer_error(py: Python<'_>, e: &Error) -> PyErr {
 /// Runs `f` without the interpreter's lock, in this thread's workspace.
 fn run<R: Send>(py: Python<'_>, threads: i64, f: impl FnOnce(&mut Exec) -> Result<R, Error> + Send) -> PyResult<R> {
     let plan = threads::plan(threads::number(py, Some(threads))?);
-    let result = py.detach(|| {
+    let outcome = detached(py, || {
         threads::with_scratch(|scratch| {
             let mut exec = Exec { plan, scratch: std::mem::take(scratch) };
             let result = f(&mut exec);
@@ -122,7 +106,7 @@ fn run<R: Send>(py: Python<'_>, threads: i64, f: impl FnOnce(&mut Exec) -> Resul
             result
         })
     });
-    result.map_err(|e| layer_error(py, &e))
+    outcome?.map_err(|e| layer_error(py, &e))
 }
 
 /// Returns the activation of this name.
@@ -135,8 +119,21 @@ fn activation(py: Python<'_>, kind: &str, slope: f64) -> PyResult<Activation> {
     }
 }
 
+/// Returns f' ∘ g, batch × n.
+fn delta_of<T: Number>(
+    activation: Activation,
+    g: MatRef<'_, T>,
+    y: MatRef<'_, T>,
+    kept: Option<MatRef<'_, T>>,
+    exec: &Exec,
+) -> Result<Matrix<T>, Error> {
+    let mut delta = Matrix::zeros(y.nrows(), y.ncols());
+    activation_grad(activation, y, kept, g, delta.view_mut(), exec.plan.isa)?;
+    Ok(delta)
+}
+
 /// Number of leading columns that contain every nonzero element. Units without a target are zero.
-fn live<T: Real>(m: MatRef<'_, T>) -> usize {
+fn live<T: Number>(m: MatRef<'_, T>) -> usize {
     let mut live = 0;
     for i in 0..m.nrows() {
         let rest = m.cols(live, m.ncols() - live);
@@ -165,7 +162,7 @@ pub(crate) fn layer_forward(
 }
 
 #[allow(clippy::too_many_arguments)]
-fn forward<T: Element + Real>(
+fn forward<T: Number>(
     py: Python<'_>,
     x: &Array<'_>,
     w: &Array<'_>,
@@ -177,7 +174,7 @@ fn forward<T: Element + Real>(
 ) -> PyResult<()> {
     let (x, w, b) = (In::<T>::new(x)?, In::<T>::new(w)?, b.map(In::<T>::new).transpose()?);
     let (mut y, mut kept) = (Out::<T>::new(y)?, kept.map(Out::<T>::new).transpose()?);
-    let (x, w) = (x.view(), w.view());
+    let (x, w) = (x.view()?, w.view()?);
     let zeros = vec![T::ZERO; if b.is_none() { w.ncols() } else { 0 }];
     let bias = b.as_ref().map_or(Ok(&*zeros), row)?;
     let (y, slope) = (y.view()?, kept.as_mut().map(Out::view).transpose()?);
@@ -207,7 +204,7 @@ pub(crate) fn layer_gradients(
 }
 
 #[allow(clippy::too_many_arguments)]
-fn gradients<T: Element + Real>(
+fn gradients<T: Number>(
     py: Python<'_>,
     g: &Array<'_>,
     y: &Array<'_>,
@@ -220,13 +217,11 @@ fn gradients<T: Element + Real>(
 ) -> PyResult<()> {
     let (g, y, kept, x) = (In::<T>::new(g)?, In::<T>::new(y)?, kept.map(In::<T>::new).transpose()?, In::<T>::new(x)?);
     let (mut dw, mut db) = (Out::<T>::new(dw)?, Out::<T>::new(db)?);
-    let (g, y, kept, x) = (g.view(), y.view(), kept.as_ref().map(In::view), x.view());
+    let (g, y, kept, x) = (g.view()?, y.view()?, kept.as_ref().map(In::view).transpose()?, x.view()?);
     let (mut dw, mut db) = (dw.view()?, db.view()?);
     run(py, threads, |exec| {
-        let (batch, n) = y.shape();
-        let mut delta = vec![T::ZERO; batch * n];
-        activation_grad(activation, y, kept, g, MatMut::new(&mut delta, batch, n)?, exec.plan.isa)?;
-        let delta = MatRef::new(&delta, batch, n)?;
+        let delta = delta_of(activation, g, y, kept, exec)?;
+        let (delta, (batch, n)) = (delta.view(), y.shape());
         dw.expect_shape("the gradient of the weights", (x.ncols(), n))?;
         let live = live(delta);
         for i in 0..dw.nrows() {
@@ -264,7 +259,7 @@ pub(crate) fn layer_feedback(
 }
 
 #[allow(clippy::too_many_arguments)]
-fn feedback<T: Element + Real>(
+fn feedback<T: Number>(
     py: Python<'_>,
     g: &Array<'_>,
     y: &Array<'_>,
@@ -276,50 +271,27 @@ fn feedback<T: Element + Real>(
 ) -> PyResult<()> {
     let (g, y, kept, m) = (In::<T>::new(g)?, In::<T>::new(y)?, kept.map(In::<T>::new).transpose()?, In::<T>::new(m)?);
     let mut dx = Out::<T>::new(dx)?;
-    let (g, y, kept, m) = (g.view(), y.view(), kept.as_ref().map(In::view), m.view());
+    let (g, y, kept, m) = (g.view()?, y.view()?, kept.as_ref().map(In::view).transpose()?, m.view()?);
     let dx = dx.view()?;
     run(py, threads, |exec| {
-        let (batch, n) = y.shape();
-        let mut delta = vec![T::ZERO; batch * n];
-        activation_grad(activation, y, kept, g, MatMut::new(&mut delta, batch, n)?, exec.plan.isa)?;
-        let delta = MatRef::new(&delta, batch, n)?;
+        let delta = delta_of(activation, g, y, kept, exec)?;
+        let (delta, n) = (delta.view(), y.ncols());
         m.expect_shape("the feedback", (dx.ncols(), n))?;
         let live = live(delta);
         exec.gemm(T::ONE, delta.cols(0, live), m.cols(0, live).t(), T::ZERO, dx)
     })
 }
 
-/// Write `a b` to `c`.
-#[pyfunction]
-#[pyo3(signature = (a, b, c, threads))]
-pub(crate) fn layer_product(py: Python<'_>, a: Array<'_>, b: Array<'_>, c: Array<'_>, threads: i64) -> PyResult<()> {
-    by_type!(py, a, product(1.0, &a, &b, &c, threads))
-}
-
 /// Write `alpha a b` to `c`.
 #[pyfunction]
-#[pyo3(signature = (alpha, a, b, c, threads))]
-pub(crate) fn layer_scaled_product(
-    py: Python<'_>,
-    alpha: f64,
-    a: Array<'_>,
-    b: Array<'_>,
-    c: Array<'_>,
-    threads: i64,
-) -> PyResult<()> {
+#[pyo3(signature = (a, b, c, threads, alpha=1.0))]
+pub(crate) fn layer_product(py: Python<'_>, a: Array<'_>, b: Array<'_>, c: Array<'_>, threads: i64, alpha: f64) -> PyResult<()> {
     by_type!(py, a, product(alpha, &a, &b, &c, threads))
 }
 
-fn product<T: Element + Real>(
-    py: Python<'_>,
-    alpha: f64,
-    a: &Array<'_>,
-    b: &Array<'_>,
-    c: &Array<'_>,
-    threads: i64,
-) -> PyResult<()> {
+fn product<T: Number>(py: Python<'_>, alpha: f64, a: &Array<'_>, b: &Array<'_>, c: &Array<'_>, threads: i64) -> PyResult<()> {
     let (a, b, mut c) = (In::<T>::new(a)?, In::<T>::new(b)?, Out::<T>::new(c)?);
-    let (a, b, c) = (a.view(), b.view(), c.view()?);
+    let (a, b, c) = (a.view()?, b.view()?, c.view()?);
     run(py, threads, |exec| exec.gemm(T::from_f64(alpha), a, b, T::ZERO, c))
 }
 
@@ -331,9 +303,9 @@ pub(crate) fn layer_gram(py: Python<'_>, v: Array<'_>, gram: Array<'_>, identity
     by_type!(py, v, gram_of(&v, &gram, identity, threads))
 }
 
-fn gram_of<T: Element + Real>(py: Python<'_>, v: &Array<'_>, gram: &Array<'_>, identity: bool, threads: i64) -> PyResult<f64> {
+fn gram_of<T: Number>(py: Python<'_>, v: &Array<'_>, gram: &Array<'_>, identity: bool, threads: i64) -> PyResult<f64> {
     let (v, mut gram) = (In::<T>::new(v)?, Out::<T>::new(gram)?);
-    let (v, gram) = (v.view(), gram.0.as_slice_mut()?);
+    let (v, gram) = (v.view()?, gram.0.as_slice_mut()?);
     run(py, threads, |exec| {
         let n = v.nrows();
         let diagonal = if identity { Diagonal::Kept } else { Diagonal::Dropped };
@@ -367,7 +339,7 @@ pub(crate) fn layer_adam(
 }
 
 #[allow(clippy::too_many_arguments)]
-fn adam_step<T: Element + Real>(
+fn adam_step<T: Number>(
     py: Python<'_>,
     theta: &Array<'_>,
     m: &Array<'_>,
@@ -403,7 +375,7 @@ enum Typed {
 }
 
 /// Element types that a [`Typed`] holds a solver for.
-trait Typable: Element + Real {
+trait Typable: Number {
     fn of(typed: &mut Typed) -> Option<&mut dyn Solver<Self>>;
 }
 
@@ -480,7 +452,7 @@ fn targets<T: Typable>(
 ) -> PyResult<()> {
     let (g, y, kept, w) = (In::<T>::new(g)?, In::<T>::new(y)?, kept.map(In::<T>::new).transpose()?, In::<T>::new(w)?);
     let mut dx = Out::<T>::new(dx)?;
-    let (g, y, kept, w) = (g.view(), y.view(), kept.as_ref().map(In::view), w.view());
+    let (g, y, kept, w) = (g.view()?, y.view()?, kept.as_ref().map(In::view).transpose()?, w.view()?);
     let mut dx = dx.view()?;
     run(py, threads, |exec| {
         let (batch, n) = y.shape();
@@ -515,6 +487,5 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(layer_gradients, module)?)?;
     module.add_function(wrap_pyfunction!(layer_gram, module)?)?;
     module.add_function(wrap_pyfunction!(layer_product, module)?)?;
-    module.add_function(wrap_pyfunction!(layer_scaled_product, module)?)?;
     module.add_function(wrap_pyfunction!(layer_targets, module)?)
 }

@@ -8,11 +8,11 @@
 //! * `threads`: the number of threads, teams, plans, workspace
 //! * `training`: networks, trainers, updates
 //! * `linalg`: products, solves, factorizations
-//! * `layer`, `layer_weights`: layers of `gaitprop.torch`, and their files
+//! * `layer`: layers of `gaitprop.torch`
 //! * `cli`: the program
 //!
-//! Unsafe code stands at the border only: in `array`, `layer` and `training`, where arrays become
-//! views and weights become arrays, and in `threads`, at pointers to leaked teams. No function holds
+//! Unsafe code stands at the border only: in `array` and `training`, where arrays become views and
+//! weights become arrays, and in `threads`, at pointers to leaked teams. No function holds
 //! the interpreter's lock while it computes.
 
 mod array;
@@ -20,7 +20,6 @@ mod call;
 mod cli;
 mod error;
 mod layer;
-mod layer_weights;
 mod linalg;
 mod threads;
 mod training;
@@ -57,7 +56,5 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(training::batch::updates, module)?)?;
     module.add_function(wrap_pyfunction!(training::batch::alignment, module)?)?;
     layer::register(module)?;
-    module.add_function(wrap_pyfunction!(layer_weights::layer_load, module)?)?;
-    module.add_function(wrap_pyfunction!(layer_weights::layer_save, module)?)?;
     Ok(())
 }

@@ -294,6 +294,8 @@ def test_layers_that_do_not_fit_are_refused() -> None:
         Network.from_arrays([np.eye(3), np.eye(3, dtype=np.float32)])
     with pytest.raises(gaitprop.Error, match="biases"):
         Network.from_arrays([np.eye(3)], [np.zeros(2)])
+    with pytest.raises(gaitprop.Error, match="labels"):
+        Network.from_arrays([np.eye(3)], classes=0)
 
 
 def test_singular_weights_are_named() -> None:

@@ -23,10 +23,7 @@ __all__ = [
     "layer_forward",
     "layer_gradients",
     "layer_gram",
-    "layer_load",
     "layer_product",
-    "layer_save",
-    "layer_scaled_product",
     "layer_targets",
     "load_data",
     "lu_factor",
@@ -256,30 +253,8 @@ def layer_gradients(
     threads: int,
 ) -> None: ...
 def layer_gram(v: NDArray[Any], gram: NDArray[Any], identity: bool, threads: int) -> float: ...
-def layer_load(
-    path: str,
-) -> tuple[
-    int,
-    int,
-    list[tuple[NDArray[Any], NDArray[Any], str]],
-    str,
-    str,
-    list[float],
-    list[float],
-]: ...
-def layer_product(a: NDArray[Any], b: NDArray[Any], c: NDArray[Any], threads: int) -> None: ...
-def layer_save(
-    path: str,
-    inputs: int,
-    labels: int,
-    layers: Sequence[tuple[NDArray[Any], NDArray[Any], str]],
-    loss: str,
-    rule: str,
-    center: Sequence[float],
-    scale: Sequence[float],
-) -> None: ...
-def layer_scaled_product(
-    alpha: float, a: NDArray[Any], b: NDArray[Any], c: NDArray[Any], threads: int
+def layer_product(
+    a: NDArray[Any], b: NDArray[Any], c: NDArray[Any], threads: int, alpha: float = 1.0
 ) -> None: ...
 def layer_targets(
     g: NDArray[Any],

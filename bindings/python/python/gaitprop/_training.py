@@ -256,8 +256,9 @@ class Network:
             for w, b, name in zip(weights, biases, names, strict=True)
         ]
         make = _native.Network.from_f32 if _is_single(dtype) else _native.Network.from_f64
-        first, last = weights[0], weights[-1]
-        return cls._of(make(inputs or first.shape[0], layers, classes or last.shape[1]))
+        inputs = weights[0].shape[0] if inputs is None else inputs
+        classes = weights[-1].shape[1] if classes is None else classes
+        return cls._of(make(inputs, layers, classes))
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -561,8 +562,8 @@ class Trainer:
         validation : tuple of array_like, optional
             Samples and classes to evaluate after each epoch.
         patience : int, optional
-            Stop after so many epochs without a smaller validation loss, and return to the network
-            with the smallest.
+            Number of epochs without a smaller validation loss after which training stops. The
+            network is then the one with the smallest loss.
         callback : callable, optional
             Called as ``callback(trainer, result)`` after each epoch. ``True`` stops.
         progress : bool, optional

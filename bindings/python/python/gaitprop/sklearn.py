@@ -194,7 +194,7 @@ class GaitPropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 labels,
                 test_size=self.validation_fraction,
                 stratify=labels,
-                random_state=self._seed % 2**32,
+                random_state=self._seed,
             )
             validation = (held, held_labels)
         trainer = self._trainer(max(min(self.batch_size, len(X)), 1))

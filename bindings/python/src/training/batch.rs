@@ -1,58 +1,62 @@
 //! Updates of one batch.
 
+use crate::array::{Number, matrix};
+use crate::call::detached;
 use crate::threads;
 use crate::training::network::{Network, tried};
 use crate::training::rule::{PythonRule, Raised};
-use crate::training::{Either, Number, config, copied, exception, matrix};
+use crate::training::{Either, config, copied, exception};
 use gaitprop::rule::{Rule, RuleConfig};
-use gaitprop::solve::{Solver, Tuning};
+use gaitprop::solve::Tuning;
 use gaitprop::step::{Recipe, Step};
 use gaitprop::{Exec, TrainConfig, diagnostics};
+use gaitprop_kernels::MatRef;
 use numpy::{PyArray1, PyReadonlyArray2};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
-/// What a step on one batch needs.
-struct Parts<T: Number> {
-    rule: Box<dyn Rule<T>>,
-    solver: Box<dyn Solver<T>>,
-    exec: Exec,
-    config: TrainConfig,
-    raised: Raised,
+/// A batch, and what a step on it needs: the arguments of the functions below.
+struct Batch<'a, 'py> {
+    x: &'a Bound<'py, PyAny>,
+    target: &'a Bound<'py, PyAny>,
+    settings: &'a Bound<'py, PyDict>,
+    seed: u64,
+    threads: Option<i64>,
+    rule: Option<Py<PyAny>>,
 }
 
-impl<T: Number> Parts<T> {
-    fn new(
-        py: Python<'_>,
+impl<'py> Batch<'_, 'py> {
+    /// Runs `work` on the batch, without the interpreter's lock.
+    ///
+    /// # Errors
+    /// What a rule in Python raised, or else the exception for an error of the settings or of `work`.
+    fn run<T: Number, R: Send>(
+        self,
         net: &gaitprop::Network<T>,
-        settings: &Bound<'_, PyDict>,
-        (seed, threads): (u64, Option<i64>),
-        function: Option<Py<PyAny>>,
-    ) -> PyResult<Self> {
-        let (config, plan, raised) = (config::read(settings)?, threads::plan(threads::number(py, threads)?), Raised::default());
-        let rule: Box<dyn Rule<T>> = match function {
+        work: impl FnOnce(MatRef<'_, T>, MatRef<'_, T>, &mut Recipe<'_, T>) -> gaitprop::Result<R> + Send,
+    ) -> PyResult<R> {
+        let py = self.x.py();
+        let (x, target) = (self.x.extract::<PyReadonlyArray2<'_, T>>()?, self.target.extract::<PyReadonlyArray2<'_, T>>()?);
+        let (x, target) = (matrix(&x, "x")?, matrix(&target, "target")?);
+        let (config, raised) = (config::read(self.settings)?, Raised::default());
+        let mut exec = Exec::new(threads::plan(threads::number(py, self.threads)?));
+        let mut rule: Box<dyn Rule<T>> = match self.rule {
             Some(function) => Box::new(PythonRule::new(function, raised.clone())),
             None => {
                 let TrainConfig { gamma, target_form: form, init, .. } = config;
                 let shape = net.architecture();
-                let setup = RuleConfig { gamma, form, init, seed, ..RuleConfig::new(&shape) };
-                tried!(py, config.rule.build(&setup, &plan))
+                let setup = RuleConfig { gamma, form, init, seed: self.seed, ..RuleConfig::new(&shape) };
+                tried!(py, config.rule.build(&setup, &exec.plan))
             }
         };
         let regularized = config.regularizer.lambda > 0.0;
         let tuning = Tuning { regularized, ..tried!(py, Tuning::new(config.tolerance)) };
-        let solver = tried!(py, config.solver.build(tuning));
-        Ok(Self { rule, solver, exec: Exec::new(plan), config, raised })
-    }
-
-    fn recipe(&mut self) -> Recipe<'_, T> {
-        let Self { rule, solver, exec, config, .. } = self;
-        Recipe { rule: &mut **rule, solver: &mut **solver, loss: config.loss, regularizer: config.regularizer, exec }
-    }
-
-    /// Returns what Python code raised, or else the library's error.
-    fn failed(&self, py: Python<'_>, e: gaitprop::Error) -> PyErr {
-        self.raised.take().unwrap_or_else(|| exception(py, e))
+        let mut solver = tried!(py, config.solver.build(tuning));
+        let outcome = detached(py, || {
+            let (rule, solver, exec) = (&mut *rule, &mut *solver, &mut exec);
+            work(x, target, &mut Recipe { rule, solver, loss: config.loss, regularizer: config.regularizer, exec })
+        })?;
+        outcome.map_err(|e| raised.take().unwrap_or_else(|| exception(py, e)))
     }
 }
 
@@ -73,26 +77,20 @@ pub(crate) fn updates<'py>(
     threads: Option<i64>,
     rule: Option<Py<PyAny>>,
 ) -> PyResult<Bound<'py, PyDict>> {
+    let batch = Batch { x, target, settings, seed, threads, rule };
     match &network.net {
-        Either::F32(net) => updates_of(net, x, target, settings, (seed, threads), rule),
-        Either::F64(net) => updates_of(net, x, target, settings, (seed, threads), rule),
+        Either::F32(net) => updates_of(net, batch),
+        Either::F64(net) => updates_of(net, batch),
     }
 }
 
-fn updates_of<'py, T: Number>(
-    net: &gaitprop::Network<T>,
-    x: &Bound<'py, PyAny>,
-    target: &Bound<'py, PyAny>,
-    settings: &Bound<'py, PyDict>,
-    seed_and_threads: (u64, Option<i64>),
-    rule: Option<Py<PyAny>>,
-) -> PyResult<Bound<'py, PyDict>> {
-    let py = x.py();
-    let (x, target) = (x.extract::<PyReadonlyArray2<'_, T>>()?, target.extract::<PyReadonlyArray2<'_, T>>()?);
-    let (x, target) = (matrix(&x, "x")?, matrix(&target, "target")?);
-    let mut parts = Parts::new(py, net, settings, seed_and_threads, rule)?;
-    let mut step = Step::new(net, x.nrows());
-    let report = py.detach(|| step.gradients(net, x, target, &mut parts.recipe())).map_err(|e| parts.failed(py, e))?;
+fn updates_of<'py, T: Number>(net: &gaitprop::Network<T>, batch: Batch<'_, 'py>) -> PyResult<Bound<'py, PyDict>> {
+    let py = batch.x.py();
+    let (step, report) = batch.run(net, |x, target, recipe| {
+        let mut step = Step::new(net, x.nrows());
+        let report = step.gradients(net, x, target, recipe)?;
+        Ok((step, report))
+    })?;
     let layers = 0..net.layers().len();
     let list = |of: &dyn Fn(usize) -> Bound<'py, PyAny>| PyList::new(py, layers.clone().map(of));
     let out = PyDict::new(py);
@@ -122,25 +120,10 @@ pub(crate) fn alignment(
     threads: Option<i64>,
     rule: Option<Py<PyAny>>,
 ) -> PyResult<Vec<(f64, f64, f64)>> {
-    match &network.net {
-        Either::F32(net) => alignment_of(net, x, target, settings, (seed, threads), rule),
-        Either::F64(net) => alignment_of(net, x, target, settings, (seed, threads), rule),
-    }
-}
-
-fn alignment_of<'py, T: Number>(
-    net: &gaitprop::Network<T>,
-    x: &Bound<'py, PyAny>,
-    target: &Bound<'py, PyAny>,
-    settings: &Bound<'py, PyDict>,
-    seed_and_threads: (u64, Option<i64>),
-    rule: Option<Py<PyAny>>,
-) -> PyResult<Vec<(f64, f64, f64)>> {
-    let py = x.py();
-    let (x, target) = (x.extract::<PyReadonlyArray2<'_, T>>()?, target.extract::<PyReadonlyArray2<'_, T>>()?);
-    let (x, target) = (matrix(&x, "x")?, matrix(&target, "target")?);
-    let mut parts = Parts::new(py, net, settings, seed_and_threads, rule)?;
-    let found = py.detach(|| diagnostics::alignment(net, x, target, &mut parts.recipe()));
-    let found = found.map_err(|e| parts.failed(py, e))?;
-    Ok(found.iter().map(|a| (a.cosine, a.difference, a.ratio)).collect())
+    let batch = Batch { x, target, settings, seed, threads, rule };
+    let found = match &network.net {
+        Either::F32(net) => batch.run(net, |x, target, recipe| diagnostics::alignment(net, x, target, recipe)),
+        Either::F64(net) => batch.run(net, |x, target, recipe| diagnostics::alignment(net, x, target, recipe)),
+    };
+    Ok(found?.iter().map(|a| (a.cosine, a.difference, a.ratio)).collect())
 }

@@ -12,10 +12,12 @@ pub(crate) mod network;
 mod rule;
 pub(crate) mod trainer;
 
+use crate::array::Number;
+use crate::call::detached;
 use crate::error;
 use gaitprop::Error;
-use gaitprop_kernels::{MatRef, Real};
-use numpy::{Element, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2, PyUntypedArrayMethods};
+use gaitprop_kernels::MatRef;
+use numpy::{PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1};
 use pyo3::exceptions::{PyFileNotFoundError, PyMemoryError, PyOSError, PyRuntimeError};
 use pyo3::prelude::*;
 use std::io::ErrorKind;
@@ -38,11 +40,6 @@ macro_rules! each {
 }
 pub(crate) use each;
 
-/// An element type of arrays and networks.
-pub(crate) trait Number: Real + Element {}
-impl Number for f32 {}
-impl Number for f64 {}
-
 /// Returns the exception for an error of the library.
 #[cold]
 pub(crate) fn exception(py: Python<'_>, e: Error) -> PyErr {
@@ -63,24 +60,12 @@ pub(crate) fn exception(py: Python<'_>, e: Error) -> PyErr {
     }
 }
 
-/// Returns a matrix over an array's memory, with its strides.
+/// Runs `work` without the interpreter's lock.
 ///
 /// # Errors
-/// `gaitprop.Error` if elements are not aligned or do not lie whole numbers of elements apart.
-pub(crate) fn matrix<'a, T: Number>(array: &'a PyReadonlyArray2<'_, T>, what: &str) -> PyResult<MatRef<'a, T>> {
-    let (pointer, strides, [rows, columns]) = (array.data(), array.strides(), [array.shape()[0], array.shape()[1]]);
-    if rows == 0 || columns == 0 {
-        return Ok(MatRef::new(&[], rows, columns).expect("no elements"));
-    }
-    let size = size_of::<T>() as isize;
-    if !pointer.is_aligned() || strides.iter().any(|stride| stride % size != 0) {
-        let sentence = format!("{what}: elements are not aligned in memory; pass numpy.ascontiguousarray of it");
-        return Err(error::error(array.py(), sentence));
-    }
-    // SAFETY: NumPy keeps an array's elements inside its memory, at these strides. The pointer is
-    // aligned (checked above). `array` keeps the memory alive and, by its borrow flag, unwritten by
-    // other Rust code; Python threads that write it meanwhile break NumPy's own rule.
-    Ok(unsafe { MatRef::from_raw_parts(pointer, (rows, columns), (strides[0] / size, strides[1] / size)) })
+/// The exception for an error of `work`. As [`detached`].
+pub(crate) fn run<R: Send>(py: Python<'_>, work: impl FnOnce() -> Result<R, Error> + Send) -> PyResult<R> {
+    detached(py, work)?.map_err(|e| exception(py, e))
 }
 
 /// Returns labels as a slice. The Python part passes contiguous arrays.

@@ -1,8 +1,9 @@
 //! Networks, files of weights, and data sets.
 
+use crate::array::{Number, matrix};
 use crate::error;
 use crate::threads;
-use crate::training::{Either, Number, copied, each, exception, labels, matrix};
+use crate::training::{Either, copied, each, exception, labels, run};
 use gaitprop::data::{self, Affine, LoadOptions, Samples, Scaling};
 use gaitprop::weights::{Notes, Saved};
 use gaitprop::{Architecture, Exec, Layer, Matrix, activation, evaluate, weights};
@@ -64,13 +65,12 @@ impl Network {
         let shape = Architecture { inputs, layers, labels, activation, output_activation: activation }.with_loss(loss);
         let init = tried!(py, init.parse());
         let plan = threads::plan(threads::number(py, None)?);
-        py.detach(|| {
+        run(py, || {
             Ok(match single {
                 true => gaitprop::Network::<f32>::random(&shape, init, seed, &plan)?.into(),
                 false => gaitprop::Network::<f64>::random(&shape, init, seed, &plan)?.into(),
             })
         })
-        .map_err(|e| exception(py, e))
     }
 
     /// Makes a network from arrays of its weights and biases, which are copied.
@@ -159,9 +159,8 @@ impl Network {
         let score = each!(&self.net, net => {
             let x = x.extract()?;
             let x = matrix(&x, "x")?;
-            py.detach(|| evaluate(net, data::SamplesRef { x, labels }, loss, &plan))
+            run(py, || evaluate(net, data::SamplesRef { x, labels }, loss, &plan))?
         });
-        let score = tried!(py, score);
         Ok((score.mean_loss(), score.accuracy()))
     }
 
@@ -172,13 +171,13 @@ impl Network {
         if [notes.inputs.center.len(), notes.inputs.scale.len()] != [inputs; 2] {
             return Err(error::error(py, format!("center and scale need one number for each of the {inputs} inputs")));
         }
-        py.detach(|| each!(&self.net, net => weights::save(&path, net, &notes))).map_err(|e| exception(py, e))
+        run(py, || each!(&self.net, net => weights::save(&path, net, &notes)))
     }
 
     /// Reads a file of weights. Returns the network, loss, rule, and the scaling of inputs.
     #[staticmethod]
     fn load(py: Python<'_>, path: PathBuf) -> PyResult<Loaded> {
-        let (saved, notes) = py.detach(|| weights::load(&path)).map_err(|e| exception(py, e))?;
+        let (saved, notes) = run(py, || weights::load(&path))?;
         let net = match saved {
             Saved::F32(net) => net.into(),
             Saved::F64(net) => net.into(),
@@ -230,7 +229,7 @@ fn outputs<'py, T: Number>(
     exec: &mut Exec,
 ) -> PyResult<Bound<'py, PyAny>> {
     let x = matrix(x, "x")?;
-    let y = py.detach(|| net.outputs_of(x, exec)).map_err(|e| exception(py, e))?;
+    let y = run(py, || net.outputs_of(x, exec))?;
     Ok(copied(py, y.view()).into_any())
 }
 
@@ -253,16 +252,16 @@ pub(crate) fn load_data<'py>(
 ) -> PyResult<Bound<'py, PyDict>> {
     let scaling: Scaling = tried!(py, scaling.parse());
     let options = LoadOptions { limit_train, limit_test, ..LoadOptions::default() };
-    let set = py.detach(|| data::load(name, &options)).map_err(|e| exception(py, e))?;
+    let set = run(py, || data::load(name, &options))?;
     let affine = set.affine(scaling);
     let out = PyDict::new(py);
     out.set_item("classes", set.classes)?;
     if single {
-        let parts = py.detach(|| set.prepare::<f32>(scaling)).map_err(|e| exception(py, e))?;
+        let parts = run(py, || set.prepare::<f32>(scaling))?;
         out.set_item("train", arrays(py, parts.train)?)?;
         out.set_item("test", arrays(py, parts.test)?)?;
     } else {
-        let parts = py.detach(|| set.prepare::<f64>(scaling)).map_err(|e| exception(py, e))?;
+        let parts = run(py, || set.prepare::<f64>(scaling))?;
         out.set_item("train", arrays(py, parts.train)?)?;
         out.set_item("test", arrays(py, parts.test)?)?;
     }

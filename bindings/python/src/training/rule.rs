@@ -1,6 +1,7 @@
 //! A learning rule that is a Python function.
 
-use crate::training::{Number, copied};
+use crate::array::Number;
+use crate::training::copied;
 use gaitprop::activation;
 use gaitprop::rule::{Context, LayerState, Rule};
 use gaitprop_kernels::{MatMut, MatRef};

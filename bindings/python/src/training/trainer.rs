@@ -1,11 +1,13 @@
 //! The trainer.
 
+use crate::array::matrix;
+use crate::call::detached;
 use crate::error;
 use crate::threads;
 use crate::training::config;
-use crate::training::network::{Network, tried};
+use crate::training::network::Network;
 use crate::training::rule::{PythonRule, Raised};
-use crate::training::{Either, each, exception, labels, matrix};
+use crate::training::{Either, each, exception, labels, run};
 use gaitprop::data::SamplesRef;
 use gaitprop::{Epoch, Error, checkpoint};
 use numpy::PyReadonlyArray1;
@@ -60,14 +62,14 @@ impl Trainer {
         let (config, plan, raised) = (config::read(settings)?, threads::plan(threads::number(py, threads)?), Raised::default());
         let inner = match &network.net {
             Either::F32(net) => {
-                let trainer = tried!(py, py.detach(|| gaitprop::Trainer::from_network(net.clone(), config, seed, plan)));
+                let trainer = run(py, || gaitprop::Trainer::from_network(net.clone(), config, seed, plan))?;
                 Either::F32(match rule {
                     Some(function) => trainer.with_rule(PythonRule::new(function, raised.clone())),
                     None => trainer,
                 })
             }
             Either::F64(net) => {
-                let trainer = tried!(py, py.detach(|| gaitprop::Trainer::from_network(net.clone(), config, seed, plan)));
+                let trainer = run(py, || gaitprop::Trainer::from_network(net.clone(), config, seed, plan))?;
                 Either::F64(match rule {
                     Some(function) => trainer.with_rule(PythonRule::new(function, raised.clone())),
                     None => trainer,
@@ -91,7 +93,7 @@ impl Trainer {
         let epoch = each!(inner, trainer => {
             let x = x.extract()?;
             let samples = SamplesRef { x: matrix(&x, "x")?, labels };
-            py.detach(|| {
+            detached(py, || {
                 let mut last = Instant::now();
                 trainer.epoch_with(samples, |trainer, _| {
                     if last.elapsed() < PERIOD {
@@ -113,7 +115,7 @@ impl Trainer {
                         }
                     }
                 })
-            })
+            })?
         });
         match (self.raised.take(), epoch) {
             (Some(raised), _) => Err(raised),
@@ -126,7 +128,7 @@ impl Trainer {
     fn network(&self, py: Python<'_>) -> PyResult<Network> {
         let mut inner = self.lock()?;
         let inner = &mut *inner;
-        Ok(py.detach(|| each!(inner, trainer => trainer.network().clone().into())))
+        detached(py, || each!(inner, trainer => trainer.network().clone().into()))
     }
 
     /// Replaces the weights and biases by those of a network of the same shape.
@@ -155,28 +157,27 @@ impl Trainer {
     fn orthogonality(&self, py: Python<'_>) -> PyResult<Vec<f64>> {
         let mut inner = self.lock()?;
         let inner = &mut *inner;
-        py.detach(|| each!(inner, trainer => trainer.orthogonality())).map_err(|e| exception(py, e))
+        run(py, || each!(inner, trainer => trainer.orthogonality()))
     }
 
     /// Writes all that later steps depend on, and `notes`.
     fn save(&self, py: Python<'_>, path: PathBuf, notes: String) -> PyResult<()> {
         let mut inner = self.lock()?;
         let inner = &mut *inner;
-        py.detach(|| each!(inner, trainer => checkpoint::write(&path, &trainer.save(), &notes))).map_err(|e| exception(py, e))
+        run(py, || each!(inner, trainer => checkpoint::write(&path, &trainer.save(), &notes)))
     }
 
     /// Reads a file of `save` into this trainer. Returns its notes.
     fn load(&self, py: Python<'_>, path: PathBuf) -> PyResult<String> {
         let mut inner = self.lock()?;
         let inner = &mut *inner;
-        py.detach(|| {
+        run(py, || {
             each!(inner, trainer => {
                 let (state, _, notes): (_, _, String) = checkpoint::read(&path)?;
                 trainer.restore(state)?;
                 Ok::<_, Error>(notes)
             })
         })
-        .map_err(|e| exception(py, e))
     }
 }
 
@@ -206,10 +207,9 @@ fn results<'py>(py: Python<'py>, epoch: &Epoch) -> PyResult<Bound<'py, PyDict>> 
 ///     The notes.
 #[pyfunction]
 pub(crate) fn checkpoint_notes(py: Python<'_>, path: PathBuf) -> PyResult<String> {
-    py.detach(|| match checkpoint::read::<f32, String>(&path) {
+    run(py, || match checkpoint::read::<f32, String>(&path) {
         Ok((_, _, notes)) => Ok(notes),
         // Of the other element type, or of neither.
         Err(_) => checkpoint::read::<f64, String>(&path).map(|(_, _, notes)| notes),
     })
-    .map_err(|e| exception(py, e))
 }

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -13,8 +11,6 @@ __all__ = [
     "ACTIVATIONS",
     "IMPLEMENTATIONS",
     "REDUCTIONS",
-    "RULES",
-    "SOLVERS",
     "TARGET_RULES",
     "activation_name",
     "check_dtype",
@@ -24,12 +20,10 @@ __all__ = [
     "perturbation_scale",
 ]
 
-RULES = ("bp", "gait", "itp", "tp", "fa", "dfa")
 TARGET_RULES = ("gait", "itp", "tp")
 ACTIVATIONS = ("leaky-relu", "tanh", "identity")
 IMPLEMENTATIONS = ("auto", "native", "torch")
 REDUCTIONS = ("mean", "sum")
-SOLVERS = ("lu", "stale", "cg", "gram", "transpose", "auto")
 
 
 def choice(what: str, value: object, accepted: tuple[str, ...]) -> str:
@@ -104,11 +98,3 @@ def check_dtype(what: str, tensor: Tensor, like: Tensor | None = None) -> None:
         raise Error(
             f"{what} must be on {like.device} as the weights are, but is on {tensor.device}"
         )
-
-
-def check_positive(what: str, value: float) -> float:
-    """Return a number that is greater than 0 and finite."""
-    value = float(value)
-    if value > 0.0 and math.isfinite(value):
-        return value
-    raise Error(f"{what} is {value}, but must be greater than 0 and finite")

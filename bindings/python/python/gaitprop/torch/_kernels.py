@@ -143,9 +143,7 @@ def orthogonality_gradient(grad: float, gram: Tensor, weight: Tensor, columns: b
     """Return grad times the gradient of the first result of `orthogonality`."""
     out = torch.empty_like(weight, memory_format=torch.contiguous_format)
     a, b = (weight, gram) if columns else (gram, weight)
-    _native.layer_scaled_product(
-        4.0 * grad, _array(a), _array(b), _array(out), torch.get_num_threads()
-    )
+    _native.layer_product(_array(a), _array(b), _array(out), torch.get_num_threads(), 4.0 * grad)
     return out
 
 

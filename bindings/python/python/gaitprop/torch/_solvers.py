@@ -7,7 +7,8 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from gaitprop._errors import Error
-from gaitprop.torch._checks import SOLVERS, choice
+from gaitprop._training import SOLVERS
+from gaitprop.torch._checks import choice
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from gaitprop import _native
 from gaitprop._errors import Error
-from gaitprop.torch._checks import RULES, activation_name, parse_activation
+from gaitprop._training import RULES, Network
+from gaitprop.torch._checks import activation_name, parse_activation
 from gaitprop.torch.modules import GaitNet, RuleLinear, layers
 
 __all__ = ["WeightNotes", "from_linear", "load_weights", "save_weights", "to_linear"]
@@ -72,19 +73,26 @@ def save_weights(
     OSError
         If the file cannot be written. An existing file is then unchanged.
     """
-    made = []
-    for layer in layers(net):
-        w = layer.weight.detach().cpu().contiguous()
-        b = w.new_zeros(w.shape[1]) if layer.bias is None else layer.bias.detach().cpu()
-        made.append((w.numpy(), b.contiguous().numpy(), layer.activation))
-    if not made:
+    found = list(layers(net))
+    if not found:
         raise Error("the module contains no layer of gaitprop.torch")
-    one = next(layers(net))
+    weights = [layer.weight.detach().cpu() for layer in found]
+    biases = [
+        w.new_zeros(w.shape[1]) if layer.bias is None else layer.bias.detach().cpu()
+        for layer, w in zip(found, weights, strict=True)
+    ]
     center = [0.0] * net.inputs if center is None else [float(c) for c in center]
     scale = [1.0] * net.inputs if scale is None else [float(s) for s in scale]
     if len(center) != net.inputs or len(scale) != net.inputs or min(scale) <= 0.0:
         raise Error(f"center and scale must hold {net.inputs} numbers, and scale positive ones")
-    _native.layer_save(os.fspath(path), net.inputs, classes, made, loss, one.rule, center, scale)
+    made = Network.from_arrays(
+        [w.numpy() for w in weights],
+        [b.numpy() for b in biases],
+        classes=classes,
+        inputs=net.inputs,
+        activations=[layer.activation for layer in found],
+    )
+    made.save(path, rule=found[0].rule, loss=loss, center=center, scale=scale)
 
 
 def load_weights(
@@ -114,25 +122,30 @@ def load_weights(
     OSError
         If it cannot be read.
     """
-    inputs, labels, made, loss, saved, center, scale = _native.layer_load(os.fspath(path))
+    made, loss, saved, center, scale = _native.Network.load(os.fspath(path))
+    weights = made.weights
     rule = rule or (saved if saved in RULES else "bp")
     if rule == "dfa":
-        settings["classes"] = labels
-    fan_in, width = made[0][0].shape
-    sizes = [inputs, *(w.shape[1] for w, _, _ in made)]
-    dtype = torch.from_numpy(made[0][0]).dtype
-    tower = fan_in != inputs
+        settings["classes"] = made.labels
+    fan_in, width = weights[0].shape
+    sizes = [made.inputs, *(w.shape[1] for w in weights)]
+    dtype = torch.float32 if made.single else torch.float64
+    tower = fan_in != made.inputs
     if tower and fan_in != width:
-        raise Error(f"the first layer takes {fan_in} of {inputs} inputs, which GaitNet does not")
+        raise Error(
+            f"the first layer takes {fan_in} of {made.inputs} inputs, which GaitNet does not"
+        )
     net = GaitNet(sizes, rule=rule, tower=tower, dtype=dtype, **settings)
     with torch.no_grad():
-        for layer, (w, b, name) in zip(layers(net), made, strict=True):
-            layer.weight.copy_(torch.from_numpy(w))
+        for layer, w, b, name in zip(
+            layers(net), weights, made.biases, made.activations, strict=True
+        ):
+            layer.weight.copy_(torch.tensor(w))
             if layer.bias is not None:
-                layer.bias.copy_(torch.from_numpy(b))
+                layer.bias.copy_(torch.tensor(b))
             layer.activation = activation_name(*parse_activation(name))
     wide = [torch.tensor(v, dtype=torch.float64) for v in (center, scale)]
-    return net, WeightNotes(labels, loss, saved, *wide)
+    return net, WeightNotes(made.labels, loss, saved, *wide)
 
 
 def from_linear(linear: nn.Linear, **settings: Any) -> RuleLinear:
