@@ -1,22 +1,15 @@
-//! The settings of the process, its threads, and the workspace of each caller.
+//! The settings of the process, and its threads.
 //!
-//! The environment is read at the first call. Threads start with the first product that is worth
-//! it. Neither takes a lock, so a child that was forked at any moment finds nothing locked.
+//! The environment is read at the first call, without a lock, so a child that was forked at any
+//! moment finds nothing locked. Threads start with the first product that is worth it.
 
 use crate::verbose;
-use gaitprop_kernels::{Isa, Par, Plan, Scratch, Team, Threads};
-use std::cell::Cell;
+use gaitprop_kernels::{Isa, Par, Plan, Scratch, Threads};
+use gaitprop_process::{Found, MIN_WORK, MOST_THREADS, TeamSlot, initial_threads};
 use std::ffi::c_int;
 use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
-
-/// Number of multiply-adds for which a thread of the team is worth waking: the kernels' own number
-/// for `Par::Team`, which wakes as `Crew` does.
-const MIN_WORK: usize = 60_000;
-
-/// Most threads that a process may ask for.
-const MOST_THREADS: usize = 1024;
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 /// What all calls share.
 pub(crate) struct Settings {
@@ -29,15 +22,8 @@ pub(crate) struct Settings {
 static SETTINGS: AtomicPtr<Settings> = AtomicPtr::new(ptr::null_mut());
 /// Number of threads that a product may use; 0 before the first call.
 static LIMIT: AtomicUsize = AtomicUsize::new(0);
-/// The threads of this process; null before they start. No team is ever freed.
-static TEAM: AtomicPtr<Team> = AtomicPtr::new(ptr::null_mut());
-/// Set while one caller starts a team.
-static STARTING: AtomicBool = AtomicBool::new(false);
-
-thread_local! {
-    /// Workspace of the calling thread. It is as large as its largest product needed.
-    static SCRATCH: Cell<Scratch> = const { Cell::new(Scratch::new()) };
-}
+/// The threads of this process.
+static TEAM: TeamSlot = TeamSlot::new();
 
 /// Returns the settings, which the first call reads from the environment.
 #[inline]
@@ -50,14 +36,10 @@ pub(crate) fn settings() -> &'static Settings {
     unsafe { &*found }
 }
 
-/// Calls `f` with the plan and this thread's workspace. A call inside a call, from a signal handler
-/// say, and one from a thread that is ending, start with an empty workspace.
+/// Calls `f` with the plan and this thread's workspace.
 #[inline]
 pub(crate) fn with_scratch<R>(f: impl FnOnce(&Plan, &mut Scratch) -> R) -> R {
-    let mut scratch = SCRATCH.try_with(Cell::take).unwrap_or_default();
-    let result = f(&settings().plan, &mut scratch);
-    let _ = SCRATCH.try_with(|cell| cell.set(scratch));
-    result
+    gaitprop_process::with_scratch(|scratch| f(&settings().plan, scratch))
 }
 
 #[cold]
@@ -101,18 +83,9 @@ fn read_settings() -> &'static Settings {
     }
 }
 
-/// Returns the number of threads by the environment, or else by the CPUs that the process may use.
-fn initial_threads() -> usize {
-    // OMP_NUM_THREADS may be a list, one number for each level of nesting.
-    let number = |name: &str| std::env::var(name).ok()?.split(',').next()?.trim().parse::<usize>().ok();
-    let threads = number("GAITPROP_NUM_THREADS").filter(|&n| n > 0).or_else(|| number("OMP_NUM_THREADS").filter(|&n| n > 0));
-    threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).min(MOST_THREADS)
-}
-
 /// Forgets, in a forked child, the parent's threads and calls.
 extern "C" fn in_child() {
-    TEAM.store(ptr::null_mut(), Ordering::Relaxed);
-    STARTING.store(false, Ordering::Relaxed);
+    TEAM.forget();
     verbose::forget();
 }
 
@@ -126,40 +99,21 @@ impl Threads for Crew {
 
     fn run(&self, job: &(dyn Fn(usize) + Sync)) {
         let limit = self.count();
-        match team(limit) {
+        match TEAM.team(limit) {
             // The team may be larger than the limit of today.
-            Some(team) => team.run(&|i| {
+            Found::Team(team) => team.run(&|i| {
                 if i < limit {
                     job(i);
                 }
             }),
-            None => job(0),
+            Found::Starting => job(0),
+            Found::Refused => {
+                // Not tried again until the number is set anew.
+                LIMIT.store(1, Ordering::Relaxed);
+                job(0);
+            }
         }
     }
-}
-
-/// Returns a team of at least `threads`. Returns `None` if the system refuses them, or while
-/// another caller starts them.
-fn team(threads: usize) -> Option<&'static Team> {
-    let found = TEAM.load(Ordering::Acquire);
-    // SAFETY: TEAM is null or points to a leaked team.
-    if let Some(team) = unsafe { found.as_ref() }
-        && team.count() >= threads
-    {
-        return Some(team);
-    }
-    if STARTING.swap(true, Ordering::Acquire) {
-        return None;
-    }
-    let team: Option<&'static Team> = Team::new(threads).ok().map(|team| &*Box::leak(Box::new(team)));
-    match team {
-        // A smaller team that was there sleeps from now on. Callers may still be inside it.
-        Some(team) => TEAM.store(ptr::from_ref(team).cast_mut(), Ordering::Release),
-        // Not tried again until the number is set anew.
-        None => LIMIT.store(1, Ordering::Relaxed),
-    }
-    STARTING.store(false, Ordering::Release);
-    team
 }
 
 /// Sets the number of threads that a product may use, the calling one included. Numbers below 1

@@ -32,7 +32,7 @@ pub(crate) fn compute<R: Send>(
     let threads = threads::number(py, threads)?;
     let outcome = detached(py, || {
         let plan = threads::plan(threads);
-        threads::with_scratch(|scratch| work(&plan, scratch))
+        gaitprop_process::with_scratch(|scratch| work(&plan, scratch))
     });
     outcome?.map_err(|error| kernel_error(py, &error))
 }

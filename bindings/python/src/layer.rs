@@ -99,7 +99,7 @@ fn layer_error(py: Python<'_>, e: &Error) -> PyErr {
 fn run<R: Send>(py: Python<'_>, threads: i64, f: impl FnOnce(&mut Exec) -> Result<R, Error> + Send) -> PyResult<R> {
     let plan = threads::plan(threads::number(py, Some(threads))?);
     let outcome = detached(py, || {
-        threads::with_scratch(|scratch| {
+        gaitprop_process::with_scratch(|scratch| {
             let mut exec = Exec { plan, scratch: std::mem::take(scratch) };
             let result = f(&mut exec);
             *scratch = exec.scratch;

@@ -5,15 +5,15 @@
 //! * `call`: the door of every computation
 //! * `array`: views of NumPy's arrays, with their checks
 //! * `error`: exceptions
-//! * `threads`: the number of threads, teams, plans, workspace
+//! * `threads`: the number of threads, teams, plans
 //! * `training`: networks, trainers, updates
 //! * `linalg`: products, solves, factorizations
 //! * `layer`: layers of `gaitprop.torch`
 //! * `cli`: the program
 //!
 //! Unsafe code stands at the border only: in `array` and `training`, where arrays become views and
-//! weights become arrays, and in `threads`, at pointers to leaked teams. No function holds
-//! the interpreter's lock while it computes.
+//! weights become arrays, and in `threads`, at the handler of forks. No function holds the
+//! interpreter's lock while it computes.
 
 mod array;
 mod call;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
@@ -12,6 +13,10 @@ import pytest
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+
+# What is started in the background of a shell ignores an interrupt, and so would the programs that
+# the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def fma(a: float, b: float, c: float, dtype: type) -> float:
