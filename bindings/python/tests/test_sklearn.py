@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import sys
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 
 pytest.importorskip("sklearn", minversion="1.6")
 
+import joblib
 from sklearn.datasets import load_digits
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -124,6 +127,22 @@ def test_a_grid_in_two_processes() -> None:
     two = GridSearchCV(model, grid, cv=3, n_jobs=2).fit(X[:600], Y[:600])
     one = GridSearchCV(model, grid, cv=3).fit(X[:600], Y[:600])
     assert np.array_equal(two.cv_results_["mean_test_score"], one.cv_results_["mean_test_score"])
+
+
+def test_a_grid_on_dask() -> None:
+    distributed = pytest.importorskip("distributed")
+    model = make_pipeline(MinMaxScaler(), GaitPropClassifier(max_iter=5, random_state=1))
+    grid = {"gaitpropclassifier__rule": ["gait", "bp"]}
+    here = GridSearchCV(model, grid, cv=3).fit(X[:600], Y[:600])
+    workers = distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
+    with workers as cluster, distributed.Client(cluster) as client:
+        before = client.run(os.getpid)
+        with joblib.parallel_config(backend="dask"):
+            there = GridSearchCV(model, grid, cv=3).fit(X[:600], Y[:600])
+        assert len(set(before.values()) - {os.getpid()}) == 2
+        # Both workers had a part of it.
+        assert all(client.run(lambda: "gaitprop._native" in sys.modules).values())
+    assert np.array_equal(there.cv_results_["mean_test_score"], here.cv_results_["mean_test_score"])
 
 
 @pytest.mark.parametrize(

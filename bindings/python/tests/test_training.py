@@ -402,3 +402,25 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> Non
         signal.signal(signal.SIGXFSZ, handler)
     assert same(Network.load(file), small(1))
     assert os.listdir(tmp_path) == ["weights.safetensors"]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("activation", ["leaky-relu:0.3", "tanh", "identity"])
+def test_onnx_computes_the_outputs(dtype: Any, activation: str) -> None:
+    pytest.importorskip("onnx")
+    from onnx.reference import ReferenceEvaluator
+
+    # Inputs, units and classes are cut, each once.
+    net = Network(9, [8, 6, 6], 4, activation=activation, dtype=dtype, tower=True)
+    net = Network.from_arrays(
+        net.weights,
+        [np.linspace(-1, 1, b.size).astype(dtype) for b in net.biases],
+        classes=4,
+        inputs=9,
+        activations=net.activations,
+    )
+    x = np.random.default_rng(2).standard_normal((5, 9)).astype(dtype)
+    found = np.asarray(*ReferenceEvaluator(net.to_onnx()).run(None, {"x": x}))
+    assert found.dtype == dtype
+    assert found.shape == (5, 4)
+    assert np.abs(found - net.outputs(x)).max() < 40 * np.finfo(dtype).eps

@@ -414,6 +414,27 @@ class Network:
         """
         return cls._of(_native.Network.load(os.fspath(path))[0])
 
+    def to_onnx(self) -> Any:
+        """Return the network as an ONNX model, for other runtimes.
+
+        The model has one input ``x`` (samples × inputs) and one output ``outputs`` (samples ×
+        classes), of the network's element type. It computes `outputs`, with the runtime's rounding.
+        ``onnx.save(network.to_onnx(), path)`` writes it to a file.
+
+        Returns
+        -------
+        onnx.ModelProto
+            The model, checked.
+
+        Raises
+        ------
+        ModuleNotFoundError
+            Without the package ``onnx``: ``pip install onnx``.
+        """
+        from gaitprop._onnx import model
+
+        return model(self.weights, self.biases, self.activations, self.inputs, self.classes)
+
     def __repr__(self) -> str:
         """Return shape and element type."""
         widths = "-".join(str(w.shape[1]) for w in self.weights)

@@ -1,0 +1,45 @@
+"""A learning rule of one's own: sign-symmetric feedback, beside GAIT-prop and backpropagation.
+
+    python own_rule.py
+
+The rule sends errors down through the signs of the weights instead of the weights themselves. It is
+a function of a layer's state and its delta. All else, from the optimizer to the checks, is the
+package's.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gaitprop import Network, TrainConfig, Trainer, align, load_data
+
+
+def sign_symmetric(layer: dict[str, Any], delta: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return the error of the layer below: delta · sign(W)ᵀ, scaled to the size of W's rows."""
+    signs: npt.NDArray[Any] = np.sign(layer["w"])
+    return delta @ signs.T / np.sqrt(signs.shape[1], dtype=delta.dtype)
+
+
+def main() -> None:
+    """Train three networks from the same weights, and compare their updates of one batch."""
+    digits = load_data("digits")
+    batch = tuple(part[:60] for part in digits.train)
+    start = Network(64, [64] * 4, 10)
+    plain = TrainConfig.published("bp", learning_rate=1e-3)
+    rules = {
+        "GAIT": (TrainConfig(learning_rate=1e-3), None),
+        "BP": (plain, None),
+        "sign-symmetric": (plain, sign_symmetric),
+    }
+    print("rule              test accuracy   cosine to BP's updates at the start, by layer")
+    for name, (config, rule) in rules.items():
+        cosines = [layer.cosine for layer in align(start, *batch, config, rule=rule)]
+        trainer = Trainer(start, config, rule=rule)
+        trainer.fit(*digits.train, epochs=20)
+        accuracy = trainer.evaluate(*digits.test)[1]
+        print(f"{name:17} {accuracy:>12.1%}    {'  '.join(f'{c:6.3f}' for c in cosines)}")
+
+
+if __name__ == "__main__":
+    main()
