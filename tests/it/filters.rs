@@ -17,9 +17,9 @@ fn filters(text: &str) -> Vec<Filter> {
         let line = line.replace(".ci/avx512 it ", "cargo test -p gaitprop-kernels --test it ");
         for command in line.split("cargo test").filter(|c| c.contains("--test it")) {
             let command = command.split(['`', '#']).next().expect("a first part");
-            let folders: &[&str] = match command {
-                _ if command.contains("-p gaitprop-kernels") => &["kernels/tests/it"],
-                _ if command.contains("-p gaitprop ") => &["tests/it"],
+            let folders: &[&str] = match (command.contains("-p gaitprop-kernels"), command.contains("-p gaitprop ")) {
+                (true, false) => &["kernels/tests/it"],
+                (false, true) => &["tests/it"],
                 _ => &["kernels/tests/it", "tests/it"],
             };
             let Some((_, rest)) = command.split_once("--test it") else { continue };
