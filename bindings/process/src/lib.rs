@@ -9,8 +9,8 @@ use std::cell::Cell;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
-/// Number of multiply-adds for which a thread of a team is worth waking: the kernels' own number
-/// for `Par::Team`, which plans of these libraries wake as well.
+/// Number of multiply-adds for which a thread of a team is worth waking. It is the kernels' own
+/// number for `Par::Team`, since these threads wake as those do.
 pub const MIN_WORK: usize = 60_000;
 
 /// Most threads that a caller may ask for.
@@ -136,6 +136,25 @@ mod tests {
         assert!(matches!(slot.team(4), Found::Starting));
         slot.forget();
         assert!(matches!(slot.team(1), Found::Team(team) if !ptr::eq(team, three)));
+    }
+
+    #[test]
+    fn callers_at_once_start_one_team() {
+        for _ in 0..50 {
+            let slot = TeamSlot::new();
+            let found = std::thread::scope(|scope| {
+                let ask = || match slot.team(2) {
+                    Found::Team(team) => Some(ptr::from_ref(team).addr()),
+                    Found::Starting => None,
+                    Found::Refused => panic!("two threads"),
+                };
+                let callers: Vec<_> = (0..4).map(|_| scope.spawn(ask)).collect();
+                callers.into_iter().map(|caller| caller.join().expect("no panic")).collect::<Vec<_>>()
+            });
+            let Found::Team(team) = slot.team(2) else { panic!("a team has started") };
+            assert!(found.iter().any(Option::is_some));
+            assert!(found.into_iter().flatten().all(|address| address == ptr::from_ref(team).addr()));
+        }
     }
 
     #[test]

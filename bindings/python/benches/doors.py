@@ -1,6 +1,6 @@
 """An epoch of MNIST through three doors: the program, `Trainer`, and PyTorch.
 
-    python doors.py FOLDER [--rounds 3] [--threads 1] [--without-torch]
+    python doors.py FOLDER [--rounds 3] [--threads 1] [--samples 60000] [--without-torch]
 
 GAIT-prop at its published settings, from the same weights, in the same order of samples: seconds an
 epoch, interleaved, and test accuracy. The program and `Trainer` agree in bits; PyTorch adds samples
@@ -99,6 +99,8 @@ def main() -> None:
         for name, run in doors.items():
             results[name].append(run())
             print(f"{name}: {results[name][-1][0]:.1f} s", file=sys.stderr)
+    first = {name: rounds[0][1] for name, rounds in results.items()}
+    assert first["program"] == first["Trainer"], "the program and Trainer differ"
     base = statistics.median(seconds for seconds, _ in results["program"])
     for name, rounds in results.items():
         seconds = [s for s, _ in rounds]

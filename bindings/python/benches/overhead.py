@@ -8,6 +8,7 @@ Each number is the least of many short runs, because other processes only add ti
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -35,9 +36,9 @@ def main() -> None:
             a = np.ones((n, n), dtype)
             out = np.empty_like(a)
             times = (
-                microseconds(lambda a=a: linalg.matmul(a, a)),
-                microseconds(lambda a=a, out=out: linalg.matmul(a, a, out)),
-                microseconds(lambda a=a: np.matmul(a, a)),
+                microseconds(partial(linalg.matmul, a, a)),
+                microseconds(partial(linalg.matmul, a, a, out)),
+                microseconds(partial(np.matmul, a, a)),
             )
             print(f"{dtype.__name__}  {n:3}  " + "  ".join(f"{t:8.3f}" for t in times))
 

@@ -60,9 +60,9 @@ class PlainNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the activities of the last layer."""
-        for layer, (w, b) in enumerate(zip(self.weights, self.biases, strict=True)):
-            # The published scales below the last two layers are lost in float32.
-            x = Plain.apply(x, w, b, max(GAMMA ** (LAYERS - layer), 1e-3))
+        for w, b in zip(self.weights, self.biases, strict=True):
+            # The published formula takes smaller scales in lower layers, and float32 loses them.
+            x = Plain.apply(x, w, b, GAMMA)
         return x
 
 

@@ -18,13 +18,14 @@ from gaitprop import Network, TrainConfig, Trainer, align, load_data
 def sign_symmetric(layer: dict[str, Any], delta: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return the error of the layer below: delta · sign(W)ᵀ, scaled to the size of W's rows."""
     signs: npt.NDArray[Any] = np.sign(layer["w"])
-    return delta @ signs.T / np.sqrt(signs.shape[1], dtype=delta.dtype)
+    error: npt.NDArray[Any] = delta @ signs.T / np.sqrt(signs.shape[1], dtype=delta.dtype)
+    return error
 
 
 def main() -> None:
     """Train three networks from the same weights, and compare their updates of one batch."""
     digits = load_data("digits")
-    batch = tuple(part[:60] for part in digits.train)
+    x, labels = (part[:60] for part in digits.train)
     start = Network(64, [64] * 4, 10)
     plain = TrainConfig.published("bp", learning_rate=1e-3)
     rules = {
@@ -34,7 +35,7 @@ def main() -> None:
     }
     print("rule              test accuracy   cosine to BP's updates at the start, by layer")
     for name, (config, rule) in rules.items():
-        cosines = [layer.cosine for layer in align(start, *batch, config, rule=rule)]
+        cosines = [layer.cosine for layer in align(start, x, labels, config, rule=rule)]
         trainer = Trainer(start, config, rule=rule)
         trainer.fit(*digits.train, epochs=20)
         accuracy = trainer.evaluate(*digits.test)[1]

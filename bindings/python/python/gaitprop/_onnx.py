@@ -40,13 +40,18 @@ def model(
         constants |= {f"W{layer}": np.ascontiguousarray(w), f"b{layer}": np.ascontiguousarray(b)}
         nodes.append(helper.make_node("Gemm", [value, f"W{layer}", f"b{layer}"], [f"z{layer}"]))
         kind, _, slope = activation.partition(":")
-        taken = [f"z{layer}"]
         if kind == "leaky-relu":
-            # `LeakyRelu` keeps its slope as float32. `PRelu` has it in the element type.
+            # `LeakyRelu` keeps its slope as float32, and runtimes have `PRelu` for float32 alone.
+            constants["zero"] = np.zeros(1, w.dtype)
             constants[f"slope{layer}"] = np.array([float(slope)], w.dtype)
-            taken.append(f"slope{layer}")
-        operator = {"leaky-relu": "PRelu", "tanh": "Tanh", "identity": "Identity"}[kind]
-        nodes.append(helper.make_node(operator, taken, [f"y{layer}"]))
+            steps = [
+                ("Less", [f"z{layer}", "zero"], f"below{layer}"),
+                ("Mul", [f"z{layer}", f"slope{layer}"], f"scaled{layer}"),
+                ("Where", [f"below{layer}", f"scaled{layer}", f"z{layer}"], f"y{layer}"),
+            ]
+        else:
+            steps = [({"tanh": "Tanh", "identity": "Identity"}[kind], [f"z{layer}"], f"y{layer}")]
+        nodes.extend(helper.make_node(operator, of, [result]) for operator, of, result in steps)
         value = f"y{layer}"
     value = leading(value, width, classes, "labels")
     nodes.append(helper.make_node("Identity", [value], ["outputs"]))

@@ -68,7 +68,8 @@ class TrainConfig:
     regularization : float
         λ of the regularizer that draws weights towards orthogonal ones; 0 switches it off.
     hold : {"none", "block", "retract", "cayley"}
-        Other method that keeps weights near orthogonal.
+        Other method that keeps weights near orthogonal. It adds to the regularizer. The program's
+        ``--hold block`` and ``--hold cayley`` replace it: ``regularization=0.0`` here.
     mu : float
         Strength of ``hold="block"``, from 0 to below 2.
     retract_every : int
