@@ -39,7 +39,7 @@ def dask(address: str | None, workers: int) -> ExitStack:
 
     stack = ExitStack()
     if address is None:
-        cluster = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None)
+        cluster = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0")
         address = stack.enter_context(cluster).scheduler_address
     stack.enter_context(Client(address))
     return stack

@@ -134,7 +134,7 @@ def test_a_grid_on_dask() -> None:
     model = make_pipeline(MinMaxScaler(), GaitPropClassifier(max_iter=5, random_state=1))
     grid = {"gaitpropclassifier__rule": ["gait", "bp"]}
     here = GridSearchCV(model, grid, cv=3).fit(X[:600], Y[:600])
-    workers = distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
+    workers = distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0")
     with workers as cluster, distributed.Client(cluster) as client:
         before = client.run(os.getpid)
         with joblib.parallel_config(backend="dask"):
