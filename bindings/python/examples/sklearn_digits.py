@@ -9,7 +9,6 @@ workers. The result is the same on one machine and on many, to the last bit.
 """
 
 import argparse
-from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 import joblib
@@ -21,7 +20,7 @@ from gaitprop import load_data
 from gaitprop.sklearn import GaitPropClassifier
 
 
-def search(**options: Any) -> Any:
+def search() -> Any:
     """Return the grid search, not yet fitted."""
     model = GaitPropClassifier(
         hidden_layer_sizes=(64, 64), learning_rate_init=1e-3, max_iter=30, random_state=1
@@ -30,19 +29,7 @@ def search(**options: Any) -> Any:
         "gaitpropclassifier__rule": ["gait", "bp"],
         "gaitpropclassifier__alpha": [0.0, 0.1],
     }
-    return GridSearchCV(make_pipeline(MinMaxScaler(), model), grid, cv=3, **options)
-
-
-def dask(address: str | None, workers: int) -> ExitStack:
-    """Enter a scheduler's client: that of an address, or of workers started here."""
-    from distributed import Client, LocalCluster
-
-    stack = ExitStack()
-    if address is None:
-        cluster = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0")
-        address = stack.enter_context(cluster).scheduler_address
-    stack.enter_context(Client(address))
-    return stack
+    return GridSearchCV(make_pipeline(MinMaxScaler(), model), grid, cv=3, n_jobs=2)
 
 
 def main() -> None:
@@ -53,12 +40,15 @@ def main() -> None:
     options = parser.parse_args()
 
     digits = load_data("digits")
-    grid = search(n_jobs=2)
-    with ExitStack() as stack:
-        if options.dask or options.scheduler:
-            stack.enter_context(dask(options.scheduler, options.dask))
-            backend: AbstractContextManager[Any] = joblib.parallel_config(backend="dask")
-            stack.enter_context(backend)
+    grid = search()
+    if options.dask or options.scheduler:
+        from distributed import Client
+
+        workers = {"n_workers": options.dask, "threads_per_worker": 1, "dashboard_address": ":0"}
+        client = Client(options.scheduler) if options.scheduler else Client(**workers)
+        with client, joblib.parallel_config(backend="dask"):
+            grid.fit(*digits.train)
+    else:
         grid.fit(*digits.train)
     for setting, score in zip(
         grid.cv_results_["params"], grid.cv_results_["mean_test_score"], strict=True

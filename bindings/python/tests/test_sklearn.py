@@ -121,28 +121,29 @@ def test_pickles_predict_the_same() -> None:
     assert np.array_equal(pickle.loads(pickle.dumps(going)).predict(X), going.predict(X))
 
 
-def test_a_grid_in_two_processes() -> None:
+def scores(**options: Any) -> Any:
+    """Scores of a grid over rules."""
     model = make_pipeline(MinMaxScaler(), GaitPropClassifier(max_iter=5, random_state=1))
     grid = {"gaitpropclassifier__rule": ["gait", "bp"]}
-    two = GridSearchCV(model, grid, cv=3, n_jobs=2).fit(X[:600], Y[:600])
-    one = GridSearchCV(model, grid, cv=3).fit(X[:600], Y[:600])
-    assert np.array_equal(two.cv_results_["mean_test_score"], one.cv_results_["mean_test_score"])
+    fitted = GridSearchCV(model, grid, cv=3, **options).fit(X[:600], Y[:600])
+    return fitted.cv_results_["mean_test_score"]
+
+
+def test_a_grid_in_two_processes() -> None:
+    assert np.array_equal(scores(n_jobs=2), scores())
 
 
 def test_a_grid_on_dask() -> None:
     distributed = pytest.importorskip("distributed")
-    model = make_pipeline(MinMaxScaler(), GaitPropClassifier(max_iter=5, random_state=1))
-    grid = {"gaitpropclassifier__rule": ["gait", "bp"]}
-    here = GridSearchCV(model, grid, cv=3).fit(X[:600], Y[:600])
     workers = distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0")
     with workers as cluster, distributed.Client(cluster) as client:
         before = client.run(os.getpid)
         with joblib.parallel_config(backend="dask"):
-            there = GridSearchCV(model, grid, cv=3).fit(X[:600], Y[:600])
+            there = scores()
         assert len(set(before.values()) - {os.getpid()}) == 2
         # Both workers had a part of it.
         assert all(client.run(lambda: "gaitprop._native" in sys.modules).values())
-    assert np.array_equal(there.cv_results_["mean_test_score"], here.cv_results_["mean_test_score"])
+    assert np.array_equal(there, scores())
 
 
 @pytest.mark.parametrize(

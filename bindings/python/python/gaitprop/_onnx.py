@@ -23,13 +23,14 @@ def model(
 ) -> onnx.ModelProto:
     """Return a model that computes the activities of the classes' units."""
     nodes: list[onnx.NodeProto] = []
-    constants: dict[str, npt.NDArray[Any]] = {"first": np.array([0]), "units": np.array([1])}
+    constants: dict[str, npt.NDArray[Any]] = {}
 
     def leading(value: str, width: int, wanted: int, name: str) -> str:
         """Append a cut to the leading units, where there are more than are wanted."""
         if width == wanted:
             return value
-        constants[f"{name}_end"] = np.array([wanted])
+        ends = {"first": 0, "units": 1, f"{name}_end": wanted}
+        constants.update((of, np.array([number])) for of, number in ends.items())
         nodes.append(helper.make_node("Slice", [value, "first", f"{name}_end", "units"], [name]))
         return name
 
