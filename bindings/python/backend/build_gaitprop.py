@@ -4,7 +4,8 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,16 +35,24 @@ def _build_blas() -> None:
     shutil.copy(release / "libgaitprop_blas.so", library)
 
 
+def _build(hook: Callable[..., str], folder: str, settings: Settings, metadata: str | None) -> str:
+    # Both libraries need the kernels, and the longest part of a build is one unit of those. The
+    # extension module has enough else to compile meanwhile, so it goes first; the second call of
+    # maturin compiles nothing and packs both.
+    with tempfile.TemporaryDirectory() as unused:
+        hook(unused, settings, metadata)
+    _build_blas()
+    return str(hook(folder, settings, metadata))
+
+
 def build_wheel(folder: str, settings: Settings = None, metadata: str | None = None) -> str:
     """Build a wheel that holds the BLAS library."""
-    _build_blas()
-    return str(maturin.build_wheel(folder, settings, metadata))
+    return _build(maturin.build_wheel, folder, settings, metadata)
 
 
 def build_editable(folder: str, settings: Settings = None, metadata: str | None = None) -> str:
     """Build an editable wheel, with the BLAS library in the source folder."""
-    _build_blas()
-    return str(maturin.build_editable(folder, settings, metadata))
+    return _build(maturin.build_editable, folder, settings, metadata)
 
 
 def build_sdist(folder: str, settings: Settings = None) -> str:
