@@ -17,6 +17,7 @@ use crate::run::table::{aligned, csv};
 use crate::solve::SolverKind;
 use crate::study::align::{Comparison, Condition, Precision, RuleSpec};
 use crate::study::diagnostics::Alignment;
+use crate::train::TrainConfig;
 use gaitprop_kernels::{Plan, Real};
 use indicatif::ProgressBar;
 use serde::Serialize;
@@ -143,6 +144,10 @@ pub(super) fn run(args: &Args) -> Result<Done, Failure> {
     options.inverse.get_or_insert(SolverKind::Lu);
     let data = dataset(args, &options)?;
     let run = RunConfig::resolve(options, &data)?;
+    run.train.solver.check_untrained()?;
+    for spec in &rule_specs {
+        TrainConfig { rule: spec.kind, target_form: spec.form, ..run.train }.check_shape(&run.architecture)?;
+    }
     let values: Vec<String> = match args.values.as_slice() {
         [] => over.usual().iter().map(|&v| v.into()).collect(),
         given => given.iter().map(|v| v.trim().to_owned()).collect(),

@@ -52,12 +52,16 @@ pub(super) struct Args {
     /// Side of the regularizer: rows or columns
     #[arg(long, value_name = "SIDE", default_value_t = Side::Rows)]
     ortho_side: Side,
-    /// Solver for errors through W⁻¹: lu (exact), stale, cg, gram, transpose or auto
+    /// Solver for errors through W⁻¹: lu (exact), stale, cg, gram, transpose, auto or damped (for
+    /// weights of any shape)
     #[arg(long, value_name = "HOW", default_value_t = SolverKind::Lu)]
     inverse: SolverKind,
     /// Relative error at which stale, cg, gram, transpose and auto stop
     #[arg(long, value_name = "X", default_value_t = 1e-3, allow_negative_numbers = true)]
     tolerance: f64,
+    /// Damping of --inverse damped
+    #[arg(long, value_name = "RHO", default_value_t = 1e-3, allow_negative_numbers = true)]
+    damping: f64,
     /// Element type: f32 or f64. Arrays are written as float64
     #[arg(long, value_name = "TYPE", default_value_t = Precision::F32)]
     dtype: Precision,
@@ -131,6 +135,7 @@ fn update<T: Real>(args: &Args, input: &Input<'_>, plan: &Plan) -> Result<Arrays
     if let Some(steps) = args.steps.filter(|&steps| steps > MAX_STEPS) {
         return Err(Error::Setting(format!("--steps {steps}: use at most {MAX_STEPS}")));
     }
+    args.inverse.check_untrained()?;
     let settings = args.lr.map(|lr| OptimizerConfig::new(args.optimizer, lr)).transpose()?;
 
     let (batch, inputs, x) = input.matrix::<T>("x")?;
@@ -138,14 +143,15 @@ fn update<T: Real>(args: &Args, input: &Input<'_>, plan: &Plan) -> Result<Arrays
     if rows != batch {
         return Err(input.wrong(format!("`x` has {batch} rows but `onehot` has {rows}: one row a sample")));
     }
-    let mut net = input.network::<T>(inputs, labels, unit, loss)?;
+    let rectangles = !args.rule.sends_targets() || (args.inverse.takes_rectangles() && form == TargetForm::Difference);
+    let mut net = input.network::<T>((inputs, labels), unit, loss, rectangles)?;
     let (x, onehot) = (MatRef::new(&x, batch, inputs)?, MatRef::new(&onehot, batch, labels)?);
 
     let architecture = net.architecture();
     let setup = RuleConfig { gamma: args.gamma, form, seed: args.seed, ..RuleConfig::new(&architecture) };
     let mut rule = args.rule.build::<T>(&setup, plan)?;
     let mut step = Step::new(&net, batch);
-    let tuning = Tuning { regularized: args.lambda > 0.0, ..Tuning::new(args.tolerance)? };
+    let tuning = Tuning { regularized: args.lambda > 0.0, damping: args.damping, ..Tuning::new(args.tolerance)? };
     let mut solver = args.inverse.build::<T>(tuning)?;
     let mut exec = Exec::new(plan.clone());
     let mut recipe = Recipe { rule: &mut *rule, solver: &mut *solver, loss, regularizer: ortho, exec: &mut exec };
@@ -224,14 +230,22 @@ impl Input<'_> {
         }
     }
 
-    fn network<T: Real>(&self, inputs: usize, labels: usize, unit: Activation, loss: Loss) -> Result<Network<T>> {
+    /// `rectangles`: whether layers above the first may have any shape.
+    fn network<T: Real>(
+        &self,
+        (inputs, labels): (usize, usize),
+        unit: Activation,
+        loss: Loss,
+        rectangles: bool,
+    ) -> Result<Network<T>> {
         let count = self.arrays.keys().filter_map(|name| index_of(name)).max().map_or(0, |last| last.saturating_add(1));
         let mut layers = Vec::new();
         // A gap in the numbers ends the loop with an error, however large the last number is.
         for l in 0..count.max(1) {
             let (fed, width, w) = self.matrix::<T>(&format!("W{l}"))?;
-            if l > 0 && fed != width {
-                return Err(self.wrong(format!("`W{l}` has shape [{fed}, {width}], but every layer except `W0` must be square")));
+            if l > 0 && fed != width && !rectangles {
+                let advice = "but targets go down through inverses, and only square weights have one: use --inverse damped";
+                return Err(self.wrong(format!("`W{l}` has shape [{fed}, {width}], {advice}")));
             }
             let name = format!("b{l}");
             let b = self.array(&name)?;

@@ -50,6 +50,17 @@ impl Architecture {
         Self::new(inputs, layers.collect(), labels)
     }
 
+    /// Creates fully connected layers of these widths: each reads all units below, so any layer may
+    /// be rectangular. Target rules then need a solver that
+    /// [takes rectangles](crate::solve::SolverKind::takes_rectangles).
+    ///
+    /// # Errors
+    /// As [`Architecture::check`].
+    pub fn dense(inputs: usize, widths: &[usize], labels: usize) -> Result<Self> {
+        let below = std::iter::once(inputs).chain(widths.iter().copied());
+        Self::new(inputs, below.zip(widths.iter().copied()).collect(), labels)
+    }
+
     /// Creates the published tower (784-784-500-200-10). `sizes` starts with the width of the
     /// input. Every layer, the first included, is a square matrix, fed by the first units below.
     ///
@@ -79,9 +90,8 @@ impl Architecture {
     /// Checks that the layers fit together.
     ///
     /// # Errors
-    /// * [`Error::Architecture`] with the layer: it is empty, its fan-in exceeds the number of
-    ///   units below, or it is not square. Only the first layer may be rectangular, since nothing
-    ///   goes through its inverse.
+    /// * [`Error::Architecture`] with the layer: it is empty, or its fan-in exceeds the number of
+    ///   units below.
     /// * [`Error::Architecture`] if the last layer has fewer units than there are labels.
     /// * [`Error::Setting`] for a network without layers, or with too many layers or weights.
     /// * [`Error::Kernel`] for an activation with a parameter out of its range.
@@ -106,11 +116,6 @@ impl Architecture {
             if fed > below {
                 return wrong(format!("its fan-in is {fed}, but there are only {below} units below it"));
             }
-            if layer > 0 && fed != width {
-                return wrong(format!(
-                    "its weights are {fed}x{width}, but every layer above the first must be square: targets go down through inverses"
-                ));
-            }
             below = width;
         }
         if self.labels == 0 || below < self.labels {
@@ -120,6 +125,23 @@ impl Architecture {
         }
         self.activation.check::<f64>()?;
         Ok(self.output_activation.check::<f64>()?)
+    }
+
+    /// Checks that every layer above the first is square, so that its weights have an inverse.
+    /// Nothing goes through the first layer's.
+    ///
+    /// # Errors
+    /// [`Error::Architecture`] with the first layer that is not.
+    pub(crate) fn check_square(&self) -> Result<()> {
+        match self.layers.iter().enumerate().skip(1).find(|(_, (fed, width))| fed != width) {
+            None => Ok(()),
+            Some((layer, (fed, width))) => {
+                let what = format!(
+                    "its weights are {fed}x{width}, but targets go down through inverses, and only square weights have one: make every layer above the first square, or use the damped or the learned inverse"
+                );
+                Err(Error::Architecture { layer, what })
+            }
+        }
     }
 }
 
@@ -134,6 +156,8 @@ pub struct Network<T> {
     inputs: usize,
     labels: usize,
     layers: Vec<Layer<T>>,
+    /// R of each layer's input; empty for a network without decorrelation.
+    decorrelation: Vec<Matrix<T>>,
     version: u64,
 }
 
@@ -147,7 +171,8 @@ fn next_version() -> u64 {
 /// Compares the layers. Versions do not count.
 impl<T: PartialEq> PartialEq for Network<T> {
     fn eq(&self, other: &Self) -> bool {
-        (self.inputs, self.labels, &self.layers) == (other.inputs, other.labels, &other.layers)
+        (self.inputs, self.labels, &self.layers, &self.decorrelation)
+            == (other.inputs, other.labels, &other.layers, &other.decorrelation)
     }
 }
 
@@ -177,7 +202,7 @@ impl<T: Real> Network<T> {
     /// # Errors
     /// [`Error::Architecture`] if they do not fit together, as [`Architecture::check`].
     pub fn new(inputs: usize, layers: Vec<Layer<T>>, labels: usize) -> Result<Self> {
-        let net = Self { inputs, labels, layers, version: next_version() };
+        let net = Self { inputs, labels, layers, decorrelation: Vec::new(), version: next_version() };
         for (layer, l) in net.layers.iter().enumerate() {
             l.activation.check::<T>()?;
             if l.b.len() != l.width() {
@@ -200,7 +225,59 @@ impl<T: Real> Network<T> {
             b: real(&l.b),
             activation: l.activation,
         });
-        Network { inputs: self.inputs, labels: self.labels, layers: layers.collect(), version: next_version() }
+        let decorrelation = self.decorrelation.iter().map(|r| {
+            Matrix::from_vec(r.rows(), r.cols(), real(r.data())).expect("the same shape")
+        });
+        Network {
+            inputs: self.inputs,
+            labels: self.labels,
+            layers: layers.collect(),
+            decorrelation: decorrelation.collect(),
+            version: next_version(),
+        }
+    }
+
+    /// Returns the network with a decorrelation R of the input of each layer, which starts as the
+    /// identity: `y_l = f(y_{l−1}[:, :fan_in] R_l W_l + b_l)`. See [`crate::step::Decorrelation`].
+    #[must_use]
+    pub fn with_decorrelation(mut self) -> Self {
+        let identity = |l: &Layer<T>| {
+            let mut r = Matrix::zeros(l.fan_in(), l.fan_in());
+            r.data_mut().iter_mut().step_by(l.fan_in() + 1).for_each(|r| *r = T::ONE);
+            r
+        };
+        self.decorrelation = self.layers.iter().map(identity).collect();
+        self.version = next_version();
+        self
+    }
+
+    /// Replaces the decorrelations: none, or one of fan-in × fan-in for each layer.
+    ///
+    /// # Errors
+    /// [`Error::Architecture`] for another number or shape.
+    pub(crate) fn set_decorrelation(&mut self, decorrelation: Vec<Matrix<T>>) -> Result<()> {
+        for (layer, l) in self.layers.iter().enumerate().filter(|_| !decorrelation.is_empty()) {
+            let (want, found) = ((l.fan_in(), l.fan_in()), decorrelation.get(layer).map_or((0, 0), |r| r.view().shape()));
+            if found != want {
+                let what = format!("its decorrelation is {}x{}, but must be {}x{}", found.0, found.1, want.0, want.1);
+                return Err(Error::Architecture { layer, what });
+            }
+        }
+        self.decorrelation = decorrelation;
+        self.version = next_version();
+        Ok(())
+    }
+
+    /// R of the input of layer `l`, fan-in × fan-in, if the network has decorrelations.
+    pub fn decorrelation(&self, l: usize) -> Option<&Matrix<T>> {
+        self.decorrelation.get(l)
+    }
+
+    /// Mutable decorrelations, from the input up; none without decorrelation. Counts a new version;
+    /// sizes must stay.
+    pub(crate) fn decorrelation_mut(&mut self) -> &mut [Matrix<T>] {
+        self.version = next_version();
+        &mut self.decorrelation
     }
 
     /// Copies the parameters of a network of the same shape, without allocating.
@@ -209,6 +286,9 @@ impl<T: Real> Network<T> {
         for (own, other) in self.layers.iter_mut().zip(&other.layers) {
             own.w.data_mut().copy_from_slice(other.w.data());
             own.b.copy_from_slice(&other.b);
+        }
+        for (own, other) in self.decorrelation.iter_mut().zip(&other.decorrelation) {
+            own.data_mut().copy_from_slice(other.data());
         }
     }
 
@@ -282,10 +362,14 @@ impl<T: Real> Network<T> {
         trace.leave_out(outputs);
         for (l, layer) in self.layers.iter().enumerate() {
             let (below, above) = trace.y.split_at_mut(l);
-            let input = match below.last() {
+            let mut input = match below.last() {
                 Some(y) => y.top_left(batch, layer.fan_in()),
                 None => x.cols(0, layer.fan_in()),
             };
+            if let (Some(r), Some(z)) = (self.decorrelation(l), trace.decorrelated.get_mut(l)) {
+                exec.gemm(T::ONE, input, r.view(), T::ZERO, z.top_left_mut(batch, layer.fan_in()))?;
+                input = z.top_left(batch, layer.fan_in());
+            }
             let units = if l == last { outputs } else { layer.width() };
             let (w, bias) = (layer.w.view().cols(0, units), &layer.b[..units]);
             let mut y = above[0].top_left_mut(batch, units);
@@ -346,6 +430,8 @@ pub struct Trace<T> {
     outputs: usize,
     y: Vec<Matrix<T>>,
     slope: Vec<Option<Matrix<T>>>,
+    /// Decorrelated input of each layer; empty for a network without decorrelation.
+    decorrelated: Vec<Matrix<T>>,
 }
 
 impl<T: Real> Trace<T> {
@@ -358,13 +444,15 @@ impl<T: Real> Trace<T> {
             outputs: 0,
             y: net.layers.iter().map(buffer).collect(),
             slope: net.layers.iter().map(|l| l.activation.keeps_slope().then(|| buffer(l))).collect(),
+            decorrelated: net.decorrelation.iter().map(|r| Matrix::zeros(capacity, r.rows())).collect(),
         }
     }
     /// Checks that the trace belongs to `net`.
     pub(crate) fn check_fit(&self, net: &Network<T>) -> Result<()> {
         let fits =
             |(l, n): (usize, &Layer<T>)| self.y[l].cols() == n.width() && self.slope[l].is_some() == n.activation.keeps_slope();
-        if self.y.len() == net.layers.len() && net.layers.iter().enumerate().all(fits) {
+        let inputs = self.decorrelated.iter().map(Matrix::cols).eq(net.decorrelation.iter().map(Matrix::rows));
+        if self.y.len() == net.layers.len() && net.layers.iter().enumerate().all(fits) && inputs {
             return Ok(());
         }
         let (expected, found) = ((net.layers.len(), net.outputs()), (self.y.len(), self.y.last().map_or(0, Matrix::cols)));
@@ -401,6 +489,10 @@ impl<T: Real> Trace<T> {
     pub fn slope(&self, l: usize) -> Option<MatRef<'_, T>> {
         self.slope[l].as_ref().map(|s| s.top_left(self.batch, s.cols()))
     }
+    /// Decorrelated input of layer `l`, batch × fan-in, if the network has decorrelations.
+    pub fn decorrelated(&self, l: usize) -> Option<MatRef<'_, T>> {
+        self.decorrelated.get(l).map(|z| z.top_left(self.batch, z.cols()))
+    }
     /// Activity of the last layer.
     ///
     /// Never: a network has at least one layer.
@@ -423,9 +515,11 @@ mod tests {
         assert!(message(Architecture::square(16, 16, usize::MAX, 4)).contains("at most 10000 layers"));
         assert!(message(Architecture::widths(usize::MAX, &[usize::MAX], 4)).contains("more than"));
         assert!(message(Architecture::tower(&[16], 4)).contains("at least one layer"));
-        let square = Layer { w: Matrix::zeros(4, 5), b: vec![0f32; 5], activation: Activation::Identity };
-        let error = Network::new(5, vec![Layer { w: Matrix::zeros(5, 5), ..square.clone() }, square], 2).unwrap_err();
-        assert!(error.to_string().contains("layer 1") && error.to_string().contains("square"), "{error}");
+        let dense = Architecture::dense(16, &[8, 5], 4).unwrap();
+        assert_eq!(dense.layers, [(16, 8), (8, 5)]);
+        let error = dense.check_square().unwrap_err().to_string();
+        assert!(error.contains("layer 1") && error.contains("8x5") && error.contains("square"), "{error}");
+        assert!(Architecture::dense(16, &[8, 8], 4).unwrap().check_square().is_ok());
     }
 
     /// Compares with a computation by hand: a rectangular first layer, then one fed by the first

@@ -98,6 +98,11 @@ impl<T: Real> Rule<T> for Absolute {
         mut below: MatMut<'_, T>,
         with: &mut Context<'_, T>,
     ) -> Result<()> {
+        layer.w.expect_shape("weights that absolute targets go through", (layer.y.ncols(), layer.y.ncols()))?;
+        if layer.decorrelation.is_some() {
+            let what = "absolute targets know no decorrelation: use the difference form, or no decorrelation";
+            return Err(Error::Setting(what.into()));
+        }
         // e = (t − y)/γ^k. The difference of close t and y is exact, so this restores t to the bit.
         let (here, next) = (power(self.gamma, layer.above), power(self.gamma, layer.above + 1));
         let gamma = T::from_f64(self.gamma);

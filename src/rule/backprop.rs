@@ -1,7 +1,7 @@
 //! Backpropagation: e_{l−1} = δ_l W_lᵀ.
 
 use crate::base::error::Result;
-use crate::rule::{Context, LayerState, Rule};
+use crate::rule::{Context, LayerState, Rule, Through};
 use gaitprop_kernels::{MatMut, MatRef, Real};
 
 /// Backpropagation (Rumelhart, Hinton and Williams, 1986).
@@ -11,6 +11,10 @@ pub struct Backprop;
 impl<T: Real> Rule<T> for Backprop {
     fn name(&self) -> &str {
         "bp"
+    }
+
+    fn through_decorrelation(&self) -> Through {
+        Through::Transpose
     }
 
     fn backward(

@@ -53,6 +53,7 @@ mod perturbed;
 
 use crate::base::error::{Error, Result};
 use crate::base::exec::Exec;
+use crate::base::memory::resized;
 use crate::base::names::names;
 use crate::model::init::Init;
 use crate::model::network::Architecture;
@@ -83,8 +84,12 @@ pub struct LayerState<'a, T> {
     /// Number of leading columns of `e` that may be nonzero: the label units of the last layer, all
     /// units of the others.
     pub active: usize,
-    /// Input of the layer, batch × fan-in: y_{l−1}, or the samples.
+    /// Input of the layer, batch × fan-in: y_{l−1}, or the samples; after the decorrelation, if
+    /// there is one.
     pub input: MatRef<'a, T>,
+    /// R of the decorrelation of the input, fan-in × fan-in, if there is one:
+    /// `input = y_{l−1}[:, :fan_in] R`.
+    pub decorrelation: Option<MatRef<'a, T>>,
     /// y_l, batch × width. In the last layer, columns after the first `active` hold any finite
     /// numbers, unless the rule [reads them](Rule::reads_whole_output).
     pub y: MatRef<'a, T>,
@@ -106,6 +111,9 @@ impl<T: Real> LayerState<'_, T> {
         if let Some(slope) = self.slope {
             slope.expect_shape("the slope of a layer", (batch, width))?;
         }
+        if let Some(r) = self.decorrelation {
+            r.expect_shape("the decorrelation of a layer", (fan_in, fan_in))?;
+        }
         self.output_delta.expect_shape("the delta of the output", (batch, self.output_delta.ncols()))?;
         if self.b.len() == width && self.active <= width {
             return Ok(());
@@ -118,13 +126,28 @@ impl<T: Real> LayerState<'_, T> {
     /// `rule` into `below`, if there is a layer below. Returns the report of the rule's solve, if
     /// any.
     ///
-    /// Shapes: `delta` batch × width, `below` batch × fan-in; both are overwritten.
+    /// Shapes: `delta` batch × width, `below` batch × fan-in; both are overwritten. Allocates for a
+    /// layer that is not square, and for one with a decorrelation; training does not.
     ///
     /// # Errors
     /// [`Error::OutOfRange`] for a target outside the activation's range; as [`Rule::backward`];
     /// a shape error.
     pub fn send_down(
         &self,
+        rule: &mut dyn Rule<T>,
+        solver: &mut dyn Solver<T>,
+        delta: MatMut<'_, T>,
+        below: Option<MatMut<'_, T>>,
+        exec: &mut Exec,
+    ) -> Result<Option<Solve>> {
+        self.send_down_with(&mut Vec::new(), rule, solver, delta, below, exec)
+    }
+
+    /// [`LayerState::send_down`] with a workspace, which grows to batch × (width + fan-in) elements
+    /// for the layers that need it.
+    pub(crate) fn send_down_with(
+        &self,
+        workspace: &mut Vec<T>,
         rule: &mut dyn Rule<T>,
         solver: &mut dyn Solver<T>,
         mut delta: MatMut<'_, T>,
@@ -137,18 +160,60 @@ impl<T: Real> LayerState<'_, T> {
             activation_grad(self.activation, self.y, self.slope, self.e, delta, isa)?;
             return Ok(None);
         };
-        match rule.perturbation(self.activation, self.above) {
+        let (batch, width, fan_in) = (self.y.nrows(), self.w.ncols(), self.w.nrows());
+        let perturbation = rule.perturbation(self.activation, self.above);
+        // A perturbation has as many columns as the layer has units, and needs memory of its own
+        // where `below` has fewer or more.
+        let apart = perturbation.is_some() && fan_in != width;
+        let through = self.through_decorrelation(rule, solver);
+        let transposed = if through == Through::Transpose { fan_in } else { 0 };
+        let wide = if apart { width } else { 0 };
+        let (wide, decorrelated) = resized(workspace, batch * (wide + transposed)).split_at_mut(batch * wide);
+        let mut decorrelated = MatMut::new(decorrelated, batch, transposed)?;
+        let mut errors = if through == Through::Transpose { decorrelated.rb() } else { below.rb() };
+        match perturbation {
             // δ, and the perturbation that goes through W⁻¹, in one pass.
-            Some(p) => perturb(p, self.y, self.slope, self.e, below.rb(), delta.rb(), isa).map_err(|e| match e {
-                KernelError::Domain { row, col } => Error::OutOfRange { layer: self.index, sample: row, unit: col },
-                other => other.into(),
-            })?,
+            Some(p) => {
+                let r = if apart { MatMut::new(wide, batch, width)? } else { errors.rb() };
+                perturb(p, self.y, self.slope, self.e, r, delta.rb(), isa).map_err(|e| match e {
+                    KernelError::Domain { row, col } => Error::OutOfRange { layer: self.index, sample: row, unit: col },
+                    other => other.into(),
+                })?;
+            }
             None => activation_grad(self.activation, self.y, self.slope, self.e, delta.rb(), isa)?,
         }
-        let mut with = Context::new(solver, exec);
-        rule.backward(self, delta.as_ref(), below, &mut with)?;
+        let perturbed = if apart { Some(MatRef::new(wide, batch, width)?) } else { None };
+        let mut with = Context { exec, solver, perturbed, solve: None };
+        rule.backward(self, delta.as_ref(), errors, &mut with)?;
+        match (self.decorrelation, through) {
+            (Some(r), Through::Inverse) => with.solve_decorrelation(self, r, below)?,
+            (Some(r), Through::Transpose) => with.exec.gemm(T::ONE, decorrelated.as_ref(), r.t(), T::ZERO, below)?,
+            _ => {}
+        }
         Ok(with.solve)
     }
+
+    /// Returns how the rule's errors pass the decorrelation of this layer's input.
+    fn through_decorrelation(&self, rule: &dyn Rule<T>, solver: &dyn Solver<T>) -> Through {
+        match (self.decorrelation, rule.through_decorrelation()) {
+            (None, _) => Through::Direct,
+            // A learned inverse reconstructs the activity below as it was before its decorrelation.
+            (_, Through::Inverse) if solver.learns() => Through::Direct,
+            (_, through) => through,
+        }
+    }
+}
+
+/// How a rule's errors pass the decorrelation R of a layer's input `z = y_{l−1} R`, to become errors
+/// of y_{l−1}.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Through {
+    /// The rule writes errors of y_{l−1}: its feedback replaces that through R too.
+    Direct,
+    /// The rule writes errors of z, and `e_{l−1} = e_z Rᵀ`: gradients.
+    Transpose,
+    /// The rule writes errors of z, and `e_{l−1} = e_z R⁻¹`: targets.
+    Inverse,
 }
 
 /// Tools of a rule: the kernels and the solver.
@@ -156,21 +221,46 @@ pub struct Context<'a, T> {
     /// Execution context of the kernels.
     pub exec: &'a mut Exec,
     solver: &'a mut dyn Solver<T>,
+    /// The rule's perturbation of a layer that is not square, batch × width.
+    perturbed: Option<MatRef<'a, T>>,
     solve: Option<Solve>,
 }
 
-impl<'a, T: Real> Context<'a, T> {
-    fn new(solver: &'a mut dyn Solver<T>, exec: &'a mut Exec) -> Self {
-        Self { exec, solver, solve: None }
-    }
-
+impl<T: Real> Context<'_, T> {
     /// Replaces `r` (batch × fan-in) by `r W_l⁻¹`. The step reports the last solve of a layer.
+    ///
+    /// For a layer that is not square, overwrites `r` with the solver's solution of the rule's
+    /// [perturbation](Rule::perturbation), which has another shape.
     ///
     /// # Errors
     /// As [`Solver::solve`].
     pub fn solve(&mut self, layer: &LayerState<'_, T>, r: MatMut<'_, T>) -> Result<()> {
         let of = Weights { layer: layer.index, version: layer.version, w: layer.w };
-        self.solve = Some(self.solver.solve(of, r, self.exec)?);
+        self.solve = Some(match self.perturbed {
+            Some(wide) => self.solver.solve_into(of, wide, r, self.exec)?,
+            None => self.solver.solve(of, r, self.exec)?,
+        });
+        Ok(())
+    }
+
+    /// Replaces errors of the decorrelated input by `e R⁻¹`. Adds the solve to that of the weights.
+    fn solve_decorrelation(&mut self, layer: &LayerState<'_, T>, r: MatRef<'_, T>, e: MatMut<'_, T>) -> Result<()> {
+        // Solvers keep factors by layer: those of decorrelations come after those of the weights.
+        let layers = layer.index + layer.above + 1;
+        let of = Weights { layer: layers + layer.index, version: layer.version, w: r };
+        let second = self.solver.solve(of, e, self.exec).map_err(|e| match e {
+            Error::Singular { condition, precision, .. } => Error::Singular { layer: layer.index, condition, precision },
+            other => other,
+        })?;
+        self.solve = Some(match self.solve {
+            Some(first) => Solve {
+                residual: if second.residual <= first.residual { first.residual } else { second.residual },
+                sampled: first.sampled || second.sampled,
+                products: first.products + second.products,
+                by: first.by,
+            },
+            None => second,
+        });
         Ok(())
     }
 }
@@ -193,13 +283,18 @@ pub trait Rule<T: Real>: Send + std::fmt::Debug {
         None
     }
 
+    /// Returns how the rule's errors pass the decorrelation of a layer's input, if there is one.
+    fn through_decorrelation(&self) -> Through {
+        Through::Direct
+    }
+
     /// Writes e_{l−1} of the units that feed layer l into `below`.
     ///
     /// * `layer`: activity, error and weights of layer l
     /// * `delta`: δ_l = f′(h_l) ∘ e_l, batch × width; zero beyond the first `layer.active` columns
     /// * `below`: batch × fan-in. The rule must write every element. It holds the perturbation
-    ///   `[f⁻¹(y_l + s φ ∘ e_l) − f⁻¹(y_l)] / s` for a rule with a [`Rule::perturbation`], and
-    ///   unspecified values for others.
+    ///   `[f⁻¹(y_l + s φ ∘ e_l) − f⁻¹(y_l)] / s` for a rule with a [`Rule::perturbation`], if the
+    ///   layer is square, and unspecified values otherwise.
     ///
     /// Products through `with` have equal bits on every machine. A rule that owns its buffers
     /// allocates nothing in a step.

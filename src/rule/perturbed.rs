@@ -5,7 +5,7 @@
 //! of order 1 at any depth.
 
 use crate::base::error::Result;
-use crate::rule::{Context, LayerState, Rule};
+use crate::rule::{Context, LayerState, Rule, Through};
 use gaitprop_kernels::perturb::{Perturbation, Scale, Weighting};
 use gaitprop_kernels::{Activation, MatMut, MatRef, Real};
 
@@ -66,6 +66,10 @@ impl<T: Real> Rule<T> for Perturbed {
 
     fn perturbation(&self, activation: Activation, above: usize) -> Option<Perturbation> {
         Some(self.at(activation, above))
+    }
+
+    fn through_decorrelation(&self) -> Through {
+        Through::Inverse
     }
 
     fn backward(

@@ -9,6 +9,7 @@ use crate::ortho::{Block, Hold, Penalty, Regularizer, Retraction, Side};
 use crate::rule::{LearningRule, TargetForm};
 use crate::run::options::{DEFAULT_DATA, Holding, Options, Regularizing, Sizes, Unit};
 use crate::solve::SolverKind;
+use crate::step::Decorrelation;
 use crate::study::align::Precision;
 use crate::train::TrainConfig;
 use gaitprop_kernels::{Backend, Isa, Par, Plan};
@@ -145,6 +146,12 @@ impl RunConfig {
                 target_form,
                 solver: options.inverse.unwrap_or(usual_solver),
                 tolerance: options.tolerance.unwrap_or(published.tolerance),
+                damping: options.damping.unwrap_or(published.damping),
+                inverse_rate: options.inverse_lr,
+                decorrelation: options.decor_lr.map(|rate| Decorrelation {
+                    rate,
+                    share: options.decor_share.unwrap_or(Decorrelation::SHARE),
+                }),
                 loss,
                 regularizer,
                 hold: hold(&options, holding, side)?,
@@ -183,6 +190,8 @@ impl RunConfig {
         }
         train.rule.check(&train.rule_config(&self.architecture, *seed))?;
         train.check()?;
+        check_solver(&self.options, train.solver)?;
+        train.check_shape(&self.architecture)?;
         if train.hold == Hold::Cayley && train.init != TrainConfig::published(train.rule).init {
             return refuse("--hold cayley keeps weights as orthogonal as they start: use --init orthogonal".into());
         }
@@ -234,8 +243,9 @@ impl RunConfig {
     pub(crate) fn options(&self, data: &str) -> Options {
         let Self { train, architecture, options, .. } = self;
         let block = if let Hold::Block(block) = train.hold { Some(block) } else { None };
-        let tower = options.tower.clone();
+        let (tower, dense) = (options.tower.clone(), options.dense.clone());
         let widths = || Sizes(architecture.layers.iter().map(|l| l.1).collect());
+        let learned = train.solver == SolverKind::Learned;
         Options {
             data: Some(data.to_owned()),
             scale: Some(self.scale),
@@ -252,7 +262,12 @@ impl RunConfig {
             mu: block.map(|b| b.mu),
             inverse: Some(train.solver),
             tolerance: Some(train.tolerance),
-            layers: tower.is_none().then(widths),
+            damping: (train.solver == SolverKind::Damped).then_some(train.damping),
+            inverse_lr: learned.then(|| train.inverse_rate.unwrap_or(train.learning_rate)),
+            decor_lr: train.decorrelation.map(|d| d.rate),
+            decor_share: train.decorrelation.map(|d| d.share),
+            layers: (tower.is_none() && dense.is_none()).then(widths),
+            dense,
             tower,
             activation: Some(Unit(architecture.activation)),
             init: Some(train.init),
@@ -279,19 +294,21 @@ impl RunConfig {
 
 /// Builds the architecture that options describe.
 fn shape(options: &Options, loss: Loss, data: &Dataset) -> Result<Architecture> {
-    let several = [options.layers.is_some(), options.tower.is_some(), options.width.is_some() || options.hidden.is_some()];
+    let square = options.width.is_some() || options.hidden.is_some();
+    let several = [options.layers.is_some(), options.dense.is_some(), options.tower.is_some(), square];
     if several.into_iter().filter(|&x| x).count() > 1 {
-        let what = "--layers, --tower and --width/--hidden each describe a whole network: use one of them";
+        let what = "--layers, --dense, --tower and --width/--hidden each describe a whole network: use one of them";
         return Err(Error::Setting(what.into()));
     }
-    let mut architecture = match (&options.tower, &options.layers) {
-        (Some(Sizes(sizes)), _) if sizes.first() != Some(&data.features) => {
+    let mut architecture = match (&options.tower, &options.layers, &options.dense) {
+        (Some(Sizes(sizes)), ..) if sizes.first() != Some(&data.features) => {
             let (features, name) = (data.features, &data.name);
             let what = format!("--tower starts with the width of the input, which is {features} for {name}");
             return Err(Error::Setting(what));
         }
-        (Some(Sizes(sizes)), _) => Architecture::tower(sizes, data.classes)?,
-        (_, Some(Sizes(sizes))) => Architecture::widths(data.features, sizes, data.classes)?,
+        (Some(Sizes(sizes)), ..) => Architecture::tower(sizes, data.classes)?,
+        (_, Some(Sizes(sizes)), _) => Architecture::widths(data.features, sizes, data.classes)?,
+        (.., Some(Sizes(sizes))) => Architecture::dense(data.features, sizes, data.classes)?,
         _ => {
             let (width, hidden) = (options.width.unwrap_or(data.features), options.hidden.unwrap_or(4));
             Architecture::square(data.features, width, hidden, data.classes)?
@@ -342,6 +359,10 @@ fn check_contradictions(options: &Options, holding: Holding, regularizing: Regul
         (options.keep == Some(0), "--keep 0: at least the last checkpoint must be kept"),
         (options.patience == Some(0), "--patience 0: use 1 epoch or more"),
         (unvalidated, "--patience needs validation samples: add --validation"),
+        (
+            options.decor_share.is_some() && options.decor_lr.is_none(),
+            "--decor-share belongs to a decorrelation: add --decor-lr",
+        ),
     ];
     refused.iter().find(|(contradicts, _)| *contradicts).map_or(Ok(()), |(_, what)| Err(Error::Setting((*what).into())))
 }
@@ -359,6 +380,15 @@ fn check_form(train: &TrainConfig) -> Result<()> {
         ))),
         _ => Ok(()),
     }
+}
+
+/// Refuses constants of another solver than the run's.
+fn check_solver(options: &Options, solver: SolverKind) -> Result<()> {
+    let refused = [
+        (options.damping.is_some() && solver != SolverKind::Damped, "--damping belongs to --inverse damped: add it"),
+        (options.inverse_lr.is_some() && solver != SolverKind::Learned, "--inverse-lr belongs to --inverse learned: add it"),
+    ];
+    refused.iter().find(|(contradicts, _)| *contradicts).map_or(Ok(()), |(_, what)| Err(Error::Setting((*what).into())))
 }
 
 /// Upper limit that catches typing errors.

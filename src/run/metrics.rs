@@ -86,6 +86,10 @@ pub(crate) struct Diagnostics {
 pub(crate) struct Layer {
     pub(crate) cosine_with_bp: Number,
     pub(crate) ratio_to_bp: Number,
+    /// Of damped and learned inverses alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cosine_with_exact: Option<Number>,
+    pub(crate) decorrelation_loss: Number,
     pub(crate) offdiag: Number,
     pub(crate) distance_from_orthogonal: Number,
     pub(crate) condition: Number,
@@ -135,6 +139,8 @@ impl From<LayerReport> for Layer {
         Self {
             cosine_with_bp: Some(of.cosine_with_bp),
             ratio_to_bp: Some(of.ratio_to_bp),
+            cosine_with_exact: of.cosine_with_exact.map(Some),
+            decorrelation_loss: Some(of.decorrelation_loss),
             offdiag: Some(of.offdiag),
             distance_from_orthogonal: Some(of.distance_from_orthogonal),
             condition: of.condition,

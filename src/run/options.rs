@@ -158,14 +158,15 @@ impl Options {
 
     /// Returns whether the widths of layers are given.
     fn gives_shape(&self) -> bool {
-        self.layers.is_some() || self.tower.is_some() || self.width.is_some() || self.hidden.is_some()
+        let widths = self.layers.is_some() || self.dense.is_some() || self.tower.is_some();
+        widths || self.width.is_some() || self.hidden.is_some()
     }
 
     /// Drops the widths that `winner` gives in another way: each way describes a whole network.
     fn without_shape(self, winner: &Self) -> Self {
-        let square = winner.layers.is_none() && winner.tower.is_none();
+        let square = winner.layers.is_none() && winner.dense.is_none() && winner.tower.is_none();
         let (width, hidden) = if square { (self.width, self.hidden) } else { (None, None) };
-        Self { layers: None, tower: None, width, hidden, ..self }
+        Self { layers: None, dense: None, tower: None, width, hidden, ..self }
     }
 }
 
@@ -248,11 +249,19 @@ options! {
     retract_every: u64 = "K",
     /// Solver for errors through W⁻¹: lu (exact), stale (a corrected inverse of an earlier step),
     /// cg (conjugate gradients), gram (Cholesky of W Wᵀ), transpose (orthogonal layers only) or
-    /// auto (the cheapest) [default: auto; with --hold cayley transpose]
+    /// auto (the cheapest of these). For layers of any shape: damped (least squares with
+    /// --damping) or learned (weights that learn to reconstruct) [default: auto; with --hold cayley
+    /// transpose]
     inverse: SolverKind = "HOW",
     /// Relative error at which stale, cg, gram, transpose and auto stop [default: 0.001]
     #[arg(allow_negative_numbers = true)]
     tolerance: f64 = "X",
+    /// Damping of --inverse damped: at least 0 [default: 0.001]
+    #[arg(allow_negative_numbers = true)]
+    damping: f64 = "RHO",
+    /// Learning rate of --inverse learned [default: that of the weights]
+    #[arg(allow_negative_numbers = true)]
+    inverse_lr: f64 = "ETA",
 
     "Network":
     /// Widths of all layers after the input. The first layer is fully connected; later ones are
@@ -262,6 +271,9 @@ options! {
     width: usize = "N",
     /// Number of hidden layers [default: 4]
     hidden: usize = "N",
+    /// Widths of all layers after the input, each fully connected and of any shape. gait, itp and tp
+    /// then need --inverse damped or learned
+    dense: Sizes = "N,N,…",
     /// Widths of a tower, input included, every layer square: 784-784-500-200-10
     tower: Sizes = "N-N-…",
     /// leaky-relu or leaky-relu:SLOPE, tanh or identity [default: leaky-relu:0.1]
@@ -277,6 +289,12 @@ options! {
     /// Learning rate [default: 1e-4, tp 1e-5]
     #[arg(allow_negative_numbers = true)]
     lr: f64 = "ETA",
+    /// Decorrelate the input of every layer, with this learning rate [default: no decorrelation]
+    #[arg(allow_negative_numbers = true)]
+    decor_lr: f64 = "ETA",
+    /// Share of each batch that decorrelations learn from [default: 0.1]
+    #[arg(allow_negative_numbers = true)]
+    decor_share: f64 = "S",
     /// Samples per step [default: 60]
     batch: usize = "N",
     /// Passes over the training set [default: digits 300, other data 10]

@@ -13,7 +13,9 @@ use crate::base::exec::Exec;
 use crate::base::memory::resized;
 use crate::solve::auto::Auto;
 use crate::solve::conjugate::ConjugateGradient;
+use crate::solve::damped::Damped;
 use crate::solve::gram::Gram;
+use crate::solve::learned::Learned;
 use crate::solve::lu::Lu;
 use crate::solve::method::Method;
 use crate::solve::stale::StaleInverse;
@@ -27,7 +29,7 @@ impl SolverKind {
     ///
     /// # Errors
     /// [`Error::Setting`](crate::Error::Setting) unless the tolerance lies between 0 and 1, both
-    /// excluded.
+    /// excluded, and damping and learning rate are at least 0.
     pub fn build<T: Real>(self, with: Tuning) -> Result<Box<dyn Solver<T>>> {
         with.check()?;
         Ok(match self {
@@ -37,6 +39,8 @@ impl SolverKind {
             Self::Gram => Box::new(Front::new(Gram::new(with))),
             Self::Transpose => Box::new(Front::new(Transpose::new(with))),
             Self::Auto => Box::new(Front::new(Auto::new(with))),
+            Self::Damped => Box::new(Damped::new(with)),
+            Self::Learned => Box::new(Learned::new(with)),
         })
     }
 }

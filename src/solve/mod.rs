@@ -8,8 +8,12 @@
 //! | [`SolverKind::Gram`] | the Cholesky factor of W Wᵀ | 2n/(3·batch) + 3 |
 //! | [`SolverKind::Transpose`] | nothing | 2, for orthogonal W only |
 //! | [`SolverKind::Auto`] | the costs observed so far | those of the solver chosen for the layer |
+//! | [`SolverKind::Damped`] | the Cholesky factor of W Wᵀ + ρI | 2n/(3·batch) + 3 |
+//! | [`SolverKind::Learned`] | M, learned by reconstruction | 2, and 2 to learn |
 //!
-//! Lu and Gram are direct. The others iterate until the error is small relative to the solution.
+//! The last two are no inverses, and take weights of any shape: see [`Solver::solve_into`].
+//!
+//! Lu, Gram, Damped and Learned are direct. The others iterate until the error is small relative to the solution.
 //! They estimate it from the next correction: with an ill-conditioned W a small residual r − e W
 //! says little about e.
 //!
@@ -18,9 +22,11 @@
 
 mod auto;
 mod conjugate;
+mod damped;
 mod front;
 mod gram;
 mod learn;
+mod learned;
 mod lu;
 mod method;
 mod sketch;
@@ -32,8 +38,9 @@ use crate::base::exec::Exec;
 use crate::base::memory::ask_for;
 use crate::base::names::names;
 use crate::store::checkpoint::State;
-use gaitprop_kernels::{MatMut, MatRef, Real, Start};
+use gaitprop_kernels::{Activation, MatMut, MatRef, Real, Start};
 
+pub use learned::Learning;
 pub use lu::{Lu, condition};
 
 /// Name of a solver.
@@ -51,15 +58,61 @@ pub enum SolverKind {
     Gram,
     /// Wᵀ for W⁻¹; weights that are not orthogonal are an error.
     Transpose,
-    /// The cheapest of the others for each layer, by observed costs.
+    /// The cheapest of those above for each layer, by observed costs.
     Auto,
+    /// `Wᵀ (W Wᵀ + ρ I)⁻¹`: defined for weights of any shape, singular ones included.
+    Damped,
+    /// Weights of their own that learn to reconstruct each layer's input, of any shape.
+    Learned,
 }
 
-names!(SolverKind, "solver", Lu = "lu", Stale = "stale", Cg = "cg", Gram = "gram", Transpose = "transpose", Auto = "auto");
+names!(
+    SolverKind,
+    "solver",
+    Lu = "lu",
+    Stale = "stale",
+    Cg = "cg",
+    Gram = "gram",
+    Transpose = "transpose",
+    Auto = "auto",
+    Damped = "damped",
+    Learned = "learned"
+);
 
 impl SolverKind {
     /// Every kind, in the order of the variants.
-    pub const ALL: [Self; 6] = [Self::Lu, Self::Stale, Self::Cg, Self::Gram, Self::Transpose, Self::Auto];
+    pub const ALL: [Self; 8] = [
+        Self::Lu,
+        Self::Stale,
+        Self::Cg,
+        Self::Gram,
+        Self::Transpose,
+        Self::Auto,
+        Self::Damped,
+        Self::Learned,
+    ];
+
+    /// Returns whether weights may have any shape. All other solvers invert square weights.
+    pub fn takes_rectangles(self) -> bool {
+        !self.is_exact()
+    }
+
+    /// Refuses learned inverses, for uses outside a training.
+    ///
+    /// # Errors
+    /// [`Error::Setting`].
+    pub fn check_untrained(self) -> Result<()> {
+        if self != Self::Learned {
+            return Ok(());
+        }
+        let what = "the inverse is learned, but there is nothing to learn from outside a training: use another solver";
+        Err(Error::Setting(what.into()))
+    }
+
+    /// Returns whether solutions approach `r W⁻¹` with the tolerance.
+    pub fn is_exact(self) -> bool {
+        !matches!(self, Self::Damped | Self::Learned)
+    }
 }
 
 /// Settings shared by all solvers.
@@ -77,6 +130,10 @@ pub struct Tuning {
     /// when ten directions matter. It is the number of rows of the smallest register tile. 8 cost a
     /// third more by the clock, and contract no better at n = 784 (benches/record/inverse.md).
     pub probes: usize,
+    /// ρ of [`SolverKind::Damped`], at least 0.
+    pub damping: f64,
+    /// Settings of [`SolverKind::Learned`].
+    pub learning: Learning,
 }
 
 /// Default of [`Tuning::probes`].
@@ -84,7 +141,7 @@ const PROBES: usize = 6;
 
 impl Default for Tuning {
     fn default() -> Self {
-        Self { tolerance: 1e-3, regularized: true, probes: PROBES }
+        Self { tolerance: 1e-3, regularized: true, probes: PROBES, damping: 1e-3, learning: Learning::default() }
     }
 }
 
@@ -98,12 +155,18 @@ impl Tuning {
         tuning.check().map(|()| tuning)
     }
 
-    fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         let t = self.tolerance;
-        if t > 0.0 && t < 1.0 {
-            return Ok(());
+        if !(t > 0.0 && t < 1.0) {
+            let what = format!("tolerance is {t}, but must lie between 0 and 1, both excluded (0.001 is usual)");
+            return Err(Error::Setting(what));
         }
-        Err(Error::Setting(format!("tolerance is {t}, but must lie between 0 and 1, both excluded (0.001 is usual)")))
+        for (name, value) in [("the damping", self.damping), ("the learning rate of the inverses", self.learning.rate)] {
+            if !(value >= 0.0 && value.is_finite()) {
+                return Err(Error::Setting(format!("{name} is {value}, but must be at least 0 and finite")));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -200,7 +263,8 @@ impl Solves {
     pub(crate) fn restore<T: Real>(state: &State<T>) -> Result<Self> {
         let mut solves = Self { residual: state.get_f64("residual")?, products: state.get_f64("products")?, ..Self::default() };
         for kind in SolverKind::ALL {
-            solves.counts[kind as usize] = state.get(&format!("by-{kind}"))?;
+            // Earlier versions had fewer solvers.
+            solves.counts[kind as usize] = state.find(&format!("by-{kind}")).unwrap_or(0);
         }
         Ok(solves)
     }
@@ -245,6 +309,42 @@ pub trait Solver<T: Real>: Send {
     /// [`SolverKind::Transpose`]; a shape error; out of memory. The weights are not touched; `r` is then
     /// unspecified.
     fn solve(&mut self, of: Weights<'_, T>, r: MatMut<'_, T>, exec: &mut Exec) -> Result<Solve>;
+
+    /// Writes the solution for weights of any shape: `e` (batch × fan-in) from `r` (batch × width).
+    ///
+    /// # Errors
+    /// As [`Solver::solve`]. A solver that inverts square weights refuses all others.
+    fn solve_into(&mut self, of: Weights<'_, T>, r: MatRef<'_, T>, mut e: MatMut<'_, T>, exec: &mut Exec) -> Result<Solve> {
+        of.check(r.ncols())?;
+        e.as_ref().expect_shape("the errors below a layer", r.shape())?;
+        for i in 0..r.nrows() {
+            r.row_iter(i).enumerate().for_each(|(j, v)| e.set(i, j, v));
+        }
+        self.solve(of, e, exec)
+    }
+
+    /// Returns whether the solver learns from batches, by [`Solver::learn`].
+    fn learns(&self) -> bool {
+        false
+    }
+
+    /// Learns from the activities of one layer on a batch. Training calls it after each step, for
+    /// each layer but the first.
+    ///
+    /// * `y`: activity of the layer, batch × width
+    /// * `below`: activity of the units that feed it, before any decorrelation, batch × fan-in
+    ///
+    /// # Errors
+    /// [`Error::Diverged`] for numbers that are no longer finite; a shape error; out of memory.
+    fn learn(
+        &mut self,
+        _of: Weights<'_, T>,
+        _y: (Activation, MatRef<'_, T>),
+        _below: MatRef<'_, T>,
+        _exec: &mut Exec,
+    ) -> Result<()> {
+        Ok(())
+    }
 
     /// Returns everything that later solves depend on besides their arguments, for weights at
     /// `version`. Factors of the present weights are not part of it: they are computed again.

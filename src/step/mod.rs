@@ -12,12 +12,14 @@
 //! first use.
 
 mod buffers;
+mod decorrelate;
 mod gradients;
 pub(crate) mod optimizer;
 mod rotation;
 mod tape;
 mod update;
 
+pub use decorrelate::Decorrelation;
 pub use gradients::Gradients;
 pub(crate) use rotation::check_rotations;
 pub use tape::Tape;
@@ -119,15 +121,17 @@ impl<T: Real> Step<T> {
         let forward = Instant::now();
 
         let mut solves = Solves::default();
+        let mut workspace = std::mem::take(&mut self.tape.workspace);
         for l in (0..net.layers().len()).rev() {
             let (layer, delta, below) = self.tape.layer(net, x, l);
             // δ_l = D_l ∘ e_l, and e_{l−1} by the rule; the first layer has only δ.
-            let solve = layer.send_down(&mut **rule, &mut **solver, delta, below, exec)?;
+            let solve = layer.send_down_with(&mut workspace, &mut **rule, &mut **solver, delta, below, exec)?;
             if let Some(solve) = solve {
                 solves.add(solve);
             }
             self.tape.solves[l] = solve;
         }
+        self.tape.workspace = workspace;
         self.phases.forward += forward - clock;
         self.phases.down += forward.elapsed();
         Ok(Report { score, solves })
@@ -135,7 +139,7 @@ impl<T: Real> Step<T> {
 }
 
 /// Adds the step number to [`Error::Diverged`].
-fn in_step(e: Error, step: u64) -> Error {
+pub(crate) fn in_step(e: Error, step: u64) -> Error {
     match e {
         Error::Diverged { what, layer, .. } => Error::Diverged { what, layer, step },
         other => other,

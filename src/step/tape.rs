@@ -3,6 +3,7 @@
 use crate::base::error::Result;
 use crate::base::exec::Exec;
 use crate::model::loss::{self, Loss, Score};
+use crate::model::matrix::Matrix;
 use crate::model::network::{Network, Trace};
 use crate::rule::LayerState;
 use crate::solve::Solve;
@@ -19,6 +20,8 @@ pub struct Tape<T> {
     errors: [Vec<T>; 2],
     /// δ of the label units, batch × labels.
     output_delta: Vec<T>,
+    /// Workspace of layers that are not square or have a decorrelation.
+    pub(super) workspace: Vec<T>,
     /// Number of label units.
     labels: usize,
     /// Report of the solve through the weights of each layer.
@@ -34,6 +37,7 @@ impl<T: Real> Tape<T> {
             delta: net.layers().iter().map(|l| vec![T::ZERO; batch * l.width()]).collect(),
             errors: [(); 2].map(|()| vec![T::ZERO; batch * widest]),
             output_delta: vec![T::ZERO; batch * net.labels()],
+            workspace: Vec::new(),
             labels: net.labels(),
             solves: vec![None; net.layers().len()],
         }
@@ -77,9 +81,10 @@ impl<T: Real> Tape<T> {
         self.solves[l]
     }
 
-    /// Returns the input of layer `l`: the first `fan_in` units of y_{l−1}, or of the samples.
-    pub(super) fn input<'a>(&'a self, x: MatRef<'a, T>, l: usize, fan_in: usize) -> MatRef<'a, T> {
-        if l == 0 { x.cols(0, fan_in) } else { self.activity(l - 1).cols(0, fan_in) }
+    /// Returns the input of layer `l`: the first `fan_in` units of y_{l−1}, or of the samples, after
+    /// the decorrelation, if there is one.
+    pub(crate) fn input<'a>(&'a self, x: MatRef<'a, T>, l: usize, fan_in: usize) -> MatRef<'a, T> {
+        input(&self.trace, x, l, fan_in)
     }
 
     /// Scores the output and writes e_L.
@@ -129,7 +134,6 @@ impl<T: Real> Tape<T> {
             }
             whole.cols(0, layer.fan_in())
         });
-        let input = if l == 0 { x } else { trace.activity(l - 1) };
         let state = LayerState {
             index: l,
             above,
@@ -138,13 +142,23 @@ impl<T: Real> Tape<T> {
             b: &layer.b,
             activation: layer.activation,
             active: if above == 0 { net.labels() } else { layer.width() },
-            input: input.cols(0, layer.fan_in()),
+            input: input(trace, x, l, layer.fan_in()),
+            decorrelation: net.decorrelation(l).map(Matrix::view),
             y: trace.activity(l),
             slope: trace.slope(l),
             e: view(e, batch, layer.width()),
             output_delta: view(output_delta, batch, net.labels()),
         };
         (state, view_mut(&mut delta[l], batch, layer.width()), below)
+    }
+}
+
+/// Returns the input of layer `l` that its weights multiply.
+fn input<'a, T: Real>(trace: &'a Trace<T>, x: MatRef<'a, T>, l: usize, fan_in: usize) -> MatRef<'a, T> {
+    match trace.decorrelated(l) {
+        Some(z) => z,
+        None if l == 0 => x.cols(0, fan_in),
+        None => trace.activity(l - 1).cols(0, fan_in),
     }
 }
 

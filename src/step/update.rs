@@ -34,19 +34,25 @@ pub struct Phases {
     pub update: Duration,
     /// Method that holds weights orthogonal after the optimizer.
     pub hold: Duration,
+    /// Decorrelations, which learn after the weights.
+    pub decorrelation: Duration,
+    /// Learned inverses, which learn after the weights.
+    pub inverses: Duration,
     /// Number of steps.
     pub steps: u64,
 }
 
 impl Phases {
     /// Name and time of each phase.
-    pub fn each(&self) -> [(&'static str, Duration); 5] {
+    pub fn each(&self) -> [(&'static str, Duration); 7] {
         [
             ("forward, loss", self.forward),
             ("errors down", self.down),
             ("exact regularizer", self.regularizer),
             ("gradient, optimizer", self.update),
             ("hold orthogonal", self.hold),
+            ("decorrelation", self.decorrelation),
+            ("learned inverses", self.inverses),
         ]
     }
 
@@ -79,7 +85,8 @@ impl<T: Real> Step<T> {
         optimizer.check_fit(net)?;
         let step = optimizer.steps() + 1;
         let updated = if recipe.exec.plan.backend == Backend::Native {
-            let outputs = if recipe.rule.reads_whole_output() { net.outputs() } else { net.labels() };
+            let whole = recipe.rule.reads_whole_output() || recipe.solver.learns();
+            let outputs = if whole { net.outputs() } else { net.labels() };
             self.credit_of(outputs, net, x, target, recipe).and_then(|report| {
                 self.tape.check_bounds(net, x, recipe.exec)?;
                 self.apply(net, x, recipe, optimizer).map(|()| report)

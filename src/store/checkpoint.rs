@@ -56,6 +56,10 @@ impl<T: Real> State<T> {
     pub fn get(&self, name: &str) -> Result<u64> {
         self.scalars.get(name).copied().ok_or_else(|| Error::Setting(format!("the state holds no `{name}`")))
     }
+    /// Returns the integer with this name, if there is one.
+    pub fn find(&self, name: &str) -> Option<u64> {
+        self.scalars.get(name).copied()
+    }
     /// Returns the integer with this name in a smaller type.
     ///
     /// # Errors
@@ -80,7 +84,7 @@ impl<T: Real> State<T> {
     }
     /// Returns the floating-point number with this name, if there is one.
     pub fn find_f64(&self, name: &str) -> Option<f64> {
-        self.scalars.get(name).copied().map(f64::from_bits)
+        self.find(name).map(f64::from_bits)
     }
     /// Returns the elements of the array with this name.
     ///

@@ -51,8 +51,8 @@ const SCALE: &str = "input_spread";
 
 /// Writes a network's weights, the scaling of its inputs, and its shape and `notes` as metadata.
 ///
-/// Arrays: `W0`, `b0`, … in T, weights row-major fan-in × width; `input_centre` and `input_spread`
-/// in f64. The same network gives the same bytes.
+/// Arrays: `W0`, `b0`, … in T, weights row-major fan-in × width; `R0`, … in T, fan-in × fan-in, for
+/// a network with decorrelations; `input_centre` and `input_spread` in f64. The same network gives the same bytes.
 ///
 /// # Errors
 /// [`Error::Io`]. An existing file is then unchanged.
@@ -70,6 +70,9 @@ pub fn to_bytes<T: Real>(net: &Network<T>, notes: &Notes) -> Result<Vec<u8>> {
     for (l, layer) in net.layers().iter().enumerate() {
         arrays.push((format!("W{l}"), dtype, vec![layer.fan_in(), layer.width()], bytes_of(layer.w.data())));
         arrays.push((format!("b{l}"), dtype, vec![layer.width()], bytes_of(&layer.b)));
+        if let Some(r) = net.decorrelation(l) {
+            arrays.push((format!("R{l}"), dtype, vec![r.rows(), r.cols()], bytes_of(r.data())));
+        }
     }
     for (name, data) in [(CENTER, &notes.inputs.center), (SCALE, &notes.inputs.scale)] {
         arrays.push((name.into(), Dtype::F64, vec![data.len()], bytes_of(data)));
@@ -116,7 +119,9 @@ pub fn from_bytes(mut bytes: Vec<u8>, path: &Path) -> Result<(Saved, Notes)> {
         return Err(wrong(format!("its `{KEY}` metadata is damaged: its checksum is missing")));
     }
     let dtype = tensors.tensor("W0").map_err(|_| wrong("it holds no array `W0`".into()))?.dtype();
-    if tensors.len() != 2 * header.activations.len() + 2 {
+    let decorrelated = tensors.tensor("R0").is_ok();
+    let each = if decorrelated { 3 } else { 2 };
+    if tensors.len() != each * header.activations.len() + 2 {
         let (layers, arrays) = (header.activations.len(), tensors.len());
         return Err(wrong(format!("it holds {arrays} arrays, but its header describes {layers} layers")));
     }
@@ -145,7 +150,14 @@ pub fn from_bytes(mut bytes: Vec<u8>, path: &Path) -> Result<(Saved, Notes)> {
             Ok(Layer { w: Matrix::from_vec(shape[0], shape[1], w)?, b, activation: activation::parse(unit).map_err(invalid)? })
         })
         .collect::<Result<Vec<Layer<f64>>>>()?;
-    let net = Network::new(header.inputs, layers, header.labels).map_err(invalid)?;
+    let mut net = Network::new(header.inputs, layers, header.labels).map_err(invalid)?;
+    if decorrelated {
+        let decorrelation = (0..header.activations.len()).map(|l| {
+            let (shape, r) = get(&format!("R{l}"), dtype, 2)?;
+            Matrix::from_vec(shape[0], shape[1], r)
+        });
+        net.set_decorrelation(decorrelation.collect::<Result<_>>()?).map_err(invalid)?;
+    }
     let inputs = Affine { center: get(CENTER, Dtype::F64, 1)?.1, scale: get(SCALE, Dtype::F64, 1)?.1 };
     if inputs.center.len() != net.inputs() || inputs.scale.len() != net.inputs() || inputs.scale.iter().any(|&s| s <= 0.0) {
         return Err(wrong(format!("`{CENTER}` and `{SCALE}` do not match the network's {} inputs", net.inputs())));

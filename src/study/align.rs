@@ -153,7 +153,7 @@ impl Comparison {
         let config = RuleConfig { form: party.form, ..self.train.rule_config(&architecture, self.seed) };
         let mut rule = party.kind.build::<T>(&config, plan)?;
         let solver = if party.form == TargetForm::Absolute { SolverKind::Lu } else { self.train.solver };
-        let mut solver = solver.build::<T>(self.train.tuning()?)?;
+        let mut solver = solver.build::<T>(self.train.tuning(self.seed)?)?;
         let round = |v: &f64| T::from_f64(if narrow { f64::from(*v as f32) } else { *v });
         let cast = |m: &Matrix<f64>| Matrix::from_vec(m.rows(), m.cols(), m.data().iter().map(round).collect());
         let (x, target) = (cast(&self.x)?, cast(&self.target)?);

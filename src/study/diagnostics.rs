@@ -4,13 +4,15 @@ use crate::base::error::{Error, Result};
 use crate::base::exec::Exec;
 use crate::data::SamplesRef;
 use crate::model::layer::Layer;
+use crate::model::matrix::Matrix;
 use crate::model::network::Network;
 use crate::ortho::{Penalty, Regularizer};
-use crate::rule::{Backprop, Context, LayerState, Rule};
-use crate::solve;
+use crate::rule::{Backprop, Context, LayerState, Rule, Through};
+use crate::solve::{self, Lu, SolverKind};
 use crate::step::{Recipe, Step, Tape};
 use crate::train::Trainer;
 use gaitprop_kernels::perturb::{Perturbation, Scale, Weighting};
+use gaitprop_kernels::syrk::{Diagonal, Part};
 use gaitprop_kernels::{Activation, MatMut, MatRef, Plan, Real, reduce};
 use serde::Serialize;
 
@@ -106,6 +108,12 @@ pub struct LayerReport {
     pub cosine_with_bp: f64,
     /// Norm of the rule's weight update over the norm of backpropagation's.
     pub ratio_to_bp: f64,
+    /// Cosine between the rule's weight update and its update by exact inverses. `None` for solvers
+    /// that are exact; NaN where there is no exact update.
+    pub cosine_with_exact: Option<f64>,
+    /// Mean of C[i,j]² over i ≠ j, where C = zᵀz/batch are the second moments of the input z that
+    /// the weights multiply: the loss of its decorrelation. 0 for one input.
+    pub decorrelation_loss: f64,
     /// ‖offdiag(W Wᵀ)‖. Of WᵀW if the regularizer is on that side, or the layer has more rows than
     /// columns.
     pub offdiag: f64,
@@ -150,6 +158,7 @@ pub fn examine<T: Real>(
     let mut by = Recipe { rule: &mut counter, solver: &mut **solver, loss: *loss, regularizer, exec };
     let [(own, done), (bp, bp_done)] = both(net, input, target, &mut by);
     let worked = measured(done)? & measured(bp_done)?;
+    let exact = exact_cosines(net, (input, target), &mut by, &own, worked)?;
     let look = |(l, layer): (usize, &Layer<T>)| {
         let w = layer.w.view();
         let (alignment, update_norm) = if worked {
@@ -162,6 +171,8 @@ pub fn examine<T: Real>(
         Ok(LayerReport {
             cosine_with_bp: alignment.cosine,
             ratio_to_bp: alignment.ratio,
+            cosine_with_exact: exact.as_ref().map(|cosines| cosines[l]),
+            decorrelation_loss: decorrelation_loss(own.tape.input(input, l, layer.fan_in()), exec)?,
             offdiag: Regularizer { form: Penalty::OffDiagonal, ..regularizer }.norm(w, exec)?,
             distance_from_orthogonal: Regularizer { form: Penalty::Identity, ..regularizer }.norm(w, exec)?,
             condition: (layer.fan_in() == layer.width()).then(|| solve::condition(w, exec)).transpose()?,
@@ -173,6 +184,45 @@ pub fn examine<T: Real>(
         })
     };
     net.layers().iter().enumerate().map(look).collect()
+}
+
+/// Compares the updates of `own` with those by exact inverses, for solvers that are not exact.
+/// `worked`: whether `own` has updates.
+fn exact_cosines<T: Real>(
+    net: &Network<T>,
+    (input, target): (MatRef<'_, T>, MatRef<'_, T>),
+    recipe: &mut Recipe<'_, T>,
+    own: &Step<T>,
+    worked: bool,
+) -> Result<Option<Vec<f64>>> {
+    if recipe.solver.name().parse::<SolverKind>().is_ok_and(SolverKind::is_exact) {
+        return Ok(None);
+    }
+    let layers = net.layers().len();
+    let (mut step, mut lu) = (Step::new(net, input.nrows()), Lu::new());
+    let regularizer = Regularizer { lambda: 0.0, ..recipe.regularizer };
+    let mut by = Recipe { rule: &mut *recipe.rule, solver: &mut lu, loss: recipe.loss, regularizer, exec: &mut *recipe.exec };
+    let square = net.architecture().check_square().is_ok();
+    if !(worked && square && measured(step.gradients(net, input, target, &mut by))?) {
+        return Ok(Some(vec![f64::NAN; layers]));
+    }
+    let cosine = |l| {
+        let (own, exact) = (own.gradients.weights(l), step.gradients.weights(l));
+        Ok(Alignment::of(own.data(), exact.data(), &recipe.exec.plan)?.cosine)
+    };
+    (0..layers).map(cosine).collect::<Result<_>>().map(Some)
+}
+
+/// Returns the mean of C[i,j]² over i ≠ j, with C = zᵀz/batch; 0 for one column.
+///
+/// # Errors
+/// Out of memory for packing.
+pub fn decorrelation_loss<T: Real>(z: MatRef<'_, T>, exec: &mut Exec) -> Result<f64> {
+    let (batch, n) = z.shape();
+    let mut c = Matrix::<T>::zeros(n, n);
+    exec.syrk(z.t(), Part::Both, Diagonal::Dropped, c.view_mut())?;
+    let (squares, pairs) = (exec.dot(c.data(), c.data())?, (n * n - n).max(1) as f64);
+    Ok(squares / (batch.max(1) as f64).powi(2) / pairs)
 }
 
 impl<T: Real> Trainer<T> {
@@ -232,6 +282,9 @@ impl<T: Real> Rule<T> for CrossingCounter<'_, T> {
     }
     fn perturbation(&self, activation: Activation, above: usize) -> Option<Perturbation> {
         self.rule.perturbation(activation, above)
+    }
+    fn through_decorrelation(&self) -> Through {
+        self.rule.through_decorrelation()
     }
     fn backward(
         &mut self,

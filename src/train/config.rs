@@ -6,8 +6,8 @@ use crate::model::loss::Loss;
 use crate::model::network::Architecture;
 use crate::ortho::{Hold, Regularizer};
 use crate::rule::{LearningRule, RuleConfig, TargetForm};
-use crate::solve::{SolverKind, Tuning};
-use crate::step::check_rotations;
+use crate::solve::{Learning, SolverKind, Tuning};
+use crate::step::{Decorrelation, check_rotations};
 use crate::step::optimizer::{OptimizerConfig, OptimizerKind};
 
 /// Configuration of training.
@@ -28,6 +28,12 @@ pub struct TrainConfig {
     pub solver: SolverKind,
     /// Relative error at which iterative solvers stop.
     pub tolerance: f64,
+    /// ρ of the damped inverse, at least 0.
+    pub damping: f64,
+    /// Learning rate of learned inverses; `None` for that of the weights.
+    pub inverse_rate: Option<f64>,
+    /// Decorrelation of the input of every layer, if any.
+    pub decorrelation: Option<Decorrelation>,
     /// Loss. Cross-entropy makes the output layer linear.
     pub loss: Loss,
     /// Regularizer, with its λ.
@@ -64,6 +70,9 @@ impl TrainConfig {
             target_form: TargetForm::Difference,
             solver: SolverKind::Auto,
             tolerance: Tuning::default().tolerance,
+            damping: Tuning::default().damping,
+            inverse_rate: None,
+            decorrelation: None,
             loss: Loss::Squared,
             regularizer: Regularizer { lambda, ..Regularizer::NONE },
             hold: Hold::Free,
@@ -87,17 +96,46 @@ impl TrainConfig {
         }
         Regularizer::new(self.regularizer.lambda)?;
         OptimizerConfig::new(self.optimizer, self.learning_rate)?;
-        self.tuning()?;
+        self.tuning(0)?.check()?;
         if self.hold == Hold::Cayley {
             check_rotations(self.optimizer, self.regularizer.lambda)?;
+        }
+        if let Some(decorrelation) = self.decorrelation {
+            decorrelation.check()?;
+            if self.rule.sends_targets() {
+                self.check_targets_through_decorrelations()?;
+            }
         }
         Ok(())
     }
 
-    /// Settings of the solver.
-    pub(crate) fn tuning(&self) -> Result<Tuning> {
+    /// Refuses decorrelations that targets cannot go through.
+    fn check_targets_through_decorrelations(&self) -> Result<()> {
+        let refuse = |what: &str| Err(Error::Setting(what.into()));
+        if self.target_form == TargetForm::Absolute {
+            return refuse("absolute targets know no decorrelation: use the difference form, or no decorrelation");
+        }
+        if self.solver == SolverKind::Transpose {
+            return refuse("a decorrelation is not orthogonal, so its transpose is no inverse: use another solver");
+        }
+        Ok(())
+    }
+
+    /// Checks that the rule's targets can go through every layer of this shape.
+    ///
+    /// # Errors
+    /// [`Error::Architecture`] with the first layer above the first that is not square, for a rule
+    /// and a solver that need its inverse.
+    pub fn check_shape(&self, architecture: &Architecture) -> Result<()> {
+        let any = self.solver.takes_rectangles() && self.target_form != TargetForm::Absolute;
+        if !self.rule.sends_targets() || any { Ok(()) } else { architecture.check_square() }
+    }
+
+    /// Settings of the solver; `seed` is that of the run.
+    pub(crate) fn tuning(&self, seed: u64) -> Result<Tuning> {
         let regularized = self.regularizer.lambda > 0.0 || self.hold != Hold::Free;
-        Ok(Tuning { regularized, ..Tuning::new(self.tolerance)? })
+        let learning = Learning { rate: self.inverse_rate.unwrap_or(self.learning_rate), init: self.init, seed };
+        Ok(Tuning { regularized, damping: self.damping, learning, ..Tuning::new(self.tolerance)? })
     }
 
     /// Configuration of the rule.

@@ -18,7 +18,7 @@ use crate::ortho::HoldState;
 use crate::rule::Rule;
 use crate::solve::{Solver, Solves};
 use crate::step::optimizer::{Optimizer, OptimizerConfig};
-use crate::step::{Phases, Recipe, Report, Step};
+use crate::step::{Phases, Recipe, Report, Step, in_step};
 use crate::store::checkpoint::State;
 use crate::train::evaluate::{check_samples, gather};
 use gaitprop_kernels::{MatRef, Plan, Real};
@@ -116,19 +116,25 @@ impl Epoch {
     }
 }
 
-/// Stores weights and biases under names that start with `prefix`.
+/// Stores weights, biases and decorrelations under names that start with `prefix`.
 fn put_network<T: Real>(state: &mut State<T>, prefix: &str, net: &Network<T>) {
     for (l, layer) in net.layers().iter().enumerate() {
         state.put_array(format!("{prefix}W{l}"), &[layer.fan_in(), layer.width()], layer.w.data());
         state.put_array(format!("{prefix}b{l}"), &[layer.width()], &layer.b);
+        if let Some(r) = net.decorrelation(l) {
+            state.put_array(format!("{prefix}R{l}"), &[r.rows(), r.cols()], r.data());
+        }
     }
 }
 
-/// Restores weights and biases that [`put_network`] stored.
+/// Restores what [`put_network`] stored.
 fn take_network<T: Real>(state: &State<T>, prefix: &str, net: &mut Network<T>) -> Result<()> {
     for (l, layer) in net.layers_mut().iter_mut().enumerate() {
         state.copy_array(&format!("{prefix}W{l}"), layer.w.data_mut())?;
         state.copy_array(&format!("{prefix}b{l}"), &mut layer.b)?;
+    }
+    for (l, r) in net.decorrelation_mut().iter_mut().enumerate() {
+        state.copy_array(&format!("{prefix}R{l}"), r.data_mut())?;
     }
     Ok(())
 }
@@ -154,9 +160,12 @@ impl<T: Real> Trainer<T> {
     /// As [`TrainConfig::check`]; [`Error::Setting`] for a rule that cannot be built.
     pub fn from_network(net: Network<T>, config: TrainConfig, seed: u64, plan: Plan) -> Result<Self> {
         config.check()?;
+        config.check_shape(&net.architecture())?;
+        let decorrelates = config.decorrelation.is_some() && net.decorrelation(0).is_none();
+        let net = if decorrelates { net.with_decorrelation() } else { net };
         let rule = config.rule.build(&config.rule_config(&net.architecture(), seed), &plan)?;
         Ok(Self {
-            solver: config.solver.build(config.tuning()?)?,
+            solver: config.solver.build(config.tuning(seed)?)?,
             optimizer: Optimizer::new(OptimizerConfig::new(config.optimizer, config.learning_rate)?, &net),
             holder: HoldState::new(config.hold, &net, config.batch)?,
             step: Step::new(&net, config.batch),
@@ -375,6 +384,11 @@ impl<T: Real> Trainer<T> {
         let clock = Instant::now();
         self.holder.after_step(net, &mut self.exec)?;
         step.phases.hold += clock.elapsed();
+        let after = match self.config.decorrelation {
+            Some(setting) => step.decorrelate(net, setting, &mut self.exec),
+            None => Ok(()),
+        };
+        after.and_then(|()| step.teach(net, &mut *self.solver, &mut self.exec)).map_err(|e| in_step(e, optimizer.steps()))?;
         *learned += batch.len();
         Ok(report)
     }
@@ -406,14 +420,16 @@ impl<T: Real> Trainer<T> {
     }
 
     /// Runs a measurement that changes nothing on the first batch of `samples`, with a fresh solver
-    /// of the configured kind.
+    /// of the configured kind, or with the trainer's learned inverses.
     pub(crate) fn look<R>(&mut self, samples: SamplesRef<'_, T>, at: Look<T, R>) -> Result<R> {
         check_samples(samples, &self.net)?;
         let first: Vec<u32> = (0..self.config.batch.min(samples.len()) as u32).collect();
         let (x, t) = gather(samples, &first, self.net.labels(), &mut self.input, &mut self.target)?;
         let TrainConfig { solver, loss, regularizer, .. } = self.config;
-        let mut solver = solver.build(self.config.tuning()?)?;
-        let mut recipe = Recipe { rule: &mut *self.rule, solver: &mut *solver, loss, regularizer, exec: &mut self.exec };
+        let mut fresh = solver.build(self.config.tuning(0)?)?;
+        // A learned inverse is part of what is measured, and a solve does not change it.
+        let solver = if self.solver.learns() { &mut *self.solver } else { &mut *fresh };
+        let mut recipe = Recipe { rule: &mut *self.rule, solver, loss, regularizer, exec: &mut self.exec };
         at(&self.net, x, t, &mut recipe)
     }
 }

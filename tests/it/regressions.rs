@@ -264,6 +264,7 @@ fn layers_that_do_not_fit_are_refused() {
             slope: None,
             e: y.view(),
             output_delta: y.view().cols(0, 2),
+            decorrelation: None,
         };
         let fails = |state: LayerState<'_, f64>| {
             let mut kit = Kit::boxed(built(kind, &net, 1e-3), &Plan::new());

@@ -425,6 +425,7 @@ fn one_layer_outside_a_network() {
             slope: None,
             e: e.view(),
             output_delta: step.tape.delta(1).cols(0, 3),
+            decorrelation: None,
         };
         let (rule, solver) = (&mut *kit.rule, &mut Lu::new());
         let solve = state.send_down(rule, solver, delta.view_mut(), Some(below.view_mut()), &mut exec).unwrap();
