@@ -225,9 +225,8 @@ impl<T: Real> Network<T> {
             b: real(&l.b),
             activation: l.activation,
         });
-        let decorrelation = self.decorrelation.iter().map(|r| {
-            Matrix::from_vec(r.rows(), r.cols(), real(r.data())).expect("the same shape")
-        });
+        let decorrelation =
+            self.decorrelation.iter().map(|r| Matrix::from_vec(r.rows(), r.cols(), real(r.data())).expect("the same shape"));
         Network {
             inputs: self.inputs,
             labels: self.labels,

@@ -148,10 +148,9 @@ impl RunConfig {
                 tolerance: options.tolerance.unwrap_or(published.tolerance),
                 damping: options.damping.unwrap_or(published.damping),
                 inverse_rate: options.inverse_lr,
-                decorrelation: options.decor_lr.map(|rate| Decorrelation {
-                    rate,
-                    share: options.decor_share.unwrap_or(Decorrelation::SHARE),
-                }),
+                decorrelation: options
+                    .decor_lr
+                    .map(|rate| Decorrelation { rate, share: options.decor_share.unwrap_or(Decorrelation::SHARE) }),
                 loss,
                 regularizer,
                 hold: hold(&options, holding, side)?,
@@ -359,10 +358,7 @@ fn check_contradictions(options: &Options, holding: Holding, regularizing: Regul
         (options.keep == Some(0), "--keep 0: at least the last checkpoint must be kept"),
         (options.patience == Some(0), "--patience 0: use 1 epoch or more"),
         (unvalidated, "--patience needs validation samples: add --validation"),
-        (
-            options.decor_share.is_some() && options.decor_lr.is_none(),
-            "--decor-share belongs to a decorrelation: add --decor-lr",
-        ),
+        (options.decor_share.is_some() && options.decor_lr.is_none(), "--decor-share belongs to a decorrelation: add --decor-lr"),
     ];
     refused.iter().find(|(contradicts, _)| *contradicts).map_or(Ok(()), |(_, what)| Err(Error::Setting((*what).into())))
 }

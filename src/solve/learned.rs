@@ -79,14 +79,7 @@ impl<T: Real> Inverse<T> {
     /// Its arrays, by name.
     fn arrays(&mut self) -> [(&'static str, &mut [T]); 6] {
         let ([m1, m2], [c1, c2]) = (&mut self.moments, &mut self.c_moments);
-        [
-            ("M", self.m.data_mut()),
-            ("c", &mut self.c),
-            ("mM", m1.data_mut()),
-            ("vM", m2.data_mut()),
-            ("mc", c1),
-            ("vc", c2),
-        ]
+        [("M", self.m.data_mut()), ("c", &mut self.c), ("mM", m1.data_mut()), ("vM", m2.data_mut()), ("mc", c1), ("vc", c2)]
     }
 }
 
@@ -326,7 +319,8 @@ mod tests {
         };
         learn(&mut learned);
         let state = learned.save(0);
-        let mut again = Learned::<f64>::new(Tuning { learning: Learning { seed: 9, ..Learning::default() }, ..Tuning::default() });
+        let mut again =
+            Learned::<f64>::new(Tuning { learning: Learning { seed: 9, ..Learning::default() }, ..Tuning::default() });
         again.restore(state.clone(), 0).unwrap();
         learn(&mut learned);
         learn(&mut again);

@@ -81,16 +81,8 @@ names!(
 
 impl SolverKind {
     /// Every kind, in the order of the variants.
-    pub const ALL: [Self; 8] = [
-        Self::Lu,
-        Self::Stale,
-        Self::Cg,
-        Self::Gram,
-        Self::Transpose,
-        Self::Auto,
-        Self::Damped,
-        Self::Learned,
-    ];
+    pub const ALL: [Self; 8] =
+        [Self::Lu, Self::Stale, Self::Cg, Self::Gram, Self::Transpose, Self::Auto, Self::Damped, Self::Learned];
 
     /// Returns whether weights may have any shape. All other solvers invert square weights.
     pub fn takes_rectangles(self) -> bool {

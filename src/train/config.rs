@@ -7,8 +7,8 @@ use crate::model::network::Architecture;
 use crate::ortho::{Hold, Regularizer};
 use crate::rule::{LearningRule, RuleConfig, TargetForm};
 use crate::solve::{Learning, SolverKind, Tuning};
-use crate::step::{Decorrelation, check_rotations};
 use crate::step::optimizer::{OptimizerConfig, OptimizerKind};
+use crate::step::{Decorrelation, check_rotations};
 
 /// Configuration of training.
 ///

@@ -19,6 +19,7 @@ mod compare;
 mod contracts;
 #[cfg(feature = "npz")]
 mod data_formats;
+mod decorrelated;
 mod exactness;
 // Linux only. Faults need `seccomp`, and /proc shows which signals a program was started to ignore
 // (`nohup`); on other systems that takes unsafe code.
@@ -31,6 +32,7 @@ mod fused_step;
 mod golden;
 #[path = "../../kernels/tests/it/imports.rs"]
 mod imports;
+mod inverses;
 #[cfg(all(feature = "cli", target_os = "linux"))]
 mod kills;
 mod links;
