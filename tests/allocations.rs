@@ -9,7 +9,7 @@ use gaitprop::ortho::{Block, Hold, HoldState, Regularizer, Retraction};
 use gaitprop::rng::Rng;
 use gaitprop::rule::{LearningRule, RuleConfig};
 use gaitprop::solve::{SolverKind, Tuning, Weights};
-use gaitprop::step::{Recipe, Step};
+use gaitprop::step::{Decorrelation, Recipe, Step};
 use gaitprop::{Architecture, Network};
 use gaitprop::{Exec, Matrix};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -19,11 +19,25 @@ use std::alloc::System;
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 /// Allocations in `steps` steps after the first `warm`.
-fn allocations(kind: LearningRule, way: SolverKind, lambda: f64, hold: Hold, par: Par, (warm, steps): (usize, usize)) -> usize {
-    let (n, batch, labels) = (96, 24, 10);
+fn allocations(kind: LearningRule, way: SolverKind, lambda: f64, hold: Hold, par: Par, steps: (usize, usize)) -> usize {
+    let shape = Architecture::square(96, 96, 3, 10).unwrap();
     let plan = Plan::new().with_par(par).with_min_work(1);
-    let shape = Architecture::square(n, n, 3, labels).unwrap();
-    let mut net = Network::<f32>::random(&shape, Init::Orthogonal, 1, &plan).unwrap();
+    let net = Network::<f32>::random(&shape, Init::Orthogonal, 1, &plan).unwrap();
+    allocations_on(net, kind, way, lambda, hold, plan, steps)
+}
+
+/// [`allocations`] on a network of 96 inputs. Its decorrelations learn, if it has some.
+fn allocations_on(
+    mut net: Network<f32>,
+    kind: LearningRule,
+    way: SolverKind,
+    lambda: f64,
+    hold: Hold,
+    plan: Plan,
+    (warm, steps): (usize, usize),
+) -> usize {
+    let (n, batch, labels) = (96, 24, 10);
+    let shape = net.architecture();
     let mut rule = kind.build(&RuleConfig::new(&shape), &plan).unwrap();
     let regularizer = Regularizer::new(lambda).unwrap();
     let mut optimizer = Optimizer::new(OptimizerConfig::new(optimizer::OptimizerKind::PublishedAdam, 1e-3).unwrap(), &net);
@@ -40,6 +54,8 @@ fn allocations(kind: LearningRule, way: SolverKind, lambda: f64, hold: Hold, par
         let mut recipe = Recipe { rule: &mut *rule, solver: &mut *solver, loss, regularizer, exec };
         fused.update(&mut net, x, t, &mut recipe, &mut optimizer).unwrap();
         holder.after_step(&mut net, recipe.exec).unwrap();
+        fused.decorrelate(&mut net, Decorrelation::new(1e-3).unwrap(), &mut exec).unwrap();
+        fused.teach(&net, &mut *solver, &mut exec).unwrap();
     };
     (0..warm).for_each(|_| step());
     let region = Region::new(ALLOCATOR);
@@ -97,6 +113,22 @@ fn steps_allocate_nothing_after_the_first() {
             let count = allocations(kind, way, lambda, hold, par.clone(), (2, 10));
             assert_eq!(count, 0, "{kind}, {way}, λ = {lambda}, {hold:?}, {par:?}");
         }
+        // Layers of any shape, and decorrelated inputs.
+        let dense = Architecture::dense(96, &[80, 110, 40], 10).unwrap();
+        let square = Architecture::square(96, 96, 3, 10).unwrap();
+        for (shape, kind, way, decorrelated) in [
+            (&dense, LearningRule::Gait, SolverKind::Damped, false),
+            (&dense, LearningRule::Gait, SolverKind::Learned, true),
+            (&dense, LearningRule::Bp, SolverKind::Lu, true),
+            (&square, LearningRule::Gait, SolverKind::Lu, true),
+            (&square, LearningRule::Tp, SolverKind::Damped, true),
+        ] {
+            let plan = Plan::new().with_par(par.clone()).with_min_work(1);
+            let net = Network::<f32>::random(shape, Init::Orthogonal, 1, &plan).unwrap();
+            let net = if decorrelated { net.with_decorrelation() } else { net };
+            let count = allocations_on(net, kind, way, 0.1, Hold::Free, plan, (2, 10));
+            assert_eq!(count, 0, "{kind}, {way}, decorrelated: {decorrelated}, {par:?}");
+        }
         // Long enough to refresh an inverse and to change their mind.
         for way in [SolverKind::Stale, SolverKind::Auto] {
             for lambda in [0.0, 0.1] {
@@ -105,7 +137,7 @@ fn steps_allocate_nothing_after_the_first() {
             }
         }
     }
-    for way in [SolverKind::Lu, SolverKind::Stale, SolverKind::Cg, SolverKind::Gram, SolverKind::Auto] {
+    for way in [SolverKind::Lu, SolverKind::Stale, SolverKind::Cg, SolverKind::Gram, SolverKind::Auto, SolverKind::Damped, SolverKind::Learned] {
         assert_eq!(allocations_in_solves(way), 0, "{way}");
     }
     // The counter counts.

@@ -208,6 +208,20 @@ impl<T: Real> Trainer<T> {
         &self.net
     }
 
+    /// Replaces the parameters by those of a network of the same shape, with decorrelations if the
+    /// trainer's has some. The optimizer's moments stay as they are.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for a network of another shape; the trainer's has then not changed.
+    pub fn set_network(&mut self, net: &Network<T>) -> Result<()> {
+        let decorrelates = |net: &Network<T>| net.decorrelation(0).is_some();
+        if self.net.architecture() != net.architecture() || decorrelates(&self.net) != decorrelates(net) {
+            return Err(Error::Setting("the network has another shape than the trainer's".into()));
+        }
+        self.net.copy_from(net);
+        Ok(())
+    }
+
     /// Changes the weights as [`Network::update`] does. The optimizer's moments stay as they are.
     pub fn update(&mut self, change: impl FnMut(usize, &mut [T], &mut [T])) {
         self.net.update(change);

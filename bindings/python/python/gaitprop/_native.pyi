@@ -123,11 +123,17 @@ class Network:
     ) -> Network: ...
     @staticmethod
     def from_f32(
-        inputs: int, layers: Sequence[tuple[_Array, _Array, str]], labels: int
+        inputs: int,
+        layers: Sequence[tuple[_Array, _Array, str]],
+        labels: int,
+        decorrelation: Sequence[_Array],
     ) -> Network: ...
     @staticmethod
     def from_f64(
-        inputs: int, layers: Sequence[tuple[_Array, _Array, str]], labels: int
+        inputs: int,
+        layers: Sequence[tuple[_Array, _Array, str]],
+        labels: int,
+        decorrelation: Sequence[_Array],
     ) -> Network: ...
     @property
     def single(self) -> bool: ...
@@ -141,6 +147,8 @@ class Network:
     def weights(self) -> list[_Array]: ...
     @property
     def biases(self) -> list[_Array]: ...
+    @property
+    def decorrelation(self) -> list[_Array]: ...
     def outputs(self, x: _Array, threads: int | None) -> _Array: ...
     def evaluate(
         self, x: _Array, y: NDArray[np.uint32], loss: str, threads: int | None

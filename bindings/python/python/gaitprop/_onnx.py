@@ -17,6 +17,7 @@ OPSET = 13
 def model(
     weights: Sequence[npt.NDArray[Any]],
     biases: Sequence[npt.NDArray[Any]],
+    decorrelation: Sequence[npt.NDArray[Any]],
     activations: Sequence[str],
     inputs: int,
     classes: int,
@@ -38,6 +39,10 @@ def model(
     for layer, (w, b, activation) in enumerate(zip(weights, biases, activations, strict=True)):
         value = leading(value, width, w.shape[0], f"x{layer}")
         width = w.shape[1]
+        if decorrelation:
+            constants[f"R{layer}"] = np.ascontiguousarray(decorrelation[layer])
+            nodes.append(helper.make_node("MatMul", [value, f"R{layer}"], [f"r{layer}"]))
+            value = f"r{layer}"
         constants |= {f"W{layer}": np.ascontiguousarray(w), f"b{layer}": np.ascontiguousarray(b)}
         nodes.append(helper.make_node("Gemm", [value, f"W{layer}", f"b{layer}"], [f"z{layer}"]))
         kind, _, slope = activation.partition(":")

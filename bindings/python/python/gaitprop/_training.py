@@ -63,6 +63,14 @@ class TrainConfig:
         Way through the inverse of the weights, one of `SOLVERS`.
     tolerance : float
         Relative error at which iterative solvers stop.
+    damping : float
+        Damping of ``solver="damped"``, at least 0.
+    inverse_rate : float, optional
+        Learning rate of ``solver="learned"``; `None` for that of the weights.
+    decorrelation_rate : float, optional
+        Learning rate of the decorrelation of every layer's input; `None` for no decorrelation.
+    decorrelation_share : float
+        Share of each batch that decorrelations learn from, above 0 and at most 1.
     loss : {"squared", "cross-entropy"}
         Loss. Cross-entropy needs a network whose last layer is linear: `Network` with this loss.
     regularization : float
@@ -91,6 +99,10 @@ class TrainConfig:
     target_form: Literal["difference", "absolute"] = "difference"
     solver: str = "auto"
     tolerance: float = 1e-3
+    damping: float = 1e-3
+    inverse_rate: float | None = None
+    decorrelation_rate: float | None = None
+    decorrelation_share: float = 0.1
     loss: Literal["squared", "cross-entropy"] = "squared"
     regularization: float = 0.1
     hold: Literal["none", "block", "retract", "cayley"] = "none"
@@ -213,6 +225,7 @@ class Network:
         classes: int | None = None,
         inputs: int | None = None,
         activations: str | Sequence[str] = "leaky-relu",
+        decorrelation: Sequence[Array] = (),
     ) -> Network:
         """Make a network from arrays, which are copied.
 
@@ -228,6 +241,9 @@ class Network:
             Width of the input; by default what the first layer reads.
         activations : str or sequence of str
             One for all layers, or one for each.
+        decorrelation : sequence of ndarray
+            The matrix that each layer's input is multiplied by before its weights, square. None by
+            default.
 
         Returns
         -------
@@ -259,7 +275,8 @@ class Network:
         make = _native.Network.from_f32 if _is_single(dtype) else _native.Network.from_f64
         inputs = weights[0].shape[0] if inputs is None else inputs
         classes = weights[-1].shape[1] if classes is None else classes
-        return cls._of(make(inputs, layers, classes))
+        square = [_matrix(r, dtype, "decorrelation") for r in decorrelation]
+        return cls._of(make(inputs, layers, classes, square))
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -291,12 +308,20 @@ class Network:
         """Read-only views of the biases, each of shape (width,)."""
         return self._native.biases
 
+    @property
+    def decorrelation(self) -> list[Array]:
+        """Read-only views of the decorrelations of the layers' inputs; empty without."""
+        return self._native.decorrelation
+
     def state_dict(self) -> dict[str, Array]:
-        """Return views of all parameters by name: ``W0``, ``b0``, ``W1`` and so on."""
+        """Return views of all parameters by name: ``W0``, ``b0``, ``W1`` and so on.
+
+        A network with decorrelations also has ``R0``, ``R1`` and so on.
+        """
         state: dict[str, Array] = {}
         for layer, (w, b) in enumerate(zip(self.weights, self.biases, strict=True)):
             state |= {f"W{layer}": w, f"b{layer}": b}
-        return state
+        return state | {f"R{layer}": r for layer, r in enumerate(self.decorrelation)}
 
     def outputs(self, x: npt.ArrayLike, *, threads: int | None = None) -> Array:
         """Return the activities of the classes' units.
@@ -434,7 +459,8 @@ class Network:
         """
         from gaitprop._onnx import model
 
-        return model(self.weights, self.biases, self.activations, self.inputs, self.classes)
+        parameters = (self.weights, self.biases, self.decorrelation)
+        return model(*parameters, self.activations, self.inputs, self.classes)
 
     def __repr__(self) -> str:
         """Return shape and element type."""
@@ -443,15 +469,25 @@ class Network:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the arrays."""
-        arrays = ([w.copy() for w in self.weights], [b.copy() for b in self.biases])
+        arrays = ([a.copy() for a in of] for of in (self.weights, self.biases, self.decorrelation))
         return _rebuilt, (*arrays, self.classes, self.inputs, self.activations)
 
 
 def _rebuilt(
-    weights: list[Array], biases: list[Array], classes: int, inputs: int, activations: list[str]
+    weights: list[Array],
+    biases: list[Array],
+    decorrelation: list[Array],
+    classes: int,
+    inputs: int,
+    activations: list[str],
 ) -> Network:
     return Network.from_arrays(
-        weights, biases, classes=classes, inputs=inputs, activations=activations
+        weights,
+        biases,
+        classes=classes,
+        inputs=inputs,
+        activations=activations,
+        decorrelation=decorrelation,
     )
 
 

@@ -50,7 +50,8 @@ impl<'py> Batch<'_, 'py> {
             }
         };
         let regularized = config.regularizer.lambda > 0.0;
-        let tuning = Tuning { regularized, ..tried!(py, Tuning::new(config.tolerance)) };
+        tried!(py, config.solver.check_untrained());
+        let tuning = Tuning { regularized, damping: config.damping, ..tried!(py, Tuning::new(config.tolerance)) };
         let mut solver = tried!(py, config.solver.build(tuning));
         let outcome = detached(py, || {
             let (rule, solver, exec) = (&mut *rule, &mut *solver, &mut exec);

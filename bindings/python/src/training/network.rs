@@ -80,8 +80,9 @@ impl Network {
         inputs: usize,
         layers: Vec<(PyReadonlyArray2<'_, f32>, PyReadonlyArray1<'_, f32>, String)>,
         labels: usize,
+        decorrelation: Vec<PyReadonlyArray2<'_, f32>>,
     ) -> PyResult<Self> {
-        from_arrays(py, inputs, &layers, labels).map(Into::into)
+        from_arrays(py, inputs, &layers, labels, &decorrelation).map(Into::into)
     }
 
     /// As `from_f32`.
@@ -91,8 +92,9 @@ impl Network {
         inputs: usize,
         layers: Vec<(PyReadonlyArray2<'_, f64>, PyReadonlyArray1<'_, f64>, String)>,
         labels: usize,
+        decorrelation: Vec<PyReadonlyArray2<'_, f64>>,
     ) -> PyResult<Self> {
-        from_arrays(py, inputs, &layers, labels).map(Into::into)
+        from_arrays(py, inputs, &layers, labels, &decorrelation).map(Into::into)
     }
 
     #[getter]
@@ -132,6 +134,19 @@ impl Network {
             // SAFETY: as in `weights`.
             unsafe { PyArray1::borrow_from_array(&view, slf.clone().into_any()) }.readwrite().make_nonwriteable().to_owned_any()
         }))
+    }
+
+    /// Read-only views of the decorrelations, each fan-in × fan-in; none for a network without.
+    #[getter]
+    fn decorrelation<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyList>> {
+        each!(&slf.get().net, net => {
+            let views = (0..net.layers().len()).filter_map(|l| net.decorrelation(l)).map(|r| {
+                let view = ArrayView2::from_shape([r.rows(), r.cols()], r.data()).expect("fan-in × fan-in");
+                // SAFETY: as in `weights`.
+                unsafe { PyArray2::borrow_from_array(&view, slf.clone().into_any()) }.readwrite().make_nonwriteable().to_owned_any()
+            });
+            PyList::new(slf.py(), views.collect::<Vec<_>>())
+        })
     }
 
     /// Returns the activities of the label units, samples × labels.
@@ -212,14 +227,21 @@ fn from_arrays<T: Number>(
     inputs: usize,
     layers: &[(PyReadonlyArray2<'_, T>, PyReadonlyArray1<'_, T>, String)],
     labels: usize,
+    decorrelation: &[PyReadonlyArray2<'_, T>],
 ) -> PyResult<gaitprop::Network<T>> {
+    let owned = |a, what| {
+        let view = matrix(a, what)?;
+        let (rows, cols) = view.shape();
+        Ok(tried!(py, Matrix::from_vec(rows, cols, view.to_vec())))
+    };
     let layers = layers.iter().map(|(w, b, name)| {
-        let w = matrix(w, "weights")?;
-        let (fan_in, width) = w.shape();
         let activation = tried!(py, activation::parse(name));
-        Ok(Layer { w: tried!(py, Matrix::from_vec(fan_in, width, w.to_vec())), b: b.as_array().to_vec(), activation })
+        Ok(Layer { w: owned(w, "weights")?, b: b.as_array().to_vec(), activation })
     });
-    gaitprop::Network::new(inputs, layers.collect::<PyResult<_>>()?, labels).map_err(|e| exception(py, e))
+    let mut net = tried!(py, gaitprop::Network::new(inputs, layers.collect::<PyResult<_>>()?, labels));
+    let decorrelation = decorrelation.iter().map(|r| owned(r, "decorrelation")).collect::<PyResult<_>>()?;
+    tried!(py, net.set_decorrelation(decorrelation));
+    Ok(net)
 }
 
 fn outputs<'py, T: Number>(

@@ -133,11 +133,10 @@ impl Trainer {
 
     /// Replaces the weights and biases by those of a network of the same shape.
     fn set_network(&self, py: Python<'_>, network: &Network) -> PyResult<()> {
-        let wrong = || error::error(py, "the network has another shape or element type than the trainer's".into());
         match (&mut *self.lock()?, &network.net) {
-            (Either::F32(trainer), Either::F32(net)) => replace(trainer, net).ok_or_else(wrong),
-            (Either::F64(trainer), Either::F64(net)) => replace(trainer, net).ok_or_else(wrong),
-            _ => Err(wrong()),
+            (Either::F32(trainer), Either::F32(net)) => trainer.set_network(net).map_err(|e| exception(py, e)),
+            (Either::F64(trainer), Either::F64(net)) => trainer.set_network(net).map_err(|e| exception(py, e)),
+            _ => Err(error::error(py, "the network has another element type than the trainer's".into())),
         }
     }
 
@@ -179,16 +178,6 @@ impl Trainer {
             })
         })
     }
-}
-
-/// Returns `None`, and changes nothing, if the shapes differ.
-fn replace<T: gaitprop_kernels::Real>(trainer: &mut gaitprop::Trainer<T>, net: &gaitprop::Network<T>) -> Option<()> {
-    (trainer.network().architecture() == net.architecture()).then(|| {
-        trainer.update(|l, w, b| {
-            w.copy_from_slice(net.layers()[l].w.data());
-            b.copy_from_slice(&net.layers()[l].b);
-        });
-    })
 }
 
 fn results<'py>(py: Python<'py>, epoch: &Epoch) -> PyResult<Bound<'py, PyDict>> {
