@@ -129,6 +129,8 @@ def test_networks_come_back_from_files_and_pickles(tmp_path: Path) -> None:
         small(dtype=np.float64),
         Network(70, [64, 32], 10, tower=True, activation="tanh"),
         Network(8, [6, 6], 3, loss="cross-entropy", activation="leaky-relu:0.3"),
+        Network(8, [6, 7, 3], 3, dense=True),
+        decorrelated(np.float32),
     ):
         file = tmp_path / "weights.safetensors"
         network.save(file, center=0.5, scale=np.full(network.inputs, 2.0))
@@ -138,6 +140,56 @@ def test_networks_come_back_from_files_and_pickles(tmp_path: Path) -> None:
             assert repr(other) == repr(network)
             assert other.activations == network.activations
     assert os.listdir(tmp_path) == ["weights.safetensors"]
+
+
+def decorrelated(dtype: Any) -> Network:
+    """Return a network whose decorrelations have learned."""
+    x = np.random.default_rng(3).standard_normal((60, 9)).astype(dtype)
+    config = TrainConfig.published("bp", decorrelation_rate=0.05, decorrelation_share=1.0)
+    trainer = Trainer(Network(9, [8, 6, 6], 4, tower=True, dtype=dtype), config)
+    trainer.fit(x, np.arange(60) % 4, epochs=5)
+    return trainer.network
+
+
+def test_decorrelations_belong_to_the_network() -> None:
+    net = decorrelated(np.float64)
+    assert [r.shape for r in net.decorrelation] == [(8, 8), (6, 6), (6, 6)]
+    assert np.abs(net.decorrelation[0] - np.eye(8)).max() > 0.01
+    assert list(net.state_dict()) == [f"{kind}{n}" for n in range(3) for kind in "Wb"] + [
+        f"R{n}" for n in range(3)
+    ]
+    folded = [r @ w for r, w in zip(net.decorrelation, net.weights, strict=True)]
+    plain = Network.from_arrays(
+        folded, net.biases, classes=4, inputs=9, activations=net.activations
+    )
+    assert plain.decorrelation == []
+    x = np.random.default_rng(4).standard_normal((5, 9))
+    assert np.abs(plain.outputs(x) - net.outputs(x)).max() < 1e-14
+    with pytest.raises(gaitprop.Error, match="another shape"):
+        Trainer(net, TrainConfig.published("bp")).network = plain
+    with pytest.raises(gaitprop.Error, match="decorrelation is 8x8, but must be 6x6"):
+        Network.from_arrays(net.weights[1:], decorrelation=net.decorrelation[:2])
+
+
+@pytest.mark.parametrize("solver", ["damped", "learned"])
+def test_targets_go_through_layers_of_any_shape(solver: str) -> None:
+    data = load_data("digits", limit_train=600)
+    net = Network(64, [48, 20], 10, dense=True)
+    config = TrainConfig.published("gait", solver=solver, inverse_rate=1e-2, learning_rate=1e-3)
+    trainer = Trainer(net, config)
+    trainer.fit(*data.train, epochs=25)
+    assert trainer.evaluate(*data.test)[1] > 0.8
+    with pytest.raises(gaitprop.Error, match="only square weights have one"):
+        Trainer(net, TrainConfig.published("gait"))
+    with pytest.raises(gaitprop.Error, match="contradict"):
+        Network(64, [20], 10, dense=True, tower=True)
+    with pytest.raises(gaitprop.Error, match="nothing to learn from"):
+        updates(
+            net,
+            data.train[0][:6],
+            np.eye(10, dtype=np.float32)[data.train[1][:6]],
+            TrainConfig(solver="learned"),
+        )
 
 
 def test_a_folder_that_is_not_there_is_an_os_error(tmp_path: Path) -> None:
@@ -420,7 +472,8 @@ def test_onnx_computes_the_outputs(dtype: Any, activation: str) -> None:
         activations=net.activations,
     )
     x = np.random.default_rng(2).standard_normal((5, 9)).astype(dtype)
-    found = np.asarray(*ReferenceEvaluator(net.to_onnx()).run(None, {"x": x}))
-    assert found.dtype == dtype
-    assert found.shape == (5, 4)
-    assert np.abs(found - net.outputs(x)).max() < 40 * np.finfo(dtype).eps
+    for of in (net, decorrelated(dtype)):
+        found = np.asarray(*ReferenceEvaluator(of.to_onnx()).run(None, {"x": x}))
+        assert found.dtype == dtype
+        assert found.shape == (5, 4)
+        assert np.abs(found - of.outputs(x)).max() < 40 * np.finfo(dtype).eps

@@ -148,7 +148,7 @@ class TrainConfig:
 
 
 class Network:
-    """A network: square layers above the first, fed by the first units of the layer below.
+    """A network: layers fed by the first units of the layer below, square above the first.
 
     A network does not change. A `Trainer` copies the one that it is given, and `Trainer.network`
     returns a copy of its own.
@@ -174,6 +174,9 @@ class Network:
         ``numpy.float32`` or ``numpy.float64``.
     tower : bool
         Whether the first layer is square, too, and reads the first inputs only.
+    dense : bool
+        Whether every layer reads all units of the layer below, so that any may be rectangular.
+        GAIT, ITP and TP then need ``solver="damped"`` or ``"learned"``.
 
     Raises
     ------
@@ -200,9 +203,13 @@ class Network:
         seed: int = 1,
         dtype: npt.DTypeLike = np.float32,
         tower: bool = False,
+        dense: bool = False,
     ) -> None:
+        if tower and dense:
+            raise Error("tower and dense contradict each other: use one of them")
+        below = [inputs, *widths]
         layers = [
-            (inputs if layer == 0 and not tower else width, width)
+            (below[layer] if dense or (layer == 0 and not tower) else width, width)
             for layer, width in enumerate(widths)
         ]
         single = _is_single(np.dtype(dtype))
