@@ -153,7 +153,7 @@ const COMMANDS: [(&str, &str, &str); 9] = [
 ];
 
 /// Flags that mean something only with another.
-const COMPANIONS: [(&str, &str); 14] = [
+const COMPANIONS: [(&str, &str); 15] = [
     ("--patience", "--validation=20"),
     ("--validation", "--batch=1"),
     ("--checkpoint-every", "--out=run"),
@@ -166,6 +166,7 @@ const COMPANIONS: [(&str, &str); 14] = [
     ("--steps", "--lr=1e-3"),
     ("--lr", "--steps=1"),
     ("--ortho-form", "--lambda=0.1"),
+    ("--damping", "--gauss-newton"),
     ("--layers", ""),
     ("--tower", ""),
 ];
