@@ -30,6 +30,7 @@
 //! | [`data`] | labeled data sets and their scaling |
 //! | [`checkpoint`], [`weights`] | training states and weights as bytes |
 //! | [`diagnostics`] | comparison with backpropagation, figures of each layer |
+//! | [`gauss_newton`] | the updates that target propagation approximates |
 //! | [`Exec`], [`kernels`] | execution context; products, factorizations, threads |
 //!
 //! **Errors.** Functions return an [`Error`] for invalid data and do not panic on it. A step that
@@ -90,7 +91,7 @@ pub use rule::LearningRule;
 #[doc(hidden)] // for the fuzz targets
 pub use run::config::resolve_text;
 pub use store::{checkpoint, weights};
-pub use study::diagnostics;
+pub use study::{diagnostics, gauss_newton};
 pub use train::{EarlyStopping, Epoch, TrainConfig, Trainer, evaluate};
 
 pub mod optimizer {

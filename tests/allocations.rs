@@ -43,19 +43,19 @@ fn allocations_on(
     let mut optimizer = Optimizer::new(OptimizerConfig::new(optimizer::OptimizerKind::PublishedAdam, 1e-3).unwrap(), &net);
     let mut solver = way.build(Tuning { regularized: lambda > 0.0, ..Tuning::default() }).unwrap();
     let mut holder = HoldState::new(hold, &net, batch).unwrap();
-    let (mut fused, mut exec) = (Step::new(&net, batch), Exec::new(plan));
+    let (mut fused, exec) = (Step::new(&net, batch), &mut Exec::new(plan));
     let mut rng = Rng::new(2, 0);
     let x: Vec<f32> = (0..batch * n).map(|_| rng.uniform() as f32).collect();
     let mut t = vec![0f32; batch * labels];
     (0..batch).for_each(|i| t[i * labels + i % labels] = 1.0);
     let (x, t) = (MatRef::new(&x, batch, n).unwrap(), MatRef::new(&t, batch, labels).unwrap());
     let mut step = || {
-        let (loss, exec) = (Loss::Squared, &mut exec);
+        let (loss, exec) = (Loss::Squared, &mut *exec);
         let mut recipe = Recipe { rule: &mut *rule, solver: &mut *solver, loss, regularizer, exec };
         fused.update(&mut net, x, t, &mut recipe, &mut optimizer).unwrap();
         holder.after_step(&mut net, recipe.exec).unwrap();
-        fused.decorrelate(&mut net, Decorrelation::new(1e-3).unwrap(), &mut exec).unwrap();
-        fused.teach(&net, &mut *solver, &mut exec).unwrap();
+        fused.decorrelate(&mut net, Decorrelation::new(1e-3).unwrap(), exec).unwrap();
+        fused.teach(&net, &mut *solver, exec).unwrap();
     };
     (0..warm).for_each(|_| step());
     let region = Region::new(ALLOCATOR);
@@ -137,7 +137,15 @@ fn steps_allocate_nothing_after_the_first() {
             }
         }
     }
-    for way in [SolverKind::Lu, SolverKind::Stale, SolverKind::Cg, SolverKind::Gram, SolverKind::Auto, SolverKind::Damped, SolverKind::Learned] {
+    for way in [
+        SolverKind::Lu,
+        SolverKind::Stale,
+        SolverKind::Cg,
+        SolverKind::Gram,
+        SolverKind::Auto,
+        SolverKind::Damped,
+        SolverKind::Learned,
+    ] {
         assert_eq!(allocations_in_solves(way), 0, "{way}");
     }
     // The counter counts.

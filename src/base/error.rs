@@ -52,6 +52,21 @@ pub enum Error {
         /// Relative residual ‖r − e W‖ / ‖r‖ of the solve.
         residual: f64,
     },
+    /// The Jacobian of the label units with respect to a layer does not have full rank, so that its
+    /// Gauss-Newton target is not determined.
+    #[error(
+        "layer {layer}, sample {sample}: the Jacobian of the outputs does not have full rank in {precision}, so its Gauss-Newton target is not determined with damping {damping}: use more damping"
+    )]
+    RankDeficient {
+        /// Index of the layer, from 0.
+        layer: usize,
+        /// Index of the sample in the batch, from 0.
+        sample: usize,
+        /// Damping λ.
+        damping: f64,
+        /// `f32` or `f64`.
+        precision: &'static str,
+    },
     /// The weights are too far from orthogonal for the retraction.
     #[error("layer {layer}: the weights are too far from orthogonal for the retraction (|W W\u{1d40} - I| = {distance:.1e})")]
     TooFar {

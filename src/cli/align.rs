@@ -15,8 +15,9 @@ use crate::run::pool::progress;
 use crate::run::session::{Session, ask_for, check_memory};
 use crate::run::table::{aligned, csv};
 use crate::solve::SolverKind;
-use crate::study::align::{Comparison, Condition, Precision, RuleSpec};
+use crate::study::align::{Compared, Comparison, Condition, Precision, RuleSpec};
 use crate::study::diagnostics::Alignment;
+use crate::study::gauss_newton::check_damping;
 use crate::train::TrainConfig;
 use gaitprop_kernels::{Plan, Real};
 use indicatif::ProgressBar;
@@ -40,6 +41,13 @@ pub(super) struct Args {
     /// Values, comma-separated [default: a few over the relevant range]
     #[arg(long, value_name = "V,V,…", value_delimiter = ',', allow_negative_numbers = true)]
     values: Vec<String>,
+    /// Also compare both rules with the Gauss-Newton updates, which target propagation approximates
+    #[arg(long)]
+    gauss_newton: bool,
+    /// Damping λ of the Gauss-Newton updates: 0 gives the exact target, a large λ the direction of
+    /// backpropagation [default: 0]
+    #[arg(long, value_name = "L", requires = "gauss_newton", allow_negative_numbers = true)]
+    gauss_newton_damping: Option<f64>,
     /// Number of features of random inputs in [0, 1) with random labels, used instead of data
     #[arg(long, value_name = "FEATURES", conflicts_with = "data")]
     random: Option<usize>,
@@ -110,7 +118,7 @@ struct Row<'a> {
     layer: usize,
     layers: usize,
     #[serde(flatten)]
-    alignment: Alignment,
+    compared: &'a Compared,
 }
 
 /// The file of `--json`.
@@ -124,6 +132,8 @@ struct Document<'a> {
     gamma: f64,
     seed: u64,
     inverse: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    damping: Option<f64>,
     rows: &'a [Row<'a>],
 }
 
@@ -138,6 +148,8 @@ pub(super) fn run(args: &Args) -> Result<Done, Failure> {
     }
     let form = options.form.take().unwrap_or(TargetForm::Difference);
     let rule_specs = rule_specs(args, over, form, options.dtype)?;
+    let damping = args.gauss_newton.then_some(args.gauss_newton_damping.unwrap_or(0.0));
+    damping.map_or(Ok(()), check_damping)?;
     // The rule trained over time, and the default of the settings. Solves are exact unless a solver
     // is given.
     options.rule.get_or_insert(rule_specs[0].kind);
@@ -156,7 +168,7 @@ pub(super) fn run(args: &Args) -> Result<Done, Failure> {
     args.csv.iter().chain(&args.json).try_for_each(|path| check_place(path))?;
 
     let plan = run.runtime.plan(run.runtime.par()?);
-    let study = study(&run, &data, rule_specs)?;
+    let study = Comparison { damping, ..study(&run, &data, rule_specs)? };
     let bar = progress("align {bar:32} {pos} of {len}  {eta} left", values.len() as u64, args.quiet);
     let found = match (over, run.runtime.precision) {
         (Axis::Time, Precision::F32) => over_time::<f32>(&run, &data, &study, &values, &plan, &bar),
@@ -189,6 +201,7 @@ fn write_files(args: &Args, over: Axis, study: &Comparison, data: &Dataset, rows
             gamma: study.train.gamma,
             seed: study.seed,
             inverse: study.train.solver.name(),
+            damping: study.damping,
             rows,
         };
         let text = serde_json::to_string_pretty(&document)
@@ -262,7 +275,7 @@ fn study(run: &RunConfig, data: &Dataset, rules: [RuleSpec; 2]) -> Result<Compar
     let x = Matrix::from_vec(batch, samples.features, samples.x[..batch * samples.features].to_vec())?;
     let mut target = Matrix::zeros(batch, data.classes);
     data::one_hot(&samples.labels[..batch], data.classes, target.data_mut());
-    Ok(Comparison { rules, architecture: run.architecture.clone(), seed: run.seed, train: run.train, x, target })
+    Ok(Comparison { rules, architecture: run.architecture.clone(), seed: run.seed, train: run.train, x, target, damping: None })
 }
 
 /// Parses one of `--values`.
@@ -270,8 +283,13 @@ fn number<N: FromStr>(over: Axis, value: &str) -> Result<N> {
     value.parse().map_err(|_| Error::Setting(format!("--values: `{value}` is not a number of {}", over.unit())))
 }
 
+/// Number of parties to a comparison. Each has its own network, gradients and factors.
+fn parties(study: &Comparison) -> usize {
+    2 + usize::from(study.damping.is_some())
+}
+
 /// Compares the rules at each value.
-fn over_points(over: Axis, study: &Comparison, values: &[String], plan: &Plan, bar: &ProgressBar) -> Result<Vec<Vec<Alignment>>> {
+fn over_points(over: Axis, study: &Comparison, values: &[String], plan: &Plan, bar: &ProgressBar) -> Result<Vec<Vec<Compared>>> {
     let points = values.iter().map(|value| {
         Ok(match over {
             Axis::Depth => Condition::Depth(number(over, value)?),
@@ -283,8 +301,7 @@ fn over_points(over: Axis, study: &Comparison, values: &[String], plan: &Plan, b
     });
     // All values are parsed before the first comparison.
     let points = points.collect::<Result<Vec<_>>>()?;
-    // Each of the two rules has its own network, gradients and factors.
-    points.iter().try_for_each(|&point| check_memory::<f64>(&study.architecture_at(point)?, study.x.rows(), 2))?;
+    points.iter().try_for_each(|&point| check_memory::<f64>(&study.architecture_at(point)?, study.x.rows(), parties(study)))?;
     points.into_iter().map(|point| study.at(point, plan).inspect(|_| bar.inc(1))).collect()
 }
 
@@ -296,13 +313,13 @@ fn over_time<T: Real>(
     values: &[String],
     plan: &Plan,
     bar: &ProgressBar,
-) -> Result<Vec<Vec<Alignment>>> {
+) -> Result<Vec<Vec<Compared>>> {
     let epochs = values.iter().map(|value| number(Axis::Time, value)).collect::<Result<Vec<usize>>>()?;
     if !epochs.is_sorted() {
         return Err(Error::Setting("--values: epochs must be in ascending order".into()));
     }
     check_memory::<T>(&run.architecture, run.train.batch.min(data.train.len()), 1)?;
-    check_memory::<f64>(&study.architecture, study.x.rows(), 2)?;
+    check_memory::<f64>(&study.architecture, study.x.rows(), parties(study))?;
     let inputs = data.affine(run.scale);
     let ready = data.apply::<T>(&inputs)?;
     let mut session = Session::new(run, (&ready, &inputs), plan.clone(), None)?;
@@ -318,20 +335,25 @@ fn over_time<T: Real>(
     Ok(found)
 }
 
-fn rows<'a>(value: &'a str, layers: &'a [Alignment]) -> impl Iterator<Item = Row<'a>> {
-    layers.iter().enumerate().map(move |(layer, &alignment)| Row { value, layer, layers: layers.len(), alignment })
+fn rows<'a>(value: &'a str, layers: &'a [Compared]) -> impl Iterator<Item = Row<'a>> {
+    layers.iter().enumerate().map(move |(layer, compared)| Row { value, layer, layers: layers.len(), compared })
 }
 
 /// Rows of the CSV file.
-fn cells(over: Axis, study: &Comparison, rows: &[Row<'_>]) -> Vec<[String; 9]> {
+fn cells(over: Axis, study: &Comparison, rows: &[Row<'_>]) -> Vec<Vec<String>> {
     let [a, b] = &study.rules;
-    let head = ["a", "b", "over", over.unit(), "layer", "layers", "cosine", "difference", "ratio"].map(str::to_owned);
+    let mut head = vec!["a", "b", "over", over.unit(), "layer", "layers", "cosine", "difference", "ratio"];
+    if study.damping.is_some() {
+        head.extend(["a_cosine_gauss_newton", "b_cosine_gauss_newton"]);
+    }
     let row = |row: &Row<'_>| {
-        let Row { value, layer, layers, alignment: Alignment { cosine, difference, ratio } } = row;
-        let cells: [&dyn Display; 9] = [a, b, &over, value, layer, layers, cosine, difference, ratio];
-        cells.map(|cell| cell.to_string())
+        let Row { value, layer, layers, compared } = row;
+        let Alignment { cosine, difference, ratio } = compared.alignment;
+        let cells: [&dyn Display; 9] = [a, b, &over, value, layer, layers, &cosine, &difference, &ratio];
+        let gauss_newton = compared.gauss_newton.iter().flat_map(|cosines| [cosines.a, cosines.b]);
+        cells.iter().map(ToString::to_string).chain(gauss_newton.map(|cosine| cosine.to_string())).collect()
     };
-    std::iter::once(head).chain(rows.iter().map(row)).collect()
+    std::iter::once(head.into_iter().map(str::to_owned).collect()).chain(rows.iter().map(row)).collect()
 }
 
 /// Refuses, before any work, a file that cannot be created.
@@ -350,24 +372,33 @@ fn write(path: &Path, text: &str) -> Result<()> {
     files::write_atomically(path, text.as_bytes()).map_err(Error::io("write", path))
 }
 
-/// Formats two tables with a row for each layer and a column for each value.
-fn table(over: Axis, study: &Comparison, data: &Dataset, values: &[String], found: &[Vec<Alignment>]) -> String {
+/// Formats tables with a row for each layer and a column for each value.
+fn table(over: Axis, study: &Comparison, data: &Dataset, values: &[String], found: &[Vec<Compared>]) -> String {
     let [a, b] = &study.rules;
     let mut text = format!(
-        "{a} against {b}, over {over}; {}, first {} samples; {} wide; gamma {}; seed {}\n",
+        "{a} against {b}, over {over}; {}, first {} samples; {} wide; gamma {}; seed {}",
         data.name,
         study.x.rows(),
         study.architecture.layers.first().map_or(0, |l| l.1),
         study.train.gamma,
         study.seed
     );
+    text += &study.damping.map_or("\n".into(), |damping| format!("; gn: Gauss-Newton, damping {damping}\n"));
     let most = found.iter().map(Vec::len).max().unwrap_or(0);
-    let cosine = |a: &Alignment| if a.cosine.is_nan() { "-".into() } else { format!("{:.4}", a.cosine) };
-    let difference = |a: &Alignment| if a.difference.is_nan() { "-".into() } else { format!("{:.1e}", a.difference) };
-    type Cell = fn(&Alignment) -> String;
-    let blocks: [(&str, Cell); 2] = [("cosine", cosine), ("|a - b| / |b|", difference)];
+    type Cell = fn(&Compared) -> String;
+    let mut blocks: Vec<(String, Cell)> = vec![
+        ("cosine".into(), |c| cosine(c.alignment.cosine)),
+        ("|a - b| / |b|".into(), |c| match c.alignment.difference {
+            d if d.is_nan() => "-".into(),
+            d => format!("{d:.1e}"),
+        }),
+    ];
+    if study.damping.is_some() {
+        blocks.push((format!("cos(gn) of {a}"), |c| c.gauss_newton.map_or(String::new(), |gn| cosine(gn.a))));
+        blocks.push((format!("cos(gn) of {b}"), |c| c.gauss_newton.map_or(String::new(), |gn| cosine(gn.b))));
+    }
     for (title, cell) in blocks {
-        let head = [title.to_owned()].into_iter().chain(values.iter().cloned()).chain([over.unit().to_owned()]);
+        let head = [title].into_iter().chain(values.iter().cloned()).chain([over.unit().to_owned()]);
         let mut rows = vec![head.collect::<Vec<_>>()];
         rows.extend((0..most).map(|l| {
             let cells = found.iter().map(|layers| layers.get(l).map(cell).unwrap_or_default());
@@ -375,5 +406,16 @@ fn table(over: Axis, study: &Comparison, data: &Dataset, values: &[String], foun
         }));
         text += &aligned(&rows, 1);
     }
+    // The rules have updates there.
+    let undetermined =
+        |c: &Compared| !c.alignment.cosine.is_nan() && c.gauss_newton.is_some_and(|gn| gn.a.is_nan() && gn.b.is_nan());
+    if found.iter().flatten().any(undetermined) {
+        text += "-: no Gauss-Newton update, as the Jacobian of the outputs does not have full rank; --gauss-newton-damping gives one\n";
+    }
     text
+}
+
+/// Formats a cosine, or a dash if there is none.
+fn cosine(cosine: f64) -> String {
+    if cosine.is_nan() { "-".into() } else { format!("{cosine:.4}") }
 }

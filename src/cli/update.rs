@@ -60,7 +60,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "X", default_value_t = 1e-3, allow_negative_numbers = true)]
     tolerance: f64,
     /// Damping of --inverse damped
-    #[arg(long, value_name = "RHO", default_value_t = 1e-3, allow_negative_numbers = true)]
+    #[arg(long, value_name = "X", default_value_t = 1e-3, allow_negative_numbers = true)]
     damping: f64,
     /// Element type: f32 or f64. Arrays are written as float64
     #[arg(long, value_name = "TYPE", default_value_t = Precision::F32)]

@@ -258,7 +258,7 @@ options! {
     tolerance: f64 = "X",
     /// Damping of --inverse damped: at least 0 [default: 0.001]
     #[arg(allow_negative_numbers = true)]
-    damping: f64 = "RHO",
+    damping: f64 = "X",
     /// Learning rate of --inverse learned [default: that of the weights]
     #[arg(allow_negative_numbers = true)]
     inverse_lr: f64 = "ETA",
@@ -294,7 +294,7 @@ options! {
     decor_lr: f64 = "ETA",
     /// Share of each batch that decorrelations learn from [default: 0.1]
     #[arg(allow_negative_numbers = true)]
-    decor_share: f64 = "S",
+    decor_share: f64 = "X",
     /// Samples per step [default: 60]
     batch: usize = "N",
     /// Passes over the training set [default: digits 300, other data 10]

@@ -3,8 +3,9 @@
 use crate::base::error::{Error, Result};
 use crate::base::exec::Exec;
 use crate::model::matrix::Matrix;
-use crate::model::network::Network;
+use crate::model::network::{Network, Trace};
 use crate::step::buffers::grown;
+use crate::step::tape::input;
 use crate::step::{Recipe, Report, Step};
 use gaitprop_kernels::{MatRef, Real, reduce};
 use std::time::Instant;
@@ -23,6 +24,30 @@ impl<T: Real> Gradients<T> {
             w: net.layers().iter().map(|l| Matrix::zeros(l.fan_in(), l.width())).collect(),
             b: net.layers().iter().map(|l| vec![T::ZERO; l.width()]).collect(),
         }
+    }
+
+    /// Computes `mean(y_{l−1}ᵀ δ_l)` and `mean(δ_l)` of every layer, without a regularizer.
+    ///
+    /// * `trace`: the forward pass on the samples `x`
+    /// * `deltas`: δ_l of each layer, batch × width
+    ///
+    /// # Errors
+    /// [`Error::Diverged`] if an update is not finite; a shape error; out of memory.
+    pub(crate) fn from_deltas(
+        net: &Network<T>,
+        x: MatRef<'_, T>,
+        trace: &Trace<T>,
+        deltas: &[Matrix<T>],
+        exec: &mut Exec,
+    ) -> Result<Self> {
+        let (mut new, mean) = (Self::new(net), T::from_f64(1.0 / x.nrows().max(1) as f64));
+        for (l, (layer, delta)) in net.layers().iter().zip(deltas).enumerate() {
+            let input = input(trace, x, l, layer.fan_in());
+            exec.gemm(mean, input.t(), delta.view(), T::ZERO, new.w[l].view_mut())?;
+            reduce::column_means(delta.view(), &mut new.b[l], exec.plan.isa)?;
+        }
+        new.check_finite(&new.w, exec)?;
+        Ok(new)
     }
 
     /// Update of the weights of layer `l`, fan-in × width.

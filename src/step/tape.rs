@@ -154,7 +154,7 @@ impl<T: Real> Tape<T> {
 }
 
 /// Returns the input of layer `l` that its weights multiply.
-fn input<'a, T: Real>(trace: &'a Trace<T>, x: MatRef<'a, T>, l: usize, fan_in: usize) -> MatRef<'a, T> {
+pub(super) fn input<'a, T: Real>(trace: &'a Trace<T>, x: MatRef<'a, T>, l: usize, fan_in: usize) -> MatRef<'a, T> {
     match trace.decorrelated(l) {
         Some(z) => z,
         None if l == 0 => x.cols(0, fan_in),

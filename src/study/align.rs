@@ -2,7 +2,8 @@
 //! precision.
 //!
 //! Both rules get the same network and batch, rounded to the narrower of their precisions, so only
-//! the rules differ. Neither has a regularizer.
+//! the rules differ. Neither has a regularizer. Both can also be compared with the Gauss-Newton
+//! updates, always computed in f64.
 
 use crate::base::error::{Error, Result};
 use crate::base::exec::Exec;
@@ -16,8 +17,10 @@ use crate::rule::{LearningRule, RuleConfig, TargetForm};
 use crate::solve::SolverKind;
 use crate::step::{Recipe, Step};
 use crate::study::diagnostics::{Alignment, measured};
+use crate::study::gauss_newton;
 use crate::train::TrainConfig;
 use gaitprop_kernels::{Plan, Real};
+use serde::Serialize;
 
 /// Element types by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +84,34 @@ pub(crate) struct Comparison {
     pub x: Matrix<f64>,
     /// One-hot targets, samples × labels.
     pub target: Matrix<f64>,
+    /// Damping of the Gauss-Newton updates, if both rules are compared with these, too.
+    pub damping: Option<f64>,
 }
+
+/// Comparison of the two rules in one layer.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub(crate) struct Compared {
+    /// Update of the first rule relative to that of the second.
+    #[serde(flatten)]
+    pub alignment: Alignment,
+    /// Comparison of both with the Gauss-Newton update, if it was asked for.
+    #[serde(flatten)]
+    pub gauss_newton: Option<GaussNewtonCosines>,
+}
+
+/// Cosines between the updates of two rules and the Gauss-Newton update.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub(crate) struct GaussNewtonCosines {
+    /// Cosine of the first rule.
+    #[serde(rename = "a_cosine_gauss_newton")]
+    pub a: f64,
+    /// Cosine of the second rule.
+    #[serde(rename = "b_cosine_gauss_newton")]
+    pub b: f64,
+}
+
+/// Weight updates, layer by layer.
+type Updates = Vec<Vec<f64>>;
 
 /// Stream of the seed for disturbances; 0 to 2 are those of weights, shuffling and feedback.
 const STREAM: u64 = 3;
@@ -90,12 +120,13 @@ impl Comparison {
     /// Compares the two rules under one condition. Returns one entry per layer, from the first.
     ///
     /// An entry is NaN if a rule has no update there (singular weights, a target out of range), or
-    /// one that is not finite.
+    /// one that is not finite. The Gauss-Newton update is missing where the Jacobian of a sample does
+    /// not have full rank.
     ///
     /// # Errors
     /// [`Error::Architecture`] and [`Error::Setting`] for an impossible network, or a γ that a rule
     /// refuses; a shape error; out of memory.
-    pub(crate) fn at(&self, condition: Condition, plan: &Plan) -> Result<Vec<Alignment>> {
+    pub(crate) fn at(&self, condition: Condition, plan: &Plan) -> Result<Vec<Compared>> {
         let mut study = Self { architecture: self.architecture_at(condition)?, ..self.clone() };
         match condition {
             Condition::Depth(_) => {}
@@ -132,7 +163,7 @@ impl Comparison {
     ///
     /// # Errors
     /// As [`Comparison::at`].
-    pub(crate) fn on(&self, net: &Network<f64>, plan: &Plan) -> Result<Vec<Alignment>> {
+    pub(crate) fn on(&self, net: &Network<f64>, plan: &Plan) -> Result<Vec<Compared>> {
         let narrow = self.rules.iter().any(|p| p.precision == Precision::F32);
         let net = if narrow { &net.cast::<f32>().cast() } else { net };
         let updates = |party: &RuleSpec| match party.precision {
@@ -140,23 +171,47 @@ impl Comparison {
             Precision::F64 => self.updates::<f64>(party, net, narrow, plan),
         };
         let [a, b] = &self.rules;
-        match (updates(a)?, updates(b)?) {
-            (Some(a), Some(b)) => a.iter().zip(&b).map(|(a, b)| Alignment::of(a, b, plan)).collect(),
-            _ => Ok(vec![Alignment::UNKNOWN; net.layers().len()]),
+        let (a, b) = (updates(a)?, updates(b)?);
+        let damping = self.damping.map(|damping| self.gauss_newton(damping, net, narrow, plan));
+        let gauss_newton = damping.transpose()?;
+        let of = |a: &Option<Updates>, b: &Option<Updates>, l: usize| match (a, b) {
+            (Some(a), Some(b)) => Alignment::of(&a[l], &b[l], plan),
+            _ => Ok(Alignment::UNKNOWN),
+        };
+        let layer = |l| {
+            let cosines =
+                |gn: &Option<Updates>| Ok::<_, Error>(GaussNewtonCosines { a: of(&a, gn, l)?.cosine, b: of(&b, gn, l)?.cosine });
+            Ok(Compared { alignment: of(&a, &b, l)?, gauss_newton: gauss_newton.as_ref().map(cosines).transpose()? })
+        };
+        (0..net.layers().len()).map(layer).collect()
+    }
+
+    /// Returns the Gauss-Newton updates, layer by layer; `None` where they are not determined.
+    fn gauss_newton(&self, damping: f64, net: &Network<f64>, narrow: bool, plan: &Plan) -> Result<Option<Updates>> {
+        let (x, target) = self.samples::<f64>(narrow)?;
+        let mut exec = Exec::new(plan.clone());
+        match gauss_newton::updates(net, x.view(), target.view(), self.train.loss, damping, &mut exec) {
+            Ok(updates) => Ok(Some((0..net.layers().len()).map(|l| updates.weights(l).data().to_vec()).collect())),
+            error => measured(error).map(|_| None),
         }
     }
 
+    /// Returns inputs and targets, rounded to f32 first if `narrow`.
+    fn samples<T: Real>(&self, narrow: bool) -> Result<(Matrix<T>, Matrix<T>)> {
+        let round = |v: &f64| T::from_f64(if narrow { f64::from(*v as f32) } else { *v });
+        let cast = |m: &Matrix<f64>| Matrix::from_vec(m.rows(), m.cols(), m.data().iter().map(round).collect());
+        Ok((cast(&self.x)?, cast(&self.target)?))
+    }
+
     /// Returns the weight updates of one rule, layer by layer; `None` if a solve or a target fails.
-    fn updates<T: Real>(&self, party: &RuleSpec, net: &Network<f64>, narrow: bool, plan: &Plan) -> Result<Option<Vec<Vec<f64>>>> {
+    fn updates<T: Real>(&self, party: &RuleSpec, net: &Network<f64>, narrow: bool, plan: &Plan) -> Result<Option<Updates>> {
         let net = net.cast::<T>();
         let architecture = net.architecture();
         let config = RuleConfig { form: party.form, ..self.train.rule_config(&architecture, self.seed) };
         let mut rule = party.kind.build::<T>(&config, plan)?;
         let solver = if party.form == TargetForm::Absolute { SolverKind::Lu } else { self.train.solver };
         let mut solver = solver.build::<T>(self.train.tuning(self.seed)?)?;
-        let round = |v: &f64| T::from_f64(if narrow { f64::from(*v as f32) } else { *v });
-        let cast = |m: &Matrix<f64>| Matrix::from_vec(m.rows(), m.cols(), m.data().iter().map(round).collect());
-        let (x, target) = (cast(&self.x)?, cast(&self.target)?);
+        let (x, target) = self.samples::<T>(narrow)?;
         let mut step = Step::new(&net, x.rows());
         let mut exec = Exec::new(plan.clone());
         let mut recipe = Recipe {

@@ -259,9 +259,13 @@ impl<T: Real> Trainer<T> {
 /// are returned.
 pub(crate) fn measured<R>(outcome: Result<R>) -> Result<bool> {
     match outcome {
-        Err(Error::Singular { .. } | Error::OutOfRange { .. } | Error::NotOrthogonal { .. } | Error::Diverged { .. }) => {
-            Ok(false)
-        }
+        Err(
+            Error::Singular { .. }
+            | Error::RankDeficient { .. }
+            | Error::OutOfRange { .. }
+            | Error::NotOrthogonal { .. }
+            | Error::Diverged { .. },
+        ) => Ok(false),
         other => other.map(|_| true),
     }
 }

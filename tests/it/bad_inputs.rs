@@ -153,7 +153,7 @@ const COMMANDS: [(&str, &str, &str); 9] = [
 ];
 
 /// Flags that mean something only with another.
-const COMPANIONS: [(&str, &str); 14] = [
+const COMPANIONS: [(&str, &str); 19] = [
     ("--patience", "--validation=20"),
     ("--validation", "--batch=1"),
     ("--checkpoint-every", "--out=run"),
@@ -166,6 +166,11 @@ const COMPANIONS: [(&str, &str); 14] = [
     ("--steps", "--lr=1e-3"),
     ("--lr", "--steps=1"),
     ("--ortho-form", "--lambda=0.1"),
+    ("--gauss-newton-damping", "--gauss-newton"),
+    ("--damping", "--inverse=damped"),
+    ("--inverse-lr", "--inverse=learned"),
+    ("--decor-share", "--decor-lr=1e-3"),
+    ("--dense", ""),
     ("--layers", ""),
     ("--tower", ""),
 ];
@@ -196,7 +201,7 @@ fn flags(place: &Place, command: &str) -> Vec<(String, String)> {
 /// The line of a command with one flag set to a value.
 fn line_with(command: &(&str, &str, &str), flag: &str, value: &str) -> String {
     let (name, words, base) = command;
-    let shape = ["--layers", "--tower"].contains(&flag);
+    let shape = ["--layers", "--dense", "--tower"].contains(&flag);
     let companions =
         COMPANIONS.iter().filter(|(of, _)| *of == flag && (flag != "--lr" || *name == "update")).map(|(_, with)| *with);
     // Another description of the network would be refused for being one, and over depth there is no --hidden.

@@ -10,7 +10,7 @@ use gaitprop::rng::Rng;
 use gaitprop::rule::{LearningRule, TargetForm};
 use gaitprop::solve::SolverKind;
 use gaitprop::step::{Decorrelation, Step};
-use gaitprop::{Architecture, Exec, Matrix, Network, Trace, TrainConfig, Trainer, weights};
+use gaitprop::{Architecture, Exec, Matrix, Network, Trace, TrainConfig, Trainer, gauss_newton, weights};
 
 fn normal(rows: usize, cols: usize, seed: u64) -> Matrix<f64> {
     let mut rng = Rng::new(seed, 0);
@@ -115,15 +115,26 @@ fn rules_see_decorrelation_and_weights_as_one() {
             if kind.sends_targets() && !square {
                 continue;
             }
-            let (own, want) = (gradients(&net, &batch, kind, SolverKind::Lu), gradients(&plain, &batch, kind, SolverKind::Lu));
-            for (l, (own, want)) in own.iter().zip(&want).enumerate() {
-                let mut through = Matrix::zeros(want.rows(), want.cols());
-                let r = net.decorrelation(l).unwrap().view();
-                Exec::default().gemm(1.0, r.t(), want.view(), 0.0, through.view_mut()).unwrap();
-                let off = relative(own.data(), through.data());
-                assert!(off < 1e-11, "{kind}, {:?}, layer {l}: {off:e}", shape.layers);
-            }
+            let of = |net| gradients(net, &batch, kind, SolverKind::Lu);
+            assert_through(&net, &of(&net), &of(&plain), kind.name());
         }
+        let of = |net| {
+            let (x, target) = (batch.x.view(), batch.target.view());
+            let all = gauss_newton::updates(net, x, target, Loss::Squared, 0.1, &mut Exec::default()).unwrap();
+            (0..net.layers().len()).map(|l| all.weights(l).clone()).collect::<Vec<_>>()
+        };
+        assert_through(&net, &of(&net), &of(&plain), "Gauss-Newton");
+    }
+}
+
+/// Updates of W are Rᵀ times those of weights R W.
+fn assert_through(net: &Network<f64>, own: &[Matrix<f64>], want: &[Matrix<f64>], what: &str) {
+    for (l, (own, want)) in own.iter().zip(want).enumerate() {
+        let mut through = Matrix::zeros(want.rows(), want.cols());
+        let r = net.decorrelation(l).unwrap().view();
+        Exec::default().gemm(1.0, r.t(), want.view(), 0.0, through.view_mut()).unwrap();
+        let off = relative(own.data(), through.data());
+        assert!(off < 1e-11, "{what}, layer {l}: {off:e}");
     }
 }
 
@@ -261,10 +272,5 @@ fn learned_inverses_skip_the_decorrelation() {
     let (net, batch) = (decorrelated(shape, 0.1), batch(shape, 5, 43));
     let learned = |net: &Network<f64>| gradients(net, &batch, LearningRule::Gait, SolverKind::Learned);
     let (own, plain) = (learned(&net), learned(&folded(&net)));
-    for (l, (own, want)) in own.iter().zip(&plain).enumerate() {
-        let mut through = Matrix::zeros(want.rows(), want.cols());
-        let r = net.decorrelation(l).unwrap().view();
-        Exec::default().gemm(1.0, r.t(), want.view(), 0.0, through.view_mut()).unwrap();
-        assert!(relative(own.data(), through.data()) < 1e-11, "layer {l}");
-    }
+    assert_through(&net, &own, &plain, "learned");
 }

@@ -28,6 +28,7 @@ mod faults;
 mod filters;
 mod floors;
 mod fused_step;
+mod gauss_newton;
 #[cfg(feature = "npz")]
 mod golden;
 #[path = "../../kernels/tests/it/imports.rs"]

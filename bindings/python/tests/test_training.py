@@ -238,6 +238,29 @@ def test_updates_of_gait_are_those_of_backpropagation_for_orthogonal_weights() -
     assert np.array_equal(updates(network, x, np.eye(10)[y], exact).weights[0], gait.weights[0])
 
 
+def test_gauss_newton_is_itp_where_every_unit_has_a_label() -> None:
+    x, y = np.random.default_rng(1).random((6, 5)), [0, 1, 2, 3, 4, 0]
+    network = Network(5, [5, 5, 5], 5, dtype=np.float64, init="xavier")
+    itp = TrainConfig(rule="itp", gamma=0.0, regularization=0.0, solver="lu")
+    for layer in align(network, x, y, itp, reference="gauss-newton"):
+        assert layer.difference < 1e-4
+    bp = TrainConfig.published("bp")
+    assert align(network, x, y, bp, reference="gauss-newton")[0].cosine < 0.99
+    damped = align(network, x, y, bp, reference="gauss-newton", damping=1e9)
+    assert damped[0].cosine > 1 - 1e-9
+    assert damped[0].ratio > 1e6
+    with pytest.raises(gaitprop.Error, match="damping is -1, but must be at least 0"):
+        align(network, x, y, bp, reference="gauss-newton", damping=-1.0)
+    with pytest.raises(gaitprop.Error, match="unknown reference `newton`: use bp"):
+        align(network, x, y, bp, reference="newton")  # type: ignore[arg-type]
+    # Two classes of equal weights cannot be told apart.
+    twins = np.eye(5)
+    twins[:, 1] = twins[:, 0]
+    network = Network.from_arrays([np.eye(5), twins])
+    with pytest.raises(gaitprop.SingularMatrixError, match="use more damping"):
+        align(network, x, y, bp, reference="gauss-newton")
+
+
 def test_a_rule_in_python_can_be_backpropagation(digits: Data) -> None:
     seen: list[dict[str, Any]] = []
 

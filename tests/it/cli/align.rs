@@ -37,6 +37,46 @@ fn align_compares_two_rules_over_what_they_depend_on() {
 }
 
 #[test]
+fn align_also_compares_with_gauss_newton_updates() {
+    let dir = empty();
+    let cosines = |row: &Value| ["a", "b"].map(|of| row[format!("{of}_cosine_gauss_newton")].as_f64().unwrap_or(f64::NAN));
+    // Ten units a layer, one for each class: ITP is Gauss-Newton, and BP is not.
+    let line = "--rules itp,bp --width 10 --values 3 --gamma 0 --dtype f64";
+    let rows = aligned(dir.path(), &format!("{line} --gauss-newton --csv rows.csv"));
+    for row in &rows[..2] {
+        let [itp, bp] = cosines(row);
+        assert!(itp > 1.0 - 1e-9 && bp < 0.9, "{row}");
+    }
+    let csv = fs::read_to_string(dir.path().join("rows.csv")).unwrap();
+    assert!(csv.lines().all(|line| line.split(',').count() == 11), "{csv}");
+    assert!(
+        csv.starts_with("a,b,over,layers,layer,layers,cosine,difference,ratio,a_cosine_gauss_newton,b_cosine_gauss_newton\n")
+    );
+    // Much damping: the other way round. Float32 and training change neither.
+    let damped = aligned(dir.path(), &format!("{line} --gauss-newton --gauss-newton-damping 1e6"));
+    assert!(cosines(&damped[0])[1] > 1.0 - 1e-6 && cosines(&damped[0])[0] < 0.9, "{damped:?}");
+    let trained = format!(
+        "--rules gait,bp --over time --values 1 {} --gauss-newton --gauss-newton-damping 1e6",
+        SMALL.replace(" --threads 1", "")
+    );
+    assert!(aligned(dir.path(), &trained).iter().all(|row| cosines(row)[1] > 1.0 - 1e-6));
+    // Without the flag nothing changes.
+    let plain = aligned(dir.path(), line);
+    assert!(plain.iter().all(|row| row.as_object().unwrap().len() == 6) && rows[0]["cosine"] == plain[0]["cosine"], "{plain:?}");
+
+    let table = |flags: &str| run(dir.path(), &format!("align {line} --quiet --threads 1 {flags}")).well();
+    let (with, without) = (table("--gauss-newton"), table(""));
+    assert!(with.contains("gn: Gauss-Newton, damping 0\n") && !without.contains("gn"), "{with}");
+    let block = with.split("cos(gn) of itp:f64").nth(1).unwrap();
+    assert_eq!(block.matches("1.0000").count(), 4, "{with}");
+    assert!(block.contains("cos(gn) of bp:f64") && !with.contains("--gauss-newton-damping"), "{with}");
+    // Rows of very unequal norms: their Jacobians have no full rank in f64.
+    let far = "--rules bp,bp --over norms --values 8 --hidden 3 --width 12 --dtype f64 --quiet --threads 1 --gauss-newton";
+    let far = run(dir.path(), &format!("align {far}")).well();
+    assert!(far.contains("-: no Gauss-Newton update") && far.contains("--gauss-newton-damping gives one"), "{far}");
+}
+
+#[test]
 fn align_says_what_it_cannot_compare() {
     let dir = empty();
     for (line, causes) in [
@@ -53,6 +93,9 @@ fn align_says_what_it_cannot_compare() {
         ("--over time --values 2,1", &["ascending"]),
         ("--over precision --values f16", &["unknown element type `f16`"]),
         ("--out run", &["--out", "--csv and --json"]),
+        ("--gauss-newton --gauss-newton-damping -1", &["damping is -1", "at least 0"]),
+        ("--gauss-newton --gauss-newton-damping nan", &["damping is NaN"]),
+        ("--gauss-newton-damping 1", &["--gauss-newton"]),
         ("--random 0", &["--random 0", "1 feature"]),
         ("--random 99999999999999", &["out of range"]),
         ("--values 1 --csv missing/rows.csv", &["missing/rows.csv", "cannot write"]),

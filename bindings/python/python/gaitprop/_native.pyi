@@ -193,6 +193,7 @@ def alignment(
     seed: int,
     threads: int | None,
     rule: _Rule | None,
+    damping: float | None,
 ) -> list[tuple[float, float, float]]: ...
 def checkpoint_notes(path: str) -> str: ...
 def load_data(

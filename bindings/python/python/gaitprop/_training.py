@@ -863,14 +863,14 @@ def updates(
 
 @dataclass(frozen=True)
 class Alignment:
-    """Comparison of one layer's weight update with backpropagation's.
+    """Comparison of one layer's weight update with that of a reference.
 
     Attributes
     ----------
     cosine : float
         Cosine of the angle between them.
     difference : float
-        Norm of their difference over the norm of backpropagation's.
+        Norm of their difference over the norm of the reference's.
     ratio : float
         Norm of the first over norm of the second.
     """
@@ -886,22 +886,42 @@ def align(
     target: npt.ArrayLike,
     config: TrainConfig | None = None,
     *,
+    reference: Literal["bp", "gauss-newton"] = "bp",
+    damping: float = 0.0,
     seed: int = 1,
     threads: int | None = None,
     rule: Rule | None = None,
 ) -> list[Alignment]:
-    """Compare a rule's updates of one batch with backpropagation's, without a regularizer.
+    """Compare a rule's updates of one batch with those of a reference, without a regularizer.
 
-    Parameters and exceptions are those of `updates`.
+    Other parameters and exceptions are those of `updates`.
+
+    Parameters
+    ----------
+    reference : {"bp", "gauss-newton"}
+        Backpropagation, or the Gauss-Newton targets that target propagation approximates.
+    damping : float
+        Damping λ of the Gauss-Newton targets: 0 gives the exact target, a large λ the direction
+        of backpropagation.
 
     Returns
     -------
     list of Alignment
         One for each layer.
+
+    Raises
+    ------
+    gaitprop.Error
+        If there is no such reference, or the damping is negative or not finite.
+    gaitprop.SingularMatrixError
+        If only damping determines a Gauss-Newton target.
     """
+    if reference not in ("bp", "gauss-newton"):
+        raise Error(f"unknown reference `{reference}`: use bp or gauss-newton")
     x, target = _matrix(x, network.dtype, "x"), _targets(target, network)
     settings = (config if config is not None else TrainConfig())._settings()
-    found = _native.alignment(network._native, x, target, settings, seed, threads, rule)
+    damped = damping if reference == "gauss-newton" else None
+    found = _native.alignment(network._native, x, target, settings, seed, threads, rule, damped)
     return [Alignment(*layer) for layer in found]
 
 

@@ -9,7 +9,7 @@ use crate::training::{Either, config, copied, exception};
 use gaitprop::rule::{Rule, RuleConfig};
 use gaitprop::solve::Tuning;
 use gaitprop::step::{Recipe, Step};
-use gaitprop::{Exec, TrainConfig, diagnostics};
+use gaitprop::{Exec, TrainConfig, diagnostics, gauss_newton};
 use gaitprop_kernels::MatRef;
 use numpy::{PyArray1, PyReadonlyArray2};
 use pyo3::prelude::*;
@@ -104,14 +104,16 @@ fn updates_of<'py, T: Number>(net: &gaitprop::Network<T>, batch: Batch<'_, 'py>)
     Ok(out)
 }
 
-/// Compare a rule's updates with backpropagation's. `gaitprop.align` documents it.
+/// Compare a rule's updates with backpropagation's, or with the Gauss-Newton updates of a damping.
+/// `gaitprop.align` documents it.
 ///
 /// Returns
 /// -------
 /// list of tuple of float
 ///     Cosine, relative difference and ratio of norms, for each layer.
 #[pyfunction]
-#[pyo3(signature = (network, x, target, settings, seed, threads, rule))]
+#[pyo3(signature = (network, x, target, settings, seed, threads, rule, damping))]
+#[allow(clippy::too_many_arguments, reason = "Python passes an option as an argument")]
 pub(crate) fn alignment(
     network: &Network,
     x: &Bound<'_, PyAny>,
@@ -120,11 +122,19 @@ pub(crate) fn alignment(
     seed: u64,
     threads: Option<i64>,
     rule: Option<Py<PyAny>>,
+    damping: Option<f64>,
 ) -> PyResult<Vec<(f64, f64, f64)>> {
     let batch = Batch { x, target, settings, seed, threads, rule };
-    let found = match &network.net {
-        Either::F32(net) => batch.run(net, |x, target, recipe| diagnostics::alignment(net, x, target, recipe)),
-        Either::F64(net) => batch.run(net, |x, target, recipe| diagnostics::alignment(net, x, target, recipe)),
-    };
-    Ok(found?.iter().map(|a| (a.cosine, a.difference, a.ratio)).collect())
+    match &network.net {
+        Either::F32(net) => alignment_of(net, batch, damping),
+        Either::F64(net) => alignment_of(net, batch, damping),
+    }
+}
+
+fn alignment_of<T: Number>(net: &gaitprop::Network<T>, batch: Batch<'_, '_>, damping: Option<f64>) -> PyResult<Vec<(f64, f64, f64)>> {
+    let found = batch.run(net, |x, target, recipe| match damping {
+        None => diagnostics::alignment(net, x, target, recipe),
+        Some(damping) => gauss_newton::alignment(net, x, target, damping, recipe),
+    })?;
+    Ok(found.iter().map(|a| (a.cosine, a.difference, a.ratio)).collect())
 }

@@ -46,7 +46,9 @@ pub(crate) fn exception(py: Python<'_>, e: Error) -> PyErr {
     let sentence = e.to_string();
     match &e {
         Error::Kernel(kernel) => error::kernel_error(py, kernel),
-        Error::Singular { .. } | Error::NotOrthogonal { .. } | Error::TooFar { .. } => error::singular(py, sentence),
+        Error::Singular { .. } | Error::RankDeficient { .. } | Error::NotOrthogonal { .. } | Error::TooFar { .. } => {
+            error::singular(py, sentence)
+        }
         Error::Diverged { .. } => error::diverged(py, sentence),
         Error::Memory { .. } => PyMemoryError::new_err(sentence),
         Error::Threads { .. } => PyRuntimeError::new_err(sentence),
