@@ -131,7 +131,11 @@ pub(crate) fn alignment(
     }
 }
 
-fn alignment_of<T: Number>(net: &gaitprop::Network<T>, batch: Batch<'_, '_>, damping: Option<f64>) -> PyResult<Vec<(f64, f64, f64)>> {
+fn alignment_of<T: Number>(
+    net: &gaitprop::Network<T>,
+    batch: Batch<'_, '_>,
+    damping: Option<f64>,
+) -> PyResult<Vec<(f64, f64, f64)>> {
     let found = batch.run(net, |x, target, recipe| match damping {
         None => diagnostics::alignment(net, x, target, recipe),
         Some(damping) => gauss_newton::alignment(net, x, target, damping, recipe),
