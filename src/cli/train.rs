@@ -10,6 +10,7 @@ use crate::run::dir::{CONFIG, Folder, write_settings};
 use crate::run::metrics::{End, Number};
 use crate::run::options::Options;
 use crate::run::pool::bar;
+use crate::run::preset::replacements;
 use crate::run::session::{EpochProgress, Session, check_memory};
 use crate::run::table::aligned;
 use crate::store::weights::WEIGHTS;
@@ -74,6 +75,7 @@ impl Job {
             ("checkpoint-every", options.checkpoint_every.is_some()),
             ("keep", options.keep.is_some()),
             ("tensorboard", options.tensorboard == Some(true)),
+            ("stats-every", options.stats_every.is_some_and(|n| n > 0)),
         ])?;
         let (set, data) = options.load_data()?;
         let run = RunConfig::resolve(options, &data)?;
@@ -124,6 +126,7 @@ fn typed<T: Real>(args: &Args, job: &Job) -> Result<Done, Failure> {
     } else {
         let folder = folder.as_ref().map(|(dir, settings)| Folder::create(dir, settings, args.overwrite)).transpose()?;
         session = Session::new(run, samples, plan, folder)?;
+        replacements(&run.options, &[run.train.rule])?.iter().for_each(|line| crate::cli::print_note(line));
     }
     let bar = bar_of(&session, ready.train.len, args.quiet);
     let outcome = session.train(|EpochProgress { epoch, learned, sofar }| {
