@@ -345,7 +345,7 @@ fn write(path: &Path, text: &str) -> Result<()> {
     files::write_atomically(path, text.as_bytes()).map_err(Error::io("write", path))
 }
 
-/// Formats two tables with a row for each layer and a column for each value.
+/// Formats three tables with a row for each layer and a column for each value.
 fn table(over: Axis, study: &Comparison, data: &Dataset, values: &[String], found: &[Vec<Alignment>]) -> String {
     let [a, b] = &study.rules;
     let mut text = format!(
@@ -360,7 +360,8 @@ fn table(over: Axis, study: &Comparison, data: &Dataset, values: &[String], foun
     let cosine = |a: &Alignment| if a.cosine.is_nan() { "-".into() } else { format!("{:.4}", a.cosine) };
     let difference = |a: &Alignment| if a.difference.is_nan() { "-".into() } else { format!("{:.1e}", a.difference) };
     type Cell = fn(&Alignment) -> String;
-    let blocks: [(&str, Cell); 2] = [("cosine", cosine), ("|a - b| / |b|", difference)];
+    let angle = |a: &Alignment| if a.cosine.is_nan() { "-".into() } else { format!("{:.2}", a.degrees()) };
+    let blocks: [(&str, Cell); 3] = [("cosine", cosine), ("angle, degrees", angle), ("|a - b| / |b|", difference)];
     for (title, cell) in blocks {
         let head = [title.to_owned()].into_iter().chain(values.iter().cloned()).chain([over.unit().to_owned()]);
         let mut rows = vec![head.collect::<Vec<_>>()];

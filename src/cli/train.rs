@@ -15,6 +15,7 @@ use crate::run::session::{EpochProgress, Session, check_memory};
 use crate::run::table::aligned;
 use crate::store::weights::WEIGHTS;
 use crate::study::align::Precision;
+use crate::study::diagnostics::degrees;
 use gaitprop_kernels::Real;
 use indicatif::ProgressBar;
 use std::ops::ControlFlow;
@@ -195,11 +196,14 @@ fn summary<T: Real>(data: &Dataset, session: &Session<'_, T>, end: &End) -> Stri
     let rows: Vec<_> = rows.into_iter().filter_map(|(name, value)| Some([name.to_owned(), value?])).collect();
 
     let offdiag = if run.train.regularizer.side == Side::Columns { "|offdiag(WᵀW)|" } else { "|offdiag(W Wᵀ)|" };
-    let mut layers = vec![["layer".to_owned(), "cos(update, bp)".into(), offdiag.into()]];
+    let mut layers = vec![["layer".to_owned(), "cos(update, bp)".into(), "angle, °".into(), offdiag.into()]];
     for (l, (fan_in, width)) in run.architecture.layers.iter().enumerate() {
         // Empty where it could not be measured.
-        let cell = |of: &[Number]| of.get(l).copied().flatten().map_or("–".into(), |x| format!("{x:.4}"));
-        layers.push([format!("W{l} {fan_in}x{width}"), cell(&end.layers.cosine_with_bp), cell(&end.layers.offdiag)]);
+        let value = |of: &[Number]| of.get(l).copied().flatten();
+        let cell = |x: Number| x.map_or("–".into(), |x| format!("{x:.4}"));
+        let cosine = value(&end.layers.cosine_with_bp);
+        let angle = cosine.map_or("–".into(), |cosine| format!("{:.2}", degrees(cosine)));
+        layers.push([format!("W{l} {fan_in}x{width}"), cell(cosine), angle, cell(value(&end.layers.offdiag))]);
     }
     let interrupted = match end.interrupted {
         false => String::new(),
