@@ -92,7 +92,9 @@ impl Job {
         }
         let (options, file) = (&args.settings, Options::read(&config)?);
         file.check_same(options, None)?;
-        let all = options.clone().or(file.clone());
+        // The run's own preset, given again, replaces nothing.
+        let preset = options.preset.filter(|_| options.preset != file.preset);
+        let all = Options { preset, ..options.clone() }.or(file.clone());
         let (set, data) = all.load_data()?;
         let run = RunConfig::resolve(all, &data)?;
         let now = run.options(&set);

@@ -224,6 +224,8 @@ mod program {
         assert_eq!(settings(&dir.path().join("run"))["lr"].as_float(), Some(1e-3));
         // A resumed run keeps its preset, and says nothing of it again.
         assert_eq!(note(run(dir.path(), "train --resume run --epochs 3 --threads 1")), "");
+        assert_eq!(note(run(dir.path(), "train --resume run --preset paper --epochs 4 --threads 1")), "");
+        assert_eq!(settings(&dir.path().join("run"))["lr"].as_float(), Some(1e-3));
         fails(dir.path(), "train --resume run --preset follow-up", &["--preset: the run has \"paper\", not \"follow-up\""]);
         let said = train("--epochs 2");
         assert_eq!(said, "");
