@@ -92,7 +92,7 @@ pub use rule::LearningRule;
 pub use run::config::resolve_text;
 pub use store::{checkpoint, weights};
 pub use study::{diagnostics, gauss_newton};
-pub use train::{EarlyStopping, Epoch, TrainConfig, Trainer, evaluate};
+pub use train::{EarlyStopping, Epoch, Preset, TrainConfig, Trainer, evaluate};
 
 pub mod optimizer {
     //! Optimizers: from a descent direction to new parameters.

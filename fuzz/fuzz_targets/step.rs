@@ -8,7 +8,7 @@ use gaitprop::kernels::{Activation, Real};
 use gaitprop::loss::Loss;
 use gaitprop::Architecture;
 use gaitprop::optimizer;
-use gaitprop::ortho::{Penalty, Regularizer, Side};
+use gaitprop::ortho::{Layers, Penalty, Regularizer, Side};
 use gaitprop::rule::{TargetForm, LearningRule};
 use gaitprop_fuzz::rules::steps::{Case, check};
 use gaitprop_fuzz::{How, hold, one_of};
@@ -61,6 +61,7 @@ fn run<T: Real>(input: &Input) {
             lambda: if flag(2) { 0.1 } else { 0.0 },
             form: if flag(3) { Penalty::Identity } else { Penalty::OffDiagonal },
             side: if flag(4) { Side::Columns } else { Side::Rows },
+            layers: if flag(6) { Layers::AboveFirst } else { Layers::All },
         },
         loss: if flag(5) { Loss::CrossEntropy } else { Loss::Squared },
         seed: input.seed >> 1,

@@ -388,6 +388,10 @@ fn table(over: Axis, study: &Comparison, data: &Dataset, values: &[String], foun
     type Cell = fn(&Compared) -> String;
     let mut blocks: Vec<(String, Cell)> = vec![
         ("cosine".into(), |c| cosine(c.alignment.cosine)),
+        ("angle, degrees".into(), |c| match c.alignment.degrees() {
+            angle if angle.is_nan() => "-".into(),
+            angle => format!("{angle:.2}"),
+        }),
         ("|a - b| / |b|".into(), |c| match c.alignment.difference {
             d if d.is_nan() => "-".into(),
             d => format!("{d:.1e}"),

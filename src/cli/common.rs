@@ -1,7 +1,7 @@
 //! Parts common to `compare` and `sweep`: flags, preparation, results and exit status.
 
 use crate::base::error::{Error, Result};
-use crate::cli::{Done, Failure, print, report};
+use crate::cli::{Done, Failure, print, print_note, report};
 use crate::data::Dataset;
 use crate::rule::LearningRule;
 use crate::run::batch::{Command, Planned, ResultsDir, seeds};
@@ -9,6 +9,7 @@ use crate::run::config::Runtime;
 use crate::run::grid::{Allowed, Grid, Point};
 use crate::run::options::Options;
 use crate::run::pool::PoolOptions;
+use crate::run::preset::replacements;
 use crate::run::table::{Group, Table};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -52,7 +53,8 @@ impl Common {
             (file.lr, file.lambda, file.mu) = (None, None, None);
         }
         let options = self.settings.clone().or(file);
-        options.check_out(&[("overwrite", self.overwrite), ("resume", self.resume)])?;
+        let stats = options.stats_every.is_some_and(|n| n > 0);
+        options.check_out(&[("overwrite", self.overwrite), ("resume", self.resume), ("stats-every", stats)])?;
         let grid = Grid::parse(grid, allowed)?;
         grid.check_rules(rules.unwrap_or_default())?;
         grid.check_flags(&Options { out: None, ..self.settings.clone() })?;
@@ -89,13 +91,23 @@ impl Batch<'_> {
         self.seeds.iter().map(plan).collect()
     }
 
-    /// Opens the folder of results, if there is one.
+    /// Opens the folder of results, if there is one. Then prints a note about settings that replace
+    /// others of a preset.
     ///
     /// # Errors
     /// As [`ResultsDir::open`].
     pub(crate) fn open(&self, command: &'static Command, runs: &[Planned]) -> Result<Option<ResultsDir>> {
         let keeps = (self.common.resume, self.common.overwrite);
-        self.options.out.as_deref().map(|dir| ResultsDir::open(dir, command, keeps, runs, &self.data)).transpose()
+        let results =
+            self.options.out.as_deref().map(|dir| ResultsDir::open(dir, command, keeps, runs, &self.data)).transpose()?;
+        let mut rules: Vec<LearningRule> = Vec::new();
+        for rule in runs.iter().map(|run| run.run.train.rule) {
+            if !rules.contains(&rule) {
+                rules.push(rule);
+            }
+        }
+        replacements(&self.options, &rules)?.iter().for_each(|line| print_note(line));
+        Ok(results)
     }
 
     /// Prints the table between the description of the runs and notes, and writes all files. The

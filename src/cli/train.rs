@@ -10,10 +10,12 @@ use crate::run::dir::{CONFIG, Folder, write_settings};
 use crate::run::metrics::{End, Number};
 use crate::run::options::Options;
 use crate::run::pool::bar;
+use crate::run::preset::replacements;
 use crate::run::session::{EpochProgress, Session, check_memory};
 use crate::run::table::aligned;
 use crate::store::weights::WEIGHTS;
 use crate::study::align::Precision;
+use crate::study::diagnostics::degrees;
 use gaitprop_kernels::Real;
 use indicatif::ProgressBar;
 use std::ops::ControlFlow;
@@ -74,6 +76,7 @@ impl Job {
             ("checkpoint-every", options.checkpoint_every.is_some()),
             ("keep", options.keep.is_some()),
             ("tensorboard", options.tensorboard == Some(true)),
+            ("stats-every", options.stats_every.is_some_and(|n| n > 0)),
         ])?;
         let (set, data) = options.load_data()?;
         let run = RunConfig::resolve(options, &data)?;
@@ -89,7 +92,9 @@ impl Job {
         }
         let (options, file) = (&args.settings, Options::read(&config)?);
         file.check_same(options, None)?;
-        let all = options.clone().or(file.clone());
+        // The run's own preset, given again, replaces nothing.
+        let preset = options.preset.filter(|_| options.preset != file.preset);
+        let all = Options { preset, ..options.clone() }.or(file.clone());
         let (set, data) = all.load_data()?;
         let run = RunConfig::resolve(all, &data)?;
         let now = run.options(&set);
@@ -124,6 +129,7 @@ fn typed<T: Real>(args: &Args, job: &Job) -> Result<Done, Failure> {
     } else {
         let folder = folder.as_ref().map(|(dir, settings)| Folder::create(dir, settings, args.overwrite)).transpose()?;
         session = Session::new(run, samples, plan, folder)?;
+        replacements(&run.options, &[run.train.rule])?.iter().for_each(|line| crate::cli::print_note(line));
     }
     let bar = bar_of(&session, ready.train.len, args.quiet);
     let outcome = session.train(|EpochProgress { epoch, learned, sofar }| {
@@ -192,11 +198,14 @@ fn summary<T: Real>(data: &Dataset, session: &Session<'_, T>, end: &End) -> Stri
     let rows: Vec<_> = rows.into_iter().filter_map(|(name, value)| Some([name.to_owned(), value?])).collect();
 
     let offdiag = if run.train.regularizer.side == Side::Columns { "|offdiag(WᵀW)|" } else { "|offdiag(W Wᵀ)|" };
-    let mut layers = vec![["layer".to_owned(), "cos(update, bp)".into(), offdiag.into()]];
+    let mut layers = vec![["layer".to_owned(), "cos(update, bp)".into(), "angle, °".into(), offdiag.into()]];
     for (l, (fan_in, width)) in run.architecture.layers.iter().enumerate() {
         // Empty where it could not be measured.
-        let cell = |of: &[Number]| of.get(l).copied().flatten().map_or("–".into(), |x| format!("{x:.4}"));
-        layers.push([format!("W{l} {fan_in}x{width}"), cell(&end.layers.cosine_with_bp), cell(&end.layers.offdiag)]);
+        let value = |of: &[Number]| of.get(l).copied().flatten();
+        let cell = |x: Number| x.map_or("–".into(), |x| format!("{x:.4}"));
+        let cosine = value(&end.layers.cosine_with_bp);
+        let angle = cosine.map_or("–".into(), |cosine| format!("{:.2}", degrees(cosine)));
+        layers.push([format!("W{l} {fan_in}x{width}"), cell(cosine), angle, cell(value(&end.layers.offdiag))]);
     }
     let interrupted = match end.interrupted {
         false => String::new(),

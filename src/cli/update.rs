@@ -9,7 +9,7 @@ use crate::model::layer::Layer;
 use crate::model::loss::Loss;
 use crate::model::matrix::Matrix;
 use crate::model::network::Network;
-use crate::ortho::{Penalty, Regularizer, Side};
+use crate::ortho::{Layers, Penalty, Regularizer, Side};
 use crate::rule::{LearningRule, RuleConfig, TargetForm};
 use crate::run::config::Runtime;
 use crate::run::options::{BACKENDS, ISAS, Unit};
@@ -52,6 +52,9 @@ pub(super) struct Args {
     /// Side of the regularizer: rows or columns
     #[arg(long, value_name = "SIDE", default_value_t = Side::Rows)]
     ortho_side: Side,
+    /// Layers of the regularizer: all, or above-first
+    #[arg(long, value_name = "LAYERS", default_value_t = Layers::All)]
+    ortho_layers: Layers,
     /// Solver for errors through W⁻¹: lu (exact), stale, cg, gram, transpose, auto or damped (for
     /// weights of any shape)
     #[arg(long, value_name = "HOW", default_value_t = SolverKind::Lu)]
@@ -131,7 +134,8 @@ type Arrays = Vec<(String, Array)>;
 fn update<T: Real>(args: &Args, input: &Input<'_>, plan: &Plan) -> Result<Arrays> {
     let (loss, form) = (args.loss, args.form);
     let unit = if args.linear { Activation::Identity } else { args.activation.0 };
-    let ortho = Regularizer { form: args.ortho_form, side: args.ortho_side, ..Regularizer::new(args.lambda)? };
+    let mut ortho = Regularizer::new(args.lambda)?;
+    (ortho.form, ortho.side, ortho.layers) = (args.ortho_form, args.ortho_side, args.ortho_layers);
     if let Some(steps) = args.steps.filter(|&steps| steps > MAX_STEPS) {
         return Err(Error::Setting(format!("--steps {steps}: use at most {MAX_STEPS}")));
     }
@@ -166,7 +170,9 @@ fn update<T: Real>(args: &Args, input: &Input<'_>, plan: &Plan) -> Result<Arrays
         if args.lambda != 0.0 {
             let (mut delta, side) = (Matrix::zeros(fed, width), fed.min(width));
             let mut gram = Matrix::zeros(side, side);
-            ortho.descend(layer.w.view(), T::ONE, delta.view_mut(), gram.view_mut(), recipe.exec)?;
+            if ortho.covers(l) {
+                ortho.descend(layer.w.view(), T::ONE, delta.view_mut(), gram.view_mut(), recipe.exec)?;
+            }
             delta.data_mut().iter_mut().for_each(|d: &mut T| *d = -*d);
             out.push((format!("reg{l}"), array(&[fed, width], delta.data())));
         }

@@ -21,7 +21,7 @@ use crate::base::error::{Error, Result};
 use crate::base::exec::Exec;
 use crate::model::matrix::Matrix;
 use crate::model::network::Network;
-use crate::ortho::Side;
+use crate::ortho::{Layers, Side};
 use gaitprop_kernels::{Epilogue, MatMut, MatRef, Real, Start, gemm_with_scratch};
 
 /// Settings of the block regularizer.
@@ -33,6 +33,8 @@ pub struct Block {
     pub mu: f64,
     /// Vectors to make orthogonal. A rectangular first layer always takes its shorter side.
     pub side: Side,
+    /// Layers to make orthogonal.
+    pub layers: Layers,
 }
 
 impl Block {
@@ -41,7 +43,7 @@ impl Block {
     /// Default of μ (benches/record/ortho.md).
     pub const MU: f64 = 1.0;
 
-    /// Creates blocks of [`Block::ROWS`] columns.
+    /// Creates blocks of [`Block::ROWS`] columns, in all layers.
     ///
     /// After ten epochs of MNIST, blocks of columns keep the accuracy of the exact regularizer.
     /// Blocks of rows lose half a per cent (`benches/record/ortho.md`).
@@ -49,7 +51,7 @@ impl Block {
     /// # Errors
     /// [`Error::Setting`], as [`Block::check`].
     pub fn new(mu: f64) -> Result<Self> {
-        let block = Self { rows: Self::ROWS, mu, side: Side::Columns };
+        let block = Self { rows: Self::ROWS, mu, side: Side::Columns, layers: Layers::All };
         block.check()?;
         Ok(block)
     }
@@ -97,8 +99,9 @@ impl<T: Real> Blocks<T> {
     /// [`Error::Setting`], as [`Block::check`].
     pub fn new(settings: Block, net: &Network<T>) -> Result<Self> {
         settings.check()?;
-        let largest =
-            |of: &dyn Fn(usize, usize) -> usize| net.layers().iter().map(|l| of(l.fan_in(), l.width())).max().unwrap_or(0);
+        let first = if settings.layers.include(0) { 0 } else { 1 };
+        let layers = net.layers().get(first..).unwrap_or_default();
+        let largest = |of: &dyn Fn(usize, usize) -> usize| layers.iter().map(|l| of(l.fan_in(), l.width())).max().unwrap_or(0);
         let rows = |a: usize, b: usize| settings.rows.min(a.min(b));
         Ok(Self {
             settings,
@@ -120,7 +123,7 @@ impl<T: Real> Blocks<T> {
         self.turn = turn;
     }
 
-    /// Pushes the next block of every layer.
+    /// Pushes the next block of every layer of the settings.
     ///
     /// ```text
     /// R[i,j] = Σ_k W[i,k] W[j,k]           one chain in increasing k
@@ -144,7 +147,7 @@ impl<T: Real> Blocks<T> {
         if self.settings.mu == 0.0 {
             return Ok(());
         }
-        for layer in net.layers() {
+        for (_, layer) in net.layers().iter().enumerate().filter(|(l, _)| self.settings.layers.include(*l)) {
             let (n, k) = (layer.fan_in().min(layer.width()), layer.fan_in().max(layer.width()));
             let rows = self.settings.rows.min(n);
             if rows * k > self.pushed.len() || rows * n > self.r.len() || n > self.squares.len() {
@@ -155,6 +158,9 @@ impl<T: Real> Blocks<T> {
             exec.scratch.reserve(gemm_with_scratch::<T>(rows, n, k, &exec.plan).or(by))?;
         }
         for (l, layer) in net.layers_mut().iter_mut().enumerate() {
+            if !self.settings.layers.include(l) {
+                continue;
+            }
             if !self.push(&mut layer.w, exec)? {
                 return Err(Error::Diverged { what: "a weight pushed by the block regularizer", layer: l, step: self.turn + 1 });
             }

@@ -13,7 +13,7 @@ use crate::base::error::{Error, Result};
 use crate::base::exec::Exec;
 use crate::model::matrix::Matrix;
 use crate::model::network::Network;
-use crate::ortho::{Penalty, Side};
+use crate::ortho::{Layers, Penalty, Side};
 use gaitprop_kernels::syrk::{Diagonal, Part};
 use gaitprop_kernels::{MatMut, MatRef, Real};
 
@@ -27,13 +27,15 @@ pub struct Regularizer {
     /// Vectors to make orthogonal. A rectangular first layer always takes its shorter side: there
     /// are at most as many orthogonal vectors as dimensions.
     pub side: Side,
+    /// Layers to penalize.
+    pub layers: Layers,
 }
 
 impl Regularizer {
     /// No regularizer: λ = 0.
-    pub const NONE: Self = Self { lambda: 0.0, form: Penalty::OffDiagonal, side: Side::Rows };
+    pub const NONE: Self = Self { lambda: 0.0, form: Penalty::OffDiagonal, side: Side::Rows, layers: Layers::All };
 
-    /// Creates a regularizer with the published form and side.
+    /// Creates a regularizer with the published form and side, of all layers.
     ///
     /// # Errors
     /// [`Error::Setting`] for a λ that is negative or not finite.
@@ -41,10 +43,17 @@ impl Regularizer {
         if !(lambda >= 0.0 && lambda.is_finite()) {
             return Err(Error::Setting(format!("lambda is {lambda}, but must be at least 0 and finite")));
         }
-        Ok(Self { lambda, form: Penalty::OffDiagonal, side: Side::Rows })
+        Ok(Self { lambda, ..Self::NONE })
     }
 
-    /// Computes `Δ ← β·Δ − ∂R/∂W`; does nothing if λ is 0.
+    /// Returns whether layer `l`, from 0, has a penalty: λ is not 0, and the layer is one of
+    /// [`Regularizer::layers`].
+    pub fn covers(&self, l: usize) -> bool {
+        self.lambda > 0.0 && self.layers.include(l)
+    }
+
+    /// Computes `Δ ← β·Δ − ∂R/∂W` of one layer; does nothing if λ is 0. The caller leaves out the
+    /// layers that have no penalty ([`Regularizer::covers`]).
     ///
     /// * `w`, `delta`: fan-in × width
     /// * `gram`: workspace, the shorter side squared; the lower triangle is written
@@ -113,13 +122,13 @@ impl Regularizer {
         Ok(exec.dot(gram.data(), gram.data())?.sqrt())
     }
 
-    /// Returns R of a whole network.
+    /// Returns R of a whole network: the sum over [`Regularizer::layers`].
     ///
     /// # Errors
     /// Out of memory for packing.
     pub fn value<T: Real>(&self, net: &Network<T>, exec: &mut Exec) -> Result<f64> {
         let mut sum = 0.0;
-        for layer in net.layers() {
+        for (_, layer) in net.layers().iter().enumerate().filter(|(l, _)| self.layers.include(*l)) {
             let norm = self.norm(layer.w.view(), exec)?;
             sum += norm * norm;
         }

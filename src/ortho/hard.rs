@@ -5,7 +5,7 @@ use crate::base::error::{Error, Result};
 use crate::base::exec::Exec;
 use crate::model::matrix::Matrix;
 use crate::model::network::Network;
-use crate::ortho::{Penalty, Regularizer, Side};
+use crate::ortho::{Layers, Penalty, Regularizer, Side};
 use gaitprop_kernels::symm::symm_scratch;
 use gaitprop_kernels::syrk::{Diagonal, Part, syrk_scratch};
 use gaitprop_kernels::{Epilogue, Error as KernelError, MatMut, MatRef, Real, Start, lu};
@@ -17,6 +17,8 @@ pub struct Retraction {
     pub every: u64,
     /// Largest ‖W Wᵀ − I‖ (Frobenius, of the shorter side) after a retraction: greater than 0.
     pub tolerance: f64,
+    /// Layers to retract.
+    pub layers: Layers,
 }
 
 impl Retraction {
@@ -24,12 +26,12 @@ impl Retraction {
     /// two iterations then reach it (benches/record/ortho.md).
     pub const TOLERANCE: f64 = 1e-2;
 
-    /// Creates a retraction to within [`Retraction::TOLERANCE`].
+    /// Creates a retraction of all layers to within [`Retraction::TOLERANCE`].
     ///
     /// # Errors
     /// [`Error::Setting`], as [`Retraction::check`].
     pub fn new(every: u64) -> Result<Self> {
-        let retraction = Self { every, tolerance: Self::TOLERANCE };
+        let retraction = Self { every, tolerance: Self::TOLERANCE, layers: Layers::All };
         retraction.check()?;
         Ok(retraction)
     }
@@ -89,7 +91,7 @@ impl<T: Real> Retractor<T> {
         self.steps = steps;
     }
 
-    /// Counts a step. Retracts every layer if the count is a multiple of the interval.
+    /// Counts a step. Retracts the layers of the settings if the count is a multiple of the interval.
     ///
     /// # Errors
     /// As [`Retractor::retract`].
@@ -98,7 +100,8 @@ impl<T: Real> Retractor<T> {
         if !self.steps.is_multiple_of(self.settings.every) {
             return Ok(());
         }
-        for (l, layer) in net.layers_mut().iter_mut().enumerate() {
+        let layers = self.settings.layers;
+        for (l, layer) in net.layers_mut().iter_mut().enumerate().filter(|(l, _)| layers.include(*l)) {
             self.retract(l, &mut layer.w, exec)?;
         }
         Ok(())

@@ -47,6 +47,26 @@ pub enum Side {
 
 names!(Side, "side of the regularizer", Rows = "rows", Columns = "columns");
 
+/// Layers to make orthogonal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Layers {
+    /// Every layer, as published.
+    #[default]
+    All,
+    /// Every layer but the first, whose inverse no rule needs (Dalm et al., 2021).
+    AboveFirst,
+}
+
+names!(Layers, "choice of layers", All = "all", AboveFirst = "above-first");
+
+impl Layers {
+    /// Returns whether layer `l`, from 0, is one of them.
+    pub fn include(self, l: usize) -> bool {
+        self == Self::All || l > 0
+    }
+}
+
 impl Side {
     /// Returns whether the columns of weights of this shape become orthogonal. A rectangular layer
     /// always takes its shorter side: there are at most as many orthogonal vectors as dimensions.

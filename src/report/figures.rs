@@ -5,7 +5,7 @@ use crate::report::groups::{Course, Group};
 use crate::report::runs::{Run, numbers};
 use crate::report::spectrum::Spectrum;
 use crate::report::svg::{Chart, Paint, Series};
-use crate::run::metrics::{Diagnostics, Epoch, Layer, Layers, Number};
+use crate::run::metrics::{Diagnostics, Epoch, Layer, Layers, Number, Scores};
 use crate::run::table::csv;
 
 /// Chart with its data.
@@ -47,12 +47,12 @@ pub(super) fn who(group: &Group, run: &Run) -> Vec<String> {
 }
 
 /// Values of a run at each x, one per column.
-type Points = Vec<(u64, Vec<f64>)>;
+type Points = Vec<(f64, Vec<f64>)>;
 
 impl Chart {
     /// Makes a chart without lines.
     fn new(id: String, title: String, x_name: &'static str, y_scale: Scale, y_limits: (f64, f64)) -> Self {
-        Self { id, title, x_name, y_scale, y_limits, series: Vec::new() }
+        Self { id, title, x_name, y_scale, y_limits, angles: false, series: Vec::new() }
     }
 
     /// Draws one line per group: `factor` times the only column of `of`.
@@ -83,7 +83,7 @@ impl Chart {
         let points: Vec<Points> = group.runs.iter().map(&of).collect();
         let layers = points.iter().flatten().map(|(_, y)| y.len()).max()?;
         let line = |layer: usize| {
-            let value = |(x, y): &(u64, Vec<f64>)| (*x, y.get(layer).copied().unwrap_or(f64::NAN));
+            let value = |(x, y): &(f64, Vec<f64>)| (*x, y.get(layer).copied().unwrap_or(f64::NAN));
             let course = Course::of(points.iter().flatten().map(value));
             line(format!("W{layer}"), Paint::Layer { layer, of: layers }, course, group.runs.len())
         };
@@ -111,14 +111,14 @@ fn line(label: String, paint: Paint, course: Course, runs: usize) -> Option<Seri
 
 /// Returns the rows of a run. Missing columns are empty.
 fn rows(group: &Group, run: &Run, points: &Points, columns: usize) -> Vec<Vec<String>> {
-    let row = |(x, y): &(u64, Vec<f64>)| {
+    let row = |(x, y): &(f64, Vec<f64>)| {
         let cells = (0..columns).map(|c| exact(y.get(c).copied().unwrap_or(f64::NAN)));
         who(group, run).into_iter().chain([x.to_string()]).chain(cells).collect()
     };
     points.iter().map(row).collect()
 }
 
-/// Quantity of each epoch.
+/// Quantity of each epoch, and of statistics within it.
 struct Curve {
     key: &'static str,
     id: &'static str,
@@ -129,32 +129,51 @@ struct Curve {
     factor: f64,
     /// Whether to omit groups of zeros.
     positive: bool,
-    of: fn(&Epoch) -> Number,
+    of: Quantity,
 }
 
+/// Value of a line of the metrics.
+#[derive(Clone, Copy)]
+enum Quantity {
+    /// Of the network, the same measured at the end of an epoch or within it.
+    Score(fn(&Scores) -> Number),
+    /// Of the training samples. Epochs have that of each batch before its update, statistics that of
+    /// all samples, so a curve has only one kind.
+    Train(fn(&Scores) -> Number),
+    /// Of an epoch.
+    Epoch(fn(&Epoch) -> Number),
+}
+
+use Quantity::{Score, Train};
+
 const CURVES: [Curve; 6] = [
-    accuracy("test_accuracy", "test-accuracy", "Test accuracy, %", |line| line.scores.test_accuracy),
-    loss("test_loss", "test-loss", "Test loss", |line| line.scores.test_loss),
-    accuracy("train_accuracy", "train-accuracy", "Training accuracy, %", |line| line.scores.train_accuracy),
-    loss("train_loss", "train-loss", "Training loss", |line| line.scores.train_loss),
-    accuracy("validation_accuracy", "validation-accuracy", "Validation accuracy, %", |line| line.scores.validation_accuracy),
-    loss("validation_loss", "validation-loss", "Validation loss", |line| line.scores.validation_loss),
+    accuracy("test_accuracy", "test-accuracy", "Test accuracy, %", Score(|of| of.test_accuracy)),
+    loss("test_loss", "test-loss", "Test loss", Score(|of| of.test_loss)),
+    accuracy("train_accuracy", "train-accuracy", "Training accuracy, %", Train(|of| of.train_accuracy)),
+    loss("train_loss", "train-loss", "Training loss", Train(|of| of.train_loss)),
+    accuracy("validation_accuracy", "validation-accuracy", "Validation accuracy, %", Score(|of| of.validation_accuracy)),
+    loss("validation_loss", "validation-loss", "Validation loss", Score(|of| of.validation_loss)),
 ];
 
 const SOLVES: [Curve; 2] = [
-    loss("solve_residual", "solve-residual", "Worst relative residual", |line| line.solve_residual),
+    loss("solve_residual", "solve-residual", "Worst relative residual", Quantity::Epoch(|line| line.solve_residual)),
     Curve {
         scale: Scale::Linear,
         limits: (0.0, f64::INFINITY),
-        ..loss("solve_products_per_step", "solve-products", "Forward products per step", |line| line.solve_products_per_step)
+        ..loss(
+            "solve_products_per_step",
+            "solve-products",
+            "Forward products per step",
+            Quantity::Epoch(|line| line.solve_products_per_step),
+        )
     },
 ];
 
-const fn accuracy(key: &'static str, id: &'static str, title: &'static str, of: fn(&Epoch) -> Number) -> Curve {
+const fn accuracy(key: &'static str, id: &'static str, title: &'static str, of: Quantity) -> Curve {
     Curve { key, id, title, scale: Scale::Linear, limits: PERCENT, factor: 100.0, positive: false, of }
 }
 
-const fn loss(key: &'static str, id: &'static str, title: &'static str, of: fn(&Epoch) -> Number) -> Curve {
+const fn loss(key: &'static str, id: &'static str, title: &'static str, of: Quantity) -> Curve {
     Curve { key, id, title, scale: Scale::Log, limits: ANYWHERE, factor: 1.0, positive: true, of }
 }
 
@@ -166,10 +185,32 @@ impl Curve {
             Scale::Log => format!("{}, logarithmic", self.title),
         };
         let chart = Chart::new(self.id.into(), title, "epoch", self.scale, self.limits);
-        chart.by_group(groups, self.key, (self.factor, self.positive), |run| {
-            run.epochs.iter().map(|line| (line.epoch, vec![(self.of)(line).unwrap_or(f64::NAN)])).collect()
-        })
+        chart.by_group(groups, self.key, (self.factor, self.positive), |run| self.of.points(run))
     }
+}
+
+impl Quantity {
+    /// Returns the values of a run, by the number of epochs trained.
+    fn points(self, run: &Run) -> Points {
+        let value = |x: Number| vec![x.unwrap_or(f64::NAN)];
+        let by_epoch = |of: &dyn Fn(&Epoch) -> Number| run.epochs.iter().map(|e| (e.epoch as f64, value(of(e)))).collect();
+        let by_step = |of: fn(&Scores) -> Number| run.stats.iter().map(|s| (s.epochs, value(of(&s.scores)))).collect();
+        match self {
+            Self::Epoch(of) => by_epoch(&of),
+            Self::Train(of) if run.stats.is_empty() => by_epoch(&|line| of(&line.scores)),
+            Self::Train(of) => by_step(of),
+            Self::Score(of) => merged(by_epoch(&|line| of(&line.scores)), by_step(of)),
+        }
+    }
+}
+
+/// Returns the points of epochs and those of statistics within them, in order. At the end of an
+/// epoch both hold the same measurement, which counts once.
+fn merged(epochs: Points, stats: Points) -> Points {
+    let within = stats.into_iter().filter(|(x, _)| !epochs.iter().any(|(end, _)| end == x)).collect::<Points>();
+    let mut all = [within, epochs].concat();
+    all.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+    all
 }
 
 /// Returns all runs with their groups, in order.
@@ -179,8 +220,8 @@ pub(super) fn each_run(groups: &[Group]) -> impl Iterator<Item = (&Group, &Run)>
 
 /// Makes the chart of a quantity of layers, without lines. Cosines have fixed limits.
 fn chart(id: String, title: String, x_name: &'static str, scale: Scale) -> Chart {
-    let limits = if id.contains("cosine") { COSINE } else { ANYWHERE };
-    Chart::new(id, title, x_name, scale, limits)
+    let angles = id.contains("cosine");
+    Chart { angles, ..Chart::new(id, title, x_name, scale, if angles { COSINE } else { ANYWHERE }) }
 }
 
 /// Quantity of each layer and epoch: id, column of the metrics, title, scale, values.
@@ -197,14 +238,16 @@ fn by_epoch((id, key, title, scale, of): ByEpoch, g: usize, group: &Group) -> Op
     if group.rule() == "bp" && key != OFFDIAG.1 {
         return None;
     }
-    chart(format!("{id}-{}", g + 1), format!("{title}: {}", group.label), "epoch", scale)
-        .by_layer(group, |run| run.epochs.iter().map(|line| (line.epoch, numbers(of(&line.layers)))).collect())
+    chart(format!("{id}-{}", g + 1), format!("{title}: {}", group.label), "epoch", scale).by_layer(group, |run| {
+        let epochs = run.epochs.iter().map(|line| (line.epoch as f64, numbers(of(&line.layers)))).collect();
+        merged(epochs, run.stats.iter().map(|line| (line.epochs, numbers(of(&line.layers)))).collect())
+    })
 }
 
 /// Makes the chart of the final values by layer, one line per group.
 fn at_the_end((id, key, title, scale, of): ByEpoch, groups: &[Group]) -> Option<Figure> {
     chart(format!("{id}-end"), format!("{title}, at the end"), "layer", scale).by_group(groups, key, (1.0, false), |run| {
-        run.last_layers(of).into_iter().enumerate().map(|(layer, value)| (layer as u64, vec![value])).collect()
+        run.last_layers(of).into_iter().enumerate().map(|(layer, value)| (layer as f64, vec![value])).collect()
     })
 }
 
@@ -228,7 +271,7 @@ const DIAGNOSED: [ByStep; 10] = [
 fn by_step((id, title, scale, of): ByStep, g: usize, group: &Group) -> Option<Figure> {
     chart(format!("{id}-{}", g + 1), format!("{title}: {}", group.label), "step", scale).by_layer(group, |run| {
         let values = |line: &Diagnostics| line.layers.iter().map(|layer| of(layer).unwrap_or(f64::NAN)).collect();
-        run.diagnostics.iter().map(|line| (line.step, values(line))).collect()
+        run.diagnostics.iter().map(|line| (line.step as f64, values(line))).collect()
     })
 }
 
@@ -246,7 +289,7 @@ fn spectra(groups: &[Group], spectra: &[Vec<Spectrum>]) -> (Vec<Figure>, Vec<Str
         }
         let layers = known.iter().map(|(_, s)| s.len()).max().unwrap_or(0);
         let line = |layer: usize| {
-            let values = known.iter().filter_map(|(_, s)| s.get(layer)).flat_map(|v| (1..).zip(v.iter().copied()));
+            let values = known.iter().filter_map(|(_, s)| s.get(layer)).flat_map(|v| (1..).map(f64::from).zip(v.iter().copied()));
             line(format!("W{layer}"), Paint::Layer { layer, of: layers }, Course::of(values), known.len())
         };
         let lines: Vec<Series> = (0..layers).filter_map(line).collect();
@@ -281,14 +324,14 @@ pub(super) fn sections(groups: &[Group], singular_values: &[Vec<Spectrum>]) -> [
             "learning",
             "Learning curves",
             "Lines are means over the runs of a group. Bands reach from the lowest to the highest run. Training figures are those of each \
-             batch before its update.",
+             batch before its update; with --stats-every, those of all samples.",
             curves(&CURVES),
         ),
         section(
             "alignment",
             "Alignment with backpropagation",
             "Weight update of a rule compared with backpropagation's on the same batch (the first of the training set), without regularizer. \
-             1 means the same direction, or the same norm. Backpropagation itself is always 1.",
+             1 means the same direction, or the same norm. Backpropagation itself is always 1. Points of a cosine name its angle in degrees.",
             end(COSINES).chain(end(RATIOS)).chain(by_epoch(COSINES)).chain(by_epoch(RATIOS)).collect(),
         ),
         section(

@@ -4,10 +4,21 @@ use crate::report::runs::{Run, value_text};
 use crate::run::history::{MeanSd, mean};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Settings that do not distinguish experiments: the seed, output options, and options of the
-/// machine.
-const ASIDE: [&str; 9] =
-    ["seed", "beside", "threads", "isa", "backend", "keep", "checkpoint-every", "diagnose-every", "tensorboard"];
+/// Settings that do not distinguish experiments: the seed, the preset whose settings are spelled
+/// out, output options, and options of the machine.
+const ASIDE: [&str; 11] = [
+    "seed",
+    "preset",
+    "beside",
+    "threads",
+    "isa",
+    "backend",
+    "keep",
+    "checkpoint-every",
+    "diagnose-every",
+    "stats-every",
+    "tensorboard",
+];
 
 /// Largest length of a label. Longer labels are replaced by the rule and a number.
 const LONGEST_LABEL: usize = 34;
@@ -110,15 +121,16 @@ pub(super) struct Course {
 }
 
 impl Course {
-    /// Computes the course of points of all runs, at integers x.
-    pub(super) fn of(points: impl Iterator<Item = (u64, f64)>) -> Self {
+    /// Computes the course of points of all runs, at numbers x of at least 0.
+    pub(super) fn of(points: impl Iterator<Item = (f64, f64)>) -> Self {
+        // Bits of such numbers are in their order.
         let mut all = BTreeMap::<u64, Vec<f64>>::new();
-        points.for_each(|(x, y)| all.entry(x).or_default().push(y));
+        points.for_each(|(x, y)| all.entry(x.to_bits()).or_default().push(y));
         let mut course = Self::default();
-        for (x, values) in all {
+        for (bits, values) in all {
             let finite = || values.iter().copied().filter(|v| v.is_finite());
             let extreme = |of: fn(f64, f64) -> f64| finite().fold(f64::NAN, of);
-            course.x.push(x as f64);
+            course.x.push(f64::from_bits(bits));
             course.mean.push(mean(finite()).unwrap_or(f64::NAN));
             // `min` and `max` of NaN and a number return the number.
             course.low.push(extreme(f64::min));
@@ -134,7 +146,8 @@ mod tests {
 
     #[test]
     fn courses_have_gaps_at_missing_values() {
-        let course = Course::of([(1, 2.0), (1, 4.0), (2, f64::NAN), (3, f64::NAN), (3, 1.0)].into_iter());
+        let course = Course::of([(1.0, 2.0), (1.0, 4.0), (1.5, f64::NAN), (3.0, f64::NAN), (3.0, 1.0)].into_iter());
+        assert_eq!(course.x, [1.0, 1.5, 3.0]);
         assert_eq!((course.mean[0], course.low[0], course.high[0]), (3.0, 2.0, 4.0));
         assert!(course.mean[1].is_nan() && course.low[1].is_nan() && course.high[1].is_nan());
         assert_eq!((course.mean[2], course.low[2], course.high[2]), (1.0, 1.0, 1.0));

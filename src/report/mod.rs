@@ -99,7 +99,7 @@ pub fn summary(groups: &[Group]) -> String {
     const WIDTH: usize = 32;
     let course = |group: &Group| {
         let points = group.runs.iter().flat_map(|run| &run.epochs);
-        groups::Course::of(points.map(|line| (line.epoch, line.scores.test_accuracy.unwrap_or(f64::NAN)))).mean
+        groups::Course::of(points.map(|line| (line.epoch as f64, line.scores.test_accuracy.unwrap_or(f64::NAN)))).mean
     };
     let courses: Vec<Vec<f64>> = groups.iter().map(course).collect();
     let (low, high) = axis::extent(courses.iter().flatten().copied());

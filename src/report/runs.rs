@@ -2,7 +2,7 @@
 
 use crate::base::error::{Error, Result};
 use crate::run::dir::CONFIG;
-use crate::run::metrics::{self, Diagnostics, End, Epoch, Event, Layers, METRICS, Number, Scores};
+use crate::run::metrics::{self, Diagnostics, End, Epoch, Event, Layers, METRICS, Number, Scores, Stats};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,6 +19,8 @@ pub struct Run {
     pub rule: String,
     /// One line per epoch, in order.
     pub(crate) epochs: Vec<Epoch>,
+    /// Statistics within epochs, in order.
+    pub(crate) stats: Vec<Stats>,
     /// Diagnostics of the layers, in order.
     pub(crate) diagnostics: Vec<Diagnostics>,
     /// Last line, if the run wrote it.
@@ -67,10 +69,11 @@ impl Run {
     fn read(dir: PathBuf) -> Result<Self> {
         let config = read_config(&dir.join(CONFIG))?;
         // A run resumed after a crash may repeat an epoch. The later line counts.
-        let (mut epochs, mut diagnostics, mut end) = (BTreeMap::new(), BTreeMap::new(), None);
+        let (mut epochs, mut stats, mut diagnostics, mut end) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new(), None);
         for event in metrics::read(&dir)? {
             match event {
                 Event::Epoch(line) => drop(epochs.insert(line.epoch, line)),
+                Event::Stats(line) => drop(stats.insert(line.step, line)),
                 Event::Diagnostics(line) => drop(diagnostics.insert(line.step, line)),
                 Event::End(line) => end = Some(line),
                 Event::Unknown => {}
@@ -79,6 +82,7 @@ impl Run {
         let mut run = Self {
             rule: String::new(),
             epochs: epochs.into_values().collect(),
+            stats: stats.into_values().collect(),
             diagnostics: diagnostics.into_values().collect(),
             config,
             end,

@@ -8,6 +8,7 @@
 //! Wide screens show several charts side by side.
 
 use crate::report::axis::{Axis, Scale, extent, short, trimmed};
+use crate::study::diagnostics::degrees;
 use std::fmt::Write as _;
 
 /// Colors of groups on light paper: the color-blind safe ones of Okabe and Ito, with pale ones
@@ -94,6 +95,8 @@ pub(super) struct Chart {
     pub(super) y_scale: Scale,
     /// Range of possible values of y.
     pub(super) y_limits: (f64, f64),
+    /// Whether y is a cosine. Its values are then also given as angles.
+    pub(super) angles: bool,
     pub(super) series: Vec<Series>,
 }
 
@@ -162,7 +165,8 @@ impl Chart {
     fn description(&self) -> String {
         let mut text = format!("{}, by {}.", self.title, self.x_name);
         for series in &self.series {
-            let mut known = series.x.iter().zip(&series.y).filter(|(_, y)| y.is_finite()).map(|(x, y)| (short(*x), short(*y)));
+            let known = series.x.iter().zip(&series.y).filter(|(_, y)| y.is_finite());
+            let mut known = known.map(|(x, y)| (short(*x), shown(*y, self.angles)));
             if let Some((x, y)) = known.next() {
                 let (last_x, last_y) = known.next_back().unwrap_or((x.clone(), y.clone()));
                 let _ = write!(text, " {}: {y} at {x}, {last_y} at {last_x}.", series.label);
@@ -199,7 +203,7 @@ impl Chart {
         let area = Area { left, top, width: WIDTH - RIGHT - left, x, y };
         area.axes(&mut body, self.x_name);
         self.series.iter().for_each(|series| area.band(&mut body, series));
-        self.series.iter().for_each(|series| area.line(&mut body, series));
+        self.series.iter().for_each(|series| area.line(&mut body, series, self.angles));
         let (id, height) = (&self.id, coordinate(top + PLOT_HEIGHT + 40.0));
         let (title, description) = (escape(&self.title), escape(&self.description()));
         format!(
@@ -245,6 +249,11 @@ fn name(body: &mut String, (x, y): (f64, f64), anchor: &str, name: &str) {
         body,
         "<text class=\"muted\" x=\"{x}\" y=\"{y}\" font-size=\"12\" fill=\"{MUTED}\" text-anchor=\"{anchor}\">{name}</text>"
     );
+}
+
+/// Formats a value; a cosine also as an angle.
+fn shown(y: f64, angle: bool) -> String {
+    if angle && y.is_finite() { format!("{} ({}°)", short(y), short(degrees(y))) } else { short(y) }
 }
 
 /// Splits points at gaps.
@@ -310,7 +319,7 @@ impl Area {
         }
     }
 
-    fn line(&self, body: &mut String, series: &Series) {
+    fn line(&self, body: &mut String, series: &Series, angles: bool) {
         let (class, color, dashes) = series.paint.look();
         let parts = parts(thinned(&series.x, &series.y).into_iter().map(|at| self.place(at)));
         let d: String = parts.iter().map(|part| path(part.iter().copied())).collect();
@@ -329,7 +338,7 @@ impl Area {
         if ends.map_or(0.0, |(a, b)| b - a) >= MARKED * (series.x.len() as f64 - 1.0) {
             for (&x, &y) in series.x.iter().zip(&series.y) {
                 let Some(at) = self.place((x, y)) else { continue };
-                let title = format!("{}: {}, at {}", escape(&series.label), short(y), short(x));
+                let title = format!("{}: {}, at {}", escape(&series.label), shown(y, angles), short(x));
                 circle(at, &format!("><title>{title}</title></circle>"));
             }
         } else {
@@ -395,6 +404,12 @@ mod tests {
         assert!(points.contains(&(5003.0, -9.0)) && points.contains(&(7001.0, 9.0)));
         assert_eq!((points[0], points[points.len() - 1]), ((0.0, 0.0), (9999.0, 0.9999)));
         assert!(points.is_sorted_by_key(|p| p.0));
+    }
+
+    #[test]
+    fn cosines_are_also_angles() {
+        assert_eq!([shown(0.5, true), shown(-1.0, true), shown(0.5, false)], ["0.5 (60°)", "-1 (180°)", "0.5"]);
+        assert_eq!(shown(f64::NAN, true), "–");
     }
 
     #[test]

@@ -3,15 +3,17 @@
 use crate::base::error::{Error, Result};
 use crate::data::{Dataset, Scaling};
 use crate::model::activation;
+use crate::model::init::Init;
 use crate::model::loss::Loss;
 use crate::model::network::Architecture;
-use crate::ortho::{Block, Hold, Penalty, Regularizer, Retraction, Side};
+use crate::ortho::{Block, Hold, Layers, Penalty, Regularizer, Retraction, Side};
 use crate::rule::{LearningRule, TargetForm};
 use crate::run::options::{DEFAULT_DATA, Holding, Options, Regularizing, Sizes, Unit};
 use crate::solve::SolverKind;
 use crate::step::Decorrelation;
+use crate::step::optimizer::{OptimizerConfig, OptimizerKind};
 use crate::study::align::Precision;
-use crate::train::TrainConfig;
+use crate::train::{Preset, TrainConfig};
 use gaitprop_kernels::{Backend, Isa, Par, Plan};
 use std::path::Path;
 
@@ -103,6 +105,8 @@ pub(crate) struct RunConfig {
     pub(crate) epochs: usize,
     /// Epochs between reports on layers; 0 for none.
     pub(crate) diagnose_every: usize,
+    /// Steps between lines of statistics; 0 for none.
+    pub(crate) stats_every: u64,
     pub(crate) seed: u64,
     pub(crate) scale: Scaling,
     pub(crate) runtime: Runtime,
@@ -120,19 +124,16 @@ impl RunConfig {
     /// the data.
     pub(crate) fn resolve(options: Options, data: &Dataset) -> Result<Self> {
         let rule = options.rule.unwrap_or(LearningRule::Gait);
-        let published = TrainConfig::published(rule);
+        let published = TrainConfig::preset(options.preset.unwrap_or(Preset::Paper), rule);
         let holding = options.holding();
         let regularizing = options.regularizer.unwrap_or(holding.regularizing());
         check_contradictions(&options, holding, regularizing, data)?;
-        let side = options.ortho_side.unwrap_or(if holding == Holding::Block { Side::Columns } else { Side::Rows });
-        // A given λ is checked even if the regularizer is off.
-        let mut regularizer = Regularizer::new(options.lambda.unwrap_or(published.regularizer.lambda))?;
-        (regularizer.form, regularizer.side) = (options.ortho_form.unwrap_or(Penalty::OffDiagonal), side);
-        if regularizing == Regularizing::None {
-            regularizer.lambda = 0.0;
-        }
-        let loss = options.loss.unwrap_or(Loss::Squared);
-        let target_form = options.form.unwrap_or(TargetForm::Difference);
+        let regularizer = regularizer(&options, holding, regularizing, &published.regularizer)?;
+        let loss = options.loss.unwrap_or(published.loss);
+        let target_form = options.form.unwrap_or(published.target_form);
+        let optimizer = options.optimizer.unwrap_or(published.optimizer);
+        // The constants of another optimizer do not count.
+        let constants = if optimizer == published.optimizer { published } else { TrainConfig::published(rule) };
         let usual_solver = match (target_form, holding) {
             (TargetForm::Absolute, _) => SolverKind::Lu,
             (_, Holding::Cayley) => SolverKind::Transpose,
@@ -153,16 +154,20 @@ impl RunConfig {
                     .map(|rate| Decorrelation { rate, share: options.decor_share.unwrap_or(Decorrelation::SHARE) }),
                 loss,
                 regularizer,
-                hold: hold(&options, holding, side)?,
-                optimizer: options.optimizer.unwrap_or(published.optimizer),
+                hold: hold(&options, holding, &regularizer)?,
+                optimizer,
                 learning_rate: options.lr.unwrap_or(published.learning_rate),
+                beta1: options.beta1.or(constants.beta1),
+                beta2: options.beta2.or(constants.beta2),
+                epsilon: options.epsilon.or(constants.epsilon),
                 init: options.init.unwrap_or(published.init),
                 batch: options.batch.unwrap_or(published.batch),
                 shuffle: options.shuffle.unwrap_or(published.shuffle),
             },
             architecture: shape(&options, loss, data)?,
-            epochs: options.epochs.unwrap_or(if digits { 300 } else { 10 }),
+            epochs: options.epochs.unwrap_or(options.preset.map_or(if digits { 300 } else { 10 }, Preset::epochs)),
             diagnose_every: options.diagnose_every.unwrap_or(1),
+            stats_every: options.stats_every.unwrap_or(0),
             seed: options.seed.unwrap_or(1),
             scale: options.scale.unwrap_or(Scaling::Unit),
             runtime: Runtime::of(&options)?,
@@ -191,7 +196,7 @@ impl RunConfig {
         train.check()?;
         check_solver(&self.options, train.solver)?;
         train.check_shape(&self.architecture)?;
-        if train.hold == Hold::Cayley && train.init != TrainConfig::published(train.rule).init {
+        if train.hold == Hold::Cayley && train.init != Init::Orthogonal {
             return refuse("--hold cayley keeps weights as orthogonal as they start: use --init orthogonal".into());
         }
         check_form(train)?;
@@ -235,7 +240,8 @@ impl RunConfig {
     /// Returns the options that decide the bits of the run, its length aside.
     pub(crate) fn deciding(&self) -> Options {
         let data = self.options.data.as_deref().unwrap_or(DEFAULT_DATA);
-        Options { epochs: None, threads: None, isa: None, checkpoint_every: None, keep: None, ..self.options(data) }
+        let all = self.options(data);
+        Options { preset: None, epochs: None, threads: None, isa: None, checkpoint_every: None, keep: None, ..all }
     }
 
     /// Returns options that give exactly this run again, with every default spelled out.
@@ -245,6 +251,7 @@ impl RunConfig {
         let (tower, dense) = (options.tower.clone(), options.dense.clone());
         let widths = || Sizes(architecture.layers.iter().map(|l| l.1).collect());
         let learned = train.solver == SolverKind::Learned;
+        let optimizer = train.optimizer_config().ok();
         Options {
             data: Some(data.to_owned()),
             scale: Some(self.scale),
@@ -256,6 +263,7 @@ impl RunConfig {
             lambda: (self.regularizing == Regularizing::Exact).then_some(train.regularizer.lambda),
             ortho_form: Some(train.regularizer.form),
             ortho_side: Some(train.regularizer.side),
+            ortho_layers: Some(train.regularizer.layers),
             hold: Some(self.holding),
             block: block.map(|b| b.rows),
             mu: block.map(|b| b.mu),
@@ -273,9 +281,13 @@ impl RunConfig {
             loss: Some(train.loss),
             optimizer: Some(train.optimizer),
             lr: Some(train.learning_rate),
+            beta1: constant(optimizer, "beta1", |of| of.beta1),
+            beta2: constant(optimizer, "beta2", |of| of.beta2),
+            epsilon: constant(optimizer, "epsilon", |of| of.epsilon),
             batch: Some(train.batch),
             epochs: Some(self.epochs),
             diagnose_every: Some(self.diagnose_every),
+            stats_every: Some(self.stats_every),
             shuffle: Some(train.shuffle),
             seed: Some(self.seed),
             dtype: Some(self.runtime.precision),
@@ -318,19 +330,40 @@ fn shape(options: &Options, loss: Loss, data: &Dataset) -> Result<Architecture> 
     Ok(architecture)
 }
 
+/// Returns the regularizer; a hold shares its side and layers. What options leave out is as in
+/// `usual`.
+fn regularizer(options: &Options, holding: Holding, regularizing: Regularizing, usual: &Regularizer) -> Result<Regularizer> {
+    // A given λ is checked even if the regularizer is off.
+    let given = Regularizer::new(options.lambda.unwrap_or(usual.lambda))?;
+    let off = regularizing == Regularizing::None;
+    let (side, form, layers) = match (holding, off) {
+        (Holding::Block, true) => (Side::Columns, Penalty::OffDiagonal, usual.layers),
+        (Holding::Block, false) => (Side::Columns, usual.form, usual.layers),
+        (Holding::Cayley, _) => (usual.side, usual.form, Layers::All),
+        _ => (usual.side, usual.form, usual.layers),
+    };
+    Ok(Regularizer {
+        lambda: if off { 0.0 } else { given.lambda },
+        form: options.ortho_form.unwrap_or(form),
+        side: options.ortho_side.unwrap_or(side),
+        layers: options.ortho_layers.unwrap_or(layers),
+    })
+}
+
 /// Returns the hold with its constants. The default μ is 0 for rules whose published λ is 0.
-fn hold(options: &Options, holding: Holding, side: Side) -> Result<Hold> {
+fn hold(options: &Options, holding: Holding, regularizer: &Regularizer) -> Result<Hold> {
+    let Regularizer { side, layers, .. } = *regularizer;
     Ok(match holding {
         Holding::None => Hold::Free,
         Holding::Cayley => Hold::Cayley,
         Holding::Retract => {
             let missing = || Error::Setting("--hold retract needs --retract-every K, the steps between retractions".into());
-            Hold::Retract(Retraction::new(options.retract_every.ok_or_else(missing)?)?)
+            Hold::Retract(Retraction { layers, ..Retraction::new(options.retract_every.ok_or_else(missing)?)? })
         }
         Holding::Block => {
             let published = options.rule.unwrap_or(LearningRule::Gait).published().1;
             let mu = options.mu.unwrap_or(if published > 0.0 { Block::MU } else { 0.0 });
-            let block = Block { rows: options.block.unwrap_or(Block::ROWS), side, ..Block::new(mu)? };
+            let block = Block { rows: options.block.unwrap_or(Block::ROWS), side, layers, ..Block::new(mu)? };
             block.check()?;
             Hold::Block(block)
         }
@@ -346,6 +379,7 @@ fn check_contradictions(options: &Options, holding: Holding, regularizing: Regul
     let identity = options.ortho_form == Some(Penalty::Identity);
     let retracts = holding == Holding::Retract || options.retract_every.is_none();
     let unvalidated = options.patience.is_some() && data.validation.is_none();
+    let free = options.ortho_layers == Some(Layers::AboveFirst) && holding == Holding::Cayley;
     let refused = [
         (block_constants && !block, "--block and --mu belong to --hold block: add it"),
         (!retracts, "--retract-every belongs to --hold retract: leave out one of --hold and --retract-every"),
@@ -354,6 +388,7 @@ fn check_contradictions(options: &Options, holding: Holding, regularizing: Regul
             "--lambda is the weight of the exact regularizer: add --regularizer exact (--hold block has --mu)",
         ),
         (identity && unregularized && block, "--hold block leaves norms free: --ortho-form identity needs --regularizer exact"),
+        (free, "--hold cayley rotates every layer: leave out --ortho-layers above-first"),
         (options.checkpoint_every == Some(0), "--checkpoint-every 0: use 1 step or more"),
         (options.keep == Some(0), "--keep 0: at least the last checkpoint must be kept"),
         (options.patience == Some(0), "--patience 0: use 1 epoch or more"),
@@ -361,6 +396,26 @@ fn check_contradictions(options: &Options, holding: Holding, regularizing: Regul
         (options.decor_share.is_some() && options.decor_lr.is_none(), "--decor-share belongs to a decorrelation: add --decor-lr"),
     ];
     refused.iter().find(|(contradicts, _)| *contradicts).map_or(Ok(()), |(_, what)| Err(Error::Setting((*what).into())))
+}
+
+/// Returns a constant of an optimizer that uses it.
+fn constant(optimizer: Option<OptimizerConfig>, name: &str, of: fn(OptimizerConfig) -> f64) -> Option<f64> {
+    optimizer.filter(|config| config.rule.constants().contains(&name)).map(of)
+}
+
+/// Completes the options of a checkpoint by defaults of options that its version did not have.
+pub(crate) fn completed(then: Options) -> Options {
+    let optimizer = then.optimizer.unwrap_or(OptimizerKind::PublishedAdam);
+    let usual = OptimizerConfig::new(optimizer, 0.0).ok();
+    Options {
+        hold: Some(then.holding()),
+        ortho_layers: then.ortho_layers.or(Some(Layers::All)),
+        beta1: then.beta1.or_else(|| constant(usual, "beta1", |of| of.beta1)),
+        beta2: then.beta2.or_else(|| constant(usual, "beta2", |of| of.beta2)),
+        epsilon: then.epsilon.or_else(|| constant(usual, "epsilon", |of| of.epsilon)),
+        stats_every: then.stats_every.or(Some(0)),
+        ..then
+    }
 }
 
 /// Refuses absolute targets for rules without targets, and with iterative solvers, whose tolerance

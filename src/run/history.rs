@@ -16,12 +16,17 @@ pub(crate) fn read(dir: &Path) -> Result<Option<Figures<Option<f64>>>> {
 impl Figures<Option<f64>> {
     /// Computes the figures of a run from its metrics. Returns `None` if it has not finished.
     pub(crate) fn of(events: &[Event]) -> Option<Self> {
-        let (mut epochs, mut end) = (Vec::new(), None);
+        let (mut epochs, mut train, mut end) = (Vec::new(), Vec::new(), None);
         for event in events {
             match event {
-                Event::Epoch(line) => epochs.push(line),
+                Event::Epoch(line) => {
+                    epochs.push(line);
+                    train.push(line.scores.train_accuracy);
+                }
+                Event::Stats(line) => train.push(line.scores.train_accuracy),
                 Event::End(line) => {
                     end = Some(line);
+                    train.push(line.scores.train_accuracy);
                     break;
                 }
                 _ => {}
@@ -37,6 +42,7 @@ impl Figures<Option<f64>> {
             peak_epoch: Some(peak.map_or(0.0, |(i, _)| (i + 1) as f64)),
             final_test_accuracy: scores.test_accuracy,
             final_test_loss: known(scores.test_loss),
+            peak_train_accuracy: train.into_iter().filter_map(known).reduce(f64::max),
             final_train_accuracy: scores.train_accuracy,
             final_validation_accuracy: scores.validation_accuracy,
             seconds_per_epoch: mean(epochs.iter().map(|line| line.seconds.unwrap_or(0.0))),
@@ -81,6 +87,10 @@ figures! {
     peak_epoch: ("at epoch", 1.0, 1),
     final_test_accuracy: ("final test %", 100.0, 2),
     final_test_loss: ("test loss", 1.0, 5),
+    /// Highest training accuracy that the metrics hold: of an epoch, on each batch just before its
+    /// update; on all samples at the end, and at each line of statistics.
+    peak_train_accuracy: ("peak train %", 100.0, 2),
+    /// On all samples at the end.
     final_train_accuracy: ("final train %", 100.0, 2),
     /// Present if validation samples are held out.
     final_validation_accuracy: ("final valid. %", 100.0, 2),
@@ -146,7 +156,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let epoch = |accuracy: f64| {
             format!(
-                "{{\"event\":\"epoch\",\"test_accuracy\":{accuracy},\"cosine_with_bp\":[null,1.0],\"offdiag\":[1.0],\"seconds\":2.0}}\n"
+                "{{\"event\":\"epoch\",\"train_accuracy\":0.875,\"test_accuracy\":{accuracy},\"cosine_with_bp\":[null,1.0],\"offdiag\":[1.0],\"seconds\":2.0}}\n"
             )
         };
         let end = |interrupted: bool| {
@@ -164,12 +174,14 @@ mod tests {
         assert_eq!(of(epochs.clone() + &end(true)).unwrap(), None);
         assert_eq!(of(epochs.clone() + end(false).trim_end()).unwrap(), None);
         let other = "{\"event\":\"later\"}\n";
-        let figures = of(epochs.clone() + other + &end(false)).unwrap().unwrap();
+        let stats = "{\"event\":\"stats\",\"train_accuracy\":0.9375,\"test_accuracy\":1.0}\n";
+        let figures = of(epochs.clone() + other + stats + &end(false)).unwrap().unwrap();
         let want = Figures {
             peak_test_accuracy: Some(0.75),
             peak_epoch: Some(2.0),
             final_test_accuracy: Some(0.25),
             final_test_loss: Some(1.5),
+            peak_train_accuracy: Some(0.9375),
             final_train_accuracy: Some(0.5),
             final_validation_accuracy: None,
             seconds_per_epoch: Some(2.0),

@@ -16,6 +16,7 @@ pub(crate) const METRICS: &str = "metrics.jsonl";
 #[serde(tag = "event", rename_all = "lowercase")]
 pub(crate) enum Event {
     Epoch(Epoch),
+    Stats(Stats),
     Diagnostics(Diagnostics),
     End(End),
     /// An event that only other versions write.
@@ -68,6 +69,22 @@ pub(crate) struct Epoch {
     pub(crate) solve_products_per_step: Number,
     pub(crate) seconds: Number,
     pub(crate) samples_per_second: Number,
+}
+
+/// Statistics on all samples after a step within an epoch.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub(crate) struct Stats {
+    /// The epoch under way, from 1.
+    pub(crate) epoch: u64,
+    pub(crate) step: u64,
+    /// Epochs trained so far, with the share of this one.
+    pub(crate) epochs: f64,
+    pub(crate) rule: String,
+    #[serde(flatten)]
+    pub(crate) scores: Scores,
+    #[serde(flatten)]
+    pub(crate) layers: Layers,
 }
 
 /// Diagnostics of every layer, after an epoch's line.

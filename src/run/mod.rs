@@ -12,5 +12,6 @@ pub(crate) mod metrics;
 pub(crate) mod options;
 pub(crate) mod page;
 pub(crate) mod pool;
+pub(crate) mod preset;
 pub(crate) mod session;
 pub(crate) mod table;

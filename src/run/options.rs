@@ -6,11 +6,12 @@ use crate::data::{self, Dataset, LoadOptions, Scaling};
 use crate::model::activation;
 use crate::model::init::Init;
 use crate::model::loss::Loss;
-use crate::ortho::{Penalty, Side};
+use crate::ortho::{Layers, Penalty, Side};
 use crate::rule::{LearningRule, TargetForm};
 use crate::solve::SolverKind;
 use crate::step::optimizer::OptimizerKind;
 use crate::study::align::Precision;
+use crate::train::Preset;
 use gaitprop_kernels::Activation;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -132,9 +133,16 @@ macro_rules! options {
 
 impl Options {
     /// Returns flags completed by a file. Drops the file's constants of another rule, hold,
-    /// regularizer or network than the flags name.
+    /// regularizer, optimizer or network than the flags name. A preset among the flags replaces
+    /// all settings of the file that presets have.
     pub(crate) fn or(self, file: Self) -> Self {
         let mut other = if self.gives_shape() { file.without_shape(&self) } else { file };
+        if self.preset.is_some() {
+            other = other.without_preset();
+        }
+        if self.optimizer.is_some() && other.optimizer.is_some() && self.optimizer != other.optimizer {
+            (other.beta1, other.beta2, other.epsilon) = (None, None, None);
+        }
         if self.rule.is_some() && other.rule.is_some() && self.rule != other.rule {
             (other.lr, other.lambda, other.mu) = (None, None, None);
         }
@@ -149,6 +157,15 @@ impl Options {
             other.lambda = None;
         }
         self.over(other)
+    }
+
+    /// Drops the settings that a preset gives, and the constants of a hold.
+    fn without_preset(self) -> Self {
+        let learning = Self { loss: None, optimizer: None, lr: None, batch: None, epochs: None, shuffle: None, ..self };
+        let learning = Self { beta1: None, beta2: None, epsilon: None, init: None, activation: None, ..learning };
+        let held = Self { hold: None, block: None, mu: None, retract_every: None, preset: None, ..learning };
+        let ortho = Self { regularizer: None, lambda: None, ortho_form: None, ortho_side: None, ortho_layers: None, ..held };
+        Self { gamma: None, form: None, ..ortho }
     }
 
     /// Returns the hold. `--retract-every` alone implies retraction.
@@ -215,6 +232,10 @@ options! {
     "Rule":
     /// Learning rule. fa is feedback alignment, dfa direct feedback alignment [default: gait]
     rule: LearningRule = "RULE",
+    /// Settings of published runs, which become the defaults: paper, paper-2020 (the authors' code
+    /// of that time: rules with a regularizer start from Gaussian weights) or follow-up (CIFAR-10)
+    /// [default: those of paper, with fewer epochs]
+    preset: Preset = "PRESET",
     /// Size of the perturbation of GAIT and ITP, in [0, 1]; 0 is the linear limit [default: 0.001]
     #[arg(allow_negative_numbers = true)]
     gamma: f64 = "G",
@@ -233,6 +254,9 @@ options! {
     /// Side to keep orthogonal: rows (W Wᵀ, published) or columns (WᵀW) [default: rows; with --hold
     /// block columns]
     ortho_side: Side = "SIDE",
+    /// Layers to keep orthogonal, by the regularizer and by --hold block and retract: all, or
+    /// above-first (the first layer is free) [default: all]
+    ortho_layers: Layers = "LAYERS",
     /// Constraint that keeps weights near orthogonal: block (separates some columns after each
     /// step; ten times cheaper than the exact regularizer), retract (makes weights orthogonal every
     /// few steps), or cayley (learns by rotations, which preserve orthogonality; needs --optimizer
@@ -295,9 +319,18 @@ options! {
     /// Share of each batch that decorrelations learn from [default: 0.1]
     #[arg(allow_negative_numbers = true)]
     decor_share: f64 = "X",
+    /// Decay of the first moment of Adam, in [0, 1); mu of momentum [default: 0.9]
+    #[arg(allow_negative_numbers = true)]
+    beta1: f64 = "X",
+    /// Decay of the second moment of Adam, in [0, 1) [default: published-adam 0.99, adam 0.999]
+    #[arg(allow_negative_numbers = true)]
+    beta2: f64 = "X",
+    /// Term in the denominator of Adam, greater than 0 [default: 1e-8]
+    #[arg(allow_negative_numbers = true)]
+    epsilon: f64 = "X",
     /// Samples per step [default: 60]
     batch: usize = "N",
-    /// Passes over the training set [default: digits 300, other data 10]
+    /// Passes over the training set [default: of the preset; without one digits 300, other data 10]
     epochs: usize = "N",
     /// Stop after P epochs without a smaller validation loss (needs --validation; the best weights
     /// are in best.safetensors)
@@ -311,6 +344,9 @@ options! {
     /// Epochs between diagnostics of every layer (condition, kinks, dead units, …) in
     /// metrics.jsonl; 0 turns them off [default: 1]
     diagnose_every: usize = "N",
+    /// Steps from one line of statistics to the next in metrics.jsonl, within epochs: loss and
+    /// accuracy on all samples, cosines with BP; 0 turns them off [default: 0]
+    stats_every: u64 = "N",
 
     "Machine":
     /// Element type [default: f32]

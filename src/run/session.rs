@@ -6,9 +6,9 @@ use crate::data::{Affine, Prepared, Samples};
 use crate::model::loss::Score;
 use crate::model::network::{Architecture, Network};
 use crate::run::checkpoints::{self, CheckpointMeta};
-use crate::run::config::RunConfig;
+use crate::run::config::{RunConfig, completed};
 use crate::run::dir::{BEST, Folder};
-use crate::run::metrics::{Diagnostics, End, Epoch, Event, Layers, Scores, Stopping};
+use crate::run::metrics::{Diagnostics, End, Epoch, Event, Layers, Scores, Stats, Stopping};
 use crate::run::options::Options;
 use crate::solve::SolverKind;
 use crate::store::archive::bytes_of;
@@ -152,6 +152,14 @@ pub(crate) struct EpochProgress {
     pub(crate) sofar: Score,
 }
 
+/// Reasons to pause after a step.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct Pause {
+    stop: bool,
+    stats: bool,
+    checkpoint: bool,
+}
+
 impl<'a, T: Real> Session<'a, T> {
     /// Creates a session with a new network. `data` must be scaled by `inputs`.
     ///
@@ -200,7 +208,7 @@ impl<'a, T: Real> Session<'a, T> {
             Error::File { path, what } => Error::File { path, what: format!("written by an earlier version, {what}") },
             other => other,
         })?;
-        if (Options { hold: Some(then.holding()), ..then }) != run.deciding() {
+        if completed(then) != run.deciding() {
             return wrong("its settings differ from config.toml, which was changed since: undo the change, or train another run (--config, --out)".into());
         }
         if found.meta.data != checkpointer.data {
@@ -261,34 +269,46 @@ impl<'a, T: Real> Session<'a, T> {
     }
 
     /// Trains one epoch, or the rest of it. `watch` runs after each step; if it breaks, the epoch
-    /// stops and false is returned. A completed epoch appends its metrics, and saves the weights if
-    /// they are the best so far.
+    /// stops and false is returned. Statistics and checkpoints that are due after a step are written
+    /// before the next one. A completed epoch appends its metrics, and saves the weights if they are
+    /// the best so far.
     ///
     /// # Errors
     /// As [`Trainer::epoch`]; [`Error::Io`] for a file that cannot be written.
     pub(crate) fn epoch(&mut self, mut watch: impl FnMut(EpochProgress) -> ControlFlow<()>) -> Result<bool> {
-        let start = Instant::now();
-        let Self { data, trainer, checkpointer, progress, .. } = self;
-        let epoch = progress.epochs + 1;
-        let (mut due, mut written) = (false, Ok(()));
-        let done = trainer.epoch_with(&data.train, |trainer, report| {
-            let go_on = watch(EpochProgress { epoch, learned: report.score.samples, sofar: trainer.sofar().score });
-            if let Some(checkpointer) = checkpointer.as_mut().filter(|c| c.due(trainer.steps())) {
-                // Postponed until the epoch's line is written.
-                due = trainer.between_epochs();
-                if !due {
-                    written = checkpointer.write(trainer, &progress.later(start.elapsed()));
-                }
+        let epoch = self.progress.epochs + 1;
+        let mut due = false;
+        let done = loop {
+            let (start, mut pause) = (Instant::now(), Pause::default());
+            let Self { data, trainer, checkpointer, progress, run, .. } = self;
+            let done = trainer.epoch_with(&data.train, |trainer, report| {
+                let go_on = watch(EpochProgress { epoch, learned: report.score.samples, sofar: trainer.sofar().score });
+                pause = Pause {
+                    stop: go_on.is_break(),
+                    stats: run.stats_every > 0 && checkpointer.is_some() && trainer.steps().is_multiple_of(run.stats_every),
+                    checkpoint: checkpointer.as_ref().is_some_and(|c| c.due(trainer.steps())),
+                };
+                if pause == Pause::default() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            })?;
+            *progress = progress.later(start.elapsed());
+            if !done.stopped {
+                break done;
             }
-            if written.is_err() { ControlFlow::Break(()) } else { go_on }
-        })?;
-        *progress = progress.later(start.elapsed());
-        written?;
-        if done.stopped {
-            return Ok(false);
-        }
-        let seconds = std::mem::take(&mut progress.epoch_seconds);
-        progress.epochs = epoch;
+            // The checkpoint of a step counts the line of its statistics.
+            if pause.stats {
+                self.log_stats(epoch)?;
+            }
+            // That of an epoch's last step is postponed until the epoch's line is written.
+            due = pause.checkpoint && self.trainer.between_epochs();
+            if pause.checkpoint && !due {
+                self.save()?;
+            }
+            if pause.stop {
+                return Ok(false);
+            }
+        };
+        let seconds = std::mem::take(&mut self.progress.epoch_seconds);
+        self.progress.epochs = epoch;
         self.losses.push(done.score.mean_loss());
         if self.level > MeasureLevel::Nothing {
             let (scores, layers) = self.measure(self.level, done.score)?;
@@ -314,6 +334,19 @@ impl<'a, T: Real> Session<'a, T> {
             self.save()?;
         }
         Ok(true)
+    }
+
+    /// Appends a line of statistics on all samples, within an epoch.
+    ///
+    /// # Errors
+    /// As [`Trainer::evaluate`] and [`Trainer::alignment`]; [`Error::Io`] for a line that cannot be
+    /// written.
+    fn log_stats(&mut self, epoch: usize) -> Result<()> {
+        let train = self.trainer.evaluate(&self.data.train)?;
+        let (scores, layers) = self.measure(MeasureLevel::All, train)?;
+        let share = self.trainer.learned() as f64 / self.data.train.len as f64;
+        let (step, rule) = (self.trainer.steps(), self.run.train.rule.to_string());
+        self.log(Event::Stats(Stats { epoch: epoch as u64, step, epochs: (epoch - 1) as f64 + share, rule, scores, layers }))
     }
 
     /// Writes a checkpoint, if there is a folder.

@@ -52,7 +52,8 @@ pub(crate) struct Table {
 
 impl Table {
     /// Formats the table as text, with mean ± standard deviation. Empty columns are left out.
-    /// Reasons of failed runs follow.
+    /// Columns beyond [`WIDTH`] characters continue below, after the names of the groups. Reasons of
+    /// failed runs follow.
     pub(crate) fn text(&self) -> String {
         let statistics: Vec<_> = self.groups.iter().map(|group| group.statistics().values()).collect();
         let there: Vec<_> = (0..COLUMNS.len()).filter(|&c| statistics.iter().any(|row| row[c].is_some())).collect();
@@ -68,7 +69,7 @@ impl Table {
             }));
             rows.push(row);
         }
-        let mut text = aligned(&rows, self.titles.len());
+        let mut text = folded(&rows, self.titles.len());
         for group in &self.groups {
             for (seed, why) in group.failures() {
                 let _ = writeln!(text, "{}, seed {seed}: {why}", group.names.join(" "));
@@ -115,6 +116,30 @@ impl Table {
         };
         self.groups.iter().map(group).collect()
     }
+}
+
+/// Largest width of a text table, in characters, unless its first columns are wider.
+const WIDTH: usize = 120;
+
+/// Aligns columns as [`aligned`] does, in several tables of at most [`WIDTH`] characters below each
+/// other. Each begins with the first `left` columns.
+fn folded(rows: &[Vec<String>], left: usize) -> String {
+    let columns = rows.first().map_or(0, Vec::len);
+    let wide = |c: usize| 3 + rows.iter().filter_map(|row| row.get(c)).map(|cell| cell.chars().count()).max().unwrap_or(0);
+    let names: usize = (0..left).map(wide).sum();
+    let (mut text, mut first) = (String::new(), left);
+    while first < columns || text.is_empty() {
+        let (mut last, mut width) = (first, names);
+        // At least one column, however wide.
+        while last < columns && (last == first || width + wide(last) <= WIDTH + 3) {
+            width += wide(last);
+            last += 1;
+        }
+        let part = |row: &Vec<String>| [&row[..left], &row[first..last]].concat();
+        text += &aligned(&rows.iter().map(part).collect::<Vec<_>>(), left);
+        first = last;
+    }
+    text
 }
 
 /// Formats an option's value for a text table.
@@ -166,6 +191,18 @@ mod tests {
     fn tables_are_aligned_and_values_quoted() {
         let rows = [["a", "b ± c", "d"], ["long", "x", ""]].map(|row| row.map(str::to_owned).to_vec());
         assert_eq!(aligned(&rows, 1), "a      b ± c   d\nlong       x\n");
+        // 3 + 3 characters of a name, then columns of 60: one beside another makes 126.
+        let wide = |c: &str| c.repeat(57);
+        let rows =
+            [vec!["abc".to_owned(), wide("x"), wide("y"), "z".into()], vec![String::new(), "1".into(), "2".into(), "3".into()]];
+        let lines = folded(&rows, 1);
+        let expected =
+            [format!("abc   {}", wide("x")), format!("{:>63}", 1), format!("abc   {}   z", wide("y")), format!("{:>63}   3", 2)];
+        assert_eq!(lines.lines().collect::<Vec<_>>(), expected);
+        assert_eq!(
+            folded(&rows[..1].iter().map(|row| row[..2].to_vec()).collect::<Vec<_>>(), 1),
+            format!("abc   {}\n", wide("x"))
+        );
         let rows = [vec!["a,b".to_owned(), "say \"x\"".into(), "plain".into()]];
         assert_eq!(csv(&rows), "\"a,b\",\"say \"\"x\"\"\",plain\n");
     }

@@ -5,6 +5,7 @@ use crate::base::exec::Exec;
 use crate::base::memory::resized;
 use crate::model::layer::Layer;
 use crate::model::network::Network;
+use crate::ortho::Regularizer;
 use crate::step::tape::view_mut;
 use gaitprop_kernels::symm::symm_scratch;
 use gaitprop_kernels::syrk::syrk_scratch;
@@ -27,16 +28,16 @@ impl<T: Real> Buffers<T> {
     }
 
     /// Allocates what the updates of `net` need, so that memory cannot run out halfway.
-    pub(super) fn reserve(&mut self, net: &Network<T>, batch: usize, regularized: bool, exec: &mut Exec) -> Result<()> {
-        for layer in net.layers() {
+    pub(super) fn reserve(&mut self, net: &Network<T>, batch: usize, regularizer: &Regularizer, exec: &mut Exec) -> Result<()> {
+        for (l, layer) in net.layers().iter().enumerate() {
             let (fan_in, width) = (layer.fan_in(), layer.width());
             let mut need = gemm_with_scratch::<T>(fan_in, width, batch, &exec.plan);
-            if regularized {
+            if regularizer.covers(l) {
                 let (short, long) = (fan_in.min(width), fan_in.max(width));
                 grown(&mut self.direction, fan_in, width);
                 grown(&mut self.gram, short, short);
-                let regularizer = syrk_scratch::<T>(short, long, &exec.plan);
-                need = need.or(regularizer).or(symm_scratch::<T>(short, long, &exec.plan));
+                let gram = syrk_scratch::<T>(short, long, &exec.plan);
+                need = need.or(gram).or(symm_scratch::<T>(short, long, &exec.plan));
             }
             exec.scratch.reserve(need)?;
         }

@@ -121,11 +121,14 @@ impl<T: Real> Step<T> {
         let Self { gradients, tape, buffers, phases, .. } = self;
         gradients.fit(net);
         let mean = T::from_f64(1.0 / x.nrows().max(1) as f64);
-        let beta = if regularizer.lambda > 0.0 { T::ONE } else { T::ZERO };
         for (l, layer) in net.layers().iter().enumerate() {
             let (dw, delta, side) = (&mut gradients.w[l], tape.delta(l), layer.fan_in().min(layer.width()));
-            let gram = grown(&mut buffers.gram, side, side);
-            regularizer.descend(layer.w.view(), T::ZERO, dw.view_mut(), gram, exec)?;
+            let mut beta = T::ZERO;
+            if regularizer.covers(l) {
+                let gram = grown(&mut buffers.gram, side, side);
+                regularizer.descend(layer.w.view(), T::ZERO, dw.view_mut(), gram, exec)?;
+                beta = T::ONE;
+            }
             exec.gemm(mean, tape.input(x, l, layer.fan_in()).t(), delta, beta, dw.view_mut())?;
             reduce::column_means(delta, &mut gradients.b[l], exec.plan.isa)?;
         }

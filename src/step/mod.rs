@@ -44,7 +44,7 @@ pub struct Recipe<'a, T> {
     pub solver: &'a mut dyn Solver<T>,
     /// Loss.
     pub loss: Loss,
-    /// Regularizer; λ = 0 switches it off.
+    /// Regularizer of the layers that it names; λ = 0 switches it off.
     pub regularizer: Regularizer,
     /// Execution context of the kernels.
     pub exec: &'a mut Exec,

@@ -29,6 +29,17 @@ pub enum OptimizerKind {
 
 names!(OptimizerKind, "optimizer", PublishedAdam = "published-adam", Adam = "adam", Sgd = "sgd", Momentum = "momentum");
 
+impl OptimizerKind {
+    /// Names of the constants that this rule uses: fields of [`OptimizerConfig`].
+    pub(crate) fn constants(self) -> &'static [&'static str] {
+        match self {
+            Self::Sgd => &[],
+            Self::Momentum => &["beta1"],
+            Self::PublishedAdam | Self::Adam => &["beta1", "beta2", "epsilon"],
+        }
+    }
+}
+
 /// An update rule with its constants.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct OptimizerConfig {

@@ -109,16 +109,15 @@ impl<T: Real> Step<T> {
         optimizer: &mut Optimizer<T>,
     ) -> Result<()> {
         let Recipe { regularizer, exec, .. } = recipe;
-        let regularized = regularizer.lambda > 0.0;
-        self.buffers.reserve(net, x.nrows(), regularized, exec)?;
+        self.buffers.reserve(net, x.nrows(), regularizer, exec)?;
         let (labels, last) = (net.labels(), net.layers().len() - 1);
         let mean = T::from_f64(1.0 / x.nrows().max(1) as f64);
         let Self { tape, phases, buffers, .. } = self;
-        optimizer.begin(regularized)?;
+        optimizer.begin(regularizer.covers(last))?;
         for (l, layer) in net.layers_mut().iter_mut().enumerate() {
             let (fan_in, width) = (layer.fan_in(), layer.width());
             let (input, delta) = (tape.input(x, l, fan_in), tape.delta(l));
-            let clock = Instant::now();
+            let (clock, regularized) = (Instant::now(), regularizer.covers(l));
             if regularized {
                 let (direction, side) = (view_mut(&mut buffers.direction, fan_in, width), fan_in.min(width));
                 regularizer.descend(layer.w.view(), T::ZERO, direction, view_mut(&mut buffers.gram, side, side), exec)?;

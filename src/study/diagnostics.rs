@@ -29,7 +29,18 @@ pub struct Alignment {
     pub ratio: f64,
 }
 
+/// Returns the angle of a cosine, in degrees. A cosine that rounding took beyond ±1 counts as ±1.
+pub(crate) fn degrees(cosine: f64) -> f64 {
+    libm::acos(cosine.clamp(-1.0, 1.0)) * (180.0 / std::f64::consts::PI)
+}
+
 impl Alignment {
+    /// Returns the angle between the two, in degrees: 0 for the same direction, 90 for orthogonal
+    /// ones, NaN where the cosine is.
+    pub fn degrees(&self) -> f64 {
+        degrees(self.cosine)
+    }
+
     /// Comparison with an update that could not be computed.
     pub(crate) const UNKNOWN: Self = Self { cosine: f64::NAN, difference: f64::NAN, ratio: f64::NAN };
 

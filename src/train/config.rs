@@ -44,6 +44,13 @@ pub struct TrainConfig {
     pub optimizer: OptimizerKind,
     /// η.
     pub learning_rate: f64,
+    /// β1 of Adam, and μ of momentum. `None`: the optimizer's default, as for β2 and ε
+    /// ([`OptimizerConfig::new`]).
+    pub beta1: Option<f64>,
+    /// β2 of Adam.
+    pub beta2: Option<f64>,
+    /// ε of Adam.
+    pub epsilon: Option<f64>,
     /// Distribution of initial weights, and of the fixed feedback of FA and DFA.
     pub init: Init,
     /// Number of samples per step.
@@ -56,36 +63,31 @@ impl TrainConfig {
     /// Largest number of samples in a step.
     pub(crate) const MAX_BATCH: usize = 1 << 20;
 
-    /// Returns the published settings of a rule: leaky networks from orthogonal weights, squared
-    /// loss, and batches of 60 in the order of the data. The optimizer is Adam without bias
-    /// correction, at the rule's own learning rate and λ.
+    /// Returns the optimizer with its learning rate and constants.
     ///
-    /// # References
-    /// Ahmad, van Gerven and Ambrogioni, GAIT-prop, 2020, table 1.
-    pub fn published(rule: LearningRule) -> Self {
-        let (learning_rate, lambda) = rule.published();
-        Self {
-            rule,
-            gamma: 1e-3,
-            target_form: TargetForm::Difference,
-            solver: SolverKind::Auto,
-            tolerance: Tuning::default().tolerance,
-            damping: Tuning::default().damping,
-            inverse_rate: None,
-            decorrelation: None,
-            loss: Loss::Squared,
-            regularizer: Regularizer { lambda, ..Regularizer::NONE },
-            hold: Hold::Free,
-            optimizer: OptimizerKind::PublishedAdam,
-            learning_rate,
-            init: Init::Orthogonal,
-            batch: 60,
-            shuffle: false,
+    /// # Errors
+    /// [`Error::Setting`] as [`OptimizerConfig::check`], and for a constant that the optimizer does
+    /// not use.
+    pub fn optimizer_config(&self) -> Result<OptimizerConfig> {
+        let mut config = OptimizerConfig::new(self.optimizer, self.learning_rate)?;
+        let OptimizerConfig { beta1, beta2, epsilon, .. } = &mut config;
+        for (name, given, constant) in
+            [("beta1", self.beta1, beta1), ("beta2", self.beta2, beta2), ("epsilon", self.epsilon, epsilon)]
+        {
+            let Some(value) = given else { continue };
+            if !self.optimizer.constants().contains(&name) {
+                let (optimizer, others) = (self.optimizer, if name == "beta1" { "momentum, adam" } else { "adam" });
+                let what = format!("the optimizer {optimizer} has no {name}: leave it out, or use {others} or published-adam");
+                return Err(Error::Setting(what));
+            }
+            *constant = value;
         }
+        config.check()?;
+        Ok(config)
     }
 
-    /// Checks batch, λ, learning rate and tolerance, and that optimizer and hold fit each other. γ and
-    /// the constants of the hold are checked when the trainer is built.
+    /// Checks batch, λ, tolerance and the optimizer's constants, and that optimizer and hold fit each
+    /// other. γ and the constants of the hold are checked when the trainer is built.
     ///
     /// # Errors
     /// [`Error::Setting`] with the name of the setting.
@@ -95,7 +97,7 @@ impl TrainConfig {
             return Err(Error::Setting(what));
         }
         Regularizer::new(self.regularizer.lambda)?;
-        OptimizerConfig::new(self.optimizer, self.learning_rate)?;
+        self.optimizer_config()?;
         self.tuning(0)?.check()?;
         if self.hold == Hold::Cayley {
             check_rotations(self.optimizer, self.regularizer.lambda)?;

@@ -2,10 +2,12 @@
 
 mod config;
 mod evaluate;
+mod preset;
 mod stopping;
 
 pub use config::TrainConfig;
 pub use evaluate::evaluate;
+pub use preset::Preset;
 pub use stopping::EarlyStopping;
 
 use crate::base::error::{Error, Result};
@@ -166,7 +168,7 @@ impl<T: Real> Trainer<T> {
         let rule = config.rule.build(&config.rule_config(&net.architecture(), seed), &plan)?;
         Ok(Self {
             solver: config.solver.build(config.tuning(seed)?)?,
-            optimizer: Optimizer::new(OptimizerConfig::new(config.optimizer, config.learning_rate)?, &net),
+            optimizer: Optimizer::new(config.optimizer_config()?, &net),
             holder: HoldState::new(config.hold, &net, config.batch)?,
             step: Step::new(&net, config.batch),
             exec: Exec::new(plan),

@@ -153,12 +153,13 @@ const COMMANDS: [(&str, &str, &str); 9] = [
 ];
 
 /// Flags that mean something only with another.
-const COMPANIONS: [(&str, &str); 19] = [
+const COMPANIONS: [(&str, &str); 20] = [
     ("--patience", "--validation=20"),
     ("--validation", "--batch=1"),
     ("--checkpoint-every", "--out=run"),
     ("--keep", "--out=run"),
     ("--tensorboard", "--out=run"),
+    ("--stats-every", "--out=run"),
     ("--block", "--hold=block"),
     ("--mu", "--hold=block"),
     ("--grid-seeds", "--grid=lr=1e-3,1e-4"),
@@ -177,8 +178,10 @@ const COMPANIONS: [(&str, &str); 19] = [
 
 /// The kinds of values there are, by the name that help gives them: numbers, names, or what other cases look at.
 const NUMBERS: [&str; 11] = ["N", "K", "G", "L", "MU", "X", "ETA", "P", "FEATURES", "N,N,…", "N-N-…"];
-const NAMES: [&str; 15] =
-    ["SIDE", "SET", "HOW", "RULE", "FORM", "F", "LOSS", "OPT", "TYPE", "HOLD", "BOOL", "ISA", "LIB", "WHAT", "A,B"];
+const NAMES: [&str; 17] = [
+    "SIDE", "LAYERS", "PRESET", "SET", "HOW", "RULE", "FORM", "F", "LOSS", "OPT", "TYPE", "HOLD", "BOOL", "ISA", "LIB", "WHAT",
+    "A,B",
+];
 const OTHERS: [&str; 5] = ["FILE", "DIR", "KEY=V,V,…", "RULE,…", "V,V,…"];
 
 /// Numbers that someone or something has set wrong.

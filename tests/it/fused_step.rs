@@ -7,7 +7,7 @@ use gaitprop::init;
 use gaitprop::kernels::{Activation, Isa, MatRef, Par, Plan, Real};
 use gaitprop::loss::Loss;
 use gaitprop::optimizer::{self, Optimizer, OptimizerConfig};
-use gaitprop::ortho::{Penalty, Regularizer, Side};
+use gaitprop::ortho::{Layers, Penalty, Regularizer, Side};
 use gaitprop::rule::{LearningRule, RuleConfig, TargetForm};
 use gaitprop::solve::{SolverKind, Tuning};
 use gaitprop::step::{Recipe, Step};
@@ -38,12 +38,14 @@ fn cases() -> impl Strategy<Value = (Case, usize)> {
         optimizer::OptimizerKind::Sgd,
         optimizer::OptimizerKind::Momentum,
     ]);
-    let ortho =
-        (prop_oneof![Just(0.0), Just(0.1)], any::<bool>(), any::<bool>()).prop_map(|(lambda, identity, columns)| Regularizer {
+    let ortho = (prop_oneof![Just(0.0), Just(0.1)], any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
+        |(lambda, identity, columns, free)| Regularizer {
             lambda,
             form: if identity { Penalty::Identity } else { Penalty::OffDiagonal },
             side: if columns { Side::Columns } else { Side::Rows },
-        });
+            layers: if free { Layers::AboveFirst } else { Layers::All },
+        },
+    );
     let loss = prop_oneof![Just(Loss::Squared), Just(Loss::CrossEntropy)];
     (shapes(), 1usize..20, rules, ways, optimizers, ortho, (loss, 1usize..4, any::<u64>())).prop_map(
         |(shape, batch, (rule, form), way, optimizer, ortho, (loss, threads, seed))| {

@@ -40,6 +40,7 @@ mod links;
 mod msrv;
 mod ortho;
 mod perturbation;
+mod published;
 mod regressions;
 #[cfg(feature = "cli")]
 mod report;

@@ -205,6 +205,37 @@ fn data_files_hold_the_numbers_of_the_metrics() {
     }
 }
 
+/// Statistics are points of the curves between epochs. Those of the training samples replace the
+/// epochs', which are of another kind; at the end of an epoch its own line counts.
+#[test]
+fn statistics_are_points_within_epochs() {
+    let dir = TempDir::new().unwrap();
+    let stats = |epochs: f64, x: f64| {
+        json!({
+            "event": "stats", "epoch": 1, "step": (20.0 * epochs) as u64, "epochs": epochs, "rule": "gait", "train_loss": x, "train_accuracy": x,
+            "test_loss": x, "test_accuracy": x, "cosine_with_bp": [x, 1.0], "ratio_to_bp": [x, 1.0], "offdiag": [x, x]
+        })
+    };
+    let lines = [stats(0.5, 0.25), stats(1.0, 0.5), epoch(1, 0.3), stats(1.5, 0.75), epoch(2, 0.2), end(0.9)];
+    run(&dir.path().join("run"), &config("gait", 1, ""), &lines, false);
+    let report = made(dir.path());
+    check_charts(&report);
+    let of = |name: &str, column: &str| {
+        let columns = columns(file(&report, name));
+        columns["epoch"].iter().zip(&columns[column]).map(|(x, y)| format!("{x} {y}")).collect::<Vec<_>>()
+    };
+    let test = [lines[2]["test_accuracy"].to_string(), lines[4]["test_accuracy"].to_string()];
+    let wanted = ["0.5 0.25", &format!("1 {}", test[0]), "1.5 0.75", &format!("2 {}", test[1])].map(str::to_owned);
+    assert_eq!(of("test-accuracy.csv", "test_accuracy"), wanted);
+    assert_eq!(of("train-loss.csv", "train_loss"), ["0.5 0.25", "1 0.5", "1.5 0.75"]);
+    let cosine = of("cosine-1.csv", "W0");
+    assert!(cosine.len() == 4 && cosine[2] == "1.5 0.75", "{cosine:?}");
+    assert_eq!(of("solve-products.csv", "solve_products_per_step").len(), 2);
+    // The angle of a cosine of 0.75 is 41.41 degrees.
+    assert!(file(&report, "cosine-1.svg").contains("W0: 0.75 (41.41°), at 1.5"), "{}", file(&report, "cosine-1.svg"));
+    assert!(!file(&report, "ratio-1.svg").contains('°'));
+}
+
 #[test]
 fn singular_values_of_orthogonal_weights_are_one() {
     let dir = comparison();

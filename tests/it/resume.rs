@@ -214,7 +214,7 @@ const WAYS: [&str; 10] = [
     "--rule gait --inverse lu --retract-every 4 --regularizer none --validation 40 --patience 50",
     "--rule gait --hold cayley --optimizer sgd --shuffle",
     "--rule itp --inverse auto --init xavier --validation 20",
-    "--rule tp --lr 1e-5 --shuffle",
+    "--rule tp --lr 1e-5 --shuffle --stats-every 2",
     "--seed 3 --shuffle",
 ];
 

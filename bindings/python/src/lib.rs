@@ -51,7 +51,8 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<training::trainer::Trainer>()?;
     module.add_function(wrap_pyfunction!(training::trainer::checkpoint_notes, module)?)?;
     module.add_function(wrap_pyfunction!(training::config::names, module)?)?;
-    module.add_function(wrap_pyfunction!(training::config::published, module)?)?;
+    module.add_function(wrap_pyfunction!(training::config::preset, module)?)?;
+    module.add_function(wrap_pyfunction!(training::config::preset_epochs, module)?)?;
     module.add_function(wrap_pyfunction!(training::network::load_data, module)?)?;
     module.add_function(wrap_pyfunction!(training::batch::updates, module)?)?;
     module.add_function(wrap_pyfunction!(training::batch::alignment, module)?)?;

@@ -49,6 +49,34 @@ def test_names_are_those_of_the_library() -> None:
     assert TrainConfig() == TrainConfig.published("gait")
 
 
+def test_presets_are_those_of_the_library() -> None:
+    assert gaitprop.PRESETS == {"paper": 100, "paper-2020": 100, "follow-up": 200}
+    assert TrainConfig.preset("paper", "tp") == TrainConfig.published("tp")
+    old = TrainConfig.preset("paper-2020", "gait", batch=30)
+    assert (old.init, old.batch) == ("xavier", 30)
+    new = TrainConfig.preset("follow-up", "gait")
+    assert (new.ortho_form, new.ortho_layers, new.optimizer) == ("identity", "above-first", "adam")
+    # The published values are those of a loss that is summed over the batch of 256.
+    assert new.epsilon is not None
+    assert (256 * new.regularization, 256 * new.epsilon, new.beta2) == (100.0, 1e-6, 0.999)
+    with pytest.raises(gaitprop.Error, match="unknown preset `papers`: use paper, paper-2020"):
+        TrainConfig.preset("papers", "gait")
+
+
+def test_constants_of_the_optimizer_are_those_of_the_program(digits: Data, tmp_path: Path) -> None:
+    flags = "train --epochs 2 --optimizer adam --lr 0.001 --beta1 0.8 --beta2 0.9 --epsilon 1e-4"
+    rest = "--layers 64,64 --seed 7 --threads 1 --ortho-layers above-first --quiet"
+    done = program(*flags.split(), *rest.split(), "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    constants: Any = {"beta1": 0.8, "beta2": 0.9, "epsilon": 1e-4}
+    config = TrainConfig(optimizer="adam", ortho_layers="above-first", **constants, **FAST)
+    trainer = Trainer(small(7), config, seed=7)
+    trainer.fit(*digits.train, epochs=2)
+    assert same(Network.load(tmp_path / "run" / "weights.safetensors"), trainer.network)
+    with pytest.raises(gaitprop.Error, match="the optimizer sgd has no beta1"):
+        Trainer(small(), TrainConfig(optimizer="sgd", beta1=0.9))
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_run_has_the_bits_of_the_program(digits: Data, tmp_path: Path, threads: int) -> None:
     flags = "train --rule gait --epochs 3 --lr 0.001 --layers 64,64 --seed 7 --threads 1 --quiet"

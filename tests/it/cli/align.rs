@@ -14,6 +14,12 @@ fn align_compares_two_rules_over_what_they_depend_on() {
     assert!(ours.iter().all(|row| number(row, "cosine") > 0.99999 && number(row, "difference") < 1e-3), "{ours:?}");
     let theirs = aligned(dir.path(), "--rules gait:absolute,gait --values 6 --width 32 --batch 20 --dtype f64");
     assert!(number(&theirs[0], "cosine") < 0.5 && number(&theirs[5], "difference") < 1e-15, "{theirs:?}");
+    // The cosine of the first layer, and its angle.
+    let table = run(dir.path(), "align --rules bp,fa --values 2 --width 32 --batch 20 --dtype f64 --threads 1").well();
+    let figures = row(&table, "  W0");
+    let angle = table.split("angle, degrees").nth(1).and_then(|part| part.lines().nth(1)).unwrap();
+    let angle: f64 = angle.split_whitespace().nth(1).unwrap().parse().unwrap();
+    assert!((angle.to_radians().cos() - figures[0]).abs() < 2e-4 && angle > 10.0, "{table}");
     // The same by the flag, and in the table and the CSV.
     let flag =
         aligned(dir.path(), "--rules gait,gait --form absolute --values 6 --width 32 --batch 20 --dtype f64 --csv rows.csv");

@@ -49,6 +49,14 @@ fn wrong_settings_of_training_are_named() {
         ("--hold cayley --optimizer sgd --regularizer exact", &["rotations", "lambda is 0.1"]),
         ("--hold cayley --optimizer sgd --retract-every 5", &["--retract-every belongs to --hold retract"]),
         ("--hold cayley --optimizer sgd --init xavier", &["--init orthogonal"]),
+        ("--hold cayley --optimizer sgd --ortho-layers above-first", &["--hold cayley rotates every layer", "--ortho-layers"]),
+        ("--ortho-layers first", &["'first'", "all, above-first"]),
+        ("--optimizer sgd --beta1 0.9", &["the optimizer sgd has no beta1", "momentum, adam or published-adam"]),
+        ("--optimizer momentum --beta2 0.9", &["the optimizer momentum has no beta2", "adam or published-adam"]),
+        ("--optimizer momentum --epsilon 1e-8", &["the optimizer momentum has no epsilon"]),
+        ("--beta1 1", &["beta1 is 1,", "below 1"]),
+        ("--beta2 -0.5", &["beta2 is -0.5,"]),
+        ("--epsilon 0", &["epsilon is 0,", "greater than 0"]),
         // What has been replaced.
         ("--regularizer block", &["tip: replace it by --hold block", "[possible values: exact, none]"]),
         ("--orthogonal cayley", &["tip: replace it by --hold cayley"]),
@@ -164,6 +172,9 @@ fn saved_settings_give_the_same_run_again() {
         "--rule tp --regularizer none --retract-every 3",
         "--rule gait --hold cayley --optimizer sgd --lr 0.05",
         "--rule gait --hold block --regularizer exact --lambda 0.2 --mu 0.5",
+        "--rule gait --optimizer adam --beta1 0.8 --beta2 0.95 --epsilon 1e-5 --ortho-layers above-first",
+        "--rule gait --hold block --ortho-layers above-first",
+        "--rule tp --retract-every 3 --ortho-layers above-first --optimizer momentum --beta1 0.5",
     ] {
         let dir = empty();
         run(dir.path(), &format!("train {SMALL} --epochs 2 --out first {flags}")).well();

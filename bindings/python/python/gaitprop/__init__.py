@@ -13,6 +13,7 @@ from gaitprop import linalg
 from gaitprop._errors import DivergedError, Error, NotPositiveDefiniteError, SingularMatrixError
 from gaitprop._native import __version__, get_num_threads, set_num_threads
 from gaitprop._training import (
+    PRESETS,
     RULES,
     SOLVERS,
     Alignment,
@@ -28,6 +29,7 @@ from gaitprop._training import (
 )
 
 __all__ = [
+    "PRESETS",
     "RULES",
     "SOLVERS",
     "Alignment",

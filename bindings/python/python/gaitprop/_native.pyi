@@ -31,7 +31,8 @@ __all__ = [
     "main",
     "matmul",
     "names",
-    "published",
+    "preset",
+    "preset_epochs",
     "set_num_threads",
     "solve",
     "solve_triangular",
@@ -204,7 +205,8 @@ def load_data(
     limit_test: int | None,
 ) -> dict[str, Any]: ...
 def names() -> dict[str, list[str]]: ...
-def published(rule: str) -> dict[str, Any]: ...
+def preset(preset: str, rule: str) -> dict[str, Any]: ...
+def preset_epochs(preset: str) -> int: ...
 def updates(
     network: Network,
     x: _Array,

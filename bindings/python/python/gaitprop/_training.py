@@ -18,6 +18,7 @@ from gaitprop import _native
 from gaitprop._errors import Error
 
 __all__ = [
+    "PRESETS",
     "RULES",
     "SOLVERS",
     "Alignment",
@@ -39,6 +40,8 @@ Rule = Callable[[dict[str, Any], Array], Array]
 
 #: Names of the learning rules.
 RULES: tuple[str, ...] = tuple(_native.names()["rule"])
+#: Published number of epochs of each preset, by its name.
+PRESETS: dict[str, int] = {name: _native.preset_epochs(name) for name in _native.names()["preset"]}
 #: Names of the ways through the inverse of the weights.
 SOLVERS: tuple[str, ...] = tuple(_native.names()["solver"])
 
@@ -48,7 +51,8 @@ class TrainConfig:
     """Settings of a training.
 
     The defaults are those published for GAIT-prop; `TrainConfig.published` has those of the other
-    rules. Values are checked when a `Trainer` is made.
+    rules, and `TrainConfig.preset` those of other published runs. Values are checked when a
+    `Trainer` is made.
 
     Attributes
     ----------
@@ -75,6 +79,10 @@ class TrainConfig:
         Loss. Cross-entropy needs a network whose last layer is linear: `Network` with this loss.
     regularization : float
         λ of the regularizer that draws weights towards orthogonal ones; 0 switches it off.
+    ortho_form : {"published", "identity"}
+        Form of the regularizer: the part of W Wᵀ off its diagonal, or W Wᵀ − I.
+    ortho_layers : {"all", "above-first"}
+        Layers of the regularizer, and of ``hold="block"`` and ``hold="retract"``.
     hold : {"none", "block", "retract", "cayley"}
         Other method that keeps weights near orthogonal. It adds to the regularizer. The program's
         ``--hold block`` and ``--hold cayley`` replace it: ``regularization=0.0`` here.
@@ -86,6 +94,9 @@ class TrainConfig:
         Optimizer.
     learning_rate : float
         Learning rate.
+    beta1, beta2, epsilon : float, optional
+        Constants of Adam; ``beta1`` is also the factor of momentum. ``None`` is the optimizer's
+        default. An optimizer without such a constant refuses a value.
     init : {"orthogonal", "xavier"}
         Distribution of the fixed feedback of FA and DFA.
     batch : int
@@ -105,11 +116,16 @@ class TrainConfig:
     decorrelation_share: float = 0.1
     loss: Literal["squared", "cross-entropy"] = "squared"
     regularization: float = 0.1
+    ortho_form: Literal["published", "identity"] = "published"
+    ortho_layers: Literal["all", "above-first"] = "all"
     hold: Literal["none", "block", "retract", "cayley"] = "none"
     mu: float = 1.0
     retract_every: int = 100
     optimizer: Literal["published-adam", "adam", "sgd", "momentum"] = "published-adam"
     learning_rate: float = 1e-4
+    beta1: float | None = None
+    beta2: float | None = None
+    epsilon: float | None = None
     init: Literal["orthogonal", "xavier"] = "orthogonal"
     batch: int = 60
     shuffle: bool = False
@@ -141,7 +157,43 @@ class TrainConfig:
         >>> TrainConfig.published("bp", learning_rate=1e-3).regularization
         0.0
         """
-        return cls(**(_native.published(rule) | changes))
+        return cls.preset("paper", rule, **changes)
+
+    @classmethod
+    def preset(cls, name: str, rule: str, **changes: Any) -> TrainConfig:
+        """Return the settings of published runs of a rule, with some of them changed.
+
+        ``init`` of a preset is also meant for the `Network`: ``Network(…, init=config.init,
+        loss=config.loss)``.
+
+        Parameters
+        ----------
+        name : str
+            ``"paper"``, ``"paper-2020"`` (the authors' code at the time of the paper: rules with
+            a regularizer start from Gaussian weights) or ``"follow-up"`` (CIFAR-10). `PRESETS`
+            has the number of epochs of each.
+        rule : str
+            One of `RULES`.
+        **changes
+            Fields with other values.
+
+        Returns
+        -------
+        TrainConfig
+            The settings.
+
+        Raises
+        ------
+        gaitprop.Error
+            If there is no such preset or rule.
+
+        Examples
+        --------
+        >>> from gaitprop import TrainConfig
+        >>> TrainConfig.preset("paper-2020", "gait").init
+        'xavier'
+        """
+        return cls(**(_native.preset(name, rule) | changes))
 
     def _settings(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -878,6 +930,11 @@ class Alignment:
     cosine: float
     difference: float
     ratio: float
+
+    @property
+    def degrees(self) -> float:
+        """Angle between them in degrees; NaN where the cosine is."""
+        return float(np.degrees(np.arccos(np.clip(self.cosine, -1.0, 1.0))))
 
 
 def align(

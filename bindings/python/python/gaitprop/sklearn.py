@@ -49,6 +49,9 @@ class GaitPropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Way through the inverse of the weights, one of `gaitprop.SOLVERS`.
     optimizer : str, default="published-adam"
         ``"published-adam"``, ``"adam"``, ``"sgd"`` or ``"momentum"``.
+    beta_1, beta_2, epsilon : float or None, default=None
+        Constants of Adam; ``beta_1`` is also the factor of momentum. None is the optimizer's
+        default.
     hold : {"none", "block", "retract"}, default="none"
         Another method that keeps weights near orthogonal.
     init : {"orthogonal", "xavier"}, default="orthogonal"
@@ -118,6 +121,9 @@ class GaitPropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         gamma: float = 1e-3,
         solver: str = "auto",
         optimizer: str = "published-adam",
+        beta_1: float | None = None,
+        beta_2: float | None = None,
+        epsilon: float | None = None,
         hold: str = "none",
         init: str = "orthogonal",
         batch_size: int = 60,
@@ -140,6 +146,9 @@ class GaitPropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.gamma = gamma
         self.solver = solver
         self.optimizer = optimizer
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
         self.hold = hold
         self.init = init
         self.batch_size = batch_size
@@ -367,6 +376,9 @@ class GaitPropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             hold=self.hold,  # type: ignore[arg-type]
             optimizer=self.optimizer,  # type: ignore[arg-type]
             learning_rate=float(self.learning_rate_init),
+            beta1=self.beta_1,
+            beta2=self.beta_2,
+            epsilon=self.epsilon,
             init=self.init,  # type: ignore[arg-type]
             batch=int(batch),
             shuffle=bool(self.shuffle),

@@ -2,11 +2,11 @@
 
 use crate::error;
 use crate::training::exception;
-use gaitprop::ortho::{Block, Hold, Regularizer, Retraction};
+use gaitprop::ortho::{Block, Hold, Layers, Regularizer, Retraction};
 use gaitprop::rule::TargetForm;
 use gaitprop::solve::SolverKind;
 use gaitprop::step::Decorrelation;
-use gaitprop::{LearningRule, TrainConfig};
+use gaitprop::{LearningRule, Preset, TrainConfig};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use std::fmt::Display;
@@ -17,19 +17,22 @@ use std::str::FromStr;
 /// Returns
 /// -------
 /// dict of str to list of str
-///     ``"rule"`` and ``"solver"``.
+///     ``"rule"``, ``"solver"`` and ``"preset"``.
 #[pyfunction]
 pub(crate) fn names(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     let names = PyDict::new(py);
     names.set_item("rule", LearningRule::ALL.map(LearningRule::name))?;
     names.set_item("solver", SolverKind::ALL.map(SolverKind::name))?;
+    names.set_item("preset", Preset::ALL.map(Preset::name))?;
     Ok(names)
 }
 
-/// Return the published settings of a rule.
+/// Return the settings of a preset for a rule.
 ///
 /// Parameters
 /// ----------
+/// preset : str
+///     Name of the preset.
 /// rule : str
 ///     Name of the rule.
 ///
@@ -38,9 +41,8 @@ pub(crate) fn names(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
 /// dict
 ///     The fields of `gaitprop.TrainConfig`.
 #[pyfunction]
-pub(crate) fn published<'py>(py: Python<'py>, rule: &str) -> PyResult<Bound<'py, PyDict>> {
-    let rule = named::<LearningRule>(py, rule)?;
-    let config = TrainConfig::published(rule);
+pub(crate) fn preset<'py>(py: Python<'py>, preset: &str, rule: &str) -> PyResult<Bound<'py, PyDict>> {
+    let config = TrainConfig::preset(named(py, preset)?, named::<LearningRule>(py, rule)?);
     let settings = PyDict::new(py);
     settings.set_item("rule", config.rule.name())?;
     settings.set_item("gamma", config.gamma)?;
@@ -53,15 +55,36 @@ pub(crate) fn published<'py>(py: Python<'py>, rule: &str) -> PyResult<Bound<'py,
     settings.set_item("decorrelation_share", Decorrelation::SHARE)?;
     settings.set_item("loss", config.loss.name())?;
     settings.set_item("regularization", config.regularizer.lambda)?;
+    settings.set_item("ortho_form", config.regularizer.form.name())?;
+    settings.set_item("ortho_layers", config.regularizer.layers.name())?;
     settings.set_item("hold", "none")?;
     settings.set_item("mu", Block::MU)?;
     settings.set_item("retract_every", 100)?;
     settings.set_item("optimizer", config.optimizer.name())?;
     settings.set_item("learning_rate", config.learning_rate)?;
+    settings.set_item("beta1", config.beta1)?;
+    settings.set_item("beta2", config.beta2)?;
+    settings.set_item("epsilon", config.epsilon)?;
     settings.set_item("init", config.init.name())?;
     settings.set_item("batch", config.batch)?;
     settings.set_item("shuffle", config.shuffle)?;
     Ok(settings)
+}
+
+/// Return the published number of epochs of a preset.
+///
+/// Parameters
+/// ----------
+/// preset : str
+///     Name of the preset.
+///
+/// Returns
+/// -------
+/// int
+///     The epochs.
+#[pyfunction]
+pub(crate) fn preset_epochs(py: Python<'_>, preset: &str) -> PyResult<usize> {
+    named::<Preset>(py, preset).map(Preset::epochs)
 }
 
 /// Returns the value of a name.
@@ -90,9 +113,14 @@ pub(crate) fn read(settings: &Bound<'_, PyDict>) -> PyResult<TrainConfig> {
     config.decorrelation = rate.map(|rate| Decorrelation { rate, share });
     config.loss = fields.named("loss")?;
     config.regularizer = Regularizer::new(fields.get("regularization")?).map_err(|e| exception(py, e))?;
-    config.hold = hold(&fields)?;
+    config.regularizer.form = fields.named("ortho_form")?;
+    config.regularizer.layers = fields.named("ortho_layers")?;
+    config.hold = hold(&fields, config.regularizer.layers)?;
     config.optimizer = fields.named("optimizer")?;
     config.learning_rate = fields.get("learning_rate")?;
+    config.beta1 = fields.get("beta1")?;
+    config.beta2 = fields.get("beta2")?;
+    config.epsilon = fields.get("epsilon")?;
     config.init = fields.named("init")?;
     config.batch = fields.get("batch")?;
     config.shuffle = fields.get("shuffle")?;
@@ -100,13 +128,17 @@ pub(crate) fn read(settings: &Bound<'_, PyDict>) -> PyResult<TrainConfig> {
     Ok(config)
 }
 
-fn hold(fields: &Fields<'_, '_>) -> PyResult<Hold> {
+fn hold(fields: &Fields<'_, '_>, layers: Layers) -> PyResult<Hold> {
     let py = fields.settings.py();
     let name: String = fields.get("hold")?;
     match name.as_str() {
         "none" => Ok(Hold::Free),
-        "block" => Block::new(fields.get("mu")?).map(Hold::Block).map_err(|e| exception(py, e)),
-        "retract" => Retraction::new(fields.get("retract_every")?).map(Hold::Retract).map_err(|e| exception(py, e)),
+        "block" => Block::new(fields.get("mu")?)
+            .map(|block| Hold::Block(Block { layers, ..block }))
+            .map_err(|e| exception(py, e)),
+        "retract" => Retraction::new(fields.get("retract_every")?)
+            .map(|retraction| Hold::Retract(Retraction { layers, ..retraction }))
+            .map_err(|e| exception(py, e)),
         "cayley" => Ok(Hold::Cayley),
         _ => Err(unknown(py, "hold", &name, "none, block, retract or cayley")),
     }
