@@ -150,6 +150,7 @@ impl RunConfig {
                 hold: hold(&options, holding, side)?,
                 optimizer: options.optimizer.unwrap_or(published.optimizer),
                 learning_rate: options.lr.unwrap_or(published.learning_rate),
+                weight_decay: options.weight_decay.unwrap_or(published.weight_decay),
                 init: options.init.unwrap_or(published.init),
                 batch: options.batch.unwrap_or(published.batch),
                 shuffle: options.shuffle.unwrap_or(published.shuffle),
@@ -259,6 +260,11 @@ impl RunConfig {
             loss: Some(train.loss),
             optimizer: Some(train.optimizer),
             lr: Some(train.learning_rate),
+            // Files of earlier versions lack the key: without weight decay, files stay the same.
+            weight_decay: [train.weight_decay, train.rule.weight_decay()]
+                .iter()
+                .any(|&rho| rho > 0.0)
+                .then_some(train.weight_decay),
             batch: Some(train.batch),
             epochs: Some(self.epochs),
             diagnose_every: Some(self.diagnose_every),

@@ -38,7 +38,10 @@ pub struct TrainConfig {
     pub optimizer: OptimizerKind,
     /// η.
     pub learning_rate: f64,
-    /// Distribution of initial weights, and of the fixed feedback of FA and DFA.
+    /// Weight decay ρ, in [0, 1): each step multiplies weights by 1 − ρ after the optimizer. Biases
+    /// stay.
+    pub weight_decay: f64,
+    /// Distribution of initial weights, and of the feedback of FA, DFA, DRTP and KP.
     pub init: Init,
     /// Number of samples per step.
     pub batch: usize,
@@ -69,13 +72,14 @@ impl TrainConfig {
             hold: Hold::Free,
             optimizer: OptimizerKind::PublishedAdam,
             learning_rate,
+            weight_decay: rule.weight_decay(),
             init: Init::Orthogonal,
             batch: 60,
             shuffle: false,
         }
     }
 
-    /// Checks batch, λ, learning rate and tolerance, and that optimizer and hold fit each other. γ and
+    /// Checks batch, λ, learning rate, weight decay and tolerance, and that optimizer and hold fit each other. γ and
     /// the constants of the hold are checked when the trainer is built.
     ///
     /// # Errors
@@ -86,12 +90,19 @@ impl TrainConfig {
             return Err(Error::Setting(what));
         }
         Regularizer::new(self.regularizer.lambda)?;
-        OptimizerConfig::new(self.optimizer, self.learning_rate)?;
+        self.optimizer_config()?;
         self.tuning()?;
         if self.hold == Hold::Cayley {
-            check_rotations(self.optimizer, self.regularizer.lambda)?;
+            check_rotations(self.optimizer, self.regularizer.lambda, self.weight_decay)?;
         }
         Ok(())
+    }
+
+    /// Optimizer with its constants.
+    pub(crate) fn optimizer_config(&self) -> Result<OptimizerConfig> {
+        let new = OptimizerConfig::new(self.optimizer, self.learning_rate)?;
+        let config = OptimizerConfig { weight_decay: self.weight_decay, ..new };
+        config.check().map(|()| config)
     }
 
     /// Settings of the solver.

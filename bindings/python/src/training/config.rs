@@ -53,6 +53,7 @@ pub(crate) fn published<'py>(py: Python<'py>, rule: &str) -> PyResult<Bound<'py,
     settings.set_item("retract_every", 100)?;
     settings.set_item("optimizer", config.optimizer.name())?;
     settings.set_item("learning_rate", config.learning_rate)?;
+    settings.set_item("weight_decay", config.weight_decay)?;
     settings.set_item("init", config.init.name())?;
     settings.set_item("batch", config.batch)?;
     settings.set_item("shuffle", config.shuffle)?;
@@ -83,6 +84,7 @@ pub(crate) fn read(settings: &Bound<'_, PyDict>) -> PyResult<TrainConfig> {
     config.hold = hold(&fields)?;
     config.optimizer = fields.named("optimizer")?;
     config.learning_rate = fields.get("learning_rate")?;
+    config.weight_decay = fields.get("weight_decay")?;
     config.init = fields.named("init")?;
     config.batch = fields.get("batch")?;
     config.shuffle = fields.get("shuffle")?;
