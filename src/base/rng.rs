@@ -21,6 +21,7 @@ impl Xoshiro256PlusPlus {
     }
 
     /// Returns 64 uniform bits.
+    #[inline(always)]
     fn next(&mut self) -> u64 {
         let s = &mut self.0;
         let out = s[0].wrapping_add(s[3]).rotate_left(23).wrapping_add(s[0]);
@@ -92,6 +93,7 @@ impl Rng {
     }
 
     /// Returns a uniform number in [0, 1) with 53 random bits.
+    #[inline(always)]
     pub fn uniform(&mut self) -> f64 {
         (self.bits.next() >> 11) as f64 / (1u64 << 53) as f64
     }

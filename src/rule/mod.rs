@@ -75,7 +75,7 @@ pub use {
 /// State of one layer on one batch: the input of a rule.
 ///
 /// A step builds it from its [`Tape`](crate::step::Tape). A caller can build it by hand, to call a
-/// rule on a layer outside a [`Network`](crate::Network).
+/// rule on a layer outside a [`Network`].
 pub struct LayerState<'a, T> {
     /// Index of the layer, from 0.
     pub index: usize,

@@ -86,29 +86,18 @@ impl<T: Real> SignSymmetric<T> {
         }
         for (i, row) in feedback.chunks_exact_mut(w.ncols().max(1)).enumerate() {
             match w.row(i) {
-                Some(w) => apply_signs(row, w),
-                None => row.iter_mut().zip(w.row_iter(i)).for_each(|(to, w)| *to = signed(*to, w)),
+                Some(w) => apply_signs(row, w.iter().copied()),
+                None => apply_signs(row, w.row_iter(i)),
             }
         }
     }
 }
 
-/// Returns `magnitude` with the sign of `w`; 0 for 0.
-#[inline(always)]
-fn signed<T: Real>(magnitude: T, w: T) -> T {
-    let positive = if w > T::ZERO { magnitude } else { T::ZERO };
-    if w < T::ZERO { -magnitude } else { positive }
-}
-
-/// Gives the magnitudes in `to` the signs of `w`.
-fn apply_signs<T: Real>(to: &mut [T], w: &[T]) {
-    // This crate is compiled for size: the compiler vectorizes loops of fixed length alone.
-    let (chunks, rest) = to.as_chunks_mut::<8>();
-    let (of_w, of_rest) = w.as_chunks::<8>();
-    for (to, w) in chunks.iter_mut().zip(of_w) {
-        (0..8).for_each(|k| to[k] = signed(to[k], w[k]));
-    }
-    rest.iter_mut().zip(of_rest).for_each(|(to, &w)| *to = signed(*to, w));
+/// Gives the magnitudes in `to` the signs of `w`; 0 for 0.
+fn apply_signs<T: Real>(to: &mut [T], w: impl Iterator<Item = T>) {
+    // A table: signs are random, and branches on them are mispredicted.
+    let signs = [T::ZERO, T::ONE, -T::ONE];
+    to.iter_mut().zip(w).for_each(|(to, w)| *to *= signs[usize::from(w > T::ZERO) + 2 * usize::from(w < T::ZERO)]);
 }
 
 impl<T: Real> Rule<T> for SignSymmetric<T> {

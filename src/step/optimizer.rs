@@ -228,10 +228,7 @@ impl<T: Real> Optimizer<T> {
     pub(super) fn decay(&self, weights: &mut [T]) {
         if self.settings.weight_decay > 0.0 {
             let keep = T::from_f64(1.0 - self.settings.weight_decay);
-            // This crate is compiled for size: the compiler vectorizes loops of fixed length alone.
-            let (chunks, rest) = weights.as_chunks_mut::<8>();
-            chunks.iter_mut().for_each(|chunk| chunk.iter_mut().for_each(|w| *w *= keep));
-            rest.iter_mut().for_each(|w| *w *= keep);
+            weights.iter_mut().for_each(|w| *w *= keep);
         }
     }
 
