@@ -12,10 +12,10 @@
 //! send. Without D_L, a unit on its shallow side would send ten times the error that updates its
 //! own weights, and training diverges.
 //!
-//! Targets take the place of the error with its own sign, target − activity. The error of the label's
-//! unit is positive while its activity is below 1, and so is its target. Hidden layers then need no
-//! output. Their errors do not shrink as the output learns, so weights grow for as long as training
-//! goes on.
+//! Targets take the place of the error with its own sign, target − activity. The error of the
+//! label's unit is positive while its activity is below 1, and so is its target. Hidden layers then
+//! need no output. Their errors do not shrink as the output learns, so weights grow for as long as
+//! training goes on.
 //!
 //! Feedback is drawn like initial weights, by the run's own initialization. At the start, an error
 //! reaches a layer in the size that backpropagation would send. One learning rate therefore means

@@ -231,9 +231,9 @@ pub trait Rule<T: Real>: Send + std::fmt::Debug {
     /// and then multiplied by 1 − `weight_decay`. A hold has not changed them yet.
     ///
     /// [`Step::update`](crate::step::Step::update) and [`Step::rotate`](crate::step::Step::rotate)
-    /// call it once a step. A loop around [`Step::gradients`](crate::step::Step::gradients) calls it
-    /// after its own optimizer. Measurements do not call it: they change nothing in the rule that
-    /// later steps depend on.
+    /// call it once a step. A loop around [`Step::gradients`](crate::step::Step::gradients) calls
+    /// it after its own optimizer. Measurements do not call it: they change nothing in the rule
+    /// that later steps depend on.
     ///
     /// # Errors
     /// A shape error for another network.
@@ -397,7 +397,8 @@ impl LearningRule {
     /// Builds the rule.
     ///
     /// γ applies to GAIT and ITP, and the form to GAIT, ITP and TP. The seed applies to rules with
-    /// random feedback, and the initialization to FA, DFA, DRTP and KP. The plan runs the drawing of feedback and affects none of its bits.
+    /// random feedback, and the initialization to FA, DFA, DRTP and KP. The plan runs the drawing
+    /// of feedback and affects none of its bits.
     ///
     /// # Errors
     /// As [`LearningRule::check`]; out of memory.

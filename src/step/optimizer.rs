@@ -42,8 +42,8 @@ pub struct OptimizerConfig {
     pub beta2: f64,
     /// ε of Adam.
     pub epsilon: f64,
-    /// Weight decay ρ, in [0, 1): after the update, weights are multiplied by 1 − ρ. Biases are not.
-    /// The learning rate has no part in it (decoupled: Loshchilov and Hutter, 2019).
+    /// Weight decay ρ, in [0, 1): after the update, weights are multiplied by 1 − ρ. Biases are
+    /// not. The learning rate has no part in it (decoupled: Loshchilov and Hutter, 2019).
     pub weight_decay: f64,
 }
 

@@ -79,8 +79,8 @@ impl TrainConfig {
         }
     }
 
-    /// Checks batch, λ, learning rate, weight decay and tolerance, and that optimizer and hold fit each other. γ and
-    /// the constants of the hold are checked when the trainer is built.
+    /// Checks batch, λ, learning rate, weight decay and tolerance, and that optimizer and hold fit
+    /// each other. γ and the constants of the hold are checked when the trainer is built.
     ///
     /// # Errors
     /// [`Error::Setting`] with the name of the setting.

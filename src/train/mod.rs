@@ -138,8 +138,8 @@ fn take_network<T: Real>(state: &State<T>, prefix: &str, net: &mut Network<T>) -
 impl<T: Real> Trainer<T> {
     /// Creates a trainer with a new network, on one thread.
     ///
-    /// `seed` decides the initial weights, the order of samples and the fixed feedback of FA and
-    /// DFA. The loss decides the output activation ([`Architecture::with_loss`]).
+    /// `seed` decides the initial weights, the order of samples and random feedback. The loss
+    /// decides the output activation ([`Architecture::with_loss`]).
     ///
     /// # Errors
     /// As [`TrainConfig::check`] and [`Network::random`].
