@@ -1,24 +1,23 @@
 //! A learning rule of your own in the same training loop as any other:
 //! `cargo run --release --example own_rule`
 //!
-//! Sign-symmetric feedback (Liao, Leibo and Poggio, How important is weight symmetry in
-//! backpropagation?, 2016): errors go down by the signs of the weights,
-//! `e_{l−1} = δ_l sign(W_l)ᵀ / √n`. Elements of orthogonal weights are about 1/√n in size, so that
-//! errors keep theirs.
+//! Feedback by strong weights alone: errors go down through the weights that are at least as large
+//! as 1/√n, `e_{l−1} = δ_l (W_l ∘ [|W_l| ≥ 1/√n])ᵀ`. This is the root mean square of orthogonal
+//! weights at the start. A third of them is larger.
 
 use gaitprop::kernels::{MatMut, MatRef, Real};
 use gaitprop::rule::{Context, LayerState, Rule};
 use gaitprop::{Architecture, LearningRule, Matrix, TrainConfig, Trainer, data};
 
-/// The rule, and the signs of one layer's weights: nothing is allocated after the first step.
+/// The rule, and the strong weights of one layer: nothing is allocated after the first step.
 #[derive(Debug, Default)]
-struct SignSymmetric<T> {
-    signs: Matrix<T>,
+struct StrongFeedback<T> {
+    strong: Matrix<T>,
 }
 
-impl<T: Real> Rule<T> for SignSymmetric<T> {
+impl<T: Real> Rule<T> for StrongFeedback<T> {
     fn name(&self) -> &str {
-        "sign-symmetric"
+        "strong-feedback"
     }
 
     fn backward(
@@ -29,14 +28,14 @@ impl<T: Real> Rule<T> for SignSymmetric<T> {
         with: &mut Context<'_, T>,
     ) -> gaitprop::Result<()> {
         let (n, m) = layer.w.shape();
-        if self.signs.view().shape() != (n, m) {
-            self.signs = Matrix::zeros(n, m);
+        if self.strong.view().shape() != (n, m) {
+            self.strong = Matrix::zeros(n, m);
         }
-        let sign = |w: T| if w < T::ZERO { -T::ONE } else { T::ONE };
+        let least = T::from_f64(1.0 / (m as f64).sqrt());
+        let strong = |w: T| if w.abs() < least { T::ZERO } else { w };
         let at = |k: usize| layer.w.get(k / m, k % m);
-        self.signs.data_mut().iter_mut().enumerate().for_each(|(k, s)| *s = sign(at(k)));
-        let scale = T::from_f64(1.0 / (m as f64).sqrt());
-        with.exec.gemm(scale, delta, self.signs.view().t(), T::ZERO, below)
+        self.strong.data_mut().iter_mut().enumerate().for_each(|(k, s)| *s = strong(at(k)));
+        with.exec.gemm(T::ONE, delta, self.strong.view().t(), T::ZERO, below)
     }
 }
 
@@ -45,7 +44,7 @@ fn main() -> gaitprop::Result<()> {
     let shape = Architecture::square(64, 64, 2, 10)?;
     // The configuration's own rule gives way to ours.
     let config = TrainConfig { learning_rate: 1e-3, ..TrainConfig::published(LearningRule::Bp) };
-    let mut trainer = Trainer::new(&shape, config, 1)?.with_rule(SignSymmetric::default());
+    let mut trainer = Trainer::new(&shape, config, 1)?.with_rule(StrongFeedback::default());
 
     println!("epoch   test accuracy   cos(update, bp update) of each layer");
     for epoch in 0..=20 {

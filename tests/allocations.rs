@@ -40,7 +40,8 @@ fn allocations_on(
     let shape = net.architecture();
     let mut rule = kind.build(&RuleConfig::new(&shape), &plan).unwrap();
     let regularizer = Regularizer::new(lambda).unwrap();
-    let mut optimizer = Optimizer::new(OptimizerConfig::new(optimizer::OptimizerKind::PublishedAdam, 1e-3).unwrap(), &net);
+    let settings = OptimizerConfig::new(optimizer::OptimizerKind::PublishedAdam, 1e-3).unwrap();
+    let mut optimizer = Optimizer::new(OptimizerConfig { weight_decay: kind.weight_decay(), ..settings }, &net);
     let mut solver = way.build(Tuning { regularized: lambda > 0.0, ..Tuning::default() }).unwrap();
     let mut holder = HoldState::new(hold, &net, batch).unwrap();
     let (mut fused, exec) = (Step::new(&net, batch), &mut Exec::new(plan));
@@ -109,6 +110,11 @@ fn steps_allocate_nothing_after_the_first() {
             (LearningRule::Itp, SolverKind::Lu, 0.0, Hold::Free),
             (LearningRule::Fa, SolverKind::Lu, 0.0, Hold::Free),
             (LearningRule::Dfa, SolverKind::Lu, 0.0, Hold::Free),
+            (LearningRule::Drtp, SolverKind::Lu, 0.0, Hold::Free),
+            (LearningRule::Usf, SolverKind::Lu, 0.0, Hold::Free),
+            (LearningRule::Frsf, SolverKind::Lu, 0.0, Hold::Free),
+            (LearningRule::Brsf, SolverKind::Lu, 0.0, Hold::Free),
+            (LearningRule::Kp, SolverKind::Lu, 0.1, Hold::Free),
         ] {
             let count = allocations(kind, way, lambda, hold, par.clone(), (2, 10));
             assert_eq!(count, 0, "{kind}, {way}, λ = {lambda}, {hold:?}, {par:?}");

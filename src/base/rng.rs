@@ -21,6 +21,7 @@ impl Xoshiro256PlusPlus {
     }
 
     /// Returns 64 uniform bits.
+    #[inline(always)]
     fn next(&mut self) -> u64 {
         let s = &mut self.0;
         let out = s[0].wrapping_add(s[3]).rotate_left(23).wrapping_add(s[0]);
@@ -73,6 +74,13 @@ impl Rng {
         Self { bits, spare: None }
     }
 
+    /// Creates the generator of two keys within a stream, such as a step and a layer. It depends on
+    /// the arguments alone: later draws need no earlier ones.
+    pub(crate) fn keyed(seed: u64, stream: u64, keys: [u64; 2]) -> Self {
+        let mix = |mut bits: Xoshiro256PlusPlus, key| Xoshiro256PlusPlus::seeded(bits.next() ^ key);
+        Self { bits: keys.into_iter().fold(Self::new(seed, stream).bits, mix), spare: None }
+    }
+
     /// Returns the state: the four words of xoshiro256++ and the second normal deviate of the last
     /// pair.
     pub fn state(&self) -> ([u64; 4], Option<f64>) {
@@ -85,6 +93,7 @@ impl Rng {
     }
 
     /// Returns a uniform number in [0, 1) with 53 random bits.
+    #[inline(always)]
     pub fn uniform(&mut self) -> f64 {
         (self.bits.next() >> 11) as f64 / (1u64 << 53) as f64
     }
@@ -173,6 +182,22 @@ mod tests {
         assert_eq!(draw(1, 0), draw(1, 0));
         assert_ne!(draw(1, 0), draw(1, 1));
         assert_ne!(draw(1, 0), draw(2, 0));
+    }
+
+    /// Each key, the seed and the stream change every number; the order of keys counts.
+    #[test]
+    fn keys_give_generators_of_their_own() {
+        let first = |seed, stream, keys| Rng::keyed(seed, stream, keys).uniform().to_bits();
+        assert_eq!(first(1, 5, [7, 2]), first(1, 5, [7, 2]));
+        let others = [first(2, 5, [7, 2]), first(1, 4, [7, 2]), first(1, 5, [8, 2]), first(1, 5, [7, 3]), first(1, 5, [2, 7])];
+        assert!(others.iter().all(|&other| other != first(1, 5, [7, 2])));
+        // Neighboring steps are not correlated.
+        let mean = |step| {
+            let (mut a, mut b) = (Rng::keyed(1, 5, [step, 1]), Rng::keyed(1, 5, [step + 1, 1]));
+            (0..10_000).map(|_| (a.uniform() - 0.5) * (b.uniform() - 0.5)).sum::<f64>() / 10_000.0
+        };
+        // The standard deviation of the mean is 1/12 / 100.
+        assert!((0..20).all(|step| mean(step).abs() < 5.0 / 1200.0));
     }
 
     #[test]

@@ -30,7 +30,7 @@ use std::str::FromStr;
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// The rule to compare and its reference: each RULE, RULE:absolute, RULE:f64 or RULE:f32 (or
-    /// both), with RULE gait, bp, itp, tp, fa or dfa
+    /// both), with RULE as for `gaitprop train`
     #[arg(long, value_name = "A,B", value_delimiter = ',', default_value = "gait,bp")]
     rules: Vec<String>,
     /// Parameter to vary: depth (layers), time (epochs of training by --rule, else by A),

@@ -40,7 +40,7 @@ pub(super) struct Args {
     /// rounding destroys it at depth)
     #[arg(long, value_name = "FORM", default_value_t = TargetForm::Difference)]
     form: TargetForm,
-    /// Seed of the fixed, orthogonal feedback of fa and dfa
+    /// Seed of the random feedback of fa, dfa, drtp, frsf, brsf and kp
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
     /// Weight of the orthogonality regularizer
@@ -83,6 +83,9 @@ pub(super) struct Args {
     /// Learning rate of the steps (needs --steps)
     #[arg(long, value_name = "ETA", requires = "steps", allow_negative_numbers = true)]
     lr: Option<f64>,
+    /// Weight decay of the steps: each multiplies weights by 1 - RHO; at least 0, below 1
+    #[arg(long, value_name = "RHO", default_value_t = 0.0, allow_negative_numbers = true)]
+    weight_decay: f64,
     /// Optimizer of the steps: published-adam, adam, sgd or momentum
     #[arg(long, value_name = "OPT", default_value_t = OptimizerKind::PublishedAdam)]
     optimizer: OptimizerKind,
@@ -140,7 +143,9 @@ fn update<T: Real>(args: &Args, input: &Input<'_>, plan: &Plan) -> Result<Arrays
         return Err(Error::Setting(format!("--steps {steps}: use at most {MAX_STEPS}")));
     }
     args.inverse.check_untrained()?;
-    let settings = args.lr.map(|lr| OptimizerConfig::new(args.optimizer, lr)).transpose()?;
+    let settings = OptimizerConfig::new(args.optimizer, args.lr.unwrap_or(0.0))?;
+    let settings = OptimizerConfig { weight_decay: args.weight_decay, ..settings };
+    settings.check()?;
 
     let (batch, inputs, x) = input.matrix::<T>("x")?;
     let (rows, labels, onehot) = input.matrix::<T>("onehot")?;
@@ -177,7 +182,7 @@ fn update<T: Real>(args: &Args, input: &Input<'_>, plan: &Plan) -> Result<Arrays
             out.push((format!("reg{l}"), array(&[fed, width], delta.data())));
         }
     }
-    if let Some((steps, settings)) = args.steps.zip(settings) {
+    if let Some(steps) = args.steps {
         let mut optimizer = Optimizer::new(settings, &net);
         for _ in 0..steps {
             step.update(&mut net, x, onehot, &mut recipe, &mut optimizer)?;

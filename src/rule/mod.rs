@@ -11,6 +11,9 @@
 //! | GAIT | `perturbed.rs` | `[f⁻¹(y_l + s D_l² ∘ e_l) − f⁻¹(y_l)]/s W_l⁻¹` |
 //! | FA | `feedback.rs` | `δ_l B_lᵀ`, B_l fixed and random |
 //! | DFA | `feedback.rs` | `δ_L B_{l−1}`, B_{l−1} fixed and random |
+//! | DRTP | `feedback.rs` | `t B_{l−1}`, t the targets, B_{l−1} fixed and random |
+//! | USF, FRSF, BRSF | `signs.rs` | `δ_l (M_l ∘ sign(W_l))ᵀ`, M_l of one size, random, or random in each step |
+//! | KP | `kolen_pollack.rs` | `δ_l B_lᵀ`, B_l random at first; it changes as W_l does |
 //!
 //! The rules never form targets: a few layers down, rounding destroys their differences.
 //! `absolute.rs` has the published formula, to show that.
@@ -21,13 +24,13 @@
 //! use gaitprop::kernels::{MatMut, MatRef, Real};
 //! use gaitprop::rule::{Context, LayerState, Rule};
 //!
-//! /// Feedback by the signs of the weights, e_{l−1} = δ_l sign(W_l)ᵀ / √n.
+//! /// Feedback by the strong weights alone, e_{l−1} = δ_l (W_l ∘ [|W_l| ≥ 1/√n])ᵀ.
 //! #[derive(Debug)]
-//! struct SignSymmetric;
+//! struct StrongFeedback;
 //!
-//! impl<T: Real> Rule<T> for SignSymmetric {
+//! impl<T: Real> Rule<T> for StrongFeedback {
 //!     fn name(&self) -> &str {
-//!         "sign-symmetric"
+//!         "strong-feedback"
 //!     }
 //!     fn backward(
 //!         &mut self,
@@ -37,37 +40,43 @@
 //!         with: &mut Context<'_, T>,
 //!     ) -> gaitprop::Result<()> {
 //!         let (n, m) = layer.w.shape();
-//!         let sign = |w: T| if w < T::ZERO { -T::ONE } else { T::ONE };
-//!         let signs: Vec<T> = layer.w.to_vec().into_iter().map(sign).collect();
-//!         let scale = T::from_f64(1.0 / (m as f64).sqrt());
-//!         with.exec.gemm(scale, delta, MatRef::new(&signs, n, m)?.t(), T::ZERO, below)
+//!         let least = T::from_f64(1.0 / (m as f64).sqrt());
+//!         let strong = |w: T| if w.abs() < least { T::ZERO } else { w };
+//!         let weights: Vec<T> = layer.w.to_vec().into_iter().map(strong).collect();
+//!         with.exec.gemm(T::ONE, delta, MatRef::new(&weights, n, m)?.t(), T::ZERO, below)
 //!     }
 //! }
-//! # let _: &dyn Rule<f32> = &SignSymmetric;
+//! # let _: &dyn Rule<f32> = &StrongFeedback;
 //! ```
 
 mod absolute;
 mod backprop;
 mod feedback;
+mod kolen_pollack;
 mod perturbed;
+mod signs;
 
 use crate::base::error::{Error, Result};
 use crate::base::exec::Exec;
 use crate::base::memory::resized;
 use crate::base::names::names;
 use crate::model::init::Init;
-use crate::model::network::Architecture;
+use crate::model::network::{Architecture, Network};
 use crate::solve::{Solve, Solver, Weights};
+use crate::store::checkpoint::State;
 use gaitprop_kernels::perturb::{Perturbation, activation_grad, perturb};
 use gaitprop_kernels::{Activation, Error as KernelError, MatMut, MatRef, Plan, Real};
 
 #[doc(hidden)] // for tests: others ask `LearningRule::build`
-pub use {absolute::Absolute, backprop::Backprop, feedback::Feedback, feedback::Route, perturbed::Perturbed};
+pub use {
+    absolute::Absolute, backprop::Backprop, feedback::Feedback, feedback::Route, kolen_pollack::KolenPollack,
+    perturbed::Perturbed, signs::Magnitudes, signs::SignSymmetric,
+};
 
 /// State of one layer on one batch: the input of a rule.
 ///
 /// A step builds it from its [`Tape`](crate::step::Tape). A caller can build it by hand, to call a
-/// rule on a layer outside a [`Network`](crate::Network).
+/// rule on a layer outside a [`Network`].
 pub struct LayerState<'a, T> {
     /// Index of the layer, from 0.
     pub index: usize,
@@ -99,6 +108,8 @@ pub struct LayerState<'a, T> {
     pub e: MatRef<'a, T>,
     /// δ of the label units, batch × labels, the same at every layer: −∂loss/∂h_L.
     pub output_delta: MatRef<'a, T>,
+    /// Targets of the label units, batch × labels, the same at every layer.
+    pub target: MatRef<'a, T>,
 }
 
 impl<T: Real> LayerState<'_, T> {
@@ -115,6 +126,7 @@ impl<T: Real> LayerState<'_, T> {
             r.expect_shape("the decorrelation of a layer", (fan_in, fan_in))?;
         }
         self.output_delta.expect_shape("the delta of the output", (batch, self.output_delta.ncols()))?;
+        self.target.expect_shape("the targets", self.output_delta.shape())?;
         if self.b.len() == width && self.active <= width {
             return Ok(());
         }
@@ -309,6 +321,33 @@ pub trait Rule<T: Real>: Send + std::fmt::Debug {
         below: MatMut<'_, T>,
         with: &mut Context<'_, T>,
     ) -> Result<()>;
+
+    /// Lets the rule learn from a step: `net` holds the new weights, which the optimizer has moved
+    /// and then multiplied by 1 − `weight_decay`. A hold has not changed them yet.
+    ///
+    /// [`Step::update`](crate::step::Step::update) and [`Step::rotate`](crate::step::Step::rotate)
+    /// call it once a step. A loop around [`Step::gradients`](crate::step::Step::gradients) calls
+    /// it after its own optimizer. Measurements do not call it: they change nothing in the rule
+    /// that later steps depend on.
+    ///
+    /// # Errors
+    /// A shape error for another network.
+    fn learn(&mut self, _net: &Network<T>, _weight_decay: f64, _exec: &mut Exec) -> Result<()> {
+        Ok(())
+    }
+
+    /// Returns the state that later steps depend on; empty for a rule that learns nothing.
+    fn save(&self) -> State<T> {
+        State::default()
+    }
+
+    /// Restores a saved state.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for a state that does not fit.
+    fn restore(&mut self, _state: &State<T>) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// Built-in rules, by name.
@@ -327,9 +366,33 @@ pub enum LearningRule {
     Fa,
     /// Direct feedback alignment.
     Dfa,
+    /// Direct random target projection.
+    Drtp,
+    /// Sign-symmetric feedback of one magnitude.
+    Usf,
+    /// Sign-symmetric feedback with random magnitudes, drawn once.
+    Frsf,
+    /// Sign-symmetric feedback with random magnitudes, drawn in every step.
+    Brsf,
+    /// Kolen–Pollack: feedback that learns as the weights do.
+    Kp,
 }
 
-names!(LearningRule, "rule", Bp = "bp", Gait = "gait", Itp = "itp", Tp = "tp", Fa = "fa", Dfa = "dfa");
+names!(
+    LearningRule,
+    "rule",
+    Bp = "bp",
+    Gait = "gait",
+    Itp = "itp",
+    Tp = "tp",
+    Fa = "fa",
+    Dfa = "dfa",
+    Drtp = "drtp",
+    Usf = "usf",
+    Frsf = "frsf",
+    Brsf = "brsf",
+    Kp = "kp"
+);
 
 /// Arithmetic of target rules.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -354,7 +417,7 @@ pub struct RuleConfig<'a> {
     pub gamma: f64,
     /// Form of GAIT, ITP and TP.
     pub form: TargetForm,
-    /// Distribution of fixed feedback, as of initial weights.
+    /// Distribution of the feedback of FA, DFA, DRTP and KP, as of initial weights.
     pub init: Init,
     /// Seed of the run. Feedback has a random stream of its own.
     pub seed: u64,
@@ -370,19 +433,40 @@ impl<'a> RuleConfig<'a> {
 
 impl LearningRule {
     /// All rules.
-    pub const ALL: [Self; 6] = [Self::Bp, Self::Gait, Self::Itp, Self::Tp, Self::Fa, Self::Dfa];
+    pub const ALL: [Self; 11] =
+        [Self::Bp, Self::Gait, Self::Itp, Self::Tp, Self::Fa, Self::Dfa, Self::Drtp, Self::Usf, Self::Frsf, Self::Brsf, Self::Kp];
 
     /// Returns the published learning rate and λ.
     ///
-    /// The paper gives none for ITP, which takes GAIT's. There are none for fixed feedback on these
-    /// networks: FA and DFA take those of BP, which they replace. On the digits both need a higher
-    /// rate: they reach 96 to 97 % after 60 epochs at 1e-3, and about 80 % at 1e-4.
+    /// The paper gives none for ITP, which takes GAIT's. There are none for other feedback on these
+    /// networks: such rules take those of BP, which they replace. Test accuracy in % on the digits
+    /// after 60 epochs (five layers, two seeds):
+    ///
+    /// | rate | BP | USF | FRSF | BRSF | KP | FA | DFA | DRTP | DRTP, tanh |
+    /// |---|---|---|---|---|---|---|---|---|---|
+    /// | 1e-4 | 96 | 95 | 95 | 95 | 75 | 67 | 70 | 31 | 21 |
+    /// | 1e-3 | 98 | 98 | 99 | 98 | 97 | 95 | 97 | 19 | 95 |
+    ///
+    /// FA, DFA, KP and DRTP need a higher rate there. Errors of DRTP do not shrink, and only units
+    /// that saturate bear them in deep networks.
     pub fn published(self) -> (f64, f64) {
         match self {
-            Self::Bp | Self::Fa | Self::Dfa => (1e-4, 0.0),
             Self::Gait | Self::Itp => (1e-4, 0.1),
             Self::Tp => (1e-5, 1000.0),
+            _ => (1e-4, 0.0),
         }
+    }
+
+    /// Returns the default weight decay ρ: 0, but for KP, whose feedback converges by it.
+    ///
+    /// Test accuracy of KP in % on the digits, as in [`LearningRule::published`]:
+    ///
+    /// | rate | ρ = 0 | 1e-4 | 3e-4 | 1e-3 | 3e-3 | 1e-2 |
+    /// |---|---|---|---|---|---|---|
+    /// | 1e-4 | 31 | 47 | 75 | 62 | 19 | 6 |
+    /// | 1e-3 | 88 | 94 | 97 | 95 | 94 | 66 |
+    pub fn weight_decay(self) -> f64 {
+        if self == Self::Kp { 3e-4 } else { 0.0 }
     }
 
     /// Returns whether the rule sends targets through inverses.
@@ -407,14 +491,16 @@ impl LearningRule {
 
     /// Builds the rule.
     ///
-    /// γ applies to GAIT and ITP, the form to GAIT, ITP and TP, initialization and seed to FA and
-    /// DFA. The plan runs the drawing of feedback and affects none of its bits.
+    /// γ applies to GAIT and ITP, and the form to GAIT, ITP and TP. The seed applies to rules with
+    /// random feedback, and the initialization to FA, DFA, DRTP and KP. The plan runs the drawing
+    /// of feedback and affects none of its bits.
     ///
     /// # Errors
     /// As [`LearningRule::check`]; out of memory.
     pub fn build<T: Real>(self, setup: &RuleConfig<'_>, plan: &Plan) -> Result<Box<dyn Rule<T>>> {
         self.check(setup)?;
         let RuleConfig { architecture, gamma, form, init, seed } = *setup;
+        let fixed = |route| Feedback::<T>::random(route, architecture, init, seed, plan);
         Ok(match (self, form) {
             (Self::Bp, _) => Box::new(Backprop),
             (Self::Gait, TargetForm::Difference) => Box::new(Perturbed::gait(gamma)?),
@@ -423,8 +509,13 @@ impl LearningRule {
             (Self::Itp, TargetForm::Absolute) => Box::new(Absolute::itp(gamma)?),
             (Self::Tp, TargetForm::Difference) => Box::new(Perturbed::tp()),
             (Self::Tp, TargetForm::Absolute) => Box::new(Absolute::tp()),
-            (Self::Fa, _) => Box::new(Feedback::<T>::random(Route::LayerByLayer, architecture, init, seed, plan)?),
-            (Self::Dfa, _) => Box::new(Feedback::<T>::random(Route::Direct, architecture, init, seed, plan)?),
+            (Self::Fa, _) => Box::new(fixed(Route::LayerByLayer)?),
+            (Self::Dfa, _) => Box::new(fixed(Route::Direct)?),
+            (Self::Drtp, _) => Box::new(fixed(Route::Target)?),
+            (Self::Usf, _) => Box::new(SignSymmetric::<T>::new(Magnitudes::Uniform, seed)),
+            (Self::Frsf, _) => Box::new(SignSymmetric::<T>::new(Magnitudes::Fixed, seed)),
+            (Self::Brsf, _) => Box::new(SignSymmetric::<T>::new(Magnitudes::Batch, seed)),
+            (Self::Kp, _) => Box::new(KolenPollack::<T>::random(architecture, init, seed, plan)?),
         })
     }
 }
@@ -456,7 +547,10 @@ mod tests {
     #[test]
     fn published_settings_are_those_of_the_paper() {
         let of = LearningRule::ALL.map(LearningRule::published);
-        assert_eq!(of, [(1e-4, 0.0), (1e-4, 0.1), (1e-4, 0.1), (1e-5, 1000.0), (1e-4, 0.0), (1e-4, 0.0)]);
+        assert_eq!(of[..4], [(1e-4, 0.0), (1e-4, 0.1), (1e-4, 0.1), (1e-5, 1000.0)]);
+        assert_eq!(of[4..], [(1e-4, 0.0); 7]);
+        let decaying = LearningRule::ALL.into_iter().filter(|rule| rule.weight_decay() > 0.0);
+        assert_eq!(decaying.collect::<Vec<_>>(), [LearningRule::Kp]);
     }
 
     #[test]
@@ -494,7 +588,7 @@ mod tests {
                     (Activation::Tanh, Weighting::Plain, Scale::Finite(1.0)),
                     "{form}"
                 );
-                assert!([LearningRule::Bp, LearningRule::Fa, LearningRule::Dfa].iter().all(|&kind| of(kind).is_none()));
+                assert!(LearningRule::ALL.iter().all(|&kind| of(kind).is_some() == kind.sends_targets()));
             }
         }
     }

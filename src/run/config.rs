@@ -160,6 +160,7 @@ impl RunConfig {
                 beta1: options.beta1.or(constants.beta1),
                 beta2: options.beta2.or(constants.beta2),
                 epsilon: options.epsilon.or(constants.epsilon),
+                weight_decay: options.weight_decay.unwrap_or(published.weight_decay),
                 init: options.init.unwrap_or(published.init),
                 batch: options.batch.unwrap_or(published.batch),
                 shuffle: options.shuffle.unwrap_or(published.shuffle),
@@ -284,6 +285,11 @@ impl RunConfig {
             beta1: constant(optimizer, "beta1", |of| of.beta1),
             beta2: constant(optimizer, "beta2", |of| of.beta2),
             epsilon: constant(optimizer, "epsilon", |of| of.epsilon),
+            // Files of earlier versions lack the key: without weight decay, files stay the same.
+            weight_decay: [train.weight_decay, train.rule.weight_decay()]
+                .iter()
+                .any(|&rho| rho > 0.0)
+                .then_some(train.weight_decay),
             batch: Some(train.batch),
             epochs: Some(self.epochs),
             diagnose_every: Some(self.diagnose_every),

@@ -144,7 +144,7 @@ impl Options {
             (other.beta1, other.beta2, other.epsilon) = (None, None, None);
         }
         if self.rule.is_some() && other.rule.is_some() && self.rule != other.rule {
-            (other.lr, other.lambda, other.mu) = (None, None, None);
+            (other.lr, other.lambda, other.mu, other.weight_decay) = (None, None, None, None);
         }
         let (own, its) = (self.holding(), other.holding());
         if (self.hold.is_some() || self.retract_every.is_some()) && own != its {
@@ -230,7 +230,9 @@ options! {
     limit_test: usize = "N",
 
     "Rule":
-    /// Learning rule. fa is feedback alignment, dfa direct feedback alignment [default: gait]
+    /// Learning rule. fa is feedback alignment, dfa direct feedback alignment, drtp direct random
+    /// target projection, usf, frsf and brsf are sign-symmetric feedback, kp is Kolen-Pollack
+    /// [default: gait]
     rule: LearningRule = "RULE",
     /// Settings of published runs, which become the defaults: paper, paper-2020 (the authors' code
     /// of that time: rules with a regularizer start from Gaussian weights) or follow-up (CIFAR-10)
@@ -245,7 +247,7 @@ options! {
     /// Term in the gradient that keeps weights near orthogonal [default: exact; with --hold block
     /// or cayley none]
     regularizer: Regularizing = "HOW",
-    /// Weight of the exact regularizer [default: gait and itp 0.1, tp 1000, bp, fa and dfa 0]
+    /// Weight of the exact regularizer [default: gait and itp 0.1, tp 1000, others 0]
     #[arg(allow_negative_numbers = true)]
     lambda: f64 = "L",
     /// Penalty of the exact regularizer: published (off-diagonal of W Wᵀ) or identity (W Wᵀ − I)
@@ -265,8 +267,7 @@ options! {
     /// Columns (or rows, by --ortho-side) that --hold block processes after each step, in turn
     /// [default: 64]
     block: usize = "N",
-    /// Strength of --hold block: at least 0, below 2 [default: gait, itp and tp 1, bp, fa and dfa
-    /// 0]
+    /// Strength of --hold block: at least 0, below 2 [default: gait, itp and tp 1, others 0]
     #[arg(allow_negative_numbers = true)]
     mu: f64 = "MU",
     /// Steps from one retraction to the next; implies --hold retract
@@ -328,6 +329,10 @@ options! {
     /// Term in the denominator of Adam, greater than 0 [default: 1e-8]
     #[arg(allow_negative_numbers = true)]
     epsilon: f64 = "X",
+    /// Weight decay: each step multiplies weights by 1 - RHO after the optimizer; at least 0, below
+    /// 1 [default: kp 3e-4, others 0]
+    #[arg(allow_negative_numbers = true)]
+    weight_decay: f64 = "RHO",
     /// Samples per step [default: 60]
     batch: usize = "N",
     /// Passes over the training set [default: of the preset; without one digits 300, other data 10]
@@ -338,7 +343,7 @@ options! {
     /// Shuffle the samples each epoch, in an order given by the seed [default: false, as published]
     #[arg(num_args = 0..=1, default_missing_value = "true")]
     shuffle: bool = "BOOL",
-    /// Seed of weights, shuffling and fixed feedback [default: 1]
+    /// Seed of weights, shuffling and random feedback [default: 1]
     #[arg(allow_negative_numbers = true)]
     seed: u64 = "N",
     /// Epochs between diagnostics of every layer (condition, kinks, dead units, …) in

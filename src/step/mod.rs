@@ -123,7 +123,7 @@ impl<T: Real> Step<T> {
         let mut solves = Solves::default();
         let mut workspace = std::mem::take(&mut self.tape.workspace);
         for l in (0..net.layers().len()).rev() {
-            let (layer, delta, below) = self.tape.layer(net, x, l);
+            let (layer, delta, below) = self.tape.layer(net, (x, target), l);
             // δ_l = D_l ∘ e_l, and e_{l−1} by the rule; the first layer has only δ.
             let solve = layer.send_down_with(&mut workspace, &mut **rule, &mut **solver, delta, below, exec)?;
             if let Some(solve) = solve {

@@ -53,17 +53,20 @@ pub struct OptimizerConfig {
     pub beta2: f64,
     /// ε of Adam.
     pub epsilon: f64,
+    /// Weight decay ρ, in [0, 1): after the update, weights are multiplied by 1 − ρ. Biases are
+    /// not. The learning rate has no part in it (decoupled: Loshchilov and Hutter, 2019).
+    pub weight_decay: f64,
 }
 
 impl OptimizerConfig {
     /// Creates a configuration with the published constants: β1 = 0.9, β2 = 0.99 (standard Adam:
-    /// 0.999), ε = 1e-8; μ = 0.9.
+    /// 0.999), ε = 1e-8; μ = 0.9; no weight decay.
     ///
     /// # Errors
     /// [`Error::Setting`] for a learning rate that is negative or not finite.
     pub fn new(rule: OptimizerKind, learning_rate: f64) -> Result<Self> {
         let beta2 = if rule == OptimizerKind::Adam { 0.999 } else { 0.99 };
-        let settings = Self { rule, learning_rate, beta1: 0.9, beta2, epsilon: 1e-8 };
+        let settings = Self { rule, learning_rate, beta1: 0.9, beta2, epsilon: 1e-8, weight_decay: 0.0 };
         settings.check()?;
         Ok(settings)
     }
@@ -74,13 +77,13 @@ impl OptimizerConfig {
     /// [`Error::Setting`] for a constant out of its range.
     pub fn check(&self) -> Result<()> {
         let wrong = |what: &str, value: f64, range: &str| Err(Error::Setting(format!("{what} is {value}, but must be {range}")));
-        let Self { learning_rate, beta1, beta2, epsilon, .. } = *self;
+        let Self { learning_rate, beta1, beta2, epsilon, weight_decay, .. } = *self;
         if !(learning_rate >= 0.0 && learning_rate.is_finite()) {
             return wrong("the learning rate", learning_rate, "at least 0 and finite");
         }
-        for (name, beta) in [("beta1", beta1), ("beta2", beta2)] {
-            if !(0.0..1.0).contains(&beta) {
-                return wrong(name, beta, "at least 0 and below 1");
+        for (name, value) in [("beta1", beta1), ("beta2", beta2), ("the weight decay", weight_decay)] {
+            if !(0.0..1.0).contains(&value) {
+                return wrong(name, value, "at least 0 and below 1");
             }
         }
         if !(epsilon > 0.0 && epsilon.is_finite()) {
@@ -204,7 +207,7 @@ impl<T: Real> Optimizer<T> {
         &self.moments[l][BIASES]
     }
 
-    /// Takes one step along the descent directions of `gradients`.
+    /// Takes one step along the descent directions of `gradients`, then decays the weights.
     ///
     /// # Errors
     /// * A shape error if they belong to another network; no parameter has then changed.
@@ -225,8 +228,19 @@ impl<T: Real> Optimizer<T> {
             if !(weights && biases) {
                 return Err(Error::Diverged { what: if weights { "a bias" } else { "a weight" }, layer: l, step: self.steps });
             }
+            if weights_too {
+                self.decay(layer.w.data_mut());
+            }
         }
         Ok(())
+    }
+
+    /// Multiplies weights by 1 − ρ.
+    pub(super) fn decay(&self, weights: &mut [T]) {
+        if self.settings.weight_decay > 0.0 {
+            let keep = T::from_f64(1.0 - self.settings.weight_decay);
+            weights.iter_mut().for_each(|w| *w *= keep);
+        }
     }
 
     /// Checks that the moments belong to `net`.
@@ -272,7 +286,7 @@ impl<T: Real> Optimizer<T> {
     }
 
     fn adam(&self) -> AdamStep<T> {
-        let OptimizerConfig { rule, learning_rate, beta1, beta2, epsilon } = self.settings;
+        let OptimizerConfig { rule, learning_rate, beta1, beta2, epsilon, .. } = self.settings;
         let real = T::from_f64;
         // 1 − β^t without cancellation at small t.
         let correct = |beta: f64| match rule {

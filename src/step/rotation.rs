@@ -20,7 +20,7 @@ impl<T: Real> Step<T> {
     ///
     /// # Errors
     /// As [`Step::update`]; [`Error::Setting`] for another optimizer than plain descent, or with a
-    /// regularizer.
+    /// regularizer or weight decay.
     pub fn rotate(
         &mut self,
         net: &mut Network<T>,
@@ -30,8 +30,8 @@ impl<T: Real> Step<T> {
         optimizer: &mut Optimizer<T>,
         cayley: &mut Cayley<T>,
     ) -> Result<Report> {
-        let OptimizerConfig { rule, learning_rate, .. } = optimizer.settings();
-        check_rotations(rule, recipe.regularizer.lambda)?;
+        let OptimizerConfig { rule, learning_rate, weight_decay, .. } = optimizer.settings();
+        check_rotations(rule, recipe.regularizer.lambda, weight_decay)?;
         optimizer.check_fit(net)?;
         optimizer.settings().check()?;
         cayley.check_fit(net)?;
@@ -51,22 +51,27 @@ impl<T: Real> Step<T> {
         let report = turned.map_err(|e| in_step(e, optimizer.steps() + 1))?;
         cayley.exchange(net);
         optimizer.apply_to(net, &self.gradients, false, recipe.exec.plan.isa)?;
+        recipe.rule.learn(net, weight_decay, recipe.exec)?;
         Ok(report)
     }
 }
 
-/// Refuses rotations ([`Cayley`]) with another optimizer or a regularizer.
+/// Refuses rotations ([`Cayley`]) with another optimizer, a regularizer, or weight decay.
 ///
 /// # Errors
-/// [`Error::Setting`] for an optimizer other than plain gradient descent, or for λ > 0: only the
-/// learning rule's own direction has a small rank.
-pub(crate) fn check_rotations(optimizer: OptimizerKind, lambda: f64) -> Result<()> {
+/// [`Error::Setting`] for an optimizer other than plain gradient descent; for λ > 0, because only
+/// the learning rule's own direction has a small rank; for ρ > 0, which no rotation can follow.
+pub(crate) fn check_rotations(optimizer: OptimizerKind, lambda: f64, weight_decay: f64) -> Result<()> {
     if optimizer != OptimizerKind::Sgd {
         let what = format!("rotations need plain gradient descent: the optimizer is {optimizer}, but must be sgd");
         return Err(Error::Setting(what));
     }
     if lambda > 0.0 {
         let what = format!("rotations leave nothing to regularize: lambda is {lambda}, but must be 0");
+        return Err(Error::Setting(what));
+    }
+    if weight_decay > 0.0 {
+        let what = format!("rotations keep the norm of weights: the weight decay is {weight_decay}, but must be 0");
         return Err(Error::Setting(what));
     }
     Ok(())

@@ -118,7 +118,7 @@ impl<T: Real> Tape<T> {
     pub(super) fn layer<'a>(
         &'a mut self,
         net: &'a Network<T>,
-        x: MatRef<'a, T>,
+        (x, target): (MatRef<'a, T>, MatRef<'a, T>),
         l: usize,
     ) -> (LayerState<'a, T>, MatMut<'a, T>, Option<MatMut<'a, T>>) {
         let Self { trace, delta, errors: [even, odd], output_delta, solves, .. } = self;
@@ -148,6 +148,7 @@ impl<T: Real> Tape<T> {
             slope: trace.slope(l),
             e: view(e, batch, layer.width()),
             output_delta: view(output_delta, batch, net.labels()),
+            target,
         };
         (state, view_mut(&mut delta[l], batch, layer.width()), below)
     }

@@ -63,7 +63,8 @@ impl Phases {
 }
 
 impl<T: Real> Step<T> {
-    /// Takes one training step: [`Step::credit`], then every layer's update through the optimizer.
+    /// Takes one training step: [`Step::credit`], then every layer's update through the optimizer,
+    /// weight decay, and [`Rule::learn`](crate::rule::Rule::learn).
     ///
     /// Shapes as [`Step::credit`]. If anything fails before the optimizer, no parameter has
     /// changed. On another backend than the crate's own kernels the step is [`Step::gradients`] and
@@ -96,6 +97,9 @@ impl<T: Real> Step<T> {
                 .and_then(|report| optimizer.apply(net, &self.gradients, recipe.exec.plan.isa).map(|()| report))
         };
         let report = updated.map_err(|e| in_step(e, step))?;
+        let clock = Instant::now();
+        recipe.rule.learn(net, optimizer.settings().weight_decay, recipe.exec)?;
+        self.phases.update += clock.elapsed();
         self.phases.steps += 1;
         Ok(report)
     }
@@ -133,11 +137,12 @@ impl<T: Real> Step<T> {
             let bias = &mut buffers.bias[..width];
             reduce::column_means(delta, bias, exec.plan.isa)?;
             let biases = optimizer.move_along(l, BIASES, &mut layer.b, bias, exec.plan.isa)?;
-            phases.update += clock.elapsed();
             if !(weights && biases) {
                 let what = if weights { "a bias" } else { "a weight" };
                 return Err(Error::Diverged { what, layer: l, step: optimizer.steps() });
             }
+            optimizer.decay(layer.w.data_mut());
+            phases.update += clock.elapsed();
         }
         Ok(())
     }

@@ -51,7 +51,10 @@ pub struct TrainConfig {
     pub beta2: Option<f64>,
     /// ε of Adam.
     pub epsilon: Option<f64>,
-    /// Distribution of initial weights, and of the fixed feedback of FA and DFA.
+    /// Weight decay ρ, in [0, 1): each step multiplies weights by 1 − ρ after the optimizer. Biases
+    /// stay.
+    pub weight_decay: f64,
+    /// Distribution of initial weights, and of the feedback of FA, DFA, DRTP and KP.
     pub init: Init,
     /// Number of samples per step.
     pub batch: usize,
@@ -82,11 +85,12 @@ impl TrainConfig {
             }
             *constant = value;
         }
+        config.weight_decay = self.weight_decay;
         config.check()?;
         Ok(config)
     }
 
-    /// Checks batch, λ, tolerance and the optimizer's constants, and that optimizer and hold fit each
+    /// Checks batch, λ, tolerance, weight decay and the optimizer's constants, and that optimizer and hold fit each
     /// other. γ and the constants of the hold are checked when the trainer is built.
     ///
     /// # Errors
@@ -100,7 +104,7 @@ impl TrainConfig {
         self.optimizer_config()?;
         self.tuning(0)?.check()?;
         if self.hold == Hold::Cayley {
-            check_rotations(self.optimizer, self.regularizer.lambda)?;
+            check_rotations(self.optimizer, self.regularizer.lambda, self.weight_decay)?;
         }
         if let Some(decorrelation) = self.decorrelation {
             decorrelation.check()?;

@@ -47,6 +47,8 @@ pub struct Trainer<T> {
     net: Network<T>,
     /// Copy of the network at the start of the epoch.
     epoch_start: Network<T>,
+    /// State of the rule at the start of the epoch.
+    rule_start: State<T>,
     config: TrainConfig,
     rule: Box<dyn Rule<T>>,
     solver: Box<dyn Solver<T>>,
@@ -144,8 +146,8 @@ fn take_network<T: Real>(state: &State<T>, prefix: &str, net: &mut Network<T>) -
 impl<T: Real> Trainer<T> {
     /// Creates a trainer with a new network, on one thread.
     ///
-    /// `seed` decides the initial weights, the order of samples and the fixed feedback of FA and
-    /// DFA. The loss decides the output activation ([`Architecture::with_loss`]).
+    /// `seed` decides the initial weights, the order of samples and random feedback. The loss
+    /// decides the output activation ([`Architecture::with_loss`]).
     ///
     /// # Errors
     /// As [`TrainConfig::check`] and [`Network::random`].
@@ -178,6 +180,7 @@ impl<T: Real> Trainer<T> {
             input: vec![T::ZERO; config.batch * net.inputs()],
             target: vec![T::ZERO; config.batch * net.labels()],
             epoch_start: net.clone(),
+            rule_start: rule.save(),
             net,
             rule,
             config,
@@ -187,7 +190,7 @@ impl<T: Real> Trainer<T> {
     /// Replaces the learning rule.
     #[must_use]
     pub fn with_rule(self, rule: impl Rule<T> + 'static) -> Self {
-        Self { rule: Box::new(rule), ..self }
+        Self { rule_start: rule.save(), rule: Box::new(rule), ..self }
     }
 
     /// Replaces the solver.
@@ -196,7 +199,7 @@ impl<T: Real> Trainer<T> {
         Self { solver: Box::new(solver), ..self }
     }
 
-    /// Replaces the optimizer's constants and resets its moments to 0.
+    /// Replaces the optimizer's constants, weight decay included, and resets its moments to 0.
     ///
     /// # Errors
     /// [`Error::Setting`] as [`OptimizerConfig::check`].
@@ -251,8 +254,8 @@ impl<T: Real> Trainer<T> {
     ///
     /// After [`Error::Singular`], [`Error::OutOfRange`] and [`Error::NotOrthogonal`], the
     /// parameters are those after the last successful step. After all other errors they are those
-    /// at the start of the epoch, and the optimizer's moments are 0: steps before a divergence are
-    /// seldom worth keeping.
+    /// at the start of the epoch, as is the state of the rule, and the optimizer's moments are 0:
+    /// steps before a divergence are seldom worth keeping.
     pub fn epoch<'s>(&mut self, samples: impl TryInto<SamplesRef<'s, T>, Error: Into<Error>>) -> Result<Epoch> {
         self.epoch_with(samples, |_, _| ControlFlow::Continue(()))
     }
@@ -281,14 +284,7 @@ impl<T: Real> Trainer<T> {
             }
         }
         while self.progress.learned < samples.len() {
-            let report = self.step(samples).inspect_err(|e| {
-                self.progress.under_way = false;
-                // These errors are raised before any parameter changes.
-                if !matches!(e, Error::Singular { .. } | Error::OutOfRange { .. } | Error::NotOrthogonal { .. }) {
-                    self.net.copy_from(&self.epoch_start);
-                    self.optimizer.reset();
-                }
-            })?;
+            let report = self.step(samples).or_else(|e| self.abandon(e))?;
             self.sofar.score.add(report.score);
             self.sofar.solves.merge(&report.solves);
             self.sofar.steps += 1;
@@ -300,9 +296,22 @@ impl<T: Real> Trainer<T> {
         Ok(self.sofar)
     }
 
+    /// Ends an epoch whose step failed with `e`. Returns this error.
+    fn abandon(&mut self, e: Error) -> Result<Report> {
+        self.progress.under_way = false;
+        // These errors are raised before any parameter changes.
+        if !matches!(e, Error::Singular { .. } | Error::OutOfRange { .. } | Error::NotOrthogonal { .. }) {
+            self.net.copy_from(&self.epoch_start);
+            self.optimizer.reset();
+            self.rule.restore(&self.rule_start)?;
+        }
+        Err(e)
+    }
+
     /// Starts an epoch.
     fn begin(&mut self, samples: usize) {
         self.epoch_start.copy_from(&self.net);
+        self.rule_start = self.rule.save();
         self.progress.order.clear();
         let order = std::mem::take(&mut self.progress.order);
         self.progress = EpochProgress { under_way: true, samples, order, drawn_by: None, learned: 0 };
@@ -325,11 +334,12 @@ impl<T: Real> Trainer<T> {
     }
 
     /// Returns everything that later steps depend on: parameters, moments, the order of samples and
-    /// the position in it, the step count of the hold, and the state of the solver.
+    /// the position in it, the step count of the hold, and the states of the rule and the solver.
     pub fn save(&self) -> State<T> {
         let mut state = State::default();
         put_network(&mut state, "", &self.net);
         state.put_part("optimizer", self.optimizer.save(&self.net));
+        state.put_part("rule", self.rule.save());
         state.put_part("inverse", self.solver.save(self.net.version()));
         state.put("held", self.holder.steps());
         // The generator's state at the start of an epoch is enough to draw its order again.
@@ -342,6 +352,7 @@ impl<T: Real> Trainer<T> {
         if self.progress.under_way {
             // Parameters to return to after a divergence.
             put_network(&mut state, "start.", &self.epoch_start);
+            state.put_part("start.rule", self.rule_start.clone());
             state.put("samples", self.progress.samples as u64);
             state.put("learned", self.progress.learned as u64);
             state.put_part("sofar", self.sofar.save());
@@ -357,6 +368,7 @@ impl<T: Real> Trainer<T> {
     pub fn restore(&mut self, mut state: State<T>) -> Result<()> {
         take_network(&state, "", &mut self.net)?;
         self.optimizer.restore(&state.take_part("optimizer"))?;
+        self.rule.restore(&state.take_part("rule"))?;
         self.solver.restore(state.take_part("inverse"), self.net.version())?;
         self.holder.set_steps(state.get("held")?);
         if self.shuffle.is_some() {
@@ -370,6 +382,7 @@ impl<T: Real> Trainer<T> {
             self.begin(samples);
             self.progress.drawn_by.clone_from(&self.shuffle);
             take_network(&state, "start.", &mut self.epoch_start)?;
+            self.rule_start = state.take_part("start.rule");
             self.progress.learned = state.get_as::<u32>("learned")? as usize;
             self.sofar = Epoch::restore(&state.take_part("sofar"))?;
             let learned = self.progress.learned;

@@ -101,6 +101,7 @@ impl TrainConfig {
             beta1: None,
             beta2: None,
             epsilon: None,
+            weight_decay: rule.weight_decay(),
             init: Init::Orthogonal,
             batch: 60,
             shuffle: false,

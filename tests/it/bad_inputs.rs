@@ -177,7 +177,7 @@ const COMPANIONS: [(&str, &str); 20] = [
 ];
 
 /// The kinds of values there are, by the name that help gives them: numbers, names, or what other cases look at.
-const NUMBERS: [&str; 11] = ["N", "K", "G", "L", "MU", "X", "ETA", "P", "FEATURES", "N,N,…", "N-N-…"];
+const NUMBERS: [&str; 12] = ["N", "K", "G", "L", "MU", "X", "ETA", "RHO", "P", "FEATURES", "N,N,…", "N-N-…"];
 const NAMES: [&str; 17] = [
     "SIDE", "LAYERS", "PRESET", "SET", "HOW", "RULE", "FORM", "F", "LOSS", "OPT", "TYPE", "HOLD", "BOOL", "ISA", "LIB", "WHAT",
     "A,B",

@@ -7,7 +7,7 @@ use gaitprop::init::Init;
 use gaitprop::kernels::{Activation, MatRef, Plan};
 use gaitprop::loss::{Loss, score};
 use gaitprop::rng::Rng;
-use gaitprop::rule::{LearningRule, TargetForm};
+use gaitprop::rule::{KolenPollack, LearningRule, TargetForm};
 use gaitprop::solve::SolverKind;
 use gaitprop::step::{Decorrelation, Step};
 use gaitprop::{Architecture, Exec, Matrix, Network, Trace, TrainConfig, Trainer, gauss_newton, weights};
@@ -135,6 +135,27 @@ fn assert_through(net: &Network<f64>, own: &[Matrix<f64>], want: &[Matrix<f64>],
         Exec::default().gemm(1.0, r.t(), want.view(), 0.0, through.view_mut()).unwrap();
         let off = relative(own.data(), through.data());
         assert!(off < 1e-11, "{what}, layer {l}: {off:e}");
+    }
+}
+
+/// Feedback that equals Wᵀ sends backpropagation's errors through decorrelations.
+#[test]
+fn feedback_in_place_of_the_weights_goes_through_decorrelations() {
+    let shape = &shapes()[0];
+    let (mut net, batch) = (decorrelated(shape, 0.1), batch(shape, 5, 44));
+    // Sign-symmetric feedback of 6×6 weights has this size.
+    let size = (2.0 / 12.0f64).sqrt();
+    net.update(|_, w, _| w.iter_mut().for_each(|w| *w = size.copysign(*w)));
+    let want = gradients(&net, &batch, LearningRule::Bp, SolverKind::Lu);
+    let feedback = net.layers().iter().skip(1).map(|l| l.w.clone()).collect();
+    let kp = Kit::new(KolenPollack::new(feedback), &Plan::new());
+    for mut kit in [kp, Kit::boxed(built(LearningRule::Usf, &net, 0.0), &Plan::new())] {
+        let mut step = Step::new(&net, 5);
+        step.gradients(&net, batch.x.view(), batch.target.view(), &mut kit.recipe()).unwrap();
+        for (l, want) in want.iter().enumerate() {
+            let off = relative(step.gradients.weights(l).data(), want.data());
+            assert!(off < 1e-13, "{}, layer {l}: {off:e}", kit.rule.name());
+        }
     }
 }
 

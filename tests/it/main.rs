@@ -25,6 +25,7 @@ mod exactness;
 // (`nohup`); on other systems that takes unsafe code.
 #[cfg(all(feature = "cli", target_os = "linux"))]
 mod faults;
+mod feedback;
 mod filters;
 mod floors;
 mod fused_step;

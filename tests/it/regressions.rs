@@ -265,6 +265,7 @@ fn layers_that_do_not_fit_are_refused() {
             e: y.view(),
             output_delta: y.view().cols(0, 2),
             decorrelation: None,
+            target: y.view().cols(0, 2),
         };
         let fails = |state: LayerState<'_, f64>| {
             let mut kit = Kit::boxed(built(kind, &net, 1e-3), &Plan::new());
@@ -276,8 +277,9 @@ fn layers_that_do_not_fit_are_refused() {
         assert!(fails(LayerState { e: short.view(), ..state() }), "{kind}");
         assert!(fails(LayerState { b: &b[..3], ..state() }), "{kind}");
         assert!(fails(LayerState { active: 5, ..state() }), "{kind}");
+        assert!(fails(LayerState { target: y.view().cols(0, 1), ..state() }), "{kind}");
         // There is no feedback for the first layer.
-        let fixed = matches!(kind, LearningRule::Fa | LearningRule::Dfa);
+        let fixed = matches!(kind, LearningRule::Fa | LearningRule::Dfa | LearningRule::Drtp | LearningRule::Kp);
         assert_eq!(fails(state()), fixed, "{kind}");
     }
 }

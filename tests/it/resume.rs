@@ -76,6 +76,9 @@ fn cases() -> Vec<Case> {
     let block = Block { rows: 7, ..Block::new(1.0).unwrap() };
     cases.push(Case { hold: Hold::Block(block), lambda: 0.0, ..usual });
     cases.push(Case { hold: Hold::Retract(Retraction::new(3).unwrap()), lambda: 0.0, ..usual });
+    // Rules with a state of their own, one of them also by plain descent.
+    cases.extend([LearningRule::Kp, LearningRule::Brsf].map(|rule| Case { rule, lambda: 0.0, ..usual }));
+    cases.push(Case { rule: LearningRule::Kp, optimizer: Opt::Sgd, shuffle: None, ..usual });
     cases.push(Case { hold: Hold::Cayley, inverse: By::Transpose, optimizer: Opt::Sgd, lambda: 0.0, ..usual });
     cases
 }
@@ -147,8 +150,17 @@ fn a_trainer_without_its_state_goes_on_otherwise() {
     let _ = state.take_part("inverse");
     let message = case.trainer::<f32>(plan.clone()).restore(state).unwrap_err().to_string();
     assert!(message.contains("the state holds no"), "{message}");
-    let mut other = Case { inverse: solve::SolverKind::Stale, ..case }.trainer::<f32>(plan);
+    let mut other = Case { inverse: solve::SolverKind::Stale, ..case }.trainer::<f32>(plan.clone());
     assert!(other.restore(trainer.save()).is_err());
+    for (rule, cause) in [(LearningRule::Kp, "rule kp cannot resume without its feedback"), (LearningRule::Brsf, "`steps`")] {
+        let case = Case { rule, ..case };
+        let mut trainer = case.trainer::<f32>(plan.clone());
+        let _ = trainer.epoch(&samples).unwrap();
+        let mut state = trainer.save();
+        let _ = state.take_part("rule");
+        let message = case.trainer::<f32>(plan.clone()).restore(state).unwrap_err().to_string();
+        assert!(message.contains(cause), "{message}");
+    }
 }
 
 // The program
@@ -205,7 +217,7 @@ fn begun(child: &mut Background, dir: &Path) -> bool {
     child.0.try_wait().unwrap().is_none()
 }
 
-const WAYS: [&str; 10] = [
+const WAYS: [&str; 12] = [
     "--rule gait --inverse auto --shuffle --validation 40",
     "--rule gait --inverse stale --init xavier --optimizer adam --shuffle",
     "--rule gait --inverse stale --regularizer none",
@@ -215,17 +227,19 @@ const WAYS: [&str; 10] = [
     "--rule gait --hold cayley --optimizer sgd --shuffle",
     "--rule itp --inverse auto --init xavier --validation 20",
     "--rule tp --lr 1e-5 --shuffle --stats-every 2",
+    "--rule kp --shuffle --validation 40",
+    "--rule brsf --weight-decay 1e-3",
     "--seed 3 --shuffle",
 ];
 
-/// Kills without a warning, two a run, each run resumed after each: twenty of them, or as many as `GAITPROP_KILL_TRIALS` says.
+/// Kills without a warning, two a run, each run resumed after each: twenty-four of them, or as many as `GAITPROP_KILL_TRIALS` says.
 #[test]
 fn a_run_that_is_killed_goes_on_as_if_it_had_not_been() {
     let dir = TempDir::new().unwrap();
     let run = dir.path().join("run");
     let mut rng = Rng::new(std::process::id().into(), 0);
     let trials: usize =
-        std::env::var("GAITPROP_KILL_TRIALS").map_or(20, |n| n.parse().expect("GAITPROP_KILL_TRIALS is a number"));
+        std::env::var("GAITPROP_KILL_TRIALS").map_or(24, |n| n.parse().expect("GAITPROP_KILL_TRIALS is a number"));
     let mut kills = 0;
     for way in WAYS.iter().cycle().take(trials.div_ceil(2)) {
         // The rate is said once.

@@ -15,7 +15,7 @@ use gaitprop::{Error, Matrix};
 const LEAKY: Activation = Activation::LeakyRelu { slope: 0.1 };
 
 /// A square network, a tower with auxiliary units, and first layers of either shape.
-fn architectures() -> Vec<Architecture> {
+pub(crate) fn architectures() -> Vec<Architecture> {
     let square = Architecture::square(9, 9, 3, 4).unwrap();
     let tower = Architecture::tower(&[12, 12, 8, 5], 3).unwrap();
     let wide = Architecture::widths(6, &[11, 11, 7], 5).unwrap();
@@ -32,11 +32,11 @@ fn architectures() -> Vec<Architecture> {
         .collect()
 }
 
-fn network<T: Real>(shape: &Architecture, init: Init, seed: u64) -> Network<T> {
+pub(crate) fn network<T: Real>(shape: &Architecture, init: Init, seed: u64) -> Network<T> {
     Network::random(shape, init, seed, &Plan::new()).unwrap()
 }
 
-fn batch<T: Real>(shape: &Architecture, rows: usize, seed: u64) -> Batch<T> {
+pub(crate) fn batch<T: Real>(shape: &Architecture, rows: usize, seed: u64) -> Batch<T> {
     let mut rng = Rng::new(seed, 3);
     let x: Vec<f64> = (0..rows * shape.inputs).map(|_| rng.normal()).collect();
     let mut target = Matrix::zeros(rows, shape.labels);
@@ -48,7 +48,7 @@ fn by<T: Real>(rule: impl Rule<T> + 'static, net: &Network<T>, batch: &Batch<T>)
     by_boxed(Box::new(rule), net, batch)
 }
 
-fn by_boxed<T: Real>(rule: Box<dyn Rule<T>>, net: &Network<T>, batch: &Batch<T>) -> Gradients<T> {
+pub(crate) fn by_boxed<T: Real>(rule: Box<dyn Rule<T>>, net: &Network<T>, batch: &Batch<T>) -> Gradients<T> {
     gradients(net, batch, &mut Kit::boxed(rule, &Plan::new())).unwrap()
 }
 
@@ -58,7 +58,7 @@ fn all_bits<T: Real>(g: &Gradients<T>, layers: usize) -> Vec<Vec<u64>> {
 }
 
 /// Feedback as the rules have it: of the second layer, the third, …
-fn feedback<T: Real>(shape: &Architecture, direct: bool, init: Init, seed: u64) -> Vec<Matrix<T>> {
+pub(crate) fn feedback<T: Real>(shape: &Architecture, direct: bool, init: Init, seed: u64) -> Vec<Matrix<T>> {
     let (mut rng, plan) = (Rng::new(seed, 2), Plan::new());
     let shapes = shape.layers[1..].iter().map(|&(fed, width)| if direct { (shape.labels, fed) } else { (fed, width) });
     shapes.map(|(rows, cols)| init::weights(init, rows, cols, &mut rng, &plan).unwrap()).collect()
@@ -426,6 +426,7 @@ fn one_layer_outside_a_network() {
             e: e.view(),
             output_delta: step.tape.delta(1).cols(0, 3),
             decorrelation: None,
+            target: batch.target.view(),
         };
         let (rule, solver) = (&mut *kit.rule, &mut Lu::new());
         let solve = state.send_down(rule, solver, delta.view_mut(), Some(below.view_mut()), &mut exec).unwrap();

@@ -1,10 +1,9 @@
-"""A learning rule of one's own: sign-symmetric feedback, beside GAIT-prop and backpropagation.
+"""A learning rule of one's own: feedback by strong weights, beside GAIT-prop and backpropagation.
 
     python own_rule.py
 
-The rule sends errors down through the signs of the weights instead of the weights themselves. It is
-a function of a layer's state and its delta. All else, from the optimizer to the checks, is the
-package's.
+The rule sends errors down through the largest third of the weights alone. It is a function of a
+layer's state and its delta. All else, from the optimizer to the checks, is the package's.
 """
 
 from typing import Any
@@ -15,10 +14,10 @@ import numpy.typing as npt
 from gaitprop import Network, TrainConfig, Trainer, align, load_data
 
 
-def sign_symmetric(layer: dict[str, Any], delta: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return the error of the layer below: delta · sign(W)ᵀ, scaled to the size of W's rows."""
-    signs: npt.NDArray[Any] = np.sign(layer["w"])
-    error: npt.NDArray[Any] = delta @ signs.T / np.sqrt(signs.shape[1], dtype=delta.dtype)
+def strong_feedback(layer: dict[str, Any], delta: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return the error of the layer below: delta · Wᵀ without weights below 1/√n in size."""
+    w: npt.NDArray[Any] = layer["w"]
+    error: npt.NDArray[Any] = delta @ (w * (np.abs(w) >= len(w) ** -0.5)).T
     return error
 
 
@@ -31,7 +30,7 @@ def main() -> None:
     rules = {
         "GAIT": (TrainConfig(learning_rate=1e-3), None),
         "BP": (plain, None),
-        "sign-symmetric": (plain, sign_symmetric),
+        "strong-feedback": (plain, strong_feedback),
     }
     print("rule              test accuracy   cosine to BP's updates at the start, by layer")
     for name, (config, rule) in rules.items():

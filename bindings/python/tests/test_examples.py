@@ -24,7 +24,7 @@ def run(*command: str | Path) -> str:
 
 def test_a_rule_of_ones_own_learns() -> None:
     lines = run(EXAMPLES / "own_rule.py").splitlines()[1:]
-    assert [line.split()[0] for line in lines] == ["GAIT", "BP", "sign-symmetric"]
+    assert [line.split()[0] for line in lines] == ["GAIT", "BP", "strong-feedback"]
     for line in lines:
         assert float(line.split()[1].rstrip("%")) > 95, line
 

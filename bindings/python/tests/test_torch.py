@@ -574,6 +574,7 @@ def test_modules_refuse_settings() -> None:
         (lambda: GaitNet([4, 4], rule="dfa", classes=5), "there are 5 labels"),
         (lambda: GaitNet([4, 4], rule="dfa"), "classes"),
         (lambda: RuleLinear(4, rule="hebb"), "rule is 'hebb'"),
+        (lambda: RuleLinear(4, rule="kp"), "rule is 'kp', but must be one of bp"),
         (lambda: GaitLinear(4, solver="magic"), "solver is 'magic'"),
         (lambda: GaitLinear(4, tolerance=1.0), "tolerance is 1.0"),
         (lambda: GaitLinear(0), "empty"),

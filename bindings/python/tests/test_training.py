@@ -77,6 +77,21 @@ def test_constants_of_the_optimizer_are_those_of_the_program(digits: Data, tmp_p
         Trainer(small(), TrainConfig(optimizer="sgd", beta1=0.9))
 
 
+def test_rules_that_learn_resume_with_the_same_bits(digits: Data, tmp_path: Path) -> None:
+    """Of the program, too, whose defaults are those of `TrainConfig.published`."""
+    assert TrainConfig.published("kp").weight_decay > 0.0 == TrainConfig().weight_decay
+    for rule in ("kp", "brsf"):
+        flags = f"train --rule {rule} --epochs 2 --lr 0.001 --layers 64,64 --seed 7 --threads 1"
+        done = program(*flags.split(), "--quiet", "--out", tmp_path / rule)
+        assert done.returncode == 0, done.stderr
+        trainer = Trainer(small(7), TrainConfig.published(rule, **FAST), seed=7)
+        trainer.fit(*digits.train)
+        trainer.save(tmp_path / "checkpoint")
+        trainer = Trainer.load(tmp_path / "checkpoint")
+        trainer.fit(*digits.train)
+        assert same(Network.load(tmp_path / rule / "weights.safetensors"), trainer.network)
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_run_has_the_bits_of_the_program(digits: Data, tmp_path: Path, threads: int) -> None:
     flags = "train --rule gait --epochs 3 --lr 0.001 --layers 64,64 --seed 7 --threads 1 --quiet"
@@ -373,6 +388,7 @@ def test_samples_that_do_not_fit_are_refused(
         ({"gamma": "a"}, TypeError),
         ({"learning_rate": float("nan")}, gaitprop.Error),
         ({"regularization": -1.0}, gaitprop.Error),
+        ({"weight_decay": 1.0}, gaitprop.Error),
         ({"hold": "block", "mu": 3.0}, gaitprop.Error),
         ({"hold": "cayley"}, gaitprop.Error),
     ],

@@ -87,7 +87,7 @@ fn align_says_what_it_cannot_compare() {
     let dir = empty();
     for (line, causes) in [
         ("--rules gait", &["--rules takes two rules", "not 1"][..]),
-        ("--rules gait,lms", &["unknown rule `lms`", "fa or dfa"]),
+        ("--rules gait,lms", &["unknown rule `lms`", "brsf or kp"]),
         ("--rules gait:exact,bp", &["rule `gait:exact`", "`exact` is not one of"]),
         ("--rules bp:absolute,gait", &["bp:absolute", "bp sends no targets"]),
         ("--over phase", &["'phase'", "depth, time"]),

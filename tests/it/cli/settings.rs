@@ -10,7 +10,7 @@ fn wrong_settings_of_training_are_named() {
     let cases: &[(&str, &[&str])] = &[
         ("--bogus", &["--bogus", "--help"]),
         ("extra", &["extra"]),
-        ("--rule foo", &["'foo'", "bp, gait, itp, tp, fa, dfa"]),
+        ("--rule foo", &["'foo'", "bp, gait, itp, tp, fa, dfa, drtp, usf, frsf, brsf, kp"]),
         ("--beside bp", &["tip: a run trains one rule", "compare --rules gait,bp"]),
         ("--beside=none", &["tip: a run trains one rule", "compare --rules gait,bp"]),
         ("--activation foo", &["unknown activation `foo`", "tanh"]),
@@ -57,6 +57,11 @@ fn wrong_settings_of_training_are_named() {
         ("--beta1 1", &["beta1 is 1,", "below 1"]),
         ("--beta2 -0.5", &["beta2 is -0.5,"]),
         ("--epsilon 0", &["epsilon is 0,", "greater than 0"]),
+        ("--hold cayley --optimizer sgd --weight-decay 0.1", &["rotations", "weight decay is 0.1", "must be 0"]),
+        ("--hold cayley --optimizer sgd --rule kp", &["rotations", "weight decay is 0.0003", "must be 0"]),
+        ("--weight-decay -0.1", &["the weight decay is -0.1", "below 1"]),
+        ("--weight-decay 1", &["the weight decay is 1,", "below 1"]),
+        ("--weight-decay nan", &["the weight decay is NaN"]),
         // What has been replaced.
         ("--regularizer block", &["tip: replace it by --hold block", "[possible values: exact, none]"]),
         ("--orthogonal cayley", &["tip: replace it by --hold cayley"]),
@@ -175,6 +180,9 @@ fn saved_settings_give_the_same_run_again() {
         "--rule gait --optimizer adam --beta1 0.8 --beta2 0.95 --epsilon 1e-5 --ortho-layers above-first",
         "--rule gait --hold block --ortho-layers above-first",
         "--rule tp --retract-every 3 --ortho-layers above-first --optimizer momentum --beta1 0.5",
+        "--rule kp --shuffle",
+        "--rule brsf --weight-decay 0.01",
+        "--rule kp --weight-decay 0 --hold cayley --optimizer sgd --lr 0.05",
     ] {
         let dir = empty();
         run(dir.path(), &format!("train {SMALL} --epochs 2 --out first {flags}")).well();
@@ -267,6 +275,11 @@ fn another_rule_brings_its_own_constants() {
     run(dir.path(), "train --config first/config.toml --rule tp --out second").well();
     let second = settings(&dir.path().join("second"));
     assert_eq!((second["lr"].as_float(), second["lambda"].as_float()), (Some(1e-5), Some(1000.0)));
+    // So does weight decay.
+    run(dir.path(), "train --config first/config.toml --rule kp --out third").well();
+    run(dir.path(), "train --config third/config.toml --rule fa --out fourth").well();
+    let decay = |folder: &str| settings(&dir.path().join(folder)).get("weight-decay").and_then(toml::Value::as_float);
+    assert_eq!(["first", "third", "fourth"].map(decay), [None, Some(3e-4), None]);
 }
 
 /// So do holds, and the regularizer that goes with each: λ is the exact one's, μ the block's.

@@ -257,9 +257,9 @@ fn an_interrupt_ends_training_with_everything_saved() {
 }
 
 #[test]
-fn fixed_feedback_trains_and_comes_from_the_seed() {
+fn random_feedback_trains_and_comes_from_the_seed() {
     let dir = empty();
-    for rule in ["fa", "dfa"] {
+    for rule in ["fa", "dfa", "drtp", "frsf", "brsf", "kp"] {
         let train = |rest: &str| {
             run(
                 dir.path(),

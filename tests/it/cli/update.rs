@@ -346,3 +346,22 @@ fn updates_of_saturated_units_hold_no_nan() {
         }
     }
 }
+
+/// At a rate of 0 nothing moves: a step multiplies weights by 1 − ρ, and leaves biases.
+#[test]
+fn steps_of_an_update_decay_weights() {
+    let dir = empty();
+    write_npz(&dir.path().join("in.npz"), &batch());
+    let after = |flags: &str| {
+        run(dir.path(), &format!("update in.npz out.npz --rule bp --steps 2 --lr 0 --dtype f64 {flags}")).well();
+        read_npz(&dir.path().join("out.npz"))
+    };
+    let (plain, decayed) = (after(""), after("--weight-decay 0.5"));
+    for l in 0..2 {
+        let (w, b) = (format!("W{l}"), format!("b{l}"));
+        assert_eq!(decayed[&w].data, plain[&w].data.iter().map(|w| 0.25 * w).collect::<Vec<_>>());
+        assert_eq!(decayed[&b].data, plain[&b].data);
+        assert_eq!(plain[&w].data, batch()[w.as_str()].data);
+    }
+    fails(dir.path(), "update in.npz out.npz --rule bp --weight-decay 1", &["the weight decay is 1", "below 1"]);
+}

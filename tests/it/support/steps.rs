@@ -1,5 +1,6 @@
 //! The fused step against the un-fused one, in every bit that they leave.
 
+use gaitprop::checkpoint::State;
 use gaitprop::kernels::{MatRef, Plan, Real};
 use gaitprop::loss::Loss;
 use gaitprop::optimizer::{self, Optimizer, OptimizerConfig};
@@ -19,6 +20,7 @@ pub struct Case {
     pub form: TargetForm,
     pub way: SolverKind,
     pub optimizer: optimizer::OptimizerKind,
+    pub weight_decay: f64,
     pub ortho: Regularizer,
     pub loss: Loss,
     pub seed: u64,
@@ -28,6 +30,8 @@ pub struct Case {
 pub struct Left<T> {
     pub net: Network<T>,
     pub optimizer: Optimizer<T>,
+    /// State of the rule.
+    pub rule: State<T>,
     pub reports: Vec<Report>,
 }
 
@@ -37,7 +41,8 @@ pub fn run<T: Real>(case: &Case, fused: bool, plan: &Plan) -> Result<Left<T>, Er
     let setup = RuleConfig { form: case.form, seed: case.seed, ..RuleConfig::new(&case.shape) };
     let mut rule = case.rule.build(&setup, plan)?;
     let mut solver = case.way.build(Tuning { regularized: case.ortho.lambda > 0.0, ..Tuning::default() })?;
-    let mut optimizer = Optimizer::new(OptimizerConfig::new(case.optimizer, 1e-3)?, &net);
+    let settings = OptimizerConfig { weight_decay: case.weight_decay, ..OptimizerConfig::new(case.optimizer, 1e-3)? };
+    let mut optimizer = Optimizer::new(settings, &net);
     let (mut step_of, mut exec) = (Step::new(&net, case.batch), Exec::new(plan.clone()));
     let mut rng = Rng::new(case.seed, 2);
     let (inputs, labels) = (case.shape.inputs, case.shape.labels);
@@ -59,10 +64,11 @@ pub fn run<T: Real>(case: &Case, fused: bool, plan: &Plan) -> Result<Left<T>, Er
                 other => other,
             })?;
             optimizer.apply(&mut net, &step_of.gradients, plan.isa)?;
+            rule.learn(&net, optimizer.settings().weight_decay, &mut exec)?;
             report
         });
     }
-    Ok(Left { net, optimizer, reports })
+    Ok(Left { net, optimizer, rule: rule.save(), reports })
 }
 
 /// The first thing in which two runs differ.
@@ -83,6 +89,9 @@ pub fn difference<T: Real>(a: &Left<T>, b: &Left<T>) -> Option<String> {
         if let Some((what, ..)) = pairs.iter().find(|(_, x, y)| bits(x, y)) {
             return Some(format!("{what} of layer {l}"));
         }
+    }
+    if a.rule != b.rule {
+        return Some("state of the rule".into());
     }
     (a.reports != b.reports).then(|| format!("reports: {:?} and {:?}", a.reports, b.reports))
 }

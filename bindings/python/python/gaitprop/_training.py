@@ -97,8 +97,10 @@ class TrainConfig:
     beta1, beta2, epsilon : float, optional
         Constants of Adam; ``beta1`` is also the factor of momentum. ``None`` is the optimizer's
         default. An optimizer without such a constant refuses a value.
+    weight_decay : float
+        Each step multiplies weights by 1 - ``weight_decay`` after the optimizer; from 0 to below 1.
     init : {"orthogonal", "xavier"}
-        Distribution of the fixed feedback of FA and DFA.
+        Distribution of the feedback of FA, DFA, DRTP and KP.
     batch : int
         Samples in a step.
     shuffle : bool
@@ -126,6 +128,7 @@ class TrainConfig:
     beta1: float | None = None
     beta2: float | None = None
     epsilon: float | None = None
+    weight_decay: float = 0.0
     init: Literal["orthogonal", "xavier"] = "orthogonal"
     batch: int = 60
     shuffle: bool = False
@@ -576,7 +579,7 @@ class Trainer:
     config : TrainConfig, optional
         Settings.
     seed : int
-        Decides the order of samples and the fixed feedback of FA and DFA.
+        Decides the order of samples and random feedback.
     threads : int, optional
         Number of threads; by default `get_num_threads`. It changes no bit.
     rule : callable, optional
@@ -584,8 +587,8 @@ class Trainer:
         ``rule(layer, delta)`` for each layer but the first, from the last down. ``layer`` is a
         dictionary: ``index``, ``above`` (number of layers above), ``w`` (fan-in × width), ``b``,
         ``activation``, ``active`` (units that may have an error), ``input`` (batch × fan-in), ``y``
-        and ``e`` (batch × width), ``slope`` (or None where ``y`` determines it) and
-        ``output_delta``; ``delta`` is f′ ∘ e (batch × width). It returns the error of the layer
+        and ``e`` (batch × width), ``slope`` (or None where ``y`` determines it), ``output_delta``
+        and ``target``; ``delta`` is f′ ∘ e (batch × width). It returns the error of the layer
         below, batch × fan-in. All arrays are copies.
 
     Raises
@@ -879,7 +882,7 @@ def updates(
     config : TrainConfig, optional
         Settings; optimizer, learning rate, hold, batch and shuffle do not matter.
     seed : int
-        Decides the fixed feedback of FA and DFA.
+        Decides random feedback.
     threads : int, optional
         Number of threads; by default `get_num_threads`. It changes no bit.
     rule : callable, optional

@@ -43,6 +43,9 @@ class GaitPropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Learning rate.
     alpha : float, default=0.1
         Strength of the regularizer that draws weights towards orthogonal ones (λ of the paper).
+    weight_decay : float, default=None
+        Each step multiplies weights by 1 - ``weight_decay`` after the optimizer. By default the
+        rule's own: 0, but for ``"kp"``.
     gamma : float, default=0.001
         Size of the perturbation in one layer, for ``"gait"`` and ``"itp"``.
     solver : str, default="auto"
@@ -118,6 +121,7 @@ class GaitPropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         activation: str = "leaky-relu",
         learning_rate_init: float = 1e-3,
         alpha: float = 0.1,
+        weight_decay: float | None = None,
         gamma: float = 1e-3,
         solver: str = "auto",
         optimizer: str = "published-adam",
@@ -143,6 +147,7 @@ class GaitPropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.activation = activation
         self.learning_rate_init = learning_rate_init
         self.alpha = alpha
+        self.weight_decay = weight_decay
         self.gamma = gamma
         self.solver = solver
         self.optimizer = optimizer
@@ -367,8 +372,9 @@ class GaitPropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.__dict__.pop("_going_on", None)
 
     def _trainer(self, batch: int) -> Trainer:
-        config = TrainConfig(
-            rule=self.rule,
+        decay = self.weight_decay
+        config = TrainConfig.published(
+            self.rule,
             gamma=float(self.gamma),
             solver=self.solver,
             loss=self.loss,  # type: ignore[arg-type]
@@ -379,6 +385,7 @@ class GaitPropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             beta1=self.beta_1,
             beta2=self.beta_2,
             epsilon=self.epsilon,
+            **({} if decay is None else {"weight_decay": float(decay)}),
             init=self.init,  # type: ignore[arg-type]
             batch=int(batch),
             shuffle=bool(self.shuffle),

@@ -65,6 +65,7 @@ pub(crate) fn preset<'py>(py: Python<'py>, preset: &str, rule: &str) -> PyResult
     settings.set_item("beta1", config.beta1)?;
     settings.set_item("beta2", config.beta2)?;
     settings.set_item("epsilon", config.epsilon)?;
+    settings.set_item("weight_decay", config.weight_decay)?;
     settings.set_item("init", config.init.name())?;
     settings.set_item("batch", config.batch)?;
     settings.set_item("shuffle", config.shuffle)?;
@@ -121,6 +122,7 @@ pub(crate) fn read(settings: &Bound<'_, PyDict>) -> PyResult<TrainConfig> {
     config.beta1 = fields.get("beta1")?;
     config.beta2 = fields.get("beta2")?;
     config.epsilon = fields.get("epsilon")?;
+    config.weight_decay = fields.get("weight_decay")?;
     config.init = fields.named("init")?;
     config.batch = fields.get("batch")?;
     config.shuffle = fields.get("shuffle")?;

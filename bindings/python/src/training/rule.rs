@@ -89,6 +89,7 @@ impl PythonRule {
         state.set_item("slope", layer.slope.map(|slope| copied(py, slope)))?;
         state.set_item("e", copied(py, layer.e))?;
         state.set_item("output_delta", copied(py, layer.output_delta))?;
+        state.set_item("target", copied(py, layer.target))?;
         let result = self.function.bind(py).call1((state, copied(py, delta)))?;
         let result: PyReadonlyArray2<'_, T> = result.extract()?;
         let (rows, columns) = below.shape();

@@ -11,6 +11,7 @@ __all__ = [
     "ACTIVATIONS",
     "IMPLEMENTATIONS",
     "REDUCTIONS",
+    "RULES",
     "TARGET_RULES",
     "activation_name",
     "check_dtype",
@@ -20,6 +21,8 @@ __all__ = [
     "perturbation_scale",
 ]
 
+#: Rules that layers of torch have. They lack those that learn feedback, or draw it in every step.
+RULES = ("bp", "gait", "itp", "tp", "fa", "dfa")
 TARGET_RULES = ("gait", "itp", "tp")
 ACTIVATIONS = ("leaky-relu", "tanh", "identity")
 IMPLEMENTATIONS = ("auto", "native", "torch")

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from gaitprop._errors import Error
-from gaitprop._training import RULES
 from gaitprop.torch import _ops
 from gaitprop.torch._checks import (
     IMPLEMENTATIONS,
     REDUCTIONS,
+    RULES,
     TARGET_RULES,
     check_dtype,
     check_gamma,

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from gaitprop._errors import Error
-from gaitprop._training import RULES
 from gaitprop.torch import functional
 from gaitprop.torch._checks import (
     IMPLEMENTATIONS,
     REDUCTIONS,
+    RULES,
     TARGET_RULES,
     activation_name,
     check_gamma,

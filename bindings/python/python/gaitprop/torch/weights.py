@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from gaitprop import _native
 from gaitprop._errors import Error
-from gaitprop._training import RULES, Network
-from gaitprop.torch._checks import activation_name, parse_activation
+from gaitprop._training import Network
+from gaitprop.torch._checks import RULES, activation_name, parse_activation
 from gaitprop.torch.modules import GaitNet, RuleLinear, layers
 
 __all__ = ["WeightNotes", "from_linear", "load_weights", "save_weights", "to_linear"]
@@ -105,8 +105,8 @@ def load_weights(
     path : path-like
         A safetensors file, in float32 or float64.
     rule : str, optional
-        Learning rule of the layers; the file's by default. Files hold no feedback, so ``fa`` and
-        ``dfa`` draw theirs anew.
+        Learning rule of the layers; by default the file's, or ``bp`` for a rule that layers of
+        torch do not have. Files hold no feedback, so ``fa`` and ``dfa`` draw theirs anew.
     **settings
         Keyword arguments of :class:`GaitNet` but for the shape and activations.
 
