@@ -478,6 +478,21 @@ mod tests {
         assert_eq!(again.architecture, run.architecture);
     }
 
+    /// Checkpoints of earlier versions, which lack some options, are of the same run.
+    #[test]
+    fn options_of_earlier_checkpoints_are_completed() {
+        let data = crate::data::load(DEFAULT_DATA, &Default::default()).unwrap();
+        let optimizers = [OptimizerKind::PublishedAdam, OptimizerKind::Adam, OptimizerKind::Momentum, OptimizerKind::Sgd];
+        for optimizer in optimizers.map(Some) {
+            let now = RunConfig::resolve(Options { optimizer, ..Options::default() }, &data).unwrap().deciding();
+            let constants = Options { beta1: None, beta2: None, epsilon: None, ..now.clone() };
+            let then = Options { hold: None, ortho_layers: None, stats_every: None, ..constants };
+            assert_eq!(completed(then), now);
+        }
+        let now = RunConfig::resolve(Options { beta2: Some(0.5), ..Options::default() }, &data).unwrap().deciding();
+        assert_ne!(completed(Options { beta2: None, ..now.clone() }), now);
+    }
+
     #[test]
     fn flags_win_over_the_file() {
         let flags = Options { lr: Some(1.0), ..Options::default() };
