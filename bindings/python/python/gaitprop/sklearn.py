@@ -368,13 +368,13 @@ class GaitPropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self.rule,
             gamma=float(self.gamma),
             solver=self.solver,
-            loss=self.loss,  # type: ignore[arg-type]
+            loss=self.loss,
             regularization=float(self.alpha),
-            hold=self.hold,  # type: ignore[arg-type]
-            optimizer=self.optimizer,  # type: ignore[arg-type]
+            hold=self.hold,
+            optimizer=self.optimizer,
             learning_rate=float(self.learning_rate_init),
             **({} if decay is None else {"weight_decay": float(decay)}),
-            init=self.init,  # type: ignore[arg-type]
+            init=self.init,
             batch=int(batch),
             shuffle=bool(self.shuffle),
         )
