@@ -377,16 +377,16 @@ class GaitPropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self.rule,
             gamma=float(self.gamma),
             solver=self.solver,
-            loss=self.loss,  # type: ignore[arg-type]
+            loss=self.loss,
             regularization=float(self.alpha),
-            hold=self.hold,  # type: ignore[arg-type]
-            optimizer=self.optimizer,  # type: ignore[arg-type]
+            hold=self.hold,
+            optimizer=self.optimizer,
             learning_rate=float(self.learning_rate_init),
             beta1=self.beta_1,
             beta2=self.beta_2,
             epsilon=self.epsilon,
             **({} if decay is None else {"weight_decay": float(decay)}),
-            init=self.init,  # type: ignore[arg-type]
+            init=self.init,
             batch=int(batch),
             shuffle=bool(self.shuffle),
         )
