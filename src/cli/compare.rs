@@ -30,9 +30,9 @@ pub(super) struct Args {
     /// Rules to compare
     #[arg(long, value_name = "RULE,…", value_delimiter = ',', default_value = "gait,bp")]
     rules: Vec<LearningRule>,
-    /// Values to choose from for each rule, as lr=1e-5,1e-4,lambda=0,0.1 (lr, lambda, mu, block and
-    /// gamma; repeatable). For one rule: gait.lr=1e-4,1e-3; a single value is simply set. The
-    /// choice is by mean validation accuracy at the end
+    /// Values to choose from for each rule, as lr=1e-5,1e-4,lambda=0,0.1 (lr, lambda, mu, block,
+    /// gamma, weight-decay, inverse-lr and decor-lr; repeatable). For one rule: gait.lr=1e-4,1e-3; a
+    /// single value is simply set. The choice is by mean validation accuracy at the end
     #[arg(long, value_name = "KEY=V,V,…")]
     grid: Vec<String>,
     /// Number of seeds for each trial of the grid, beginning with --seed [default: 1]
@@ -46,7 +46,7 @@ pub(super) struct Args {
 }
 
 /// Options that may differ between rules.
-const OF_RULES: Allowed = Allowed::Only(&["lr", "lambda", "mu", "block", "gamma"]);
+const OF_RULES: Allowed = Allowed::Only(&["lr", "lambda", "mu", "block", "gamma", "weight-decay", "inverse-lr", "decor-lr"]);
 
 pub(super) fn run(args: &Args) -> Result<Done, Failure> {
     let rules = &args.rules;

@@ -37,9 +37,13 @@ fn cast<T: Real>(m: &Matrix<f64>) -> Matrix<T> {
     matrix(m.rows(), m.cols(), m.data())
 }
 
+fn exact_kinds() -> impl Iterator<Item = SolverKind> {
+    SolverKind::ALL.into_iter().filter(|kind| kind.is_exact())
+}
+
 fn all<T: Real>(tolerance: f64) -> Vec<Box<dyn Solver<T>>> {
     let tuning = Tuning::new(tolerance).unwrap();
-    SolverKind::ALL.map(|kind| kind.build(tuning).unwrap()).into()
+    exact_kinds().map(|kind| kind.build(tuning).unwrap()).collect()
 }
 
 /// How often a stale inverse was made anew.
@@ -248,7 +252,7 @@ proptest! {
         let exact = inverse(w.data(), n);
         let r = normal(batch, n, 1.0, seed);
         let plan = Plan::new();
-        for kind in SolverKind::ALL {
+        for kind in exact_kinds() {
             if kind == SolverKind::Transpose && condition > 1.0 {
                 continue;
             }
@@ -520,7 +524,7 @@ fn few_columns_are_few_rows() {
         solve(&mut Lu::new(), &w, &identity, &plan).unwrap().0
     };
     let dense = normal(batch, n, 1.0, 3);
-    for kind in SolverKind::ALL {
+    for kind in exact_kinds() {
         if kind == SolverKind::Transpose {
             continue;
         }
@@ -727,7 +731,7 @@ fn strategies_go_on_with_the_same_weights() {
 #[test]
 fn strategies_go_on_from_what_they_remember() {
     let (plan, n, batch) = (Plan::new(), 40, 8);
-    for kind in SolverKind::ALL {
+    for kind in exact_kinds() {
         let build = || kind.build::<f32>(Tuning::new(1e-3).unwrap()).unwrap();
         let mut whole = build();
         let mut taken_up: Vec<(usize, Box<dyn Solver<f32>>)> = Vec::new();
