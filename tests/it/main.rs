@@ -40,6 +40,8 @@ mod kills;
 mod links;
 mod msrv;
 mod ortho;
+#[cfg(all(feature = "cli", unix))]
+mod paper;
 mod perturbation;
 mod published;
 mod regressions;

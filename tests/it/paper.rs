@@ -1,0 +1,71 @@
+//! examples/paper: the paper's networks, here small ones on the embedded digits.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+/// Runs the script with these arguments after data and folder. `None` without Python.
+fn paper(out: &Path, words: &[&str]) -> Option<Output> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/paper/paper.py");
+    let program = env!("CARGO_BIN_EXE_gaitprop");
+    let mut command = Command::new("python3");
+    command.arg(script).arg("digits").arg(out).args(["--program", program, "--jobs", "2"]).args(words);
+    let output = command.stdin(Stdio::null()).output();
+    if output.is_err() {
+        eprintln!("no python3: examples/paper is NOT TESTED");
+    }
+    output.ok()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// All runs of a part end, a second call trains nothing, and longer runs are resumed. The tables
+/// have the figures of the metrics.
+#[test]
+fn runs_end_and_are_resumed() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let Some(first) = paper(&out, &["--only", "d", "--epochs", "1"]) else { return };
+    let (said, errors) = (text(&first.stdout), text(&first.stderr));
+    assert!(first.status.success(), "{said}{errors}");
+    assert!(said.contains("6 of 6 runs are left") && said.contains("with 2 at a time"), "{said}");
+    assert_eq!(said.matches(": done").count(), 6, "{said}");
+    let summary = fs::read_to_string(out.join("summary.md")).unwrap();
+    let rows: Vec<&str> = summary.lines().filter(|line| line.contains(" linear | 1 | ")).collect();
+    assert_eq!(rows.len(), 6, "{summary}");
+    let metrics = fs::read_to_string(out.join("d/tower-gait-linear/seed-1/metrics.jsonl")).unwrap();
+    let end: serde_json::Value = serde_json::from_str(metrics.lines().last().unwrap()).unwrap();
+    let accuracy = format!("| {:.2} |", 100.0 * end["test_accuracy"].as_f64().unwrap());
+    assert!(rows.iter().any(|row| row.starts_with("| tower gait") && row.contains(&accuracy)), "{accuracy} {rows:?}");
+    assert!(fs::read_to_string(out.join("d.html")).unwrap().contains("<html"));
+
+    let again = paper(&out, &["--only", "d", "--epochs", "1"]).unwrap();
+    let said = text(&again.stdout);
+    assert!(again.status.success() && said.contains("0 of 6 runs are left") && !said.contains(": done"), "{said}");
+
+    let longer = paper(&out, &["--only", "d", "--epochs", "2"]).unwrap();
+    let said = text(&longer.stdout);
+    assert!(longer.status.success() && said.matches(": done").count() == 6, "{said}");
+    let metrics = fs::read_to_string(out.join("d/tower-gait-linear/seed-1/metrics.jsonl")).unwrap();
+    let epochs = metrics.lines().filter(|line| line.contains("\"event\":\"epoch\"")).count();
+    assert_eq!(epochs, 2, "the first epoch is kept, the second added");
+}
+
+#[test]
+fn wrong_arguments_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    for (words, cause) in [
+        (&["--only", "a,z"][..], "there is no part z: use a, b"),
+        (&["--jobs", "0"], "at least 1"),
+        (&["--epochs", "0"], "at least 1"),
+        (&["--program", "nowhere/gaitprop"], "cargo build --release"),
+    ] {
+        let Some(refused) = paper(&out, words) else { return };
+        let errors = text(&refused.stderr);
+        assert!(refused.status.code() == Some(2) && errors.contains(cause), "{words:?}: {errors}");
+    }
+    assert!(!out.exists(), "nothing is written");
+}
