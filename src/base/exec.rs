@@ -102,6 +102,18 @@ impl Exec {
     pub(crate) fn norm<T: Real>(&self, x: &[T]) -> Result<f64> {
         Ok(self.dot(x, x)?.sqrt())
     }
+
+    /// Returns the Frobenius norm.
+    pub(crate) fn matrix_norm<T: Real>(&self, x: MatRef<'_, T>) -> Result<f64> {
+        let mut squares = 0.0;
+        for i in 0..x.nrows() {
+            squares += match x.row(i) {
+                Some(row) => self.dot(row, row)?,
+                None => x.row_iter(i).map(|v| v.to_f64() * v.to_f64()).sum(),
+            };
+        }
+        Ok(squares.sqrt())
+    }
 }
 
 #[cfg(feature = "matrixmultiply")]

@@ -254,9 +254,11 @@ fn at_the_end((id, key, title, scale, of): ByEpoch, groups: &[Group]) -> Option<
 /// Quantity of each layer and diagnosed step: id, title, scale, value.
 type ByStep = (&'static str, &'static str, Scale, fn(&Layer) -> Number);
 
-const DIAGNOSED: [ByStep; 10] = [
+const DIAGNOSED: [ByStep; 12] = [
     ("step-cosine", "Cosine with BP's update", Scale::Linear, |layer| layer.cosine_with_bp),
+    ("step-exact", "Cosine with the update by exact inverses", Scale::Linear, |layer| layer.cosine_with_exact.flatten()),
     ("step-ratio", "Norm of the update over BP's", Scale::Log, |layer| layer.ratio_to_bp),
+    ("step-correlation", "Mean square of the input's correlations", Scale::Log, |layer| layer.decorrelation_loss),
     ("step-offdiag", "‖offdiag(W Wᵀ)‖", Scale::Log, |layer| layer.offdiag),
     ("step-distance", "‖W Wᵀ − I‖", Scale::Log, |layer| layer.distance_from_orthogonal),
     ("step-condition", "Condition number, estimated", Scale::Log, |layer| layer.condition),

@@ -6,19 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Settings that do not distinguish experiments: the seed, the preset whose settings are spelled
 /// out, output options, and options of the machine.
-const ASIDE: [&str; 11] = [
-    "seed",
-    "preset",
-    "beside",
-    "threads",
-    "isa",
-    "backend",
-    "keep",
-    "checkpoint-every",
-    "diagnose-every",
-    "stats-every",
-    "tensorboard",
-];
+const ASIDE: [&str; 10] =
+    ["seed", "preset", "beside", "threads", "isa", "backend", "keep", "checkpoint-every", "diagnose-every", "tensorboard"];
 
 /// Largest length of a label. Longer labels are replaced by the rule and a number.
 const LONGEST_LABEL: usize = 34;

@@ -1,4 +1,4 @@
-//! One layer on one batch: what a rule is given, and how its errors go down.
+//! One layer on one batch: the input of a rule, and the step down to the layer below.
 
 use crate::base::error::{Error, Result};
 use crate::base::exec::Exec;
@@ -183,10 +183,14 @@ impl<T: Real> Context<'_, T> {
     /// As [`Solver::solve`].
     pub fn solve(&mut self, layer: &LayerState<'_, T>, r: MatMut<'_, T>) -> Result<()> {
         let of = Weights { layer: layer.index, version: layer.version, w: layer.w };
-        self.solve = Some(match self.perturbed {
+        let solve = match self.perturbed {
             Some(wide) => self.solver.solve_into(of, wide, r, self.exec)?,
             None => self.solver.solve(of, r, self.exec)?,
-        });
+        };
+        // A learned inverse goes through weights and decorrelation at once, but its residual is that
+        // of the weights alone.
+        let unknown = self.solver.learns() && layer.decorrelation.is_some();
+        self.solve = Some(Solve { residual: if unknown { f64::NAN } else { solve.residual }, ..solve });
         Ok(())
     }
 
@@ -197,6 +201,7 @@ impl<T: Real> Context<'_, T> {
         let of = Weights { layer: layers + layer.index, version: layer.version, w: r };
         let second = self.solver.solve(of, e, self.exec).map_err(|e| match e {
             Error::Singular { condition, precision, .. } => Error::Singular { layer: layer.index, condition, precision },
+            Error::NotOrthogonal { residual, .. } => Error::NotOrthogonal { layer: layer.index, residual },
             other => other,
         })?;
         self.solve = Some(match self.solve {

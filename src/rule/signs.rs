@@ -20,6 +20,7 @@ use crate::base::error::Result;
 use crate::base::exec::Exec;
 use crate::base::memory::resized;
 use crate::base::rng::Rng;
+use crate::model::matrix::Matrix;
 use crate::model::network::Network;
 use crate::rule::{Context, LayerState, Rule, Through};
 use crate::store::checkpoint::State;
@@ -48,7 +49,7 @@ pub struct SignSymmetric<T> {
     /// Number of steps learned.
     steps: u64,
     /// Magnitudes of each layer that were drawn once.
-    fixed: Vec<Vec<T>>,
+    fixed: Vec<Matrix<T>>,
     /// Feedback of one layer.
     feedback: Vec<T>,
 }
@@ -74,14 +75,14 @@ impl<T: Real> SignSymmetric<T> {
             Magnitudes::Batch => draw(self.steps, feedback),
             Magnitudes::Fixed => {
                 if self.fixed.len() <= layer.index {
-                    self.fixed.resize_with(layer.index + 1, Vec::new);
+                    self.fixed.resize_with(layer.index + 1, Matrix::default);
                 }
                 let fixed = &mut self.fixed[layer.index];
-                if fixed.len() != feedback.len() {
-                    fixed.resize(feedback.len(), T::ZERO);
-                    draw(0, fixed);
+                if fixed.view().shape() != w.shape() {
+                    *fixed = Matrix::zeros(w.nrows(), w.ncols());
+                    draw(0, fixed.data_mut());
                 }
-                feedback.copy_from_slice(fixed);
+                feedback.copy_from_slice(fixed.data());
             }
         }
         for (i, row) in feedback.chunks_exact_mut(w.ncols().max(1)).enumerate() {

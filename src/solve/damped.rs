@@ -8,7 +8,7 @@ use crate::base::error::{Error, Result};
 use crate::base::exec::Exec;
 use crate::base::memory::resized;
 use crate::model::matrix::Matrix;
-use crate::solve::{Solve, Solver, SolverKind, Tuning, Weights, gather, live_columns, of_layer, products};
+use crate::solve::{Solve, Solver, SolverKind, Tuning, Weights, live_columns, of_layer, solve_in_place};
 use crate::store::checkpoint::State;
 use gaitprop_kernels::syrk::{Diagonal, Part};
 use gaitprop_kernels::{Error as KernelError, MatMut, MatRef, Real, Start, cholesky};
@@ -20,7 +20,7 @@ use gaitprop_kernels::{Error as KernelError, MatMut, MatRef, Real, Start, choles
 /// are then an error.
 ///
 /// Work: 4n³/3 flops a layer and change for n × n weights, 2 products a solve, and 1 for its
-/// residual. The shorter side of a rectangular layer is factored.
+/// residual. The Gram matrix is that of the shorter side.
 ///
 /// # References
 /// Levenberg, A method for the solution of certain non-linear problems in least squares, 1944.
@@ -71,7 +71,9 @@ impl<T: Real> Damped<T> {
             other => other?,
         }
         f.fresh = true;
-        Ok(products(4.0 / 3.0, n, batch))
+        // n² flops for each of the longer side's vectors, then n³/3.
+        let (n, long) = (n as f64, rows.max(cols) as f64);
+        Ok(n / (2.0 * batch.max(1) as f64) * (1.0 + n / (3.0 * long)))
     }
 }
 
@@ -82,9 +84,8 @@ impl<T: Real> Solver<T> for Damped<T> {
 
     fn solve(&mut self, of: Weights<'_, T>, r: MatMut<'_, T>, exec: &mut Exec) -> Result<Solve> {
         of.check(r.ncols())?;
-        let mut right = std::mem::take(&mut self.right);
-        gather(r.as_ref(), &mut right);
-        let solve = self.solve_into(of, MatRef::new(&right, r.nrows(), r.ncols())?, r, exec);
+        let right = std::mem::take(&mut self.right);
+        let (right, solve) = solve_in_place(self, right, of, r, exec);
         self.right = right;
         solve
     }
@@ -104,14 +105,13 @@ impl<T: Real> Solver<T> for Damped<T> {
             exec.product(T::ONE, r.cols(0, live), of.w.cols(0, live).t(), Start::Zero, e.rb())?;
             cholesky::solve(l, e.rb().t(), &exec.plan, &mut exec.scratch)?;
         } else {
-            for (row, i) in rest.chunks_exact_mut(cols).zip(0..) {
-                row.iter_mut().zip(r.row_iter(i)).for_each(|(to, v)| *to = v);
-            }
+            copy_rows(r, rest);
             cholesky::solve(l, MatMut::new(rest, batch, cols)?.t(), &exec.plan, &mut exec.scratch)?;
             exec.product(T::ONE, MatRef::new(rest, batch, cols)?, of.w.t(), Start::Zero, e.rb())?;
         }
         let residual = residual(of.w, r, e.as_ref(), rest, exec)?;
-        let products = price + 2.0 + live as f64 / cols as f64;
+        let sent = if rows <= cols { live as f64 / cols as f64 } else { 1.0 };
+        let products = price + rows.min(cols) as f64 / rows.max(cols) as f64 + sent + 1.0;
         Ok(Solve { residual, sampled: false, products, by: SolverKind::Damped })
     }
 
@@ -125,6 +125,13 @@ impl<T: Real> Solver<T> for Damped<T> {
     }
 }
 
+/// Copies the rows into contiguous memory.
+fn copy_rows<T: Real>(from: MatRef<'_, T>, to: &mut [T]) {
+    for (row, i) in to.chunks_exact_mut(from.ncols().max(1)).zip(0..from.nrows()) {
+        row.iter_mut().zip(from.row_iter(i)).for_each(|(to, v)| *to = v);
+    }
+}
+
 /// Returns ‖r − e W‖ / ‖r‖, and 0 for r = 0. Overwrites `rest`, which has as many elements as r.
 pub(super) fn residual<T: Real>(
     w: MatRef<'_, T>,
@@ -134,16 +141,10 @@ pub(super) fn residual<T: Real>(
     exec: &mut Exec,
 ) -> Result<f64> {
     let (batch, cols) = r.shape();
-    exec.product(-T::ONE, e, w, Start::From(T::ONE, r), MatMut::new(rest, batch, cols)?)?;
-    let left = exec.norm(rest)?;
-    let mut squares = 0.0;
-    for i in 0..batch {
-        squares += match r.row(i) {
-            Some(row) => exec.dot(row, row)?,
-            None => r.row_iter(i).map(|v| v.to_f64() * v.to_f64()).sum(),
-        };
-    }
-    Ok(if squares == 0.0 { 0.0 } else { left / squares.sqrt() })
+    copy_rows(r, rest);
+    exec.gemm(-T::ONE, e, w, T::ONE, MatMut::new(rest, batch, cols)?)?;
+    let size = exec.matrix_norm(r)?;
+    Ok(if size == 0.0 { 0.0 } else { exec.norm(rest)? / size })
 }
 
 #[cfg(test)]

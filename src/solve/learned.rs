@@ -17,7 +17,7 @@ use crate::base::rng::Rng;
 use crate::model::init::{self, Init};
 use crate::model::matrix::Matrix;
 use crate::solve::damped::residual;
-use crate::solve::{Solve, Solver, SolverKind, Tuning, Weights, gather, live_columns, of_layer};
+use crate::solve::{Solve, Solver, SolverKind, Tuning, Weights, live_columns, of_layer, solve_in_place};
 use crate::store::checkpoint::State;
 use gaitprop_kernels::epilogue::{AdamStep, adam};
 use gaitprop_kernels::{Activation, Backend, Epilogue, MatMut, MatRef, Real, Start, Update, reduce};
@@ -127,9 +127,8 @@ impl<T: Real> Solver<T> for Learned<T> {
 
     fn solve(&mut self, of: Weights<'_, T>, r: MatMut<'_, T>, exec: &mut Exec) -> Result<Solve> {
         of.check(r.ncols())?;
-        let mut right = std::mem::take(&mut self.right);
-        gather(r.as_ref(), &mut right);
-        let solve = self.solve_into(of, MatRef::new(&right, r.nrows(), r.ncols())?, r, exec);
+        let right = std::mem::take(&mut self.right);
+        let (right, solve) = solve_in_place(self, right, of, r, exec);
         self.right = right;
         solve
     }
@@ -193,8 +192,13 @@ impl<T: Real> Solver<T> for Learned<T> {
         let mut state = State::default();
         state.put("layers", self.layers.len() as u64);
         for (l, inverse) in self.layers.iter().enumerate() {
-            let Some(of) = inverse else { continue };
-            let (shape, mut part) = ([of.m.rows(), of.m.cols()], State::default());
+            let mut part = State::default();
+            part.put("present", inverse.is_some().into());
+            let Some(of) = inverse else {
+                state.put_part(&l.to_string(), part);
+                continue;
+            };
+            let shape = [of.m.rows(), of.m.cols()];
             part.put("width", shape[0] as u64);
             part.put("fan-in", shape[1] as u64);
             part.put_array("M", &shape, of.m.data());
@@ -209,26 +213,28 @@ impl<T: Real> Solver<T> for Learned<T> {
     }
 
     fn restore(&mut self, mut state: State<T>, _version: u64) -> Result<()> {
-        let layers: usize = state.get_as("layers")?;
-        self.layers.clear();
-        for l in 0..layers {
-            let part = state.take_part(&l.to_string());
-            // Errors never go through the first layer.
-            if l == 0 && !part.has_array("M") {
-                self.layers.push(None);
-                continue;
-            }
-            let (width, fan_in): (usize, usize) = (part.get_as("width")?, part.get_as("fan-in")?);
-            let bytes = width.saturating_mul(fan_in).saturating_mul(size_of::<T>());
-            ask_for(bytes, "the learned inverse of a layer")?;
-            let mut inverse = Inverse::new(Matrix::zeros(width, fan_in));
-            for (name, to) in inverse.arrays() {
-                part.copy_array(name, to)?;
-            }
-            self.layers.push(Some(inverse));
-        }
+        let lost = |e| Error::Setting(format!("{e}: learned inverses cannot resume without their matrices"));
+        let layers: usize = state.get_as("layers").map_err(lost)?;
+        let inverses = (0..layers).map(|l| restored(&state.take_part(&l.to_string())));
+        self.layers = inverses.collect::<Result<_>>().map_err(lost)?;
         Ok(())
     }
+}
+
+/// Reads one layer's entries back. The first layer has no inverse: errors never go through it.
+fn restored<T: Real>(part: &State<T>) -> Result<Option<Inverse<T>>> {
+    if !part.get_flag("present")? {
+        return Ok(None);
+    }
+    let (width, fan_in): (usize, usize) = (part.get_as("width")?, part.get_as("fan-in")?);
+    // Three matrices: the inverse and two moments.
+    let bytes = width.saturating_mul(fan_in).saturating_mul(3 * size_of::<T>());
+    ask_for(bytes, "the learned inverse of a layer")?;
+    let mut inverse = Inverse::new(Matrix::zeros(width, fan_in));
+    for (name, to) in inverse.arrays() {
+        part.copy_array(name, to)?;
+    }
+    Ok(Some(inverse))
 }
 
 /// Returns f⁻¹(y). At the ends of tanh's range, where it is infinite, returns that of the nearest
@@ -328,7 +334,7 @@ mod tests {
         let mut without = State::<f64>::default();
         without.put("layers", 2);
         let error = again.restore(without, 0).unwrap_err();
-        assert!(error.to_string().contains("holds no"), "{error}");
+        assert!(error.to_string().contains("holds no `present`: learned inverses cannot resume"), "{error}");
     }
 
     #[test]

@@ -11,7 +11,8 @@
 //! | [`SolverKind::Damped`] | the Cholesky factor of W Wᵀ + ρI | 2n/(3·batch) + 3 |
 //! | [`SolverKind::Learned`] | M, learned by reconstruction | 2, and 2 to learn |
 //!
-//! The last two are no inverses, and take weights of any shape: see [`Solver::solve_into`].
+//! Damped and Learned only approximate the inverse. They take weights of any shape: see
+//! [`Solver::solve_into`].
 //!
 //! Lu, Gram, Damped and Learned are direct. The others iterate until the error is small relative to the solution.
 //! They estimate it from the next correction: with an ill-conditioned W a small residual r − e W
@@ -404,6 +405,20 @@ fn live_columns<T: Real>(r: MatRef<'_, T>) -> usize {
 fn rest_of<T: Real>(right: &[T], e: MatRef<'_, T>, w: MatRef<'_, T>, rest: &mut [T], exec: &mut Exec) -> Result<()> {
     let (rows, n) = e.shape();
     exec.product(-T::ONE, e, w, Start::From(T::ONE, MatRef::new(right, rows, n)?), MatMut::new(rest, rows, n)?)
+}
+
+/// [`Solver::solve`] by [`Solver::solve_into`], from a copy of `r` in `right`. Also returns `right`.
+fn solve_in_place<T: Real>(
+    solver: &mut impl Solver<T>,
+    mut right: Vec<T>,
+    of: Weights<'_, T>,
+    r: MatMut<'_, T>,
+    exec: &mut Exec,
+) -> (Vec<T>, Result<Solve>) {
+    gather(r.as_ref(), &mut right);
+    let copy = MatRef::new(&right, r.nrows(), r.ncols()).map_err(Error::from);
+    let solve = copy.and_then(|copy| solver.solve_into(of, copy, r, exec));
+    (right, solve)
 }
 
 /// Copies the rows into contiguous memory.

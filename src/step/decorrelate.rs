@@ -1,4 +1,4 @@
-//! What follows the optimizer's step: decorrelations and learned inverses learn from the same batch.
+//! Decorrelations and learned inverses, which both learn from the batch after the optimizer's step.
 //!
 //! A decorrelation R multiplies the input of a layer, `z = y_{l−1} R`, and learns to make the
 //! columns of z uncorrelated:

@@ -155,15 +155,8 @@ impl<T: Real> Tape<T> {
     fn check_bounds(&self, net: &Network<T>, x: MatRef<'_, T>, exec: &Exec) -> Result<()> {
         let batch = self.batch();
         for (l, layer) in net.layers().iter().enumerate() {
-            let y = self.input(x, l, layer.fan_in());
-            let mut squares = 0.0;
-            for i in 0..batch {
-                squares += match y.row(i) {
-                    Some(row) => exec.dot(row, row)?,
-                    None => y.row_iter(i).map(|v| v.to_f64() * v.to_f64()).sum(),
-                };
-            }
-            let bound = squares.sqrt() * exec.norm(&self.delta[l][..batch * layer.width()])? / batch.max(1) as f64;
+            let y = exec.matrix_norm(self.input(x, l, layer.fan_in()))?;
+            let bound = y * exec.norm(&self.delta[l][..batch * layer.width()])? / batch.max(1) as f64;
             if !((bound * bound).is_finite() && T::from_f64(bound).is_finite()) {
                 return Err(Error::Diverged { what: "the weight update", layer: l, step: 0 });
             }

@@ -133,8 +133,9 @@ pub struct LayerReport {
     /// Estimate of the condition number in the 1-norm: see [`solve::condition`]. `None` for a layer
     /// that is not square.
     pub condition: Option<f64>,
-    /// ‖r − e W‖ / ‖r‖ of the solve with this layer's weights. `None` if the rule made no solve, as
-    /// at the first layer.
+    /// ‖r − e W‖ / ‖r‖ of the solve with this layer's weights, or that of the solve with its
+    /// decorrelation, if it is larger. `None` if the rule made no solve, as at the first layer. NaN
+    /// for a learned inverse of a decorrelated layer.
     pub solve_residual: Option<f64>,
     /// Cost of that solve, in products of the size of the forward pass.
     pub solve_products: Option<f64>,
@@ -169,6 +170,8 @@ pub fn examine<T: Real>(
     let mut by = Recipe { rule: &mut counter, solver: &mut **solver, loss: *loss, regularizer, exec };
     let [(own, done), (bp, bp_done)] = both(net, input, target, &mut by);
     let worked = measured(done)? & measured(bp_done)?;
+    let crossings = std::mem::take(&mut counter.crossings);
+    let mut by = Recipe { rule: &mut *counter.rule, solver: &mut **solver, loss: *loss, regularizer, exec };
     let exact = exact_cosines(net, (input, target), &mut by, &own, worked)?;
     let look = |(l, layer): (usize, &Layer<T>)| {
         let w = layer.w.view();
@@ -189,7 +192,7 @@ pub fn examine<T: Real>(
             condition: (layer.fan_in() == layer.width()).then(|| solve::condition(w, exec)).transpose()?,
             solve_residual: solve.map(|s| s.residual),
             solve_products: solve.map(|s| s.products),
-            kink_crossings: counter.crossings[l],
+            kink_crossings: crossings[l],
             update_norm,
             dead_units: dead_units(layer.activation, &own.tape, l),
         })

@@ -108,16 +108,17 @@ impl TrainConfig {
         }
         if let Some(decorrelation) = self.decorrelation {
             decorrelation.check()?;
-            if self.rule.sends_targets() {
-                self.check_targets_through_decorrelations()?;
-            }
+            self.check_targets_through_decorrelations()?;
         }
         Ok(())
     }
 
-    /// Refuses decorrelations that targets cannot go through.
-    fn check_targets_through_decorrelations(&self) -> Result<()> {
+    /// Refuses decorrelations that the rule's targets cannot go through.
+    pub(super) fn check_targets_through_decorrelations(&self) -> Result<()> {
         let refuse = |what: &str| Err(Error::Setting(what.into()));
+        if !self.rule.sends_targets() {
+            return Ok(());
+        }
         if self.target_form == TargetForm::Absolute {
             return refuse("absolute targets know no decorrelation: use the difference form, or no decorrelation");
         }

@@ -49,6 +49,8 @@ pub struct Trainer<T> {
     epoch_start: Network<T>,
     /// State of the rule at the start of the epoch.
     rule_start: State<T>,
+    /// State of learned inverses at the start of the epoch; empty for other solvers.
+    solver_start: State<T>,
     config: TrainConfig,
     rule: Box<dyn Rule<T>>,
     solver: Box<dyn Solver<T>>,
@@ -165,6 +167,9 @@ impl<T: Real> Trainer<T> {
     pub fn from_network(net: Network<T>, config: TrainConfig, seed: u64, plan: Plan) -> Result<Self> {
         config.check()?;
         config.check_shape(&net.architecture())?;
+        if net.decorrelation(0).is_some() {
+            config.check_targets_through_decorrelations()?;
+        }
         let decorrelates = config.decorrelation.is_some() && net.decorrelation(0).is_none();
         let net = if decorrelates { net.with_decorrelation() } else { net };
         let rule = config.rule.build(&config.rule_config(&net.architecture(), seed), &plan)?;
@@ -181,6 +186,7 @@ impl<T: Real> Trainer<T> {
             target: vec![T::ZERO; config.batch * net.labels()],
             epoch_start: net.clone(),
             rule_start: rule.save(),
+            solver_start: State::default(),
             net,
             rule,
             config,
@@ -304,6 +310,9 @@ impl<T: Real> Trainer<T> {
             self.net.copy_from(&self.epoch_start);
             self.optimizer.reset();
             self.rule.restore(&self.rule_start)?;
+            if self.solver.learns() {
+                self.solver.restore(self.solver_start.clone(), self.net.version())?;
+            }
         }
         Err(e)
     }
@@ -312,6 +321,9 @@ impl<T: Real> Trainer<T> {
     fn begin(&mut self, samples: usize) {
         self.epoch_start.copy_from(&self.net);
         self.rule_start = self.rule.save();
+        if self.solver.learns() {
+            self.solver_start = self.solver.save(self.net.version());
+        }
         self.progress.order.clear();
         let order = std::mem::take(&mut self.progress.order);
         self.progress = EpochProgress { under_way: true, samples, order, drawn_by: None, learned: 0 };
@@ -353,6 +365,7 @@ impl<T: Real> Trainer<T> {
             // Parameters to return to after a divergence.
             put_network(&mut state, "start.", &self.epoch_start);
             state.put_part("start.rule", self.rule_start.clone());
+            state.put_part("start.inverse", self.solver_start.clone());
             state.put("samples", self.progress.samples as u64);
             state.put("learned", self.progress.learned as u64);
             state.put_part("sofar", self.sofar.save());
@@ -383,6 +396,7 @@ impl<T: Real> Trainer<T> {
             self.progress.drawn_by.clone_from(&self.shuffle);
             take_network(&state, "start.", &mut self.epoch_start)?;
             self.rule_start = state.take_part("start.rule");
+            self.solver_start = state.take_part("start.inverse");
             self.progress.learned = state.get_as::<u32>("learned")? as usize;
             self.sofar = Epoch::restore(&state.take_part("sofar"))?;
             let learned = self.progress.learned;

@@ -66,7 +66,7 @@ impl TrainConfig {
     /// γ is 0.001 everywhere. The follow-up's code sums the loss over the batch, where this crate
     /// averages it. Its λ and ε are divided by 256 here, which gives the same updates.
     ///
-    /// What was not published stays as in [`TrainConfig::published`]:
+    /// Unpublished settings are those of [`TrainConfig::published`]:
     ///
     /// * ITP, FA and DFA are not in the code of the paper. Their rates and λ are those of
     ///   [`LearningRule::published`]. In `Paper2020`, ITP starts as GAIT does, and FA and DFA as BP.

@@ -10,7 +10,7 @@ use gaitprop::rng::Rng;
 use gaitprop::rule::{KolenPollack, LearningRule, TargetForm};
 use gaitprop::solve::SolverKind;
 use gaitprop::step::{Decorrelation, Step};
-use gaitprop::{Architecture, Exec, Matrix, Network, Trace, TrainConfig, Trainer, gauss_newton, weights};
+use gaitprop::{Architecture, Error, Exec, Matrix, Network, Trace, TrainConfig, Trainer, gauss_newton, weights};
 
 fn normal(rows: usize, cols: usize, seed: u64) -> Matrix<f64> {
     let mut rng = Rng::new(seed, 0);
@@ -294,4 +294,26 @@ fn learned_inverses_skip_the_decorrelation() {
     let learned = |net: &Network<f64>| gradients(net, &batch, LearningRule::Gait, SolverKind::Learned);
     let (own, plain) = (learned(&net), learned(&folded(&net)));
     assert_through(&net, &own, &plain, "learned");
+}
+
+/// Targets that go through no decorrelation are refused for a network that has some already. The
+/// error of a solve through R names the layer. A learned inverse has no residual of its own there.
+#[test]
+fn solves_through_decorrelations_report_their_layer() {
+    let shape = &shapes()[0];
+    let (net, batch) = (decorrelated(shape, 0.3), batch(shape, 5, 45));
+    let config = TrainConfig { solver: SolverKind::Transpose, ..TrainConfig::published(LearningRule::Gait) };
+    let refused = Trainer::from_network(net.clone(), config, 1, Plan::new());
+    assert!(refused.is_err_and(|e| e.to_string().contains("transpose")));
+    let step = |solver: SolverKind| {
+        let mut kit = Kit::boxed(built(LearningRule::Gait, &net, 0.0), &Plan::new());
+        kit.solver = solver.build(Default::default()).unwrap();
+        let mut step = Step::new(&net, 5);
+        let done = step.credit(&net, batch.x.view(), batch.target.view(), &mut kit.recipe());
+        done.map(|_| step.tape.solve(2).unwrap())
+    };
+    let error = step(SolverKind::Transpose).unwrap_err();
+    assert!(matches!(error, Error::NotOrthogonal { layer: 2, .. }), "{error}");
+    assert!(step(SolverKind::Learned).unwrap().residual.is_nan());
+    assert!(step(SolverKind::Lu).unwrap().residual < 1e-12);
 }

@@ -363,3 +363,72 @@ fn singular_weights_have_no_exact_update() {
     let layers = examine(&net, batch.x.view(), batch.target.view(), &mut kit.recipe()).unwrap();
     assert!(layers.iter().all(|l| l.cosine_with_bp.is_finite() && l.cosine_with_exact.is_some_and(f64::is_nan)));
 }
+
+/// Kink crossings are those of the rule as it runs, not of the exact inverses beside it.
+#[test]
+fn crossings_are_those_of_the_damped_targets() {
+    let shape = Architecture::square(8, 8, 2, 4).unwrap();
+    let net = Network::<f64>::random(&shape, Init::Orthogonal, 2, &Plan::new()).unwrap();
+    let batch = batch(&shape, 30, 3);
+    let crossings = |damping| {
+        let solver = SolverKind::Damped.build(Tuning { damping, ..Tuning::default() }).unwrap();
+        let mut kit = Kit { solver, ..Kit::boxed(built(LearningRule::Tp, &net, 1.0), &Plan::new()) };
+        let layers = examine(&net, batch.x.view(), batch.target.view(), &mut kit.recipe()).unwrap();
+        layers.iter().map(|l| l.kink_crossings).collect::<Vec<_>>()
+    };
+    // The errors of the layer below the last shrink to nothing.
+    let (exact, damped) = (crossings(1e-12), crossings(1e9));
+    assert_eq!(exact[2], damped[2]);
+    assert!(exact[1].is_some_and(|n| n > 0) && damped[1] == Some(0), "{exact:?} {damped:?}");
+}
+
+/// After a divergence the inverses are those at the start of the epoch, as the weights are, and the
+/// state can be saved and restored.
+#[test]
+fn a_divergence_gives_back_learned_inverses() {
+    let shape = Architecture::dense(64, &[24, 16], 10).unwrap();
+    let (train, _) = digits::<f32>(300);
+    let config =
+        TrainConfig { solver: SolverKind::Learned, inverse_rate: Some(1e-2), ..TrainConfig::published(LearningRule::Gait) };
+    let mut trainer = Trainer::<f32>::new(&shape, config, 1).unwrap();
+    trainer.epoch(&train).unwrap();
+    let before = trainer.save().take_part("inverse");
+    // Samples that grow within the epoch.
+    let mut wild = train.clone();
+    wild.x[200 * 64..].iter_mut().for_each(|x| *x = 1e30);
+    let error = trainer.epoch(&wild).unwrap_err();
+    assert!(matches!(error, Error::Diverged { .. }), "{error}");
+    let mut state = trainer.save();
+    assert_eq!(state.clone().take_part("inverse"), before);
+    let mut again = Trainer::<f32>::new(&shape, config, 1).unwrap();
+    again.restore(state.clone()).unwrap();
+    trainer.epoch(&train).unwrap();
+    again.epoch(&train).unwrap();
+    assert!(trainer.network() == again.network());
+    state.put("inverse.1.present", 0);
+    assert_ne!(state.take_part("inverse"), before);
+}
+
+/// Rows with gaps between them have the same solution.
+#[test]
+fn damped_solves_take_any_layout() {
+    let mut rng = Rng::new(3, 0);
+    for (rows, cols) in [(5, 7), (7, 5)] {
+        let (w, r) = (normal(rows, cols, &mut rng), normal(cols, 3, &mut rng));
+        let of = gaitprop::solve::Weights { layer: 0, version: 1, w: w.view() };
+        let solved = |r: MatRef<'_, f64>| {
+            let mut e = Matrix::zeros(3, rows);
+            let mut solver = SolverKind::Damped.build(Tuning::default()).unwrap();
+            let solve = solver.solve_into(of, r, e.view_mut(), &mut gaitprop::Exec::default()).unwrap();
+            (e, solve)
+        };
+        let dense = Matrix::from_vec(3, cols, r.view().t().to_vec()).unwrap();
+        let (apart, solve) = solved(r.view().t());
+        assert_eq!(apart, solved(dense.view()).0);
+        // Gram matrix and factor, two solves with it, one product, one residual, in products of
+        // 2·3·rows·cols flops.
+        let (short, long) = (rows.min(cols) as f64, rows.max(cols) as f64);
+        let want = short / 6.0 * (1.0 + short / (3.0 * long)) + short / long + 2.0;
+        assert!((solve.products - want).abs() < 1e-12, "{} {want}", solve.products);
+    }
+}
