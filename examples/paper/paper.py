@@ -10,7 +10,7 @@ Needs Python 3 and the program (`cargo build --release`).
 MNIST is a folder of IDX files (Fashion-MNIST's fit too). Runs go side by side, one thread each, and
 may be interrupted at any time: the same command resumes each from its last checkpoint. OUT then has
 a folder for each part, `summary.md` with all tables, and a page with curves and alignments for each
-part.
+part. A training that diverged leaves its message in `seed-N.failed`; remove it to try again.
 """
 
 import argparse
@@ -39,6 +39,10 @@ PARTS = {
 }
 # Learning rates and decorrelation rates that part e chooses from, on held-out samples.
 RATES, DECORRELATION = ("1e-4", "3e-4", "1e-3"), ("1e-3", "1e-2")
+COLUMNS = ("run", "seeds", "peak train %", "final train %", "peak test %", "at epoch")
+COLUMNS += ("final test %", "cos(bp) of W0")
+# Messages of trainings that cannot go on.
+FINAL = ("training diverged", "singular or nearly so", "outside the range of the activation")
 FEEDBACK = ("bp", "fa", "dfa", "usf", "brsf", "kp", "drtp")
 TARGETS = ("gait", "itp", "tp")
 
@@ -106,7 +110,8 @@ def comparisons(data):
         yield "e", f"{kind} decorrelated", f"{chosen} {decorrelated}"
     for rule in ("bp", "gait", "tp"):
         grid = "--grid lr=1e-5,1e-4,1e-3,lambda=0,0.1,10,1000"
-        yield "g", f"{rule}", f"sweep --rule {rule} {net.tower} --preset paper --epochs 10 --seeds 1 {grid}"
+        common = f"sweep --rule {rule} {net.tower} --preset paper --epochs 10 --seeds 1"
+        yield "g", rule, f"{common} {grid}"
 
 
 class Run:
@@ -167,11 +172,14 @@ class Pool:
         return child.returncode, said.strip()
 
     def interrupt(self):
-        """Sends Ctrl-C to all commands: each writes a checkpoint and ends."""
+        """Sends Ctrl-C to all commands, and waits: each writes a checkpoint and ends."""
         with self.lock:
             self.stop.set()
-            for child in self.children:
+            children = list(self.children)
+            for child in children:
                 child.send_signal(signal.SIGINT)
+        for child in children:
+            child.wait()
 
     def each(self, work, items):
         """Calls `work` for each item, on as many threads as there are jobs."""
@@ -197,16 +205,18 @@ def train(pool, data, run):
     code, said = pool.call("train", "--threads", "1", "--quiet", *words)
     if code == 0:
         print(f"{run.part}: {run.name}, seed {run.seed}: done", flush=True)
-    elif not pool.stop.is_set() and code > 0:
+    elif not pool.stop.is_set():
         message = said.splitlines()[-1] if said else f"exit code {code}"
-        run.failure.write_text(message + "\n")
+        # A training that fails so fails again. All else, as a full disk, is tried again.
+        if any(cause in message for cause in FINAL):
+            run.failure.write_text(message + "\n")
         print(f"{run.part}: {run.name}, seed {run.seed}: {message}", flush=True)
     return run.over
 
 
 def seconds_per_epoch(pool, data, run, cache):
     """Times a run's epoch on a twentieth of the samples, once for each kind of run."""
-    done, seconds = run.left()
+    seconds = run.left()[1]
     if seconds is not None:
         return seconds
     share = 1 if data == "digits" else 20
@@ -214,7 +224,8 @@ def seconds_per_epoch(pool, data, run, cache):
     if kind not in cache:
         with tempfile.TemporaryDirectory() as folder:
             probe = Run(Path(folder), "probe", "probe", 1, 1, kind)
-            limits = [] if share == 1 else ["--limit-train", str(60_000 // share), "--limit-test", "500"]
+            limits = ["--limit-train", str(60_000 // share), "--limit-test", "500"]
+            limits = [] if share == 1 else limits
             words = ["--data", data, "--out", str(probe.folder), *probe.flags, *limits]
             code, _ = pool.call("train", "--threads", "1", "--quiet", *words)
             measured = probe.left()[1]
@@ -235,7 +246,8 @@ def say_how_long(pool, data, runs):
         times = [run.left()[0] * each for run in group]
         total, longest = total + sum(times), max([longest, *times])
         print(f"  {part}  {name:36} {len(group)} x {max(times) / 3600:5.2f} h", flush=True)
-    print(f"about {max(total / pool.jobs, longest) / 3600:.1f} h with {pool.jobs} at a time", flush=True)
+    hours = max(total / pool.jobs, longest) / 3600
+    print(f"about {hours:.1f} h with {pool.jobs} at a time", flush=True)
 
 
 def compare(pool, data, out, item):
@@ -243,18 +255,26 @@ def compare(pool, data, out, item):
     part, name, command = item
     folder = out / part / name.replace(" ", "-")
     summary = folder / f"{command.split()[0]}.json"
+    # Holds the command, so that another number of epochs is another comparison.
     done = folder / "done"
-    if done.exists():
+    if done.exists() and done.read_text() == command:
         return True
     words = [*shlex.split(command), "--data", data, "--out", str(folder)]
-    resume = ["--resume"] if summary.exists() else []
+    unfinished = summary.exists() and not done.exists()
+    resume = ["--resume"] if unfinished else ["--overwrite"]
     code, said = pool.call(*words, *resume, "--threads", str(pool.jobs), "--quiet")
     if code == 0:
-        done.touch()
+        done.write_text(command)
         print(f"{part}: {name}: done", flush=True)
     elif not pool.stop.is_set():
         print(f"{part}: {name}: {said.splitlines()[-1] if said else code}", flush=True)
     return code == 0
+
+
+def shortened(command, epochs):
+    """Returns a comparison of so many epochs, with a grid of one."""
+    shorter = command.replace("--epochs 10", f"--epochs {epochs}")
+    return shorter.replace("--grid-epochs 3", "--grid-epochs 1")
 
 
 def percent(values):
@@ -267,7 +287,7 @@ def row(name, runs):
     ended = [run for run in runs if run.over and not run.failure.exists()]
     if not ended:
         why = next((run.failure.read_text().strip() for run in runs if run.failure.exists()), None)
-        under_way = max((sum(e["event"] == "epoch" for e in run.events()) for run in runs), default=0)
+        under_way = max(run.epochs - run.left()[0] for run in runs)
         return f"| {name} | {why or f'{under_way} of {runs[0].epochs} epochs'} |" + " |" * 5
     of = {key: [] for key in ("train", "test", "peak train", "peak test", "at", "cosine")}
     for run in ended:
@@ -282,7 +302,8 @@ def row(name, runs):
         of["at"].append(best["epoch"])
         of["cosine"].append((end.get("cosine_with_bp") or [math.nan])[0] or math.nan)
     cells = [name, len(ended), *(percent(of[key]) for key in ("peak train", "train", "peak test"))]
-    cells += [f"{statistics.fmean(of['at']):.0f}", percent(of["test"]), f"{statistics.fmean(of['cosine']):.3f}"]
+    cells += [f"{statistics.fmean(of['at']):.0f}", percent(of["test"])]
+    cells.append(f"{statistics.fmean(of['cosine']):.3f}")
     return "| " + " | ".join(map(str, cells)) + " |"
 
 
@@ -293,29 +314,36 @@ def write_summary(out, runs, items):
         groups = {}
         for run in (run for run in runs if run.part == part and (run.events() or run.over)):
             groups.setdefault(run.name, []).append(run)
-        tables = [out / p / name.replace(" ", "-") / "table.txt" for p, name, _ in items if p == part]
-        tables = [table for table in tables if table.exists()]
+        folders = [out / part / name.replace(" ", "-") for p, name, _ in items if p == part]
+        tables = [table for table in (f / "table.txt" for f in folders) if table.exists()]
         if not groups and not tables:
             continue
         lines += [f"## {part}. {title}", ""]
         if groups:
-            lines.append("| run | seeds | peak train % | final train % | peak test % | at epoch | final test % | cos(bp) of W0 |")
-            lines += ["|---|---|---|---|---|---|---|---|", *(row(name, group) for name, group in groups.items()), ""]
+            lines += [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
+            lines += [*(row(name, group) for name, group in groups.items()), ""]
         for table in tables:
             lines += [f"{table.parent.name}:", "", "```text", table.read_text().rstrip(), "```", ""]
     (out / "summary.md").write_text("\n".join(lines))
     return "\n".join(lines)
 
 
+def interrupted(*_):
+    raise KeyboardInterrupt
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", help="folder of IDX files, or digits")
     parser.add_argument("out", type=Path, help="folder for all results")
-    parser.add_argument("--only", default=",".join(PARTS), help="parts, as a,b: " + "; ".join(f"{k}: {v}" for k, v in PARTS.items()))
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at a time, one thread each")
-    parser.add_argument("--epochs", type=int, help="epochs of every run, instead of those published")
+    titles = "; ".join(f"{part}: {title}" for part, title in PARTS.items())
+    parser.add_argument("--only", default=",".join(PARTS), help=f"parts, as a,b: {titles}")
+    cores = os.cpu_count() or 1
+    parser.add_argument("--jobs", type=int, default=cores, help="runs at a time, one thread each")
+    parser.add_argument("--epochs", type=int, help="of every run, instead of those published")
     parser.add_argument("--plan", action="store_true", help="say how long it will take, and end")
-    parser.add_argument("--program", default=str(ROOT / "target/release/gaitprop"), help="path of gaitprop")
+    program = str(ROOT / "target/release/gaitprop")
+    parser.add_argument("--program", default=program, help="path of gaitprop")
     args = parser.parse_args()
     only = args.only.split(",")
     if unknown := [part for part in only if part not in PARTS]:
@@ -323,7 +351,7 @@ def main():
     if args.jobs < 1 or (args.epochs is not None and args.epochs < 1):
         parser.error("--jobs and --epochs must be at least 1")
     if not Path(args.program).is_file():
-        parser.error(f"{args.program} is missing: cargo build --release, or name another with --program")
+        parser.error(f"{args.program} is missing: cargo build --release, or name it with --program")
     data = args.data if args.data == "digits" else str(Path(args.data).resolve())
     args.out.mkdir(parents=True, exist_ok=True)
     runs = [
@@ -334,14 +362,10 @@ def main():
     ]
     items = [item for item in comparisons(args.data) if item[0] in only]
     if args.epochs:
-        shorter = f"--epochs {args.epochs} --grid-epochs 1"
-        items = [
-            (part, name, command.replace("--epochs 10", f"--epochs {args.epochs}").replace("--grid-epochs 3", "--grid-epochs 1"))
-            for part, name, command in items
-        ]
+        items = [(part, name, shortened(command, args.epochs)) for part, name, command in items]
     pool = Pool(args.program, args.jobs)
     # A service manager, and `kill`, end with SIGTERM. Both it and Ctrl-C leave checkpoints.
-    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    signal.signal(signal.SIGTERM, interrupted)
     try:
         say_how_long(pool, data, runs)
         if args.plan:

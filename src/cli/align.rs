@@ -158,6 +158,10 @@ pub(super) fn run(args: &Args) -> Result<Done, Failure> {
     let run = RunConfig::resolve(options, &data)?;
     run.train.solver.check_untrained()?;
     for spec in &rule_specs {
+        if over == Axis::Time && spec.kind == LearningRule::Kp {
+            let what = "--over time: kp learns its feedback in training, and rules are compared with new feedback: read cosine_with_bp in the metrics of a training";
+            return Err(Error::Setting(what.into()).into());
+        }
         TrainConfig { rule: spec.kind, target_form: spec.form, ..run.train }.check_shape(&run.architecture)?;
     }
     let values: Vec<String> = match args.values.as_slice() {

@@ -151,8 +151,8 @@ impl<T: Real> LayerState<'_, T> {
     }
 }
 
-/// How a rule's errors pass the decorrelation R of a layer's input `z = y_{l−1} R`, to become errors
-/// of y_{l−1}.
+/// How a rule's errors pass the decorrelation R of a layer's input `z = y_{l−1} R`, to become
+/// errors of y_{l−1}.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Through {
     /// The rule writes errors of y_{l−1}: its feedback replaces that through R too.
@@ -187,8 +187,8 @@ impl<T: Real> Context<'_, T> {
             Some(wide) => self.solver.solve_into(of, wide, r, self.exec)?,
             None => self.solver.solve(of, r, self.exec)?,
         };
-        // A learned inverse goes through weights and decorrelation at once, but its residual is that
-        // of the weights alone.
+        // A learned inverse goes through weights and decorrelation at once, but its residual is
+        // that of the weights alone.
         let unknown = self.solver.learns() && layer.decorrelation.is_some();
         self.solve = Some(Solve { residual: if unknown { f64::NAN } else { solve.residual }, ..solve });
         Ok(())

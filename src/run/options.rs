@@ -296,8 +296,8 @@ options! {
     width: usize = "N",
     /// Number of hidden layers [default: 4]
     hidden: usize = "N",
-    /// Widths of all layers after the input, each fully connected and of any shape. gait, itp and tp
-    /// then need --inverse damped or learned
+    /// Widths of all layers after the input, each fully connected and of any shape. gait, itp and
+    /// tp then need --inverse damped or learned
     dense: Sizes = "N,N,…",
     /// Widths of a tower, input included, every layer square: 784-784-500-200-10
     tower: Sizes = "N-N-…",

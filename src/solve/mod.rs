@@ -14,9 +14,9 @@
 //! Damped and Learned only approximate the inverse. They take weights of any shape: see
 //! [`Solver::solve_into`].
 //!
-//! Lu, Gram, Damped and Learned are direct. The others iterate until the error is small relative to the solution.
-//! They estimate it from the next correction: with an ill-conditioned W a small residual r − e W
-//! says little about e.
+//! Lu, Gram, Damped and Learned are direct. The others iterate until the error is small relative to
+//! the solution. They estimate it from the next correction: with an ill-conditioned W a small
+//! residual r − e W says little about e.
 //!
 //! All decisions rest on shapes and on numbers that have the same bits on every machine, never on
 //! time. The same run therefore takes the same decisions everywhere.
@@ -407,7 +407,8 @@ fn rest_of<T: Real>(right: &[T], e: MatRef<'_, T>, w: MatRef<'_, T>, rest: &mut 
     exec.product(-T::ONE, e, w, Start::From(T::ONE, MatRef::new(right, rows, n)?), MatMut::new(rest, rows, n)?)
 }
 
-/// [`Solver::solve`] by [`Solver::solve_into`], from a copy of `r` in `right`. Also returns `right`.
+/// [`Solver::solve`] by [`Solver::solve_into`], from a copy of `r` in `right`. Also returns
+/// `right`.
 fn solve_in_place<T: Real>(
     solver: &mut impl Solver<T>,
     mut right: Vec<T>,

@@ -76,8 +76,8 @@ impl<T: Real> Step<T> {
     /// Work: `4 k n²` flops for a fan-in of n and k samples.
     ///
     /// # Errors
-    /// [`Error::Diverged`] if a decorrelation is no longer finite; a shape error for another network
-    /// than that of the last batch; out of memory.
+    /// [`Error::Diverged`] if a decorrelation is no longer finite; a shape error for another
+    /// network than that of the last batch; out of memory.
     pub fn decorrelate(&mut self, net: &mut Network<T>, setting: Decorrelation, exec: &mut Exec) -> Result<()> {
         setting.check()?;
         let batch = self.tape.batch();
@@ -113,7 +113,8 @@ impl<T: Real> Step<T> {
     /// Lets the inverses of a solver that [learns](Solver::learns) learn from the last batch. Does
     /// nothing for other solvers.
     ///
-    /// The last step must have computed all output units: [`Step::update`] does so for such solvers.
+    /// The last step must have computed all output units: [`Step::update`] does so for such
+    /// solvers.
     ///
     /// # Errors
     /// As [`Solver::learn`].

@@ -52,7 +52,8 @@ const SCALE: &str = "input_spread";
 /// Writes a network's weights, the scaling of its inputs, and its shape and `notes` as metadata.
 ///
 /// Arrays: `W0`, `b0`, … in T, weights row-major fan-in × width; `R0`, … in T, fan-in × fan-in, for
-/// a network with decorrelations; `input_centre` and `input_spread` in f64. The same network gives the same bytes.
+/// a network with decorrelations; `input_centre` and `input_spread` in f64. The same network gives
+/// the same bytes.
 ///
 /// # Errors
 /// [`Error::Io`]. An existing file is then unchanged.

@@ -204,8 +204,8 @@ impl<T: Real> Jacobians<T> {
         (0..count * c).for_each(|row| self.rows[row * c + row % c] = T::ONE);
     }
 
-    /// Goes down through layer `l`: `J_{l−1} = (J_l ∘ D_l) W_lᵀ`, and through the decorrelation of its
-    /// input, if there is one: `J_{l−1} R_lᵀ`.
+    /// Goes down through layer `l`: `J_{l−1} = (J_l ∘ D_l) W_lᵀ`, and through the decorrelation of
+    /// its input, if there is one: `J_{l−1} R_lᵀ`.
     fn lower(
         &mut self,
         l: usize,
@@ -294,8 +294,8 @@ fn repeated<'a, T: Real>(of: &'a MatRef<'_, T>, i: usize, shape: (usize, usize))
 
 /// Returns the share of a diagonal element of `J Jᵀ` below which rounding decides about its pivot.
 ///
-/// A pivot is the squared distance of a row of J from the rows above it. A row of n elements is known
-/// to n u of its length, u the unit roundoff of T. `J Jᵀ` is known to n u of f64.
+/// A pivot is the squared distance of a row of J from the rows above it. A row of n elements is
+/// known to n u of its length, u the unit roundoff of T. `J Jᵀ` is known to n u of f64.
 fn tolerance<T: Real>(n: usize) -> f64 {
     let [row, gram] = [T::UNIT_ROUNDOFF, f64::UNIT_ROUNDOFF].map(|u| n as f64 * u);
     gram.max(row * row)

@@ -79,7 +79,8 @@ impl TrainConfig {
     /// one of outputs.
     ///
     /// # References
-    /// * Ahmad, van Gerven and Ambrogioni, GAIT-prop, 2020, table 1, and github.com/nasiryahm/GAIT-prop.
+    /// * Ahmad, van Gerven and Ambrogioni, GAIT-prop, 2020, table 1, and
+    ///   github.com/nasiryahm/GAIT-prop.
     /// * Dalm, Ahmad, Ambrogioni and van Gerven, Scaling up learning with GAIT-prop, 2021, and
     ///   `config/cifar.yaml` of github.com/artcogsys/GAIT_prop_scaling.
     pub fn preset(preset: Preset, rule: LearningRule) -> Self {

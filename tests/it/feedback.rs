@@ -1,4 +1,5 @@
-//! Sign-symmetric feedback, targets as errors, feedback that learns, and weight decay, against loops in f64.
+//! Sign-symmetric feedback, targets as errors, feedback that learns, and weight decay, against
+//! loops in f64.
 
 use crate::rules::{architectures, batch, by_boxed, feedback, network};
 use crate::support::*;
@@ -12,7 +13,8 @@ use gaitprop::rule::{Backprop, LearningRule, Rule, RuleConfig};
 use gaitprop::step::Step;
 use gaitprop::{Architecture, Error, Matrix, Network, TrainConfig, Trainer};
 
-/// A network in f64 with its first matrices of feedback, for the formulas of the rules in plain loops.
+/// A network in f64 with its first matrices of feedback, for the formulas of the rules in plain
+/// loops.
 struct Naive {
     net: Network<f64>,
     /// W and b of each layer.
@@ -48,7 +50,7 @@ impl Naive {
         })
     }
 
-    /// ΔW and Δb of each layer, means over the batch. `feedback`: what the errors of layer l go down through.
+    /// ΔW and Δb of each layer, means over the batch. `feedback`: the feedback matrix of each layer.
     fn updates(&self, batch: &Batch<f64>, rule: LearningRule, feedback: &[Vec<f64>]) -> Vec<(Vec<f64>, Vec<f64>)> {
         let (rows, labels, layers) = (batch.x.rows(), self.net.labels(), self.net.layers());
         let (mut inputs, mut slopes, mut y, mut stride) = (Vec::new(), Vec::new(), batch.x.data().to_vec(), self.net.inputs());
@@ -88,7 +90,8 @@ fn sign(w: f64) -> f64 {
     f64::from(i8::from(w > 0.0) - i8::from(w < 0.0))
 }
 
-/// Uniform numbers below √3 times `size`, of one step and layer: xoshiro256++ and splitmix64 by the published programs.
+/// Uniform numbers below √3 times `size`, of one step and layer: xoshiro256++ and splitmix64 by the
+/// published programs.
 fn magnitudes(count: usize, size: f64, seed: u64, step: u64, layer: usize) -> Vec<f64> {
     fn next(s: &mut [u64; 4]) -> u64 {
         let out = s[0].wrapping_add(s[3]).rotate_left(23).wrapping_add(s[0]);
@@ -164,7 +167,8 @@ fn newer_rules_are_what_their_formulas_say() {
     }
 }
 
-/// Several steps of plain descent with weight decay: feedback that learns, and magnitudes of each step, in loops.
+/// Several steps of plain descent with weight decay: feedback that learns, and magnitudes of each
+/// step, in loops.
 #[test]
 fn newer_rules_train_as_their_formulas_say() {
     for shape in architectures() {
@@ -204,7 +208,8 @@ fn newer_rules_train_as_their_formulas_say() {
     }
 }
 
-/// The difference shrinks by 1 − ρ in every step, and without decay B moves as W does, by every optimizer, fused or not.
+/// The difference shrinks by 1 − ρ in every step, and without decay B moves as W does, by every
+/// optimizer, fused or not.
 fn check_gap<T: Real>(shape: &Architecture, kind: OptimizerKind, rho: f64, fused: bool) {
     let (mut net, plan, steps) = (network::<T>(shape, Init::Orthogonal, 5), Plan::new(), 20);
     let mut kit = Kit::boxed(LearningRule::Kp.build::<T>(&RuleConfig::new(shape), &plan).unwrap(), &plan).regularized(0.1);
@@ -257,7 +262,8 @@ fn feedback_converges_to_the_weights_by_weight_decay() {
     }
 }
 
-/// Weights are multiplied by 1 − ρ after the update, biases are not; the two endings agree to the bit.
+/// Weights are multiplied by 1 − ρ after the update, biases are not; the two endings agree to the
+/// bit.
 #[test]
 fn weight_decay_multiplies_weights_alone() {
     for shape in architectures() {

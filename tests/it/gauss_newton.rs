@@ -1,4 +1,5 @@
-//! Gauss-Newton updates against Jacobians by finite differences and a dense solve; their limits: ITP, and backpropagation.
+//! Gauss-Newton updates against Jacobians by finite differences and a dense solve; their limits:
+//! ITP, and backpropagation.
 
 use crate::support::*;
 use gaitprop::diagnostics::Alignment;
@@ -70,7 +71,8 @@ fn outputs(net: &Network<f64>, l: usize, y: &[f64]) -> Vec<f64> {
     y[..net.labels()].to_vec()
 }
 
-/// The Jacobian of the label units with respect to the activity of layer l, by central differences: a row a unit of the layer.
+/// The Jacobian of the label units with respect to the activity of layer l, by central differences:
+/// a row a unit of the layer.
 fn jacobian(net: &Network<f64>, l: usize, y: &[f64]) -> Vec<Vec<f64>> {
     const H: f64 = 1e-6;
     let shifted = |j: usize, by: f64| {
@@ -135,7 +137,8 @@ fn error<T: Real>(got: &Gradients<T>, want: &[[Vec<f64>; 2]]) -> f64 {
     want.iter().enumerate().map(of).fold(0.0, worst)
 }
 
-/// All shapes and activations, both element types. The smallest singular value of these Jacobians is about 0.01.
+/// All shapes and activations, both element types. The smallest singular value of these Jacobians
+/// is about 0.01.
 #[test]
 fn updates_are_those_of_finite_differences_and_a_dense_solve() {
     for (k, shape) in architectures().iter().enumerate() {
@@ -193,14 +196,16 @@ fn itp_is_gauss_newton_where_every_unit_has_a_label() {
             let near = off(LearningRule::Itp, 1e-7);
             assert!(near < 1e-3 && off(LearningRule::Gait, 0.0) > 0.1, "{unit:?}: {near:e}");
         }
-        // With fewer labels ITP also keeps the auxiliary output units, and the Gauss-Newton target does not.
+        // With fewer labels ITP also keeps the auxiliary output units, and the Gauss-Newton target
+        // does not.
         let fewer = Architecture { labels: 2, ..shape };
         let (net, batch) = (network(&fewer, 4), self::batch(&fewer, 7, 5));
         assert!(largest_difference(&net, &updates(&net, &batch, LearningRule::Itp, 0.0), &of(&net, &batch, 0.0)) > 0.1);
     }
 }
 
-/// Linear networks of orthogonal weights, with fewer labels than units: all rules and Gauss-Newton agree.
+/// Linear networks of orthogonal weights, with fewer labels than units: all rules and Gauss-Newton
+/// agree.
 #[test]
 fn all_rules_are_gauss_newton_in_orthogonal_linear_networks() {
     let shape = Architecture::tower(&[10, 10, 10, 6], 3).unwrap();
@@ -213,7 +218,8 @@ fn all_rules_are_gauss_newton_in_orthogonal_linear_networks() {
     }
 }
 
-/// Orthogonal weights and any activation: ITP's limit still agrees in the layer below the last, and not further down.
+/// Orthogonal weights and any activation: ITP's limit still agrees in the layer below the last, and
+/// not further down.
 #[test]
 fn itp_is_gauss_newton_below_the_last_layer_of_orthogonal_networks() {
     for unit in [ACTIVATIONS[0], ACTIVATIONS[1]] {
@@ -283,7 +289,8 @@ fn instruction_sets_and_threads_change_no_bit() {
     check(&net.cast::<f32>(), &batch.cast());
 }
 
-/// A batch whose Jacobians do not fit at once (300 · 64 · 64 > 2²⁰) has the mean of the updates of its halves.
+/// A batch whose Jacobians do not fit at once (300 · 64 · 64 > 2²⁰) has the mean of the updates of
+/// its halves.
 #[test]
 fn batches_are_cut_without_a_trace() {
     let shape = Architecture::square(64, 64, 1, 64).unwrap();
@@ -321,7 +328,8 @@ fn dampings_and_shapes_out_of_range_are_refused() {
     assert!(run(&none, 0.0).unwrap().weights(0).data().iter().all(|&w| w == 0.0));
 }
 
-/// Two label units of equal weights: no change of the layer below can send them to different targets.
+/// Two label units of equal weights: no change of the layer below can send them to different
+/// targets.
 #[test]
 fn jacobians_without_full_rank_need_damping() {
     fn check<T: Real>(net: &Network<T>, batch: &Batch<T>) {

@@ -321,7 +321,8 @@ mod program {
             let line = format!("train {SMALL} --rule gait --shuffle --stats-every {every} --checkpoint-every {checkpoint}");
             run(dir.path(), &format!("{line} --epochs 4 --out whole --overwrite")).well();
             run(dir.path(), &format!("{line} --epochs 4 --keep 100 --out run --overwrite")).well();
-            // Back to each checkpoint in turn: later ones are removed, as if the run had been killed then.
+            // Back to each checkpoint in turn: later ones are removed, as if the run had been
+            // killed then.
             let whole = stats(&dir.path().join("whole"));
             let checkpoints = crate::program::runs::checkpoints(&dir.path().join("run"));
             for path in checkpoints.iter().rev().skip(1) {
