@@ -16,7 +16,7 @@ use crate::base::memory::resized;
 use crate::model::network::Network;
 use crate::solve::{Solver, Weights};
 use crate::step::Step;
-use gaitprop_kernels::{MatMut, MatRef, Real};
+use gaitprop_kernels::{Epilogue, MatMut, MatRef, Real, Start, Update};
 use std::time::Instant;
 
 /// Setting: decorrelation of the input of every layer.
@@ -101,8 +101,10 @@ impl<T: Real> Step<T> {
             for row in r.data_mut().chunks_exact_mut(n) {
                 row.iter_mut().zip(&*growth).for_each(|(r, &growth)| *r *= growth);
             }
-            exec.gemm(T::from_f64(-rate), MatRef::new(along, n, samples)?, z, T::ONE, r.view_mut())?;
-            if !exec.norm(r.data())?.is_finite() {
+            // The product ends in R while that is in cache, and is checked there.
+            let through = Epilogue::Update(Update::Descend { rate: T::ONE });
+            let along = MatRef::new(along, n, samples)?;
+            if !exec.gemm_with(T::from_f64(-rate), (along, z), Start::Zero, r.view_mut(), through)? {
                 return Err(Error::Diverged { what: "the decorrelation", layer, step: 0 });
             }
         }
