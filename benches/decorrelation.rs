@@ -86,14 +86,11 @@ fn main() {
     let par = if args.threads == 1 { Par::Seq } else { Par::team(args.threads).expect("starts") };
     let plan = Plan::new().with_par(par);
     let tower = if args.test { [16, 16, 14, 12, 10] } else { [784, 784, 500, 200, 10] };
-    let shapes = [
-        ("square", Architecture::square(n, n, 4, 10).expect("fits")),
-        ("tower", Architecture::tower(&tower, 10).expect("fits")),
-    ];
+    let shapes =
+        [("square", Architecture::square(n, n, 4, 10).expect("fits")), ("tower", Architecture::tower(&tower, 10).expect("fits"))];
     let mut rng = Rng::new(7, 0);
-    let mut normal = |rows, cols| {
-        Matrix::from_vec(rows, cols, (0..rows * cols).map(|_| 0.05 * rng.normal() as f32).collect()).expect("fits")
-    };
+    let mut normal =
+        |rows, cols| Matrix::from_vec(rows, cols, (0..rows * cols).map(|_| 0.05 * rng.normal() as f32).collect()).expect("fits");
     let (x, mut target) = (normal(args.batch, n), Matrix::zeros(args.batch, 10));
     (0..args.batch).for_each(|i| target.data_mut()[10 * i + i % 10] = 1.0);
     // As many as there are layers: what one product reads is not what the one before has left in cache.

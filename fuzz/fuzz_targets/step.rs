@@ -22,6 +22,7 @@ struct Input {
     batch: u8,
     /// Activation, that of the output, rule, way, optimiser, and the rest bit by bit.
     choices: [u8; 6],
+    decays: bool,
     double: bool,
 }
 
@@ -30,7 +31,12 @@ enum Network {
     Square(u8, u8),
     Wide(u8, u8),
     Tower(u8),
+    /// Widths of two layers above the inputs.
+    Dense(u8, u8, u8),
 }
+
+const WAYS: [SolverKind; 6] =
+    [SolverKind::Lu, SolverKind::Stale, SolverKind::Cg, SolverKind::Gram, SolverKind::Auto, SolverKind::Damped];
 
 fn run<T: Real>(input: &Input) {
     let between = |byte: u8, low: usize, high: usize| low + usize::from(byte) % (high - low);
@@ -44,8 +50,12 @@ fn run<T: Real>(input: &Input) {
             let n = between(n, 8, 30);
             Architecture::tower(&[n, n, n / 2 + 1, n / 4 + 2], 2)
         }
+        Network::Dense(inputs, m, n) => {
+            Architecture::dense(between(inputs, 2, 60), &[between(m, 2, 30), between(n, 2, 30)], 2)
+        }
     }
     .expect("widths that fit");
+    let dense = matches!(input.network, Network::Dense(..));
     let [unit, output, rule, way, optimizer, bits] = input.choices;
     let units = [Activation::LeakyRelu { slope: 0.1 }, Activation::Identity, Activation::Tanh];
     let flag = |bit: u8| bits >> bit & 1 == 1;
@@ -54,9 +64,11 @@ fn run<T: Real>(input: &Input) {
         shape: Architecture { activation: one_of(&units, unit), output_activation: one_of(&units, output), ..shape },
         batch: between(input.batch, 1, 20),
         rule: one_of(&LearningRule::ALL, rule),
-        form: if flag(0) && flag(1) { TargetForm::Absolute } else { TargetForm::Difference },
-        way: one_of(&[SolverKind::Lu, SolverKind::Stale, SolverKind::Cg, SolverKind::Gram, SolverKind::Auto], way),
+        // Absolute targets, and all ways but one, need square layers.
+        form: if flag(0) && flag(1) && !dense { TargetForm::Absolute } else { TargetForm::Difference },
+        way: if dense { SolverKind::Damped } else { one_of(&WAYS, way) },
         optimizer: one_of(&optimizers, optimizer),
+        weight_decay: if input.decays { 0.01 } else { 0.0 },
         ortho: Regularizer {
             lambda: if flag(2) { 0.1 } else { 0.0 },
             form: if flag(3) { Penalty::Identity } else { Penalty::OffDiagonal },

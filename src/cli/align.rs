@@ -8,8 +8,9 @@ use crate::base::rng::Rng;
 use crate::cli::{Done, Failure, print};
 use crate::data::{self, Dataset, Features, Samples, Split};
 use crate::model::matrix::Matrix;
+use crate::model::network::Architecture;
 use crate::rule::{LearningRule, TargetForm};
-use crate::run::config::RunConfig;
+use crate::run::config::{RunConfig, check_shape};
 use crate::run::options::Options;
 use crate::run::pool::progress;
 use crate::run::session::{Session, ask_for, check_memory};
@@ -132,8 +133,11 @@ struct Document<'a> {
     gamma: f64,
     seed: u64,
     inverse: &'static str,
+    /// That of the solver, if it is damped.
     #[serde(skip_serializing_if = "Option::is_none")]
     damping: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gauss_newton_damping: Option<f64>,
     rows: &'a [Row<'a>],
 }
 
@@ -143,7 +147,8 @@ pub(super) fn run(args: &Args) -> Result<Done, Failure> {
     if options.out.is_some() {
         return Err(Error::Setting("align does not use --out: see --csv and --json".into()).into());
     }
-    if over == Axis::Depth && (options.layers.is_some() || options.tower.is_some() || options.hidden.is_some()) {
+    let Options { layers, dense, tower, hidden, .. } = &options;
+    if over == Axis::Depth && (layers.is_some() || dense.is_some() || tower.is_some() || hidden.is_some()) {
         return Err(Error::Setting("--over depth sets the number of layers: give only --width".into()).into());
     }
     let form = options.form.take().unwrap_or(TargetForm::Difference);
@@ -162,7 +167,7 @@ pub(super) fn run(args: &Args) -> Result<Done, Failure> {
             let what = "--over time: kp learns its feedback in training, and rules are compared with new feedback: read cosine_with_bp in the metrics of a training";
             return Err(Error::Setting(what.into()).into());
         }
-        TrainConfig { rule: spec.kind, target_form: spec.form, ..run.train }.check_shape(&run.architecture)?;
+        check_shape(&TrainConfig { rule: spec.kind, target_form: spec.form, ..run.train }, &run.architecture)?;
     }
     let values: Vec<String> = match args.values.as_slice() {
         [] => over.usual().iter().map(|&v| v.into()).collect(),
@@ -205,7 +210,8 @@ fn write_files(args: &Args, over: Axis, study: &Comparison, data: &Dataset, rows
             gamma: study.train.gamma,
             seed: study.seed,
             inverse: study.train.solver.name(),
-            damping: study.damping,
+            damping: (study.train.solver == SolverKind::Damped).then_some(study.train.damping),
+            gauss_newton_damping: study.damping,
             rows,
         };
         let text = serde_json::to_string_pretty(&document)
@@ -292,6 +298,12 @@ fn parties(study: &Comparison) -> usize {
     2 + usize::from(study.damping.is_some())
 }
 
+/// Checks the memory of a comparison, in which nothing is decorrelated.
+fn memory_of<T: Real>(study: &Comparison, shape: &Architecture) -> Result<()> {
+    let train = TrainConfig { decorrelation: None, ..study.train };
+    check_memory::<T>(&train, shape, study.x.rows(), parties(study))
+}
+
 /// Compares the rules at each value.
 fn over_points(over: Axis, study: &Comparison, values: &[String], plan: &Plan, bar: &ProgressBar) -> Result<Vec<Vec<Compared>>> {
     let points = values.iter().map(|value| {
@@ -305,7 +317,8 @@ fn over_points(over: Axis, study: &Comparison, values: &[String], plan: &Plan, b
     });
     // All values are parsed before the first comparison.
     let points = points.collect::<Result<Vec<_>>>()?;
-    points.iter().try_for_each(|&point| check_memory::<f64>(&study.architecture_at(point)?, study.x.rows(), parties(study)))?;
+    let memory = |point| memory_of::<f64>(study, &study.architecture_at(point)?);
+    points.iter().try_for_each(|&point| memory(point))?;
     points.into_iter().map(|point| study.at(point, plan).inspect(|_| bar.inc(1))).collect()
 }
 
@@ -322,8 +335,8 @@ fn over_time<T: Real>(
     if !epochs.is_sorted() {
         return Err(Error::Setting("--values: epochs must be in ascending order".into()));
     }
-    check_memory::<T>(&run.architecture, run.train.batch.min(data.train.len()), 1)?;
-    check_memory::<f64>(&study.architecture, study.x.rows(), parties(study))?;
+    check_memory::<T>(&run.train, &run.architecture, data.train.len(), 1)?;
+    memory_of::<f64>(study, &study.architecture)?;
     let inputs = data.affine(run.scale);
     let ready = data.apply::<T>(&inputs)?;
     let mut session = Session::new(run, (&ready, &inputs), plan.clone(), None)?;

@@ -48,11 +48,10 @@ impl Common {
             return Err(Error::Setting("--rule names a single rule: use --rules".into()));
         }
         let mut file = self.config.as_deref().map(Options::read).transpose()?.unwrap_or_default();
-        if rules.is_some() && file.rule.take().is_some() {
-            // These are constants of the file's rule.
-            (file.lr, file.lambda, file.mu) = (None, None, None);
+        if rules.is_some() && file.rule.is_some() {
+            file = file.without_rule();
         }
-        let options = self.settings.clone().or(file);
+        let options = self.settings.clone().or(file.clone());
         let stats = options.stats_every.is_some_and(|n| n > 0);
         options.check_out(&[("overwrite", self.overwrite), ("resume", self.resume), ("stats-every", stats)])?;
         let grid = Grid::parse(grid, allowed)?;
@@ -61,13 +60,15 @@ impl Common {
         let seeds = seeds("--seeds", self.seeds, options.seed)?;
         let (set, data) = options.load_data()?;
         let runtime = Runtime::of(&options)?;
-        Ok(Batch { common: self, options, grid, seeds, set, data, runtime })
+        Ok(Batch { common: self, file, options, grid, seeds, set, data, runtime })
     }
 }
 
 /// Common settings of all runs of a command.
 pub(crate) struct Batch<'a> {
     common: &'a Common,
+    file: Options,
+    /// Flags, completed by the file.
     pub(crate) options: Options,
     pub(crate) grid: Grid,
     pub(crate) seeds: Vec<u64>,
@@ -86,9 +87,14 @@ impl Batch<'_> {
         let folder = rule.map_or_else(|| point.folder(), |rule| rule.to_string());
         let plan = |&seed: &u64| {
             let dir = self.options.out.as_ref().map(|out| out.join(&folder).join(format!("seed-{seed}")));
-            Planned::new(&self.options, point, (rule, seed), (&self.set, &self.data), dir)
+            Planned::new(self.given(), point, (rule, seed), (&self.set, &self.data), dir)
         };
         self.seeds.iter().map(plan).collect()
+    }
+
+    /// Returns flags and file, which a point of the grid comes between.
+    pub(crate) fn given(&self) -> (&Options, &Options) {
+        (&self.common.settings, &self.file)
     }
 
     /// Opens the folder of results, if there is one. Then prints a note about settings that replace
@@ -106,7 +112,9 @@ impl Batch<'_> {
                 rules.push(rule);
             }
         }
-        replacements(&self.options, &rules)?.iter().for_each(|line| print_note(line));
+        if !self.grid.keys().contains(&"preset") {
+            replacements(&self.options, &rules)?.iter().for_each(|line| print_note(line));
+        }
         Ok(results)
     }
 

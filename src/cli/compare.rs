@@ -105,10 +105,10 @@ impl Comparison<'_> {
             data.hold_out((data.train.len() / 6).max(1))?;
         }
         let validation = data.validation.as_ref().map(Split::len);
-        let epochs = grid_epochs.or(self.batch.options.epochs);
-        let options = Options { validation, epochs, ..self.batch.options.clone() };
+        let (flags, file) = self.batch.given();
+        let flags = Options { validation, epochs: grid_epochs.or(flags.epochs), ..flags.clone() };
         let seeds = seeds("--grid-seeds", grid_seeds.unwrap_or(1), self.batch.options.seed)?;
-        Trials::plan(candidates, &options, &seeds, &self.batch.set, data)
+        Trials::plan(candidates, (&flags, file), &seeds, &self.batch.set, data)
     }
 
     /// Trains all rules with a point, seed by seed: after an interrupt, all rules have the same

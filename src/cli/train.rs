@@ -110,7 +110,7 @@ fn typed<T: Real>(args: &Args, job: &Job) -> Result<Done, Failure> {
     let ready = data.apply::<T>(&inputs)?;
     let interrupted = crate::cli::interrupts();
 
-    check_memory::<T>(&run.architecture, run.train.batch.min(data.train.len()), 1)?;
+    check_memory::<T>(&run.train, &run.architecture, data.train.len(), 1)?;
     let samples = (&ready, &inputs);
     let mut session;
     if let (Some(_), Some((dir, settings))) = (&args.resume, folder) {

@@ -11,20 +11,21 @@ use crate::model::matrix::Matrix;
 use crate::model::network::Network;
 use crate::ortho::{Layers, Penalty, Regularizer, Side};
 use crate::rule::{LearningRule, RuleConfig, TargetForm};
-use crate::run::config::Runtime;
+use crate::run::config::{Runtime, check_decorrelation};
 use crate::run::options::{BACKENDS, ISAS, Unit};
 use crate::solve::{SolverKind, Tuning};
 use crate::step::optimizer::{Optimizer, OptimizerConfig, OptimizerKind};
 use crate::step::{Recipe, Step};
 use crate::study::align::Precision;
+use crate::train::TrainConfig;
 use gaitprop_kernels::{Activation, MatRef, Plan, Real};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// .npz with x (batch × inputs), onehot (batch × labels), W0… (fan-in × width) and b0…; other
-    /// arrays are ignored
+    /// .npz with x (batch × inputs), onehot (batch × labels), W0… (fan-in × width), b0… and, for a
+    /// network with decorrelations, R0… (fan-in × fan-in); other arrays are ignored
     input: PathBuf,
     /// Output .npz with act1…, dW0…, db0… (batch means of descent directions) and reg0… (the
     /// regularizer's gradients, already subtracted from dW). --steps adds W0…, b0…, mW0…, vW0…,
@@ -83,9 +84,18 @@ pub(super) struct Args {
     /// Learning rate of the steps (needs --steps)
     #[arg(long, value_name = "ETA", requires = "steps", allow_negative_numbers = true)]
     lr: Option<f64>,
-    /// Weight decay of the steps: each multiplies weights by 1 - RHO; at least 0, below 1
-    #[arg(long, value_name = "RHO", default_value_t = 0.0, allow_negative_numbers = true)]
-    weight_decay: f64,
+    /// Weight decay of the steps: each multiplies weights by 1 - RHO; at least 0, below 1 [default: 0]
+    #[arg(long, value_name = "RHO", requires = "steps", allow_negative_numbers = true)]
+    weight_decay: Option<f64>,
+    /// Decay of the first moment of Adam, in [0, 1); mu of momentum [default: 0.9]
+    #[arg(long, value_name = "X", requires = "steps", allow_negative_numbers = true)]
+    beta1: Option<f64>,
+    /// Decay of the second moment of Adam, in [0, 1) [default: published-adam 0.99, adam 0.999]
+    #[arg(long, value_name = "X", requires = "steps", allow_negative_numbers = true)]
+    beta2: Option<f64>,
+    /// Term in the denominator of Adam, greater than 0 [default: 1e-8]
+    #[arg(long, value_name = "X", requires = "steps", allow_negative_numbers = true)]
+    epsilon: Option<f64>,
     /// Optimizer of the steps: published-adam, adam, sgd or momentum
     #[arg(long, value_name = "OPT", default_value_t = OptimizerKind::PublishedAdam)]
     optimizer: OptimizerKind,
@@ -109,7 +119,7 @@ pub(super) fn run(args: &Args) -> Result<Done, Failure> {
             Error::Setting(format!("{}: the output would replace the input; name another file", args.output.display())).into()
         );
     }
-    let wanted = |name: &str| name == "x" || name == "onehot" || index_of(name).is_some();
+    let wanted = |name: &str| name == "x" || name == "onehot" || index_of(name, &["W", "b", "R"]).is_some();
     let input = Input { path: &args.input, arrays: npz::read(&args.input, wanted)? };
     let plan = runtime.plan(runtime.par()?);
     let out = match runtime.precision {
@@ -122,9 +132,36 @@ pub(super) fn run(args: &Args) -> Result<Done, Failure> {
     Ok(Done::Success)
 }
 
-/// Parses the layer number of `W3` or `b3`.
-fn index_of(name: &str) -> Option<usize> {
-    let digits = name.strip_prefix('W').or_else(|| name.strip_prefix('b'))?;
+impl Args {
+    /// Optimizer of the steps.
+    fn optimizer_config(&self) -> Result<OptimizerConfig> {
+        TrainConfig {
+            optimizer: self.optimizer,
+            learning_rate: self.lr.unwrap_or(0.0),
+            beta1: self.beta1,
+            beta2: self.beta2,
+            epsilon: self.epsilon,
+            weight_decay: self.weight_decay.unwrap_or(0.0),
+            ..TrainConfig::published(self.rule)
+        }
+        .optimizer_config()
+    }
+
+    /// Returns flags that allow layers of any shape above the first, or `None` if they may have it.
+    fn advice_to_rectangles(&self) -> Option<&'static str> {
+        match (self.form, self.inverse.takes_rectangles()) {
+            _ if !self.rule.sends_targets() => None,
+            (TargetForm::Difference, true) => None,
+            (TargetForm::Difference, false) => Some("--inverse damped"),
+            (TargetForm::Absolute, true) => Some("--form difference"),
+            (TargetForm::Absolute, false) => Some("--form difference with --inverse damped"),
+        }
+    }
+}
+
+/// Parses the layer number of an array with one of these letters, as `W3`.
+fn index_of(name: &str, letters: &[&str]) -> Option<usize> {
+    let digits = letters.iter().find_map(|letter| name.strip_prefix(letter))?;
     (!digits.is_empty() && digits.bytes().all(|c| c.is_ascii_digit())).then(|| digits.parse().ok())?
 }
 
@@ -143,17 +180,20 @@ fn update<T: Real>(args: &Args, input: &Input<'_>, plan: &Plan) -> Result<Arrays
         return Err(Error::Setting(format!("--steps {steps}: use at most {MAX_STEPS}")));
     }
     args.inverse.check_untrained()?;
-    let settings = OptimizerConfig::new(args.optimizer, args.lr.unwrap_or(0.0))?;
-    let settings = OptimizerConfig { weight_decay: args.weight_decay, ..settings };
-    settings.check()?;
+    let settings = args.optimizer_config()?;
+    settings.check_in::<T>()?;
 
     let (batch, inputs, x) = input.matrix::<T>("x")?;
     let (rows, labels, onehot) = input.matrix::<T>("onehot")?;
     if rows != batch {
         return Err(input.wrong(format!("`x` has {batch} rows but `onehot` has {rows}: one row a sample")));
     }
-    let rectangles = !args.rule.sends_targets() || (args.inverse.takes_rectangles() && form == TargetForm::Difference);
-    let mut net = input.network::<T>((inputs, labels), unit, loss, rectangles)?;
+    let mut net = input.network::<T>((inputs, labels), unit, loss, args.advice_to_rectangles())?;
+    let decorrelation = input.decorrelation(&net)?;
+    if !decorrelation.is_empty() {
+        check_decorrelation(args.rule, form, args.inverse)?;
+    }
+    net.set_decorrelation(decorrelation)?;
     let (x, onehot) = (MatRef::new(&x, batch, inputs)?, MatRef::new(&onehot, batch, labels)?);
 
     let architecture = net.architecture();
@@ -241,22 +281,23 @@ impl Input<'_> {
         }
     }
 
-    /// `rectangles`: whether layers above the first may have any shape.
+    /// `advice`: flags that allow layers above the first of any shape; `None` if they may have it.
     fn network<T: Real>(
         &self,
         (inputs, labels): (usize, usize),
         unit: Activation,
         loss: Loss,
-        rectangles: bool,
+        advice: Option<&str>,
     ) -> Result<Network<T>> {
-        let count = self.arrays.keys().filter_map(|name| index_of(name)).max().map_or(0, |last| last.saturating_add(1));
+        let count =
+            self.arrays.keys().filter_map(|name| index_of(name, &["W", "b"])).max().map_or(0, |last| last.saturating_add(1));
         let mut layers = Vec::new();
         // A gap in the numbers ends the loop with an error, however large the last number is.
         for l in 0..count.max(1) {
             let (fed, width, w) = self.matrix::<T>(&format!("W{l}"))?;
-            if l > 0 && fed != width && !rectangles {
-                let advice = "but targets go down through inverses, and only square weights have one: use --inverse damped";
-                return Err(self.wrong(format!("`W{l}` has shape [{fed}, {width}], {advice}")));
+            if let Some(advice) = advice.filter(|_| l > 0 && fed != width) {
+                let why = "but targets go down through inverses, and only square weights have one";
+                return Err(self.wrong(format!("`W{l}` has shape [{fed}, {width}], {why}: use {advice}")));
             }
             let name = format!("b{l}");
             let b = self.array(&name)?;
@@ -267,5 +308,25 @@ impl Input<'_> {
             layers.push(Layer { w: Matrix::from_vec(fed, width, w)?, b: self.elements(&name, b)?, activation });
         }
         Network::new(inputs, layers, labels).map_err(|e| self.wrong(e.to_string()))
+    }
+    /// Returns the decorrelations of all layers, or none.
+    fn decorrelation<T: Real>(&self, net: &Network<T>) -> Result<Vec<Matrix<T>>> {
+        let Some(last) = self.arrays.keys().filter_map(|name| index_of(name, &["R"])).max() else { return Ok(Vec::new()) };
+        let count = net.layers().len();
+        if last >= count {
+            return Err(self.wrong(format!("`R{last}` belongs to no layer: there are {count} layers, from 0")));
+        }
+        let of_layer = |(l, layer): (usize, &Layer<T>)| {
+            let (name, n) = (format!("R{l}"), layer.fan_in());
+            if !self.arrays.contains_key(&name) {
+                return Err(self.wrong(format!("it holds no array `{name}`, but `R{last}`: decorrelate all layers or none")));
+            }
+            let (rows, cols, r) = self.matrix::<T>(&name)?;
+            if (rows, cols) != (n, n) {
+                return Err(self.wrong(format!("`{name}` has shape [{rows}, {cols}], but must have [{n}, {n}]: fan-in × fan-in")));
+            }
+            Matrix::from_vec(n, n, r)
+        };
+        net.layers().iter().enumerate().map(of_layer).collect()
     }
 }

@@ -11,7 +11,7 @@ use gaitprop_kernels::{Activation, Error as KernelError, MatMut, MatRef, Real};
 /// State of one layer on one batch: the input of a rule.
 ///
 /// A step builds it from its [`Tape`](crate::step::Tape). A caller can build it by hand, to call a
-/// rule on a layer outside a [`Network`].
+/// rule on a layer outside a [`Network`](crate::Network).
 pub struct LayerState<'a, T> {
     /// Index of the layer, from 0.
     pub index: usize,

@@ -7,7 +7,7 @@ use crate::base::files;
 use crate::data::Dataset;
 use crate::rule::LearningRule;
 use crate::run::checkpoints;
-use crate::run::config::RunConfig;
+use crate::run::config::{RunConfig, completed};
 use crate::run::dir::{CONFIG, Folder, holds_run, lock};
 use crate::run::grid::Point;
 use crate::run::history::{self, Figures, Outcome};
@@ -51,27 +51,23 @@ pub(crate) struct Planned {
 }
 
 impl Planned {
-    /// Plans a run with `options` at `point`, for one rule and seed. `None` keeps the rule that
-    /// `options` or `point` names.
+    /// Plans a run at `point` with flags and the file that completes them, for one rule and seed.
+    /// `None` keeps the rule that these name.
     ///
     /// # Errors
     /// As [`RunConfig::resolve`]; the message begins with the name of the run.
     pub(crate) fn new(
-        options: &Options,
+        (flags, file): (&Options, &Options),
         point: &Point,
         (rule, seed): (Option<LearningRule>, u64),
         (set, data): (&str, &Dataset),
         dir: Option<PathBuf>,
     ) -> Result<Self> {
-        let base = Options {
-            out: None,
-            rule: rule.or(options.rule),
-            // The number of concurrent runs is not an option of a single run.
-            threads: None,
-            ..options.clone()
-        };
+        let flags = Options { rule: rule.or(flags.rule), ..flags.clone() };
         let resolve = || {
-            let mut run = RunConfig::resolve(Options { seed: Some(seed), ..point.on(&base)? }, data)?;
+            // The number of concurrent runs is not an option of a single run.
+            let options = Options { out: None, threads: None, seed: Some(seed), ..point.on(&flags, file)? };
+            let mut run = RunConfig::resolve(options, data)?;
             run.runtime.threads = 1;
             Ok((run.options(set), run))
         };
@@ -104,7 +100,9 @@ fn check_config(dir: &Path, runs: &[&Planned]) -> Result<bool> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
         other => other.map_err(Error::io("read", &path))?,
     };
-    let known = runs.iter().map(|run| run.settings.to_toml()).collect::<Result<Vec<_>>>()?.contains(&text);
+    // Files of earlier versions lack some options.
+    let then = Options::parse(&text, &path).ok().map(completed);
+    let known = then.is_some_and(|then| runs.iter().any(|run| completed(run.settings.clone()) == then));
     let what = "holds a run with other settings: use the same settings, remove the folder, or replace all results (--overwrite)";
     if known { Ok(true) } else { Err(Error::File { path, what: what.into() }) }
 }
@@ -169,7 +167,7 @@ pub(crate) fn run_missing<T: Real, R: Send>(
     let data = data.apply::<T>(&inputs)?;
     let left: Vec<_> = (0..runs.len()).filter(|&i| results[i].is_none()).collect();
     for RunConfig { architecture, train, .. } in left.iter().map(|&i| &runs[i].run) {
-        check_memory::<T>(architecture, train.batch.min(data.train.len), pool.threads.min(left.len()))?;
+        check_memory::<T>(train, architecture, data.train.len, pool.threads.min(left.len()))?;
     }
     let work = |&i: &usize, bar: &Bar, stop: &StopFlag<'_>| {
         let Planned { run, settings, dir, .. } = &runs[i];

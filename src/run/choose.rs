@@ -8,6 +8,7 @@ use crate::base::files;
 use crate::data::Dataset;
 use crate::rule::LearningRule;
 use crate::run::batch::{GRID_CSV, Planned, ResultsDir, TRIALS, fails_one_run, run_missing};
+use crate::run::config::completed;
 use crate::run::grid::{Grid, Point};
 use crate::run::history::mean;
 use crate::run::options::Options;
@@ -47,14 +48,14 @@ pub(crate) struct Trials {
 }
 
 impl Trials {
-    /// Plans every point of every rule that has a choice, with all `seeds`. `data` must have
-    /// validation samples; its test samples are dropped here.
+    /// Plans every point of every rule that has a choice, with all `seeds`. `options` are flags and
+    /// file. `data` must have validation samples; its test samples are dropped here.
     ///
     /// # Errors
     /// As [`Planned::new`]; [`Error::Setting`] for two points that resolve to the same options.
     pub(crate) fn plan(
         candidates: &[Candidates],
-        options: &Options,
+        options: (&Options, &Options),
         seeds: &[u64],
         set: &str,
         mut data: Dataset,
@@ -133,7 +134,8 @@ impl Trials {
     fn run<T: Real>(&self, results: Option<&ResultsDir>, pool: &PoolOptions<'_>) -> Result<Option<Vec<TrialResult>>> {
         let log = results.filter(|_| !self.runs.is_empty()).map(Log::open).transpose()?;
         let known = log.as_ref().map_or(&[][..], |log| &log.known);
-        let known = self.runs.iter().map(|run| known.iter().find(|k| k.settings == run.settings).cloned()).collect();
+        let known =
+            self.runs.iter().map(|run| known.iter().find(|k| k.settings == completed(run.settings.clone())).cloned()).collect();
         let conclude = |planned: &Planned, session: Session<'_, T>, trained: Result<()>| {
             let (score, error) = match trained.and_then(|()| session.validate()) {
                 Ok(_) if !session.over() => return Ok(None),
@@ -208,7 +210,9 @@ impl Log {
         // A line cut off by a crash is dropped; its trial runs again.
         let whole: Vec<_> =
             text.lines().filter_map(|line| Some((line, serde_json::from_str::<TrialResult>(line).ok()?))).collect();
-        let (lines, known): (Vec<_>, Vec<_>) = whole.into_iter().unzip();
+        // Lines of earlier versions lack some options.
+        let complete = |(line, of): (_, TrialResult)| (line, TrialResult { settings: completed(of.settings), ..of });
+        let (lines, known): (Vec<_>, Vec<_>) = whole.into_iter().map(complete).unzip();
         let text: String = lines.into_iter().map(|line| format!("{line}\n")).collect();
         files::write_atomically(&path, text.as_bytes()).map_err(Error::io("write", &path))?;
         let file = File::options().append(true).open(&path).map_err(Error::io("open", &path))?;

@@ -136,7 +136,8 @@ impl RunConfig {
         let constants = if optimizer == published.optimizer { published } else { TrainConfig::published(rule) };
         let usual_solver = match (target_form, holding) {
             (TargetForm::Absolute, _) => SolverKind::Lu,
-            (_, Holding::Cayley) => SolverKind::Transpose,
+            // A decorrelation is not orthogonal.
+            (_, Holding::Cayley) if options.decor_lr.is_none() => SolverKind::Transpose,
             _ => published.solver,
         };
         let digits = options.data.as_deref().unwrap_or(DEFAULT_DATA) == DEFAULT_DATA;
@@ -194,13 +195,26 @@ impl RunConfig {
             return refuse(format!("--seed {seed}: use at most {}, the largest number that a TOML file can hold", i64::MAX));
         }
         train.rule.check(&train.rule_config(&self.architecture, *seed))?;
+        if train.decorrelation.is_some() {
+            check_decorrelation(train.rule, train.target_form, train.solver)?;
+        }
+        if train.hold == Hold::Cayley && train.weight_decay > 0.0 {
+            let rho = train.weight_decay;
+            return refuse(format!(
+                "rotations (--hold cayley) keep the norm of weights, and the weight decay is {rho}, but must be 0: use --weight-decay 0"
+            ));
+        }
         train.check()?;
+        match self.runtime.precision {
+            Precision::F32 => train.optimizer_config()?.check_in::<f32>()?,
+            Precision::F64 => train.optimizer_config()?.check_in::<f64>()?,
+        }
         check_solver(&self.options, train.solver)?;
-        train.check_shape(&self.architecture)?;
         if train.hold == Hold::Cayley && train.init != Init::Orthogonal {
             return refuse("--hold cayley keeps weights as orthogonal as they start: use --init orthogonal".into());
         }
         check_form(train)?;
+        check_shape(train, &self.architecture)?;
         if let Some(held) = data.validation.as_ref().filter(|_| data.train.len() < train.batch) {
             return refuse(format!(
                 "--validation {} leaves {} training samples, less than a batch of {}: hold out fewer, or use a smaller --batch",
@@ -304,6 +318,8 @@ impl RunConfig {
             out: None,
             width: None,
             hidden: None,
+            beside: None,
+            orthogonal: None,
             ..options.clone()
         }
     }
@@ -409,7 +425,8 @@ fn constant(optimizer: Option<OptimizerConfig>, name: &str, of: fn(OptimizerConf
     optimizer.filter(|config| config.rule.constants().contains(&name)).map(of)
 }
 
-/// Completes the options of a checkpoint by defaults of options that its version did not have.
+/// Completes the options of a checkpoint or run by defaults of options that its version did not
+/// have, and drops keys that are gone.
 pub(crate) fn completed(then: Options) -> Options {
     let optimizer = then.optimizer.unwrap_or(OptimizerKind::PublishedAdam);
     let usual = OptimizerConfig::new(optimizer, 0.0).ok();
@@ -420,6 +437,8 @@ pub(crate) fn completed(then: Options) -> Options {
         beta2: then.beta2.or_else(|| constant(usual, "beta2", |of| of.beta2)),
         epsilon: then.epsilon.or_else(|| constant(usual, "epsilon", |of| of.epsilon)),
         stats_every: then.stats_every.or(Some(0)),
+        beside: None,
+        orthogonal: None,
         ..then
     }
 }
@@ -437,6 +456,27 @@ fn check_form(train: &TrainConfig) -> Result<()> {
         ))),
         _ => Ok(()),
     }
+}
+
+/// Refuses targets that cannot go through decorrelations.
+pub(crate) fn check_decorrelation(rule: LearningRule, form: TargetForm, solver: SolverKind) -> Result<()> {
+    let what = match (form, solver) {
+        _ if !rule.sends_targets() => return Ok(()),
+        (TargetForm::Absolute, _) => "--form absolute knows no decorrelation: use --form difference",
+        (_, SolverKind::Transpose) => "--inverse transpose: a decorrelation is not orthogonal; use --inverse auto",
+        _ => return Ok(()),
+    };
+    Err(Error::Setting(what.into()))
+}
+
+/// [`TrainConfig::check_shape`] with the flags that allow layers of any shape.
+pub(crate) fn check_shape(train: &TrainConfig, architecture: &Architecture) -> Result<()> {
+    train.check_shape(architecture).map_err(|e| match e {
+        Error::Architecture { layer, what } => {
+            Error::Architecture { layer, what: format!("{what} (--inverse damped, --inverse learned)") }
+        }
+        other => other,
+    })
 }
 
 /// Refuses constants of another solver than the run's.

@@ -126,11 +126,15 @@ impl Grid {
         keys
     }
 
-    /// Returns the axes of one rule. Its own axes override those of all rules. γ applies only to
-    /// rules that use it.
+    /// Returns the axes of one rule. Its own axes override those of all rules. γ and the rate of
+    /// learned inverses apply only to rules that use them.
     fn axes(&self, rule: Option<LearningRule>) -> Vec<&Axis> {
         let own = |key: &str| self.0.iter().find(|axis| axis.rule.is_some() && axis.rule == rule && axis.key == key);
-        let counts = |key: &str| key != "gamma" || matches!(rule, None | Some(LearningRule::Gait | LearningRule::Itp));
+        let counts = |key: &str| match key {
+            "gamma" => matches!(rule, None | Some(LearningRule::Gait | LearningRule::Itp)),
+            "inverse-lr" => rule.is_none_or(LearningRule::sends_targets),
+            _ => true,
+        };
         let general = |key: &str| self.0.iter().find(|axis| axis.rule.is_none() && axis.key == key && counts(key));
         self.keys().into_iter().filter_map(|key| own(key).or(general(key))).collect()
     }
@@ -198,12 +202,13 @@ impl Point {
         })
     }
 
-    /// Returns `base` overridden by these values.
+    /// Returns `flags` overridden by these values, and completed by a file as
+    /// [`Options::or`] does.
     ///
     /// # Errors
     /// [`Error::Setting`] for an invalid value.
-    pub(crate) fn on(&self, base: &Options) -> Result<Options> {
-        Ok(self.settings()?.over(base.clone()))
+    pub(crate) fn on(&self, flags: &Options, file: &Options) -> Result<Options> {
+        Ok(self.settings()?.over(flags.clone()).or(file.clone()))
     }
 
     /// Returns a name for a folder.
@@ -248,6 +253,9 @@ mod tests {
         assert_eq!(points(&texts, LearningRule::Gait), ["lr=3,gamma=0.1", "lr=3,gamma=0.2"]);
         assert_eq!(points(&texts, LearningRule::Tp), ["lr=1,lambda=4", "lr=1,lambda=5", "lr=2,lambda=4", "lr=2,lambda=5"]);
         assert!(grid(&texts).unwrap().check_rules(&[LearningRule::Bp, LearningRule::Gait]).is_err());
+        // Rules without targets have no learned inverses.
+        assert_eq!(points(&["inverse-lr=1,2"], LearningRule::Bp), [""]);
+        assert_eq!(points(&["inverse-lr=1,2"], LearningRule::Tp), ["inverse-lr=1", "inverse-lr=2"]);
     }
 
     #[test]
@@ -279,11 +287,19 @@ mod tests {
     fn values_take_their_places() {
         let base = Options { lr: Some(1.0), batch: Some(7), width: Some(9), ..Options::default() };
         let point = grid(&["lr=1e-3", "layers=8-4", "shuffle=true"]).unwrap().points(None).unwrap().remove(0);
-        let on = point.on(&base).unwrap();
+        let on = point.on(&base, &Options::default()).unwrap();
         assert_eq!((on.lr, on.batch, on.shuffle), (Some(1e-3), Some(7), Some(true)));
         // Both descriptions of the network remain; `RunConfig::resolve` refuses them.
         assert!(on.layers.is_some() && on.width == Some(9));
         assert_eq!(point.folder(), "lr=1e-3,layers=8-4,shuffle=true");
+        // A file's constants give way to those of another optimizer or preset; flags do not.
+        let file: Options = toml::from_str("optimizer = 'published-adam'\nbeta1 = 0.9\nbeta2 = 0.99\nlr = 2.0").unwrap();
+        let flags = Options { beta2: Some(0.5), ..Options::default() };
+        let at = |text: &str| grid(&[text]).unwrap().points(None).unwrap().remove(0).on(&flags, &file).unwrap();
+        let found = |on: Options| (on.beta1, on.beta2, on.lr);
+        assert_eq!(found(at("optimizer=adam")), (None, Some(0.5), Some(2.0)));
+        assert_eq!(found(at("optimizer=published-adam")), (Some(0.9), Some(0.5), Some(2.0)));
+        assert_eq!(found(at("preset=follow-up")), (None, Some(0.5), None));
     }
 
     #[test]

@@ -16,17 +16,13 @@ pub(crate) fn read(dir: &Path) -> Result<Option<Figures<Option<f64>>>> {
 impl Figures<Option<f64>> {
     /// Computes the figures of a run from its metrics. Returns `None` if it has not finished.
     pub(crate) fn of(events: &[Event]) -> Option<Self> {
-        let (mut epochs, mut train, mut end) = (Vec::new(), Vec::new(), None);
+        let (mut epochs, mut stats, mut end) = (Vec::new(), Vec::new(), None);
         for event in events {
             match event {
-                Event::Epoch(line) => {
-                    epochs.push(line);
-                    train.push(line.scores.train_accuracy);
-                }
-                Event::Stats(line) => train.push(line.scores.train_accuracy),
+                Event::Epoch(line) => epochs.push(line),
+                Event::Stats(line) => stats.push(line.scores.train_accuracy),
                 Event::End(line) => {
                     end = Some(line);
-                    train.push(line.scores.train_accuracy);
                     break;
                 }
                 _ => {}
@@ -37,12 +33,16 @@ impl Figures<Option<f64>> {
         // The first epoch with the highest accuracy. A run without epochs has its initial accuracy.
         let accuracies = epochs.iter().map(|line| line.scores.test_accuracy.unwrap_or(0.0)).enumerate();
         let peak = accuracies.rev().max_by(|(_, a), (_, b)| a.total_cmp(b));
+        // Epochs have the accuracy on each batch just before its update. Statistics, on all samples,
+        // replace it.
+        let of_epochs = epochs.iter().map(|line| line.scores.train_accuracy);
+        let train = if stats.is_empty() { of_epochs.collect() } else { stats };
         Some(Figures {
             peak_test_accuracy: peak.map_or(scores.test_accuracy, |(_, accuracy)| Some(accuracy)),
             peak_epoch: Some(peak.map_or(0.0, |(i, _)| (i + 1) as f64)),
             final_test_accuracy: scores.test_accuracy,
             final_test_loss: known(scores.test_loss),
-            peak_train_accuracy: train.into_iter().filter_map(known).reduce(f64::max),
+            peak_train_accuracy: train.into_iter().chain([scores.train_accuracy]).filter_map(known).reduce(f64::max),
             final_train_accuracy: scores.train_accuracy,
             final_validation_accuracy: scores.validation_accuracy,
             seconds_per_epoch: mean(epochs.iter().map(|line| line.seconds.unwrap_or(0.0))),
@@ -176,6 +176,9 @@ mod tests {
         let other = "{\"event\":\"later\"}\n";
         let stats = "{\"event\":\"stats\",\"train_accuracy\":0.9375,\"test_accuracy\":1.0}\n";
         let figures = of(epochs.clone() + other + stats + &end(false)).unwrap().unwrap();
+        // Statistics replace the running accuracies of epochs, also where they are lower.
+        let peak = |stats: &str| of(epochs.clone() + stats + &end(false)).unwrap().unwrap().peak_train_accuracy;
+        assert_eq!((peak(""), peak(&stats.replace("0.9375", "0.625"))), (Some(0.875), Some(0.625)));
         let want = Figures {
             peak_test_accuracy: Some(0.75),
             peak_epoch: Some(2.0),

@@ -133,8 +133,8 @@ macro_rules! options {
 
 impl Options {
     /// Returns flags completed by a file. Drops the file's constants of another rule, hold,
-    /// regularizer, optimizer or network than the flags name. A preset among the flags replaces
-    /// all settings of the file that presets have.
+    /// regularizer, solver, optimizer or network than the flags name. A preset among the flags
+    /// replaces all settings of the file that presets have.
     pub(crate) fn or(self, file: Self) -> Self {
         let mut other = if self.gives_shape() { file.without_shape(&self) } else { file };
         if self.preset.is_some() {
@@ -143,8 +143,11 @@ impl Options {
         if self.optimizer.is_some() && other.optimizer.is_some() && self.optimizer != other.optimizer {
             (other.beta1, other.beta2, other.epsilon) = (None, None, None);
         }
+        if self.inverse.is_some() && other.inverse.is_some() && self.inverse != other.inverse {
+            (other.damping, other.inverse_lr) = (None, None);
+        }
         if self.rule.is_some() && other.rule.is_some() && self.rule != other.rule {
-            (other.lr, other.lambda, other.mu, other.weight_decay) = (None, None, None, None);
+            other = other.without_rule();
         }
         let (own, its) = (self.holding(), other.holding());
         if (self.hold.is_some() || self.retract_every.is_some()) && own != its {
@@ -159,10 +162,18 @@ impl Options {
         self.over(other)
     }
 
+    /// Drops the rule and its constants. With a preset, these include all settings that presets
+    /// give by rule.
+    pub(crate) fn without_rule(self) -> Self {
+        let own = Self { rule: None, lr: None, lambda: None, mu: None, weight_decay: None, ..self };
+        if own.preset.is_none() { own } else { Self { init: None, beta2: None, epsilon: None, ..own } }
+    }
+
     /// Drops the settings that a preset gives, and the constants of a hold.
     fn without_preset(self) -> Self {
         let learning = Self { loss: None, optimizer: None, lr: None, batch: None, epochs: None, shuffle: None, ..self };
-        let learning = Self { beta1: None, beta2: None, epsilon: None, init: None, activation: None, ..learning };
+        let learning = Self { beta1: None, beta2: None, epsilon: None, weight_decay: None, ..learning };
+        let learning = Self { init: None, activation: None, ..learning };
         let held = Self { hold: None, block: None, mu: None, retract_every: None, preset: None, ..learning };
         let ortho = Self { regularizer: None, lambda: None, ortho_form: None, ortho_side: None, ortho_layers: None, ..held };
         Self { gamma: None, form: None, ..ortho }
@@ -276,7 +287,7 @@ options! {
     /// cg (conjugate gradients), gram (Cholesky of W Wᵀ), transpose (orthogonal layers only) or
     /// auto (the cheapest of these). For layers of any shape: damped (least squares with
     /// --damping) or learned (weights that learn to reconstruct) [default: auto; with --hold cayley
-    /// transpose]
+    /// and no --decor-lr transpose]
     inverse: SolverKind = "HOW",
     /// Relative error at which stale, cg, gram, transpose and auto stop [default: 0.001]
     #[arg(allow_negative_numbers = true)]

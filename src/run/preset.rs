@@ -31,6 +31,7 @@ fn settings(preset: Preset, rule: LearningRule) -> Result<Options> {
         beta1: Some(optimizer.beta1),
         beta2: Some(optimizer.beta2),
         epsilon: Some(optimizer.epsilon),
+        weight_decay: Some(train.weight_decay),
         batch: Some(train.batch),
         epochs: Some(preset.epochs()),
         shuffle: Some(train.shuffle),
@@ -79,6 +80,8 @@ mod tests {
         let both = Options { epochs: Some(10), seed: Some(7), ..lr() };
         let text = "--epochs 10 replaces 100, --lr 0.001 replaces 1e-4 and 1e-5 of --preset paper";
         assert_eq!(note(both, &[Gait, Bp, Tp]).unwrap(), text);
+        let decayed = || Options { weight_decay: Some(0.01), ..Options::default() };
+        assert_eq!(note(decayed(), &[LearningRule::Kp]).unwrap(), "--weight-decay 0.01 replaces 3e-4 of --preset paper");
         let held = Options { retract_every: Some(5), ..Options::default() };
         assert_eq!(note(held, &[Gait]).unwrap(), "--hold retract replaces none of --preset paper");
     }

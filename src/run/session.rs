@@ -5,6 +5,7 @@ use crate::base::memory;
 use crate::data::{Affine, Prepared, Samples};
 use crate::model::loss::Score;
 use crate::model::network::{Architecture, Network};
+use crate::rule::LearningRule;
 use crate::run::checkpoints::{self, CheckpointMeta};
 use crate::run::config::{RunConfig, completed};
 use crate::run::dir::{BEST, Folder};
@@ -366,7 +367,8 @@ impl<'a, T: Real> Session<'a, T> {
     fn measure(&mut self, level: MeasureLevel, train: Score) -> Result<(Scores, Layers)> {
         let mut layers = Layers::default();
         if level == MeasureLevel::All {
-            // Uses a fresh solver, so that the result depends on the weights alone.
+            // Uses a fresh solver, unless it learns. The result then depends on what training has
+            // learned (weights, learned inverses, feedback), and not on earlier solves.
             let alignment = match self.trainer.alignment(&self.data.train) {
                 // Not fatal here: if training cannot continue, the next step reports it.
                 Err(Error::Singular { .. } | Error::OutOfRange { .. } | Error::NotOrthogonal { .. }) => Vec::new(),
@@ -461,14 +463,39 @@ impl<'a, T: Real> Session<'a, T> {
 ///
 /// # Errors
 /// [`Error::Setting`] with the amount.
-pub(crate) fn check_memory<T: Real>(shape: &Architecture, batch: usize, runs: usize) -> Result<()> {
-    let sum = |of: fn(&(usize, usize)) -> usize| shape.layers.iter().map(of).fold(0, usize::saturating_add);
-    let (weights, units) = (sum(|(fan_in, width)| fan_in.saturating_mul(*width)), sum(|(_, width)| *width));
-    // Weights, their values at the epoch's start, two moments, gradients, factors of the solver,
-    // and updated weights; for each sample, activities and errors.
-    let numbers = weights.saturating_mul(8).saturating_add(units.saturating_mul(batch).saturating_mul(2));
+pub(crate) fn check_memory<T: Real>(train: &TrainConfig, shape: &Architecture, samples: usize, runs: usize) -> Result<()> {
+    let numbers = numbers_of(train, shape, train.batch.min(samples));
     let instead = "use fewer or narrower layers (--hidden, --width), a smaller --batch, or fewer runs at once (--threads)";
     ask_for(numbers.saturating_mul(size_of::<T>()).saturating_mul(runs), "training", instead)
+}
+
+/// Returns about the number of elements that training keeps.
+fn numbers_of(train: &TrainConfig, shape: &Architecture, batch: usize) -> usize {
+    type Layer = (usize, usize);
+    let sum = |layers: &[Layer], of: fn(&Layer) -> usize| layers.iter().map(of).fold(0, usize::saturating_add);
+    let weights: fn(&Layer) -> usize = |(fan_in, width)| fan_in.saturating_mul(*width);
+    let (all, above) = (&shape.layers[..], &shape.layers[1.min(shape.layers.len())..]);
+    // Weights, their values at the epoch's start, two moments, gradients, factors of the solver,
+    // and updated weights; for each sample, activities and errors.
+    let mut numbers = sum(all, weights).saturating_mul(8);
+    let mut add = |count: usize, times: usize| numbers = numbers.saturating_add(count.saturating_mul(times));
+    add(sum(all, |(_, width)| *width).saturating_mul(batch), 2);
+    let targets = train.rule.sends_targets();
+    if train.decorrelation.is_some() {
+        // R, its values at the epoch's start, its change, and a solver's factors.
+        let squares: fn(&Layer) -> usize = |(fan_in, _)| fan_in.saturating_mul(*fan_in);
+        add(sum(all, squares), 3);
+        add(sum(above, squares), usize::from(targets));
+    }
+    if targets && train.solver == SolverKind::Learned {
+        // Inverses and two moments.
+        add(sum(above, weights), 3);
+    }
+    if train.rule == LearningRule::Kp {
+        // Feedback, its values at the epoch's start, and its distance from the weights.
+        add(sum(above, weights), 3);
+    }
+    numbers
 }
 
 /// Allocates and frees `bytes` bytes. Errors name `what` needs them and the remedy `instead`.
@@ -477,4 +504,27 @@ pub(crate) fn check_memory<T: Real>(shape: &Architecture, batch: usize, runs: us
 /// [`Error::Setting`] with the amount.
 pub(crate) fn ask_for(bytes: usize, what: &'static str, instead: &str) -> Result<()> {
     memory::ask_for(bytes, what).map_err(|e| Error::Setting(format!("{e}: {instead}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::step::Decorrelation;
+
+    /// Square layers: each matrix of these counts as often as training keeps it.
+    #[test]
+    fn memory_counts_what_is_learned_besides_weights() {
+        let shape = Architecture::square(8, 8, 2, 4).unwrap();
+        let square = 8 * 8;
+        let plain = |rule| TrainConfig::published(rule);
+        let more = |train: TrainConfig| numbers_of(&train, &shape, 5) - numbers_of(&plain(LearningRule::Bp), &shape, 5);
+        assert_eq!(numbers_of(&plain(LearningRule::Bp), &shape, 5), 8 * 3 * square + 2 * 3 * 8 * 5);
+        let decorrelation = Decorrelation::new(1e-3).ok();
+        assert_eq!(more(TrainConfig { decorrelation, ..plain(LearningRule::Bp) }), 3 * 3 * square);
+        assert_eq!(more(TrainConfig { decorrelation, ..plain(LearningRule::Gait) }), (3 * 3 + 2) * square);
+        let solver = SolverKind::Learned;
+        assert_eq!(more(TrainConfig { solver, ..plain(LearningRule::Gait) }), 3 * 2 * square);
+        assert_eq!(more(TrainConfig { solver, ..plain(LearningRule::Bp) }), 0);
+        assert_eq!(more(plain(LearningRule::Kp)), 3 * 2 * square);
+    }
 }

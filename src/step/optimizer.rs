@@ -91,6 +91,26 @@ impl OptimizerConfig {
         }
         Ok(())
     }
+
+    /// [`OptimizerConfig::check`], also of what is left of the constants in the element type.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] also for an ε that rounds to 0 or infinity, and for a weight decay that
+    /// rounds to none.
+    pub(crate) fn check_in<T: Real>(&self) -> Result<()> {
+        self.check()?;
+        let Self { rule, epsilon, weight_decay, .. } = *self;
+        let rounded = T::from_f64(epsilon);
+        if rule.constants().contains(&"epsilon") && !(rounded > T::ZERO && rounded.is_finite()) {
+            let what = format!("epsilon is {epsilon:e}, which {} rounds to {rounded}: use one closer to 1, or f64", T::NAME);
+            return Err(Error::Setting(what));
+        }
+        if weight_decay > 0.0 && T::from_f64(1.0 - weight_decay) == T::ONE {
+            let what = format!("the weight decay is {weight_decay:e}, which changes no weight in {}: use 0, or more", T::NAME);
+            return Err(Error::Setting(what));
+        }
+        Ok(())
+    }
 }
 
 /// Returns 1 − β rounded to 15 decimals. In binary, `1.0 - 0.99` is 0.010000000000000009, an error
@@ -260,7 +280,7 @@ impl<T: Real> Optimizer<T> {
     /// Counts a step. `auxiliary`: whether the last layer's weights to auxiliary units may have a
     /// gradient in this step.
     pub(crate) fn begin(&mut self, auxiliary: bool) -> Result<()> {
-        self.settings.check()?;
+        self.settings.check_in::<T>()?;
         self.steps += 1;
         self.auxiliary_rest &= !auxiliary;
         Ok(())
@@ -313,5 +333,25 @@ impl<T: Real> Optimizer<T> {
             OptimizerKind::Momentum => Ok(epilogue::momentum(real(learning_rate), real(beta1), theta, first, delta, isa)?),
             OptimizerKind::PublishedAdam | OptimizerKind::Adam => Ok(epilogue::adam(step, theta, first, second, delta, isa)?),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn constants_that_vanish_in_the_element_type_are_refused() {
+        let usual = OptimizerConfig::new(OptimizerKind::Adam, 1e-3).unwrap();
+        let message = |settings: OptimizerConfig| settings.check_in::<f32>().map_err(|e| e.to_string());
+        for (epsilon, rounded) in [(1e-60, "rounds to 0"), (1e60, "rounds to inf")] {
+            let settings = OptimizerConfig { epsilon, ..usual };
+            assert!(message(settings).unwrap_err().contains(rounded) && settings.check_in::<f64>().is_ok());
+            // Without moments there is no ε.
+            assert_eq!(message(OptimizerConfig { rule: OptimizerKind::Sgd, ..settings }), Ok(()));
+        }
+        let settings = OptimizerConfig { weight_decay: 1e-9, ..usual };
+        assert!(message(settings).unwrap_err().contains("no weight in f32") && settings.check_in::<f64>().is_ok());
+        assert_eq!(message(OptimizerConfig { weight_decay: 1e-7, ..usual }), Ok(()));
     }
 }

@@ -122,7 +122,7 @@ pub struct LayerReport {
     /// Cosine between the rule's weight update and its update by exact inverses. `None` for solvers
     /// that are exact; NaN where there is no exact update.
     pub cosine_with_exact: Option<f64>,
-    /// Mean of C[i,j]² over i ≠ j, where C = zᵀz/batch are the second moments of the input z that
+    /// Mean of `C[i,j]²` over i ≠ j, where C = zᵀz/batch are the second moments of the input z that
     /// the weights multiply: the loss of its decorrelation. 0 for one input.
     pub decorrelation_loss: f64,
     /// ‖offdiag(W Wᵀ)‖. Of WᵀW if the regularizer is on that side, or the layer has more rows than
@@ -227,7 +227,7 @@ fn exact_cosines<T: Real>(
     (0..layers).map(cosine).collect::<Result<_>>().map(Some)
 }
 
-/// Returns the mean of C[i,j]² over i ≠ j, with C = zᵀz/batch; 0 for one column.
+/// Returns the mean of `C[i,j]²` over i ≠ j, with C = zᵀz/batch; 0 for one column.
 ///
 /// # Errors
 /// Out of memory for packing.

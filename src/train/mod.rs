@@ -163,9 +163,11 @@ impl<T: Real> Trainer<T> {
     /// `plan`.
     ///
     /// # Errors
-    /// As [`TrainConfig::check`]; [`Error::Setting`] for a rule that cannot be built.
+    /// As [`TrainConfig::check`]; [`Error::Setting`] for a rule that cannot be built, and for
+    /// constants of the optimizer that have no effect in the element type.
     pub fn from_network(net: Network<T>, config: TrainConfig, seed: u64, plan: Plan) -> Result<Self> {
         config.check()?;
+        config.optimizer_config()?.check_in::<T>()?;
         config.check_shape(&net.architecture())?;
         if net.decorrelation(0).is_some() {
             config.check_targets_through_decorrelations()?;
@@ -210,7 +212,7 @@ impl<T: Real> Trainer<T> {
     /// # Errors
     /// [`Error::Setting`] as [`OptimizerConfig::check`].
     pub fn with_optimizer(self, optimizer: OptimizerConfig) -> Result<Self> {
-        optimizer.check()?;
+        optimizer.check_in::<T>()?;
         Ok(Self { optimizer: Optimizer::new(optimizer, &self.net), ..self })
     }
 

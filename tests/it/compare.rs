@@ -358,6 +358,75 @@ fn a_run_that_fails_ends_no_other() {
     assert!(grid[0]["error"].contains("diverged"), "{grid:?}");
 }
 
+/// A file of one rule brings none of its constants to the rules of a comparison.
+#[test]
+fn a_file_of_one_rule_leaves_others_their_constants() {
+    let dir = TempDir::new().unwrap();
+    well(dir.path(), &format!("train {SMALL} --rule kp --out kp"));
+    well(dir.path(), "compare --rules kp,bp --seeds 1 --config kp/config.toml --out all");
+    let read = |path: &str| fs::read_to_string(dir.path().join(path).join("seed-1/config.toml")).unwrap();
+    assert!(read("all/kp").contains("weight-decay = 0.0003") && !read("all/bp").contains("weight-decay"), "{}", read("all/bp"));
+    // Settings that replace those of the preset are noted.
+    let noted = |line: &str| assert!(run(dir.path(), line).status.success(), "{line}");
+    noted(&format!("train {SMALL} --preset paper-2020 --rule gait --out gait"));
+    noted("compare --rules gait,bp --seeds 1 --config gait/config.toml --out old");
+    assert!(read("old/gait").contains("init = \"xavier\"") && read("old/bp").contains("init = \"orthogonal\""));
+}
+
+/// The grid comes between flags and file: it replaces a file's constants, as flags do.
+#[test]
+fn a_grid_replaces_what_depends_on_it() {
+    let dir = TempDir::new().unwrap();
+    well(dir.path(), &format!("train {SMALL} --rule gait --out run"));
+    let sweep = |grid: &str| {
+        let line = format!("sweep --seeds 1 --config run/config.toml --grid {grid} --out swept --overwrite");
+        well(dir.path(), &line);
+        move |point: &str| -> toml::Table {
+            let path = dir.path().join("swept").join(point).join("seed-1/config.toml");
+            fs::read_to_string(path).unwrap().parse().unwrap()
+        }
+    };
+    let of = sweep("optimizer=adam,sgd");
+    assert_eq!(of("optimizer=adam")["beta2"].as_float(), Some(0.999));
+    assert!(!of("optimizer=sgd").contains_key("beta2"));
+}
+
+/// The rate of learned inverses is that of rules that have some.
+#[test]
+fn rates_of_inverses_are_of_rules_with_targets() {
+    let dir = TempDir::new().unwrap();
+    let line = format!("compare --rules bp,gait --seeds 1 {SMALL} --inverse learned");
+    well(dir.path(), &format!("{line} --grid inverse-lr=1e-3,1e-2 --out all"));
+    let tried: Vec<_> = csv(&dir.path().join("all/grid.csv")).iter().map(|row| row["rule"].clone()).collect();
+    assert_eq!(tried, ["gait", "gait"]);
+    well(dir.path(), &format!("{line} --inverse-lr 1e-2 --out given"));
+}
+
+/// Folders of versions that lacked some options hold the same runs.
+#[test]
+fn a_comparison_of_an_earlier_version_goes_on() {
+    let dir = TempDir::new().unwrap();
+    let line = format!("compare --rules bp,gait --seeds 1 {SMALL} --grid lr=1e-4,1e-3 --out all");
+    well(dir.path(), &line);
+    let at = |path: &str| dir.path().join("all").join(path);
+    let newer = ["beta1", "beta2", "epsilon", "stats-every", "ortho-layers", "hold"];
+    for rule in ["bp", "gait"] {
+        let path = at(rule).join("seed-1/config.toml");
+        let text = fs::read_to_string(&path).unwrap();
+        let kept = text.lines().filter(|line| newer.iter().all(|key| !line.starts_with(&format!("{key} ="))));
+        let old: String = kept.chain(["orthogonal = \"none\"", "beside = \"none\""]).map(|line| format!("{line}\n")).collect();
+        assert!(old.lines().count() == text.lines().count() - newer.len() + 2, "{text}");
+        fs::write(&path, old).unwrap();
+    }
+    let tried = fs::read_to_string(at("grid.jsonl")).unwrap().replace("\"stats-every\":0,", "");
+    fs::write(at("grid.jsonl"), &tried).unwrap();
+    let before = fs::read(at("gait/seed-1/metrics.jsonl")).unwrap();
+    well(dir.path(), &format!("{line} --resume"));
+    assert!(fs::read(at("gait/seed-1/metrics.jsonl")).unwrap() == before, "trained again");
+    assert_eq!(fs::read_to_string(at("grid.jsonl")).unwrap(), tried);
+    fails(dir.path(), &format!("{line} --resume --beta2 0.5"), &["config.toml", "other settings"]);
+}
+
 #[test]
 fn what_makes_no_sense_is_refused() {
     let dir = TempDir::new().unwrap();

@@ -12,6 +12,7 @@ use gaitprop::ortho::{Block, Hold, Regularizer, Retraction};
 use gaitprop::rng::Rng;
 use gaitprop::rule::LearningRule;
 use gaitprop::solve::{self};
+use gaitprop::step::Decorrelation;
 use gaitprop::{Architecture, Network};
 use gaitprop::{Epoch, TrainConfig, Trainer};
 use std::fs;
@@ -32,11 +33,15 @@ struct Case {
     lambda: f64,
     hold: Hold,
     shuffle: Option<u64>,
+    decorrelation: Option<Decorrelation>,
+    /// Layers of any shape.
+    dense: bool,
 }
 
 impl Case {
     fn trainer<T: gaitprop::kernels::Real>(&self, plan: Plan) -> Trainer<T> {
-        let architecture = Architecture::square(64, 24, 2, 10).unwrap();
+        let architecture =
+            if self.dense { Architecture::dense(64, &[24, 30, 10], 10) } else { Architecture::square(64, 24, 2, 10) }.unwrap();
         // Far from orthogonal, so that every strategy has something to do, where a regulariser mends it.
         let mended = self.lambda > 0.0
             && matches!(self.optimizer, optimizer::OptimizerKind::Adam | optimizer::OptimizerKind::PublishedAdam);
@@ -52,6 +57,7 @@ impl Case {
             learning_rate: if self.rule == LearningRule::Tp { 1e-5 } else { 1e-3 },
             batch: 20,
             shuffle: self.shuffle.is_some(),
+            decorrelation: self.decorrelation,
             ..TrainConfig::published(self.rule)
         };
         Trainer::from_network(net, config, self.shuffle.unwrap_or(1), plan).unwrap()
@@ -68,6 +74,8 @@ fn cases() -> Vec<Case> {
         lambda: 0.1,
         hold: Hold::Free,
         shuffle: Some(5),
+        decorrelation: None,
+        dense: false,
     };
     let mut cases: Vec<_> = [By::Lu, By::Stale, By::Cg, By::Gram, By::Auto].map(|inverse| Case { inverse, ..usual }).to_vec();
     cases.extend([By::Stale, By::Auto].map(|inverse| Case { inverse, lambda: 0.0, ..usual }));
@@ -80,6 +88,14 @@ fn cases() -> Vec<Case> {
     cases.extend([LearningRule::Kp, LearningRule::Brsf].map(|rule| Case { rule, lambda: 0.0, ..usual }));
     cases.push(Case { rule: LearningRule::Kp, optimizer: Opt::Sgd, shuffle: None, ..usual });
     cases.push(Case { hold: Hold::Cayley, inverse: By::Transpose, optimizer: Opt::Sgd, lambda: 0.0, ..usual });
+    // Solvers for any shape, one of which learns, and decorrelations.
+    cases.extend([By::Damped, By::Learned].map(|inverse| Case { inverse, ..usual }));
+    cases.extend([By::Damped, By::Learned].map(|inverse| Case { inverse, dense: true, ..usual }));
+    let decorrelation = Some(Decorrelation { share: 0.5, ..Decorrelation::new(1e-2).unwrap() });
+    cases.push(Case { decorrelation, ..usual });
+    cases.push(Case { decorrelation, inverse: By::Learned, ..usual });
+    cases.push(Case { decorrelation, rule: LearningRule::Bp, lambda: 0.0, dense: true, shuffle: None, ..usual });
+    cases.push(Case { decorrelation, hold: Hold::Cayley, optimizer: Opt::Sgd, lambda: 0.0, ..usual });
     cases
 }
 
@@ -137,6 +153,19 @@ fn goes_on<T: gaitprop::kernels::Real>() {
 fn a_trainer_goes_on_from_its_state_to_the_bit() {
     goes_on::<f32>();
     goes_on::<f64>();
+}
+
+/// A checkpoint within an epoch holds what to return to after a divergence.
+#[test]
+fn a_state_within_an_epoch_holds_the_decorrelations_of_its_start() {
+    let case = cases().into_iter().find(|case| case.decorrelation.is_some()).unwrap();
+    let mut trainer = case.trainer::<f32>(Plan::new());
+    let _ = trainer.epoch_with(&samples::<f32>(), |_, _| ControlFlow::Break(())).unwrap();
+    let state = trainer.save();
+    for l in 0..3 {
+        let of = |prefix: &str| state.array(&format!("{prefix}R{l}"), trainer.network().decorrelation(l).unwrap().data().len());
+        assert!(of("").unwrap() != of("start.").unwrap(), "R{l} has learned");
+    }
 }
 
 /// The state is looked at, not just copied: of each kind of run nothing may be left out of it.
@@ -217,7 +246,7 @@ fn begun(child: &mut Background, dir: &Path) -> bool {
     child.0.try_wait().unwrap().is_none()
 }
 
-const WAYS: [&str; 12] = [
+const WAYS: [&str; 16] = [
     "--rule gait --inverse auto --shuffle --validation 40",
     "--rule gait --inverse stale --init xavier --optimizer adam --shuffle",
     "--rule gait --inverse stale --regularizer none",
@@ -229,21 +258,27 @@ const WAYS: [&str; 12] = [
     "--rule tp --lr 1e-5 --shuffle --stats-every 2",
     "--rule kp --shuffle --validation 40",
     "--rule brsf --weight-decay 1e-3",
+    "--rule gait --decor-lr 1e-3 --decor-share 0.5 --shuffle",
+    "--rule gait --inverse damped --damping 1e-2 --validation 40",
+    "--rule itp --inverse learned --inverse-lr 1e-2 --shuffle --decor-lr 1e-3",
+    "--rule gait --dense 24,30,10 --inverse learned --stats-every 2",
     "--seed 3 --shuffle",
 ];
 
-/// Kills without a warning, two a run, each run resumed after each: twenty-four of them, or as many as `GAITPROP_KILL_TRIALS` says.
+/// Kills without a warning, two a run, each run resumed after each: thirty-two of them, or as many as `GAITPROP_KILL_TRIALS` says.
 #[test]
 fn a_run_that_is_killed_goes_on_as_if_it_had_not_been() {
     let dir = TempDir::new().unwrap();
     let run = dir.path().join("run");
     let mut rng = Rng::new(std::process::id().into(), 0);
     let trials: usize =
-        std::env::var("GAITPROP_KILL_TRIALS").map_or(24, |n| n.parse().expect("GAITPROP_KILL_TRIALS is a number"));
+        std::env::var("GAITPROP_KILL_TRIALS").map_or(32, |n| n.parse().expect("GAITPROP_KILL_TRIALS is a number"));
     let mut kills = 0;
     for way in WAYS.iter().cycle().take(trials.div_ceil(2)) {
         // The rate is said once.
         let small = if way.contains("--lr") { SMALL.replace(" --lr 1e-3", "") } else { SMALL.to_owned() };
+        // So is the network.
+        let small = if way.contains("--dense") { small.replace("--width 24 --hidden 2", "") } else { small };
         let begin = format!("train {small} {way} --epochs 12");
         well(dir.path(), &format!("{begin} --out whole"));
         let mut line = format!("{begin} --out run");

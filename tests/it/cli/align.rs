@@ -58,6 +58,11 @@ fn align_also_compares_with_gauss_newton_updates() {
     assert!(
         csv.starts_with("a,b,over,layers,layer,layers,cosine,difference,ratio,a_cosine_gauss_newton,b_cosine_gauss_newton\n")
     );
+    // Both dampings are in the file.
+    let both = format!("{line} --inverse damped --damping 0.5 --gauss-newton --gauss-newton-damping 2 --json both.json");
+    run(dir.path(), &format!("align {both} --quiet --threads 1")).well();
+    let both: Value = serde_json::from_str(&fs::read_to_string(dir.path().join("both.json")).unwrap()).unwrap();
+    assert_eq!((both["damping"].as_f64(), both["gauss_newton_damping"].as_f64()), (Some(0.5), Some(2.0)));
     // Much damping: the other way round. Float32 and training change neither.
     let damped = aligned(dir.path(), &format!("{line} --gauss-newton --gauss-newton-damping 1e6"));
     assert!(cosines(&damped[0])[1] > 1.0 - 1e-6 && cosines(&damped[0])[0] < 0.9, "{damped:?}");
@@ -94,6 +99,8 @@ fn align_says_what_it_cannot_compare() {
         ("--values 0", &["0 layers"]),
         ("--values two", &["`two` is not a number of layers"]),
         ("--values 3 --hidden 2", &["over depth", "--width"]),
+        ("--dense 16,12", &["over depth", "--width"]),
+        ("--over gamma --dense 16,12", &["--dense", "--width"]),
         ("--over gamma --values 2", &["gamma is 2"]),
         ("--over norms --values -1", &["from orthogonality of -1"]),
         ("--over time --values 2,1", &["ascending"]),

@@ -54,11 +54,18 @@ fn wrong_settings_of_training_are_named() {
         ("--optimizer sgd --beta1 0.9", &["the optimizer sgd has no beta1", "momentum, adam or published-adam"]),
         ("--optimizer momentum --beta2 0.9", &["the optimizer momentum has no beta2", "adam or published-adam"]),
         ("--optimizer momentum --epsilon 1e-8", &["the optimizer momentum has no epsilon"]),
+        ("--epsilon 1e-60", &["epsilon is 1e-60, which f32 rounds to 0", "f64"]),
+        ("--epsilon 1e-60 --optimizer sgd", &["the optimizer sgd has no epsilon"]),
+        ("--weight-decay 1e-9", &["the weight decay is 1e-9", "no weight in f32"]),
+        ("--hold cayley --optimizer sgd --inverse transpose --decor-lr 1e-3", &["--inverse transpose", "use --inverse auto"]),
+        ("--form absolute --decor-lr 1e-3", &["--form absolute", "--form difference"]),
+        ("--dense 24,10", &["layer 1", "24x10", "--inverse damped", "--inverse learned"]),
+        ("--dense 24,10 --inverse damped --form absolute", &["--inverse damped", "use --inverse lu"]),
         ("--beta1 1", &["beta1 is 1,", "below 1"]),
         ("--beta2 -0.5", &["beta2 is -0.5,"]),
         ("--epsilon 0", &["epsilon is 0,", "greater than 0"]),
         ("--hold cayley --optimizer sgd --weight-decay 0.1", &["rotations", "weight decay is 0.1", "must be 0"]),
-        ("--hold cayley --optimizer sgd --rule kp", &["rotations", "weight decay is 0.0003", "must be 0"]),
+        ("--hold cayley --optimizer sgd --rule kp", &["rotations", "weight decay is 0.0003", "use --weight-decay 0"]),
         ("--weight-decay -0.1", &["the weight decay is -0.1", "below 1"]),
         ("--weight-decay 1", &["the weight decay is 1,", "below 1"]),
         ("--weight-decay nan", &["the weight decay is NaN"]),
@@ -183,9 +190,18 @@ fn saved_settings_give_the_same_run_again() {
         "--rule kp --shuffle",
         "--rule brsf --weight-decay 0.01",
         "--rule kp --weight-decay 0 --hold cayley --optimizer sgd --lr 0.05",
+        "--rule gait --decor-lr 1e-3",
+        "--rule bp --decor-lr 1e-2 --decor-share 0.5",
+        "--rule gait --hold cayley --optimizer sgd --lr 0.05 --decor-lr 1e-3",
+        "--rule gait --inverse damped --damping 0.01",
+        "--rule itp --inverse learned",
+        "--rule gait --inverse learned --inverse-lr 1e-2 --dense 24,32,10",
+        "--rule tp --inverse damped --dense 80,20",
     ] {
         let dir = empty();
-        run(dir.path(), &format!("train {SMALL} --epochs 2 --out first {flags}")).well();
+        // One description of the network.
+        let small = if flags.contains("--dense") { SMALL.replace("--width 32 --hidden 2", "") } else { SMALL.into() };
+        run(dir.path(), &format!("train {small} --epochs 2 --out first {flags}")).well();
         run(dir.path(), "train --config first/config.toml --out again").well();
         let (first, again) = (dir.path().join("first"), dir.path().join("again"));
         assert!(weights(&first) == weights(&again), "{flags}");
@@ -280,6 +296,58 @@ fn another_rule_brings_its_own_constants() {
     run(dir.path(), "train --config third/config.toml --rule fa --out fourth").well();
     let decay = |folder: &str| settings(&dir.path().join(folder)).get("weight-decay").and_then(toml::Value::as_float);
     assert_eq!(["first", "third", "fourth"].map(decay), [None, Some(3e-4), None]);
+}
+
+/// With a preset, what presets give by rule also goes.
+#[test]
+fn another_rule_brings_its_own_constants_of_a_preset() {
+    let dir = empty();
+    let read = |folder: &str, key: &str| settings(&dir.path().join(folder)).get(key).cloned().unwrap();
+    let small = format!("{SMALL} --epochs 1");
+    // Settings that replace those of a preset are noted.
+    let train = |line: String| assert_eq!(run(dir.path(), &format!("train {line}")).code, Some(0), "{line}");
+    train(format!("{small} --preset paper-2020 --rule gait --out first"));
+    train("--config first/config.toml --rule bp --out second".into());
+    assert_eq!(["first", "second"].map(|folder| read(folder, "init").as_str().unwrap().to_owned()), ["xavier", "orthogonal"]);
+    train(format!("{small} --preset follow-up --rule gait --batch 60 --out third"));
+    train("--config third/config.toml --rule fa --out fourth".into());
+    let constants = |folder: &str| ["beta2", "epsilon"].map(|key| read(folder, key).as_float().unwrap());
+    assert_eq!([constants("third"), constants("fourth")], [[0.999, 1e-6 / 256.0], [0.99, 1e-4 / 256.0]]);
+    // A preset replaces a file's weight decay.
+    train(format!("{small} --rule kp --weight-decay 0.01 --out fifth"));
+    train("--config fifth/config.toml --preset paper --epochs 1 --out sixth".into());
+    assert_eq!(read("sixth", "weight-decay").as_float(), Some(3e-4));
+}
+
+/// So do solvers, from each to any other.
+#[test]
+fn another_solver_brings_its_own_constants() {
+    let dir = empty();
+    for flags in ["--inverse damped --damping 0.01", "--inverse learned --inverse-lr 0.01"] {
+        run(dir.path(), &format!("train {SMALL} --epochs 1 {flags} --out first --overwrite")).well();
+        for inverse in ["lu", "damped", "learned"] {
+            run(dir.path(), &format!("train --config first/config.toml --inverse {inverse} --out second --overwrite")).well();
+            let (first, second) = (settings(&dir.path().join("first")), settings(&dir.path().join("second")));
+            let same = flags.contains(inverse);
+            assert_eq!(second.get("damping").is_some(), inverse == "damped", "{flags}, {inverse}");
+            assert_eq!(second.get("inverse-lr").is_some(), inverse == "learned", "{flags}, {inverse}");
+            assert_eq!(second == first, same, "{flags}, {inverse}");
+        }
+    }
+}
+
+/// A decorrelation goes with every hold: no default contradicts it.
+#[test]
+fn decorrelations_go_with_every_hold() {
+    let dir = empty();
+    for hold in ["none", "block", "retract --retract-every 3", "cayley --optimizer sgd --lr 0.05"] {
+        for rule in ["gait", "bp"] {
+            let line = format!("train {SMALL} --epochs 1 --rule {rule} --decor-lr 1e-3 --hold {hold} --out run --overwrite");
+            run(dir.path(), &line).well();
+            let kept = settings(&dir.path().join("run"));
+            assert_eq!((kept["inverse"].as_str(), kept["decor-lr"].as_float()), (Some("auto"), Some(1e-3)), "{line}");
+        }
+    }
 }
 
 /// So do holds, and the regularizer that goes with each: λ is the exact one's, μ the block's.

@@ -107,6 +107,12 @@ fn wrong_flags_and_files_of_update_are_named() {
         ("in.npz --rule bp", &["OUTPUT"]),
         ("in.npz out.npz --rule bp --steps 1", &["--lr"]),
         ("in.npz out.npz --rule bp --lr 1", &["--steps"]),
+        ("in.npz out.npz --rule bp --weight-decay 0.1", &["--steps"]),
+        ("in.npz out.npz --rule bp --beta1 0.5", &["--steps"]),
+        ("in.npz out.npz --rule bp --lr 1 --steps 1 --optimizer sgd --beta1 0.5", &["the optimizer sgd has no beta1"]),
+        ("in.npz out.npz --rule bp --lr 1 --steps 1 --beta2 1", &["beta2 is 1,"]),
+        ("in.npz out.npz --rule bp --lr 1 --steps 1 --epsilon 1e-60", &["epsilon is 1e-60", "f32"]),
+        ("in.npz out.npz --rule bp --lr 1 --steps 1 --weight-decay 1e-9", &["weight decay is 1e-9", "f32"]),
         ("in.npz out.npz --rule bp --lr -1 --steps 1", &["learning rate is -1"]),
         ("in.npz out.npz --rule gait --gamma 2", &["gamma is 2"]),
         ("in.npz out.npz --rule gait --lambda -1", &["lambda is -1"]),
@@ -277,6 +283,85 @@ fn updates_do_not_depend_on_threads_or_instruction_sets() {
     }
 }
 
+/// Adam's first step is `(1 − β1) Δ / (ε + √(1 − β2) |Δ|)`, before weights decay.
+#[test]
+fn updates_take_the_constants_of_the_optimizer() {
+    let dir = empty();
+    let input = batch();
+    write_npz(&dir.path().join("in.npz"), &input);
+    let flags = "--rule bp --dtype f64 --steps 1 --lr 0.25 --beta1 0.5 --beta2 0.75 --epsilon 2 --weight-decay 0.1";
+    run(dir.path(), &format!("update in.npz out.npz {flags}")).well();
+    let found = read_npz(&dir.path().join("out.npz"));
+    for (i, &before) in input["W1"].data.iter().enumerate() {
+        let delta = found["dW1"].data[i];
+        let expected = 0.9 * (before + 0.25 * 0.5 * delta / (2.0 + 0.5 * delta.abs()));
+        assert!((found["W1"].data[i] - expected).abs() < 1e-14 * (1.0 + expected.abs()), "W1[{i}]");
+    }
+}
+
+/// With R of each layer, a layer's input is y R: the updates of BP are those of weights R W, led
+/// through Rᵀ.
+#[test]
+fn updates_read_decorrelations() {
+    let dir = empty();
+    let mut plain = batch();
+    let update = |arrays: &Arrays, flags: &str| {
+        write_npz(&dir.path().join("in.npz"), arrays);
+        run(dir.path(), &format!("update in.npz out.npz --dtype f64 {flags}")).well();
+        read_npz(&dir.path().join("out.npz"))
+    };
+    let diagonal = |d: f64| array(&[4, 4], (0..16).map(|i| if i % 5 == 0 { d } else { 0.0 }).collect::<Vec<_>>());
+    let identity = [("R0", diagonal(1.0)), ("R1", diagonal(1.0))];
+    for rule in ["bp", "gait"] {
+        let mut decorrelated = batch();
+        decorrelated.extend(identity.clone());
+        let (with, without) = (update(&decorrelated, &format!("--rule {rule}")), update(&plain, &format!("--rule {rule}")));
+        let close = |a: &Array, b: &Array| a.data.iter().zip(&b.data).all(|(a, b)| (a - b).abs() <= 1e-12 * (1.0 + b.abs()));
+        assert!(without.iter().all(|(name, a)| close(&with[name], a)), "{rule}");
+    }
+    let mut doubled = batch();
+    doubled.extend([("R0", diagonal(2.0)), ("R1", diagonal(1.0))]);
+    let with = update(&doubled, "--rule bp");
+    plain.get_mut("W0").unwrap().data.iter_mut().for_each(|w| *w *= 2.0);
+    let without = update(&plain, "--rule bp");
+    for (a, b) in with["dW0"].data.iter().zip(&without["dW0"].data) {
+        assert!((a - 2.0 * b).abs() < 1e-12 * (1.0 + b.abs()), "{a} {b}");
+    }
+    assert!(with["act2"].data == without["act2"].data);
+
+    for (name, shape, causes) in [
+        ("R0", &[4, 4][..], &["no array `R1`", "all layers or none"][..]),
+        ("R1", &[4, 4], &["no array `R0`"]),
+        ("R2", &[4, 4], &["`R2` belongs to no layer", "2 layers"]),
+    ] {
+        write_npz(&dir.path().join("in.npz"), &batch_with(name, array(shape, vec![1.0; 16])));
+        fails(dir.path(), "update in.npz out.npz --rule bp", causes);
+    }
+    let mut wide = batch();
+    wide.extend([("R0", diagonal(1.0)), ("R1", array(&[4, 3], vec![1.0; 12]))]);
+    write_npz(&dir.path().join("in.npz"), &wide);
+    fails(dir.path(), "update in.npz out.npz --rule bp", &["`R1`", "[4, 3]", "[4, 4]"]);
+    write_npz(&dir.path().join("in.npz"), &doubled);
+    fails(dir.path(), "update in.npz out.npz --rule gait --inverse transpose", &["--inverse transpose", "--inverse auto"]);
+    fails(dir.path(), "update in.npz out.npz --rule gait --form absolute", &["--form absolute", "--form difference"]);
+}
+
+/// The advice is not what was given.
+#[test]
+fn rectangles_are_refused_with_flags_that_take_them() {
+    let dir = empty();
+    let mut arrays = batch_with("W1", array(&[4, 3], vec![0.5; 12]));
+    arrays.insert("b1", array(&[3], vec![0.0; 3]));
+    arrays.insert("onehot", array(&[3, 2], vec![1.0, 0.0, 0.0, 1.0, 1.0, 0.0]));
+    write_npz(&dir.path().join("in.npz"), &arrays);
+    let line = |flags: &str| format!("update in.npz out.npz --rule gait {flags}");
+    fails(dir.path(), &line(""), &["`W1`", "[4, 3]", "use --inverse damped"]);
+    let message = fails(dir.path(), &line("--form absolute --inverse damped"), &["`W1`", "use --form difference"]);
+    assert!(!message.contains("--inverse damped"), "{message}");
+    fails(dir.path(), &line("--form absolute"), &["use --form difference with --inverse damped"]);
+    run(dir.path(), &line("--inverse damped")).well();
+}
+
 /// Against a 256-bit evaluation of the definitions.
 #[test]
 fn updates_are_those_of_the_golden_cases() {
@@ -363,5 +448,5 @@ fn steps_of_an_update_decay_weights() {
         assert_eq!(decayed[&b].data, plain[&b].data);
         assert_eq!(plain[&w].data, batch()[w.as_str()].data);
     }
-    fails(dir.path(), "update in.npz out.npz --rule bp --weight-decay 1", &["the weight decay is 1", "below 1"]);
+    fails(dir.path(), "update in.npz out.npz --rule bp --steps 1 --lr 1 --weight-decay 1", &["the weight decay is 1", "below 1"]);
 }
