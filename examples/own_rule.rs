@@ -6,7 +6,7 @@
 //! weights at the start. A third of them is larger.
 
 use gaitprop::kernels::{MatMut, MatRef, Real};
-use gaitprop::rule::{Context, LayerState, Rule};
+use gaitprop::rule::{Context, LayerState, Rule, Through};
 use gaitprop::{Architecture, LearningRule, Matrix, TrainConfig, Trainer, data};
 
 /// The rule, and the strong weights of one layer: nothing is allocated after the first step.
@@ -18,6 +18,11 @@ struct StrongFeedback<T> {
 impl<T: Real> Rule<T> for StrongFeedback<T> {
     fn name(&self) -> &str {
         "strong-feedback"
+    }
+
+    // Wᵀ takes errors to the decorrelated input z = y_{l−1} R, if there is one: the step adds Rᵀ.
+    fn through_decorrelation(&self) -> Through {
+        Through::Transpose
     }
 
     fn backward(

@@ -13,11 +13,17 @@ from safetensors.numpy import load_file
 
 
 def forward(arrays, x, slope=0.1):
-    """Returns the last layer's activities: y = f(x W + b), each layer fed by the first units below."""
+    """Returns the last layer's activities: y = f(x R W + b), each layer fed by the first units below.
+
+    Runs without decorrelations have no R.
+    """
     y = (x - arrays["input_centre"]) / arrays["input_spread"]
     for layer in range(sum(name.startswith("W") for name in arrays)):
         w, b = arrays[f"W{layer}"], arrays[f"b{layer}"]
-        h = y[:, : w.shape[0]] @ w + b
+        x = y[:, : w.shape[0]]
+        if f"R{layer}" in arrays:
+            x = x @ arrays[f"R{layer}"]
+        h = x @ w + b
         y = np.where(h < 0, slope * h, h)
     return y
 
@@ -33,7 +39,7 @@ def main(folder):
     for name in sorted(name for name in arrays if name.startswith("W")):
         values = np.linalg.svd(arrays[name], compute_uv=False)
         print(f"{name}: singular values {values[-1]:.3f} to {values[0]:.3f}")
-    x = np.random.default_rng(0).random((3, arrays["W0"].shape[0]), dtype=np.float32)
+    x = np.random.default_rng(0).random((3, arrays["input_centre"].size), dtype=np.float32)
     print("answers to three random inputs:", forward(arrays, x)[:, :10].argmax(axis=1))
 
 

@@ -22,7 +22,7 @@
 //!
 //! ```
 //! use gaitprop::kernels::{MatMut, MatRef, Real};
-//! use gaitprop::rule::{Context, LayerState, Rule};
+//! use gaitprop::rule::{Context, LayerState, Rule, Through};
 //!
 //! /// Feedback by the strong weights alone, e_{l−1} = δ_l (W_l ∘ [|W_l| ≥ 1/√n])ᵀ.
 //! #[derive(Debug)]
@@ -31,6 +31,10 @@
 //! impl<T: Real> Rule<T> for StrongFeedback {
 //!     fn name(&self) -> &str {
 //!         "strong-feedback"
+//!     }
+//!     // Wᵀ takes errors to the decorrelated input z = y_{l−1} R, if there is one: the step adds Rᵀ.
+//!     fn through_decorrelation(&self) -> Through {
+//!         Through::Transpose
 //!     }
 //!     fn backward(
 //!         &mut self,

@@ -30,7 +30,8 @@ pub struct TrainConfig {
     pub tolerance: f64,
     /// ρ of the damped inverse, at least 0.
     pub damping: f64,
-    /// Learning rate of learned inverses; `None` for that of the weights.
+    /// Learning rate of learned inverses; `None` for that of the weights. Other solvers refuse a
+    /// rate.
     pub inverse_rate: Option<f64>,
     /// Decorrelation of the input of every layer, if any.
     pub decorrelation: Option<Decorrelation>,
@@ -90,9 +91,9 @@ impl TrainConfig {
         Ok(config)
     }
 
-    /// Checks batch, λ, tolerance, weight decay and the optimizer's constants, and that optimizer
-    /// and hold fit each other. γ and the constants of the hold are checked when the trainer is
-    /// built.
+    /// Checks batch, λ, tolerance, weight decay and the optimizer's constants, and that solver and
+    /// inverse rate, optimizer and hold fit each other. γ and the constants of the hold are checked
+    /// when the trainer is built.
     ///
     /// # Errors
     /// [`Error::Setting`] with the name of the setting.
@@ -104,6 +105,11 @@ impl TrainConfig {
         Regularizer::new(self.regularizer.lambda)?;
         self.optimizer_config()?;
         self.tuning(0)?.check()?;
+        // Whether the rule sends targets does not matter: settings may be those of several rules.
+        if self.inverse_rate.is_some() && self.solver != SolverKind::Learned {
+            let what = format!("the solver {} learns no inverses: leave the inverse rate out, or use learned", self.solver);
+            return Err(Error::Setting(what));
+        }
         if self.hold == Hold::Cayley {
             check_rotations(self.optimizer, self.regularizer.lambda, self.weight_decay)?;
         }

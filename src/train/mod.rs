@@ -225,11 +225,19 @@ impl<T: Real> Trainer<T> {
     /// trainer's has some. The optimizer's moments stay as they are.
     ///
     /// # Errors
-    /// [`Error::Setting`] for a network of another shape; the trainer's has then not changed.
+    /// [`Error::Setting`] for a network of another shape, or if one of the two has decorrelations and
+    /// the other has none; the trainer's has then not changed.
     pub fn set_network(&mut self, net: &Network<T>) -> Result<()> {
-        let decorrelates = |net: &Network<T>| net.decorrelation(0).is_some();
-        if self.net.architecture() != net.architecture() || decorrelates(&self.net) != decorrelates(net) {
-            return Err(Error::Setting("the network has another shape than the trainer's".into()));
+        let refuse = |what: &str| Err(Error::Setting(what.into()));
+        if self.net.architecture() != net.architecture() {
+            return refuse("the network has another shape than the trainer's");
+        }
+        match (self.net.decorrelation(0).is_some(), net.decorrelation(0).is_some()) {
+            (true, false) => return refuse("the network has no decorrelations, but the trainer's has: add some"),
+            (false, true) => {
+                return refuse("the network has decorrelations, but the trainer's has none: multiply them into the weights");
+            }
+            _ => {}
         }
         self.net.copy_from(net);
         Ok(())

@@ -286,6 +286,26 @@ fn contradictions_are_refused() {
     assert!(error.contains("diverged") && error.contains("in step"), "{error}");
 }
 
+/// A trainer takes no network that lacks decorrelations or has too many, and says which.
+#[test]
+fn a_network_without_its_decorrelations_is_refused() {
+    let shape = &shapes()[0];
+    let with = decorrelated(shape, 0.05);
+    let without = folded(&with);
+    let config = TrainConfig::published(LearningRule::Bp);
+    let refused = |of: &Network<f64>, by: &Network<f64>| {
+        let mut trainer = Trainer::from_network(of.clone(), config, 1, Plan::new()).unwrap();
+        let error = trainer.set_network(by).unwrap_err().to_string();
+        assert!(trainer.network() == of);
+        trainer.set_network(of).unwrap();
+        error
+    };
+    assert!(refused(&with, &without).contains("no decorrelations, but the trainer's has"));
+    assert!(refused(&without, &with).contains("has decorrelations, but the trainer's has none"));
+    let other = Architecture::square(3, 3, 1, 2).unwrap();
+    assert!(refused(&with, &decorrelated(&other, 0.05)).contains("another shape"));
+}
+
 /// Learned inverses reconstruct the activity below as it was before its decorrelation.
 #[test]
 fn learned_inverses_skip_the_decorrelation() {

@@ -201,10 +201,20 @@ fn inverses_of_rectangles_are_refused() {
 fn constants_out_of_range_are_refused() {
     let published = TrainConfig::published(LearningRule::Gait);
     for bad in [-1e-3, f64::NAN, f64::INFINITY] {
-        for config in [TrainConfig { damping: bad, ..published }, TrainConfig { inverse_rate: Some(bad), ..published }] {
+        let learned = TrainConfig { solver: SolverKind::Learned, inverse_rate: Some(bad), ..published };
+        for config in [TrainConfig { damping: bad, ..published }, learned] {
             let error = config.check().unwrap_err().to_string();
             assert!(error.contains("must be at least 0"), "{error}");
         }
+    }
+    for rule in [LearningRule::Gait, LearningRule::Bp] {
+        let rated = TrainConfig { inverse_rate: Some(1e-3), ..TrainConfig::published(rule) };
+        for solver in SolverKind::ALL.iter().copied().filter(|&solver| solver != SolverKind::Learned) {
+            let error = TrainConfig { solver, ..rated }.check().unwrap_err().to_string();
+            assert!(error.contains(&format!("the solver {solver} learns no inverses")), "{error}");
+        }
+        // Also for BP, which uses no inverses: rules that are compared share this setting.
+        TrainConfig { solver: SolverKind::Learned, ..rated }.check().unwrap();
     }
     assert!(SolverKind::Learned.check_untrained().is_err() && SolverKind::Damped.check_untrained().is_ok());
 }
@@ -250,7 +260,8 @@ fn updates_are_compared_with_those_of_exact_inverses() {
     let (train, _) = digits::<f64>(1200);
     let first = |solver, epochs| {
         let published = TrainConfig::published(LearningRule::Gait);
-        let config = TrainConfig { solver, damping: 1e-12, inverse_rate: Some(1e-2), ..published };
+        let inverse_rate = (solver == SolverKind::Learned).then_some(1e-2);
+        let config = TrainConfig { solver, damping: 1e-12, inverse_rate, ..published };
         let mut trainer = Trainer::<f64>::new(&shape, config, 1).unwrap();
         for _ in 0..epochs {
             trainer.epoch(&train).unwrap();

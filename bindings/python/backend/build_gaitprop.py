@@ -21,9 +21,6 @@ class UnsupportedOperation(Exception):  # noqa: N818  the name is that of PEP 51
 
 
 def _build_blas() -> None:
-    # `python -m gaitprop.blas` works by LD_PRELOAD.
-    if not sys.platform.startswith("linux"):
-        return
     workspace = PACKAGE.parent
     build = ["cargo", "build", "--release", "--locked", "--package", "gaitprop-blas"]
     subprocess.run(build, cwd=workspace, check=True)
@@ -36,6 +33,9 @@ def _build_blas() -> None:
 
 
 def _build(hook: Callable[..., str], folder: str, settings: Settings, metadata: str | None) -> str:
+    # `python -m gaitprop.blas` works by LD_PRELOAD: other systems have one library to build.
+    if not sys.platform.startswith("linux"):
+        return str(hook(folder, settings, metadata))
     # Both libraries need the kernels, and the longest part of a build is one unit of those. The
     # extension module has enough else to compile meanwhile, so it goes first; the second call of
     # maturin compiles nothing and packs both.
@@ -46,12 +46,12 @@ def _build(hook: Callable[..., str], folder: str, settings: Settings, metadata: 
 
 
 def build_wheel(folder: str, settings: Settings = None, metadata: str | None = None) -> str:
-    """Build a wheel that holds the BLAS library."""
+    """Build a wheel, which holds the BLAS library on Linux."""
     return _build(maturin.build_wheel, folder, settings, metadata)
 
 
 def build_editable(folder: str, settings: Settings = None, metadata: str | None = None) -> str:
-    """Build an editable wheel, with the BLAS library in the source folder."""
+    """Build an editable wheel, on Linux with the BLAS library in the source folder."""
     return _build(maturin.build_editable, folder, settings, metadata)
 
 

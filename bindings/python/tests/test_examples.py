@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import subprocess
 import sys
+import types
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from gaitprop import Network, TrainConfig, Trainer
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -20,6 +25,27 @@ def run(*command: str | Path) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+@pytest.mark.parametrize("decorrelated", [False, True])
+def test_the_reader_of_runs_computes_the_network(decorrelated: bool) -> None:
+    """`examples/read_run.py` of the repository, without the package that reads its files."""
+    package = types.ModuleType("safetensors")
+    package.__dict__["numpy"] = numpy = types.ModuleType("safetensors.numpy")
+    numpy.__dict__["load_file"] = None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "safetensors", package)
+        patch.setitem(sys.modules, "safetensors.numpy", numpy)
+        read_run = runpy.run_path(str(EXAMPLES.parents[2] / "examples" / "read_run.py"))
+    rate = 0.05 if decorrelated else None
+    config = TrainConfig.published("bp", decorrelation_rate=rate, decorrelation_share=1.0)
+    trainer = Trainer(Network(9, [8, 6, 6], 4, tower=True, dtype=np.float64), config)
+    x = np.random.default_rng(1).standard_normal((60, 9))
+    trainer.fit(x, np.arange(60) % 4, epochs=5)
+    net = trainer.network
+    arrays = {**net.state_dict(), "input_centre": np.zeros(9), "input_spread": np.ones(9)}
+    assert ("R0" in arrays) == decorrelated
+    assert np.abs(read_run["forward"](arrays, x)[:, :4] - net.outputs(x)).max() < 1e-13
 
 
 def test_a_rule_of_ones_own_learns() -> None:

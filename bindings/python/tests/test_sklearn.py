@@ -28,7 +28,12 @@ X = X / 16
 
 
 @parametrize_with_checks(  # type: ignore[untyped-decorator]
-    [GaitPropClassifier(max_iter=30), GaitPropClassifier(rule="bp", max_iter=30)]
+    [
+        GaitPropClassifier(max_iter=30),
+        GaitPropClassifier(rule="bp", max_iter=30),
+        # Its samples are of size 100: decorrelations diverge at larger rates.
+        GaitPropClassifier(solver="damped", dense=True, decorrelation_rate=1e-6, max_iter=30),
+    ]
 )
 def test_the_contract_of_scikit_learn(estimator: Any, check: Any) -> None:
     check(estimator)
@@ -62,6 +67,46 @@ def test_it_is_the_trainer() -> None:
     trainer.fit(X, Y, epochs=3)
     for own, other in zip(model.coefs_, trainer.network.weights, strict=True):
         assert np.array_equal(own, other)
+
+
+def test_settings_arrive_in_the_trainer() -> None:
+    """Each in its own place: the weights are those of `Trainer` with the same settings."""
+    settings: Any = {"solver": "damped", "damping": 0.01, "decorrelation_rate": 1e-3}
+    settings |= {"decorrelation_share": 0.5, "ortho_form": "identity"}
+    settings["ortho_layers"] = "above-first"
+    model = GaitPropClassifier((32, 48), dense=True, max_iter=3, random_state=5, **settings)
+    model.fit(X, Y)
+    seed = int(np.random.RandomState(5).randint(2**31 - 1))
+    network = Network(
+        64, [32, 48, 10], 10, loss="cross-entropy", seed=seed, dtype=np.float64, dense=True
+    )
+    config = TrainConfig(loss="cross-entropy", learning_rate=1e-3, shuffle=True, **settings)
+    trainer = Trainer(network, config, seed=seed)
+    trainer.fit(X, Y, epochs=3)
+    assert np.array_equal(model.decision_function(X), trainer.network.outputs(X))
+    # The coefficients compute them, too.
+    y = X
+    for layer, (w, b) in enumerate(zip(model.coefs_, model.intercepts_, strict=True)):
+        h = y @ w + b
+        y = np.where((h < 0) & (layer < 2), 0.1 * h, h)
+    assert np.abs(y - model.decision_function(X)).max() < 1e-12
+    assert not np.allclose(model.coefs_[0], trainer.network.weights[0])
+    learned = GaitPropClassifier(max_iter=1, solver="learned", random_state=5)
+    other = GaitPropClassifier(max_iter=1, solver="learned", inverse_rate=0.1, random_state=5)
+    assert learned.fit(X, Y).loss_curve_ != other.fit(X, Y).loss_curve_
+
+
+def test_dense_layers_learn_and_go_on() -> None:
+    model = GaitPropClassifier((48, 20), rule="bp", dense=True, max_iter=20, random_state=1)
+    assert model.fit(X[:1200], Y[:1200]).score(X[1200:], Y[1200:]) > 0.85
+    assert [w.shape for w in model.coefs_] == [(64, 48), (48, 20), (20, 10)]
+    # Decorrelations go on, too, after a pickle.
+    going = GaitPropClassifier(decorrelation_rate=1e-3, random_state=1).partial_fit(X, Y)
+    going = pickle.loads(pickle.dumps(going))
+    before = going.coefs_[0].copy()
+    assert not np.array_equal(going.partial_fit(X, Y).coefs_[0], before)
+    with pytest.raises(ValueError, match="only square weights have one"):
+        GaitPropClassifier((48, 20), dense=True).fit(X, Y)
 
 
 def test_threads_and_repetitions_give_the_same_bits() -> None:
@@ -155,6 +200,8 @@ def test_a_grid_on_dask() -> None:
         ({"learning_rate_init": -1.0}, "learning rate"),
         ({"hidden_layer_sizes": (5,)}, "classes"),
         ({"hidden_layer_sizes": (20, 30)}, "fan-in"),
+        ({"inverse_rate": 0.1}, "learns no inverses"),
+        ({"decorrelation_rate": -1.0}, "decorrelation's rate"),
         ({"validation_fraction": 1.5}, "validation_fraction"),
     ],
 )

@@ -16,7 +16,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
-from gaitprop import Error  # noqa: E402
+from gaitprop import Error, Network, TrainConfig, Trainer  # noqa: E402
 from gaitprop.torch import (  # noqa: E402
     GaitNet,
     PublishedAdam,
@@ -244,3 +244,51 @@ def test_weights_come_back_from_the_librarys_file(tmp_path: Any, tower: Any, dty
     with pytest.raises(Error, match="there are 7 labels"):
         save_weights(net, path, classes=7)
     assert path.read_bytes() == bytes(damaged)
+
+
+@pytest.mark.parametrize("dense", [False, True])
+def test_decorrelations_of_a_file_are_multiplied_into_the_weights(
+    tmp_path: Any, dense: Any
+) -> None:
+    widths = [12, 8, 5] if dense else [9, 8, 8]
+    config = TrainConfig.published("bp", decorrelation_rate=0.05, decorrelation_share=1.0)
+    made = Network(9, widths, 4, dense=dense, dtype=np.float64)
+    trainer = Trainer(made, config)
+    x = np.random.default_rng(3).standard_normal((60, 9))
+    trainer.fit(x, np.arange(60) % 4, epochs=5)
+    made, path = trainer.network, tmp_path / "weights.safetensors"
+    assert np.abs(made.decorrelation[0] - np.eye(9)).max() > 0.01
+    made.save(path, rule="bp")
+    net, notes = load_weights(path)
+    assert notes.rule == "bp"
+    y = net(torch.from_numpy(x))
+    assert np.abs(y[:, :4].detach().numpy() - made.outputs(x)).max() < 1e-13
+    y.sum().backward()
+    save_weights(net, path, classes=4)
+    assert np.abs(Network.load(path).outputs(x) - made.outputs(x)).max() < 1e-13
+
+
+def test_layers_of_any_shape_come_back_or_are_refused(tmp_path: Any) -> None:
+    path = tmp_path / "weights.safetensors"
+    made = Network(9, [12, 8, 5], 4, dense=True)
+    x = torch.rand(6, 9)
+    # The program trains such layers by GAIT through damped inverses. Layers of torch do not.
+    made.save(path, rule="gait")
+    net, notes = load_weights(path)
+    assert ({layer.rule for layer in net.layers}, notes.rule) == ({"bp"}, "gait")
+    assert np.abs(net(x)[:, :4].detach().numpy() - made.outputs(x.numpy())).max() < 1e-5
+    assert load_weights(path, rule="dfa")[0].layers[2].feedback.shape == (4, 8)
+    with pytest.raises(Error, match="layer 1: its weights are 12x8, but rule 'gait' sends targets"):
+        load_weights(path, rule="gait")
+    with pytest.raises(Error, match="contradict"):
+        GaitNet([4, 4], tower=True, dense=True)
+    for shapes, inputs, message in [
+        ([(9, 8), (8, 6), (4, 5)], 9, "read 9, 8, 4 of the 9, 8, 6 units below and have 8, 6, 5"),
+        ([(7, 8), (8, 8)], 9, "read 7, 8 of the 9, 8 units"),
+        ([(9, 8), (6, 6), (6, 5)], 9, "read every unit below, or are square"),
+        ([(8, 8), (8, 6)], 9, "read every unit below, or are square"),
+    ]:
+        weights = [np.zeros(shape, np.float32) for shape in shapes]
+        Network.from_arrays(weights, inputs=inputs, classes=3).save(path)
+        with pytest.raises(Error, match=message):
+            load_weights(path)

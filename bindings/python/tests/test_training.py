@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import pickle
 import signal
@@ -194,7 +195,7 @@ def decorrelated(dtype: Any) -> Network:
     return trainer.network
 
 
-def test_decorrelations_belong_to_the_network() -> None:
+def test_decorrelations_belong_to_the_network(tmp_path: Path) -> None:
     net = decorrelated(np.float64)
     assert [r.shape for r in net.decorrelation] == [(8, 8), (6, 6), (6, 6)]
     assert np.abs(net.decorrelation[0] - np.eye(8)).max() > 0.01
@@ -208,8 +209,18 @@ def test_decorrelations_belong_to_the_network() -> None:
     assert plain.decorrelation == []
     x = np.random.default_rng(4).standard_normal((5, 9))
     assert np.abs(plain.outputs(x) - net.outputs(x)).max() < 1e-14
+    # A checkpoint has them, too, whether they go on learning or stay.
+    for rate in (None, 1e-3):
+        trainer = Trainer(net, TrainConfig.published("bp", decorrelation_rate=rate))
+        trainer.save(tmp_path / "checkpoint")
+        assert same(Trainer.load(tmp_path / "checkpoint").network, net)
+    trainer = Trainer(net, TrainConfig.published("bp"))
     with pytest.raises(gaitprop.Error, match="another shape"):
-        Trainer(net, TrainConfig.published("bp")).network = plain
+        trainer.network = small(dtype=np.float64)
+    with pytest.raises(gaitprop.Error, match="no decorrelations, but the trainer's has"):
+        trainer.network = plain
+    with pytest.raises(gaitprop.Error, match="has decorrelations, but the trainer's has none"):
+        Trainer(plain, TrainConfig.published("bp")).network = net
     with pytest.raises(gaitprop.Error, match="decorrelation is 8x8, but must be 6x6"):
         Network.from_arrays(net.weights[1:], decorrelation=net.decorrelation[:2])
 
@@ -218,7 +229,8 @@ def test_decorrelations_belong_to_the_network() -> None:
 def test_targets_go_through_layers_of_any_shape(solver: str) -> None:
     data = load_data("digits", limit_train=600)
     net = Network(64, [48, 20], 10, dense=True)
-    config = TrainConfig.published("gait", solver=solver, inverse_rate=1e-2, learning_rate=1e-3)
+    rate: Any = {"inverse_rate": 1e-2} if solver == "learned" else {}
+    config = TrainConfig.published("gait", solver=solver, learning_rate=1e-3, **rate)
     trainer = Trainer(net, config)
     trainer.fit(*data.train, epochs=25)
     assert trainer.evaluate(*data.test)[1] > 0.8
@@ -327,6 +339,46 @@ def test_a_rule_in_python_can_be_backpropagation(digits: Data) -> None:
         trainer.save("state")
 
 
+def test_a_rule_in_python_sends_errors_through_decorrelations() -> None:
+    """Errors of the activity below, before R: the result is backpropagation's."""
+    net = decorrelated(np.float64)
+    seen: list[Any] = []
+
+    def backpropagation(layer: dict[str, Any], delta: np.ndarray) -> Any:
+        seen.append(layer["decorrelation"])
+        error = delta @ layer["w"].T
+        return error if seen[-1] is None else error @ seen[-1].T
+
+    x, y = np.random.default_rng(5).standard_normal((6, 9)), [0, 1, 2, 3, 0, 1]
+    config = TrainConfig.published("bp")
+    own, bp = updates(net, x, y, config, rule=backpropagation), updates(net, x, y, config)
+    for a, b in zip(own.weights, bp.weights, strict=True):
+        assert np.linalg.norm(a - b) < 1e-12 * np.linalg.norm(b)
+    assert [np.array_equal(r, net.decorrelation[n]) for r, n in zip(seen, (2, 1), strict=True)] == [
+        True,
+        True,
+    ]
+    wrong = updates(net, x, y, config, rule=lambda layer, delta: delta @ layer["w"].T)
+    assert np.linalg.norm(wrong.weights[0] - bp.weights[0]) > 1e-3 * np.linalg.norm(bp.weights[0])
+    seen.clear()
+    plain = Network.from_arrays(net.weights, classes=4, inputs=9)
+    updates(plain, x, y, config, rule=backpropagation)
+    assert seen == [None, None]
+
+
+def test_measurements_have_the_feedback_of_step_0(digits: Data) -> None:
+    """`kp` that has not learned is feedback alignment, also where its weights have been trained."""
+    x, y = digits.train[0][:60], digits.train[1][:60]
+    config = TrainConfig.published("kp", **FAST)
+    trainer = Trainer(small(), config)
+    trainer.fit(*digits.train)
+    kp = updates(trainer.network, x, y, config)
+    fa = updates(trainer.network, x, y, dataclasses.replace(config, rule="fa"))
+    assert np.array_equal(kp.weights[0], fa.weights[0])
+    for function in (updates, align):
+        assert "step 0" in (function.__doc__ or "")
+
+
 def test_exceptions_of_a_rule_arrive(digits: Data) -> None:
     def broken(layer: dict[str, Any], delta: np.ndarray) -> np.ndarray:
         raise LookupError("mine")
@@ -391,6 +443,8 @@ def test_samples_that_do_not_fit_are_refused(
         ({"weight_decay": 1.0}, gaitprop.Error),
         ({"hold": "block", "mu": 3.0}, gaitprop.Error),
         ({"hold": "cayley"}, gaitprop.Error),
+        ({"inverse_rate": 1e-3}, gaitprop.Error),
+        ({"inverse_rate": 1e-3, "solver": "damped"}, gaitprop.Error),
     ],
 )
 def test_settings_out_of_range_are_refused(

@@ -14,7 +14,7 @@ from typing import Any, Literal, TextIO, TypedDict
 import numpy as np
 import numpy.typing as npt
 
-from gaitprop import _native
+from gaitprop import _native, linalg
 from gaitprop._errors import Error
 
 __all__ = [
@@ -70,7 +70,8 @@ class TrainConfig:
     damping : float
         Damping of ``solver="damped"``, at least 0.
     inverse_rate : float, optional
-        Learning rate of ``solver="learned"``; `None` for that of the weights.
+        Learning rate of ``solver="learned"``; `None` for that of the weights. Other solvers refuse
+        a rate.
     decorrelation_rate : float, optional
         Learning rate of the decorrelation of every layer's input; `None` for no decorrelation.
     decorrelation_share : float
@@ -375,6 +376,19 @@ class Network:
         """Read-only views of the decorrelations of the layers' inputs; empty without."""
         return self._native.decorrelation
 
+    def _folded(self) -> list[Array]:
+        """Return ``R W`` of each layer, and copies of its weights without decorrelations.
+
+        A network of these weights alone computes the same outputs.
+        """
+        if not self.decorrelation:
+            return [w.copy() for w in self.weights]
+        # Not by NumPy's product, whose bits depend on the machine.
+        return [
+            linalg.matmul(r.astype(np.float64), w.astype(np.float64)).astype(self.dtype)
+            for r, w in zip(self.decorrelation, self.weights, strict=True)
+        ]
+
     def state_dict(self) -> dict[str, Array]:
         """Return views of all parameters by name: ``W0``, ``b0``, ``W1`` and so on.
 
@@ -586,10 +600,12 @@ class Trainer:
         A learning rule of one's own, in place of ``config.rule``. It is called as
         ``rule(layer, delta)`` for each layer but the first, from the last down. ``layer`` is a
         dictionary: ``index``, ``above`` (number of layers above), ``w`` (fan-in × width), ``b``,
-        ``activation``, ``active`` (units that may have an error), ``input`` (batch × fan-in), ``y``
-        and ``e`` (batch × width), ``slope`` (or None where ``y`` determines it), ``output_delta``
-        and ``target``; ``delta`` is f′ ∘ e (batch × width). It returns the error of the layer
-        below, batch × fan-in. All arrays are copies.
+        ``decorrelation`` (R of the input, fan-in × fan-in, or None), ``activation``, ``active``
+        (units that may have an error), ``input`` (batch × fan-in, after R), ``y`` and ``e`` (batch
+        × width), ``slope`` (or None where ``y`` determines it), ``output_delta`` and ``target``;
+        ``delta`` is f′ ∘ e (batch × width). It returns the error of the layer below, batch ×
+        fan-in: of its activity before R, so that backpropagation is ``delta @ w.T``, and ``delta @
+        w.T @ r.T`` with a decorrelation r. All arrays are copies.
 
     Raises
     ------
@@ -785,6 +801,7 @@ class Trainer:
             "classes": network.classes,
             "layers": [w.shape for w in network.weights],
             "activations": network.activations,
+            "decorrelated": bool(network.decorrelation),
         }
         self._native.save(os.fspath(path), json.dumps(notes))
 
@@ -820,6 +837,9 @@ class Trainer:
                 classes=notes["classes"],
                 inputs=notes["inputs"],
                 activations=notes["activations"],
+                decorrelation=[np.zeros((n, n), dtype) for n, _ in shapes]
+                if notes.get("decorrelated")
+                else (),
             )
             trainer = cls(
                 network, TrainConfig(**notes["config"]), seed=notes["seed"], threads=threads
@@ -870,6 +890,10 @@ def updates(
     rule: Rule | None = None,
 ) -> Updates:
     """Compute the updates of one batch by a rule. The network stays as it is.
+
+    The rule starts anew: its feedback is that of step 0 for this seed. ``kp``, which has then
+    learned no feedback, is another rule than the one that trained the network, and ``brsf`` has the
+    magnitudes of step 0.
 
     Parameters
     ----------
@@ -953,6 +977,10 @@ def align(
     rule: Rule | None = None,
 ) -> list[Alignment]:
     """Compare a rule's updates of one batch with those of a reference, without a regularizer.
+
+    The rule starts anew, as in `updates`: for ``kp``, trained weights meet the feedback of step 0,
+    and the cosines are not those of the rule that trained them. ``brsf`` has the magnitudes of
+    step 0.
 
     Other parameters and exceptions are those of `updates`.
 

@@ -32,7 +32,7 @@ class GaitPropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     hidden_layer_sizes : sequence of int, default=(64,)
         Widths of the layers below the last one, which is as wide as the layer below it; none: one
         layer alone. Each layer but the first is a square matrix that reads the first units of the
-        layer below, so that widths must not grow.
+        layer below, so that widths must not grow; see ``dense``.
     rule : str, default="gait"
         Learning rule, one of `gaitprop.RULES`.
     loss : {"cross-entropy", "squared"}, default="cross-entropy"
@@ -43,6 +43,10 @@ class GaitPropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Learning rate.
     alpha : float, default=0.1
         Strength of the regularizer that draws weights towards orthogonal ones (λ of the paper).
+    ortho_form : {"published", "identity"}, default="published"
+        Form of the regularizer: the part of W Wᵀ off its diagonal, or W Wᵀ − I.
+    ortho_layers : {"all", "above-first"}, default="all"
+        Layers of the regularizer, and of ``hold="block"`` and ``hold="retract"``.
     weight_decay : float, default=None
         Each step multiplies weights by 1 - ``weight_decay`` after the optimizer. By default the
         rule's own: 0, but for ``"kp"``.
@@ -50,6 +54,14 @@ class GaitPropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Size of the perturbation in one layer, for ``"gait"`` and ``"itp"``.
     solver : str, default="auto"
         Way through the inverse of the weights, one of `gaitprop.SOLVERS`.
+    damping : float, default=0.001
+        Damping of ``solver="damped"``.
+    inverse_rate : float or None, default=None
+        Learning rate of ``solver="learned"``; None for that of the weights.
+    decorrelation_rate : float or None, default=None
+        Learning rate of the decorrelation of every layer's input; None for no decorrelation.
+    decorrelation_share : float, default=0.1
+        Share of each batch that decorrelations learn from.
     optimizer : str, default="published-adam"
         ``"published-adam"``, ``"adam"``, ``"sgd"`` or ``"momentum"``.
     beta_1, beta_2, epsilon : float or None, default=None
@@ -59,6 +71,10 @@ class GaitPropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Another method that keeps weights near orthogonal.
     init : {"orthogonal", "xavier"}, default="orthogonal"
         Distribution of the first weights.
+    dense : bool, default=False
+        Whether every layer reads all units of the layer below. Layers then have any width, and the
+        last has one unit for each class. Rules ``"gait"``, ``"itp"`` and ``"tp"`` need
+        ``solver="damped"`` or ``"learned"``.
     batch_size : int, default=60
         Samples in a step.
     max_iter : int, default=100
@@ -86,7 +102,7 @@ class GaitPropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     classes_ : ndarray of shape (n_classes,)
         The classes.
     coefs_ : list of ndarray
-        Weights of each layer.
+        Weights of each layer. A decorrelation R of its input is multiplied in: ``R W``.
     intercepts_ : list of ndarray
         Biases of each layer.
     loss_curve_ : list of float
@@ -121,15 +137,22 @@ class GaitPropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         activation: str = "leaky-relu",
         learning_rate_init: float = 1e-3,
         alpha: float = 0.1,
+        ortho_form: str = "published",
+        ortho_layers: str = "all",
         weight_decay: float | None = None,
         gamma: float = 1e-3,
         solver: str = "auto",
+        damping: float = 1e-3,
+        inverse_rate: float | None = None,
+        decorrelation_rate: float | None = None,
+        decorrelation_share: float = 0.1,
         optimizer: str = "published-adam",
         beta_1: float | None = None,
         beta_2: float | None = None,
         epsilon: float | None = None,
         hold: str = "none",
         init: str = "orthogonal",
+        dense: bool = False,
         batch_size: int = 60,
         max_iter: int = 100,
         shuffle: bool = True,
@@ -147,15 +170,22 @@ class GaitPropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.activation = activation
         self.learning_rate_init = learning_rate_init
         self.alpha = alpha
+        self.ortho_form = ortho_form
+        self.ortho_layers = ortho_layers
         self.weight_decay = weight_decay
         self.gamma = gamma
         self.solver = solver
+        self.damping = damping
+        self.inverse_rate = inverse_rate
+        self.decorrelation_rate = decorrelation_rate
+        self.decorrelation_share = decorrelation_share
         self.optimizer = optimizer
         self.beta_1 = beta_1
         self.beta_2 = beta_2
         self.epsilon = epsilon
         self.hold = hold
         self.init = init
+        self.dense = dense
         self.batch_size = batch_size
         self.max_iter = max_iter
         self.shuffle = shuffle
@@ -354,20 +384,23 @@ class GaitPropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         sizes = [int(size) for size in np.ravel(self.hidden_layer_sizes)]
         classes = len(self.classes_)
-        if sizes and sizes[-1] < classes:
+        if sizes and sizes[-1] < classes and not self.dense:
             raise ValueError(
                 f"hidden_layer_sizes ends with {sizes[-1]}, but there are {classes} classes"
             )
-        # The last layer is square, too. Its units beyond the classes carry what the inverse needs.
+        # Unless layers are dense, the last one is square, too. Its units beyond the classes carry
+        # what the inverse needs.
+        last = sizes[-1] if sizes and not self.dense else classes
         self._network = Network(
             X.shape[1],
-            [*sizes, sizes[-1] if sizes else classes],
+            [*sizes, last],
             classes,
             activation=self.activation,
             loss=self.loss,
             init=self.init,
             seed=self._seed,
             dtype=X.dtype,
+            dense=bool(self.dense),
         )
         self.__dict__.pop("_going_on", None)
 
@@ -377,8 +410,14 @@ class GaitPropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self.rule,
             gamma=float(self.gamma),
             solver=self.solver,
+            damping=float(self.damping),
+            inverse_rate=self.inverse_rate,
+            decorrelation_rate=self.decorrelation_rate,
+            decorrelation_share=float(self.decorrelation_share),
             loss=self.loss,
             regularization=float(self.alpha),
+            ortho_form=self.ortho_form,
+            ortho_layers=self.ortho_layers,
             hold=self.hold,
             optimizer=self.optimizer,
             learning_rate=float(self.learning_rate_init),
@@ -394,7 +433,7 @@ class GaitPropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _finish(self, trainer: Trainer) -> None:
         self._network = trainer.network
-        self.coefs_ = [w.copy() for w in self._network.weights]
+        self.coefs_ = self._network._folded()
         self.intercepts_ = [b.copy() for b in self._network.biases]
 
     def _outputs(self, X: Any) -> Array:

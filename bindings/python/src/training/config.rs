@@ -135,9 +135,9 @@ fn hold(fields: &Fields<'_, '_>, layers: Layers) -> PyResult<Hold> {
     let name: String = fields.get("hold")?;
     match name.as_str() {
         "none" => Ok(Hold::Free),
-        "block" => Block::new(fields.get("mu")?)
-            .map(|block| Hold::Block(Block { layers, ..block }))
-            .map_err(|e| exception(py, e)),
+        "block" => {
+            Block::new(fields.get("mu")?).map(|block| Hold::Block(Block { layers, ..block })).map_err(|e| exception(py, e))
+        }
         "retract" => Retraction::new(fields.get("retract_every")?)
             .map(|retraction| Hold::Retract(Retraction { layers, ..retraction }))
             .map_err(|e| exception(py, e)),

@@ -26,7 +26,8 @@ impl Raised {
     }
 }
 
-/// Calls `function(layer, delta)` for e of the layer below.
+/// Calls `function(layer, delta)` for e of the layer below. The function gets R of a decorrelation
+/// and returns errors of y_{l−1}, before R, so that [`Rule::through_decorrelation`] is the default.
 pub(crate) struct PythonRule {
     function: Py<PyAny>,
     raised: Raised,
@@ -83,6 +84,7 @@ impl PythonRule {
         state.set_item("activation", activation::name(layer.activation))?;
         state.set_item("active", layer.active)?;
         state.set_item("w", copied(py, layer.w))?;
+        state.set_item("decorrelation", layer.decorrelation.map(|r| copied(py, r)))?;
         state.set_item("b", PyArray1::from_slice(py, layer.b))?;
         state.set_item("input", copied(py, layer.input))?;
         state.set_item("y", copied(py, layer.y))?;

@@ -21,7 +21,9 @@ __all__ = [
     "perturbation_scale",
 ]
 
-#: Rules that layers of torch have. They lack those that learn feedback, or draw it in every step.
+#: Rules that layers of torch have. They lack those whose feedback depends on more than a fixed
+#: matrix: on the targets (drtp), on the signs of the weights (usf, frsf, brsf), or on past updates
+#: (kp).
 RULES = ("bp", "gait", "itp", "tp", "fa", "dfa")
 TARGET_RULES = ("gait", "itp", "tp")
 ACTIVATIONS = ("leaky-relu", "tanh", "identity")

@@ -234,7 +234,7 @@ class GaitLinear(RuleLinear):
 
 
 class GaitNet(nn.Module):
-    """A network of square layers, each fed by the first units of the layer below.
+    """A network of layers, each fed by the first units of the layer below, or by all of them.
 
     Units that feed nothing are auxiliary: they carry information for the inverse and have zero
     error. In the last layer, ``net(x)[:, :classes]`` leaves all others without an error.
@@ -242,10 +242,13 @@ class GaitNet(nn.Module):
     Parameters
     ----------
     sizes : sequence of int
-        Width of the input, then of each layer. The first layer is connected to all inputs, so it
-        alone may be rectangular.
+        Width of the input, then of each layer. The first layer is connected to all inputs, so that
+        it may be rectangular. The others are square.
     tower : bool
         Whether the first layer is square too, fed by the first inputs: the published tower.
+    dense : bool
+        Whether every layer is connected to all units below, so that each may be rectangular. Rules
+        ``gait``, ``itp`` and ``tp`` need square layers above the first.
     output_activation : str, optional
         Activation of the last layer; `activation` by default. Cross-entropy wants ``identity``.
     classes : int, optional
@@ -274,6 +277,7 @@ class GaitNet(nn.Module):
         *,
         rule: str = "gait",
         tower: bool = False,
+        dense: bool = False,
         activation: str = "leaky-relu:0.1",
         output_activation: str | None = None,
         gamma: float = 1e-3,
@@ -290,15 +294,22 @@ class GaitNet(nn.Module):
         sizes = [int(n) for n in sizes]
         if len(sizes) < 2:
             raise Error("a network needs the width of the input and of at least one layer")
+        if tower and dense:
+            raise Error("tower and dense contradict each other: use one of them")
         self.inputs = sizes[0]
         made: list[nn.Module] = []
         count = len(sizes) - 1
         for index, (below, width) in enumerate(itertools.pairwise(sizes)):
-            fan_in = below if index == 0 and not tower else width
+            fan_in = below if dense or (index == 0 and not tower) else width
             if fan_in > below:
                 raise Error(
                     f"layer {index}: its fan-in is {fan_in}, but there are only {below} units "
                     "below it"
+                )
+            if index > 0 and fan_in != width and rule in TARGET_RULES:
+                raise Error(
+                    f"layer {index}: its weights are {fan_in}x{width}, but rule {rule!r} sends "
+                    "targets through inverses: use square layers, or another rule such as 'bp'"
                 )
             last = index == count - 1
             made.append(

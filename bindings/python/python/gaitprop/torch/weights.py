@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from gaitprop import _native
 from gaitprop._errors import Error
 from gaitprop._training import Network
-from gaitprop.torch._checks import RULES, activation_name, parse_activation
+from gaitprop.torch._checks import RULES, TARGET_RULES, activation_name, parse_activation
 from gaitprop.torch.modules import GaitNet, RuleLinear, layers
 
 __all__ = ["WeightNotes", "from_linear", "load_weights", "save_weights", "to_linear"]
@@ -106,7 +106,8 @@ def load_weights(
         A safetensors file, in float32 or float64.
     rule : str, optional
         Learning rule of the layers; by default the file's, or ``bp`` for a rule that layers of
-        torch do not have. Files hold no feedback, so ``fa`` and ``dfa`` draw theirs anew.
+        torch do not have, which is any target rule if a layer above the first is not square. Files
+        hold no feedback, so ``fa`` and ``dfa`` draw theirs anew.
     **settings
         Keyword arguments of :class:`GaitNet` but for the shape and activations.
 
@@ -115,27 +116,29 @@ def load_weights(
     net : GaitNet
     notes : WeightNotes
 
+    Notes
+    -----
+    Decorrelations are multiplied into the weights: a layer ``f(x R W + b)`` of the file becomes one
+    of weights ``R W``. It computes the same outputs, and trains without a decorrelation.
+
     Raises
     ------
     gaitprop.Error
-        If the file is damaged or of another kind.
+        If the file is damaged or of another kind, or a :class:`GaitNet` has no such layers.
     OSError
         If it cannot be read.
     """
     made, loss, saved, center, scale = _native.Network.load(os.fspath(path))
-    weights = made.weights
-    rule = rule or (saved if saved in RULES else "bp")
+    weights = Network._of(made)._folded()
+    sizes = [made.inputs, *(w.shape[1] for w in weights)]
+    shape = _shape(sizes, [w.shape[0] for w in weights])
+    if rule is None:
+        square = all(w.shape[0] == w.shape[1] for w in weights[1:])
+        rule = saved if saved in RULES and (square or saved not in TARGET_RULES) else "bp"
     if rule == "dfa":
         settings["classes"] = made.labels
-    fan_in, width = weights[0].shape
-    sizes = [made.inputs, *(w.shape[1] for w in weights)]
     dtype = torch.float32 if made.single else torch.float64
-    tower = fan_in != made.inputs
-    if tower and fan_in != width:
-        raise Error(
-            f"the first layer takes {fan_in} of {made.inputs} inputs, which GaitNet does not"
-        )
-    net = GaitNet(sizes, rule=rule, tower=tower, dtype=dtype, **settings)
+    net = GaitNet(sizes, rule=rule, dtype=dtype, **shape, **settings)
     with torch.no_grad():
         for layer, w, b, name in zip(
             layers(net), weights, made.biases, made.activations, strict=True
@@ -146,6 +149,20 @@ def load_weights(
             layer.activation = activation_name(*parse_activation(name))
     wide = [torch.tensor(v, dtype=torch.float64) for v in (center, scale)]
     return net, WeightNotes(made.labels, loss, saved, *wide)
+
+
+def _shape(sizes: list[int], fan_ins: list[int]) -> dict[str, Any]:
+    """Return the arguments of the `GaitNet` whose layers read that many units of those below."""
+    below, widths = sizes[:-1], sizes[1:]
+    if fan_ins[1:] == widths[1:] and fan_ins[0] in (below[0], widths[0]):
+        return {"tower": fan_ins[0] != below[0]}
+    if fan_ins == below:
+        return {"dense": True}
+    reads, units, has = (", ".join(map(str, numbers)) for numbers in (fan_ins, below, widths))
+    raise Error(
+        f"the layers read {reads} of the {units} units below and have {has}: those of a GaitNet "
+        "all read every unit below, or are square (the first may read all inputs)"
+    )
 
 
 def from_linear(linear: nn.Linear, **settings: Any) -> RuleLinear:
