@@ -272,7 +272,7 @@ def compare(pool, data, out, item):
 
 
 def shortened(command, epochs):
-    """Returns a comparison of so many epochs, with a grid of one."""
+    """Returns the command with this number of epochs, and 1 for each trial of its grid."""
     shorter = command.replace("--epochs 10", f"--epochs {epochs}")
     return shorter.replace("--grid-epochs 3", "--grid-epochs 1")
 

@@ -2,6 +2,7 @@
 
 use crate::base::error::{Error, Result};
 pub use gaitprop_kernels::Activation;
+use gaitprop_kernels::Real;
 
 /// The published activation: leaky ReLU of slope 0.1 on every layer.
 pub const PUBLISHED: Activation = Activation::LeakyRelu { slope: 0.1 };
@@ -36,6 +37,15 @@ pub fn name(activation: Activation) -> String {
         Activation::Tanh => "tanh".into(),
         Activation::LeakyRelu { slope } => format!("leaky-relu:{slope}"),
         other => format!("{other:?}"),
+    }
+}
+
+/// Returns f⁻¹(y); `None` outside the range of f.
+pub(crate) fn inverse<T: Real>(activation: Activation, y: T) -> Option<T> {
+    match activation {
+        Activation::LeakyRelu { slope } if y < T::ZERO => Some(y / T::from_f64(slope)),
+        Activation::Tanh => (y.abs() < T::ONE).then(|| T::from_f64(libm::atanh(y.to_f64()))),
+        _ => Some(y),
     }
 }
 

@@ -99,9 +99,8 @@ impl<T: Real> Blocks<T> {
     /// [`Error::Setting`], as [`Block::check`].
     pub fn new(settings: Block, net: &Network<T>) -> Result<Self> {
         settings.check()?;
-        let first = if settings.layers.include(0) { 0 } else { 1 };
-        let layers = net.layers().get(first..).unwrap_or_default();
-        let largest = |of: &dyn Fn(usize, usize) -> usize| layers.iter().map(|l| of(l.fan_in(), l.width())).max().unwrap_or(0);
+        let layers = || net.layers().iter().skip(settings.layers.first());
+        let largest = |of: &dyn Fn(usize, usize) -> usize| layers().map(|l| of(l.fan_in(), l.width())).max().unwrap_or(0);
         let rows = |a: usize, b: usize| settings.rows.min(a.min(b));
         Ok(Self {
             settings,
@@ -147,7 +146,8 @@ impl<T: Real> Blocks<T> {
         if self.settings.mu == 0.0 {
             return Ok(());
         }
-        for (_, layer) in net.layers().iter().enumerate().filter(|(l, _)| self.settings.layers.include(*l)) {
+        let first = self.settings.layers.first();
+        for layer in net.layers().iter().skip(first) {
             let (n, k) = (layer.fan_in().min(layer.width()), layer.fan_in().max(layer.width()));
             let rows = self.settings.rows.min(n);
             if rows * k > self.pushed.len() || rows * n > self.r.len() || n > self.squares.len() {
@@ -157,10 +157,7 @@ impl<T: Real> Blocks<T> {
             let by = gemm_with_scratch::<T>(rows, k, n, &exec.plan).or(gemm_with_scratch::<T>(k, rows, n, &exec.plan));
             exec.scratch.reserve(gemm_with_scratch::<T>(rows, n, k, &exec.plan).or(by))?;
         }
-        for (l, layer) in net.layers_mut().iter_mut().enumerate() {
-            if !self.settings.layers.include(l) {
-                continue;
-            }
+        for (l, layer) in net.layers_mut().iter_mut().enumerate().skip(first) {
             if !self.push(&mut layer.w, exec)? {
                 return Err(Error::Diverged { what: "a weight pushed by the block regularizer", layer: l, step: self.turn + 1 });
             }

@@ -128,7 +128,7 @@ impl Regularizer {
     /// Out of memory for packing.
     pub fn value<T: Real>(&self, net: &Network<T>, exec: &mut Exec) -> Result<f64> {
         let mut sum = 0.0;
-        for (_, layer) in net.layers().iter().enumerate().filter(|(l, _)| self.layers.include(*l)) {
+        for layer in net.layers().iter().skip(self.layers.first()) {
             let norm = self.norm(layer.w.view(), exec)?;
             sum += norm * norm;
         }

@@ -100,8 +100,7 @@ impl<T: Real> Retractor<T> {
         if !self.steps.is_multiple_of(self.settings.every) {
             return Ok(());
         }
-        let layers = self.settings.layers;
-        for (l, layer) in net.layers_mut().iter_mut().enumerate().filter(|(l, _)| layers.include(*l)) {
+        for (l, layer) in net.layers_mut().iter_mut().enumerate().skip(self.settings.layers.first()) {
             self.retract(l, &mut layer.w, exec)?;
         }
         Ok(())

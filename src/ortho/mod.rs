@@ -63,7 +63,12 @@ names!(Layers, "choice of layers", All = "all", AboveFirst = "above-first");
 impl Layers {
     /// Returns whether layer `l`, from 0, is one of them.
     pub fn include(self, l: usize) -> bool {
-        self == Self::All || l > 0
+        l >= self.first()
+    }
+
+    /// Returns the index of the first of them.
+    fn first(self) -> usize {
+        usize::from(self == Self::AboveFirst)
     }
 }
 

@@ -16,6 +16,7 @@
 //! relative error of the target far above γ^k.
 
 use crate::base::error::{Error, Result};
+use crate::model::activation::inverse;
 use crate::rule::{Context, LayerState, Rule, power};
 use gaitprop_kernels::perturb::{Perturbation, Scale, Weighting};
 use gaitprop_kernels::{Activation, MatMut, MatRef, Real};
@@ -66,15 +67,6 @@ fn slope<T: Real>(activation: Activation, y: T, kept: Option<T>) -> T {
     match activation {
         Activation::LeakyRelu { slope } if y < T::ZERO => T::from_f64(slope),
         _ => kept.unwrap_or(T::ONE),
-    }
-}
-
-/// Returns f⁻¹(y); `None` outside the range of f.
-fn inverse<T: Real>(activation: Activation, y: T) -> Option<T> {
-    match activation {
-        Activation::LeakyRelu { slope } if y < T::ZERO => Some(y / T::from_f64(slope)),
-        Activation::Tanh => (y.abs() < T::ONE).then(|| T::from_f64(libm::atanh(y.to_f64()))),
-        _ => Some(y),
     }
 }
 

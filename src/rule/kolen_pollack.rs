@@ -26,6 +26,7 @@ use crate::model::matrix::Matrix;
 use crate::model::network::{Architecture, Network};
 use crate::rule::feedback::{self, Route};
 use crate::rule::{Context, LayerState, Rule, Through};
+use crate::solve::gather;
 use crate::store::checkpoint::State;
 use gaitprop_kernels::{MatMut, MatRef, Plan, Real, epilogue};
 
@@ -76,13 +77,7 @@ impl<T: Real> Rule<T> for KolenPollack<T> {
     ) -> Result<()> {
         let b = feedback::of(&self.feedback, layer, layer.w.shape())?;
         let gap = &mut self.gap[layer.index - 1];
-        gap.clear();
-        for i in 0..layer.w.nrows() {
-            match layer.w.row(i) {
-                Some(row) => gap.extend_from_slice(row),
-                None => gap.extend(layer.w.row_iter(i)),
-            }
-        }
+        gather(layer.w, gap);
         epilogue::descend(-T::ONE, gap, self.feedback[layer.index - 1].data(), with.exec.plan.isa)?;
         with.exec.gemm(T::ONE, delta.cols(0, layer.active), b.cols(0, layer.active).t(), T::ZERO, below)
     }

@@ -6,9 +6,8 @@
 
 use crate::base::error::{Error, Result};
 use crate::base::exec::Exec;
-use crate::base::memory::resized;
 use crate::model::matrix::Matrix;
-use crate::solve::{Solve, Solver, SolverKind, Tuning, Weights, live_columns, of_layer, solve_in_place};
+use crate::solve::{Solve, Solver, SolverKind, Tuning, Weights, gather, live_columns, of_layer, solve_in_place};
 use crate::store::checkpoint::State;
 use gaitprop_kernels::syrk::{Diagonal, Part};
 use gaitprop_kernels::{Error as KernelError, MatMut, MatRef, Real, Start, cholesky};
@@ -83,11 +82,7 @@ impl<T: Real> Solver<T> for Damped<T> {
     }
 
     fn solve(&mut self, of: Weights<'_, T>, r: MatMut<'_, T>, exec: &mut Exec) -> Result<Solve> {
-        of.check(r.ncols())?;
-        let right = std::mem::take(&mut self.right);
-        let (right, solve) = solve_in_place(self, right, of, r, exec);
-        self.right = right;
-        solve
+        solve_in_place(self, |solver| &mut solver.right, of, r, exec)
     }
 
     fn solve_into(&mut self, of: Weights<'_, T>, r: MatRef<'_, T>, mut e: MatMut<'_, T>, exec: &mut Exec) -> Result<Solve> {
@@ -100,16 +95,15 @@ impl<T: Real> Solver<T> for Damped<T> {
         let price = self.factor(of, batch, exec)?;
         let l = self.layers[of.layer].l.view();
         let live = live_columns(r);
-        let rest = resized(&mut self.rest, batch * cols);
         if rows <= cols {
             exec.product(T::ONE, r.cols(0, live), of.w.cols(0, live).t(), Start::Zero, e.rb())?;
             cholesky::solve(l, e.rb().t(), &exec.plan, &mut exec.scratch)?;
         } else {
-            copy_rows(r, rest);
-            cholesky::solve(l, MatMut::new(rest, batch, cols)?.t(), &exec.plan, &mut exec.scratch)?;
-            exec.product(T::ONE, MatRef::new(rest, batch, cols)?, of.w.t(), Start::Zero, e.rb())?;
+            gather(r, &mut self.rest);
+            cholesky::solve(l, MatMut::new(&mut self.rest, batch, cols)?.t(), &exec.plan, &mut exec.scratch)?;
+            exec.product(T::ONE, MatRef::new(&self.rest, batch, cols)?, of.w.t(), Start::Zero, e.rb())?;
         }
-        let residual = residual(of.w, r, e.as_ref(), rest, exec)?;
+        let residual = residual(of.w, r, e.as_ref(), &mut self.rest, exec)?;
         let sent = if rows <= cols { live as f64 / cols as f64 } else { 1.0 };
         let products = price + rows.min(cols) as f64 / rows.max(cols) as f64 + sent + 1.0;
         Ok(Solve { residual, sampled: false, products, by: SolverKind::Damped })
@@ -125,23 +119,16 @@ impl<T: Real> Solver<T> for Damped<T> {
     }
 }
 
-/// Copies the rows into contiguous memory.
-fn copy_rows<T: Real>(from: MatRef<'_, T>, to: &mut [T]) {
-    for (row, i) in to.chunks_exact_mut(from.ncols().max(1)).zip(0..from.nrows()) {
-        row.iter_mut().zip(from.row_iter(i)).for_each(|(to, v)| *to = v);
-    }
-}
-
-/// Returns ‖r − e W‖ / ‖r‖, and 0 for r = 0. Overwrites `rest`, which has as many elements as r.
+/// Returns ‖r − e W‖ / ‖r‖, and 0 for r = 0. `rest` receives r − e W.
 pub(super) fn residual<T: Real>(
     w: MatRef<'_, T>,
     r: MatRef<'_, T>,
     e: MatRef<'_, T>,
-    rest: &mut [T],
+    rest: &mut Vec<T>,
     exec: &mut Exec,
 ) -> Result<f64> {
     let (batch, cols) = r.shape();
-    copy_rows(r, rest);
+    gather(r, rest);
     exec.gemm(-T::ONE, e, w, T::ONE, MatMut::new(rest, batch, cols)?)?;
     let size = exec.matrix_norm(r)?;
     Ok(if size == 0.0 { 0.0 } else { exec.norm(rest)? / size })

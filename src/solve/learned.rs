@@ -14,6 +14,7 @@ use crate::base::error::{Error, Result};
 use crate::base::exec::Exec;
 use crate::base::memory::{ask_for, resized};
 use crate::base::rng::Rng;
+use crate::model::activation::inverse;
 use crate::model::init::{self, Init};
 use crate::model::matrix::Matrix;
 use crate::solve::damped::residual;
@@ -126,11 +127,7 @@ impl<T: Real> Solver<T> for Learned<T> {
     }
 
     fn solve(&mut self, of: Weights<'_, T>, r: MatMut<'_, T>, exec: &mut Exec) -> Result<Solve> {
-        of.check(r.ncols())?;
-        let right = std::mem::take(&mut self.right);
-        let (right, solve) = solve_in_place(self, right, of, r, exec);
-        self.right = right;
-        solve
+        solve_in_place(self, |solver| &mut solver.right, of, r, exec)
     }
 
     fn solve_into(&mut self, of: Weights<'_, T>, r: MatRef<'_, T>, mut e: MatMut<'_, T>, exec: &mut Exec) -> Result<Solve> {
@@ -141,7 +138,7 @@ impl<T: Real> Solver<T> for Learned<T> {
         let Some(Some(inverse)) = self.layers.get(of.layer) else { unreachable!("prepared") };
         let live = live_columns(r);
         exec.product(T::ONE, r.cols(0, live), inverse.m.view().rows(0, live), Start::Zero, e.rb())?;
-        let residual = residual(of.w, r, e.as_ref(), resized(&mut self.rest, batch * width), exec)?;
+        let residual = residual(of.w, r, e.as_ref(), &mut self.rest, exec)?;
         Ok(Solve { residual, sampled: false, products: 1.0 + live as f64 / width as f64, by: SolverKind::Learned })
     }
 
@@ -240,14 +237,9 @@ fn restored<T: Real>(part: &State<T>) -> Result<Option<Inverse<T>>> {
 /// Returns f⁻¹(y). At the ends of tanh's range, where it is infinite, returns that of the nearest
 /// number inside.
 fn inverse_activation<T: Real>(activation: Activation, y: T) -> T {
-    match activation {
-        Activation::LeakyRelu { slope } if y < T::ZERO => y / T::from_f64(slope),
-        Activation::Tanh => {
-            let inside = 1.0 - T::UNIT_ROUNDOFF;
-            T::from_f64(libm::atanh(y.to_f64().clamp(-inside, inside)))
-        }
-        _ => y,
-    }
+    let nearest = 1.0 - T::UNIT_ROUNDOFF;
+    let inside = || T::from_f64(y.to_f64().clamp(-nearest, nearest));
+    inverse(activation, y).or_else(|| inverse(activation, inside())).unwrap_or(y)
 }
 
 #[cfg(test)]

@@ -407,23 +407,24 @@ fn rest_of<T: Real>(right: &[T], e: MatRef<'_, T>, w: MatRef<'_, T>, rest: &mut 
     exec.product(-T::ONE, e, w, Start::From(T::ONE, MatRef::new(right, rows, n)?), MatMut::new(rest, rows, n)?)
 }
 
-/// [`Solver::solve`] by [`Solver::solve_into`], from a copy of `r` in `right`. Also returns
-/// `right`.
-fn solve_in_place<T: Real>(
-    solver: &mut impl Solver<T>,
-    mut right: Vec<T>,
+/// [`Solver::solve`] by [`Solver::solve_into`], from a copy of `r` in the solver's buffer `right`.
+fn solve_in_place<T: Real, S: Solver<T>>(
+    solver: &mut S,
+    right: fn(&mut S) -> &mut Vec<T>,
     of: Weights<'_, T>,
     r: MatMut<'_, T>,
     exec: &mut Exec,
-) -> (Vec<T>, Result<Solve>) {
-    gather(r.as_ref(), &mut right);
-    let copy = MatRef::new(&right, r.nrows(), r.ncols()).map_err(Error::from);
-    let solve = copy.and_then(|copy| solver.solve_into(of, copy, r, exec));
-    (right, solve)
+) -> Result<Solve> {
+    of.check(r.ncols())?;
+    let mut copy = std::mem::take(right(solver));
+    gather(r.as_ref(), &mut copy);
+    let solve = solver.solve_into(of, MatRef::new(&copy, r.nrows(), r.ncols())?, r, exec);
+    *right(solver) = copy;
+    solve
 }
 
 /// Copies the rows into contiguous memory.
-fn gather<T: Real>(from: MatRef<'_, T>, to: &mut Vec<T>) {
+pub(crate) fn gather<T: Real>(from: MatRef<'_, T>, to: &mut Vec<T>) {
     to.clear();
     for i in 0..from.nrows() {
         match from.row(i) {

@@ -267,7 +267,8 @@ const WAYS: [&str; 16] = [
     "--seed 3 --shuffle",
 ];
 
-/// Kills without a warning, two a run, each run resumed after each: thirty-two of them, or as many as `GAITPROP_KILL_TRIALS` says.
+/// Kills without a warning, two a run, each run resumed after each: thirty-two of them, or as many
+/// as `GAITPROP_KILL_TRIALS` says.
 #[test]
 fn a_run_that_is_killed_goes_on_as_if_it_had_not_been() {
     let dir = TempDir::new().unwrap();
