@@ -93,16 +93,14 @@ impl<T: Real> Step<T> {
             let n = r.rows();
             let (growth, along) = resized(&mut self.tape.workspace, n + n * samples).split_at_mut(n);
             // 1 + η_R C[j,j], by which column j of R grows before all of C is subtracted.
-            for (j, growth) in growth.iter_mut().enumerate() {
-                let square = (0..samples).map(|i| z.get(i, j).to_f64()).map(|z| z * z).sum::<f64>();
-                *growth = T::from_f64(1.0 + rate * square);
+            growth.fill(T::ZERO);
+            for i in 0..samples {
+                growth.iter_mut().zip(z.row_iter(i)).for_each(|(square, z)| *square += z * z);
             }
+            growth.iter_mut().for_each(|growth| *growth = T::ONE + T::from_f64(rate) * *growth);
             exec.gemm(T::ONE, r.view(), z.t(), T::ZERO, MatMut::new(along, n, samples)?)?;
-            for row in r.data_mut().chunks_exact_mut(n) {
-                row.iter_mut().zip(&*growth).for_each(|(r, &growth)| *r *= growth);
-            }
             // The product ends in R while that is in cache, and is checked there.
-            let through = Epilogue::Update(Update::Descend { rate: T::ONE });
+            let through = Epilogue::Update(Update::ScaleColumns { factors: growth });
             let along = MatRef::new(along, n, samples)?;
             if !exec.gemm_with(T::from_f64(-rate), (along, z), Start::Zero, r.view_mut(), through)? {
                 return Err(Error::Diverged { what: "the decorrelation", layer, step: 0 });

@@ -75,6 +75,11 @@ pub enum Update<'a, T> {
         /// Learning rate η.
         rate: T,
     },
+    /// `θ[i,j] = fma(factors[j], θ[i,j], Δ[i,j])`: each column is scaled, then moves.
+    ScaleColumns {
+        /// One element a column.
+        factors: &'a [T],
+    },
 }
 
 impl<'a, T: Real> Epilogue<'a, T> {
@@ -89,6 +94,9 @@ impl<'a, T: Real> Epilogue<'a, T> {
             Self::ScaleAdd { add, .. } => {
                 add.expect_shape("the matrix to be added", shape)?;
                 add.expect_contiguous_rows("the matrix to be added")
+            }
+            Self::Update(Update::ScaleColumns { factors }) if factors.len() != shape.1 => {
+                Err(Error::Shape { what: "the factors of the columns", expected: (1, shape.1), found: (1, factors.len()) })
             }
             Self::Update(update) => update.moments().into_iter().flatten().try_for_each(|m| {
                 m.expect_shape("a moment", shape)?;
@@ -138,7 +146,7 @@ impl<'a, T: Real> Update<'a, T> {
         match self {
             Self::Adam { m, v, .. } => [Some(m), Some(v)],
             Self::Momentum { m, .. } => [Some(m), None],
-            Self::Descend { .. } => [None, None],
+            Self::Descend { .. } | Self::ScaleColumns { .. } => [None, None],
         }
     }
 
@@ -160,6 +168,7 @@ impl<'a, T: Real> Update<'a, T> {
                 Self::Adam { step, .. } => adam_all(isa, step, theta, m, v, delta),
                 Self::Momentum { rate, mu, .. } => momentum_all(isa, rate, mu, theta, m, delta),
                 Self::Descend { rate } => descend_all(isa, rate, theta, delta),
+                Self::ScaleColumns { factors } => scale_columns(isa, &factors[j..j + cols], theta, delta),
             };
         }
         finite
@@ -178,4 +187,19 @@ fn scale_add_body<T: Scalar, M: Fused>(scale: T, weight: T, z: &[T], c: &mut [T]
     for (c, &z) in c.iter_mut().zip(z) {
         *c = M::fma(scale, *c, weight * z);
     }
+}
+
+shells! {
+    /// θ ← fma(factor, θ, Δ). Returns whether every new θ is finite.
+    fn scale_columns = scale_columns_body(factors: &'a [T], theta: &'a mut [T], delta: &'a [T]) -> bool
+}
+
+#[inline(always)]
+fn scale_columns_body<T: Scalar, M: Fused>(factors: &[T], theta: &mut [T], delta: &[T]) -> bool {
+    let mut finite = true;
+    for ((theta, &factor), &delta) in theta.iter_mut().zip(factors).zip(delta) {
+        *theta = M::fma(factor, *theta, delta);
+        finite &= theta.is_finite();
+    }
+    finite
 }

@@ -439,6 +439,7 @@ fn fused_table<T: Real>(t: &mut Table, isa: Isa) {
     let step = AdamStep { rate: one, beta1: (one, one), beta2: (one, one), epsilon: one, correction: one };
     let adam = |m, v| with(Start::Zero, w(2, 5), Epilogue::Update(Update::Adam { step, m, v }));
     let momentum = |m| with(Start::Zero, w(2, 5), Epilogue::Update(Update::Momentum { rate: one, mu: one, m }));
+    let scaled = |factors, beta| with(Start::C(beta), w(2, 5), Epilogue::Update(Update::ScaleColumns { factors }));
     rows!(t;
         gemm_with(one, a, r(4, 5), Start::Zero, w(2, 5), Epilogue::Store, plan, &mut Scratch::new()) => Err(Error::Shape { what: "B of a product", .. }),
         with(Start::Zero, w(5, 2), Epilogue::Store) => Err(Error::Shape { what: "C of a product", .. }),
@@ -462,6 +463,8 @@ fn fused_table<T: Real>(t: &mut Table, isa: Isa) {
         momentum(w(5, 2)) => Err(Error::Shape { what: "a moment", .. }),
         momentum(spread(2, 5)) => Err(Error::Layout { what: "a moment", .. }),
         with(Start::C(T::NAN), w(2, 5), Epilogue::Update(Update::Descend { rate: one })) => Ok(false),
+        scaled(&bias[..4], one) => Err(Error::Shape { what: "the factors of the columns", expected: (1, 5), found: (1, 4) }),
+        scaled(bias, T::NAN) => Ok(false),
     );
     let by = |unit, scale| Perturbation { activation: unit, weighting: Weighting::SlopeSquared, scale };
     let (finite, nan) = (Scale::Finite(0.5), Scale::Finite(f64::NAN));

@@ -42,7 +42,7 @@ proptest! {
 
 /// Each update of one row of `n` parameters, with a chain of one link and blocks of 1.
 fn updates_of_one_row(n: usize, threads: usize) {
-    for end in [End::Adam, End::Momentum, End::Descend] {
+    for end in [End::Adam, End::Momentum, End::Descend, End::ScaleColumns] {
         let case = Case {
             shape: (1, n, 1),
             a: Layout::Rows,
@@ -83,21 +83,14 @@ fn parameters_beyond_the_finite_are_reported() {
             if let Some(bad) = bad {
                 a[bad] = f64::MAX;
             }
-            let mut theta = vec![f64::MAX / 2.0; 31];
             let (rows, one) = (MatRef::new(&b, 1, 1).unwrap(), MatRef::new(&a, 1, 31).unwrap());
-            let c = MatMut::new(&mut theta, 1, 31).unwrap();
-            let plan = Plan::new().with_isa(isa);
-            let finite = gemm_with(
-                1.0,
-                rows,
-                one,
-                Start::Zero,
-                c,
-                Epilogue::Update(Update::Descend { rate: 1.0 }),
-                &plan,
-                &mut Scratch::new(),
-            );
-            assert_eq!(finite, Ok(bad.is_none()), "{isa} {bad:?}");
+            for update in [Update::Descend { rate: 1.0 }, Update::ScaleColumns { factors: &[1.0; 31] }] {
+                let mut theta = vec![f64::MAX / 2.0; 31];
+                let c = MatMut::new(&mut theta, 1, 31).unwrap();
+                let plan = Plan::new().with_isa(isa);
+                let finite = gemm_with(1.0, rows, one, Start::Zero, c, Epilogue::Update(update), &plan, &mut Scratch::new());
+                assert_eq!(finite, Ok(bad.is_none()), "{isa} {bad:?}");
+            }
         }
     }
 }

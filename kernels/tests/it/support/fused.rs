@@ -41,9 +41,10 @@ pub enum End {
     Adam,
     Momentum,
     Descend,
+    ScaleColumns,
 }
 
-pub const ENDS: [End; 6] = [End::Store, End::Activate, End::ScaleAdd, End::Adam, End::Momentum, End::Descend];
+pub const ENDS: [End; 7] = [End::Store, End::Activate, End::ScaleAdd, End::Adam, End::Momentum, End::Descend, End::ScaleColumns];
 
 #[derive(Clone, Debug)]
 pub struct Case {
@@ -130,6 +131,12 @@ impl<T: Real, M: Memory> Operands<T, M> {
                 End::Adam => finite &= epilogue::adam(adam(), theta, first, second, acc, isa)?,
                 End::Momentum => finite &= epilogue::momentum(half, mu, theta, first, acc, isa)?,
                 End::Descend => finite &= epilogue::descend(half, theta, acc, isa)?,
+                End::ScaleColumns => {
+                    for ((theta, &acc), &factor) in theta.iter_mut().zip(acc).zip(self.bias.row()) {
+                        *theta = factor.mul_add(*theta, acc);
+                        finite &= theta.is_finite();
+                    }
+                }
             }
         }
         Ok(finite)
@@ -162,6 +169,7 @@ impl<T: Real, M: Memory> Operands<T, M> {
             End::Adam => Epilogue::Update(Update::Adam { step: adam(), m: m1.view_mut(), v: m2.view_mut() }),
             End::Momentum => Epilogue::Update(Update::Momentum { rate: half, mu: T::from_f64(0.9), m: m1.view_mut() }),
             End::Descend => Epilogue::Update(Update::Descend { rate: half }),
+            End::ScaleColumns => Epilogue::Update(Update::ScaleColumns { factors: self.bias.row() }),
         };
         gemm_with(T::from_f64(case.alpha), self.a.view(), b, start, self.c.view_mut(), epilogue, plan, scratch)
     }
