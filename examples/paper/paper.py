@@ -37,14 +37,13 @@ PARTS = {
     "f": "learned inverses beside exact ones",
     "g": "learning rate and regularizer",
 }
-# Learning rates and decorrelation rates that part e chooses from, on held-out samples.
-RATES, DECORRELATION = ("1e-4", "3e-4", "1e-3"), ("1e-3", "1e-2")
 COLUMNS = ("run", "seeds", "peak train %", "final train %", "peak test %", "at epoch")
 COLUMNS += ("final test %", "cos(bp) of W0")
 # Messages of trainings that cannot go on.
 FINAL = ("training diverged", "singular or nearly so", "outside the range of the activation")
-FEEDBACK = ("bp", "fa", "dfa", "usf", "brsf", "kp", "drtp")
-TARGETS = ("gait", "itp", "tp")
+# Rules, and the learning rates and decorrelation rates that part e chooses from for them.
+FEEDBACK = "bp,fa,dfa,usf,brsf,kp,drtp", "1e-4,1e-3,3e-3", "1e-3,1e-2"
+TARGETS = "gait,tp,itp", "1e-4,1e-3", "1e-4,1e-3"
 
 
 class Networks:
@@ -102,12 +101,10 @@ def comparisons(data):
     """Yields (part, name, command): comparisons, which choose from a grid, and sweeps."""
     net = Networks(data)
     common = f"compare {net.tower} --preset paper --epochs 10 --seeds 3 --grid-epochs 3"
-    rates = f"--grid lr={','.join(RATES)}"
-    decorrelated = f"--grid decor-lr={','.join(DECORRELATION)}"
-    for kind, rules in (("feedback", FEEDBACK), ("targets", TARGETS)):
-        chosen = f"{common} --rules {','.join(rules)} {rates}"
+    for kind, (rules, rates, decorrelation) in (("feedback", FEEDBACK), ("targets", TARGETS)):
+        chosen = f"{common} --rules {rules} --grid lr={rates}"
         yield "e", f"{kind} plain", chosen
-        yield "e", f"{kind} decorrelated", f"{chosen} {decorrelated}"
+        yield "e", f"{kind} decorrelated", f"{chosen} --grid decor-lr={decorrelation}"
     for rule in ("bp", "gait", "tp"):
         grid = "--grid lr=1e-5,1e-4,1e-3,lambda=0,0.1,10,1000"
         common = f"sweep --rule {rule} {net.tower} --preset paper --epochs 10 --seeds 1"

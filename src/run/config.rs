@@ -195,9 +195,6 @@ impl RunConfig {
             return refuse(format!("--seed {seed}: use at most {}, the largest number that a TOML file can hold", i64::MAX));
         }
         train.rule.check(&train.rule_config(&self.architecture, *seed))?;
-        if train.decorrelation.is_some() {
-            check_decorrelation(train.rule, train.target_form, train.solver)?;
-        }
         if train.hold == Hold::Cayley && train.weight_decay > 0.0 {
             let rho = train.weight_decay;
             return refuse(format!(
@@ -456,17 +453,6 @@ fn check_form(train: &TrainConfig) -> Result<()> {
         ))),
         _ => Ok(()),
     }
-}
-
-/// Refuses targets that cannot go through decorrelations.
-pub(crate) fn check_decorrelation(rule: LearningRule, form: TargetForm, solver: SolverKind) -> Result<()> {
-    let what = match (form, solver) {
-        _ if !rule.sends_targets() => return Ok(()),
-        (TargetForm::Absolute, _) => "--form absolute knows no decorrelation: use --form difference",
-        (_, SolverKind::Transpose) => "--inverse transpose: a decorrelation is not orthogonal; use --inverse auto",
-        _ => return Ok(()),
-    };
-    Err(Error::Setting(what.into()))
 }
 
 /// [`TrainConfig::check_shape`] with the flags that allow layers of any shape.

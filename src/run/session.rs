@@ -488,8 +488,8 @@ fn numbers_of(train: &TrainConfig, shape: &Architecture, batch: usize) -> usize 
         add(sum(above, squares), usize::from(targets));
     }
     if targets && train.solver == SolverKind::Learned {
-        // Inverses and two moments.
-        add(sum(above, weights), 3);
+        // Inverses and two moments, and their values at the epoch's start.
+        add(sum(above, weights), 6);
     }
     if train.rule == LearningRule::Kp {
         // Feedback, its values at the epoch's start, and its distance from the weights.
@@ -523,7 +523,7 @@ mod tests {
         assert_eq!(more(TrainConfig { decorrelation, ..plain(LearningRule::Bp) }), 3 * 3 * square);
         assert_eq!(more(TrainConfig { decorrelation, ..plain(LearningRule::Gait) }), (3 * 3 + 2) * square);
         let solver = SolverKind::Learned;
-        assert_eq!(more(TrainConfig { solver, ..plain(LearningRule::Gait) }), 3 * 2 * square);
+        assert_eq!(more(TrainConfig { solver, ..plain(LearningRule::Gait) }), 6 * 2 * square);
         assert_eq!(more(TrainConfig { solver, ..plain(LearningRule::Bp) }), 0);
         assert_eq!(more(plain(LearningRule::Kp)), 3 * 2 * square);
     }

@@ -115,22 +115,7 @@ impl TrainConfig {
         }
         if let Some(decorrelation) = self.decorrelation {
             decorrelation.check()?;
-            self.check_targets_through_decorrelations()?;
-        }
-        Ok(())
-    }
-
-    /// Refuses decorrelations that the rule's targets cannot go through.
-    pub(super) fn check_targets_through_decorrelations(&self) -> Result<()> {
-        let refuse = |what: &str| Err(Error::Setting(what.into()));
-        if !self.rule.sends_targets() {
-            return Ok(());
-        }
-        if self.target_form == TargetForm::Absolute {
-            return refuse("absolute targets know no decorrelation: use the difference form, or no decorrelation");
-        }
-        if self.solver == SolverKind::Transpose {
-            return refuse("a decorrelation is not orthogonal, so its transpose is no inverse: use another solver");
+            check_decorrelation(self.rule, self.target_form, self.solver)?;
         }
         Ok(())
     }
@@ -156,4 +141,22 @@ impl TrainConfig {
     pub(crate) fn rule_config<'a>(&self, architecture: &'a Architecture, seed: u64) -> RuleConfig<'a> {
         RuleConfig { architecture, gamma: self.gamma, form: self.target_form, init: self.init, seed }
     }
+}
+
+/// Refuses decorrelations that the rule's targets cannot go through.
+///
+/// # Errors
+/// [`Error::Setting`].
+pub(crate) fn check_decorrelation(rule: LearningRule, form: TargetForm, solver: SolverKind) -> Result<()> {
+    let what = match (form, solver) {
+        _ if !rule.sends_targets() => return Ok(()),
+        (TargetForm::Absolute, _) => {
+            "absolute targets know no decorrelation: use differences (--form difference), or no decorrelation"
+        }
+        (_, SolverKind::Transpose) => {
+            "a decorrelation is not orthogonal, so its transpose is no inverse: use another solver (--inverse auto)"
+        }
+        _ => return Ok(()),
+    };
+    Err(Error::Setting(what.into()))
 }

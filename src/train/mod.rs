@@ -6,6 +6,7 @@ mod preset;
 mod stopping;
 
 pub use config::TrainConfig;
+pub(crate) use config::check_decorrelation;
 pub use evaluate::evaluate;
 pub use preset::Preset;
 pub use stopping::EarlyStopping;
@@ -170,7 +171,7 @@ impl<T: Real> Trainer<T> {
         config.optimizer_config()?.check_in::<T>()?;
         config.check_shape(&net.architecture())?;
         if net.decorrelation(0).is_some() {
-            config.check_targets_through_decorrelations()?;
+            check_decorrelation(config.rule, config.target_form, config.solver)?;
         }
         let decorrelates = config.decorrelation.is_some() && net.decorrelation(0).is_none();
         let net = if decorrelates { net.with_decorrelation() } else { net };
