@@ -41,7 +41,7 @@ COLUMNS = ("run", "seeds", "peak train %", "final train %", "peak test %", "at e
 COLUMNS += ("final test %", "cos(bp) of W0")
 # Messages of trainings that cannot go on.
 FINAL = ("training diverged", "singular or nearly so", "outside the range of the activation")
-# Rules, and the learning rates and decorrelation rates that part e chooses from for them.
+# Rules, and the learning rates and decorrelation rates from which part e chooses theirs.
 FEEDBACK = "bp,fa,dfa,usf,brsf,kp,drtp", "1e-4,1e-3,3e-3", "1e-3,1e-2"
 TARGETS = "gait,tp,itp", "1e-4,1e-3", "1e-4,1e-3"
 

@@ -156,7 +156,7 @@ fn advise(e: &Error) -> String {
         Error::NotOrthogonal { .. } => "use another solver (--inverse auto) or a larger --tolerance",
         Error::TooFar { .. } => "retract more often (--retract-every) or learn more slowly (--lr)",
         Error::OutOfRange { .. } => "use GAIT with a smaller --gamma, or an unbounded --activation",
-        Error::Diverged { .. } => "use a smaller learning rate (--lr; --decor-lr and --inverse-lr too)",
+        Error::Diverged { .. } => "use a smaller learning rate (--lr, or --decor-lr or --inverse-lr where set)",
         Error::Threads { .. } => "use fewer (--threads)",
         Error::Label { .. } => "--classes can set more",
         Error::Memory { .. } => "use fewer samples (--limit-train, --limit-test) or smaller numbers (--dtype f32)",

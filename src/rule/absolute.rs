@@ -92,7 +92,7 @@ impl<T: Real> Rule<T> for Absolute {
     ) -> Result<()> {
         layer.w.expect_shape("weights that absolute targets go through", (layer.y.ncols(), layer.y.ncols()))?;
         if layer.decorrelation.is_some() {
-            let what = "absolute targets know no decorrelation: use the difference form, or no decorrelation";
+            let what = "absolute targets cannot go through decorrelations: use the difference form";
             return Err(Error::Setting(what.into()));
         }
         // e = (t − y)/γ^k. The difference of close t and y is exact, so this restores t to the bit.

@@ -13,7 +13,7 @@ use crate::solve::SolverKind;
 use crate::step::Decorrelation;
 use crate::step::optimizer::{OptimizerConfig, OptimizerKind};
 use crate::study::align::Precision;
-use crate::train::{Preset, TrainConfig};
+use crate::train::{self, Preset, TrainConfig};
 use gaitprop_kernels::{Backend, Isa, Par, Plan};
 use std::path::Path;
 
@@ -195,6 +195,9 @@ impl RunConfig {
             return refuse(format!("--seed {seed}: use at most {}, the largest number that a TOML file can hold", i64::MAX));
         }
         train.rule.check(&train.rule_config(&self.architecture, *seed))?;
+        if train.decorrelation.is_some() {
+            check_decorrelation(train.rule, train.target_form, train.solver)?;
+        }
         if train.hold == Hold::Cayley && train.weight_decay > 0.0 {
             let rho = train.weight_decay;
             return refuse(format!(
@@ -453,6 +456,12 @@ fn check_form(train: &TrainConfig) -> Result<()> {
         ))),
         _ => Ok(()),
     }
+}
+
+/// The library's check of targets through decorrelations, with the flags.
+pub(crate) fn check_decorrelation(rule: LearningRule, form: TargetForm, solver: SolverKind) -> Result<()> {
+    train::check_decorrelation(rule, form, solver)
+        .map_err(|e| Error::Setting(format!("--form {form} --inverse {solver}: {e} (--form difference, --inverse auto)")))
 }
 
 /// [`TrainConfig::check_shape`] with the flags that allow layers of any shape.

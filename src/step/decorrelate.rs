@@ -8,7 +8,7 @@
 //! ```
 //!
 //! The next z is then `z (I − η_R offdiag(C))`. The product is computed as `(R zᵀ) z / batch −
-//! R ∘ diag(C)`, with `4 batch n²` flops in place of `2n³ + 2 batch n²`.
+//! R diag(C)`, with `4 batch n²` flops in place of `2n³ + 2 batch n²`.
 
 use crate::base::error::{Error, Result};
 use crate::base::exec::Exec;

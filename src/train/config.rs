@@ -150,12 +150,8 @@ impl TrainConfig {
 pub(crate) fn check_decorrelation(rule: LearningRule, form: TargetForm, solver: SolverKind) -> Result<()> {
     let what = match (form, solver) {
         _ if !rule.sends_targets() => return Ok(()),
-        (TargetForm::Absolute, _) => {
-            "absolute targets know no decorrelation: use differences (--form difference), or no decorrelation"
-        }
-        (_, SolverKind::Transpose) => {
-            "a decorrelation is not orthogonal, so its transpose is no inverse: use another solver (--inverse auto)"
-        }
+        (TargetForm::Absolute, _) => "absolute targets cannot go through decorrelations: use the difference form",
+        (_, SolverKind::Transpose) => "a decorrelation is not orthogonal, so its transpose is no inverse: use another solver",
         _ => return Ok(()),
     };
     Err(Error::Setting(what.into()))

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   tiles store ─► some rows of C, in L1 ─► epilogue, in place     bias and activation, scaled sum
-//!   tiles store ─► some rows of Δ, in L2 ─► θ, m, v                an optimizer: Δ stays in cache
+//!   tiles store ─► some rows of Δ, in L2 ─► θ, m, v                an update: Δ stays in cache
 //! ```
 //!
 //! An epilogue is an object that runs over finished rows, not code on the register tile. A tile
@@ -48,7 +48,7 @@ pub enum Epilogue<'a, T> {
     Update(Update<'a, T>),
 }
 
-/// An optimizer's step: θ moves along a descent direction Δ. Moments have θ's shape and contiguous
+/// An update: θ moves along Δ, an optimizer's descent direction. Moments have θ's shape and contiguous
 /// rows.
 #[non_exhaustive]
 pub enum Update<'a, T> {
@@ -110,7 +110,7 @@ impl<'a, T: Real> Epilogue<'a, T> {
         matches!(self, Self::Activate { .. } | Self::ScaleAdd { .. })
     }
 
-    /// The optimizer's step, whose product goes to a workspace instead of C.
+    /// The update, whose product goes to a workspace instead of C.
     pub(crate) fn update(&self) -> Option<&Update<'a, T>> {
         if let Self::Update(update) = self { Some(update) } else { None }
     }

@@ -50,8 +50,8 @@ impl<'a, T> From<Panels<'a, T>> for Rhs<'a, T> {
 /// * `start`: where each chain starts
 /// * `c`: m×n; any strides with [`Epilogue::Store`] from zero or from C, else contiguous rows
 ///
-/// Returns whether every parameter and second moment that an optimizer wrote is finite; `true` for
-/// the other epilogues. An optimizer's product is not stored anywhere, and its k is not blocked.
+/// Returns whether every parameter and second moment that an update wrote is finite; `true` for
+/// the other epilogues. An update's product is not stored anywhere, and its k is not blocked.
 ///
 /// # Errors
 /// [`Error::Shape`], [`Error::Layout`], [`Error::Packed`], [`Error::Parameter`],

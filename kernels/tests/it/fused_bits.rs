@@ -84,12 +84,13 @@ fn parameters_beyond_the_finite_are_reported() {
                 a[bad] = f64::MAX;
             }
             let (rows, one) = (MatRef::new(&b, 1, 1).unwrap(), MatRef::new(&a, 1, 31).unwrap());
-            for update in [Update::Descend { rate: 1.0 }, Update::ScaleColumns { factors: &[1.0; 31] }] {
+            let updates = [Update::Descend { rate: 1.0 }, Update::ScaleColumns { factors: &[1.0; 31] }];
+            for (update, name) in updates.into_iter().zip(["descend", "scale columns"]) {
                 let mut theta = vec![f64::MAX / 2.0; 31];
                 let c = MatMut::new(&mut theta, 1, 31).unwrap();
                 let plan = Plan::new().with_isa(isa);
                 let finite = gemm_with(1.0, rows, one, Start::Zero, c, Epilogue::Update(update), &plan, &mut Scratch::new());
-                assert_eq!(finite, Ok(bad.is_none()), "{isa} {bad:?}");
+                assert_eq!(finite, Ok(bad.is_none()), "{name} {isa} {bad:?}");
             }
         }
     }
