@@ -460,8 +460,11 @@ fn check_form(train: &TrainConfig) -> Result<()> {
 
 /// The library's check of targets through decorrelations, with the flags.
 pub(crate) fn check_decorrelation(rule: LearningRule, form: TargetForm, solver: SolverKind) -> Result<()> {
-    train::check_decorrelation(rule, form, solver)
-        .map_err(|e| Error::Setting(format!("--form {form} --inverse {solver}: {e} (--form difference, --inverse auto)")))
+    let advice = match form {
+        TargetForm::Absolute => "--form absolute: use --form difference",
+        TargetForm::Difference => "--inverse transpose: use --inverse auto",
+    };
+    train::check_decorrelation(rule, form, solver).map_err(|e| Error::Setting(format!("{e} ({advice})")))
 }
 
 /// [`TrainConfig::check_shape`] with the flags that allow layers of any shape.

@@ -48,8 +48,8 @@ pub enum Epilogue<'a, T> {
     Update(Update<'a, T>),
 }
 
-/// An update: θ moves along Δ, an optimizer's descent direction. Moments have θ's shape and contiguous
-/// rows.
+/// An update: θ moves along Δ, for an optimizer a descent direction. Moments have θ's shape and
+/// contiguous rows.
 #[non_exhaustive]
 pub enum Update<'a, T> {
     /// As [`crate::epilogue::adam`].

@@ -57,7 +57,7 @@ fn wrong_settings_of_training_are_named() {
         ("--epsilon 1e-60", &["epsilon is 1e-60, which f32 rounds to 0", "f64"]),
         ("--epsilon 1e-60 --optimizer sgd", &["the optimizer sgd has no epsilon"]),
         ("--weight-decay 1e-9", &["the weight decay is 1e-9", "no weight in f32"]),
-        ("--hold cayley --optimizer sgd --inverse transpose --decor-lr 1e-3", &["--inverse transpose", "--inverse auto"]),
+        ("--hold cayley --optimizer sgd --inverse transpose --decor-lr 1e-3", &["--inverse transpose", "use --inverse auto"]),
         ("--form absolute --decor-lr 1e-3", &["--form absolute", "--form difference"]),
         ("--dense 24,10", &["layer 1", "24x10", "--inverse damped", "--inverse learned"]),
         ("--dense 24,10 --inverse damped --form absolute", &["--inverse damped", "use --inverse lu"]),
