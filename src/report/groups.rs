@@ -3,20 +3,22 @@
 use crate::report::runs::{Run, value_text};
 use crate::run::history::{MeanSd, mean};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::path::PathBuf;
 
 /// Settings that do not distinguish experiments: the seed, the preset whose settings are spelled
 /// out, output options, and options of the machine.
 const ASIDE: [&str; 10] =
     ["seed", "preset", "beside", "threads", "isa", "backend", "keep", "checkpoint-every", "diagnose-every", "tensorboard"];
 
-/// Largest length of a label. Longer labels are replaced by the rule and a number.
+/// Largest length of a label.
 const LONGEST_LABEL: usize = 34;
 
 /// Runs with equal settings, except the seed.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Group {
-    /// Learning rule, and the settings in which the group differs from others of that rule.
+    /// Learning rule, and the settings or folders in which the group differs from others of that rule.
     pub label: String,
     /// Runs, ordered by seed.
     pub runs: Vec<Run>,
@@ -68,24 +70,59 @@ pub fn group(runs: Vec<Run>) -> Vec<Group> {
     groups
 }
 
+/// Labels groups of one rule by the settings in which they differ. Where one of these labels is too
+/// long, by their folders; where these are too long as well, by number.
 fn labels(groups: &[Group]) -> Vec<String> {
-    let label = |(index, group): (usize, &Group)| {
+    let mut labels = vec![String::new(); groups.len()];
+    let fit = |labels: &Vec<String>| labels.iter().all(|label| label.chars().count() <= LONGEST_LABEL);
+    for name in groups.iter().map(Group::rule).collect::<BTreeSet<_>>() {
         // Metrics of another program may contain a long name.
-        let rule: String = group.rule().chars().take(LONGEST_LABEL - 6).collect();
-        let alike: Vec<&Group> = groups.iter().filter(|other| other.rule() == group.rule()).collect();
-        if alike.len() == 1 {
-            return rule;
+        let rule: String = name.chars().take(LONGEST_LABEL - 6).collect();
+        let (places, alike): (Vec<usize>, Vec<&Group>) = groups.iter().enumerate().filter(|(_, g)| g.rule() == name).unzip();
+        let of_rule = match alike.len() {
+            1 => vec![rule],
+            _ => [by_settings(&rule, &alike), by_folder(&rule, &alike)]
+                .into_iter()
+                .find(fit)
+                .unwrap_or_else(|| (1..=alike.len()).map(|number| format!("{rule} #{number}")).collect()),
+        };
+        for (place, label) in places.into_iter().zip(of_rule) {
+            labels[place] = label;
         }
-        let part = |key: String| format!("{key} {}", group.settings().get(key.as_str()).map_or("–", String::as_str));
+    }
+    labels
+}
+
+fn by_settings(rule: &str, groups: &[&Group]) -> Vec<String> {
+    let differing = differing(groups);
+    let label = |group: &&Group| {
+        let settings = group.settings();
+        let part = |key: &String| format!("{key} {}", settings.get(key.as_str()).map_or("–", String::as_str));
         let parts = match &group.runs[0] {
             run if run.config.is_none() => run.dir.display().to_string(),
-            _ => differing(&alike).into_iter().map(part).collect::<Vec<_>>().join(", "),
+            _ => differing.iter().map(part).collect::<Vec<_>>().join(", "),
         };
-        let label = format!("{rule} ({parts})");
-        let number = || 1 + groups[..index].iter().filter(|other| other.rule() == group.rule()).count();
-        if label.chars().count() <= LONGEST_LABEL { label } else { format!("{rule} #{}", number()) }
+        format!("{rule} ({parts})")
     };
-    groups.iter().enumerate().map(label).collect()
+    groups.iter().map(label).collect()
+}
+
+/// Labels groups by the folders of their first runs, without the components that all of these
+/// begin or end with. A folder with the rule in its name is a label by itself.
+fn by_folder(rule: &str, groups: &[&Group]) -> Vec<String> {
+    let dirs: Vec<Vec<&OsStr>> = groups.iter().map(|group| group.runs[0].dir.iter().collect()).collect();
+    let shortest = dirs.iter().map(Vec::len).min().unwrap_or(0);
+    let common = |at: fn(usize, usize) -> usize| {
+        let same = |i: &usize| dirs.iter().all(|dir| dir[at(dir.len(), *i)] == dirs[0][at(dirs[0].len(), *i)]);
+        (0..shortest).take_while(same).count()
+    };
+    let begin = common(|_, i| i);
+    let end = common(|length, i| length - 1 - i).min(shortest - begin);
+    let label = |dir: &Vec<&OsStr>| {
+        let folder = dir[begin..dir.len() - end].iter().collect::<PathBuf>().display().to_string();
+        if folder.contains(rule) { folder } else { format!("{rule} ({folder})") }
+    };
+    dirs.iter().map(label).collect()
 }
 
 /// Returns the names of the settings in which groups differ, the rule first.

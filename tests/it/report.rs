@@ -156,6 +156,27 @@ fn what_differs_in_the_seed_alone_is_one_group() {
     assert!(report.html.contains("gait (lr 0.01)"));
 }
 
+/// Runs of `examples/paper` differ in more settings than a label holds.
+#[test]
+fn a_long_label_is_replaced_by_the_folder() {
+    let dir = TempDir::new().unwrap();
+    let labels = |folders: &[(&str, &str)]| {
+        for (folder, rest) in folders {
+            run(&dir.path().join(folder), &config("gait", 1, rest), &with_end(1.0, 0.9), false);
+        }
+        groups(dir.path()).into_iter().map(|g| g.label).collect::<Vec<_>>()
+    };
+    let settings = ["optimizer = \"adam\"\ninit = \"orthogonal\"", "optimizer = \"sgd\"\ninit = \"xavier\""];
+    let one = [("b/tower-gait-orthogonal/seed-1", settings[0]), ("b/tower-gait-xavier/seed-1", settings[1])];
+    assert_eq!(labels(&one), ["tower-gait-orthogonal", "tower-gait-xavier"]);
+    // Without the rule in the folder's name; and a folder inside another one.
+    let other = ("b/other/first/seed-1", "optimizer = \"sgd\"\ninit = \"orthogonal\"");
+    assert_eq!(labels(&[other]), ["gait (other/first)", "tower-gait-orthogonal", "tower-gait-xavier"]);
+    let long = format!("b/{}/seed-1", "long".repeat(9));
+    let numbered = labels(&[(&long, "optimizer = \"adam\"\ninit = \"xavier\"")]);
+    assert_eq!(numbered, ["gait #1", "gait #2", "gait #3", "gait #4"]);
+}
+
 #[test]
 fn mean_deviation_and_peak_are_in_the_table_and_the_summary() {
     let dir = comparison();
