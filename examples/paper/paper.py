@@ -8,9 +8,11 @@ Needs Python 3 and the program (`cargo build --release`).
     python3 examples/paper/paper.py digits OUT --epochs 2    # small networks on the embedded digits
 
 MNIST is a folder of IDX files (Fashion-MNIST's fit too). Runs go side by side, one thread each, and
-may be interrupted at any time: the same command resumes each from its last checkpoint. OUT then has
-a folder for each part, `summary.md` with all tables, and a page with curves and alignments for each
-part. A training that diverged leaves its message in `seed-N.failed`; remove it to try again.
+may be interrupted at any time: the same command resumes each from its last checkpoint. Comparisons
+(parts e and g) keep their finished runs and start the others again. OUT then has a folder for each
+part, `summary.md` with all tables, and a page with curves and alignments for each part. A training
+that diverged leaves its message in `seed-N.failed`. It would diverge again, unless the program has
+changed: then remove the file.
 """
 
 import argparse
@@ -42,7 +44,7 @@ COLUMNS += ("final test %", "cos(bp) of W0")
 # Messages of trainings that cannot go on.
 FINAL = ("training diverged", "singular or nearly so", "outside the range of the activation")
 # Rules, and the learning rates and decorrelation rates from which part e chooses theirs.
-FEEDBACK = "bp,fa,dfa,usf,brsf,kp,drtp", "1e-4,1e-3,3e-3", "1e-3,1e-2"
+FEEDBACK = "bp,fa,dfa,usf,frsf,brsf,kp,drtp", "1e-4,1e-3,3e-3", "1e-3,1e-2"
 TARGETS = "gait,tp,itp", "1e-4,1e-3", "1e-4,1e-3"
 
 
@@ -97,18 +99,56 @@ def plan(data):
     yield "a", "square tp xavier f64", 1, 100, f"--rule tp {net.square} {exact}"
 
 
-def comparisons(data):
-    """Yields (part, name, command): comparisons, which choose from a grid, and sweeps."""
+class Comparison:
+    """A comparison, which chooses settings from a grid, or a sweep."""
+
+    def __init__(self, out, part, name, rules, points, command):
+        self.part, self.name, self.command = part, name, command
+        self.rules, self.points = rules.split(","), points
+        self.folder = out / part / name.replace(" ", "-")
+
+    def word(self, flag):
+        words = shlex.split(self.command)
+        return words[words.index(flag) + 1] if flag in words else None
+
+    @property
+    def started(self):
+        """The file with the command that has been started, so that no other one overwrites it."""
+        return self.folder / "command.txt"
+
+    @property
+    def over(self):
+        return (self.folder / "done").exists()
+
+    def kinds(self):
+        """Yields flags of a training of each rule, and the number of epochs of all of them."""
+        seeds, epochs = int(self.word("--seeds")), int(self.word("--epochs"))
+        trials = self.points * int(self.word("--grid-epochs")) if self.part == "e" else 0
+        runs = seeds if self.part == "e" else self.points
+        for rule in self.rules:
+            decor = "--decor-lr 1e-3" if "decor-lr" in self.command else ""
+            flags = f"--rule {rule} --tower {self.word('--tower')} --preset paper {decor}"
+            yield flags, runs * epochs + trials
+
+
+def comparisons(data, out, epochs=None):
+    """Yields comparisons and sweeps. Those of another length have folders of their own."""
     net = Networks(data)
-    common = f"compare {net.tower} --preset paper --epochs 10 --seeds 3 --grid-epochs 3"
+    length = epochs or 10
+    ending = "" if length == 10 else f" {length} epochs"
+    trials = f"--grid-epochs {min(3, length)}"
+    common = f"{net.tower} --preset paper --epochs {length}"
     for kind, (rules, rates, decorrelation) in (("feedback", FEEDBACK), ("targets", TARGETS)):
-        chosen = f"{common} --rules {rules} --grid lr={rates}"
-        yield "e", f"{kind} plain", chosen
-        yield "e", f"{kind} decorrelated", f"{chosen} --grid decor-lr={decorrelation}"
+        plain = f"compare {common} --seeds 3 {trials} --rules {rules} --grid lr={rates}"
+        points = rates.count(",") + 1
+        yield Comparison(out, "e", f"{kind} plain{ending}", rules, points, plain)
+        decorrelated = f"{plain} --grid decor-lr={decorrelation}"
+        points *= decorrelation.count(",") + 1
+        yield Comparison(out, "e", f"{kind} decorrelated{ending}", rules, points, decorrelated)
     for rule in ("bp", "gait", "tp"):
         grid = "--grid lr=1e-5,1e-4,1e-3,lambda=0,0.1,10,1000"
-        common = f"sweep --rule {rule} {net.tower} --preset paper --epochs 10 --seeds 1"
-        yield "g", rule, f"{common} {grid}"
+        command = f"sweep --rule {rule} {common} --seeds 1 {grid}"
+        yield Comparison(out, "g", f"{rule}{ending}", rule, 12, command)
 
 
 class Run:
@@ -191,6 +231,10 @@ class Pool:
                 raise
 
 
+def last_line(said, code):
+    return said.splitlines()[-1] if said else f"the program ended with exit code {code}"
+
+
 def train(pool, data, run):
     """Trains or resumes one run. Returns whether it is over."""
     if run.over:
@@ -203,7 +247,7 @@ def train(pool, data, run):
     if code == 0:
         print(f"{run.part}: {run.name}, seed {run.seed}: done", flush=True)
     elif not pool.stop.is_set():
-        message = said.splitlines()[-1] if said else f"exit code {code}"
+        message = last_line(said, code)
         # A training that fails so fails again. All else, as a full disk, is tried again.
         if any(cause in message for cause in FINAL):
             run.failure.write_text(message + "\n")
@@ -211,67 +255,73 @@ def train(pool, data, run):
     return run.over
 
 
-def seconds_per_epoch(pool, data, run, cache):
-    """Times a run's epoch on a twentieth of the samples, once for each kind of run."""
-    seconds = run.left()[1]
-    if seconds is not None:
-        return seconds
-    share = 1 if data == "digits" else 20
-    kind = " ".join(run.flags[:-4])
-    if kind not in cache:
-        with tempfile.TemporaryDirectory() as folder:
-            probe = Run(Path(folder), "probe", "probe", 1, 1, kind)
-            limits = ["--limit-train", str(60_000 // share), "--limit-test", "500"]
-            limits = [] if share == 1 else limits
-            words = ["--data", data, "--out", str(probe.folder), *probe.flags, *limits]
-            code, _ = pool.call("train", "--threads", "1", "--quiet", *words)
-            measured = probe.left()[1]
-            cache[kind] = share * measured if code == 0 and measured else 0.0
-    return cache[kind]
+class Forecast:
+    """Times epochs on a twentieth of the samples, once for each kind of run."""
+
+    def __init__(self, pool, data):
+        self.pool, self.data, self.seconds = pool, data, {}
+
+    def of(self, flags):
+        """Returns the seconds that an epoch takes, or `None` for a training that fails."""
+        share = 1 if self.data == "digits" else 20
+        if flags not in self.seconds:
+            with tempfile.TemporaryDirectory() as folder:
+                probe = Run(Path(folder), "probe", "probe", 1, 1, flags)
+                limits = ["--limit-train", str(60_000 // share), "--limit-test", "500"]
+                limits = [] if share == 1 else limits
+                words = ["--data", self.data, "--out", str(probe.folder), *probe.flags, *limits]
+                code, said = self.pool.call("train", "--threads", "1", "--quiet", *words)
+                measured = probe.left()[1]
+            if code != 0 and not any(cause in said for cause in FINAL):
+                raise SystemExit(last_line(said, code))
+            self.seconds[flags] = share * measured if code == 0 and measured else None
+        return self.seconds[flags]
+
+    def say(self, runs, items):
+        """Prints the time that the runs and comparisons will take here."""
+        total, longest = 0.0, 0.0
+        left = [run for run in runs if not run.over]
+        kinds = {}
+        for run in left:
+            kinds.setdefault((run.part, run.name), []).append(run)
+        print(f"{len(left)} of {len(runs)} runs are left. Timing them:", flush=True)
+        for (part, name), group in kinds.items():
+            each = group[0].left()[1] or self.of(" ".join(group[0].flags[:-4]))
+            times = [run.left()[0] * each for run in group] if each else []
+            total, longest = total + sum(times), max([longest, *times])
+            hours = f"{len(group)} x {max(times) / 3600:5.2f} h" if times else "fails"
+            print(f"  {part}  {name:36} {hours}", flush=True)
+        for item in (item for item in items if not item.over):
+            # A comparison uses all jobs. Rules that fail take no time.
+            seconds = sum((self.of(flags) or 0) * epochs for flags, epochs in item.kinds())
+            total += seconds
+            print(f"  {item.part}  {item.name:36} {seconds / 3600:9.2f} h", flush=True)
+        hours = max(total / self.pool.jobs, longest) / 3600
+        print(f"about {hours:.1f} h with {self.pool.jobs} at a time", flush=True)
 
 
-def say_how_long(pool, data, runs):
-    """Prints the time that the runs will take here. Comparisons are not in it."""
-    cache, total, longest = {}, 0.0, 0.0
-    left = [run for run in runs if not run.over]
-    kinds = {}
-    for run in left:
-        kinds.setdefault((run.part, run.name), []).append(run)
-    print(f"{len(left)} of {len(runs)} runs are left. Timing them:", flush=True)
-    for (part, name), group in kinds.items():
-        each = seconds_per_epoch(pool, data, group[0], cache)
-        times = [run.left()[0] * each for run in group]
-        total, longest = total + sum(times), max([longest, *times])
-        print(f"  {part}  {name:36} {len(group)} x {max(times) / 3600:5.2f} h", flush=True)
-    hours = max(total / pool.jobs, longest) / 3600
-    print(f"about {hours:.1f} h with {pool.jobs} at a time", flush=True)
-
-
-def compare(pool, data, out, item):
+def compare(pool, data, item):
     """Runs one comparison or sweep. Returns whether it is over."""
-    part, name, command = item
-    folder = out / part / name.replace(" ", "-")
-    summary = folder / f"{command.split()[0]}.json"
-    # Holds the command, so that another number of epochs is another comparison.
-    done = folder / "done"
-    if done.exists() and done.read_text() == command:
+    began = item.started.read_text() if item.started.exists() else None
+    if began not in (None, item.command):
+        print(f"{item.part}: {item.name}: {item.folder} has another command's: move it away")
+        return False
+    if item.over:
         return True
-    words = [*shlex.split(command), "--data", data, "--out", str(folder)]
-    unfinished = summary.exists() and not done.exists()
+    item.folder.mkdir(parents=True, exist_ok=True)
+    item.started.write_text(item.command)
+    words = [*shlex.split(item.command), "--data", data, "--out", str(item.folder)]
+    unfinished = (item.folder / f"{words[0]}.json").exists()
     resume = ["--resume"] if unfinished else ["--overwrite"]
     code, said = pool.call(*words, *resume, "--threads", str(pool.jobs), "--quiet")
-    if code == 0:
-        done.write_text(command)
-        print(f"{part}: {name}: done", flush=True)
-    elif not pool.stop.is_set():
-        print(f"{part}: {name}: {said.splitlines()[-1] if said else code}", flush=True)
-    return code == 0
-
-
-def shortened(command, epochs):
-    """Returns the command with this number of epochs, and 1 for each trial of its grid."""
-    shorter = command.replace("--epochs 10", f"--epochs {epochs}")
-    return shorter.replace("--grid-epochs 3", "--grid-epochs 1")
+    message = last_line(said, code)
+    # All runs of a rule failed, and would fail again. The others are in the table.
+    failed = (item.folder / "table.txt").exists() and any(cause in said for cause in FINAL)
+    if code == 0 or (failed and not pool.stop.is_set()):
+        (item.folder / "done").touch()
+    if not pool.stop.is_set():
+        print(f"{item.part}: {item.name}: {'done' if code == 0 else message}", flush=True)
+    return item.over
 
 
 def percent(values):
@@ -285,7 +335,8 @@ def row(name, runs):
     if not ended:
         why = next((run.failure.read_text().strip() for run in runs if run.failure.exists()), None)
         under_way = max(run.epochs - run.left()[0] for run in runs)
-        return f"| {name} | {why or f'{under_way} of {runs[0].epochs} epochs'} |" + " |" * 5
+        state = (why or f"{under_way} of {runs[0].epochs} epochs").replace("|", "\\|")
+        return f"| {name} | {state} |" + " |" * (len(COLUMNS) - 2)
     of = {key: [] for key in ("train", "test", "peak train", "peak test", "at", "cosine")}
     for run in ended:
         events = run.events()
@@ -311,7 +362,7 @@ def write_summary(out, runs, items):
         groups = {}
         for run in (run for run in runs if run.part == part and (run.events() or run.over)):
             groups.setdefault(run.name, []).append(run)
-        folders = [out / part / name.replace(" ", "-") for p, name, _ in items if p == part]
+        folders = [item.folder for item in items if item.part == part]
         tables = [table for table in (f / "table.txt" for f in folders) if table.exists()]
         if not groups and not tables:
             continue
@@ -351,32 +402,34 @@ def main():
         parser.error(f"{args.program} is missing: cargo build --release, or name it with --program")
     data = args.data if args.data == "digits" else str(Path(args.data).resolve())
     args.out.mkdir(parents=True, exist_ok=True)
-    runs = [
+    every_run = [
         Run(args.out, part, name, seed, args.epochs or epochs, flags)
         for part, name, seeds, epochs, flags in plan(args.data)
-        if part in only
         for seed in range(1, seeds + 1)
     ]
-    items = [item for item in comparisons(args.data) if item[0] in only]
-    if args.epochs:
-        items = [(part, name, shortened(command, args.epochs)) for part, name, command in items]
+    every_item = list(comparisons(args.data, args.out, args.epochs))
+    runs = [run for run in every_run if run.part in only]
+    items = [item for item in every_item if item.part in only]
     pool = Pool(args.program, args.jobs)
-    # A service manager, and `kill`, end with SIGTERM. Both it and Ctrl-C leave checkpoints.
-    signal.signal(signal.SIGTERM, interrupted)
+    # A service manager, and `kill`, end with SIGTERM, a closed terminal with SIGHUP, which nohup
+    # ignores. All of them and Ctrl-C leave checkpoints.
+    for name in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(name) != signal.SIG_IGN:
+            signal.signal(name, interrupted)
     try:
-        say_how_long(pool, data, runs)
+        Forecast(pool, data).say(runs, items)
         if args.plan:
             return 0
         # Comparisons use all threads themselves, so they go one at a time.
         good = pool.each(lambda run: train(pool, data, run), runs)
-        good += [compare(pool, data, args.out, item) for item in items]
+        good += [compare(pool, data, item) for item in items]
     except KeyboardInterrupt:
         pool.interrupt()
         print("interrupted: the same command resumes", file=sys.stderr)
         return 130
     finally:
         if not args.plan:
-            print(write_summary(args.out, runs, items))
+            print(write_summary(args.out, every_run, every_item))
     for part in only:
         if (args.out / part).is_dir():
             pool.call("report", str(args.out / part), "-o", str(args.out / f"{part}.html"))

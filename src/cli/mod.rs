@@ -152,7 +152,9 @@ fn advise_usage(mut e: clap::Error) -> clap::Error {
 fn advise(e: &Error) -> String {
     let advice = match e {
         Error::WrongBits { .. } => "--isa chooses another",
-        Error::Singular { .. } => "start from orthogonal weights, regularize more (--lambda) or learn more slowly (--lr)",
+        Error::Singular { .. } => {
+            "start from orthogonal weights, regularize more (--lambda), learn more slowly (--lr), or use --inverse damped with a larger --damping"
+        }
         Error::NotOrthogonal { .. } => "use another solver (--inverse auto) or a larger --tolerance",
         Error::TooFar { .. } => "retract more often (--retract-every) or learn more slowly (--lr)",
         Error::OutOfRange { .. } => "use GAIT with a smaller --gamma, or an unbounded --activation",

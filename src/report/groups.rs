@@ -2,9 +2,9 @@
 
 use crate::report::runs::{Run, value_text};
 use crate::run::history::{MeanSd, mean};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
-use std::path::PathBuf;
 
 /// Settings that do not distinguish experiments: the seed, the preset whose settings are spelled
 /// out, output options, and options of the machine.
@@ -70,8 +70,8 @@ pub fn group(runs: Vec<Run>) -> Vec<Group> {
     groups
 }
 
-/// Labels groups of one rule by the settings in which they differ. Where one of these labels is too
-/// long, by their folders; where these are too long as well, by number.
+/// Labels groups of one rule by the settings in which they differ. If one of these labels is too
+/// long, labels them by their folders, and if that fails, by number.
 fn labels(groups: &[Group]) -> Vec<String> {
     let mut labels = vec![String::new(); groups.len()];
     let fit = |labels: &Vec<String>| labels.iter().all(|label| label.chars().count() <= LONGEST_LABEL);
@@ -81,8 +81,9 @@ fn labels(groups: &[Group]) -> Vec<String> {
         let (places, alike): (Vec<usize>, Vec<&Group>) = groups.iter().enumerate().filter(|(_, g)| g.rule() == name).unzip();
         let of_rule = match alike.len() {
             1 => vec![rule],
-            _ => [by_settings(&rule, &alike), by_folder(&rule, &alike)]
+            _ => [Some(by_settings(&rule, &alike)), by_folder(&rule, &alike)]
                 .into_iter()
+                .flatten()
                 .find(fit)
                 .unwrap_or_else(|| (1..=alike.len()).map(|number| format!("{rule} #{number}")).collect()),
         };
@@ -107,22 +108,24 @@ fn by_settings(rule: &str, groups: &[&Group]) -> Vec<String> {
     groups.iter().map(label).collect()
 }
 
-/// Labels groups by the folders of their first runs, without the components that all of these
-/// begin or end with. A folder with the rule in its name is a label by itself.
-fn by_folder(rule: &str, groups: &[&Group]) -> Vec<String> {
-    let dirs: Vec<Vec<&OsStr>> = groups.iter().map(|group| group.runs[0].dir.iter().collect()).collect();
-    let shortest = dirs.iter().map(Vec::len).min().unwrap_or(0);
-    let common = |at: fn(usize, usize) -> usize| {
-        let same = |i: &usize| dirs.iter().all(|dir| dir[at(dir.len(), *i)] == dirs[0][at(dirs[0].len(), *i)]);
-        (0..shortest).take_while(same).count()
+/// Labels groups by the folders of their first runs, without `seed-N` and without the components
+/// that all of them begin with. A folder with the rule in its name is a label by itself. Returns
+/// `None` if that leaves nothing of a folder.
+fn by_folder(rule: &str, groups: &[&Group]) -> Option<Vec<String>> {
+    fn folder<'g>(group: &&'g Group) -> Vec<Cow<'g, str>> {
+        let mut parts: Vec<_> = group.runs[0].dir.iter().map(OsStr::to_string_lossy).collect();
+        parts.pop_if(|last| last.starts_with("seed-"));
+        parts
+    }
+    let folders: Vec<_> = groups.iter().map(folder).collect();
+    let same = |i: &usize| folders.iter().all(|parts| parts.get(*i).is_some_and(|part| Some(part) == folders[0].get(*i)));
+    let begin = (0..).take_while(same).count();
+    let label = |parts: &Vec<Cow<'_, str>>| {
+        let name = parts[begin..].join("/");
+        let has_rule = name.split(|c: char| !c.is_alphanumeric()).any(|word| word == rule);
+        (!name.is_empty()).then(|| if has_rule { name } else { format!("{rule} ({name})") })
     };
-    let begin = common(|_, i| i);
-    let end = common(|length, i| length - 1 - i).min(shortest - begin);
-    let label = |dir: &Vec<&OsStr>| {
-        let folder = dir[begin..dir.len() - end].iter().collect::<PathBuf>().display().to_string();
-        if folder.contains(rule) { folder } else { format!("{rule} ({folder})") }
-    };
-    dirs.iter().map(label).collect()
+    folders.iter().map(label).collect()
 }
 
 /// Returns the names of the settings in which groups differ, the rule first.

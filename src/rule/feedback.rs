@@ -12,7 +12,7 @@
 //! send. Without D_L, a unit on its shallow side would send ten times the error that updates its
 //! own weights, and training diverges.
 //!
-//! Targets take the place of the error with its own sign, target − activity. The error of the
+//! DRTP sends targets in place of the error target − activity, with the same sign. The error of the
 //! label's unit is positive while its activity is below 1, and so is its target. Hidden layers then
 //! need no output. Their errors do not shrink as the output learns, so weights grow for as long as
 //! training goes on.

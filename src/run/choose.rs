@@ -121,7 +121,12 @@ impl Trials {
                 row.push(verdict.error.clone().unwrap_or_default());
                 rows.push(row);
             }
-            let none = || format!("no choice of the grid can be trained: {}", verdicts[0].error.as_deref().unwrap_or_default());
+            let none = || {
+                format!(
+                    "no choice of --grid can be trained (add smaller rates): {}",
+                    verdicts[0].error.as_deref().unwrap_or_default()
+                )
+            };
             choices.push(Choice { rule: *rule, point: best.map(|p| points[p].clone()).ok_or_else(none) });
         }
         if let Some(results) = results.filter(|_| !self.runs.is_empty()) {

@@ -7,7 +7,7 @@ use crate::run::options::{Holding, Options, Regularizing, Unit};
 use crate::run::table::shown;
 use crate::train::{Preset, TrainConfig};
 
-/// Returns the settings of a preset for a rule.
+/// Returns the settings of a preset for a rule, without those of this crate alone.
 ///
 /// # Errors
 /// As [`TrainConfig::optimizer_config`].
@@ -16,7 +16,6 @@ fn settings(preset: Preset, rule: LearningRule) -> Result<Options> {
     let optimizer = train.optimizer_config()?;
     Ok(Options {
         gamma: Some(train.gamma),
-        form: Some(train.target_form),
         regularizer: Some(Regularizing::Exact),
         lambda: Some(train.regularizer.lambda),
         ortho_form: Some(train.regularizer.form),
@@ -40,7 +39,7 @@ fn settings(preset: Preset, rule: LearningRule) -> Result<Options> {
 }
 
 /// Names the settings that replace others of a preset: `--lr 0.001 replaces 1e-4 of --preset
-/// paper`. `rules` are those of all runs. Returns `None` without a preset, or if all of it counts.
+/// paper`. `rules` are those of all runs. Returns `None` without a preset, or if nothing is replaced.
 ///
 /// # Errors
 /// As [`Options::table`].
@@ -50,8 +49,12 @@ pub(crate) fn replacements(options: &Options, rules: &[LearningRule]) -> Result<
     let given = Options { hold: held.then(|| options.holding()), ..options.clone() }.table()?;
     let presets = rules.iter().map(|&rule| settings(preset, rule)?.table()).collect::<Result<Vec<_>>>()?;
     let replaced = given.iter().filter_map(|(key, value)| {
-        let mut others: Vec<String> = presets.iter().filter_map(|of| of.get(key)).filter(|of| *of != value).map(shown).collect();
-        others.dedup();
+        let mut others: Vec<String> = Vec::new();
+        for other in presets.iter().filter_map(|of| of.get(key)).filter(|of| *of != value).map(shown) {
+            if !others.contains(&other) {
+                others.push(other);
+            }
+        }
         (!others.is_empty()).then(|| format!("--{key} {} replaces {}", shown(value), others.join(" and ")))
     });
     let replaced: Vec<String> = replaced.collect();
@@ -61,6 +64,7 @@ pub(crate) fn replacements(options: &Options, rules: &[LearningRule]) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rule::TargetForm;
 
     fn note(options: Options, rules: &[LearningRule]) -> Option<String> {
         replacements(&Options { preset: Some(Preset::Paper), ..options }, rules).unwrap()
@@ -79,7 +83,9 @@ mod tests {
         assert_eq!(note(own(), &[Gait, Tp]).unwrap(), "--lr 1e-4 replaces 1e-5 of --preset paper");
         let both = Options { epochs: Some(10), seed: Some(7), ..lr() };
         let text = "--epochs 10 replaces 100, --lr 0.001 replaces 1e-4 and 1e-5 of --preset paper";
-        assert_eq!(note(both, &[Gait, Bp, Tp]).unwrap(), text);
+        assert_eq!(note(both, &[Gait, Tp, Bp]).unwrap(), text);
+        // The form that this crate adds is not the preset's.
+        assert_eq!(note(Options { form: Some(TargetForm::Absolute), ..Options::default() }, &[Gait]), None);
         let decayed = || Options { weight_decay: Some(0.01), ..Options::default() };
         assert_eq!(note(decayed(), &[LearningRule::Kp]).unwrap(), "--weight-decay 0.01 replaces 3e-4 of --preset paper");
         let held = Options { retract_every: Some(5), ..Options::default() };

@@ -64,7 +64,8 @@ impl<T: Real> Damped<T> {
         let damping = T::from_f64(self.damping);
         f.l.data_mut().iter_mut().step_by(n + 1).for_each(|square| *square += damping);
         match cholesky::factor(f.l.view_mut(), &exec.plan, &mut exec.scratch) {
-            Err(KernelError::NotPositiveDefinite { .. } | KernelError::NonFinite { .. }) => {
+            Err(KernelError::NonFinite { .. }) => return Err(Error::Diverged { what: "WᵀW + ρI", layer: of.layer, step: 0 }),
+            Err(KernelError::NotPositiveDefinite { .. }) => {
                 return Err(Error::Singular { layer: of.layer, condition: f64::INFINITY, precision: T::NAME });
             }
             other => other?,
@@ -196,6 +197,11 @@ mod tests {
         let mut r = Matrix::from_vec(2, 4, vec![1.0; 8]).unwrap();
         let error = Damped::new(Tuning { damping: 0.0, ..Tuning::default() }).solve(of, r.view_mut(), &mut exec).unwrap_err();
         assert!(matches!(error, Error::Singular { layer: 3, .. }), "{error}");
+        let lost = Matrix::from_vec(1, 1, vec![f32::NAN]).unwrap();
+        let of_lost = Weights { layer: 3, version: 0, w: lost.view() };
+        let mut one = Matrix::from_vec(1, 1, vec![1.0]).unwrap();
+        let error = Damped::new(Tuning::default()).solve(of_lost, one.view_mut(), &mut exec).unwrap_err();
+        assert_eq!(error.to_string(), "training diverged: WᵀW + ρI of layer 3 is not finite");
         let solve = Damped::new(Tuning { damping: 1e-2, ..Tuning::default() }).solve(of, r.view_mut(), &mut exec).unwrap();
         assert_eq!((solve.residual, r.data()), (1.0, &[0.0; 8][..]));
         let mut w = Matrix::<f32>::zeros(1, 1);

@@ -35,7 +35,8 @@ const ROWS: usize = 8 * COMBINATIONS;
 const ITERATIONS: usize = 2;
 
 /// Share of the largest square of a row that is added to the Gram matrix. It is above the usual
-/// rounding errors there (√n·u is 2e-6 for 784 columns in f32), and bounds the elements of combinations of nearly dependent rows.
+/// rounding errors there (√n·u is 2e-6 for 784 columns in f32), and bounds the elements of
+/// combinations of nearly dependent rows.
 const RIDGE: f64 = 1e-5;
 
 /// Buffers for the choice of combinations.

@@ -43,7 +43,8 @@ impl Default for Learning {
 /// Stream of the seed for the inverse of layer 0; that of layer l is l more.
 const STREAM: u64 = 16;
 
-/// Inverses of all layers that errors have gone through.
+/// Inverses of all layers that errors have gone through. Others are neither drawn nor learn, so
+/// that rules without targets do no work for them.
 #[derive(Debug, Default)]
 pub(super) struct Learned<T> {
     settings: Learning,
@@ -156,9 +157,9 @@ impl<T: Real> Solver<T> for Learned<T> {
         let ((fan_in, width), batch) = (of.w.shape(), y.nrows());
         y.expect_shape("the activity of a layer", (batch, width))?;
         below.expect_shape("the activity below a layer", (batch, fan_in))?;
-        self.prepare(of, exec)?;
         let step = self.adam();
-        let Some(Some(inverse)) = self.layers.get_mut(of.layer) else { unreachable!("prepared") };
+        let Some(Some(inverse)) = self.layers.get_mut(of.layer) else { return Ok(()) };
+        inverse.m.view().expect_shape("the learned inverse of a layer", (width, fan_in))?;
         let (sums, rest) = (resized(&mut self.sums, batch * width), resized(&mut self.rest, batch * fan_in));
         for (row, i) in sums.chunks_exact_mut(width).zip(0..) {
             row.iter_mut().zip(y.row_iter(i)).for_each(|(h, y)| *h = inverse_activation(activation, y));
@@ -315,6 +316,10 @@ mod tests {
         let mut learn = |learned: &mut Learned<f64>| {
             learned.learn(of, (Activation::Tanh, y.view()), below.view(), &mut exec).unwrap();
         };
+        // No error has gone through the inverse.
+        learn(&mut learned);
+        assert_eq!(learned.save(0), Learned::new(Tuning::default()).save(0));
+        learned.prepare(of, &Exec::default()).unwrap();
         learn(&mut learned);
         let state = learned.save(0);
         let mut again =

@@ -322,7 +322,7 @@ pub trait Solver<T: Real>: Send {
     }
 
     /// Learns from the activities of one layer on a batch. Training calls it after each step, for
-    /// each layer but the first.
+    /// each layer but the first. A solver may learn nothing for a layer that no error went through.
     ///
     /// * `y`: activity of the layer, batch × width
     /// * `below`: activity of the units that feed it, before any decorrelation, batch × fan-in

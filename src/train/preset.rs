@@ -68,10 +68,11 @@ impl TrainConfig {
     ///
     /// Unpublished settings are those of [`TrainConfig::published`]:
     ///
-    /// * ITP, FA and DFA are not in the code of the paper. Their rates and λ are those of
-    ///   [`LearningRule::published`]. In `Paper2020`, ITP starts as GAIT does, and FA and DFA as BP.
-    /// * TP, ITP and DFA are not in the follow-up. They keep their published rate and λ, with the
+    /// * The code of the paper has BP, GAIT and TP. Other rules have the rates and λ of
+    ///   [`LearningRule::published`]. In `Paper2020`, ITP starts as GAIT does, and the others as BP.
+    /// * The follow-up has BP, GAIT and FA. Other rules keep their published rate and λ, with the
     ///   follow-up's other settings for GAIT.
+    /// * KP has the weight decay of [`LearningRule::weight_decay`].
     /// * Solver, tolerance and the difference form are this crate's own.
     ///
     /// A preset has no widths, since they depend on the data: the paper's networks are five square

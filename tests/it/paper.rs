@@ -51,6 +51,44 @@ fn runs_end_and_are_resumed() {
     let metrics = fs::read_to_string(out.join("d/tower-gait-linear/seed-1/metrics.jsonl")).unwrap();
     let epochs = metrics.lines().filter(|line| line.contains("\"event\":\"epoch\"")).count();
     assert_eq!(epochs, 2, "the first epoch is kept, the second added");
+    sweeps_are_kept(&out);
+}
+
+/// A sweep that is over is not trained again. One of another length is another sweep, and one of
+/// another command is not overwritten. The summary keeps the parts of earlier calls.
+fn sweeps_are_kept(out: &Path) {
+    let sweeps = |epochs: &str, more: &[&str]| paper(out, &[&["--only", "g", "--epochs", epochs], more].concat()).unwrap();
+    let first = sweeps("1", &[]);
+    let said = text(&first.stdout);
+    assert!(first.status.success() && said.matches(": done").count() == 3, "{said}{}", text(&first.stderr));
+    let summary = fs::read_to_string(out.join("summary.md")).unwrap();
+    assert!(summary.contains("| tower gait linear | ") && summary.contains("gait-1-epochs:"), "{summary}");
+    let again = sweeps("1", &[]);
+    assert!(again.status.success() && !text(&again.stdout).contains(": done"), "{}", text(&again.stdout));
+    let other = text(&sweeps("2", &["--plan"]).stdout);
+    assert!(other.contains("g  gait 2 epochs ") && !other.contains("1 epochs"), "{other}");
+
+    let folder = out.join("g/bp-1-epochs");
+    let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
+    let results = read("sweep.json");
+    fs::write(folder.join("command.txt"), read("command.txt").replace("1e-3", "1e-2")).unwrap();
+    let refused = sweeps("1", &[]);
+    let said = text(&refused.stdout);
+    assert!(refused.status.code() == Some(1) && said.contains("another command's: move it away"), "{said}");
+    assert_eq!(read("sweep.json"), results);
+}
+
+/// Without data there is no forecast.
+#[test]
+fn a_forecast_needs_data() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/paper/paper.py");
+    let mut command = Command::new("python3");
+    command.arg(script).arg(dir.path().join("nowhere")).arg(dir.path().join("out"));
+    command.args(["--program", env!("CARGO_BIN_EXE_gaitprop"), "--plan"]).stdin(Stdio::null());
+    let Ok(refused) = command.output() else { return };
+    let errors = text(&refused.stderr);
+    assert!(refused.status.code() == Some(1) && errors.contains("nowhere"), "{errors}");
 }
 
 #[test]

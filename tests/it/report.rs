@@ -169,12 +169,17 @@ fn a_long_label_is_replaced_by_the_folder() {
     let settings = ["optimizer = \"adam\"\ninit = \"orthogonal\"", "optimizer = \"sgd\"\ninit = \"xavier\""];
     let one = [("b/tower-gait-orthogonal/seed-1", settings[0]), ("b/tower-gait-xavier/seed-1", settings[1])];
     assert_eq!(labels(&one), ["tower-gait-orthogonal", "tower-gait-xavier"]);
-    // Without the rule in the folder's name; and a folder inside another one.
-    let other = ("b/other/first/seed-1", "optimizer = \"sgd\"\ninit = \"orthogonal\"");
-    assert_eq!(labels(&[other]), ["gait (other/first)", "tower-gait-orthogonal", "tower-gait-xavier"]);
+    // The rule is not a word of this folder's name, and its seed is another one.
+    let other = ("b/other/gaiter/seed-2", "optimizer = \"sgd\"\ninit = \"orthogonal\"");
+    assert_eq!(labels(&[other]), ["gait (other/gaiter)", "tower-gait-orthogonal", "tower-gait-xavier"]);
     let long = format!("b/{}/seed-1", "long".repeat(9));
     let numbered = labels(&[(&long, "optimizer = \"adam\"\ninit = \"xavier\"")]);
     assert_eq!(numbered, ["gait #1", "gait #2", "gait #3", "gait #4"]);
+    // A folder inside the other one has no name of its own.
+    let inside = tempfile::tempdir().unwrap();
+    run(&inside.path().join("a"), &config("gait", 1, settings[0]), &with_end(1.0, 0.9), false);
+    run(&inside.path().join("a/b"), &config("gait", 1, &format!("{}\nlr = 0.5", settings[1])), &with_end(1.0, 0.9), false);
+    assert_eq!(groups(inside.path()).iter().map(|g| g.label.as_str()).collect::<Vec<_>>(), ["gait #1", "gait #2"]);
 }
 
 #[test]
