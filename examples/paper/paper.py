@@ -413,9 +413,10 @@ def main():
     pool = Pool(args.program, args.jobs)
     # A service manager, and `kill`, end with SIGTERM, a closed terminal with SIGHUP, which nohup
     # ignores. All of them and Ctrl-C leave checkpoints.
-    for name in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(name) != signal.SIG_IGN:
-            signal.signal(name, interrupted)
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number and signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, interrupted)
     try:
         Forecast(pool, data).say(runs, items)
         if args.plan:

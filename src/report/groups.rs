@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 
 /// Settings that do not distinguish experiments: the seed, the preset whose settings are spelled
-/// out, output options, and options of the machine.
+/// out, output options, and options of the machine. `stats-every` is not among them, since it
+/// changes the peak training accuracy.
 const ASIDE: [&str; 10] =
     ["seed", "preset", "beside", "threads", "isa", "backend", "keep", "checkpoint-every", "diagnose-every", "tensorboard"];
 
@@ -18,7 +19,7 @@ const LONGEST_LABEL: usize = 34;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Group {
-    /// Learning rule, and the settings or folders in which the group differs from others of that rule.
+    /// Learning rule, and the settings or folder that distinguish it from groups of the same rule.
     pub label: String,
     /// Runs, ordered by seed.
     pub runs: Vec<Run>,
@@ -110,7 +111,7 @@ fn by_settings(rule: &str, groups: &[&Group]) -> Vec<String> {
 
 /// Labels groups by the folders of their first runs, without `seed-N` and without the components
 /// that all of them begin with. A folder with the rule in its name is a label by itself. Returns
-/// `None` if that leaves nothing of a folder.
+/// `None` if that leaves nothing of a folder, or two groups with one label.
 fn by_folder(rule: &str, groups: &[&Group]) -> Option<Vec<String>> {
     fn folder<'g>(group: &&'g Group) -> Vec<Cow<'g, str>> {
         let mut parts: Vec<_> = group.runs[0].dir.iter().map(OsStr::to_string_lossy).collect();
@@ -125,7 +126,8 @@ fn by_folder(rule: &str, groups: &[&Group]) -> Option<Vec<String>> {
         let has_rule = name.split(|c: char| !c.is_alphanumeric()).any(|word| word == rule);
         (!name.is_empty()).then(|| if has_rule { name } else { format!("{rule} ({name})") })
     };
-    folders.iter().map(label).collect()
+    let labels = folders.iter().map(label).collect::<Option<Vec<_>>>()?;
+    (labels.iter().collect::<BTreeSet<_>>().len() == labels.len()).then_some(labels)
 }
 
 /// Returns the names of the settings in which groups differ, the rule first.

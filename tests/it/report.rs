@@ -175,11 +175,15 @@ fn a_long_label_is_replaced_by_the_folder() {
     let long = format!("b/{}/seed-1", "long".repeat(9));
     let numbered = labels(&[(&long, "optimizer = \"adam\"\ninit = \"xavier\"")]);
     assert_eq!(numbered, ["gait #1", "gait #2", "gait #3", "gait #4"]);
-    // A folder inside the other one has no name of its own.
-    let inside = tempfile::tempdir().unwrap();
-    run(&inside.path().join("a"), &config("gait", 1, settings[0]), &with_end(1.0, 0.9), false);
-    run(&inside.path().join("a/b"), &config("gait", 1, &format!("{}\nlr = 0.5", settings[1])), &with_end(1.0, 0.9), false);
-    assert_eq!(groups(inside.path()).iter().map(|g| g.label.as_str()).collect::<Vec<_>>(), ["gait #1", "gait #2"]);
+    // A folder inside the other one, or the same folder, does not distinguish.
+    for pair in [["a", "a/b"], ["a/seed-1", "a/seed-2"]] {
+        let dir = TempDir::new().unwrap();
+        for (folder, rest) in pair.iter().zip(settings) {
+            run(&dir.path().join(folder), &config("gait", 1, rest), &with_end(1.0, 0.9), false);
+        }
+        let labels: Vec<_> = groups(dir.path()).into_iter().map(|g| g.label).collect();
+        assert_eq!(labels, ["gait #1", "gait #2"], "{pair:?}");
+    }
 }
 
 #[test]
