@@ -297,6 +297,9 @@ unsafe fn step<T, V, const MR: usize, const NV: usize, const PV: usize, const NE
 {
     // SAFETY: as in `tile`.
     unsafe {
+        // No `zip`: builds for tests do not optimize across units, and would call it as a function
+        // in the innermost loop.
+        //
         // With NV ≤ PV the compiler sees that there is one panel only.
         let b_at = |v: usize| V::load(b.offset((v / PV) as isize * t.ps_b).add(v % PV * V::LEN));
         let a_at = |i: usize| V::splat(*a.wrapping_byte_offset(t.a_strides.row(i)));
@@ -310,8 +313,8 @@ unsafe fn step<T, V, const MR: usize, const NV: usize, const PV: usize, const NE
             }
             for v in 0..NV {
                 let y = b_at(v);
-                for (row, &x) in acc.iter_mut().zip(&xs) {
-                    row[v] = link(x, y, row[v]);
+                for (i, row) in acc.iter_mut().enumerate() {
+                    row[v] = link(xs[i], y, row[v]);
                 }
             }
         } else {
@@ -321,8 +324,8 @@ unsafe fn step<T, V, const MR: usize, const NV: usize, const PV: usize, const NE
             }
             for (i, row) in acc.iter_mut().enumerate() {
                 let x = a_at(i);
-                for (sum, &y) in row.iter_mut().zip(&ys) {
-                    *sum = link(x, y, *sum);
+                for (v, sum) in row.iter_mut().enumerate() {
+                    *sum = link(x, ys[v], *sum);
                 }
             }
         }
