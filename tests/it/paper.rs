@@ -4,12 +4,16 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-/// Runs the script with these arguments after data and folder. `None` without Python.
+/// Runs the script on the digits with these arguments after the folder. `None` without Python.
 fn paper(out: &Path, words: &[&str]) -> Option<Output> {
+    paper_on(Path::new("digits"), out, words)
+}
+
+fn paper_on(data: &Path, out: &Path, words: &[&str]) -> Option<Output> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/paper/paper.py");
     let program = env!("CARGO_BIN_EXE_gaitprop");
     let mut command = Command::new("python3");
-    command.arg(script).arg("digits").arg(out).args(["--program", program, "--jobs", "2"]).args(words);
+    command.arg(script).arg(data).arg(out).args(["--program", program, "--jobs", "2"]).args(words);
     let output = command.stdin(Stdio::null()).output();
     if output.is_err() {
         eprintln!("no python3: examples/paper is NOT TESTED");
@@ -82,11 +86,7 @@ fn sweeps_are_kept(out: &Path) {
 #[test]
 fn a_forecast_needs_data() {
     let dir = tempfile::tempdir().unwrap();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/paper/paper.py");
-    let mut command = Command::new("python3");
-    command.arg(script).arg(dir.path().join("nowhere")).arg(dir.path().join("out"));
-    command.args(["--program", env!("CARGO_BIN_EXE_gaitprop"), "--plan"]).stdin(Stdio::null());
-    let Ok(refused) = command.output() else { return };
+    let Some(refused) = paper_on(&dir.path().join("nowhere"), &dir.path().join("out"), &["--plan"]) else { return };
     let errors = text(&refused.stderr);
     assert!(refused.status.code() == Some(1) && errors.contains("nowhere"), "{errors}");
 }
