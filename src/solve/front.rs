@@ -29,9 +29,10 @@ impl SolverKind {
     ///
     /// # Errors
     /// [`Error::Setting`](crate::Error::Setting) unless the tolerance lies between 0 and 1, both
-    /// excluded, and damping and learning rate are at least 0.
+    /// excluded, and damping and learning rate are at least 0; also for a damping that rounds to 0 or
+    /// infinity in the element type.
     pub fn build<T: Real>(self, with: Tuning) -> Result<Box<dyn Solver<T>>> {
-        with.check()?;
+        with.check_in::<T>()?;
         Ok(match self {
             Self::Lu => Box::new(Lu::new()),
             Self::Stale => Box::new(Front::new(StaleInverse::new(with))),

@@ -161,6 +161,17 @@ impl Tuning {
         }
         Ok(())
     }
+
+    /// [`Tuning::check`], also of what is left of the damping in the element type.
+    fn check_in<T: Real>(&self) -> Result<()> {
+        self.check()?;
+        let rounded = T::from_f64(self.damping);
+        if !rounded.is_finite() || (rounded == T::ZERO && self.damping > 0.0) {
+            let what = format!("the damping is {:e}, which {} rounds to {rounded}: use one closer to 1, or f64", self.damping, T::NAME);
+            return Err(Error::Setting(what));
+        }
+        Ok(())
+    }
 }
 
 /// Time per flop of LU factorization (⅔n³ flops), relative to a product of the size of the forward

@@ -207,6 +207,11 @@ fn constants_out_of_range_are_refused() {
             assert!(error.contains("must be at least 0"), "{error}");
         }
     }
+    for (damping, rounded) in [(1e-60, "rounds to 0"), (1e300, "rounds to inf")] {
+        let tuning = Tuning { damping, ..Tuning::default() };
+        let error = SolverKind::Damped.build::<f32>(tuning).err().unwrap().to_string();
+        assert!(error.contains(rounded) && SolverKind::Damped.build::<f64>(tuning).is_ok(), "{error}");
+    }
     for rule in [LearningRule::Gait, LearningRule::Bp] {
         let rated = TrainConfig { inverse_rate: Some(1e-3), ..TrainConfig::published(rule) };
         for solver in SolverKind::ALL.iter().copied().filter(|&solver| solver != SolverKind::Learned) {
