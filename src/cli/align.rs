@@ -8,9 +8,8 @@ use crate::base::rng::Rng;
 use crate::cli::{Done, Failure, print};
 use crate::data::{self, Dataset, Features, Samples, Split};
 use crate::model::matrix::Matrix;
-use crate::model::network::Architecture;
 use crate::rule::{LearningRule, TargetForm};
-use crate::run::config::{RunConfig, check_shape};
+use crate::run::config::{RunConfig, check_decorrelation, check_shape};
 use crate::run::options::Options;
 use crate::run::pool::progress;
 use crate::run::session::{Session, ask_for, check_memory};
@@ -161,12 +160,11 @@ pub(super) fn run(args: &Args) -> Result<Done, Failure> {
     options.inverse.get_or_insert(SolverKind::Lu);
     let data = dataset(args, &options)?;
     let run = RunConfig::resolve(options, &data)?;
+    if over == Axis::Time {
+        check_untrained(&run, &rule_specs)?;
+    }
     run.train.solver.check_untrained()?;
     for spec in &rule_specs {
-        if over == Axis::Time && spec.kind == LearningRule::Kp {
-            let what = "--over time: kp learns its feedback in training, and rules are compared with new feedback: read cosine_with_bp in the metrics of a training";
-            return Err(Error::Setting(what.into()).into());
-        }
         check_shape(&TrainConfig { rule: spec.kind, target_form: spec.form, ..run.train }, &run.architecture)?;
     }
     let values: Vec<String> = match args.values.as_slice() {
@@ -279,6 +277,23 @@ const MAX_VALUES: usize = 1 << 28;
 /// Random stream of the samples; lower numbers serve other purposes.
 const STREAM: u64 = 4;
 
+/// Refuses comparisons in training of what training changes beside the network, and of rules that a
+/// decorrelated network does not take.
+fn check_untrained(run: &RunConfig, rules: &[RuleSpec]) -> Result<()> {
+    let learned = match run.train.solver {
+        SolverKind::Learned => Some("the inverses learn"),
+        _ => rules.iter().any(|spec| spec.kind == LearningRule::Kp).then_some("kp learns its feedback"),
+    };
+    if let Some(learned) = learned {
+        let what = format!(
+            "--over time: {learned} in training, and rules are compared with new ones: read the cosines in the metrics of a training"
+        );
+        return Err(Error::Setting(what));
+    }
+    let decorrelated = run.train.decorrelation.is_some();
+    rules.iter().filter(|_| decorrelated).try_for_each(|spec| check_decorrelation(spec.kind, spec.form, run.train.solver))
+}
+
 fn study(run: &RunConfig, data: &Dataset, rules: [RuleSpec; 2]) -> Result<Comparison> {
     let samples: Samples<f64> = data.apply(&data.affine(run.scale))?.train;
     let batch = run.train.batch.min(samples.len);
@@ -298,12 +313,6 @@ fn parties(study: &Comparison) -> usize {
     2 + usize::from(study.damping.is_some())
 }
 
-/// Checks the memory of a comparison, in which nothing is decorrelated.
-fn memory_of<T: Real>(study: &Comparison, shape: &Architecture) -> Result<()> {
-    let train = TrainConfig { decorrelation: None, ..study.train };
-    check_memory::<T>(&train, shape, study.x.rows(), parties(study))
-}
-
 /// Compares the rules at each value.
 fn over_points(over: Axis, study: &Comparison, values: &[String], plan: &Plan, bar: &ProgressBar) -> Result<Vec<Vec<Compared>>> {
     let points = values.iter().map(|value| {
@@ -317,7 +326,9 @@ fn over_points(over: Axis, study: &Comparison, values: &[String], plan: &Plan, b
     });
     // All values are parsed before the first comparison.
     let points = points.collect::<Result<Vec<_>>>()?;
-    let memory = |point| memory_of::<f64>(study, &study.architecture_at(point)?);
+    // Untrained networks are compared, in which nothing is decorrelated.
+    let train = TrainConfig { decorrelation: None, ..study.train };
+    let memory = |point| check_memory::<f64>(&train, &study.architecture_at(point)?, study.x.rows(), parties(study));
     points.iter().try_for_each(|&point| memory(point))?;
     points.into_iter().map(|point| study.at(point, plan).inspect(|_| bar.inc(1))).collect()
 }
@@ -336,7 +347,7 @@ fn over_time<T: Real>(
         return Err(Error::Setting("--values: epochs must be in ascending order".into()));
     }
     check_memory::<T>(&run.train, &run.architecture, data.train.len(), 1)?;
-    memory_of::<f64>(study, &study.architecture)?;
+    check_memory::<f64>(&study.train, &study.architecture, study.x.rows(), parties(study))?;
     let inputs = data.affine(run.scale);
     let ready = data.apply::<T>(&inputs)?;
     let mut session = Session::new(run, (&ready, &inputs), plan.clone(), None)?;

@@ -255,8 +255,14 @@ impl<T: Real> Network<T> {
     /// # Errors
     /// [`Error::Architecture`] for another number or shape. The network has then not changed.
     pub fn set_decorrelation(&mut self, decorrelation: Vec<Matrix<T>>) -> Result<()> {
-        let layers = self.layers.iter().enumerate();
-        for (layer, l) in layers.take(if decorrelation.is_empty() { 0 } else { usize::MAX }) {
+        let (count, layers) = (decorrelation.len(), self.layers.len());
+        if count > layers {
+            return Err(Error::Architecture {
+                layer: layers,
+                what: format!("there are {count} decorrelations for {layers} layers"),
+            });
+        }
+        for (layer, l) in self.layers.iter().enumerate().take(if count == 0 { 0 } else { layers }) {
             let (want, found) = ((l.fan_in(), l.fan_in()), decorrelation.get(layer).map_or((0, 0), |r| r.view().shape()));
             if found != want {
                 let what = format!("its decorrelation is {}x{}, but must be {}x{}", found.0, found.1, want.0, want.1);

@@ -135,12 +135,12 @@ struct Curve {
 /// Value of a line of the metrics.
 #[derive(Clone, Copy)]
 enum Quantity {
-    /// Of the network, the same measured at the end of an epoch or within it.
+    /// Value of the network, the same measured at the end of an epoch or within it.
     Score(fn(&Scores) -> Number),
-    /// Of the training samples. Epochs have that of each batch before its update, statistics that of
+    /// Value on the training samples. Epochs have that of each batch before its update, statistics that of
     /// all samples, so a curve has only one kind.
     Train(fn(&Scores) -> Number),
-    /// Of an epoch.
+    /// Value of an epoch.
     Epoch(fn(&Epoch) -> Number),
 }
 
@@ -256,7 +256,7 @@ type ByStep = (&'static str, &'static str, Scale, fn(&Layer) -> Number);
 
 const DIAGNOSED: [ByStep; 12] = [
     ("step-cosine", "Cosine with BP's update", Scale::Linear, |layer| layer.cosine_with_bp),
-    ("step-exact", "Cosine with the update by exact inverses", Scale::Linear, |layer| layer.cosine_with_exact.flatten()),
+    ("step-cosine-exact", "Cosine with the update by exact inverses", Scale::Linear, |layer| layer.cosine_with_exact.flatten()),
     ("step-ratio", "Norm of the update over BP's", Scale::Log, |layer| layer.ratio_to_bp),
     ("step-correlation", "Mean square of the input's correlations", Scale::Log, |layer| layer.decorrelation_loss),
     ("step-offdiag", "‖offdiag(W Wᵀ)‖", Scale::Log, |layer| layer.offdiag),

@@ -202,6 +202,7 @@ impl<T: Real> Context<'_, T> {
         let second = self.solver.solve(of, e, self.exec).map_err(|e| match e {
             Error::Singular { condition, precision, .. } => Error::Singular { layer: layer.index, condition, precision },
             Error::NotOrthogonal { residual, .. } => Error::NotOrthogonal { layer: layer.index, residual },
+            Error::Diverged { what, step, .. } => Error::Diverged { what, layer: layer.index, step },
             other => other,
         })?;
         self.solve = Some(match self.solve {

@@ -14,7 +14,7 @@ use crate::step::Decorrelation;
 use crate::step::optimizer::{OptimizerConfig, OptimizerKind};
 use crate::study::align::Precision;
 use crate::train::{self, Preset, TrainConfig};
-use gaitprop_kernels::{Backend, Isa, Par, Plan};
+use gaitprop_kernels::{Backend, Isa, Par, Plan, Real};
 use std::path::Path;
 
 /// Resolves the text of a configuration file for a run on the embedded data. Returns the text that
@@ -206,8 +206,8 @@ impl RunConfig {
         }
         train.check()?;
         match self.runtime.precision {
-            Precision::F32 => train.optimizer_config()?.check_in::<f32>()?,
-            Precision::F64 => train.optimizer_config()?.check_in::<f64>()?,
+            Precision::F32 => check_in::<f32>(train, &self.architecture)?,
+            Precision::F64 => check_in::<f64>(train, &self.architecture)?,
         }
         check_solver(&self.options, train.solver)?;
         if train.hold == Hold::Cayley && train.init != Init::Orthogonal {
@@ -265,7 +265,6 @@ impl RunConfig {
         let block = if let Hold::Block(block) = train.hold { Some(block) } else { None };
         let (tower, dense) = (options.tower.clone(), options.dense.clone());
         let widths = || Sizes(architecture.layers.iter().map(|l| l.1).collect());
-        let learned = train.solver == SolverKind::Learned;
         let optimizer = train.optimizer_config().ok();
         Options {
             data: Some(data.to_owned()),
@@ -285,7 +284,8 @@ impl RunConfig {
             inverse: Some(train.solver),
             tolerance: Some(train.tolerance),
             damping: (train.solver == SolverKind::Damped).then_some(train.damping),
-            inverse_lr: learned.then(|| train.inverse_rate.unwrap_or(train.learning_rate)),
+            // Unless given it is that of the weights, also under another rule or --lr.
+            inverse_lr: train.inverse_rate,
             decor_lr: train.decorrelation.map(|d| d.rate),
             decor_share: train.decorrelation.map(|d| d.share),
             layers: (tower.is_none() && dense.is_none()).then(widths),
@@ -475,6 +475,15 @@ pub(crate) fn check_shape(train: &TrainConfig, architecture: &Architecture) -> R
         }
         other => other,
     })
+}
+
+/// Refuses constants that round to nothing in the element type. Training would refuse them too, but
+/// only after the old results have been removed.
+fn check_in<T: Real>(train: &TrainConfig, architecture: &Architecture) -> Result<()> {
+    train.optimizer_config()?.check_in::<T>()?;
+    train.tuning(0)?.check_in::<T>()?;
+    architecture.activation.check::<T>()?;
+    Ok(architecture.output_activation.check::<T>()?)
 }
 
 /// Refuses constants of another solver than the run's.

@@ -103,7 +103,7 @@ pub(crate) struct Diagnostics {
 pub(crate) struct Layer {
     pub(crate) cosine_with_bp: Number,
     pub(crate) ratio_to_bp: Number,
-    /// Of damped and learned inverses alone.
+    /// Present for damped and learned inverses alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) cosine_with_exact: Option<Number>,
     pub(crate) decorrelation_loss: Number,

@@ -15,8 +15,10 @@ use gaitprop_kernels::{Error as KernelError, MatMut, MatRef, Real, Start, choles
 /// The damped inverse of weights of any shape, singular ones included.
 ///
 /// A direction with singular value σ is divided by σ + ρ/σ instead of σ, so that no error grows by
-/// more than 1/(2√ρ). With ρ = 0 and square weights it is the exact inverse; weights that have none
-/// are then an error.
+/// more than 1/(2√ρ). With ρ = 0 and square weights it is the exact inverse.
+///
+/// The Gram matrix squares the condition number. Where ρ is lost beside it, at about √n roundoffs
+/// of ‖W‖² or less, singular weights are an error.
 ///
 /// Work: 4n³/3 flops a layer and change for n × n weights, 2 products a solve, and 1 for its
 /// residual. The Gram matrix is that of the shorter side.
@@ -64,17 +66,39 @@ impl<T: Real> Damped<T> {
         let damping = T::from_f64(self.damping);
         f.l.data_mut().iter_mut().step_by(n + 1).for_each(|square| *square += damping);
         match cholesky::factor(f.l.view_mut(), &exec.plan, &mut exec.scratch) {
-            Err(KernelError::NonFinite { .. }) => return Err(Error::Diverged { what: "WᵀW + ρI", layer: of.layer, step: 0 }),
-            Err(KernelError::NotPositiveDefinite { .. }) => {
-                return Err(Error::Singular { layer: of.layer, condition: f64::INFINITY, precision: T::NAME });
+            Err(KernelError::NonFinite { .. }) => {
+                return Err(Error::Diverged { what: "the damped Gram matrix", layer: of.layer, step: 0 });
             }
+            Err(KernelError::NotPositiveDefinite { .. }) => return Err(singular::<T>(of.layer, n)),
             other => other?,
+        }
+        if !(0..n).all(|j| pivot_share(&f.l, j) > lost::<T>(n)) {
+            return Err(singular::<T>(of.layer, n));
         }
         f.fresh = true;
         // n² flops for each of the longer side's vectors, then n³/3.
         let (n, long) = (n as f64, rows.max(cols) as f64);
         Ok(n / (2.0 * batch.max(1) as f64) * (1.0 + n / (3.0 * long)))
     }
+}
+
+/// Returns the share of a diagonal element below which rounding decides about its pivot. The errors
+/// of n terms add up to about √n roundoffs.
+fn lost<T: Real>(n: usize) -> f64 {
+    (n as f64).sqrt() * T::UNIT_ROUNDOFF
+}
+
+/// Returns what elimination has left of diagonal element j: the square of the factor's pivot over
+/// that of its row.
+fn pivot_share<T: Real>(l: &Matrix<T>, j: usize) -> f64 {
+    let squares = l.row(j)[..=j].iter().map(|&x| x.to_f64().powi(2));
+    l.row(j)[j].to_f64().powi(2) / squares.sum::<f64>()
+}
+
+/// Names the smallest condition number that weights of this size can have whose Gram matrix is
+/// singular to rounding: all that is known of theirs.
+fn singular<T: Real>(layer: usize, n: usize) -> Error {
+    Error::Singular { layer, condition: lost::<T>(n).sqrt().recip(), precision: T::NAME }
 }
 
 impl<T: Real> Solver<T> for Damped<T> {
@@ -171,6 +195,29 @@ mod tests {
         }
     }
 
+    /// Damping that rounding loses beside weights of rank 1 is an error, whatever their signs.
+    /// Rounding decides then whether the Gram matrix has a negative pivot.
+    #[test]
+    fn damping_that_is_lost_is_noticed() {
+        let mut exec = Exec::default();
+        let n = 24;
+        for seed in 0..20 {
+            let (a, b) = (normal(n, 1, seed), normal(1, n, 100 + seed));
+            let entries = (0..n * n).map(|i| a.data()[i / n] * b.data()[i % n]);
+            let w = Matrix::from_vec(n, n, entries.collect()).unwrap();
+            let narrow = Matrix::from_vec(n, n, w.data().iter().map(|&w| w as f32).collect()).unwrap();
+            let mut r = Matrix::from_vec(1, n, vec![1.0; n]).unwrap();
+            let of = Weights { layer: 3, version: 0, w: narrow.view() };
+            let mut solve = |damping| Damped::new(Tuning { damping, ..Tuning::default() }).solve(of, r.view_mut(), &mut exec);
+            let error = solve(1e-9).unwrap_err();
+            assert!(matches!(error, Error::Singular { layer: 3, condition, .. } if condition.is_finite()), "{error}");
+            solve(1.0).unwrap();
+            let of = Weights { layer: 3, version: 0, w: w.view() };
+            let damped = Tuning { damping: 1e-9, ..Tuning::default() };
+            Damped::new(damped).solve(of, normal(1, n, 7).view_mut(), &mut exec).unwrap();
+        }
+    }
+
     /// In place for square weights: the same bits. Without damping: the inverse. New factors only
     /// for a new version.
     #[test]
@@ -201,7 +248,7 @@ mod tests {
         let of_lost = Weights { layer: 3, version: 0, w: lost.view() };
         let mut one = Matrix::from_vec(1, 1, vec![1.0]).unwrap();
         let error = Damped::new(Tuning::default()).solve(of_lost, one.view_mut(), &mut exec).unwrap_err();
-        assert_eq!(error.to_string(), "training diverged: WᵀW + ρI of layer 3 is not finite");
+        assert_eq!(error.to_string(), "training diverged: the damped Gram matrix of layer 3 is not finite");
         let solve = Damped::new(Tuning { damping: 1e-2, ..Tuning::default() }).solve(of, r.view_mut(), &mut exec).unwrap();
         assert_eq!((solve.residual, r.data()), (1.0, &[0.0; 8][..]));
         let mut w = Matrix::<f32>::zeros(1, 1);

@@ -6,9 +6,12 @@
 //! reconstruction error  ρ = f⁻¹(y_l) M + c − y_{l−1}      ΔM = −mean(f⁻¹(y_l)ᵀ ρ)      Δc = −mean(ρ)
 //! ```
 //!
-//! M learns from every batch by the published Adam, as in a branch of the authors' code
-//! (`learnable_inv`, 2020). It starts from a random matrix and never sees the weights. The bias c
-//! takes part in the reconstruction alone: it cancels in differences of targets.
+//! M learns from every batch by the published Adam. It starts from a random matrix and never sees
+//! the weights. The bias c takes part in the reconstruction alone: it cancels in differences of
+//! targets.
+//!
+//! The branch `learnable_inv` of the authors' code (2020) learns such inverses, too. There M starts
+//! from the exact inverse unless `--no_inv_init` is given, and reconstructs by `(f⁻¹(y_l) − c) M`.
 
 use crate::base::error::{Error, Result};
 use crate::base::exec::Exec;
@@ -219,7 +222,8 @@ impl<T: Real> Solver<T> for Learned<T> {
     }
 }
 
-/// Reads one layer's entries back. The first layer has no inverse: errors never go through it.
+/// Reads one layer's entries back. A layer has no inverse if no error has gone through it, as the
+/// first.
 fn restored<T: Real>(part: &State<T>) -> Result<Option<Inverse<T>>> {
     if !part.get_flag("present")? {
         return Ok(None);

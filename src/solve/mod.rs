@@ -98,7 +98,7 @@ impl SolverKind {
         if self != Self::Learned {
             return Ok(());
         }
-        let what = "the inverse is learned, but there is nothing to learn from outside a training: use another solver";
+        let what = "the inverse is learned in training, and there is none here: use another solver";
         Err(Error::Setting(what.into()))
     }
 
@@ -163,11 +163,12 @@ impl Tuning {
     }
 
     /// [`Tuning::check`], also of what is left of the damping in the element type.
-    fn check_in<T: Real>(&self) -> Result<()> {
+    pub(crate) fn check_in<T: Real>(&self) -> Result<()> {
         self.check()?;
         let rounded = T::from_f64(self.damping);
         if !rounded.is_finite() || (rounded == T::ZERO && self.damping > 0.0) {
-            let what = format!("the damping is {:e}, which {} rounds to {rounded}: use one closer to 1, or f64", self.damping, T::NAME);
+            let what =
+                format!("the damping is {:e}, which {} rounds to {rounded}: use one closer to 1, or f64", self.damping, T::NAME);
             return Err(Error::Setting(what));
         }
         Ok(())
@@ -287,7 +288,7 @@ pub struct Weights<'a, T: Copy> {
     /// Version of the weights: another number means that the weights of any layer may have changed.
     /// [`Network::version`](crate::Network::version), or a count that the caller keeps.
     pub version: u64,
-    /// W, n×n.
+    /// W, fan-in × width; n×n for exact inverses.
     pub w: MatRef<'a, T>,
 }
 

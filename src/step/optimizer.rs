@@ -86,6 +86,9 @@ impl OptimizerConfig {
                 return wrong(name, value, "at least 0 and below 1");
             }
         }
+        if let Some((name, value)) = [("beta1", beta1), ("beta2", beta2)].into_iter().find(|(_, beta)| complement(*beta) == 0.0) {
+            return Err(Error::Setting(format!("{name} is {value}, too close to 1: no moment would ever change")));
+        }
         if !(epsilon > 0.0 && epsilon.is_finite()) {
             return wrong("epsilon", epsilon, "greater than 0 and finite");
         }
@@ -95,18 +98,22 @@ impl OptimizerConfig {
     /// [`OptimizerConfig::check`], also of what is left of the constants in the element type.
     ///
     /// # Errors
-    /// [`Error::Setting`] also for an ε that rounds to 0 or infinity, and for a weight decay that
-    /// rounds to none.
+    /// [`Error::Setting`] also for an ε that rounds to 0 or infinity, and for a learning rate or a
+    /// weight decay that rounds to none.
     pub(crate) fn check_in<T: Real>(&self) -> Result<()> {
         self.check()?;
-        let Self { rule, epsilon, weight_decay, .. } = *self;
+        let Self { rule, learning_rate, epsilon, weight_decay, .. } = *self;
         let rounded = T::from_f64(epsilon);
         if rule.constants().contains(&"epsilon") && !(rounded > T::ZERO && rounded.is_finite()) {
             let what = format!("epsilon is {epsilon:e}, which {} rounds to {rounded}: use one closer to 1, or f64", T::NAME);
             return Err(Error::Setting(what));
         }
-        if weight_decay > 0.0 && T::from_f64(1.0 - weight_decay) == T::ONE {
-            let what = format!("the weight decay is {weight_decay:e}, which changes no weight in {}: use 0, or more", T::NAME);
+        let rates = [
+            ("the learning rate", learning_rate, T::from_f64(learning_rate) == T::ZERO),
+            ("the weight decay", weight_decay, T::from_f64(1.0 - weight_decay) == T::ONE),
+        ];
+        if let Some((name, rate, _)) = rates.into_iter().find(|(_, rate, lost)| *rate > 0.0 && *lost) {
+            let what = format!("{name} is {rate:e}, which changes no weight in {}: use 0, or more", T::NAME);
             return Err(Error::Setting(what));
         }
         Ok(())
@@ -350,8 +357,15 @@ mod tests {
             // Without moments there is no ε.
             assert_eq!(message(OptimizerConfig { rule: OptimizerKind::Sgd, ..settings }), Ok(()));
         }
-        let settings = OptimizerConfig { weight_decay: 1e-9, ..usual };
-        assert!(message(settings).unwrap_err().contains("no weight in f32") && settings.check_in::<f64>().is_ok());
+        for settings in [OptimizerConfig { weight_decay: 1e-9, ..usual }, OptimizerConfig { learning_rate: 1e-60, ..usual }] {
+            assert!(message(settings).unwrap_err().contains("no weight in f32") && settings.check_in::<f64>().is_ok());
+        }
+        // 1 − β is rounded to 15 decimals.
+        let close = 1.0 - f64::EPSILON;
+        for settings in [OptimizerConfig { beta1: close, ..usual }, OptimizerConfig { beta2: close, ..usual }] {
+            assert!(settings.check().unwrap_err().to_string().contains("too close to 1"));
+        }
+        assert_eq!(message(OptimizerConfig { beta1: 1.0 - 1e-15, ..usual }), Ok(()));
         assert_eq!(message(OptimizerConfig { weight_decay: 1e-7, ..usual }), Ok(()));
     }
 }

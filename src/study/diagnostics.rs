@@ -120,7 +120,7 @@ pub struct LayerReport {
     /// Norm of the rule's weight update over the norm of backpropagation's.
     pub ratio_to_bp: f64,
     /// Cosine between the rule's weight update and its update by exact inverses. `None` for solvers
-    /// that are exact; NaN where there is no exact update.
+    /// that are exact and where the rule solves nothing; NaN where there is no exact update.
     pub cosine_with_exact: Option<f64>,
     /// Mean of `C[i,j]²` over i ≠ j, where C = zᵀz/batch are the second moments of the input z that
     /// the weights multiply: the loss of its decorrelation. 0 for one input.
@@ -200,8 +200,8 @@ pub fn examine<T: Real>(
     net.layers().iter().enumerate().map(look).collect()
 }
 
-/// Compares the updates of `own` with those by exact inverses, for solvers that are not exact.
-/// `worked`: whether `own` has updates.
+/// Compares the updates of `own` with those by exact inverses, for solvers that are not exact and
+/// rules that use them. `worked`: whether `own` has updates.
 fn exact_cosines<T: Real>(
     net: &Network<T>,
     (input, target): (MatRef<'_, T>, MatRef<'_, T>),
@@ -213,6 +213,9 @@ fn exact_cosines<T: Real>(
         return Ok(None);
     }
     let layers = net.layers().len();
+    if worked && (0..layers).all(|l| own.tape.solve(l).is_none()) {
+        return Ok(None);
+    }
     let (mut step, mut lu) = (Step::new(net, input.nrows()), Lu::new());
     let regularizer = Regularizer { lambda: 0.0, ..recipe.regularizer };
     let mut by = Recipe { rule: &mut *recipe.rule, solver: &mut lu, loss: recipe.loss, regularizer, exec: &mut *recipe.exec };

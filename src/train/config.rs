@@ -91,9 +91,9 @@ impl TrainConfig {
         Ok(config)
     }
 
-    /// Checks batch, λ, tolerance, weight decay and the optimizer's constants, and that solver and
-    /// inverse rate, optimizer and hold fit each other. γ and the constants of the hold are checked
-    /// when the trainer is built.
+    /// Checks batch, λ, tolerance, damping, the constants of optimizer and decorrelation, and that
+    /// solver and inverse rate, optimizer and hold, rule and decorrelation fit each other. γ and the
+    /// constants of the hold are checked when the trainer is built.
     ///
     /// # Errors
     /// [`Error::Setting`] with the name of the setting.

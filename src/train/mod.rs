@@ -205,13 +205,15 @@ impl<T: Real> Trainer<T> {
     /// Replaces the solver.
     #[must_use]
     pub fn with_solver(self, solver: impl Solver<T> + 'static) -> Self {
-        Self { solver: Box::new(solver), ..self }
+        let solver_start = if solver.learns() { solver.save(self.net.version()) } else { State::default() };
+        Self { solver_start, solver: Box::new(solver), ..self }
     }
 
     /// Replaces the optimizer's constants, weight decay included, and resets its moments to 0.
     ///
     /// # Errors
-    /// [`Error::Setting`] as [`OptimizerConfig::check`].
+    /// [`Error::Setting`] as [`OptimizerConfig::check`], and for constants that have no effect in the
+    /// element type.
     pub fn with_optimizer(self, optimizer: OptimizerConfig) -> Result<Self> {
         optimizer.check_in::<T>()?;
         Ok(Self { optimizer: Optimizer::new(optimizer, &self.net), ..self })
@@ -271,8 +273,8 @@ impl<T: Real> Trainer<T> {
     ///
     /// After [`Error::Singular`], [`Error::OutOfRange`] and [`Error::NotOrthogonal`], the
     /// parameters are those after the last successful step. After all other errors they are those
-    /// at the start of the epoch, as is the state of the rule, and the optimizer's moments are 0:
-    /// steps before a divergence are seldom worth keeping.
+    /// at the start of the epoch, as are the states of the rule and of learned inverses, and the
+    /// optimizer's moments are 0: steps before a divergence are seldom worth keeping.
     pub fn epoch<'s>(&mut self, samples: impl TryInto<SamplesRef<'s, T>, Error: Into<Error>>) -> Result<Epoch> {
         self.epoch_with(samples, |_, _| ControlFlow::Continue(()))
     }

@@ -64,7 +64,9 @@ impl TrainConfig {
     /// | [epochs](Preset::epochs) | 100 | 100 | 200 |
     ///
     /// γ is 0.001 everywhere. The follow-up's code sums the loss over the batch, where this crate
-    /// averages it. Its λ and ε are divided by 256 here, which gives the same updates.
+    /// averages it, so that its λ and ε are divided by 256 here. Full batches then have the same
+    /// updates but for ε, which that code (Keras's Adam) adds to √v before v's bias is corrected:
+    /// there it is ε/√(1 − β2ᵗ) by the definition used here.
     ///
     /// Unpublished settings are those of [`TrainConfig::published`]:
     ///

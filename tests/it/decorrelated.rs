@@ -337,3 +337,26 @@ fn solves_through_decorrelations_report_their_layer() {
     assert!(step(SolverKind::Learned).unwrap().residual.is_nan());
     assert!(step(SolverKind::Lu).unwrap().residual < 1e-12);
 }
+
+/// So does a decorrelation whose squares overflow, in a layer that its weights keep finite.
+#[test]
+fn a_decorrelation_that_is_too_large_is_named_by_its_layer() {
+    let shape = &shapes()[0];
+    let (mut net, batch) = (decorrelated(shape, 0.0), batch(shape, 5, 46));
+    let large = |l: usize| {
+        let mut r = net.decorrelation(l).unwrap().clone();
+        r.data_mut().iter_mut().for_each(|r| *r *= if l == 2 { 1e200 } else { 1.0 });
+        r
+    };
+    let all: Vec<_> = (0..net.layers().len()).map(large).collect();
+    let one_more = [all.clone(), vec![all[0].clone()]].concat();
+    let before = net.clone();
+    assert!(net.set_decorrelation(one_more).unwrap_err().to_string().contains("decorrelations for"));
+    assert!(net == before);
+    net.set_decorrelation(all).unwrap();
+    net.update(|l, w, _| w.iter_mut().for_each(|w| *w *= if l == 2 { 1e-200 } else { 1.0 }));
+    let mut kit = Kit::boxed(built(LearningRule::Gait, &net, 0.0), &Plan::new());
+    kit.solver = SolverKind::Damped.build(Default::default()).unwrap();
+    let error = Step::new(&net, 5).credit(&net, batch.x.view(), batch.target.view(), &mut kit.recipe()).unwrap_err();
+    assert!(matches!(error, Error::Diverged { layer: 2, .. }), "{error}");
+}

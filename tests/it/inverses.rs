@@ -10,6 +10,7 @@ use gaitprop::rule::{Absolute, LearningRule, TargetForm};
 use gaitprop::solve::{Learning, SolverKind, Tuning};
 use gaitprop::step::Step;
 use gaitprop::{Architecture, Error, Layer, Matrix, Network, TrainConfig, Trainer};
+use std::ops::ControlFlow;
 
 const SLOPE: f64 = 0.1;
 
@@ -263,8 +264,8 @@ fn digits_are_learned_through_inverses_of_any_shape() {
 fn updates_are_compared_with_those_of_exact_inverses() {
     let shape = Architecture::square(64, 64, 2, 10).unwrap();
     let (train, _) = digits::<f64>(1200);
-    let first = |solver, epochs| {
-        let published = TrainConfig::published(LearningRule::Gait);
+    let first_of = |rule, solver, epochs| {
+        let published = TrainConfig::published(rule);
         let inverse_rate = (solver == SolverKind::Learned).then_some(1e-2);
         let config = TrainConfig { solver, damping: 1e-12, inverse_rate, ..published };
         let mut trainer = Trainer::<f64>::new(&shape, config, 1).unwrap();
@@ -273,7 +274,10 @@ fn updates_are_compared_with_those_of_exact_inverses() {
         }
         trainer.examine(&train).unwrap()[0].cosine_with_exact
     };
+    let first = |solver, epochs| first_of(LearningRule::Gait, solver, epochs);
     assert_eq!(first(SolverKind::Auto, 1), None);
+    // A rule that solves nothing has nothing to compare.
+    assert_eq!(first_of(LearningRule::Bp, SolverKind::Damped, 1), None);
     assert!(first(SolverKind::Damped, 1).is_some_and(|cosine| cosine > 1.0 - 1e-9));
     let learned = [0, 2, 20].map(|epochs| first(SolverKind::Learned, epochs).unwrap());
     assert!(learned[0].abs() < 0.3 && learned[0] < learned[1] && learned[1] < learned[2], "{learned:?}");
@@ -307,6 +311,20 @@ fn a_trainer_goes_on_with_its_learned_inverses() {
     third = third.with_solver(Fresh(SolverKind::Learned.build(Tuning::default()).unwrap()));
     third.epoch(&train).unwrap();
     assert!(third.network().layers()[0] != whole.network().layers()[0]);
+}
+
+/// Learned inverses that replace another solver within an epoch are given back after a divergence,
+/// which is what the error says.
+#[test]
+fn a_divergence_after_a_change_of_solver_is_named() {
+    let shape = Architecture::square(64, 64, 2, 10).unwrap();
+    let (train, _) = digits::<f32>(300);
+    let config = TrainConfig { learning_rate: 1e30, ..TrainConfig::published(LearningRule::Gait) };
+    let mut trainer = Trainer::<f32>::new(&shape, config, 1).unwrap();
+    assert!(trainer.epoch_with(&train, |_, _| ControlFlow::Break(())).unwrap().stopped);
+    trainer = trainer.with_solver(Fresh(SolverKind::Learned.build(Tuning::default()).unwrap()));
+    let error = trainer.epoch(&train).unwrap_err();
+    assert!(matches!(error, Error::Diverged { .. }), "{error}");
 }
 
 /// A solver behind the trait alone, as users write them.

@@ -330,8 +330,26 @@ fn another_solver_brings_its_own_constants() {
             let (first, second) = (settings(&dir.path().join("first")), settings(&dir.path().join("second")));
             let same = flags.contains(inverse);
             assert_eq!(second.get("damping").is_some(), inverse == "damped", "{flags}, {inverse}");
-            assert_eq!(second.get("inverse-lr").is_some(), inverse == "learned", "{flags}, {inverse}");
+            // Inverses learn at the rate of the weights unless one is given.
+            assert_eq!(second.get("inverse-lr").is_some(), same && inverse == "learned", "{flags}, {inverse}");
             assert_eq!(second == first, same, "{flags}, {inverse}");
+        }
+    }
+}
+
+/// What training would refuse is refused before old results are removed.
+#[test]
+fn a_refused_setting_leaves_old_results() {
+    let dir = empty();
+    let (train, compare) = (format!("train {SMALL} --out run"), format!("compare --rules gait,bp --seeds 1 {SMALL} --out all"));
+    for command in [&train, &compare] {
+        run(dir.path(), &format!("{command} --epochs 1")).well();
+        for (flags, cause) in [
+            ("--inverse damped --damping 1e-60", "which f32 rounds to 0"),
+            ("--activation leaky-relu:1e-60", "slope"),
+            ("--lr 1e-60", "changes no weight in f32"),
+        ] {
+            fails(dir.path(), &format!("{command} --epochs 2 {flags} --overwrite"), &[cause]);
         }
     }
 }
