@@ -11,8 +11,8 @@ MNIST is a folder of IDX files (Fashion-MNIST's fit too). Runs go side by side, 
 may be interrupted at any time: the same command resumes each from its last checkpoint. Comparisons
 (parts e and g) keep their finished runs and start the others again. OUT then has a folder for each
 part, `summary.md` with all tables, and a page with curves and alignments for each part. A training
-that diverged leaves its message in `seed-N.failed`. It would diverge again, unless the program has
-changed: then remove the file.
+that diverged is a result, and no reason for an exit code other than 0. Its message is in
+`seed-N.failed`. It would diverge again, unless the program has changed: then remove the file.
 """
 
 import argparse
@@ -31,15 +31,15 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = {
-    "a": "TP over 100 epochs: does it peak and decay?",
-    "b": "GAIT beside BP after 100 epochs",
+    "a": "TP: does it peak and decay?",
+    "b": "GAIT beside BP",
     "c": "deep networks: the published formula in float64, scaled differences in float32, BP",
     "d": "linear networks",
-    "e": "all rules, plain and decorrelated, after 10 epochs",
+    "e": "all rules, plain and decorrelated",
     "f": "learned inverses beside exact ones",
     "g": "learning rate and regularizer",
 }
-COLUMNS = ("run", "seeds", "peak train %", "final train %", "peak test %", "at epoch")
+COLUMNS = ("run", "seeds", "epochs", "peak train %", "final train %", "peak test %", "at epoch")
 COLUMNS += ("final test %", "cos(bp) of W0")
 # Messages of trainings that cannot go on.
 FINAL = ("training diverged", "singular or nearly so", "outside the range of the activation")
@@ -161,11 +161,16 @@ class Run:
 
     def events(self):
         """Returns the lines of the metrics so far. A line that is being written is left out."""
+        path = self.folder / "metrics.jsonl"
         try:
-            text = (self.folder / "metrics.jsonl").read_text()
+            text = path.read_text()
         except FileNotFoundError:
             return []
-        return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+        try:
+            lines = text.splitlines(keepends=True)
+            return [json.loads(line) for line in lines if line.endswith("\n")]
+        except json.JSONDecodeError as e:
+            raise SystemExit(f"{path}: a line is damaged ({e}): remove its folder") from e
 
     def left(self):
         """Returns the number of epochs left, and the seconds that one took, if any has."""
@@ -231,6 +236,10 @@ class Pool:
                 raise
 
 
+def duration(seconds):
+    return f"{seconds / 3600:5.2f} h" if seconds >= 3600 else f"{math.ceil(seconds / 60):3} min"
+
+
 def last_line(said, code):
     return said.splitlines()[-1] if said else f"the program ended with exit code {code}"
 
@@ -289,15 +298,15 @@ class Forecast:
             each = group[0].left()[1] or self.of(" ".join(group[0].flags[:-4]))
             times = [run.left()[0] * each for run in group] if each else []
             total, longest = total + sum(times), max([longest, *times])
-            hours = f"{len(group)} x {max(times) / 3600:5.2f} h" if times else "fails"
-            print(f"  {part}  {name:36} {hours}", flush=True)
+            long = f"{len(group)} x {duration(max(times))}" if times else "fails"
+            print(f"  {part}  {name:36} {long}", flush=True)
         for item in (item for item in items if not item.over):
             # A comparison uses all jobs. Rules that fail take no time.
             seconds = sum((self.of(flags) or 0) * epochs for flags, epochs in item.kinds())
             total += seconds
-            print(f"  {item.part}  {item.name:36} {seconds / 3600:9.2f} h", flush=True)
-        hours = max(total / self.pool.jobs, longest) / 3600
-        print(f"about {hours:.1f} h with {self.pool.jobs} at a time", flush=True)
+            print(f"  {item.part}  {item.name:36}     {duration(seconds)}", flush=True)
+        both = duration(max(total / self.pool.jobs, longest)).strip()
+        print(f"about {both} with {self.pool.jobs} at a time", flush=True)
 
 
 def compare(pool, data, item):
@@ -337,19 +346,21 @@ def row(name, runs):
         under_way = max(run.epochs - run.left()[0] for run in runs)
         state = (why or f"{under_way} of {runs[0].epochs} epochs").replace("|", "\\|")
         return f"| {name} | {state} |" + " |" * (len(COLUMNS) - 2)
-    of = {key: [] for key in ("train", "test", "peak train", "peak test", "at", "cosine")}
+    of = {key: [] for key in ("epochs", "train", "test", "peak train", "peak test", "at", "cosine")}
     for run in ended:
         events = run.events()
         epochs = [e for e in events if e["event"] == "epoch"]
         end = next(e for e in reversed(events) if e["event"] == "end")
         best = max(epochs, key=lambda e: e["test_accuracy"] or 0)
+        of["epochs"].append(end["epochs"])
         of["train"].append(end["train_accuracy"])
         of["test"].append(end["test_accuracy"])
         of["peak train"].append(max(end["train_accuracy"], *(e["train_accuracy"] for e in epochs)))
         of["peak test"].append(best["test_accuracy"])
         of["at"].append(best["epoch"])
         of["cosine"].append((end.get("cosine_with_bp") or [math.nan])[0] or math.nan)
-    cells = [name, len(ended), *(percent(of[key]) for key in ("peak train", "train", "peak test"))]
+    cells = [name, len(ended), "/".join(map(str, sorted(set(of["epochs"]))))]
+    cells += [percent(of[key]) for key in ("peak train", "train", "peak test")]
     cells += [f"{statistics.fmean(of['at']):.0f}", percent(of["test"])]
     cells.append(f"{statistics.fmean(of['cosine']):.3f}")
     return "| " + " | ".join(map(str, cells)) + " |"
@@ -372,8 +383,20 @@ def write_summary(out, runs, items):
             lines += [*(row(name, group) for name, group in groups.items()), ""]
         for table in tables:
             lines += [f"{table.parent.name}:", "", "```text", table.read_text().rstrip(), "```", ""]
-    (out / "summary.md").write_text("\n".join(lines))
+    if lines:
+        (out / "summary.md").write_text("\n".join(lines))
     return "\n".join(lines)
+
+
+def opened(out, data):
+    """Makes the folder of results. Returns why it cannot take those of this data set, or None."""
+    owner = out / "data.txt"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        there = owner.read_text() if owner.exists() else data
+    except OSError as e:
+        return f"{out}: {e.strerror}"
+    return None if there == data else f"{out} has results of {there}: name another folder"
 
 
 def interrupted(*_):
@@ -393,15 +416,16 @@ def main():
     program = str(ROOT / "target/release/gaitprop")
     parser.add_argument("--program", default=program, help="path of gaitprop")
     args = parser.parse_args()
-    only = args.only.split(",")
+    only = [part.strip() for part in args.only.split(",")]
     if unknown := [part for part in only if part not in PARTS]:
         parser.error(f"--only: there is no part {unknown[0]}: use {', '.join(PARTS)}")
     if args.jobs < 1 or (args.epochs is not None and args.epochs < 1):
         parser.error("--jobs and --epochs must be at least 1")
-    if not Path(args.program).is_file():
-        parser.error(f"{args.program} is missing: cargo build --release, or name it with --program")
+    if not (Path(args.program).is_file() and os.access(args.program, os.X_OK)):
+        parser.error(f"{args.program} is no program: cargo build --release, or use --program")
     data = args.data if args.data == "digits" else str(Path(args.data).resolve())
-    args.out.mkdir(parents=True, exist_ok=True)
+    if problem := opened(args.out, data):
+        parser.error(problem)
     every_run = [
         Run(args.out, part, name, seed, args.epochs or epochs, flags)
         for part, name, seeds, epochs, flags in plan(args.data)
@@ -421,6 +445,7 @@ def main():
         Forecast(pool, data).say(runs, items)
         if args.plan:
             return 0
+        (args.out / "data.txt").write_text(data)
         # Comparisons use all threads themselves, so they go one at a time.
         good = pool.each(lambda run: train(pool, data, run), runs)
         good += [compare(pool, data, item) for item in items]
@@ -434,6 +459,8 @@ def main():
     for part in only:
         if (args.out / part).is_dir():
             pool.call("report", str(args.out / part), "-o", str(args.out / f"{part}.html"))
+    if failed := [str(run.failure) for run in runs if run.failure.exists()]:
+        print("these trainings failed, see the tables; to try again, remove:", *failed, sep="\n  ")
     return 0 if all(good) else 1
 
 

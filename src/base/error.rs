@@ -1,5 +1,6 @@
 //! The error type of the crate.
 
+use gaitprop_kernels::Real;
 use std::path::PathBuf;
 
 /// Error of this crate. The message is one line and names the cause.
@@ -161,4 +162,16 @@ impl Error {
         let path = path.into();
         move |source| Self::Io { action, path, source }
     }
+}
+
+/// Refuses a positive setting that rounds to 0 or infinity in the element type.
+///
+/// # Errors
+/// [`Error::Setting`].
+pub(crate) fn check_rounded<T: Real>(name: &str, value: f64) -> Result<()> {
+    let rounded = T::from_f64(value);
+    if rounded.is_finite() && (rounded != T::ZERO || value == 0.0) {
+        return Ok(());
+    }
+    Err(Error::Setting(format!("{name} is {value:e}, which {} rounds to {rounded}: use one closer to 1, or f64", T::NAME)))
 }

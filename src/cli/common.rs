@@ -128,7 +128,7 @@ impl Batch<'_> {
         enough: usize,
         interrupted: &AtomicBool,
     ) -> Result<Done, Failure> {
-        let text = format!("{about}; mean ± s.d.\n{}{notes}{}", table.text(), unfinished(table));
+        let text = format!("{about}; mean ± s.d.\n{}{notes}{}", table.text(), unfinished(table, results.is_some()));
         // Write the files and print the table even if the other fails.
         let written = results.map_or(Ok(None), |results| self.write(&results, table, &text));
         print(&text)?;
@@ -154,12 +154,13 @@ impl Batch<'_> {
     }
 }
 
-/// Describes how many runs are missing from a table.
-fn unfinished(table: &Table) -> String {
+/// Describes how many runs are missing from a table. `kept`: whether the others are in a folder.
+fn unfinished(table: &Table, kept: bool) -> String {
+    let rest = if kept { "; --resume trains what is left" } else { "" };
     match table.groups.iter().map(Group::unfinished).sum::<usize>() {
         0 => String::new(),
-        1 => "interrupted: 1 run is not finished\n".into(),
-        n => format!("interrupted: {n} runs are not finished\n"),
+        1 => format!("interrupted: 1 run is not finished{rest}\n"),
+        n => format!("interrupted: {n} runs are not finished{rest}\n"),
     }
 }
 

@@ -146,7 +146,7 @@ fn typed<T: Real>(args: &Args, job: &Job) -> Result<Done, Failure> {
     outcome?;
     saved.and(session.save())?;
     let end = session.finish()?;
-    print(&summary(data, &session, &end))?;
+    print(&summary(data, &session, &end, folder.as_ref().map(|(dir, _)| dir.as_path())))?;
     if args.profile {
         print(&profile(&session))?;
     }
@@ -180,8 +180,8 @@ fn profile<T: Real>(session: &Session<'_, T>) -> String {
     format!("\n{}", aligned(&rows, 1))
 }
 
-/// Formats the results: figures of the network, then of each layer.
-fn summary<T: Real>(data: &Dataset, session: &Session<'_, T>, end: &End) -> String {
+/// Formats the results: figures of the network, then of each layer. `folder`: that of the run.
+fn summary<T: Real>(data: &Dataset, session: &Session<'_, T>, end: &End, folder: Option<&Path>) -> String {
     let (run, scores, losses) = (session.run, &end.scores, &session.losses);
     let percent = |x: Number| x.map(|x| format!("{:.2} %", 100.0 * x));
     let rows = [
@@ -207,9 +207,10 @@ fn summary<T: Real>(data: &Dataset, session: &Session<'_, T>, end: &End) -> Stri
         let angle = cosine.map_or("–".into(), |cosine| format!("{:.2}", degrees(cosine)));
         layers.push([format!("W{l} {fan_in}x{width}"), cell(cosine), angle, cell(value(&end.layers.offdiag))]);
     }
+    let resume = |dir: &Path| format!("; gaitprop train --resume {} continues it", dir.display());
     let interrupted = match end.interrupted {
         false => String::new(),
-        true => format!("interrupted in epoch {} of {}\n", end.epochs + 1, run.epochs),
+        true => format!("interrupted in epoch {} of {}{}\n", end.epochs + 1, run.epochs, folder.map_or(String::new(), resume)),
     };
     let about = format!("{}; seed {}", run.describe(data), run.seed);
     format!("{about}\n{}{interrupted}{}", aligned(&rows, 1), aligned(&layers, 1))

@@ -23,6 +23,8 @@ pub struct Group {
     pub label: String,
     /// Runs, ordered by seed.
     pub runs: Vec<Run>,
+    /// Number of runs that were left out, as they repeat the results of one of `runs`.
+    pub(super) copies: usize,
 }
 
 impl Group {
@@ -39,6 +41,13 @@ impl Group {
         let config = self.runs[0].config.iter().flatten();
         config.filter(|(key, _)| !ASIDE.contains(&key.as_str())).map(|(key, value)| (key.as_str(), value_text(value))).collect()
     }
+    /// Counts the runs: `3`, `3 (1 unfinished)`.
+    pub(super) fn count(&self) -> String {
+        let unfinished = self.runs.iter().filter(|run| !run.finished()).count();
+        let aside = [(unfinished, "unfinished"), (self.copies, "left out as copies")];
+        let aside = aside.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect::<Vec<_>>().join(", ");
+        if aside.is_empty() { self.runs.len().to_string() } else { format!("{} ({aside})", self.runs.len()) }
+    }
     /// Returns the seeds: `1, 2, 3`.
     pub fn seeds(&self) -> String {
         let list: Vec<String> = self.runs.iter().filter_map(|run| run.seed().map(|s| s.to_string())).collect();
@@ -46,7 +55,8 @@ impl Group {
     }
 }
 
-/// Groups runs, in the order of the first run of each group.
+/// Groups runs, in the order of the first run of each group. Runs of one group with the same seed and
+/// the same results count once: they are one training, kept in several folders.
 pub fn group(runs: Vec<Run>) -> Vec<Group> {
     let mut groups: Vec<(Option<toml::Table>, Group)> = Vec::new();
     for run in runs {
@@ -56,8 +66,9 @@ pub fn group(runs: Vec<Run>) -> Vec<Group> {
         });
         // A run without config.toml forms its own group.
         match groups.iter_mut().find(|(other, g)| key.is_some() && *other == key && g.rule() == run.rule) {
+            Some((_, group)) if group.runs.iter().any(|other| other.repeats(&run)) => group.copies += 1,
             Some((_, group)) => group.runs.push(run),
-            None => groups.push((key, Group { label: String::new(), runs: vec![run] })),
+            None => groups.push((key, Group { label: String::new(), runs: vec![run], copies: 0 })),
         }
     }
     let mut groups: Vec<Group> = groups.into_iter().map(|(_, group)| group).collect();

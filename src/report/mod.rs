@@ -107,7 +107,7 @@ pub fn summary(groups: &[Group]) -> String {
     for (group, course) in groups.iter().zip(&courses) {
         let cell = |of: fn(&Run) -> f64| percent(group.statistics(of));
         let line = sparkline_within(course, WIDTH, low, high);
-        rows.push([group.label.clone(), group.runs.len().to_string(), cell(test_accuracy), cell(peak), line]);
+        rows.push([group.label.clone(), group.count(), cell(test_accuracy), cell(peak), line]);
     }
     aligned(&rows, 1)
 }

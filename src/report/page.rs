@@ -77,12 +77,12 @@ fn comparison(groups: &[Group], csv: &str) -> String {
         };
         let mut cells: Vec<String> = COLUMNS.iter().map(value).collect();
         cells.push(if least == most { most.to_string() } else { format!("{least} to {most}") });
-        cells.extend([group.runs.len().to_string(), group.seeds()]);
+        cells.extend([group.count(), group.seeds()]);
         (key(g, group), cells)
     };
     format!(
         "<p class=\"muted\">Mean ± standard deviation (divisor n − 1) over the runs of a group at the end of training. The best is over the epochs of each \
-         run. A run without a last line counts with its last epoch.</p>\n{}<p class=\"muted\">One row per run: {}</p>",
+         run. An unfinished run counts with its last epoch.</p>\n{}<p class=\"muted\">One row per run: {}</p>",
         table("Comparison of groups", &columns, groups.iter().enumerate().map(row)),
         download("comparison.csv", "text/csv", "CSV", csv)
     )

@@ -53,13 +53,24 @@ impl Run {
             None => self.epochs.iter().filter_map(|line| line.seconds).sum(),
         }
     }
+    /// Returns whether the run has reached its end.
+    pub(crate) fn finished(&self) -> bool {
+        self.end.as_ref().is_some_and(|end| !end.interrupted)
+    }
     /// Describes the state: finished, interrupted or without a last line.
     pub(crate) fn state(&self) -> &'static str {
         match &self.end {
             Some(end) if end.interrupted => "interrupted",
             Some(_) => "finished",
-            None => "no last line: still running, or ended by force",
+            None => "no last line: still running, failed, or ended by force",
         }
+    }
+    /// Returns whether the other run has the same seed and the same scores after every epoch.
+    pub(super) fn repeats(&self, other: &Self) -> bool {
+        fn scores(run: &Run) -> impl Iterator<Item = &Scores> {
+            run.epochs.iter().map(|line| &line.scores).chain(run.end.iter().map(|end| &end.scores))
+        }
+        self.seed().is_some() && self.seed() == other.seed() && scores(self).eq(scores(other))
     }
     /// Returns a name that distinguishes runs of a group.
     pub(crate) fn name(&self) -> String {

@@ -102,9 +102,15 @@ fn check_config(dir: &Path, runs: &[&Planned]) -> Result<bool> {
     };
     // Files of earlier versions lack some options.
     let then = Options::parse(&text, &path).ok().map(completed);
-    let known = then.is_some_and(|then| runs.iter().any(|run| completed(run.settings.clone()) == then));
-    let what = "holds a run with other settings: use the same settings, remove the folder, or replace all results (--overwrite)";
-    if known { Ok(true) } else { Err(Error::File { path, what: what.into() }) }
+    let differences =
+        then.map(|then| runs.iter().map(|run| then.difference(&completed(run.settings.clone()))).collect::<Result<Vec<_>>>());
+    let differences = differences.transpose()?.unwrap_or_default();
+    if differences.iter().any(Option::is_none) {
+        return Ok(true);
+    }
+    let first = differences.into_iter().flatten().next().map_or(String::new(), |first| format!(" ({first})"));
+    let advice = "use the same settings, remove the folder, or replace all results (--overwrite)";
+    Err(Error::File { path, what: format!("holds a run with other settings{first}: {advice}") })
 }
 
 /// Returns whether an error concerns one run only, so that the others continue.

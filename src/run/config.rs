@@ -204,7 +204,6 @@ impl RunConfig {
                 "rotations (--hold cayley) keep the norm of weights, and the weight decay is {rho}, but must be 0: use --weight-decay 0"
             ));
         }
-        train.check()?;
         match self.runtime.precision {
             Precision::F32 => check_in::<f32>(train, &self.architecture)?,
             Precision::F64 => check_in::<f64>(train, &self.architecture)?,
@@ -480,8 +479,7 @@ pub(crate) fn check_shape(train: &TrainConfig, architecture: &Architecture) -> R
 /// Refuses constants that round to nothing in the element type. Training would refuse them too, but
 /// only after the old results have been removed.
 fn check_in<T: Real>(train: &TrainConfig, architecture: &Architecture) -> Result<()> {
-    train.optimizer_config()?.check_in::<T>()?;
-    train.tuning(0)?.check_in::<T>()?;
+    train.check_in::<T>()?;
     architecture.activation.check::<T>()?;
     Ok(architecture.output_activation.check::<T>()?)
 }

@@ -28,7 +28,7 @@ pub(crate) enum Event {
 pub(crate) type Number = Option<f64>;
 
 /// Loss and accuracy on whole sets of samples.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(default)]
 pub(crate) struct Scores {
     pub(crate) train_loss: Number,

@@ -8,6 +8,7 @@ use crate::model::init::Init;
 use crate::model::loss::Loss;
 use crate::ortho::{Layers, Penalty, Side};
 use crate::rule::{LearningRule, TargetForm};
+use crate::run::table::shown;
 use crate::solve::SolverKind;
 use crate::step::optimizer::OptimizerKind;
 use crate::study::align::Precision;
@@ -442,6 +443,17 @@ impl Options {
             )));
         }
         Ok(())
+    }
+
+    /// Names the first option in which a run with the options `now` differs from this one.
+    ///
+    /// # Errors
+    /// As [`Options::table`].
+    pub(crate) fn difference(&self, now: &Self) -> Result<Option<String>> {
+        let (then, now) = (self.table()?, now.table()?);
+        let of = |table: &toml::Table, name: &str| table.get(name).map_or("nothing".into(), shown);
+        let name = then.keys().chain(now.keys()).find(|name| then.get(*name) != now.get(*name));
+        Ok(name.map(|name| format!("--{name}: it has {}, not {}", of(&then, name), of(&now, name))))
     }
 
     /// Formats the options as TOML.

@@ -55,7 +55,15 @@ pub(crate) fn replacements(options: &Options, rules: &[LearningRule]) -> Result<
                 others.push(other);
             }
         }
-        (!others.is_empty()).then(|| format!("--{key} {} replaces {}", shown(value), others.join(" and ")))
+        let with = match key.as_str() {
+            "optimizer" => " and its constants",
+            // Given alone, these holds come without a regularizer.
+            "hold" if options.regularizer.is_none() && options.holding().regularizing() == Regularizing::None => {
+                " and the regularizer"
+            }
+            _ => "",
+        };
+        (!others.is_empty()).then(|| format!("--{key} {} replaces {}{with}", shown(value), others.join(" and ")))
     });
     let replaced: Vec<String> = replaced.collect();
     Ok((!replaced.is_empty()).then(|| format!("{} of --preset {preset}", replaced.join(", "))))
@@ -65,6 +73,7 @@ pub(crate) fn replacements(options: &Options, rules: &[LearningRule]) -> Result<
 mod tests {
     use super::*;
     use crate::rule::TargetForm;
+    use crate::step::optimizer::OptimizerKind;
 
     fn note(options: Options, rules: &[LearningRule]) -> Option<String> {
         replacements(&Options { preset: Some(Preset::Paper), ..options }, rules).unwrap()
@@ -90,5 +99,9 @@ mod tests {
         assert_eq!(note(decayed(), &[LearningRule::Kp]).unwrap(), "--weight-decay 0.01 replaces 3e-4 of --preset paper");
         let held = Options { retract_every: Some(5), ..Options::default() };
         assert_eq!(note(held, &[Gait]).unwrap(), "--hold retract replaces none of --preset paper");
+        let block = Options { hold: Some(Holding::Block), ..Options::default() };
+        assert_eq!(note(block, &[Gait]).unwrap(), "--hold block replaces none and the regularizer of --preset paper");
+        let sgd = Options { optimizer: Some(OptimizerKind::Sgd), ..Options::default() };
+        assert_eq!(note(sgd, &[Gait]).unwrap(), "--optimizer sgd replaces published-adam and its constants of --preset paper");
     }
 }

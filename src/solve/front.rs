@@ -29,7 +29,7 @@ impl SolverKind {
     ///
     /// # Errors
     /// [`Error::Setting`](crate::Error::Setting) unless the tolerance lies between 0 and 1, both
-    /// excluded, and damping and learning rate are at least 0; also for a damping that rounds to 0 or
+    /// excluded, and damping and learning rate are at least 0; also if one of these rounds to 0 or
     /// infinity in the element type.
     pub fn build<T: Real>(self, with: Tuning) -> Result<Box<dyn Solver<T>>> {
         with.check_in::<T>()?;

@@ -34,7 +34,7 @@ mod sketch;
 mod stale;
 mod transpose;
 
-use crate::base::error::{Error, Result};
+use crate::base::error::{Error, Result, check_rounded};
 use crate::base::exec::Exec;
 use crate::base::memory::ask_for;
 use crate::base::names::names;
@@ -162,16 +162,11 @@ impl Tuning {
         Ok(())
     }
 
-    /// [`Tuning::check`], also of what is left of the damping in the element type.
+    /// [`Tuning::check`], also of what is left of damping and rate in the element type.
     pub(crate) fn check_in<T: Real>(&self) -> Result<()> {
         self.check()?;
-        let rounded = T::from_f64(self.damping);
-        if !rounded.is_finite() || (rounded == T::ZERO && self.damping > 0.0) {
-            let what =
-                format!("the damping is {:e}, which {} rounds to {rounded}: use one closer to 1, or f64", self.damping, T::NAME);
-            return Err(Error::Setting(what));
-        }
-        Ok(())
+        check_rounded::<T>("the damping", self.damping)?;
+        check_rounded::<T>("the learning rate of the inverses", self.learning.rate)
     }
 }
 

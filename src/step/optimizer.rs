@@ -1,6 +1,6 @@
 //! Optimizers: from a descent direction to new parameters.
 
-use crate::base::error::{Error, Result};
+use crate::base::error::{Error, Result, check_rounded};
 use crate::base::names::names;
 use crate::model::network::Network;
 use crate::step::gradients::Gradients;
@@ -98,22 +98,17 @@ impl OptimizerConfig {
     /// [`OptimizerConfig::check`], also of what is left of the constants in the element type.
     ///
     /// # Errors
-    /// [`Error::Setting`] also for an ε that rounds to 0 or infinity, and for a learning rate or a
+    /// [`Error::Setting`] also for a learning rate or an ε that rounds to 0 or infinity, and for a
     /// weight decay that rounds to none.
     pub(crate) fn check_in<T: Real>(&self) -> Result<()> {
         self.check()?;
         let Self { rule, learning_rate, epsilon, weight_decay, .. } = *self;
-        let rounded = T::from_f64(epsilon);
-        if rule.constants().contains(&"epsilon") && !(rounded > T::ZERO && rounded.is_finite()) {
-            let what = format!("epsilon is {epsilon:e}, which {} rounds to {rounded}: use one closer to 1, or f64", T::NAME);
-            return Err(Error::Setting(what));
+        check_rounded::<T>("the learning rate", learning_rate)?;
+        if rule.constants().contains(&"epsilon") {
+            check_rounded::<T>("epsilon", epsilon)?;
         }
-        let rates = [
-            ("the learning rate", learning_rate, T::from_f64(learning_rate) == T::ZERO),
-            ("the weight decay", weight_decay, T::from_f64(1.0 - weight_decay) == T::ONE),
-        ];
-        if let Some((name, rate, _)) = rates.into_iter().find(|(_, rate, lost)| *rate > 0.0 && *lost) {
-            let what = format!("{name} is {rate:e}, which changes no weight in {}: use 0, or more", T::NAME);
+        if weight_decay > 0.0 && T::from_f64(1.0 - weight_decay) == T::ONE {
+            let what = format!("the weight decay is {weight_decay:e}, which changes no weight in {}: use 0, or more", T::NAME);
             return Err(Error::Setting(what));
         }
         Ok(())
@@ -357,9 +352,10 @@ mod tests {
             // Without moments there is no ε.
             assert_eq!(message(OptimizerConfig { rule: OptimizerKind::Sgd, ..settings }), Ok(()));
         }
-        for settings in [OptimizerConfig { weight_decay: 1e-9, ..usual }, OptimizerConfig { learning_rate: 1e-60, ..usual }] {
-            assert!(message(settings).unwrap_err().contains("no weight in f32") && settings.check_in::<f64>().is_ok());
-        }
+        let decayed = OptimizerConfig { weight_decay: 1e-9, ..usual };
+        assert!(message(decayed).unwrap_err().contains("no weight in f32") && decayed.check_in::<f64>().is_ok());
+        let slow = OptimizerConfig { learning_rate: 1e-60, ..usual };
+        assert!(message(slow).unwrap_err().contains("f32 rounds to 0") && slow.check_in::<f64>().is_ok());
         // 1 − β is rounded to 15 decimals.
         let close = 1.0 - f64::EPSILON;
         for settings in [OptimizerConfig { beta1: close, ..usual }, OptimizerConfig { beta2: close, ..usual }] {

@@ -1,6 +1,6 @@
 //! The configuration of a training run, with the published defaults.
 
-use crate::base::error::{Error, Result};
+use crate::base::error::{Error, Result, check_rounded};
 use crate::model::init::Init;
 use crate::model::loss::Loss;
 use crate::model::network::Architecture;
@@ -9,6 +9,7 @@ use crate::rule::{LearningRule, RuleConfig, TargetForm};
 use crate::solve::{Learning, SolverKind, Tuning};
 use crate::step::optimizer::{OptimizerConfig, OptimizerKind};
 use crate::step::{Decorrelation, check_rotations};
+use gaitprop_kernels::Real;
 
 /// Configuration of training.
 ///
@@ -118,6 +119,18 @@ impl TrainConfig {
             check_decorrelation(self.rule, self.target_form, self.solver)?;
         }
         Ok(())
+    }
+
+    /// [`TrainConfig::check`], also of what is left of the settings in the element type.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] also for constants that round to nothing or to infinity.
+    pub(crate) fn check_in<T: Real>(&self) -> Result<()> {
+        self.check()?;
+        self.optimizer_config()?.check_in::<T>()?;
+        self.tuning(0)?.check_in::<T>()?;
+        check_rounded::<T>("lambda", self.regularizer.lambda)?;
+        self.decorrelation.map_or(Ok(()), |of| check_rounded::<T>("the decorrelation's rate", of.rate))
     }
 
     /// Checks that the rule's targets can go through every layer of this shape.

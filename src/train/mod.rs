@@ -167,8 +167,7 @@ impl<T: Real> Trainer<T> {
     /// As [`TrainConfig::check`]; [`Error::Setting`] for a rule that cannot be built, and for
     /// constants of the optimizer that have no effect in the element type.
     pub fn from_network(net: Network<T>, config: TrainConfig, seed: u64, plan: Plan) -> Result<Self> {
-        config.check()?;
-        config.optimizer_config()?.check_in::<T>()?;
+        config.check_in::<T>()?;
         config.check_shape(&net.architecture())?;
         if net.decorrelation(0).is_some() {
             check_decorrelation(config.rule, config.target_form, config.solver)?;

@@ -77,6 +77,9 @@ impl TrainConfig {
     /// * KP has the weight decay of [`LearningRule::weight_decay`].
     /// * Solver, tolerance and the difference form are this crate's own.
     ///
+    /// The follow-up's code has a second GAIT experiment, with patches normalized and γ adapted to
+    /// each layer. This preset is the first, with γ = 0.001.
+    ///
     /// A preset has no widths, since they depend on the data: the paper's networks are five square
     /// layers (`784-784-500-200-10` for the tower), the follow-up's six or three layers of 1024 and
     /// one of outputs.

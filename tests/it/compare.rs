@@ -424,7 +424,11 @@ fn a_comparison_of_an_earlier_version_goes_on() {
     well(dir.path(), &format!("{line} --resume"));
     assert!(fs::read(at("gait/seed-1/metrics.jsonl")).unwrap() == before, "trained again");
     assert_eq!(fs::read_to_string(at("grid.jsonl")).unwrap(), tried);
-    fails(dir.path(), &format!("{line} --resume --beta2 0.5"), &["config.toml", "other settings"]);
+    fails(
+        dir.path(),
+        &format!("{line} --resume --beta2 0.5"),
+        &["config.toml", "other settings (--beta2: it has 0.99, not 0.5)"],
+    );
 }
 
 #[test]
@@ -615,7 +619,7 @@ fn an_interrupt_leaves_a_table_and_can_be_gone_on_from() {
     let out = child.wait_with_output().unwrap();
     let text = String::from_utf8(out.stdout).unwrap();
     assert!(code == Some(130) && out.stderr.is_empty(), "{code:?}: {text}");
-    assert!(text.contains("runs are not finished"), "{text}");
+    assert!(text.contains("runs are not finished; --resume trains what is left"), "{text}");
     let rows = csv(&dir.path().join("all/table.csv"));
     assert!(rows.iter().all(|row| row["runs"] != "0" && row["unfinished"] != "0"), "{rows:?}");
 }

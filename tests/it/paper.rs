@@ -37,7 +37,7 @@ fn runs_end_and_are_resumed() {
     assert!(said.contains("6 of 6 runs are left") && said.contains("with 2 at a time"), "{said}");
     assert_eq!(said.matches(": done").count(), 6, "{said}");
     let summary = fs::read_to_string(out.join("summary.md")).unwrap();
-    let rows: Vec<&str> = summary.lines().filter(|line| line.contains(" linear | 1 | ")).collect();
+    let rows: Vec<&str> = summary.lines().filter(|line| line.contains(" linear | 1 | 1 | ")).collect();
     assert_eq!(rows.len(), 6, "{summary}");
     let metrics = fs::read_to_string(out.join("d/tower-gait-linear/seed-1/metrics.jsonl")).unwrap();
     let end: serde_json::Value = serde_json::from_str(metrics.lines().last().unwrap()).unwrap();
@@ -48,6 +48,10 @@ fn runs_end_and_are_resumed() {
     let again = paper(&out, &["--only", "d", "--epochs", "1"]).unwrap();
     let said = text(&again.stdout);
     assert!(again.status.success() && said.contains("0 of 6 runs are left") && !said.contains(": done"), "{said}");
+
+    // Results of one data set are never taken for those of another.
+    let other = paper_on(dir.path(), &out, &["--only", "d", "--epochs", "1"]).unwrap();
+    assert!(other.status.code() == Some(2) && text(&other.stderr).contains("has results of digits: name another folder"));
 
     let longer = paper(&out, &["--only", "d", "--epochs", "2"]).unwrap();
     let said = text(&longer.stdout);
@@ -106,4 +110,7 @@ fn wrong_arguments_are_refused() {
         assert!(refused.status.code() == Some(2) && errors.contains(cause), "{words:?}: {errors}");
     }
     assert!(!out.exists(), "nothing is written");
+    fs::write(&out, "a file").unwrap();
+    let refused = paper(&out, &[]).unwrap();
+    assert!(refused.status.code() == Some(2) && text(&refused.stderr).contains("out: File exists"), "{}", text(&refused.stderr));
 }

@@ -156,6 +156,24 @@ fn what_differs_in_the_seed_alone_is_one_group() {
     assert!(report.html.contains("gait (lr 0.01)"));
 }
 
+/// A training kept in two folders counts once. Runs that have not reached their end are counted
+/// apart, and those of one seed that came to other results stay.
+#[test]
+fn copies_count_once_and_unfinished_runs_are_named() {
+    let dir = TempDir::new().unwrap();
+    let add = |folder: &str, seed, lines: &[Value]| run(&dir.path().join(folder), &config("gait", seed, ""), lines, false);
+    add("a", 1, &with_end(1.0, 0.9));
+    add("b", 1, &with_end(1.0, 0.9));
+    add("c", 2, &with_end(1.0, 0.9));
+    add("d", 1, &with_end(1.0, 0.8));
+    add("e", 3, &epochs(1.0));
+    let groups = groups(dir.path());
+    assert_eq!((groups.len(), groups[0].seeds().as_str()), (1, "1, 1, 2, 3"));
+    let summary = report::summary(&groups);
+    assert!(summary.contains("4 (1 unfinished, 1 left out as copies)"), "{summary}");
+    assert!(made(dir.path()).html.contains("4 (1 unfinished, 1 left out as copies)"));
+}
+
 /// Runs of `examples/paper` differ in more settings than a label holds.
 #[test]
 fn a_long_label_is_replaced_by_the_folder() {

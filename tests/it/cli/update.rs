@@ -34,9 +34,7 @@ fn updates_are_not_written_infinite() {
     let dir = empty();
     write_npz(&dir.path().join("in.npz"), &batch());
     for rule in ["bp", "gait"] {
-        for steps in [1, 2] {
-            fails(dir.path(), &format!("update in.npz out.npz --rule {rule} --steps {steps} --lr 1e300"), &["--lr"]);
-        }
+        fails(dir.path(), &format!("update in.npz out.npz --rule {rule} --steps 2 --lr 1e38"), &["--lr"]);
     }
     // This learning rate is held, but not what it makes of gradients this large.
     let mut arrays = batch();
