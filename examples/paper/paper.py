@@ -7,12 +7,13 @@ Needs Python 3 and the program (`cargo build --release`).
     python3 examples/paper/paper.py MNIST OUT --plan         # only says how long it will take
     python3 examples/paper/paper.py digits OUT --epochs 2    # small networks on the embedded digits
 
-MNIST is a folder of IDX files (Fashion-MNIST's fit too). Runs go side by side, one thread each, and
-may be interrupted at any time: the same command resumes each from its last checkpoint. Comparisons
-(parts e and g) keep their finished runs and start the others again. OUT then has a folder for each
-part, `summary.md` with all tables, and a page with curves and alignments for each part. A training
-that diverged is a result, and no reason for an exit code other than 0. Its message is in
-`seed-N.failed`. It would diverge again, unless the program has changed: then remove the file.
+MNIST is a folder of IDX files (Fashion-MNIST's fit too). Each OUT is for one data set. Runs go side
+by side, one thread each, and may be interrupted at any time: the same command resumes each from its
+last checkpoint. Comparisons (parts e and g) keep their finished runs and start the others again. OUT
+then has a folder for each part, `summary.md` with all tables, and a page with curves and alignments
+for each part. A training that diverged is a result, and no reason for an exit code other than 0. Its
+message is in `seed-N.failed`. It would diverge again, unless the program has changed: then remove
+the file.
 """
 
 import argparse
@@ -359,7 +360,8 @@ def row(name, runs):
         of["peak test"].append(best["test_accuracy"])
         of["at"].append(best["epoch"])
         of["cosine"].append((end.get("cosine_with_bp") or [math.nan])[0] or math.nan)
-    cells = [name, len(ended), "/".join(map(str, sorted(set(of["epochs"]))))]
+    seeds = len(ended) if len(ended) == len(runs) else f"{len(ended)} of {len(runs)}"
+    cells = [name, seeds, "/".join(map(str, sorted(set(of["epochs"]))))]
     cells += [percent(of[key]) for key in ("peak train", "train", "peak test")]
     cells += [f"{statistics.fmean(of['at']):.0f}", percent(of["test"])]
     cells.append(f"{statistics.fmean(of['cosine']):.3f}")
@@ -396,7 +398,8 @@ def opened(out, data):
         there = owner.read_text() if owner.exists() else data
     except OSError as e:
         return f"{out}: {e.strerror}"
-    return None if there == data else f"{out} has results of {there}: name another folder"
+    moved = f"or correct {owner} if the data has moved"
+    return None if there == data else f"{out} has results of {there}: name another folder, {moved}"
 
 
 def interrupted(*_):
@@ -459,8 +462,9 @@ def main():
     for part in only:
         if (args.out / part).is_dir():
             pool.call("report", str(args.out / part), "-o", str(args.out / f"{part}.html"))
-    if failed := [str(run.failure) for run in runs if run.failure.exists()]:
-        print("these trainings failed, see the tables; to try again, remove:", *failed, sep="\n  ")
+    if failed := [run.failure for run in runs if run.failure.exists()]:
+        print("these trainings failed; to try again, remove the files:")
+        print(*(f"  {path}: {path.read_text().strip()}" for path in failed), sep="\n")
     return 0 if all(good) else 1
 
 

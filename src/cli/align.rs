@@ -161,7 +161,7 @@ pub(super) fn run(args: &Args) -> Result<Done, Failure> {
     let data = dataset(args, &options)?;
     let run = RunConfig::resolve(options, &data)?;
     if over == Axis::Time {
-        check_untrained(&run, &rule_specs)?;
+        check_over_time(&run, &rule_specs)?;
     }
     run.train.solver.check_untrained()?;
     for spec in &rule_specs {
@@ -277,9 +277,9 @@ const MAX_VALUES: usize = 1 << 28;
 /// Random stream of the samples; lower numbers serve other purposes.
 const STREAM: u64 = 4;
 
-/// Refuses comparisons in training of what training changes beside the network, and of rules that a
-/// decorrelated network does not take.
-fn check_untrained(run: &RunConfig, rules: &[RuleSpec]) -> Result<()> {
+/// Refuses `--over time` for learned inverses, for KP, and for rules whose targets cannot go through
+/// decorrelations.
+fn check_over_time(run: &RunConfig, rules: &[RuleSpec]) -> Result<()> {
     let learned = match run.train.solver {
         SolverKind::Learned => Some("the inverses learn"),
         _ => rules.iter().any(|spec| spec.kind == LearningRule::Kp).then_some("kp learns its feedback"),

@@ -65,12 +65,14 @@ impl Run {
             None => "no last line: still running, failed, or ended by force",
         }
     }
-    /// Returns whether the other run has the same seed and the same scores after every epoch.
+    /// Returns whether the other run has the same seed and the same scores after every epoch, of one
+    /// or more.
     pub(super) fn repeats(&self, other: &Self) -> bool {
         fn scores(run: &Run) -> impl Iterator<Item = &Scores> {
             run.epochs.iter().map(|line| &line.scores).chain(run.end.iter().map(|end| &end.scores))
         }
-        self.seed().is_some() && self.seed() == other.seed() && scores(self).eq(scores(other))
+        let begun = self.seed().is_some() && scores(self).next().is_some();
+        begun && self.seed() == other.seed() && scores(self).eq(scores(other))
     }
     /// Returns a name that distinguishes runs of a group.
     pub(crate) fn name(&self) -> String {

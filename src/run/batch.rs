@@ -102,13 +102,19 @@ fn check_config(dir: &Path, runs: &[&Planned]) -> Result<bool> {
     };
     // Files of earlier versions lack some options.
     let then = Options::parse(&text, &path).ok().map(completed);
-    let differences =
-        then.map(|then| runs.iter().map(|run| then.difference(&completed(run.settings.clone()))).collect::<Result<Vec<_>>>());
-    let differences = differences.transpose()?.unwrap_or_default();
-    if differences.iter().any(Option::is_none) {
+    let mut fewest: Option<Vec<String>> = None;
+    if let Some(then) = then {
+        for run in runs {
+            let found = then.differences(&completed(run.settings.clone()))?;
+            if fewest.as_ref().is_none_or(|fewest| found.len() < fewest.len()) {
+                fewest = Some(found);
+            }
+        }
+    }
+    if fewest.as_ref().is_some_and(Vec::is_empty) {
         return Ok(true);
     }
-    let first = differences.into_iter().flatten().next().map_or(String::new(), |first| format!(" ({first})"));
+    let first = fewest.and_then(|all| all.into_iter().next()).map_or(String::new(), |first| format!(" ({first})"));
     let advice = "use the same settings, remove the folder, or replace all results (--overwrite)";
     Err(Error::File { path, what: format!("holds a run with other settings{first}: {advice}") })
 }

@@ -264,6 +264,7 @@ impl RunConfig {
         let block = if let Hold::Block(block) = train.hold { Some(block) } else { None };
         let (tower, dense) = (options.tower.clone(), options.dense.clone());
         let widths = || Sizes(architecture.layers.iter().map(|l| l.1).collect());
+        let learned = train.solver == SolverKind::Learned;
         let optimizer = train.optimizer_config().ok();
         Options {
             data: Some(data.to_owned()),
@@ -283,8 +284,7 @@ impl RunConfig {
             inverse: Some(train.solver),
             tolerance: Some(train.tolerance),
             damping: (train.solver == SolverKind::Damped).then_some(train.damping),
-            // Unless given it is that of the weights, also under another rule or --lr.
-            inverse_lr: train.inverse_rate,
+            inverse_lr: learned.then(|| train.inverse_rate.unwrap_or(train.learning_rate)),
             decor_lr: train.decorrelation.map(|d| d.rate),
             decor_share: train.decorrelation.map(|d| d.share),
             layers: (tower.is_none() && dense.is_none()).then(widths),

@@ -15,6 +15,7 @@ use crate::study::align::Precision;
 use crate::train::Preset;
 use gaitprop_kernels::Activation;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -138,6 +139,8 @@ impl Options {
     /// replaces all settings of the file that presets have.
     pub(crate) fn or(self, file: Self) -> Self {
         let mut other = if self.gives_shape() { file.without_shape(&self) } else { file };
+        // Files spell out that inverses learn at the rate of the weights.
+        let follows = other.inverse_lr == other.lr;
         if self.preset.is_some() {
             other = other.without_preset();
         }
@@ -159,6 +162,9 @@ impl Options {
         }
         if self.regularizer.is_some() && other.regularizer.is_some() && self.regularizer != other.regularizer {
             other.lambda = None;
+        }
+        if follows && (self.lr.is_some() || other.lr.is_none()) {
+            other.inverse_lr = None;
         }
         self.over(other)
     }
@@ -445,15 +451,15 @@ impl Options {
         Ok(())
     }
 
-    /// Names the first option in which a run with the options `now` differs from this one.
+    /// Names the options in which a run with the options `now` differs from this one.
     ///
     /// # Errors
     /// As [`Options::table`].
-    pub(crate) fn difference(&self, now: &Self) -> Result<Option<String>> {
+    pub(crate) fn differences(&self, now: &Self) -> Result<Vec<String>> {
         let (then, now) = (self.table()?, now.table()?);
         let of = |table: &toml::Table, name: &str| table.get(name).map_or("nothing".into(), shown);
-        let name = then.keys().chain(now.keys()).find(|name| then.get(*name) != now.get(*name));
-        Ok(name.map(|name| format!("--{name}: it has {}, not {}", of(&then, name), of(&now, name))))
+        let names: BTreeSet<&String> = then.keys().chain(now.keys()).filter(|name| then.get(*name) != now.get(*name)).collect();
+        Ok(names.into_iter().map(|name| format!("--{name}: it has {}, not {}", of(&then, name), of(&now, name))).collect())
     }
 
     /// Formats the options as TOML.

@@ -56,10 +56,10 @@ pub(crate) fn replacements(options: &Options, rules: &[LearningRule]) -> Result<
             }
         }
         let with = match key.as_str() {
-            "optimizer" => " and its constants",
+            "optimizer" => " with its constants",
             // Given alone, these holds come without a regularizer.
             "hold" if options.regularizer.is_none() && options.holding().regularizing() == Regularizing::None => {
-                " and the regularizer"
+                " with its regularizer"
             }
             _ => "",
         };
@@ -100,8 +100,8 @@ mod tests {
         let held = Options { retract_every: Some(5), ..Options::default() };
         assert_eq!(note(held, &[Gait]).unwrap(), "--hold retract replaces none of --preset paper");
         let block = Options { hold: Some(Holding::Block), ..Options::default() };
-        assert_eq!(note(block, &[Gait]).unwrap(), "--hold block replaces none and the regularizer of --preset paper");
+        assert_eq!(note(block, &[Gait]).unwrap(), "--hold block replaces none with its regularizer of --preset paper");
         let sgd = Options { optimizer: Some(OptimizerKind::Sgd), ..Options::default() };
-        assert_eq!(note(sgd, &[Gait]).unwrap(), "--optimizer sgd replaces published-adam and its constants of --preset paper");
+        assert_eq!(note(sgd, &[Gait]).unwrap(), "--optimizer sgd replaces published-adam with its constants of --preset paper");
     }
 }

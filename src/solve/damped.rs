@@ -7,18 +7,19 @@
 use crate::base::error::{Error, Result};
 use crate::base::exec::Exec;
 use crate::model::matrix::Matrix;
-use crate::solve::{Solve, Solver, SolverKind, Tuning, Weights, gather, live_columns, of_layer, solve_in_place};
+use crate::solve::{Solve, Solver, SolverKind, Tuning, Weights, condition, gather, live_columns, of_layer, solve_in_place};
 use crate::store::checkpoint::State;
 use gaitprop_kernels::syrk::{Diagonal, Part};
 use gaitprop_kernels::{Error as KernelError, MatMut, MatRef, Real, Start, cholesky};
 
-/// The damped inverse of weights of any shape, singular ones included.
+/// The damped inverse of weights of any shape.
 ///
 /// A direction with singular value σ is divided by σ + ρ/σ instead of σ, so that no error grows by
 /// more than 1/(2√ρ). With ρ = 0 and square weights it is the exact inverse.
 ///
-/// The Gram matrix squares the condition number. Where ρ is lost beside it, at about √n roundoffs
-/// of ‖W‖² or less, singular weights are an error.
+/// The Gram matrix squares the condition number. Where ρ is less than about √n roundoffs of a row's
+/// squared norm, weights with a condition number above the inverse square root of that (f32: about
+/// 1000) are an error, as singular ones are.
 ///
 /// Work: 4n³/3 flops a layer and change for n × n weights, 2 products a solve, and 1 for its
 /// residual. The Gram matrix is that of the shorter side.
@@ -69,11 +70,11 @@ impl<T: Real> Damped<T> {
             Err(KernelError::NonFinite { .. }) => {
                 return Err(Error::Diverged { what: "the damped Gram matrix", layer: of.layer, step: 0 });
             }
-            Err(KernelError::NotPositiveDefinite { .. }) => return Err(singular::<T>(of.layer, n)),
+            Err(KernelError::NotPositiveDefinite { .. }) => return Err(singular(of, exec)),
             other => other?,
         }
         if !(0..n).all(|j| pivot_share(&f.l, j) > lost::<T>(n)) {
-            return Err(singular::<T>(of.layer, n));
+            return Err(singular(of, exec));
         }
         f.fresh = true;
         // n² flops for each of the longer side's vectors, then n³/3.
@@ -95,10 +96,12 @@ fn pivot_share<T: Real>(l: &Matrix<T>, j: usize) -> f64 {
     l.row(j)[j].to_f64().powi(2) / squares.sum::<f64>()
 }
 
-/// Names the smallest condition number that weights of this size can have whose Gram matrix is
-/// singular to rounding: all that is known of theirs.
-fn singular<T: Real>(layer: usize, n: usize) -> Error {
-    Error::Singular { layer, condition: lost::<T>(n).sqrt().recip(), precision: T::NAME }
+/// Returns the error of weights whose Gram matrix is singular to rounding. The condition number of
+/// weights that are not square is the smallest that they can have.
+fn singular<T: Real>(of: Weights<'_, T>, exec: &mut Exec) -> Error {
+    let (rows, cols) = of.w.shape();
+    let condition = if rows == cols { condition(of.w, exec) } else { Ok(lost::<T>(rows.min(cols)).sqrt().recip()) };
+    condition.map_or_else(|e| e, |condition| Error::Singular { layer: of.layer, condition, precision: T::NAME })
 }
 
 impl<T: Real> Solver<T> for Damped<T> {
@@ -210,7 +213,7 @@ mod tests {
             let of = Weights { layer: 3, version: 0, w: narrow.view() };
             let mut solve = |damping| Damped::new(Tuning { damping, ..Tuning::default() }).solve(of, r.view_mut(), &mut exec);
             let error = solve(1e-9).unwrap_err();
-            assert!(matches!(error, Error::Singular { layer: 3, condition, .. } if condition.is_finite()), "{error}");
+            assert!(matches!(error, Error::Singular { layer: 3, condition, .. } if condition > 1e3), "{error}");
             solve(1.0).unwrap();
             let of = Weights { layer: 3, version: 0, w: w.view() };
             let damped = Tuning { damping: 1e-9, ..Tuning::default() };

@@ -120,7 +120,8 @@ pub struct LayerReport {
     /// Norm of the rule's weight update over the norm of backpropagation's.
     pub ratio_to_bp: f64,
     /// Cosine between the rule's weight update and its update by exact inverses. `None` for solvers
-    /// that are exact and where the rule solves nothing; NaN where there is no exact update.
+    /// that are exact and where the rule solves nothing; NaN where there is no exact update or the
+    /// step failed.
     pub cosine_with_exact: Option<f64>,
     /// Mean of `C[i,j]²` over i ≠ j, where C = zᵀz/batch are the second moments of the input z that
     /// the weights multiply: the loss of its decorrelation. 0 for one input.

@@ -153,7 +153,7 @@ impl<T: Real> Trainer<T> {
     /// decides the output activation ([`Architecture::with_loss`]).
     ///
     /// # Errors
-    /// As [`TrainConfig::check`] and [`Network::random`].
+    /// As [`Trainer::from_network`] and [`Network::random`].
     pub fn new(architecture: &Architecture, config: TrainConfig, seed: u64) -> Result<Self> {
         let plan = Plan::new();
         let shape = architecture.clone().with_loss(config.loss);
@@ -165,7 +165,7 @@ impl<T: Real> Trainer<T> {
     ///
     /// # Errors
     /// As [`TrainConfig::check`]; [`Error::Setting`] for a rule that cannot be built, and for
-    /// constants of the optimizer that have no effect in the element type.
+    /// settings that round to 0 or infinity in the element type.
     pub fn from_network(net: Network<T>, config: TrainConfig, seed: u64, plan: Plan) -> Result<Self> {
         config.check_in::<T>()?;
         config.check_shape(&net.architecture())?;

@@ -334,6 +334,18 @@ impl gaitprop::solve::Solver<f32> for Fresh {
     fn name(&self) -> &'static str {
         "fresh"
     }
+    fn learns(&self) -> bool {
+        self.0.learns()
+    }
+    fn learn(
+        &mut self,
+        of: gaitprop::solve::Weights<'_, f32>,
+        y: (Activation, MatRef<'_, f32>),
+        below: MatRef<'_, f32>,
+        exec: &mut gaitprop::Exec,
+    ) -> gaitprop::Result<()> {
+        self.0.learn(of, y, below, exec)
+    }
     fn solve(
         &mut self,
         of: gaitprop::solve::Weights<'_, f32>,

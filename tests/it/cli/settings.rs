@@ -330,11 +330,29 @@ fn another_solver_brings_its_own_constants() {
             let (first, second) = (settings(&dir.path().join("first")), settings(&dir.path().join("second")));
             let same = flags.contains(inverse);
             assert_eq!(second.get("damping").is_some(), inverse == "damped", "{flags}, {inverse}");
-            // Inverses learn at the rate of the weights unless one is given.
-            assert_eq!(second.get("inverse-lr").is_some(), same && inverse == "learned", "{flags}, {inverse}");
+            assert_eq!(second.get("inverse-lr").is_some(), inverse == "learned", "{flags}, {inverse}");
             assert_eq!(second == first, same, "{flags}, {inverse}");
         }
     }
+}
+
+/// Inverses learn at the rate of the weights unless a rate is given, also over a file.
+#[test]
+fn inverses_follow_the_rate_of_the_weights() {
+    let dir = empty();
+    let learned = |flags: &str| {
+        run(dir.path(), &format!("train {SMALL} --epochs 1 --inverse learned {flags} --out first --overwrite")).well();
+    };
+    let second = |flags: &str| {
+        run(dir.path(), &format!("train --config first/config.toml {flags} --out second --overwrite")).well();
+        let settings = settings(&dir.path().join("second"));
+        (settings["lr"].as_float().unwrap(), settings["inverse-lr"].as_float().unwrap())
+    };
+    learned("");
+    assert_eq!([second(""), second("--lr 0.002"), second("--rule tp")], [(1e-4, 1e-4), (0.002, 0.002), (1e-5, 1e-5)]);
+    assert_eq!(second("--lr 0.002 --inverse-lr 0.01"), (0.002, 0.01));
+    learned("--inverse-lr 0.03");
+    assert_eq!([second(""), second("--lr 0.002"), second("--rule tp")], [(1e-4, 0.03), (0.002, 0.03), (1e-5, 0.03)]);
 }
 
 /// What training would refuse is refused before old results are removed.
