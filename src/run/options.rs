@@ -8,7 +8,6 @@ use crate::model::init::Init;
 use crate::model::loss::Loss;
 use crate::ortho::{Layers, Penalty, Side};
 use crate::rule::{LearningRule, TargetForm};
-use crate::run::table::shown;
 use crate::solve::SolverKind;
 use crate::step::optimizer::OptimizerKind;
 use crate::study::align::Precision;
@@ -131,6 +130,16 @@ macro_rules! options {
             }
         }
     };
+}
+
+/// Formats an option's value for tables and messages.
+pub(crate) fn shown(value: &toml::Value) -> String {
+    match value {
+        toml::Value::Float(x) if *x != 0.0 && !(1e-3..1e6).contains(&x.abs()) => format!("{x:e}"),
+        toml::Value::Float(x) => x.to_string(),
+        toml::Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
 }
 
 impl Options {

@@ -3,8 +3,7 @@
 use crate::base::error::Result;
 use crate::model::activation;
 use crate::rule::LearningRule;
-use crate::run::options::{Holding, Options, Regularizing, Unit};
-use crate::run::table::shown;
+use crate::run::options::{Holding, Options, Regularizing, Unit, shown};
 use crate::train::{Preset, TrainConfig};
 
 /// Returns the settings of a preset for a rule, without those of this crate alone.

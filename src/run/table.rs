@@ -142,16 +142,6 @@ fn folded(rows: &[Vec<String>], left: usize) -> String {
     text
 }
 
-/// Formats an option's value for a text table.
-pub(crate) fn shown(value: &toml::Value) -> String {
-    match value {
-        toml::Value::Float(x) if *x != 0.0 && !(1e-3..1e6).contains(&x.abs()) => format!("{x:e}"),
-        toml::Value::Float(x) => x.to_string(),
-        toml::Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
-}
-
 /// Aligns columns: the first `left` to the left, the others to the right.
 pub(crate) fn aligned<R: AsRef<[String]>>(rows: &[R], left: usize) -> String {
     let columns = rows.iter().map(|row| row.as_ref().len()).max().unwrap_or(0);
