@@ -98,7 +98,7 @@ impl SolverKind {
         if self != Self::Learned {
             return Ok(());
         }
-        let what = "the inverse is learned in training, and there is none here: use another solver";
+        let what = "the inverse is learned, but there is nothing to learn from outside a training: use another solver";
         Err(Error::Setting(what.into()))
     }
 

@@ -42,8 +42,13 @@ fn module(folder: &Path, name: &str) -> Option<String> {
     Some(files.map(|file| fs::read_to_string(file.unwrap().path()).unwrap()).collect())
 }
 
+/// `start` begins a test of the module, or of a file in its folder, or names such a file.
 fn is_known(root: &Path, (folders, name, start): &Filter) -> bool {
-    let found = |folder: &&str| module(&root.join(folder), name).is_some_and(|text| text.contains(&format!("fn {start}")));
+    let start = start.rsplit("::").next().expect("a last part");
+    let found = |folder: &&str| {
+        let is_file = root.join(folder).join(name).join(format!("{start}.rs")).exists();
+        is_file || module(&root.join(folder), name).is_some_and(|text| text.contains(&format!("fn {start}")))
+    };
     folders.iter().any(found)
 }
 

@@ -108,7 +108,7 @@ fn align_says_what_it_cannot_compare() {
         ("--over time --rules kp,bp", &["kp learns its feedback in training"]),
         ("--over time --rules gait:absolute,bp --decor-lr 1e-3", &["absolute targets", "--form difference"]),
         ("--over time --rules bp,gait --inverse transpose --decor-lr 1e-3", &["--inverse transpose"]),
-        ("--inverse learned", &["there is none here"]),
+        ("--inverse learned", &["nothing to learn from outside a training"]),
         ("--over precision --values f16", &["unknown element type `f16`"]),
         ("--out run", &["--out", "--csv and --json"]),
         ("--gauss-newton --gauss-newton-damping -1", &["damping is -1", "at least 0"]),

@@ -639,7 +639,6 @@ class Trainer:
         self._config = config if config is not None else TrainConfig()
         self._seed = seed
         self._own_rule = rule is not None
-        self._epochs = 0
         self._native = _native.Trainer(
             network._native, self._config._settings(), seed, threads, rule
         )
@@ -663,7 +662,7 @@ class Trainer:
     @property
     def epochs(self) -> int:
         """Number of whole epochs so far."""
-        return self._epochs
+        return self._native.epochs
 
     @property
     def steps(self) -> int:
@@ -736,9 +735,8 @@ class Trainer:
             for _ in range(epochs):
                 start = time.perf_counter()
                 native = self._native.epoch(x, y, bar)
-                self._epochs += 1
                 result = EpochResult(
-                    epoch=self._epochs,
+                    epoch=self.epochs,
                     loss=native["loss"],
                     accuracy=native["accuracy"],
                     steps=native["steps"],
@@ -795,7 +793,7 @@ class Trainer:
         notes = {
             "config": self._config._settings(),
             "seed": self._seed,
-            "epochs": self._epochs,
+            "epochs": self.epochs,
             "dtype": self._dtype.name,
             "inputs": network.inputs,
             "classes": network.classes,
@@ -847,7 +845,7 @@ class Trainer:
         except (KeyError, TypeError, json.JSONDecodeError) as e:
             raise Error(f"{path}: not a checkpoint of this package: {e}") from e
         trainer._native.load(path)
-        trainer._epochs = notes["epochs"]
+        trainer._native.epochs = notes["epochs"]
         return trainer
 
 

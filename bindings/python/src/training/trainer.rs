@@ -16,6 +16,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, TryLockError};
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,9 @@ const PERIOD: Duration = Duration::from_millis(50);
 pub(crate) struct Trainer {
     inner: Mutex<Inner>,
     raised: Raised,
+    /// Number of whole epochs. Counted here, as Ctrl-C can stop Python's part between the return of
+    /// `epoch` and its next line.
+    epochs: AtomicU64,
 }
 
 type Inner = Either<gaitprop::Trainer<f32>, gaitprop::Trainer<f64>>;
@@ -76,7 +80,7 @@ impl Trainer {
                 })
             }
         };
-        Ok(Self { inner: Mutex::new(inner), raised })
+        Ok(Self { inner: Mutex::new(inner), raised, epochs: AtomicU64::new(0) })
     }
 
     /// Learns every sample once. `progress(learned, samples)` is called now and then.
@@ -120,8 +124,23 @@ impl Trainer {
         match (self.raised.take(), epoch) {
             (Some(raised), _) => Err(raised),
             (None, Err(e)) => Err(exception(py, e)),
-            (None, Ok(epoch)) => results(py, &epoch),
+            (None, Ok(epoch)) => {
+                self.epochs.fetch_add(1, Ordering::Relaxed);
+                results(py, &epoch)
+            }
         }
+    }
+
+    /// Number of whole epochs so far.
+    #[getter]
+    fn epochs(&self) -> u64 {
+        self.epochs.load(Ordering::Relaxed)
+    }
+
+    /// Sets the number of epochs, which is not part of the state that `load` reads.
+    #[setter]
+    fn set_epochs(&self, epochs: u64) {
+        self.epochs.store(epochs, Ordering::Relaxed);
     }
 
     /// A copy of the network.
