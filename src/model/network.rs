@@ -262,7 +262,7 @@ impl<T: Real> Network<T> {
                 what: format!("there are {count} decorrelations for {layers} layers"),
             });
         }
-        for (layer, l) in self.layers.iter().enumerate().take(if count == 0 { 0 } else { layers }) {
+        for (layer, l) in self.layers.iter().enumerate().filter(|_| count > 0) {
             let (want, found) = ((l.fan_in(), l.fan_in()), decorrelation.get(layer).map_or((0, 0), |r| r.view().shape()));
             if found != want {
                 let what = format!("its decorrelation is {}x{}, but must be {}x{}", found.0, found.1, want.0, want.1);

@@ -102,15 +102,11 @@ fn check_config(dir: &Path, runs: &[&Planned]) -> Result<bool> {
     };
     // Files of earlier versions lack some options.
     let then = Options::parse(&text, &path).ok().map(completed);
-    let mut fewest: Option<Vec<String>> = None;
-    if let Some(then) = then {
-        for run in runs {
-            let found = then.differences(&completed(run.settings.clone()))?;
-            if fewest.as_ref().is_none_or(|fewest| found.len() < fewest.len()) {
-                fewest = Some(found);
-            }
-        }
-    }
+    let differences = |then: Options| {
+        let of = |run: &&Planned| then.differences(&completed(run.settings.clone()));
+        runs.iter().map(of).collect::<Result<Vec<_>>>()
+    };
+    let fewest = then.map(differences).transpose()?.and_then(|all| all.into_iter().min_by_key(Vec::len));
     if fewest.as_ref().is_some_and(Vec::is_empty) {
         return Ok(true);
     }

@@ -33,6 +33,8 @@ pub(super) struct Damped<T> {
     /// Version of the weights in the last solve.
     seen: Option<u64>,
     layers: Vec<Factor<T>>,
+    /// That of the Gram matrix which is being factored.
+    diagonal: Vec<T>,
     right: Vec<T>,
     rest: Vec<T>,
 }
@@ -65,7 +67,11 @@ impl<T: Real> Damped<T> {
         let short = if rows <= cols { of.w } else { of.w.t() };
         exec.syrk(short, Part::Lower, Diagonal::Kept, f.l.view_mut())?;
         let damping = T::from_f64(self.damping);
-        f.l.data_mut().iter_mut().step_by(n + 1).for_each(|square| *square += damping);
+        self.diagonal.clear();
+        self.diagonal.extend(f.l.data_mut().iter_mut().step_by(n + 1).map(|square| {
+            *square += damping;
+            *square
+        }));
         match cholesky::factor(f.l.view_mut(), &exec.plan, &mut exec.scratch) {
             Err(KernelError::NonFinite { .. }) => {
                 return Err(Error::Diverged { what: "the damped Gram matrix", layer: of.layer, step: 0 });
@@ -73,7 +79,9 @@ impl<T: Real> Damped<T> {
             Err(KernelError::NotPositiveDefinite { .. }) => return Err(singular(of, exec)),
             other => other?,
         }
-        if !(0..n).all(|j| pivot_share(&f.l, j) > lost::<T>(n)) {
+        // What elimination has left of a diagonal element is the square of its pivot.
+        let kept = |(pivot, square): (&T, &T)| pivot.to_f64().powi(2) > lost::<T>(n) * square.to_f64();
+        if !f.l.data().iter().step_by(n + 1).zip(&self.diagonal).all(kept) {
             return Err(singular(of, exec));
         }
         f.fresh = true;
@@ -87,13 +95,6 @@ impl<T: Real> Damped<T> {
 /// of n terms add up to about √n roundoffs.
 fn lost<T: Real>(n: usize) -> f64 {
     (n as f64).sqrt() * T::UNIT_ROUNDOFF
-}
-
-/// Returns what elimination has left of diagonal element j: the square of the factor's pivot over
-/// that of its row.
-fn pivot_share<T: Real>(l: &Matrix<T>, j: usize) -> f64 {
-    let squares = l.row(j)[..=j].iter().map(|&x| x.to_f64().powi(2));
-    l.row(j)[j].to_f64().powi(2) / squares.sum::<f64>()
 }
 
 /// Returns the error of weights whose Gram matrix is singular to rounding. The condition number of

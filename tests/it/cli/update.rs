@@ -35,6 +35,7 @@ fn updates_are_not_written_infinite() {
     write_npz(&dir.path().join("in.npz"), &batch());
     for rule in ["bp", "gait"] {
         fails(dir.path(), &format!("update in.npz out.npz --rule {rule} --steps 2 --lr 1e38"), &["--lr"]);
+        fails(dir.path(), &format!("update in.npz out.npz --rule {rule} --steps 1 --lr 1e300"), &["f32 rounds to inf"]);
     }
     // This learning rate is held, but not what it makes of gradients this large.
     let mut arrays = batch();
