@@ -9,7 +9,7 @@ use crate::run::config::Runtime;
 use crate::run::grid::{Allowed, Grid, Point};
 use crate::run::options::Options;
 use crate::run::pool::PoolOptions;
-use crate::run::preset::replacements;
+use crate::run::preset::{dropped, replacements};
 use crate::run::table::{Group, Table};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -97,8 +97,8 @@ impl Batch<'_> {
         (&self.common.settings, &self.file)
     }
 
-    /// Opens the folder of results, if there is one. Then prints a note about settings that replace
-    /// others of a preset.
+    /// Opens the folder of results, if there is one. Then prints notes about settings that a preset
+    /// replaces, or that replace some of it.
     ///
     /// # Errors
     /// As [`ResultsDir::open`].
@@ -111,6 +111,9 @@ impl Batch<'_> {
             if !rules.contains(&rule) {
                 rules.push(rule);
             }
+        }
+        if let Some(path) = &self.common.config {
+            dropped(&self.common.settings, (path, &self.file), &rules)?.iter().for_each(|line| print_note(line));
         }
         if !self.grid.keys().contains(&"preset") {
             replacements(&self.options, &rules)?.iter().for_each(|line| print_note(line));

@@ -10,7 +10,7 @@ use crate::run::dir::{CONFIG, Folder, write_settings};
 use crate::run::metrics::{End, Number};
 use crate::run::options::Options;
 use crate::run::pool::bar;
-use crate::run::preset::replacements;
+use crate::run::preset::{dropped, replacements};
 use crate::run::session::{EpochProgress, Session, check_memory};
 use crate::run::table::aligned;
 use crate::store::weights::WEIGHTS;
@@ -62,14 +62,14 @@ struct Job {
     run: RunConfig,
     /// Folder of results, and the options to write there.
     folder: Option<(PathBuf, Options)>,
+    /// What a preset replaces, and what replaces some of it.
+    notes: Vec<String>,
 }
 
 impl Job {
     fn new(args: &Args) -> Result<Self> {
-        let options = match &args.config {
-            Some(file) => args.settings.clone().or(Options::read(file)?),
-            None => args.settings.clone(),
-        };
+        let file = args.config.as_deref().map(Options::read).transpose()?.unwrap_or_default();
+        let options = args.settings.clone().or(file.clone());
         let out = options.out.clone();
         options.check_out(&[
             ("overwrite", args.overwrite),
@@ -81,7 +81,10 @@ impl Job {
         let (set, data) = options.load_data()?;
         let run = RunConfig::resolve(options, &data)?;
         let folder = out.map(|dir| (dir, run.options(&set)));
-        Ok(Self { data, run, folder })
+        let rules = [run.train.rule];
+        let dropped = args.config.as_deref().map(|path| dropped(&args.settings, (path, &file), &rules)).transpose()?;
+        let notes = [dropped.flatten(), replacements(&run.options, &rules)?].into_iter().flatten().collect();
+        Ok(Self { data, run, folder, notes })
     }
 
     /// Reads the run in a folder of results. Flags must not contradict its options.
@@ -99,12 +102,12 @@ impl Job {
         let run = RunConfig::resolve(all, &data)?;
         let now = run.options(&set);
         file.check_same(options, Some(&now))?;
-        Ok(Self { data, run, folder: Some((dir.to_owned(), now)) })
+        Ok(Self { data, run, folder: Some((dir.to_owned(), now)), notes: Vec::new() })
     }
 }
 
 fn typed<T: Real>(args: &Args, job: &Job) -> Result<Done, Failure> {
-    let Job { data, run, folder } = job;
+    let Job { data, run, folder, notes } = job;
     let plan = run.runtime.plan(run.runtime.par()?);
     let inputs = data.affine(run.scale);
     let ready = data.apply::<T>(&inputs)?;
@@ -129,7 +132,7 @@ fn typed<T: Real>(args: &Args, job: &Job) -> Result<Done, Failure> {
     } else {
         let folder = folder.as_ref().map(|(dir, settings)| Folder::create(dir, settings, args.overwrite)).transpose()?;
         session = Session::new(run, samples, plan, folder)?;
-        replacements(&run.options, &[run.train.rule])?.iter().for_each(|line| crate::cli::print_note(line));
+        notes.iter().for_each(|line| crate::cli::print_note(line));
     }
     let bar = bar_of(&session, ready.train.len, args.quiet);
     let outcome = session.train(|EpochProgress { epoch, learned, sofar }| {

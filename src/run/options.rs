@@ -186,7 +186,7 @@ impl Options {
     }
 
     /// Drops the settings that a preset gives, and the constants of a hold.
-    fn without_preset(self) -> Self {
+    pub(crate) fn without_preset(self) -> Self {
         let learning = Self { loss: None, optimizer: None, lr: None, batch: None, epochs: None, shuffle: None, ..self };
         let learning = Self { beta1: None, beta2: None, epsilon: None, weight_decay: None, ..learning };
         let learning = Self { init: None, activation: None, ..learning };

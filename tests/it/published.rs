@@ -237,10 +237,16 @@ mod program {
         let all = "--batch 30 replaces 60, --epochs 1 replaces 100, --lr 0.002 replaces 1e-4";
         assert_eq!(said, format!("note: {all} of --preset paper-2020\n"));
         assert_eq!(settings(&dir.path().join("run"))["init"].as_str(), Some("xavier"));
-        // A preset among the flags wins over all that presets have in the file.
+        // A preset among the flags wins over all that presets have in the file, and says so.
         let said = train("--config my.toml --preset paper --epochs 1");
-        assert_eq!(said, "note: --epochs 1 replaces 100 of --preset paper\n");
+        let lost = "note: --preset paper replaces lr of my.toml\n";
+        assert_eq!(said, format!("{lost}note: --epochs 1 replaces 100 of --preset paper\n"));
         assert_eq!(settings(&dir.path().join("run"))["lr"].as_float(), Some(1e-4));
+        let few = "--rules gait --config my.toml --preset paper --epochs 1 --seeds 1";
+        assert!(note(run(dir.path(), &format!("compare {SMALL} {few}"))).contains(lost));
+        // Values that the preset has too are not replaced, nor are other settings.
+        fs::write(dir.path().join("my.toml"), "preset = \"paper\"\nlr = 1e-4\nepochs = 100\nseed = 3\n").unwrap();
+        assert_eq!(train("--config my.toml --preset paper --epochs 1"), "note: --epochs 1 replaces 100 of --preset paper\n");
 
         fails(dir.path(), "train --preset papers --out run", &["'papers'", "paper, paper-2020, follow-up"]);
         fs::write(dir.path().join("my.toml"), "lr = 1\npreset = \"papers\"\n").unwrap();
