@@ -132,6 +132,10 @@ class Comparison:
             yield flags, runs * epochs + trials
 
 
+def count(values):
+    return values.count(",") + 1
+
+
 def comparisons(data, out, epochs=None):
     """Yields comparisons and sweeps. Those of another length have folders of their own."""
     net = Networks(data)
@@ -141,15 +145,17 @@ def comparisons(data, out, epochs=None):
     common = f"{net.tower} --preset paper --epochs {length}"
     for kind, (rules, rates, decorrelation) in (("feedback", FEEDBACK), ("targets", TARGETS)):
         plain = f"compare {common} --seeds 3 {trials} --rules {rules} --grid lr={rates}"
-        points = rates.count(",") + 1
+        points = count(rates)
         yield Comparison(out, "e", f"{kind} plain{ending}", rules, points, plain)
         decorrelated = f"{plain} --grid decor-lr={decorrelation}"
-        points *= decorrelation.count(",") + 1
+        points *= count(decorrelation)
         yield Comparison(out, "e", f"{kind} decorrelated{ending}", rules, points, decorrelated)
+    rates, weights = "1e-5,1e-4,1e-3", "0,0.1,10,1000"
     for rule in ("bp", "gait", "tp"):
-        grid = "--grid lr=1e-5,1e-4,1e-3,lambda=0,0.1,10,1000"
+        grid = f"--grid lr={rates},lambda={weights}"
         command = f"sweep --rule {rule} {common} --seeds 1 {grid}"
-        yield Comparison(out, "g", f"{rule}{ending}", rule, 12, command)
+        points = count(rates) * count(weights)
+        yield Comparison(out, "g", f"{rule}{ending}", rule, points, command)
 
 
 class Run:
@@ -395,7 +401,7 @@ def opened(out, data):
     owner = out / "data.txt"
     try:
         out.mkdir(parents=True, exist_ok=True)
-        there = owner.read_text() if owner.exists() else data
+        there = owner.read_text().strip() if owner.exists() else data
     except OSError as e:
         return f"{out}: {e.strerror}"
     moved = f"or correct {owner} if the data has moved"
@@ -444,11 +450,13 @@ def main():
         number = getattr(signal, name, None)
         if number and signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, interrupted)
+    for run in every_run:
+        run.events()  # A damaged line ends this now, not after all training.
     try:
         Forecast(pool, data).say(runs, items)
         if args.plan:
             return 0
-        (args.out / "data.txt").write_text(data)
+        (args.out / "data.txt").write_text(data + "\n")
         # Comparisons use all threads themselves, so they go one at a time.
         good = pool.each(lambda run: train(pool, data, run), runs)
         good += [compare(pool, data, item) for item in items]

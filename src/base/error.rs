@@ -162,6 +162,22 @@ impl Error {
         let path = path.into();
         move |source| Self::Io { action, path, source }
     }
+
+    /// Adds the step number to [`Error::Diverged`].
+    pub(crate) fn in_step(mut self, number: u64) -> Self {
+        if let Self::Diverged { step, .. } = &mut self {
+            *step = number;
+        }
+        self
+    }
+
+    /// Names the layer of a solver's error: a solver knows only the number that its factors have.
+    pub(crate) fn of_layer(mut self, index: usize) -> Self {
+        if let Self::Singular { layer, .. } | Self::NotOrthogonal { layer, .. } | Self::Diverged { layer, .. } = &mut self {
+            *layer = index;
+        }
+        self
+    }
 }
 
 /// Refuses a positive setting that rounds to 0 or infinity in the element type.

@@ -281,17 +281,19 @@ const STREAM: u64 = 4;
 /// decorrelations.
 fn check_over_time(run: &RunConfig, rules: &[RuleSpec]) -> Result<()> {
     let learned = match run.train.solver {
-        SolverKind::Learned => Some("the inverses learn"),
-        _ => rules.iter().any(|spec| spec.kind == LearningRule::Kp).then_some("kp learns its feedback"),
+        SolverKind::Learned => Some(("the inverses learn", "inverses")),
+        _ => rules.iter().any(|spec| spec.kind == LearningRule::Kp).then_some(("kp learns its feedback", "feedback")),
     };
-    if let Some(learned) = learned {
+    if let Some((learned, what)) = learned {
         let what = format!(
-            "--over time: {learned} in training, and rules are compared with new ones: read the cosines in the metrics of a training"
+            "--over time: {learned} in training, and rules are compared with new {what}: read the cosines in the metrics of a training"
         );
         return Err(Error::Setting(what));
     }
-    let decorrelated = run.train.decorrelation.is_some();
-    rules.iter().filter(|_| decorrelated).try_for_each(|spec| check_decorrelation(spec.kind, spec.form, run.train.solver))
+    if run.train.decorrelation.is_none() {
+        return Ok(());
+    }
+    rules.iter().try_for_each(|spec| check_decorrelation(spec.kind, spec.form, run.train.solver))
 }
 
 fn study(run: &RunConfig, data: &Dataset, rules: [RuleSpec; 2]) -> Result<Comparison> {

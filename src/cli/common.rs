@@ -112,10 +112,13 @@ impl Batch<'_> {
                 rules.push(rule);
             }
         }
+        let grid = self.grid.keys();
         if let Some(path) = &self.common.config {
-            dropped(&self.common.settings, (path, &self.file), &rules)?.iter().for_each(|line| print_note(line));
+            let settings = runs.iter().map(|run| &run.settings);
+            let lost = dropped((&self.common.settings, &grid), (path, &self.file), settings)?;
+            lost.iter().for_each(|line| print_note(line));
         }
-        if !self.grid.keys().contains(&"preset") {
+        if !grid.contains(&"preset") {
             replacements(&self.options, &rules)?.iter().for_each(|line| print_note(line));
         }
         Ok(results)
@@ -182,7 +185,8 @@ fn finish(table: &Table, enough: usize, interrupted: &AtomicBool) -> Result<Done
     match &failed[..] {
         [(group, why), rest @ ..] if failed.len() >= enough => {
             let more = if rest.is_empty() { String::new() } else { format!(", and of {} more rows of the table,", rest.len()) };
-            Err(Error::Setting(format!("every run of {}{more} failed: {why}", group.names.join(" "))).into())
+            let of = table.name(group).map_or(String::new(), |name| format!(" of {name}"));
+            Err(Error::Setting(format!("every run{of}{more} failed: {why}")).into())
         }
         _ => Ok(Done::Success),
     }

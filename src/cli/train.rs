@@ -80,11 +80,10 @@ impl Job {
         ])?;
         let (set, data) = options.load_data()?;
         let run = RunConfig::resolve(options, &data)?;
-        let folder = out.map(|dir| (dir, run.options(&set)));
-        let rules = [run.train.rule];
-        let dropped = args.config.as_deref().map(|path| dropped(&args.settings, (path, &file), &rules)).transpose()?;
-        let notes = [dropped.flatten(), replacements(&run.options, &rules)?].into_iter().flatten().collect();
-        Ok(Self { data, run, folder, notes })
+        let settings = run.options(&set);
+        let lost = args.config.as_deref().map(|path| dropped((&args.settings, &[]), (path, &file), [&settings])).transpose()?;
+        let notes = [lost.flatten(), replacements(&run.options, &[run.train.rule])?].into_iter().flatten().collect();
+        Ok(Self { data, run, folder: out.map(|dir| (dir, settings)), notes })
     }
 
     /// Reads the run in a folder of results. Flags must not contradict its options.

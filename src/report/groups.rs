@@ -55,8 +55,9 @@ impl Group {
     }
 }
 
-/// Groups runs, in the order of the first run of each group. Runs of one group with the same seed and
-/// the same results count once: they are one training, kept in several folders.
+/// Groups runs, in the order of the first run of each group. Runs of one group with the same seed
+/// and the same results count once: one training in several folders, or repeated on another
+/// machine. The one with the most diagnostics is kept.
 pub fn group(runs: Vec<Run>) -> Vec<Group> {
     let mut groups: Vec<(Option<toml::Table>, Group)> = Vec::new();
     for run in runs {
@@ -66,8 +67,15 @@ pub fn group(runs: Vec<Run>) -> Vec<Group> {
         });
         // A run without config.toml forms its own group.
         match groups.iter_mut().find(|(other, g)| key.is_some() && *other == key && g.rule() == run.rule) {
-            Some((_, group)) if group.runs.iter().any(|other| other.repeats(&run)) => group.copies += 1,
-            Some((_, group)) => group.runs.push(run),
+            Some((_, group)) => match group.runs.iter_mut().find(|kept| kept.repeats(&run)) {
+                Some(kept) => {
+                    group.copies += 1;
+                    if run.diagnostics.len() > kept.diagnostics.len() {
+                        *kept = run;
+                    }
+                }
+                None => group.runs.push(run),
+            },
             None => groups.push((key, Group { label: String::new(), runs: vec![run], copies: 0 })),
         }
     }

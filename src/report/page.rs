@@ -82,7 +82,7 @@ fn comparison(groups: &[Group], csv: &str) -> String {
     };
     format!(
         "<p class=\"muted\">Mean ± standard deviation (divisor n − 1) over the runs of a group at the end of training. The best is over the epochs of each \
-         run. An unfinished run counts with its last epoch.</p>\n{}<p class=\"muted\">One row per run: {}</p>",
+         run. An unfinished run counts with its last line of metrics.</p>\n{}<p class=\"muted\">One row per run: {}</p>",
         table("Comparison of groups", &columns, groups.iter().enumerate().map(row)),
         download("comparison.csv", "text/csv", "CSV", csv)
     )

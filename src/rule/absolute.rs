@@ -21,6 +21,9 @@ use crate::rule::{Context, LayerState, Rule, power};
 use gaitprop_kernels::perturb::{Perturbation, Scale, Weighting};
 use gaitprop_kernels::{Activation, MatMut, MatRef, Real};
 
+/// Message of absolute targets that meet a decorrelation.
+pub(crate) const NO_DECORRELATION: &str = "absolute targets cannot go through decorrelations: use the difference form";
+
 /// GAIT-prop, ITP or TP from absolute targets. It demonstrates the loss by rounding and is not for
 /// training.
 #[derive(Clone, Copy, Debug)]
@@ -92,8 +95,7 @@ impl<T: Real> Rule<T> for Absolute {
     ) -> Result<()> {
         layer.w.expect_shape("weights that absolute targets go through", (layer.y.ncols(), layer.y.ncols()))?;
         if layer.decorrelation.is_some() {
-            let what = "absolute targets cannot go through decorrelations: use the difference form";
-            return Err(Error::Setting(what.into()));
+            return Err(Error::Setting(NO_DECORRELATION.into()));
         }
         // e = (t − y)/γ^k. The difference of close t and y is exact, so this restores t to the bit.
         let (here, next) = (power(self.gamma, layer.above), power(self.gamma, layer.above + 1));

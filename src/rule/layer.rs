@@ -199,12 +199,7 @@ impl<T: Real> Context<'_, T> {
         // Solvers keep factors by layer: those of decorrelations come after those of the weights.
         let layers = layer.index + layer.above + 1;
         let of = Weights { layer: layers + layer.index, version: layer.version, w: r };
-        let second = self.solver.solve(of, e, self.exec).map_err(|e| match e {
-            Error::Singular { condition, precision, .. } => Error::Singular { layer: layer.index, condition, precision },
-            Error::NotOrthogonal { residual, .. } => Error::NotOrthogonal { layer: layer.index, residual },
-            Error::Diverged { what, step, .. } => Error::Diverged { what, layer: layer.index, step },
-            other => other,
-        })?;
+        let second = self.solver.solve(of, e, self.exec).map_err(|e| e.of_layer(layer.index))?;
         self.solve = Some(match self.solve {
             Some(first) => Solve {
                 residual: if second.residual <= first.residual { first.residual } else { second.residual },

@@ -70,6 +70,7 @@ use crate::store::checkpoint::State;
 use gaitprop_kernels::perturb::Perturbation;
 use gaitprop_kernels::{Activation, MatMut, MatRef, Plan, Real};
 
+pub(crate) use absolute::NO_DECORRELATION;
 pub use layer::{Context, LayerState, Through};
 #[doc(hidden)] // for tests: others ask `LearningRule::build`
 pub use {

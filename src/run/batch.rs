@@ -101,18 +101,12 @@ fn check_config(dir: &Path, runs: &[&Planned]) -> Result<bool> {
         other => other.map_err(Error::io("read", &path))?,
     };
     // Files of earlier versions lack some options.
-    let then = Options::parse(&text, &path).ok().map(completed);
-    let differences = |then: Options| {
-        let of = |run: &&Planned| then.differences(&completed(run.settings.clone()));
-        runs.iter().map(of).collect::<Result<Vec<_>>>()
-    };
-    let fewest = then.map(differences).transpose()?.and_then(|all| all.into_iter().min_by_key(Vec::len));
-    if fewest.as_ref().is_some_and(Vec::is_empty) {
-        return Ok(true);
-    }
-    let first = fewest.and_then(|all| all.into_iter().next()).map_or(String::new(), |first| format!(" ({first})"));
+    let then = completed(Options::parse(&text, &path)?);
+    let differences = runs.iter().map(|run| then.differences(&completed(run.settings.clone())));
+    let fewest = differences.collect::<Result<Vec<_>>>()?.into_iter().min_by_key(Vec::len).unwrap_or_default();
+    let Some(first) = fewest.first() else { return Ok(true) };
     let advice = "use the same settings, remove the folder, or replace all results (--overwrite)";
-    Err(Error::File { path, what: format!("holds a run with other settings{first}: {advice}") })
+    Err(Error::File { path, what: format!("holds a run with other settings ({first}): {advice}") })
 }
 
 /// Returns whether an error concerns one run only, so that the others continue.

@@ -148,8 +148,6 @@ impl Options {
     /// replaces all settings of the file that presets have.
     pub(crate) fn or(self, file: Self) -> Self {
         let mut other = if self.gives_shape() { file.without_shape(&self) } else { file };
-        // Files spell out that inverses learn at the rate of the weights.
-        let follows = other.inverse_lr == other.lr;
         if self.preset.is_some() {
             other = other.without_preset();
         }
@@ -172,22 +170,29 @@ impl Options {
         if self.regularizer.is_some() && other.regularizer.is_some() && self.regularizer != other.regularizer {
             other.lambda = None;
         }
-        if follows && (self.lr.is_some() || other.lr.is_none()) {
-            other.inverse_lr = None;
+        if self.lr.is_some() {
+            other = other.without_rate();
         }
         self.over(other)
+    }
+
+    /// Drops the learning rate, and that of the inverses if it is the same: files spell out that
+    /// inverses learn at the rate of the weights.
+    fn without_rate(self) -> Self {
+        Self { inverse_lr: self.inverse_lr.filter(|&rate| Some(rate) != self.lr), lr: None, ..self }
     }
 
     /// Drops the rule and its constants. With a preset, these include all settings that presets
     /// give by rule.
     pub(crate) fn without_rule(self) -> Self {
-        let own = Self { rule: None, lr: None, lambda: None, mu: None, weight_decay: None, ..self };
+        let own = Self { rule: None, lambda: None, mu: None, weight_decay: None, ..self.without_rate() };
         if own.preset.is_none() { own } else { Self { init: None, beta2: None, epsilon: None, ..own } }
     }
 
     /// Drops the settings that a preset gives, and the constants of a hold.
     pub(crate) fn without_preset(self) -> Self {
-        let learning = Self { loss: None, optimizer: None, lr: None, batch: None, epochs: None, shuffle: None, ..self };
+        let rated = self.without_rate();
+        let learning = Self { loss: None, optimizer: None, batch: None, epochs: None, shuffle: None, ..rated };
         let learning = Self { beta1: None, beta2: None, epsilon: None, weight_decay: None, ..learning };
         let learning = Self { init: None, activation: None, ..learning };
         let held = Self { hold: None, block: None, mu: None, retract_every: None, preset: None, ..learning };

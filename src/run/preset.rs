@@ -38,27 +38,24 @@ fn settings(preset: Preset, rule: LearningRule) -> Result<Options> {
     })
 }
 
-/// Returns the settings of a preset for each of the rules.
-fn tables(preset: Preset, rules: &[LearningRule]) -> Result<Vec<toml::Table>> {
-    rules.iter().map(|&rule| settings(preset, rule)?.table()).collect()
-}
-
 /// Names the settings of a file that a preset among the flags replaces: `--preset paper replaces
-/// lr, epochs of my.toml`. Leaves out those that flags give too. `rules` are those of all runs.
+/// lr, epochs of my.toml`. Leaves out those that flags or a `grid` give too. `runs` are the resolved
+/// options of all runs.
 ///
 /// # Errors
 /// As [`Options::table`].
-pub(crate) fn dropped(flags: &Options, (path, file): (&Path, &Options), rules: &[LearningRule]) -> Result<Option<String>> {
+pub(crate) fn dropped<'a>(
+    (flags, grid): (&Options, &[&str]),
+    (path, file): (&Path, &Options),
+    runs: impl IntoIterator<Item = &'a Options>,
+) -> Result<Option<String>> {
     let Some(preset) = flags.preset else { return Ok(None) };
     let (given, kept) = (flags.table()?, file.clone().without_preset().table()?);
-    let presets = tables(preset, rules)?;
-    let differs = |key: &str, value: &toml::Value| presets.iter().any(|of| of.get(key) != Some(value));
-    let dropped: Vec<String> = file
-        .table()?
-        .into_iter()
-        .filter(|(key, value)| !kept.contains_key(key) && !given.contains_key(key) && differs(key, value))
-        .map(|(key, _)| key)
-        .collect();
+    let mut dropped = file.table()?;
+    dropped.retain(|key, _| !kept.contains_key(key) && !given.contains_key(key) && !grid.contains(&key));
+    let runs = runs.into_iter().map(Options::table).collect::<Result<Vec<_>>>()?;
+    dropped.retain(|key, value| runs.iter().any(|run| run.get(key) != Some(value)));
+    let dropped: Vec<String> = dropped.into_iter().map(|(key, _)| key).collect();
     let note = || format!("--preset {preset} replaces {} of {}", dropped.join(", "), path.display());
     Ok((!dropped.is_empty()).then(note))
 }
@@ -72,7 +69,7 @@ pub(crate) fn replacements(options: &Options, rules: &[LearningRule]) -> Result<
     let Some(preset) = options.preset else { return Ok(None) };
     let held = options.holding() != Holding::None;
     let given = Options { hold: held.then(|| options.holding()), ..options.clone() }.table()?;
-    let presets = tables(preset, rules)?;
+    let presets = rules.iter().map(|&rule| settings(preset, rule)?.table()).collect::<Result<Vec<_>>>()?;
     let replaced = given.iter().filter_map(|(key, value)| {
         let mut others: Vec<String> = Vec::new();
         for other in presets.iter().filter_map(|of| of.get(key)).filter(|of| *of != value).map(shown) {

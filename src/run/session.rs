@@ -209,8 +209,10 @@ impl<'a, T: Real> Session<'a, T> {
             Error::File { path, what } => Error::File { path, what: format!("written by an earlier version, {what}") },
             other => other,
         })?;
-        if completed(then) != run.deciding() {
-            return wrong("its settings differ from config.toml, which was changed since: undo the change, or train another run (--config, --out)".into());
+        if let Some(first) = completed(then).differences(&run.deciding())?.first() {
+            return wrong(format!(
+                "its settings differ from config.toml, which was changed since ({first}): undo the change, or train another run (--config, --out)"
+            ));
         }
         if found.meta.data != checkpointer.data {
             return wrong(

@@ -72,10 +72,18 @@ impl Table {
         let mut text = folded(&rows, self.titles.len());
         for group in &self.groups {
             for (seed, why) in group.failures() {
-                let _ = writeln!(text, "{}, seed {seed}: {why}", group.names.join(" "));
+                let _ = writeln!(text, "{}seed {seed}: {why}", self.name(group).map_or(String::new(), |name| name + ", "));
             }
         }
         text
+    }
+
+    /// Names a group by its rule and settings: `gait lr=1e-4`. A table of one group has no name for
+    /// it.
+    pub(crate) fn name(&self, group: &Group) -> Option<String> {
+        let cell = |(title, name): (&String, &String)| if title == "rule" { name.clone() } else { format!("{title}={name}") };
+        let cells: Vec<String> = self.titles.iter().zip(&group.names).map(cell).collect();
+        (!cells.is_empty()).then(|| cells.join(" "))
     }
 
     /// Formats the table as CSV, with every digit of each mean and standard deviation.

@@ -33,7 +33,7 @@ pub(super) struct Damped<T> {
     /// Version of the weights in the last solve.
     seen: Option<u64>,
     layers: Vec<Factor<T>>,
-    /// That of the Gram matrix which is being factored.
+    /// Diagonal of the damped Gram matrix, before its factorization.
     diagonal: Vec<T>,
     right: Vec<T>,
     rest: Vec<T>,
@@ -80,7 +80,7 @@ impl<T: Real> Damped<T> {
             other => other?,
         }
         // What elimination has left of a diagonal element is the square of its pivot.
-        let kept = |(pivot, square): (&T, &T)| pivot.to_f64().powi(2) > lost::<T>(n) * square.to_f64();
+        let kept = |(pivot, square): (&T, &T)| pivot.to_f64().powi(2) > smallest_share::<T>(n) * square.to_f64();
         if !f.l.data().iter().step_by(n + 1).zip(&self.diagonal).all(kept) {
             return Err(singular(of, exec));
         }
@@ -93,7 +93,7 @@ impl<T: Real> Damped<T> {
 
 /// Returns the share of a diagonal element below which rounding decides about its pivot. The errors
 /// of n terms add up to about √n roundoffs.
-fn lost<T: Real>(n: usize) -> f64 {
+fn smallest_share<T: Real>(n: usize) -> f64 {
     (n as f64).sqrt() * T::UNIT_ROUNDOFF
 }
 
@@ -101,7 +101,7 @@ fn lost<T: Real>(n: usize) -> f64 {
 /// weights that are not square is the smallest that they can have.
 fn singular<T: Real>(of: Weights<'_, T>, exec: &mut Exec) -> Error {
     let (rows, cols) = of.w.shape();
-    let condition = if rows == cols { condition(of.w, exec) } else { Ok(lost::<T>(rows.min(cols)).sqrt().recip()) };
+    let condition = if rows == cols { condition(of.w, exec) } else { Ok(smallest_share::<T>(rows.min(cols)).sqrt().recip()) };
     condition.map_or_else(|e| e, |condition| Error::Singular { layer: of.layer, condition, precision: T::NAME })
 }
 

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! e = r M
-//! reconstruction error  ρ = f⁻¹(y_l) M + c − y_{l−1}      ΔM = −mean(f⁻¹(y_l)ᵀ ρ)      Δc = −mean(ρ)
+//! reconstruction error  q = f⁻¹(y_l) M + c − y_{l−1}      ΔM = −mean(f⁻¹(y_l)ᵀ q)      Δc = −mean(q)
 //! ```
 //!
 //! M learns from every batch by the published Adam. It starts from a random matrix and never sees
@@ -59,33 +59,40 @@ pub(super) struct Learned<T> {
     means: Vec<T>,
 }
 
-/// The inverse of one layer, with moments.
+/// A matrix and a bias: an inverse, or moments of one.
 #[derive(Debug)]
-struct Inverse<T> {
+struct Affine<T> {
     /// M, width × fan-in.
     m: Matrix<T>,
     c: Vec<T>,
-    /// First and second moments of M and of c.
-    moments: [Matrix<T>; 2],
-    c_moments: [Vec<T>; 2],
 }
 
-impl<T: Real> Inverse<T> {
-    fn new(m: Matrix<T>) -> Self {
-        let (width, fan_in) = m.view().shape();
-        Self {
-            c: vec![T::ZERO; fan_in],
-            moments: [(); 2].map(|()| Matrix::zeros(width, fan_in)),
-            c_moments: [(); 2].map(|()| vec![T::ZERO; fan_in]),
-            m,
-        }
+impl<T: Real> Affine<T> {
+    fn zeros(width: usize, fan_in: usize) -> Self {
+        Self { m: Matrix::zeros(width, fan_in), c: vec![T::ZERO; fan_in] }
     }
 
-    /// Its arrays, by name.
-    fn arrays(&mut self) -> [(&'static str, &mut [T]); 6] {
-        let ([m1, m2], [c1, c2]) = (&mut self.moments, &mut self.c_moments);
-        [("M", self.m.data_mut()), ("c", &mut self.c), ("mM", m1.data_mut()), ("vM", m2.data_mut()), ("mc", c1), ("vc", c2)]
+    /// Stores both arrays under names that start with `prefix`.
+    fn save(&self, prefix: &str, to: &mut State<T>) {
+        let shape = [self.m.rows(), self.m.cols()];
+        to.put_array(format!("{prefix}M"), &shape, self.m.data());
+        to.put_array(format!("{prefix}c"), &shape[1..], &self.c);
     }
+
+    /// Reads both arrays back.
+    fn restored(prefix: &str, (width, fan_in): (usize, usize), from: &State<T>) -> Result<Self> {
+        let mut all = Self::zeros(width, fan_in);
+        from.copy_array(&format!("{prefix}M"), all.m.data_mut())?;
+        from.copy_array(&format!("{prefix}c"), &mut all.c)?;
+        Ok(all)
+    }
+}
+
+/// The inverse of one layer, and its first and second moments.
+#[derive(Debug)]
+struct Inverse<T> {
+    value: Affine<T>,
+    moments: [Affine<T>; 2],
 }
 
 impl<T: Real> Learned<T> {
@@ -100,13 +107,15 @@ impl<T: Real> Learned<T> {
         let slot = of_layer(&mut self.layers, of.layer);
         match slot {
             Some(inverse) => {
-                inverse.m.view().expect_shape("the learned inverse of a layer", (width, fan_in))?;
+                inverse.value.m.view().expect_shape("the learned inverse of a layer", (width, fan_in))?;
             }
             None => {
                 let mut rng = Rng::new(self.settings.seed, STREAM + of.layer as u64);
                 // All backends start from the same bits.
                 let plan = exec.plan.clone().with_backend(Backend::Native);
-                *slot = Some(Inverse::new(init::weights(self.settings.init, width, fan_in, &mut rng, &plan)?));
+                let m = init::weights(self.settings.init, width, fan_in, &mut rng, &plan)?;
+                let moments = [(); 2].map(|()| Affine::zeros(width, fan_in));
+                *slot = Some(Inverse { value: Affine { m, c: vec![T::ZERO; fan_in] }, moments });
             }
         }
         Ok(())
@@ -141,7 +150,7 @@ impl<T: Real> Solver<T> for Learned<T> {
         self.prepare(of, exec)?;
         let Some(Some(inverse)) = self.layers.get(of.layer) else { unreachable!("prepared") };
         let live = live_columns(r);
-        exec.product(T::ONE, r.cols(0, live), inverse.m.view().rows(0, live), Start::Zero, e.rb())?;
+        exec.product(T::ONE, r.cols(0, live), inverse.value.m.view().rows(0, live), Start::Zero, e.rb())?;
         let residual = residual(of.w, r, e.as_ref(), &mut self.rest, exec)?;
         Ok(Solve { residual, sampled: false, products: 1.0 + live as f64 / width as f64, by: SolverKind::Learned })
     }
@@ -162,26 +171,25 @@ impl<T: Real> Solver<T> for Learned<T> {
         below.expect_shape("the activity below a layer", (batch, fan_in))?;
         let step = self.adam();
         let Some(Some(inverse)) = self.layers.get_mut(of.layer) else { return Ok(()) };
-        inverse.m.view().expect_shape("the learned inverse of a layer", (width, fan_in))?;
+        inverse.value.m.view().expect_shape("the learned inverse of a layer", (width, fan_in))?;
         let (sums, rest) = (resized(&mut self.sums, batch * width), resized(&mut self.rest, batch * fan_in));
         for (row, i) in sums.chunks_exact_mut(width).zip(0..) {
             row.iter_mut().zip(y.row_iter(i)).for_each(|(h, y)| *h = inverse_activation(activation, y));
         }
         let sums = MatRef::new(sums, batch, width)?;
-        exec.product(T::ONE, sums, inverse.m.view(), Start::From(-T::ONE, below), MatMut::new(rest, batch, fan_in)?)?;
+        exec.product(T::ONE, sums, inverse.value.m.view(), Start::From(-T::ONE, below), MatMut::new(rest, batch, fan_in)?)?;
         for row in rest.chunks_exact_mut(fan_in) {
-            row.iter_mut().zip(&inverse.c).for_each(|(rest, &c)| *rest += c);
+            row.iter_mut().zip(&inverse.value.c).for_each(|(rest, &c)| *rest += c);
         }
         let rest = MatRef::new(rest, batch, fan_in)?;
-        let [m, v] = &mut inverse.moments;
-        let through = Epilogue::Update(Update::Adam { step, m: m.view_mut(), v: v.view_mut() });
+        let Inverse { value, moments: [m, v] } = inverse;
+        let through = Epilogue::Update(Update::Adam { step, m: m.m.view_mut(), v: v.m.view_mut() });
         let mean = T::from_f64(-1.0 / batch.max(1) as f64);
-        let finite = exec.gemm_with(mean, (sums.t(), rest), Start::Zero, inverse.m.view_mut(), through)?;
+        let finite = exec.gemm_with(mean, (sums.t(), rest), Start::Zero, value.m.view_mut(), through)?;
         let means = resized(&mut self.means, fan_in);
         reduce::column_means(rest, means, exec.plan.isa)?;
         means.iter_mut().for_each(|mean| *mean = -*mean);
-        let [m, v] = &mut inverse.c_moments;
-        if adam(step, &mut inverse.c, m, v, means, exec.plan.isa)? && finite {
+        if adam(step, &mut value.c, &mut m.c, &mut v.c, means, exec.plan.isa)? && finite {
             return Ok(());
         }
         // The next batch starts with a new one.
@@ -195,18 +203,12 @@ impl<T: Real> Solver<T> for Learned<T> {
         for (l, inverse) in self.layers.iter().enumerate() {
             let mut part = State::default();
             part.put("present", inverse.is_some().into());
-            let Some(of) = inverse else {
-                state.put_part(&l.to_string(), part);
-                continue;
-            };
-            let shape = [of.m.rows(), of.m.cols()];
-            part.put("width", shape[0] as u64);
-            part.put("fan-in", shape[1] as u64);
-            part.put_array("M", &shape, of.m.data());
-            part.put_array("c", &shape[1..], &of.c);
-            for (name, moments, c_moments) in [("m", &of.moments[0], &of.c_moments[0]), ("v", &of.moments[1], &of.c_moments[1])] {
-                part.put_array(format!("{name}M"), &shape, moments.data());
-                part.put_array(format!("{name}c"), &shape[1..], c_moments);
+            if let Some(Inverse { value, moments: [m, v] }) = inverse {
+                part.put("width", value.m.rows() as u64);
+                part.put("fan-in", value.m.cols() as u64);
+                value.save("", &mut part);
+                m.save("m", &mut part);
+                v.save("v", &mut part);
             }
             state.put_part(&l.to_string(), part);
         }
@@ -232,11 +234,8 @@ fn restored<T: Real>(part: &State<T>) -> Result<Option<Inverse<T>>> {
     // Three matrices: the inverse and two moments.
     let bytes = width.saturating_mul(fan_in).saturating_mul(3 * size_of::<T>());
     ask_for(bytes, "the learned inverse of a layer")?;
-    let mut inverse = Inverse::new(Matrix::zeros(width, fan_in));
-    for (name, to) in inverse.arrays() {
-        part.copy_array(name, to)?;
-    }
-    Ok(Some(inverse))
+    let read = |prefix| Affine::restored(prefix, (width, fan_in), part);
+    Ok(Some(Inverse { value: read("")?, moments: [read("m")?, read("v")?] }))
 }
 
 /// Returns f⁻¹(y). At the ends of tanh's range, where it is infinite, returns that of the nearest
@@ -294,18 +293,18 @@ mod tests {
         let mut learned = Learned::<f64>::new(Tuning::default());
         let (y, below) = (normal(4, 2, 2), normal(4, 3, 3));
         learned.prepare(of, &exec).unwrap();
-        let m = learned.layers[2].as_ref().unwrap().m.clone();
+        let m = learned.layers[2].as_ref().unwrap().value.m.clone();
         learned.learn(of, (Activation::Identity, y.view()), below.view(), &mut exec).unwrap();
         let after = learned.layers[2].as_ref().unwrap();
         let rest = |i: usize, j: usize| (0..2).map(|k| y.row(i)[k] * m.row(k)[j]).sum::<f64>() - below.row(i)[j];
         let step = |delta: f64| 1e-4 * (0.1 * delta) / (1e-8 + (0.01 * delta * delta).sqrt());
         for j in 0..3 {
             let c = step(-(0..4).map(|i| rest(i, j)).sum::<f64>() / 4.0);
-            assert!((after.c[j] - c).abs() < 1e-15, "{} {c}", after.c[j]);
+            assert!((after.value.c[j] - c).abs() < 1e-15, "{} {c}", after.value.c[j]);
             for k in 0..2 {
                 let delta = -(0..4).map(|i| y.row(i)[k] * rest(i, j)).sum::<f64>() / 4.0;
                 let want = m.row(k)[j] + step(delta);
-                assert!((after.m.row(k)[j] - want).abs() < 1e-14, "{} {want}", after.m.row(k)[j]);
+                assert!((after.value.m.row(k)[j] - want).abs() < 1e-14, "{} {want}", after.value.m.row(k)[j]);
             }
         }
     }

@@ -61,7 +61,8 @@ pub enum SolverKind {
     Transpose,
     /// The cheapest of those above for each layer, by observed costs.
     Auto,
-    /// `Wᵀ (W Wᵀ + ρ I)⁻¹`: defined for weights of any shape, singular ones included.
+    /// `Wᵀ (W Wᵀ + ρ I)⁻¹`: defined for weights of any shape, and for singular ones unless rounding
+    /// loses ρ.
     Damped,
     /// Weights of their own that learn to reconstruct each layer's input, of any shape.
     Learned,
@@ -278,7 +279,8 @@ impl Solves {
 /// One layer's weights, as a step hands them to a solver.
 #[derive(Clone, Copy, Debug)]
 pub struct Weights<'a, T: Copy> {
-    /// Index of the layer. Solvers keep factors and statistics by layer.
+    /// Index of the layer. Solvers keep factors and statistics by layer. Decorrelations of inputs
+    /// have numbers after those of the layers.
     pub layer: usize,
     /// Version of the weights: another number means that the weights of any layer may have changed.
     /// [`Network::version`](crate::Network::version), or a count that the caller keeps.

@@ -25,7 +25,7 @@ pub(crate) use rotation::check_rotations;
 pub use tape::Tape;
 pub use update::Phases;
 
-use crate::base::error::{Error, Result};
+use crate::base::error::Result;
 use crate::base::exec::Exec;
 use crate::model::loss::{Loss, Score};
 use crate::model::network::Network;
@@ -135,13 +135,5 @@ impl<T: Real> Step<T> {
         self.phases.forward += forward - clock;
         self.phases.down += forward.elapsed();
         Ok(Report { score, solves })
-    }
-}
-
-/// Adds the step number to [`Error::Diverged`].
-pub(crate) fn in_step(e: Error, step: u64) -> Error {
-    match e {
-        Error::Diverged { what, layer, .. } => Error::Diverged { what, layer, step },
-        other => other,
     }
 }

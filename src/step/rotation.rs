@@ -4,7 +4,7 @@ use crate::base::error::{Error, Result};
 use crate::model::network::Network;
 use crate::ortho::Cayley;
 use crate::step::optimizer::{Optimizer, OptimizerConfig, OptimizerKind};
-use crate::step::{Recipe, Report, Step, in_step};
+use crate::step::{Recipe, Report, Step};
 use gaitprop_kernels::{MatRef, Real, reduce};
 use std::time::Instant;
 
@@ -48,7 +48,7 @@ impl<T: Real> Step<T> {
             self.phases.steps += 1;
             Ok(report)
         });
-        let report = turned.map_err(|e| in_step(e, optimizer.steps() + 1))?;
+        let report = turned.map_err(|e| e.in_step(optimizer.steps() + 1))?;
         cayley.exchange(net);
         optimizer.apply_to(net, &self.gradients, false, recipe.exec.plan.isa)?;
         recipe.rule.learn(net, weight_decay, recipe.exec)?;

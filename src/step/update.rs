@@ -16,7 +16,7 @@ use crate::base::exec::Exec;
 use crate::model::network::Network;
 use crate::step::optimizer::{BIASES, Optimizer};
 use crate::step::tape::{view, view_mut};
-use crate::step::{Recipe, Report, Step, Tape, in_step};
+use crate::step::{Recipe, Report, Step, Tape};
 use gaitprop_kernels::{Backend, Epilogue, MatRef, Real, Start, reduce};
 use std::time::{Duration, Instant};
 
@@ -96,7 +96,7 @@ impl<T: Real> Step<T> {
             self.gradients(net, x, target, recipe)
                 .and_then(|report| optimizer.apply(net, &self.gradients, recipe.exec.plan.isa).map(|()| report))
         };
-        let report = updated.map_err(|e| in_step(e, step))?;
+        let report = updated.map_err(|e| e.in_step(step))?;
         let clock = Instant::now();
         recipe.rule.learn(net, optimizer.settings().weight_decay, recipe.exec)?;
         self.phases.update += clock.elapsed();

@@ -5,7 +5,7 @@ use crate::model::init::Init;
 use crate::model::loss::Loss;
 use crate::model::network::Architecture;
 use crate::ortho::{Hold, Regularizer};
-use crate::rule::{LearningRule, RuleConfig, TargetForm};
+use crate::rule::{LearningRule, NO_DECORRELATION, RuleConfig, TargetForm};
 use crate::solve::{Learning, SolverKind, Tuning};
 use crate::step::optimizer::{OptimizerConfig, OptimizerKind};
 use crate::step::{Decorrelation, check_rotations};
@@ -163,7 +163,7 @@ impl TrainConfig {
 pub(crate) fn check_decorrelation(rule: LearningRule, form: TargetForm, solver: SolverKind) -> Result<()> {
     let what = match (form, solver) {
         _ if !rule.sends_targets() => return Ok(()),
-        (TargetForm::Absolute, _) => "absolute targets cannot go through decorrelations: use the difference form",
+        (TargetForm::Absolute, _) => NO_DECORRELATION,
         (_, SolverKind::Transpose) => "a decorrelation is not orthogonal, so its transpose is no inverse: use another solver",
         _ => return Ok(()),
     };

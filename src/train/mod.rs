@@ -21,7 +21,7 @@ use crate::ortho::HoldState;
 use crate::rule::Rule;
 use crate::solve::{Solver, Solves};
 use crate::step::optimizer::{Optimizer, OptimizerConfig};
-use crate::step::{Phases, Recipe, Report, Step, in_step};
+use crate::step::{Phases, Recipe, Report, Step};
 use crate::store::checkpoint::State;
 use crate::train::evaluate::{check_samples, gather};
 use gaitprop_kernels::{MatRef, Plan, Real};
@@ -443,7 +443,7 @@ impl<T: Real> Trainer<T> {
             Some(setting) => step.decorrelate(net, setting, &mut self.exec),
             None => Ok(()),
         };
-        after.and_then(|()| step.teach(net, &mut *self.solver, &mut self.exec)).map_err(|e| in_step(e, optimizer.steps()))?;
+        after.and_then(|()| step.teach(net, &mut *self.solver, &mut self.exec)).map_err(|e| e.in_step(optimizer.steps()))?;
         *learned += batch.len();
         Ok(report)
     }

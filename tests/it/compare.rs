@@ -341,9 +341,12 @@ fn a_run_that_fails_ends_no_other() {
     let out = run(dir.path(), &line);
     let (text, err) = (String::from_utf8(out.stdout).unwrap(), String::from_utf8(out.stderr).unwrap());
     assert_eq!(out.status.code(), Some(1), "{text}");
-    assert!(err.starts_with("error: every run of gait") && err.lines().count() == 1, "{err}");
+    assert!(err.starts_with("error: every run of gait lr=1e30 lambda=0 failed: ") && err.lines().count() == 1, "{err}");
     assert!(
-        text.contains("0/2") && text.contains("2/2") && text.contains("failed") && text.contains("gait 1e30 0, seed 2: "),
+        text.contains("0/2")
+            && text.contains("2/2")
+            && text.contains("failed")
+            && text.contains("\ngait lr=1e30 lambda=0, seed 2: "),
         "{text}"
     );
     let rows = csv(&dir.path().join("all/table.csv"));
@@ -356,6 +359,27 @@ fn a_run_that_fails_ends_no_other() {
     let grid = csv(&dir.path().join("chosen/grid.csv"));
     assert_eq!((grid[0]["chosen"].as_str(), grid[1]["chosen"].as_str()), ("no", "yes"));
     assert!(grid[0]["error"].contains("diverged"), "{grid:?}");
+}
+
+/// A point that cannot be trained is a result of a sweep, which fails only if all of them do.
+#[test]
+fn a_point_that_fails_is_a_result_of_the_sweep() {
+    let dir = TempDir::new().unwrap();
+    let sweep = |rates: &str| run(dir.path(), &format!("sweep {SMALL} --rule bp --optimizer sgd --seeds 1 {rates}"));
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let one = sweep("--grid lr=1e30,1e-3");
+    assert_eq!((one.status.code(), text(&one.stderr)), (Some(0), String::new()));
+    assert!(text(&one.stdout).contains("\nlr=1e30, seed 1: training diverged"), "{}", text(&one.stdout));
+    // Without a grid there is nothing to name.
+    for (rates, of, row) in [("--grid lr=1e30", " of lr=1e30", "lr=1e30, "), ("--lr 1e30", "", "")] {
+        let all = sweep(rates);
+        let err = text(&all.stderr);
+        assert!(
+            all.status.code() == Some(1) && err.starts_with(&format!("error: every run{of} failed: training diverged")),
+            "{err}"
+        );
+        assert!(text(&all.stdout).contains(&format!("\n{row}seed 1: training diverged")), "{}", text(&all.stdout));
+    }
 }
 
 /// A file of one rule brings none of its constants to the rules of a comparison.

@@ -44,10 +44,14 @@ fn module(folder: &Path, name: &str) -> Option<String> {
 
 /// `start` begins a test of the module, or of a file in its folder, or names such a file.
 fn is_known(root: &Path, (folders, name, start): &Filter) -> bool {
-    let start = start.rsplit("::").next().expect("a last part");
     let found = |folder: &&str| {
-        let is_file = root.join(folder).join(name).join(format!("{start}.rs")).exists();
-        is_file || module(&root.join(folder), name).is_some_and(|text| text.contains(&format!("fn {start}")))
+        let folder = root.join(folder);
+        let (text, start) = match start.split_once("::") {
+            Some((file, start)) => (module(&folder.join(name), file), start),
+            None if folder.join(name).join(format!("{start}.rs")).exists() => return true,
+            None => (module(&folder, name), &start[..]),
+        };
+        text.is_some_and(|text| text.contains(&format!("fn {start}")))
     };
     folders.iter().any(found)
 }
@@ -65,8 +69,9 @@ fn every_filter_of_a_command_names_tests() {
         }
     }
     assert!(seen > 15, "only {seen} filters found");
-    let planted = "cargo test -p gaitprop-kernels --test it gemm_bits::no_such_test \\\n -- faults::";
+    let planted = "cargo test -p gaitprop-kernels --test it gemm_bits::no_such_test \\\n -- faults::
+        cargo test -p gaitprop --test it -- cli::no_such_file::other_backends cli::train::no_such_test";
     let planted = filters(planted);
-    assert_eq!(planted.len(), 2);
+    assert_eq!(planted.len(), 4);
     assert!(planted.iter().all(|filter| !is_known(root, filter)));
 }

@@ -53,6 +53,8 @@ fn runs_end_and_are_resumed() {
     let other = paper_on(dir.path(), &out, &["--only", "d", "--epochs", "1"]).unwrap();
     assert!(other.status.code() == Some(2) && text(&other.stderr).contains("has results of digits: name another folder"));
 
+    // An editor ends the line.
+    fs::write(out.join("data.txt"), "digits\n\n").unwrap();
     let longer = paper(&out, &["--only", "d", "--epochs", "2"]).unwrap();
     let said = text(&longer.stdout);
     assert!(longer.status.success() && said.matches(": done").count() == 6, "{said}");
@@ -84,6 +86,18 @@ fn sweeps_are_kept(out: &Path) {
     let said = text(&refused.stdout);
     assert!(refused.status.code() == Some(1) && said.contains("another command's: move it away"), "{said}");
     assert_eq!(read("sweep.json"), results);
+}
+
+/// A damaged line of a part that is not run ends the command before any training.
+#[test]
+fn damaged_metrics_are_refused_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = dir.path().join("c/8-hidden-bp/seed-1");
+    fs::create_dir_all(&run).unwrap();
+    fs::write(run.join("metrics.jsonl"), "{\"event\":\n").unwrap();
+    let Some(refused) = paper(dir.path(), &["--only", "d", "--epochs", "1"]) else { return };
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused.stderr).contains("a line is damaged") && refused.stdout.is_empty(), "{}", text(&refused.stdout));
 }
 
 /// Without data there is no forecast.

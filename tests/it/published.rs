@@ -245,6 +245,11 @@ mod program {
         let few = "--rules gait --config my.toml --preset paper --epochs 1 --seeds 1";
         assert!(note(run(dir.path(), &format!("compare {SMALL} {few}"))).contains(lost));
         // Values that the preset has too are not replaced, nor are other settings.
+        run(dir.path(), &format!("train {SMALL} --lambda 0.5 --epochs 1 --out old")).well();
+        assert_eq!(
+            train("--config old/config.toml --preset paper --epochs 100"),
+            "note: --preset paper replaces lambda of old/config.toml\n"
+        );
         fs::write(dir.path().join("my.toml"), "preset = \"paper\"\nlr = 1e-4\nepochs = 100\nseed = 3\n").unwrap();
         assert_eq!(train("--config my.toml --preset paper --epochs 1"), "note: --epochs 1 replaces 100 of --preset paper\n");
 

@@ -167,11 +167,16 @@ fn copies_count_once_and_unfinished_runs_are_named() {
     add("c", 2, &with_end(1.0, 0.9));
     add("d", 1, &with_end(1.0, 0.8));
     add("e", 3, &epochs(1.0));
+    // Of two copies the one with diagnostics is kept.
+    let mut lines = with_end(1.0, 0.9);
+    lines.push(json!({ "event": "diagnostics", "epoch": 1, "step": 7, "layers": [] }));
+    add("b2", 1, &lines);
     let groups = groups(dir.path());
     assert_eq!((groups.len(), groups[0].seeds().as_str()), (1, "1, 1, 2, 3"));
+    assert!(groups[0].runs.iter().any(|run| run.dir.ends_with("b2")));
     let summary = report::summary(&groups);
-    assert!(summary.contains("4 (1 unfinished, 1 left out as copies)"), "{summary}");
-    assert!(made(dir.path()).html.contains("4 (1 unfinished, 1 left out as copies)"));
+    assert!(summary.contains("4 (1 unfinished, 2 left out as copies)"), "{summary}");
+    assert!(made(dir.path()).html.contains("4 (1 unfinished, 2 left out as copies)"));
 }
 
 /// Runs of `examples/paper` differ in more settings than a label holds.

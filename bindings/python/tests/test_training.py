@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import pickle
 import signal
@@ -17,7 +18,7 @@ import numpy as np
 import pytest
 
 import gaitprop
-from gaitprop import Data, Network, TrainConfig, Trainer, align, load_data, updates
+from gaitprop import Data, Network, TrainConfig, Trainer, _native, align, load_data, updates
 
 FAST: dict[str, Any] = {"learning_rate": 1e-3}
 
@@ -127,6 +128,12 @@ def test_a_checkpoint_goes_on_with_the_same_bits(digits: Data, tmp_path: Path) -
     trainer.fit(*digits.train, epochs=2)
     restored.fit(*digits.train, epochs=2)
     assert same(trainer.network, restored.network)
+    notes = json.loads(_native.checkpoint_notes(str(file)))
+    for damaged in (-1, "two", 2.5, None, 1 << 99):
+        notes["epochs"] = damaged
+        trainer._native.save(str(file), json.dumps(notes))
+        with pytest.raises(gaitprop.Error, match="not a checkpoint of this package"):
+            Trainer.load(file)
     file.write_bytes(file.read_bytes()[:-3])
     with pytest.raises(gaitprop.Error):
         Trainer.load(file)

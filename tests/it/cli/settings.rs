@@ -353,6 +353,19 @@ fn inverses_follow_the_rate_of_the_weights() {
     assert_eq!(second("--lr 0.002 --inverse-lr 0.01"), (0.002, 0.01));
     learned("--inverse-lr 0.03");
     assert_eq!([second(""), second("--lr 0.002"), second("--rule tp")], [(1e-4, 0.03), (0.002, 0.03), (1e-5, 0.03)]);
+    // Each rule of a comparison has its own rate.
+    let compared = |flags: &str| {
+        let line = format!("compare --rules gait,tp --seeds 1 --config first/config.toml {flags} --out all --overwrite");
+        run(dir.path(), &line).well();
+        ["gait", "tp"].map(|rule| {
+            let settings = settings(&dir.path().join("all").join(rule).join("seed-1"));
+            (settings["lr"].as_float().unwrap(), settings["inverse-lr"].as_float().unwrap())
+        })
+    };
+    assert_eq!(compared(""), [(1e-4, 0.03), (1e-5, 0.03)]);
+    learned("--lr 0.002");
+    assert_eq!(compared(""), [(1e-4, 1e-4), (1e-5, 1e-5)]);
+    assert_eq!([compared("--lr 3e-4"), compared("--grid lr=3e-4")], [[(3e-4, 3e-4); 2]; 2]);
 }
 
 /// What training would refuse is refused before old results are removed.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import operator
 import os
 import sys
 import time
@@ -842,10 +843,12 @@ class Trainer:
             trainer = cls(
                 network, TrainConfig(**notes["config"]), seed=notes["seed"], threads=threads
             )
-        except (KeyError, TypeError, json.JSONDecodeError) as e:
+            epochs = operator.index(notes["epochs"])
+            trainer._native.epochs = epochs
+        except (KeyError, TypeError, OverflowError, json.JSONDecodeError) as e:
             raise Error(f"{path}: not a checkpoint of this package: {e}") from e
         trainer._native.load(path)
-        trainer._native.epochs = notes["epochs"]
+        trainer._native.epochs = epochs
         return trainer
 
 
