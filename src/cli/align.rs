@@ -9,7 +9,7 @@ use crate::cli::{Done, Failure, print};
 use crate::data::{self, Dataset, Features, Samples, Split};
 use crate::model::matrix::Matrix;
 use crate::rule::{LearningRule, TargetForm};
-use crate::run::config::{RunConfig, check_decorrelation, check_shape};
+use crate::run::config::{RunConfig, check_shape};
 use crate::run::options::Options;
 use crate::run::pool::progress;
 use crate::run::session::{Session, ask_for, check_memory};
@@ -18,7 +18,7 @@ use crate::solve::SolverKind;
 use crate::study::align::{Compared, Comparison, Condition, Precision, RuleSpec};
 use crate::study::diagnostics::Alignment;
 use crate::study::gauss_newton::check_damping;
-use crate::train::TrainConfig;
+use crate::train::{TrainConfig, check_decorrelation};
 use gaitprop_kernels::{Plan, Real};
 use indicatif::ProgressBar;
 use serde::Serialize;
@@ -293,7 +293,9 @@ fn check_over_time(run: &RunConfig, rules: &[RuleSpec]) -> Result<()> {
     if run.train.decorrelation.is_none() {
         return Ok(());
     }
-    rules.iter().try_for_each(|spec| check_decorrelation(spec.kind, spec.form, run.train.solver))
+    rules.iter().try_for_each(|spec| {
+        check_decorrelation(spec.kind, spec.form, run.train.solver).map_err(|e| Error::Setting(format!("rule {spec}: {e}")))
+    })
 }
 
 fn study(run: &RunConfig, data: &Dataset, rules: [RuleSpec; 2]) -> Result<Comparison> {

@@ -106,8 +106,11 @@ fn align_says_what_it_cannot_compare() {
         ("--over time --values 2,1", &["ascending"]),
         ("--over time --inverse learned", &["the inverses learn in training"]),
         ("--over time --rules kp,bp", &["kp learns its feedback in training"]),
-        ("--over time --rules gait:absolute,bp --decor-lr 1e-3", &["absolute targets", "--form difference"]),
-        ("--over time --rules bp,gait --inverse transpose --decor-lr 1e-3", &["--inverse transpose"]),
+        (
+            "--over time --rules gait:absolute,bp --decor-lr 1e-3",
+            &["rule gait:absolute:f32: absolute targets", "use the difference form"],
+        ),
+        ("--over time --rules bp,gait --inverse transpose --decor-lr 1e-3", &["its transpose is no inverse"]),
         ("--inverse learned", &["nothing to learn from outside a training"]),
         ("--over precision --values f16", &["unknown element type `f16`"]),
         ("--out run", &["--out", "--csv and --json"]),
