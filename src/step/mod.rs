@@ -90,8 +90,9 @@ impl<T: Real> Step<T> {
     /// loss).
     ///
     /// # Errors
-    /// [`Error::Singular`], [`Error::OutOfRange`], [`Error::NotOrthogonal`] where the rule's solve
-    /// fails; a shape error; out of memory.
+    /// [`Error::Singular`](crate::Error::Singular), [`Error::OutOfRange`](crate::Error::OutOfRange),
+    /// [`Error::NotOrthogonal`](crate::Error::NotOrthogonal) where the rule's solve fails; a shape
+    /// error; out of memory.
     pub fn credit(
         &mut self,
         net: &Network<T>,
