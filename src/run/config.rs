@@ -195,6 +195,7 @@ impl RunConfig {
             return refuse(format!("--seed {seed}: use at most {}, the largest number that a TOML file can hold", i64::MAX));
         }
         train.rule.check(&train.rule_config(&self.architecture, *seed))?;
+        check_form(train)?;
         if train.decorrelation.is_some() {
             check_decorrelation(train.rule, train.target_form, train.solver)?;
         }
@@ -212,7 +213,6 @@ impl RunConfig {
         if train.hold == Hold::Cayley && train.init != Init::Orthogonal {
             return refuse("--hold cayley keeps weights as orthogonal as they start: use --init orthogonal".into());
         }
-        check_form(train)?;
         check_shape(train, &self.architecture)?;
         if let Some(held) = data.validation.as_ref().filter(|_| data.train.len() < train.batch) {
             return refuse(format!(
@@ -442,19 +442,14 @@ pub(crate) fn completed(then: Options) -> Options {
     }
 }
 
-/// Refuses absolute targets for rules without targets, and with iterative solvers, whose tolerance
-/// exceeds the differences of such targets.
+/// Refuses absolute targets for rules without targets. Adds the flag to the library's check.
 fn check_form(train: &TrainConfig) -> Result<()> {
-    let TrainConfig { rule, solver, target_form, .. } = train;
-    match (target_form, solver) {
-        (TargetForm::Absolute, _) if !rule.sends_targets() => {
-            Err(Error::Setting(format!("--form absolute is a form of gait, itp and tp: {rule} sends no targets")))
-        }
-        (TargetForm::Absolute, solver) if *solver != SolverKind::Lu => Err(Error::Setting(format!(
-            "--inverse {solver}: its tolerance is far above the differences of absolute targets; use --inverse lu"
-        ))),
-        _ => Ok(()),
+    let TrainConfig { rule, solver, target_form, .. } = *train;
+    if target_form == TargetForm::Absolute && !rule.sends_targets() {
+        return Err(Error::Setting(format!("--form absolute is a form of gait, itp and tp: {rule} sends no targets")));
     }
+    train::check_form(rule, target_form, solver)
+        .map_err(|e| Error::Setting(format!("{e} (--inverse {solver}: use --inverse lu)")))
 }
 
 /// The library's check of targets through decorrelations, with the flags.

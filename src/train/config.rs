@@ -111,6 +111,7 @@ impl TrainConfig {
             let what = format!("the solver {} learns no inverses: leave the inverse rate out, or use learned", self.solver);
             return Err(Error::Setting(what));
         }
+        check_form(self.rule, self.target_form, self.solver)?;
         if self.hold == Hold::Cayley {
             check_rotations(self.optimizer, self.regularizer.lambda, self.weight_decay)?;
         }
@@ -133,12 +134,19 @@ impl TrainConfig {
         self.decorrelation.map_or(Ok(()), |of| check_rounded::<T>("the decorrelation's rate", of.rate))
     }
 
-    /// Checks that the rule's targets can go through every layer of this shape.
+    /// Checks that the rule's targets can go through every layer of this shape, and that the loss
+    /// fits the last one.
     ///
     /// # Errors
     /// [`Error::Architecture`] with the first layer above the first that is not square, for a rule
-    /// and a solver that need its inverse.
+    /// and a solver that need its inverse; [`Error::Setting`] for cross-entropy on a last layer
+    /// that is not linear.
     pub fn check_shape(&self, architecture: &Architecture) -> Result<()> {
+        let output = architecture.output_activation;
+        if self.loss.output_activation(output) != output {
+            let what = "cross-entropy needs a last layer that is linear: make the network for this loss";
+            return Err(Error::Setting(what.into()));
+        }
         let any = self.solver.takes_rectangles() && self.target_form != TargetForm::Absolute;
         if !self.rule.sends_targets() || any { Ok(()) } else { architecture.check_square() }
     }
@@ -154,6 +162,17 @@ impl TrainConfig {
     pub(crate) fn rule_config<'a>(&self, architecture: &'a Architecture, seed: u64) -> RuleConfig<'a> {
         RuleConfig { architecture, gamma: self.gamma, form: self.target_form, init: self.init, seed }
     }
+}
+
+/// Refuses absolute targets that go through anything but exact inverses.
+///
+/// # Errors
+/// [`Error::Setting`].
+pub(crate) fn check_form(rule: LearningRule, form: TargetForm, solver: SolverKind) -> Result<()> {
+    if form == TargetForm::Difference || solver == SolverKind::Lu || !rule.sends_targets() {
+        return Ok(());
+    }
+    Err(Error::Setting(format!("the tolerance of the solver {solver} is far above the differences of absolute targets: use lu")))
 }
 
 /// Refuses decorrelations that the rule's targets cannot go through.

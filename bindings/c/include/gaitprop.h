@@ -13,6 +13,7 @@
  * The library checks NULL, alignment, shapes and shared memory. The caller promises the rest:
  *
  * - An operand's elements lie in allocated memory, and those that are read have values.
+ * - Objects of different types, such as a matrix and its pivots, share no memory.
  * - During the call no other thread writes what the call reads, or reaches what it writes.
  * - Contexts and packed operands come from this library and have not been freed.
  * - A pointer to one value, such as an optional matrix, is NULL or points to such a value.

@@ -165,7 +165,7 @@ impl<'a> Call<'a> {
 
     /// [`Call::read_slice`] of another type than the other operands, with which it shares nothing.
     pub(crate) fn read_other<U>(&self, what: &'static str, data: *const U, len: usize) -> Result<&'a [U], Failure> {
-        // SAFETY: as in `read`. C gives each object one type, so objects of two types are disjoint.
+        // SAFETY: as in `read`. The caller promises that objects of two types share no memory.
         unsafe { Operands::new().read_slice(what, data, len) }
     }
 

@@ -71,8 +71,8 @@ pub(crate) struct View {
     dims: [Dim; MOST_DIMS],
 }
 
-// SAFETY: a view reaches memory only through `matrix` and `matrix_mut`, whose callers promise that
-// no other thread interferes.
+// SAFETY: a view reaches memory only through unsafe code: `matrix`, `matrix_mut`, and what callers
+// do with the pointer of `data`. All of it promises that no other thread interferes.
 unsafe impl Send for View {}
 // SAFETY: as above.
 unsafe impl Sync for View {}

@@ -145,6 +145,10 @@ def test_warm_start_goes_on() -> None:
     assert warm.fit(X, Y).loss_curve_[0] < first[-1]
     with pytest.raises(ValueError, match="warm_start"):
         warm.fit(X[Y < 5], Y[Y < 5])
+    # `partial_fit` goes on from the weights of `fit`, not from its own last ones.
+    warm.partial_fit(X, Y)
+    again = warm.fit(X, Y).loss_curve_[-1]
+    assert warm.partial_fit(X, Y).loss_curve_[-1] < again
 
 
 def test_early_stopping_stops() -> None:

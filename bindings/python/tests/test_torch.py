@@ -575,6 +575,8 @@ def test_modules_refuse_settings() -> None:
         (lambda: GaitNet([4, 4], rule="dfa"), "classes"),
         (lambda: RuleLinear(4, rule="hebb"), "rule is 'hebb'"),
         (lambda: RuleLinear(4, rule="kp"), "rule is 'kp', but must be one of bp"),
+        (lambda: GaitLinear(4, solver="learned"), "solver is 'learned', but must be one of"),
+        (lambda: GaitLinear(4, solver="damped"), "solver is 'damped', but must be one of"),
         (lambda: GaitLinear(4, solver="magic"), "solver is 'magic'"),
         (lambda: GaitLinear(4, tolerance=1.0), "tolerance is 1.0"),
         (lambda: GaitLinear(0), "empty"),

@@ -234,6 +234,13 @@ def test_weights_come_back_from_the_librarys_file(tmp_path: Any, tower: Any, dty
     assert (again.layers[0].gamma, again.layers[0].above) == (0.5, 1)
     assert (notes.classes, notes.loss, notes.rule) == (3, "cross-entropy", "gait")
     assert notes.scale.tolist() == [255.0] * 9
+    for decided in ("bias", "activation", "dtype", "dense"):
+        with pytest.raises(Error, match=f"{decided} is the file's: leave it out"):
+            load_weights(path, **{decided: None})
+    with pytest.raises(Error, match="scale positive ones"):
+        save_weights(net, path, classes=3, scale=[float("nan")] * 9)
+    with pytest.raises(TypeError, match="a GaitNet is needed, not Linear"):
+        save_weights(torch.nn.Linear(9, 8), path, classes=3)  # type: ignore[arg-type]
     damaged = bytearray(path.read_bytes())
     damaged[-3] ^= 1
     path.write_bytes(damaged)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 import pickle
@@ -605,3 +606,80 @@ def test_onnx_computes_the_outputs(dtype: Any, activation: str) -> None:
         assert found.dtype == dtype
         assert found.shape == (5, 4)
         assert np.abs(found - of.outputs(x)).max() < 40 * np.finfo(dtype).eps
+
+
+def test_what_would_train_wrongly_is_refused(digits: Data, tmp_path: Path) -> None:
+    with pytest.raises(gaitprop.Error, match="absolute targets: use lu"):
+        Trainer(small(), TrainConfig(target_form="absolute"))
+    Trainer(small(), TrainConfig(target_form="absolute", solver="lu"))
+    crossed, few = TrainConfig(loss="cross-entropy"), digits.train[0][:9]
+    for call in (
+        lambda: Trainer(small(), crossed),
+        lambda: updates(small(), few, digits.train[1][:9], crossed),
+        lambda: align(small(), few, digits.train[1][:9], crossed),
+    ):
+        with pytest.raises(gaitprop.Error, match="a last layer that is linear"):
+            call()
+    trainer = Trainer(small(), TrainConfig(**FAST))
+    x, y = digits.train
+    wrong: dict[str, Any]
+    for wrong, message in (
+        ({"epochs": -1}, "epochs is -1"),
+        ({"validation": digits.test, "patience": 0}, "patience is 0, but must be at least 1"),
+        ({"validation": (x[:0], y[:0])}, "validation has no samples"),
+    ):
+        with pytest.raises(gaitprop.Error, match=message):
+            trainer.fit(x, y, **wrong)
+    for nothing in (trainer.fit, trainer.evaluate, trainer.network.evaluate):
+        with pytest.raises(gaitprop.Error, match="x has no samples"):
+            nothing(x[:0], y[:0])
+    assert trainer.epochs == 0
+    with pytest.raises(TypeError, match="config must be a TrainConfig, not dict"):
+        Trainer(small(), FAST)  # type: ignore[arg-type]
+    with pytest.raises(gaitprop.Error, match="an array of two dimensions is needed, not of 1"):
+        Network.from_arrays([np.zeros(3)])
+    file = tmp_path / "weights.safetensors"
+    trainer.network.save(file)
+    kept = file.read_bytes()
+    for wrong in ({"scale": 0.0}, {"center": float("nan")}, {"scale": [1.0]}, {"loss": "hinge"}):
+        with pytest.raises(gaitprop.Error, match=r"center and scale|loss"):
+            trainer.network.save(file, **wrong)
+    assert file.read_bytes() == kept
+
+
+def test_what_a_rule_of_ones_own_returns_is_named(digits: Data) -> None:
+    def give(result: Any, layer: Any, delta: Any) -> Any:
+        return result
+
+    for result, message in (
+        (
+            np.zeros((60, 64)),
+            "array of float32 with 2 dimensions, but returned an array of float64",
+        ),
+        (np.zeros(64, np.float32), "but returned an array of float32 with 1 dimensions"),
+        ([[0.0]], "but returned a list"),
+        (None, "but returned a NoneType"),
+    ):
+        trainer = Trainer(small(), rule=functools.partial(give, result))
+        with pytest.raises(TypeError, match=message):
+            trainer.fit(*digits.train)
+    odd = np.zeros((60, 64 * 4 + 1), np.int8)[:, 1:].view(np.float32)
+    trainer = Trainer(small(), rule=lambda layer, delta: odd)
+    with pytest.raises(gaitprop.Error, match="is not aligned to its elements"):
+        trainer.fit(*digits.train)
+
+
+def test_a_trainer_evaluates_with_its_own_threads(digits: Data, monkeypatch: Any) -> None:
+    trainer = Trainer(small(), threads=1)
+    seen: list[int | None] = []
+    for name in ("predict", "evaluate"):
+        made = getattr(Network, name)
+
+        def spy(self: Network, *args: Any, made: Any = made, **kwargs: Any) -> Any:
+            seen.append(kwargs.get("threads"))
+            return made(self, *args, **kwargs)
+
+        monkeypatch.setattr(Network, name, spy)
+    trainer.predict(digits.test[0])
+    trainer.fit(*digits.train, validation=digits.test)
+    assert seen == [1, 1]

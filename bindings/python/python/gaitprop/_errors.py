@@ -10,7 +10,7 @@ class Error(ValueError):
 
 
 class SingularMatrixError(Error, LinAlgError):
-    """A matrix is singular: its factorization met a pivot that is 0."""
+    """A matrix is singular or nearly so, or weights are not orthogonal where they must be."""
 
 
 class NotPositiveDefiniteError(Error, LinAlgError):

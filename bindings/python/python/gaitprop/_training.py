@@ -63,7 +63,7 @@ class TrainConfig:
         Size of the perturbation of GAIT and ITP in one layer, from 0 (the linear limit) to 1.
     target_form : {"difference", "absolute"}
         Arithmetic of GAIT, ITP and TP. ``"absolute"`` is the published formula, which loses its
-        digits in deep networks.
+        digits in deep networks. It needs ``solver="lu"``.
     solver : str
         Way through the inverse of the weights, one of `SOLVERS`.
     tolerance : float
@@ -102,7 +102,7 @@ class TrainConfig:
     weight_decay : float
         Each step multiplies weights by 1 - ``weight_decay`` after the optimizer; from 0 to below 1.
     init : {"orthogonal", "xavier"}
-        Distribution of the feedback of FA, DFA, DRTP and KP.
+        Distribution of the feedback of FA, DFA, DRTP and KP, and of learned inverses at the start.
     batch : int
         Samples in a step.
     shuffle : bool
@@ -324,6 +324,7 @@ class Network:
         if not weights:
             raise Error("a network needs at least one layer")
         dtype = _dtype_of(weights[0], "weights")
+        weights = [_matrix(w, dtype, "weights") for w in weights]
         if biases is None:
             biases = [np.zeros(w.shape[1], dtype) for w in weights]
         names = [activations] * len(weights) if isinstance(activations, str) else list(activations)
@@ -333,7 +334,7 @@ class Network:
                 "give one of each for every layer"
             )
         layers = [
-            (_matrix(w, dtype, "weights"), np.ascontiguousarray(_checked(b, dtype, "biases")), name)
+            (w, np.ascontiguousarray(_checked(b, dtype, "biases")), name)
             for w, b, name in zip(weights, biases, names, strict=True)
         ]
         make = _native.Network.from_f32 if _is_single(dtype) else _native.Network.from_f64
@@ -460,7 +461,10 @@ class Network:
         tuple of float
             Mean loss and share of correct predictions.
         """
-        return self._native.evaluate(_matrix(x, self.dtype, "x"), _labels(y), loss, threads)
+        samples = _matrix(x, self.dtype, "x")
+        if not len(samples):
+            raise Error("x has no samples")
+        return self._native.evaluate(samples, _labels(y), loss, threads)
 
     def save(
         self,
@@ -485,13 +489,13 @@ class Network:
 
         Raises
         ------
+        gaitprop.Error
+            For an unknown loss, or a scaling that does not fit the inputs.
         OSError
             If the file cannot be written.
         """
-        centers, scales = (
-            np.broadcast_to(np.asarray(v, np.float64), (self.inputs,)).tolist()
-            for v in (center, scale)
-        )
+        given = (np.asarray(v, np.float64) for v in (center, scale))
+        centers, scales = ((np.full(self.inputs, v) if v.ndim == 0 else v).tolist() for v in given)
         self._native.save(os.fspath(path), loss, rule, centers, scales)
 
     @classmethod
@@ -638,7 +642,10 @@ class Trainer:
         rule: Rule | None = None,
     ) -> None:
         self._config = config if config is not None else TrainConfig()
+        if not isinstance(self._config, TrainConfig):
+            raise TypeError(f"config must be a TrainConfig, not {type(config).__name__}")
         self._seed = seed
+        self._threads = threads
         self._own_rule = rule is not None
         self._native = _native.Trainer(
             network._native, self._config._settings(), seed, threads, rule
@@ -715,19 +722,33 @@ class Trainer:
         gaitprop.Error
             If samples or classes do not fit the network.
         gaitprop.SingularMatrixError
-            If weights that need an inverse have none. The network is as after the last step.
+            If weights that need an inverse have none. The network is as after the last step (where
+            a retraction failed, it is that of the epoch's start).
         gaitprop.DivergedError
-            If values become infinite. The network is that of the epoch's start.
+            If values become infinite. The network is that of the epoch's start, and the optimizer's
+            moments are 0.
         KeyboardInterrupt
             After Ctrl-C. The network is as after the last step, and the next call goes on with the
             interrupted epoch.
+
+        Notes
+        -----
+        After any other exception, one of a rule in Python included (and Ctrl-C in such a rule), the
+        network is that of the epoch's start, and the optimizer's moments are 0.
         """
         x, y = _matrix(x, self._dtype, "x"), _labels(y)
         if patience is not None and validation is None:
             raise Error("patience needs validation samples")
+        if patience is not None and patience < 1:
+            raise Error(f"patience is {patience}, but must be at least 1")
+        if epochs < 0:
+            raise Error(f"epochs is {epochs}, but must be at least 0")
         held = None
         if validation is not None:
             held = (_matrix(validation[0], self._dtype, "validation"), _labels(validation[1]))
+        for name, samples in (("x", x), ("validation", x if held is None else held[0])):
+            if not len(samples):
+                raise Error(f"{name} has no samples")
         bar = _Progress(epochs, sys.stderr) if _shows(progress) else None
         history: list[EpochResult] = []
         best: tuple[float, Network] | None = None
@@ -765,11 +786,11 @@ class Trainer:
 
     def predict(self, x: npt.ArrayLike) -> npt.NDArray[np.int64]:
         """Return the class of each sample, as `Network.predict`."""
-        return self.network.predict(x)
+        return self.network.predict(x, threads=self._threads)
 
     def evaluate(self, x: npt.ArrayLike, y: npt.ArrayLike) -> tuple[float, float]:
         """Return mean loss and accuracy, as `Network.evaluate`, with the training's loss."""
-        return self.network.evaluate(x, y, loss=self._config.loss)
+        return self.network.evaluate(x, y, loss=self._config.loss, threads=self._threads)
 
     def save(self, path: Path) -> None:
         """Write a checkpoint: all that later steps depend on.
@@ -1048,7 +1069,8 @@ def load_data(
     Parameters
     ----------
     name : path
-        ``"digits"``, which the package holds, or a folder of IDX files such as MNIST's.
+        ``"digits"``, which the package holds, a folder of IDX files such as MNIST's, or an .npz
+        file as the program takes it (``x_train``, ``y_train``, …).
     scaling : str
         Scaling of the inputs, with statistics of the training set.
     dtype : dtype

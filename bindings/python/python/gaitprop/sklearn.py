@@ -25,7 +25,9 @@ Array = npt.NDArray[Any]
 class GaitPropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Classifier trained by GAIT-prop, backpropagation, or another rule.
 
-    Parameters that mean the same have the names of `sklearn.neural_network.MLPClassifier`.
+    Parameters have the names of `sklearn.neural_network.MLPClassifier` where there is one, with two
+    exceptions: ``solver`` is the way through inverses (``optimizer`` is the optimizer), and
+    ``alpha`` draws weights towards orthogonal ones, not towards 0.
 
     Parameters
     ----------
@@ -42,7 +44,8 @@ class GaitPropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     learning_rate_init : float, default=0.001
         Learning rate.
     alpha : float, default=0.1
-        Strength of the regularizer that draws weights towards orthogonal ones (λ of the paper).
+        Strength of the regularizer that draws weights towards orthogonal ones (λ of the paper), for
+        every rule; published for backpropagation is 0.
     ortho_form : {"published", "identity"}, default="published"
         Form of the regularizer: the part of W Wᵀ off its diagonal, or W Wᵀ − I.
     ortho_layers : {"all", "above-first"}, default="all"
@@ -67,7 +70,7 @@ class GaitPropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     beta_1, beta_2, epsilon : float or None, default=None
         Constants of Adam; ``beta_1`` is also the factor of momentum. None is the optimizer's
         default.
-    hold : {"none", "block", "retract"}, default="none"
+    hold : {"none", "block", "retract", "cayley"}, default="none"
         Another method that keeps weights near orthogonal.
     init : {"orthogonal", "xavier"}, default="orthogonal"
         Distribution of the first weights.
@@ -224,6 +227,8 @@ class GaitPropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         classes = unique_labels(y)
         if len(classes) < 2:
             raise ValueError(f"the samples have only one class, {classes[0]!r}: two are needed")
+        # What `partial_fit` was at is not this training.
+        self.__dict__.pop("_going_on", None)
         again = self.warm_start and hasattr(self, "_network")
         if again and not np.array_equal(classes, self.classes_):
             raise ValueError(f"warm_start: the classes are {classes}, but were {self.classes_}")
@@ -286,9 +291,8 @@ class GaitPropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if not np.all(known) or np.any(self.classes_[labels] != y):
             raise ValueError("y has a class that the first call of partial_fit did not name")
         trainer = getattr(self, "_going_on", None) or self._trainer(self.batch_size)
-        self.loss_curve_.append(
-            trainer.fit(X.astype(self._network.dtype, copy=False), labels)[0]["loss"]
-        )
+        X = X.astype(self._network.dtype, copy=False)
+        self.loss_curve_.append(trainer.fit(X, labels, progress=bool(self.verbose))[0]["loss"])
         self.n_iter_ += 1
         self._finish(trainer)
         self._going_on = trainer

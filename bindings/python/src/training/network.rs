@@ -5,6 +5,7 @@ use crate::error;
 use crate::threads;
 use crate::training::{Either, copied, each, exception, labels, run};
 use gaitprop::data::{self, Affine, LoadOptions, Samples, Scaling};
+use gaitprop::loss::Loss;
 use gaitprop::weights::{Notes, Saved};
 use gaitprop::{Architecture, Exec, Layer, Matrix, activation, evaluate, weights};
 use numpy::ndarray::{ArrayView1, ArrayView2};
@@ -181,11 +182,15 @@ impl Network {
 
     /// Writes a file of weights, as the program does.
     fn save(&self, py: Python<'_>, path: PathBuf, loss: String, rule: String, center: Vec<f64>, scale: Vec<f64>) -> PyResult<()> {
-        let notes = Notes { loss, rule, inputs: Affine { center, scale } };
         let inputs = self.inputs();
-        if [notes.inputs.center.len(), notes.inputs.scale.len()] != [inputs; 2] {
-            return Err(error::error(py, format!("center and scale need one number for each of the {inputs} inputs")));
+        let finite = center.iter().all(|c| c.is_finite()) && scale.iter().all(|s| s.is_finite() && *s > 0.0);
+        if [center.len(), scale.len()] != [inputs; 2] || !finite {
+            let what =
+                format!("center and scale need one finite number for each of the {inputs} inputs, and scale positive ones");
+            return Err(error::error(py, what));
         }
+        tried!(py, loss.parse::<Loss>());
+        let notes = Notes { loss, rule, inputs: Affine { center, scale } };
         run(py, || each!(&self.net, net => weights::save(&path, net, &notes)))
     }
 

@@ -1,11 +1,12 @@
 //! A learning rule that is a Python function.
 
-use crate::array::Number;
+use crate::array::{Number, matrix};
 use crate::training::copied;
 use gaitprop::activation;
 use gaitprop::rule::{Context, LayerState, Rule};
 use gaitprop_kernels::{MatMut, MatRef};
-use numpy::{PyArray1, PyReadonlyArray2, PyUntypedArrayMethods};
+use numpy::{PyArray1, PyReadonlyArray2, PyUntypedArray, PyUntypedArrayMethods, dtype};
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use std::fmt;
@@ -93,16 +94,23 @@ impl PythonRule {
         state.set_item("output_delta", copied(py, layer.output_delta))?;
         state.set_item("target", copied(py, layer.target))?;
         let result = self.function.bind(py).call1((state, copied(py, delta)))?;
-        let result: PyReadonlyArray2<'_, T> = result.extract()?;
+        let Ok(result) = result.extract::<PyReadonlyArray2<'_, T>>() else {
+            let what = match result.cast::<PyUntypedArray>() {
+                Ok(array) => format!("an array of {} with {} dimensions", array.dtype(), array.ndim()),
+                Err(_) => format!("a {}", result.get_type().name()?),
+            };
+            let sentence = format!("the rule must return an array of {} with 2 dimensions, but returned {what}", dtype::<T>(py));
+            return Err(PyTypeError::new_err(sentence));
+        };
         let (rows, columns) = below.shape();
         if result.shape() != [rows, columns] {
             let sentence = format!("the rule returned {:?}, but the layer below needs ({rows}, {columns})", result.shape());
             return Err(crate::error::error(py, sentence));
         }
-        let result = result.as_array();
+        let result = matrix(&result, "the array that the rule returned")?;
         for i in 0..rows {
             for j in 0..columns {
-                below.set(i, j, result[[i, j]]);
+                below.set(i, j, result.get(i, j));
             }
         }
         Ok(())

@@ -17,6 +17,8 @@ __all__ = ["Solver", "find"]
 
 _solvers: weakref.WeakValueDictionary[int, Solver] = weakref.WeakValueDictionary()
 _numbers = itertools.count(1)
+# Those without settings of their own. Nothing here would teach a learned inverse.
+_KINDS = tuple(kind for kind in SOLVERS if kind not in ("damped", "learned"))
 
 
 def find(number: int) -> Solver | None:
@@ -27,7 +29,8 @@ def find(number: int) -> Solver | None:
         return _solvers[number]
     except KeyError:
         raise RuntimeError(
-            "the module of this graph no longer exists, and its solver with it"
+            "the solver of this graph no longer exists: keep it, or the module that has it, until "
+            "backward has been called"
         ) from None
 
 
@@ -39,13 +42,13 @@ class Solver:
     Parameters
     ----------
     kind : str
-        One of the library's solvers: lu, stale, cg, gram, transpose, auto.
+        lu, stale, cg, gram, transpose or auto.
     tolerance : float
         Relative error at which iterations stop.
     """
 
     def __init__(self, kind: str, tolerance: float) -> None:
-        self.kind = choice("solver", kind, SOLVERS)
+        self.kind = choice("solver", kind, _KINDS)
         self.tolerance = float(tolerance)
         if not 0.0 < self.tolerance < 1.0:
             raise Error(

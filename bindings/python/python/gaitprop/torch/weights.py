@@ -73,9 +73,9 @@ def save_weights(
     OSError
         If the file cannot be written. An existing file is then unchanged.
     """
+    if not isinstance(net, GaitNet):
+        raise TypeError(f"a GaitNet is needed, not {type(net).__name__}")
     found = list(layers(net))
-    if not found:
-        raise Error("the module contains no layer of gaitprop.torch")
     weights = [layer.weight.detach().cpu() for layer in found]
     biases = [
         w.new_zeros(w.shape[1]) if layer.bias is None else layer.bias.detach().cpu()
@@ -83,8 +83,6 @@ def save_weights(
     ]
     center = [0.0] * net.inputs if center is None else [float(c) for c in center]
     scale = [1.0] * net.inputs if scale is None else [float(s) for s in scale]
-    if len(center) != net.inputs or len(scale) != net.inputs or min(scale) <= 0.0:
-        raise Error(f"center and scale must hold {net.inputs} numbers, and scale positive ones")
     made = Network.from_arrays(
         [w.numpy() for w in weights],
         [b.numpy() for b in biases],
@@ -109,7 +107,8 @@ def load_weights(
         torch do not have, which is any target rule if a layer above the first is not square. Files
         hold no feedback, so ``fa`` and ``dfa`` draw theirs anew.
     **settings
-        Keyword arguments of :class:`GaitNet` but for the shape and activations.
+        Keyword arguments of :class:`GaitNet` but for those that the file decides: shape, biases,
+        activations and dtype.
 
     Returns
     -------
@@ -128,6 +127,9 @@ def load_weights(
     OSError
         If it cannot be read.
     """
+    decided = {"tower", "dense", "bias", "activation", "output_activation", "dtype"}
+    if given := sorted(decided & settings.keys()):
+        raise Error(f"{given[0]} is the file's: leave it out")
     made, loss, saved, center, scale = _native.Network.load(os.fspath(path))
     weights = Network._of(made)._folded()
     sizes = [made.inputs, *(w.shape[1] for w in weights)]
