@@ -240,7 +240,7 @@ def test_weights_come_back_from_the_librarys_file(tmp_path: Any, tower: Any, dty
     with pytest.raises(Error, match="scale positive ones"):
         save_weights(net, path, classes=3, scale=[float("nan")] * 9)
     with pytest.raises(TypeError, match="a GaitNet is needed, not Linear"):
-        save_weights(torch.nn.Linear(9, 8), path, classes=3)  # type: ignore[arg-type]
+        save_weights(torch.nn.Linear(9, 8), path, classes=3)
     damaged = bytearray(path.read_bytes())
     damaged[-3] ^= 1
     path.write_bytes(damaged)
