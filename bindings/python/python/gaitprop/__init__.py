@@ -7,6 +7,9 @@ linalg
 blas
     ``python -m gaitprop.blas script.py`` runs a script with NumPy's own products computed by
     gaitprop.
+torch, sklearn
+    Layers, penalties and an optimizer for PyTorch; a classifier for scikit-learn. Each is imported
+    by itself, and needs the package of its name.
 """
 
 from gaitprop import linalg
