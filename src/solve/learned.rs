@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! e = r M
-//! reconstruction error  q = f⁻¹(y_l) M + c − y_{l−1}      ΔM = −mean(f⁻¹(y_l)ᵀ q)      Δc = −mean(q)
+//! q = f⁻¹(y_l) M + c − y_{l−1}        reconstruction error
+//! ΔM = −mean(f⁻¹(y_l)ᵀ q)            Δc = −mean(q)
 //! ```
 //!
 //! M learns from every batch by the published Adam. It starts from a random matrix and never sees

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import operator
 import os
 import sys
 import time
@@ -461,10 +460,7 @@ class Network:
         tuple of float
             Mean loss and share of correct predictions.
         """
-        samples = _matrix(x, self.dtype, "x")
-        if not len(samples):
-            raise Error("x has no samples")
-        return self._native.evaluate(samples, _labels(y), loss, threads)
+        return self._native.evaluate(_samples(x, self.dtype, "x"), _labels(y), loss, threads)
 
     def save(
         self,
@@ -736,7 +732,7 @@ class Trainer:
         After any other exception, one of a rule in Python included (and Ctrl-C in such a rule), the
         network is that of the epoch's start, and the optimizer's moments are 0.
         """
-        x, y = _matrix(x, self._dtype, "x"), _labels(y)
+        x, y = _samples(x, self._dtype, "x"), _labels(y)
         if patience is not None and validation is None:
             raise Error("patience needs validation samples")
         if patience is not None and patience < 1:
@@ -745,10 +741,7 @@ class Trainer:
             raise Error(f"epochs is {epochs}, but must be at least 0")
         held = None
         if validation is not None:
-            held = (_matrix(validation[0], self._dtype, "validation"), _labels(validation[1]))
-        for name, samples in (("x", x), ("validation", x if held is None else held[0])):
-            if not len(samples):
-                raise Error(f"{name} has no samples")
+            held = (_samples(validation[0], self._dtype, "validation"), _labels(validation[1]))
         bar = _Progress(epochs, sys.stderr) if _shows(progress) else None
         history: list[EpochResult] = []
         best: tuple[float, Network] | None = None
@@ -864,12 +857,10 @@ class Trainer:
             trainer = cls(
                 network, TrainConfig(**notes["config"]), seed=notes["seed"], threads=threads
             )
-            epochs = operator.index(notes["epochs"])
-            trainer._native.epochs = epochs
+            trainer._native.epochs = notes["epochs"]
         except (KeyError, TypeError, OverflowError, json.JSONDecodeError) as e:
             raise Error(f"{path}: not a checkpoint of this package: {e}") from e
         trainer._native.load(path)
-        trainer._native.epochs = epochs
         return trainer
 
 
@@ -1121,6 +1112,13 @@ def _checked(array: npt.ArrayLike, dtype: np.dtype[Any], what: str) -> Array:
     if given.dtype.kind not in "iubf":
         raise TypeError(f"{what}: numbers are needed, not {given.dtype}")
     return np.require(given.astype(dtype), dtype, ["A"])
+
+
+def _samples(array: npt.ArrayLike, dtype: np.dtype[Any], what: str) -> Array:
+    samples = _matrix(array, dtype, what)
+    if not len(samples):
+        raise Error(f"{what} has no samples")
+    return samples
 
 
 def _matrix(array: npt.ArrayLike, dtype: np.dtype[Any], what: str) -> Array:
