@@ -448,8 +448,7 @@ fn check_form(train: &TrainConfig) -> Result<()> {
     if target_form == TargetForm::Absolute && !rule.sends_targets() {
         return Err(Error::Setting(format!("--form absolute is a form of gait, itp and tp: {rule} sends no targets")));
     }
-    train::check_form(rule, target_form, solver)
-        .map_err(|e| Error::Setting(format!("{e} (--inverse {solver}: use --inverse lu)")))
+    train.check_form().map_err(|e| Error::Setting(format!("{e} (--inverse {solver}: use --inverse lu)")))
 }
 
 /// The library's check of targets through decorrelations, with the flags.

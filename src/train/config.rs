@@ -111,7 +111,7 @@ impl TrainConfig {
             let what = format!("the solver {} learns no inverses: leave the inverse rate out, or use learned", self.solver);
             return Err(Error::Setting(what));
         }
-        check_form(self.rule, self.target_form, self.solver)?;
+        self.check_form()?;
         if self.hold == Hold::Cayley {
             check_rotations(self.optimizer, self.regularizer.lambda, self.weight_decay)?;
         }
@@ -120,6 +120,19 @@ impl TrainConfig {
             check_decorrelation(self.rule, self.target_form, self.solver)?;
         }
         Ok(())
+    }
+
+    /// Refuses absolute targets that go through anything but exact inverses.
+    ///
+    /// # Errors
+    /// [`Error::Setting`].
+    pub(crate) fn check_form(&self) -> Result<()> {
+        let Self { rule, target_form, solver, .. } = *self;
+        if target_form == TargetForm::Difference || solver == SolverKind::Lu || !rule.sends_targets() {
+            return Ok(());
+        }
+        let what = "is far above the differences of absolute targets: use lu";
+        Err(Error::Setting(format!("the tolerance of the solver {solver} {what}")))
     }
 
     /// [`TrainConfig::check`], also of what is left of the settings in the element type.
@@ -162,17 +175,6 @@ impl TrainConfig {
     pub(crate) fn rule_config<'a>(&self, architecture: &'a Architecture, seed: u64) -> RuleConfig<'a> {
         RuleConfig { architecture, gamma: self.gamma, form: self.target_form, init: self.init, seed }
     }
-}
-
-/// Refuses absolute targets that go through anything but exact inverses.
-///
-/// # Errors
-/// [`Error::Setting`].
-pub(crate) fn check_form(rule: LearningRule, form: TargetForm, solver: SolverKind) -> Result<()> {
-    if form == TargetForm::Difference || solver == SolverKind::Lu || !rule.sends_targets() {
-        return Ok(());
-    }
-    Err(Error::Setting(format!("the tolerance of the solver {solver} is far above the differences of absolute targets: use lu")))
 }
 
 /// Refuses decorrelations that the rule's targets cannot go through.

@@ -6,7 +6,7 @@ mod preset;
 mod stopping;
 
 pub use config::TrainConfig;
-pub(crate) use config::{check_decorrelation, check_form};
+pub(crate) use config::check_decorrelation;
 pub use evaluate::evaluate;
 pub use preset::Preset;
 pub use stopping::EarlyStopping;
