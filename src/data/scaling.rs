@@ -1,5 +1,6 @@
 //! Scaling of stored values to network inputs.
 
+use crate::base::error::{Error, Result};
 use crate::base::names::names;
 use crate::data::{Features, Split};
 use gaitprop_kernels::Real;
@@ -37,6 +38,19 @@ pub struct Affine {
 }
 
 impl Affine {
+    /// Checks that the map is one of `features` features that every input can go through.
+    ///
+    /// # Errors
+    /// [`Error::Setting`].
+    pub(crate) fn check(&self, features: usize) -> Result<()> {
+        let finite = self.center.iter().all(|c| c.is_finite()) && self.scale.iter().all(|s| s.is_finite() && *s > 0.0);
+        if [self.center.len(), self.scale.len()] == [features; 2] && finite {
+            return Ok(());
+        }
+        let what = format!("center and scale need one finite number for each of the {features} inputs, and scale positive ones");
+        Err(Error::Setting(what))
+    }
+
     /// Returns the scaled rows, clamped to ±`f32::MAX` so that no input is infinite.
     ///
     /// Divides instead of multiplying by the reciprocal: 255/255 must give 1, and the reciprocal of

@@ -56,7 +56,8 @@ const SCALE: &str = "input_spread";
 /// the same bytes.
 ///
 /// # Errors
-/// [`Error::Io`]. An existing file is then unchanged.
+/// [`Error::Io`]; [`Error::Setting`] for a scaling that is not one of the network's inputs. An
+/// existing file is then unchanged.
 pub fn save<T: Real>(path: &Path, net: &Network<T>, notes: &Notes) -> Result<()> {
     archive::write(path, to_bytes(net, notes))
 }
@@ -64,8 +65,10 @@ pub fn save<T: Real>(path: &Path, net: &Network<T>, notes: &Notes) -> Result<()>
 /// Returns the bytes that [`save`] writes.
 ///
 /// # Errors
-/// [`Error::Setting`] if safetensors cannot represent the weights.
+/// [`Error::Setting`] for a scaling that is not one of the network's inputs, or if safetensors
+/// cannot represent the weights.
 pub fn to_bytes<T: Real>(net: &Network<T>, notes: &Notes) -> Result<Vec<u8>> {
+    notes.inputs.check(net.inputs())?;
     let dtype = archive::dtype::<T>();
     let mut arrays = Vec::new();
     for (l, layer) in net.layers().iter().enumerate() {
@@ -160,9 +163,7 @@ pub fn from_bytes(mut bytes: Vec<u8>, path: &Path) -> Result<(Saved, Notes)> {
         net.set_decorrelation(decorrelation.collect::<Result<_>>()?).map_err(invalid)?;
     }
     let inputs = Affine { center: get(CENTER, Dtype::F64, 1)?.1, scale: get(SCALE, Dtype::F64, 1)?.1 };
-    if inputs.center.len() != net.inputs() || inputs.scale.len() != net.inputs() || inputs.scale.iter().any(|&s| s <= 0.0) {
-        return Err(wrong(format!("`{CENTER}` and `{SCALE}` do not match the network's {} inputs", net.inputs())));
-    }
+    inputs.check(net.inputs()).map_err(|e| wrong(format!("`{CENTER}` and `{SCALE}`: {e}")))?;
     let notes = Notes { loss: header.loss, rule: header.rule, inputs };
     Ok((if dtype == Dtype::F32 { Saved::F32(net.cast()) } else { Saved::F64(net) }, notes))
 }

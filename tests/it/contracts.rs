@@ -10,7 +10,7 @@ use gaitprop::kernels::{Activation, MatMut, MatRef, Plan};
 use gaitprop::loss::{self, Loss};
 use gaitprop::ortho::{Block, Blocks, Hold, HoldState, Regularizer, Retraction, Retractor};
 use gaitprop::solve::{self, Lu, Solver, Tuning};
-use gaitprop::{Architecture, Error, Layer, LearningRule, Matrix, Network, data, init, optimizer, rng, rule};
+use gaitprop::{Architecture, Error, Layer, LearningRule, Matrix, Network, data, init, optimizer, rng, rule, weights};
 use gaitprop::{TrainConfig, Trainer};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -112,6 +112,11 @@ fn networks() {
     let most = usize::MAX;
     let layer =
         |fed, width, biases| Layer { w: Matrix::zeros(fed, width), b: vec![0.0; biases], activation: Activation::Identity };
+    let saved = |center: &[f64], scale: &[f64]| {
+        let inputs = data::Affine { center: center.to_vec(), scale: scale.to_vec() };
+        weights::to_bytes(&net(), &weights::Notes { loss: "squared".into(), rule: "bp".into(), inputs })
+    };
+    assert!(saved(&[0.0; 4], &[1.0; 4]).is_ok());
     let mut t = Table::default();
     rows!(t;
         Matrix::from_vec(2, 3, vec![0.0; 5]) => Err(Error::Kernel(Bad::Shape { .. })),
@@ -135,8 +140,13 @@ fn networks() {
         net().forward(r(3, 5), &mut Trace::new(&net(), 3), &mut Exec::new(plan.clone())) => Err(Error::Kernel(Bad::Shape { .. })),
         net().forward(r(3, 4), &mut Trace::new(&net(), 2), &mut Exec::new(plan.clone())) => Err(Error::Kernel(Bad::Shape { .. })),
         init::weights::<f64>(init::Init::Orthogonal, most, 2, &mut rng::Rng::new(1, 0), &plan) => Err(Error::Kernel(Bad::OutOfMemory { .. })),
+        saved(&[0.0; 3], &[1.0; 4]) => Err(Error::Setting(_)),
+        saved(&[0.0; 4], &[1.0; 3]) => Err(Error::Setting(_)),
+        saved(&[f64::NAN; 4], &[1.0; 4]) => Err(Error::Setting(_)),
+        saved(&[0.0; 4], &[0.0; 4]) => Err(Error::Setting(_)),
+        saved(&[0.0; 4], &[f64::INFINITY; 4]) => Err(Error::Setting(_)),
     );
-    t.done(20);
+    t.done(25);
 }
 
 #[test]

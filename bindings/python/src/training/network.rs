@@ -182,13 +182,6 @@ impl Network {
 
     /// Writes a file of weights, as the program does.
     fn save(&self, py: Python<'_>, path: PathBuf, loss: String, rule: String, center: Vec<f64>, scale: Vec<f64>) -> PyResult<()> {
-        let inputs = self.inputs();
-        let finite = center.iter().all(|c| c.is_finite()) && scale.iter().all(|s| s.is_finite() && *s > 0.0);
-        if [center.len(), scale.len()] != [inputs; 2] || !finite {
-            let what =
-                format!("center and scale need one finite number for each of the {inputs} inputs, and scale positive ones");
-            return Err(error::error(py, what));
-        }
         tried!(py, loss.parse::<Loss>());
         let notes = Notes { loss, rule, inputs: Affine { center, scale } };
         run(py, || each!(&self.net, net => weights::save(&path, net, &notes)))

@@ -165,12 +165,6 @@ impl Trainer {
         Ok(each!(&*self.lock()?, trainer => trainer.steps()))
     }
 
-    /// Number of samples that the current epoch has learned.
-    #[getter]
-    fn learned(&self) -> PyResult<usize> {
-        Ok(each!(&*self.lock()?, trainer => trainer.learned()))
-    }
-
     /// Distance of each layer's weights from orthogonal.
     fn orthogonality(&self, py: Python<'_>) -> PyResult<Vec<f64>> {
         let mut inner = self.lock()?;
@@ -185,15 +179,14 @@ impl Trainer {
         run(py, || each!(inner, trainer => checkpoint::write(&path, &trainer.save(), &notes)))
     }
 
-    /// Reads a file of `save` into this trainer. Returns its notes.
-    fn load(&self, py: Python<'_>, path: PathBuf) -> PyResult<String> {
+    /// Reads a file of `save` into this trainer.
+    fn load(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
         let mut inner = self.lock()?;
         let inner = &mut *inner;
         run(py, || {
             each!(inner, trainer => {
-                let (state, _, notes): (_, _, String) = checkpoint::read(&path)?;
-                trainer.restore(state)?;
-                Ok::<_, Error>(notes)
+                let (state, ..): (_, _, String) = checkpoint::read(&path)?;
+                trainer.restore(state)
             })
         })
     }
