@@ -9,7 +9,8 @@ another number of processes adds samples in another order.
 """
 
 import os
-import socket
+import tempfile
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -55,9 +56,9 @@ def train(rank: int, world: int) -> None:
         print("all ranks hold the same bits" if same else "the ranks differ")
 
 
-def worker(rank: int, world: int) -> None:
-    """Run one of the processes that this script started."""
-    dist.init_process_group("gloo", rank=rank, world_size=world)
+def worker(rank: int, world: int, meeting: str) -> None:
+    """Run one of the processes that this script started. They find each other by a file."""
+    dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=world)
     train(rank, world)
     dist.destroy_process_group()
 
@@ -69,11 +70,8 @@ def main() -> None:
         train(dist.get_rank(), dist.get_world_size())
         dist.destroy_process_group()
         return
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    spawn(worker, args=(2,), nprocs=2)
+    with tempfile.TemporaryDirectory() as folder:
+        spawn(worker, args=(2, (Path(folder) / "meeting").as_uri()), nprocs=2)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,5 @@
 """Data parallelism by torch's own DistributedDataParallel."""
 
-import os
-import socket
 from typing import Any
 
 import pytest
@@ -39,25 +37,22 @@ def train(net: Any, parameters: Any, part: Any) -> None:
         optimizer.step()
 
 
-def _worker(rank: Any, port: Any, rule: Any, folder: Any) -> None:
+def _worker(rank: Any, rule: Any, folder: Any) -> None:
     torch.set_num_threads(1)
-    os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = "127.0.0.1", str(port)
-    dist.init_process_group("gloo", rank=rank, world_size=2)
+    meeting = (folder / "meeting").as_uri()
+    dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=2)
     net = network(rule)
     parallel = torch.nn.parallel.DistributedDataParallel(net)
     train(parallel, net.parameters(), slice(rank, None, 2))
-    torch.save(net.state_dict(), os.path.join(folder, f"{rank}.pt"))
+    torch.save(net.state_dict(), folder / f"{rank}.pt")
     dist.destroy_process_group()
 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("rule", ["gait", "dfa"])
 def test_two_processes_train_as_one(rule: Any, tmp_path: Any) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     context = torch.multiprocessing.start_processes(
-        _worker, (port, rule, str(tmp_path)), nprocs=2, join=False, start_method="spawn"
+        _worker, (rule, tmp_path), nprocs=2, join=False, start_method="spawn"
     )
     try:
         assert context.join(timeout=240) or context.join(timeout=60)
