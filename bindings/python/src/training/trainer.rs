@@ -9,7 +9,7 @@ use crate::training::network::Network;
 use crate::training::rule::{PythonRule, Raised};
 use crate::training::{Either, each, exception, labels, run};
 use gaitprop::data::SamplesRef;
-use gaitprop::{Epoch, Error, checkpoint};
+use gaitprop::{Epoch, checkpoint};
 use numpy::PyReadonlyArray1;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
