@@ -11,7 +11,7 @@ use crate::model::matrix::Matrix;
 use crate::model::network::Network;
 use crate::ortho::{Layers, Penalty, Regularizer, Side};
 use crate::rule::{LearningRule, RuleConfig, TargetForm};
-use crate::run::config::{Runtime, check_decorrelation};
+use crate::run::config::{Runtime, check_decorrelation, check_form};
 use crate::run::options::{BACKENDS, ISAS, Unit};
 use crate::solve::{SolverKind, Tuning};
 use crate::step::optimizer::{Optimizer, OptimizerConfig, OptimizerKind};
@@ -38,7 +38,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "G", default_value_t = 1e-3, allow_negative_numbers = true)]
     gamma: f64,
     /// Form of gait, itp and tp: difference (exact at any depth) or absolute (as published;
-    /// rounding destroys it at depth)
+    /// rounding destroys it at depth; needs --inverse lu)
     #[arg(long, value_name = "FORM", default_value_t = TargetForm::Difference)]
     form: TargetForm,
     /// Seed of the random feedback of fa, dfa, drtp, frsf, brsf and kp
@@ -149,12 +149,10 @@ impl Args {
 
     /// Returns flags that allow layers of any shape above the first, or `None` if they may have it.
     fn advice_to_rectangles(&self) -> Option<&'static str> {
-        match (self.form, self.inverse.takes_rectangles()) {
-            _ if !self.rule.sends_targets() => None,
-            (TargetForm::Difference, true) => None,
-            (TargetForm::Difference, false) => Some("--inverse damped"),
-            (TargetForm::Absolute, true) => Some("--form difference"),
-            (TargetForm::Absolute, false) => Some("--form difference with --inverse damped"),
+        match self.form {
+            _ if !self.rule.sends_targets() || self.inverse.takes_rectangles() => None,
+            TargetForm::Difference => Some("--inverse damped"),
+            TargetForm::Absolute => Some("--form difference with --inverse damped"),
         }
     }
 }
@@ -180,6 +178,7 @@ fn update<T: Real>(args: &Args, input: &Input<'_>, plan: &Plan) -> Result<Arrays
         return Err(Error::Setting(format!("--steps {steps}: use at most {MAX_STEPS}")));
     }
     args.inverse.check_untrained()?;
+    check_form(&TrainConfig { solver: args.inverse, target_form: form, ..TrainConfig::published(args.rule) })?;
     let settings = args.optimizer_config()?;
     settings.check_in::<T>()?;
 

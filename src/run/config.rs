@@ -443,12 +443,12 @@ pub(crate) fn completed(then: Options) -> Options {
 }
 
 /// Refuses absolute targets for rules without targets. Adds the flag to the library's check.
-fn check_form(train: &TrainConfig) -> Result<()> {
-    let TrainConfig { rule, solver, target_form, .. } = *train;
+pub(crate) fn check_form(train: &TrainConfig) -> Result<()> {
+    let TrainConfig { rule, target_form, .. } = *train;
     if target_form == TargetForm::Absolute && !rule.sends_targets() {
         return Err(Error::Setting(format!("--form absolute is a form of gait, itp and tp: {rule} sends no targets")));
     }
-    train.check_form().map_err(|e| Error::Setting(format!("{e} (--inverse {solver}: use --inverse lu)")))
+    train.check_form().map_err(|e| Error::Setting(format!("{e} (use --inverse lu, or --form difference)")))
 }
 
 /// The library's check of targets through decorrelations, with the flags.

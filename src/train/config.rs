@@ -36,7 +36,7 @@ pub struct TrainConfig {
     pub inverse_rate: Option<f64>,
     /// Decorrelation of the input of every layer, if any.
     pub decorrelation: Option<Decorrelation>,
-    /// Loss. Cross-entropy makes the output layer linear.
+    /// Loss. Cross-entropy needs a linear output layer ([`Architecture::with_loss`]).
     pub loss: Loss,
     /// Regularizer, with its λ.
     pub regularizer: Regularizer,
@@ -56,7 +56,8 @@ pub struct TrainConfig {
     /// Weight decay ρ, in [0, 1): each step multiplies weights by 1 − ρ after the optimizer. Biases
     /// stay.
     pub weight_decay: f64,
-    /// Distribution of initial weights, and of the feedback of FA, DFA, DRTP and KP.
+    /// Distribution of initial weights, of the feedback of FA, DFA, DRTP and KP, and of learned
+    /// inverses at the start.
     pub init: Init,
     /// Number of samples per step.
     pub batch: usize,
@@ -93,8 +94,8 @@ impl TrainConfig {
     }
 
     /// Checks batch, λ, tolerance, damping, the constants of optimizer and decorrelation, and that
-    /// solver and inverse rate, optimizer and hold, rule and decorrelation fit each other. γ and the
-    /// constants of the hold are checked when the trainer is built.
+    /// target form and solver, solver and inverse rate, optimizer and hold, rule and decorrelation
+    /// fit each other. γ and the constants of the hold are checked when the trainer is built.
     ///
     /// # Errors
     /// [`Error::Setting`] with the name of the setting.
@@ -122,7 +123,8 @@ impl TrainConfig {
         Ok(())
     }
 
-    /// Refuses absolute targets that go through anything but exact inverses.
+    /// Refuses absolute targets unless the solver is LU: errors of the others are far above the
+    /// differences that matter.
     ///
     /// # Errors
     /// [`Error::Setting`].
@@ -131,8 +133,8 @@ impl TrainConfig {
         if target_form == TargetForm::Difference || solver == SolverKind::Lu || !rule.sends_targets() {
             return Ok(());
         }
-        let what = "is far above the differences of absolute targets: use lu";
-        Err(Error::Setting(format!("the tolerance of the solver {solver} {what}")))
+        let what = format!("absolute targets need exact inverses: the solver is {solver}, but must be lu");
+        Err(Error::Setting(what))
     }
 
     /// [`TrainConfig::check`], also of what is left of the settings in the element type.
@@ -160,8 +162,7 @@ impl TrainConfig {
             let what = "cross-entropy needs a last layer that is linear: make the network for this loss";
             return Err(Error::Setting(what.into()));
         }
-        let any = self.solver.takes_rectangles() && self.target_form != TargetForm::Absolute;
-        if !self.rule.sends_targets() || any { Ok(()) } else { architecture.check_square() }
+        if !self.rule.sends_targets() || self.solver.takes_rectangles() { Ok(()) } else { architecture.check_square() }
     }
 
     /// Settings of the solver; `seed` is that of the run.

@@ -196,6 +196,9 @@ fn training() {
     rows!(t;
         with(TrainConfig { batch: 0, ..config }).map(|_| ()) => Err(Error::Setting(_)),
         with(TrainConfig { learning_rate: f64::NAN, ..config }).map(|_| ()) => Err(Error::Setting(_)),
+        with(TrainConfig { target_form: rule::TargetForm::Absolute, ..config }).map(|_| ()) => Err(Error::Setting(_)),
+        with(TrainConfig { target_form: rule::TargetForm::Absolute, solver: solve::SolverKind::Lu, ..config }).map(|_| ()) => Ok(()),
+        Network::random(&Architecture::square(4, 4, 2, 2)?, init::Init::Orthogonal, 1, &Plan::new()).and_then(|net: Network<f64>| Trainer::from_network(net, TrainConfig { loss: Loss::CrossEntropy, ..config }, 1, Plan::new())).map(|_| ()) => Err(Error::Setting(_)),
         epoch(samples(10, 4)) => Ok(_),
         epoch(samples(10, 5)) => Err(Error::Architecture { .. }),
         epoch(samples(0, 4)) => Ok(_),
@@ -213,5 +216,5 @@ fn training() {
         HoldState::new(Hold::Free, &net(), 0).map(|_| ()) => Ok(()),
         data::load("digits", &LoadOptions::default())?.hold_out(usize::MAX) => Err(Error::Setting(_)),
     );
-    t.done(17);
+    t.done(20);
 }

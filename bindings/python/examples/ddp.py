@@ -58,7 +58,8 @@ def train(rank: int, world: int) -> None:
 
 def worker(rank: int, world: int, meeting: str) -> None:
     """Run one of the processes that this script started. They find each other by a file."""
-    dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=world)
+    store = dist.FileStore(meeting, world)
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=world)
     train(rank, world)
     dist.destroy_process_group()
 
@@ -71,7 +72,7 @@ def main() -> None:
         dist.destroy_process_group()
         return
     with tempfile.TemporaryDirectory() as folder:
-        spawn(worker, args=(2, (Path(folder) / "meeting").as_uri()), nprocs=2)
+        spawn(worker, args=(2, str(Path(folder) / "meeting")), nprocs=2)
 
 
 if __name__ == "__main__":

@@ -72,7 +72,7 @@ pub(crate) struct View {
 }
 
 // SAFETY: a view reaches memory only through unsafe code: `matrix`, `matrix_mut`, and what callers
-// do with the pointer of `data`. All of it promises that no other thread interferes.
+// do with the pointer of `data`. Each of these promises that no other thread writes the array.
 unsafe impl Send for View {}
 // SAFETY: as above.
 unsafe impl Sync for View {}

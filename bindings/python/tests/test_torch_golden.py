@@ -227,6 +227,9 @@ def test_weights_come_back_from_the_librarys_file(tmp_path: Any, tower: Any, dty
     )
     path = tmp_path / "weights.safetensors"
     save_weights(net, path, classes=3, loss="cross-entropy", scale=[255.0] * 9)
+    kept = path.read_bytes()
+    save_weights(torch.compile(net), path, classes=3, loss="cross-entropy", scale=[255.0] * 9)
+    assert path.read_bytes() == kept
     again, notes = load_weights(path, gamma=0.5)
     x = torch.rand(4, 9, dtype=dtype)
     assert torch.equal(net(x), again(x))

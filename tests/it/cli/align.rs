@@ -95,6 +95,7 @@ fn align_says_what_it_cannot_compare() {
         ("--rules gait,lms", &["unknown rule `lms`", "brsf or kp"]),
         ("--rules gait:exact,bp", &["rule `gait:exact`", "`exact` is not one of"]),
         ("--rules bp:absolute,gait", &["bp:absolute", "bp sends no targets"]),
+        ("--rules gait:absolute,gait --inverse cg", &["rule gait:absolute", "the solver is cg", "--inverse lu"]),
         ("--over phase", &["'phase'", "depth, time"]),
         ("--values 0", &["0 layers"]),
         ("--values two", &["`two` is not a number of layers"]),

@@ -60,7 +60,7 @@ fn wrong_settings_of_training_are_named() {
         ("--hold cayley --optimizer sgd --inverse transpose --decor-lr 1e-3", &["--inverse transpose", "use --inverse auto"]),
         ("--form absolute --decor-lr 1e-3", &["--form absolute", "--form difference"]),
         ("--dense 24,10", &["layer 1", "24x10", "--inverse damped", "--inverse learned"]),
-        ("--dense 24,10 --inverse damped --form absolute", &["--inverse damped", "use --inverse lu"]),
+        ("--dense 24,10 --inverse damped --form absolute", &["the solver is damped", "--inverse lu", "--form difference"]),
         ("--beta1 1", &["beta1 is 1,", "below 1"]),
         ("--beta2 -0.5", &["beta2 is -0.5,"]),
         ("--epsilon 0", &["epsilon is 0,", "greater than 0"]),
@@ -248,7 +248,7 @@ fn absolute_targets_are_asked_for_and_refused_where_there_are_none() {
     let dir = empty();
     let train = format!("train {SMALL} --epochs 1 --form absolute");
     fails(dir.path(), &format!("{train} --rule bp"), &["--form absolute", "bp sends no targets"]);
-    fails(dir.path(), &format!("{train} --rule gait --inverse auto"), &["--inverse auto", "use --inverse lu"]);
+    fails(dir.path(), &format!("{train} --rule gait --inverse auto"), &["the solver is auto", "use --inverse lu"]);
     fails(dir.path(), &format!("{train} --rule gait --gamma 0"), &["gamma is 0", "difference"]);
 
     // Its file gives the same run.

@@ -355,8 +355,11 @@ fn rectangles_are_refused_with_flags_that_take_them() {
     write_npz(&dir.path().join("in.npz"), &arrays);
     let line = |flags: &str| format!("update in.npz out.npz --rule gait {flags}");
     fails(dir.path(), &line(""), &["`W1`", "[4, 3]", "use --inverse damped"]);
-    let message = fails(dir.path(), &line("--form absolute --inverse damped"), &["`W1`", "use --form difference"]);
+    let message = fails(dir.path(), &line("--form absolute --inverse damped"), &["the solver is damped", "--form difference"]);
     assert!(!message.contains("--inverse damped"), "{message}");
+    for solver in ["auto", "cg", "stale", "gram", "transpose"] {
+        fails(dir.path(), &line(&format!("--form absolute --inverse {solver}")), &[&format!("the solver is {solver}")]);
+    }
     fails(dir.path(), &line("--form absolute"), &["use --form difference with --inverse damped"]);
     run(dir.path(), &line("--inverse damped")).well();
 }

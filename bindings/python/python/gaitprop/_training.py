@@ -491,7 +491,9 @@ class Network:
             If the file cannot be written.
         """
         given = (np.asarray(v, np.float64) for v in (center, scale))
-        centers, scales = ((np.full(self.inputs, v) if v.ndim == 0 else v).tolist() for v in given)
+        centers, scales = (
+            (np.full(self.inputs, v) if v.ndim == 0 else v.ravel()).tolist() for v in given
+        )
         self._native.save(os.fspath(path), loss, rule, centers, scales)
 
     @classmethod
@@ -637,9 +639,7 @@ class Trainer:
         threads: int | None = None,
         rule: Rule | None = None,
     ) -> None:
-        self._config = config if config is not None else TrainConfig()
-        if not isinstance(self._config, TrainConfig):
-            raise TypeError(f"config must be a TrainConfig, not {type(config).__name__}")
+        self._config = _config(config)
         self._seed = seed
         self._threads = threads
         self._own_rule = rule is not None
@@ -716,7 +716,8 @@ class Trainer:
         Raises
         ------
         gaitprop.Error
-            If samples or classes do not fit the network.
+            If samples or classes do not fit the network; or if a target lies outside the range of
+            ``tanh``, in which case the network is as after the last step.
         gaitprop.SingularMatrixError
             If weights that need an inverse have none. The network is as after the last step (where
             a retraction failed, it is that of the epoch's start).
@@ -729,8 +730,9 @@ class Trainer:
 
         Notes
         -----
-        After any other exception, one of a rule in Python included (and Ctrl-C in such a rule), the
-        network is that of the epoch's start, and the optimizer's moments are 0.
+        After an exception in a rule in Python, Ctrl-C there included, the network is that of the
+        epoch's start, and the optimizer's moments are 0. After one in `callback` the network is as
+        at the end of the epoch.
         """
         x, y = _samples(x, self._dtype, "x"), _labels(y)
         if patience is not None and validation is None:
@@ -742,6 +744,10 @@ class Trainer:
         held = None
         if validation is not None:
             held = (_samples(validation[0], self._dtype, "validation"), _labels(validation[1]))
+            # What would be refused after an epoch is refused before it. One sample shows it.
+            most = int(held[1].argmax()) if len(held[1]) else 0
+            shown = slice(most, most + 1) if len(held[0]) == len(held[1]) else slice(None)
+            self.evaluate(held[0][shown], held[1][shown])
         bar = _Progress(epochs, sys.stderr) if _shows(progress) else None
         history: list[EpochResult] = []
         best: tuple[float, Network] | None = None
@@ -948,8 +954,8 @@ def updates(
     >>> bool(np.allclose(gait.weights[0], bp.weights[0]))
     True
     """
-    x, target = _matrix(x, network.dtype, "x"), _targets(target, network)
-    settings = (config if config is not None else TrainConfig())._settings()
+    x, target = _samples(x, network.dtype, "x"), _targets(target, network)
+    settings = _config(config)._settings()
     return Updates(**_native.updates(network._native, x, target, settings, seed, threads, rule))
 
 
@@ -1019,8 +1025,8 @@ def align(
     """
     if reference not in ("bp", "gauss-newton"):
         raise Error(f"unknown reference `{reference}`: use bp or gauss-newton")
-    x, target = _matrix(x, network.dtype, "x"), _targets(target, network)
-    settings = (config if config is not None else TrainConfig())._settings()
+    x, target = _samples(x, network.dtype, "x"), _targets(target, network)
+    settings = _config(config)._settings()
     damped = damping if reference == "gauss-newton" else None
     found = _native.alignment(network._native, x, target, settings, seed, threads, rule, damped)
     return [Alignment(*layer) for layer in found]
@@ -1061,7 +1067,7 @@ def load_data(
     ----------
     name : path
         ``"digits"``, which the package holds, a folder of IDX files such as MNIST's, or an .npz
-        file as the program takes it (``x_train``, ``y_train``, …).
+        file as the program takes it (``x``, ``y``, ``x_test``, ``y_test``).
     scaling : str
         Scaling of the inputs, with statistics of the training set.
     dtype : dtype
@@ -1112,6 +1118,14 @@ def _checked(array: npt.ArrayLike, dtype: np.dtype[Any], what: str) -> Array:
     if given.dtype.kind not in "iubf":
         raise TypeError(f"{what}: numbers are needed, not {given.dtype}")
     return np.require(given.astype(dtype), dtype, ["A"])
+
+
+def _config(config: TrainConfig | None) -> TrainConfig:
+    if config is None:
+        return TrainConfig()
+    if not isinstance(config, TrainConfig):
+        raise TypeError(f"config must be a TrainConfig, not {type(config).__name__}")
+    return config
 
 
 def _samples(array: npt.ArrayLike, dtype: np.dtype[Any], what: str) -> Array:

@@ -25,9 +25,9 @@ Array = npt.NDArray[Any]
 class GaitPropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Classifier trained by GAIT-prop, backpropagation, or another rule.
 
-    Parameters have the names of `sklearn.neural_network.MLPClassifier` where there is one, with two
-    exceptions: ``solver`` is the way through inverses (``optimizer`` is the optimizer), and
-    ``alpha`` draws weights towards orthogonal ones, not towards 0.
+    Parameters are named as in `sklearn.neural_network.MLPClassifier` where it has them. Two names
+    have another meaning: ``solver`` is the way through inverses (``optimizer`` is the optimizer),
+    and ``alpha`` draws weights towards orthogonal ones, not towards 0.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ class GaitPropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Learning rate.
     alpha : float, default=0.1
         Strength of the regularizer that draws weights towards orthogonal ones (λ of the paper), for
-        every rule; published for backpropagation is 0.
+        every rule; the published value for backpropagation is 0.
     ortho_form : {"published", "identity"}, default="published"
         Form of the regularizer: the part of W Wᵀ off its diagonal, or W Wᵀ − I.
     ortho_layers : {"all", "above-first"}, default="all"
@@ -227,11 +227,11 @@ class GaitPropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         classes = unique_labels(y)
         if len(classes) < 2:
             raise ValueError(f"the samples have only one class, {classes[0]!r}: two are needed")
-        # What `partial_fit` was at is not this training.
-        self.__dict__.pop("_going_on", None)
         again = self.warm_start and hasattr(self, "_network")
         if again and not np.array_equal(classes, self.classes_):
             raise ValueError(f"warm_start: the classes are {classes}, but were {self.classes_}")
+        # The next `partial_fit` starts from this training, with moments of 0.
+        self.__dict__.pop("_going_on", None)
         self.classes_ = classes
         if not again:
             self._start(X)
@@ -406,7 +406,6 @@ class GaitPropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             dtype=X.dtype,
             dense=bool(self.dense),
         )
-        self.__dict__.pop("_going_on", None)
 
     def _trainer(self, batch: int) -> Trainer:
         decay = self.weight_decay

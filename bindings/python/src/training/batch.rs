@@ -9,7 +9,7 @@ use crate::training::{Either, config, copied, exception};
 use gaitprop::rule::{Rule, RuleConfig};
 use gaitprop::solve::Tuning;
 use gaitprop::step::{Recipe, Step};
-use gaitprop::{Exec, LearningRule, TrainConfig, diagnostics, gauss_newton};
+use gaitprop::{Exec, TrainConfig, diagnostics, gauss_newton};
 use gaitprop_kernels::MatRef;
 use numpy::{PyArray1, PyReadonlyArray2};
 use pyo3::prelude::*;
@@ -38,10 +38,8 @@ impl<'py> Batch<'_, 'py> {
         let py = self.x.py();
         let (x, target) = (self.x.extract::<PyReadonlyArray2<'_, T>>()?, self.target.extract::<PyReadonlyArray2<'_, T>>()?);
         let (x, target) = (matrix(&x, "x")?, matrix(&target, "target")?);
-        let (config, raised) = (config::read(self.settings)?, Raised::default());
-        // A function may be a rule for any shape.
-        let shown = if self.rule.is_some() { TrainConfig { rule: LearningRule::Bp, ..config } } else { config };
-        tried!(py, shown.check_shape(&net.architecture()));
+        let (config, raised) = (config::read(self.settings, self.rule.is_some())?, Raised::default());
+        tried!(py, config.check_shape(&net.architecture()));
         let mut exec = Exec::new(threads::plan(threads::number(py, self.threads)?));
         let mut rule: Box<dyn Rule<T>> = match self.rule {
             Some(function) => Box::new(PythonRule::new(function, raised.clone())),

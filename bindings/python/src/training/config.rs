@@ -93,16 +93,17 @@ fn named<V: FromStr<Err = gaitprop::Error>>(py: Python<'_>, name: &str) -> PyRes
     name.parse().map_err(|e| exception(py, e))
 }
 
-/// Reads the fields of `gaitprop.TrainConfig`.
+/// Reads the fields of `gaitprop.TrainConfig`. `own` says that a rule in Python runs instead of the
+/// named one. Such a rule fits layers of any shape, so the settings then name BP.
 ///
 /// # Errors
 /// `gaitprop.Error` for a setting that is unknown, missing or out of range, `TypeError` for one of
 /// another type.
-pub(crate) fn read(settings: &Bound<'_, PyDict>) -> PyResult<TrainConfig> {
+pub(crate) fn read(settings: &Bound<'_, PyDict>, own: bool) -> PyResult<TrainConfig> {
     let py = settings.py();
     let fields = Fields { settings };
     let rule = fields.named::<LearningRule>("rule")?;
-    let mut config = TrainConfig::published(rule);
+    let mut config = TrainConfig::published(if own { LearningRule::Bp } else { rule });
     config.gamma = fields.get("gamma")?;
     config.target_form = fields.named::<TargetForm>("target_form")?;
     config.solver = fields.named("solver")?;

@@ -62,7 +62,7 @@ impl Network {
         single: bool,
     ) -> PyResult<Self> {
         let activation = tried!(py, activation::parse(activation));
-        let loss: gaitprop::loss::Loss = tried!(py, loss.parse());
+        let loss: Loss = tried!(py, loss.parse());
         let shape = Architecture { inputs, layers, labels, activation, output_activation: activation }.with_loss(loss);
         let init = tried!(py, init.parse());
         let plan = threads::plan(threads::number(py, None)?);

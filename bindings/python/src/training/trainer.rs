@@ -63,7 +63,8 @@ impl Trainer {
         threads: Option<i64>,
         rule: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
-        let (config, plan, raised) = (config::read(settings)?, threads::plan(threads::number(py, threads)?), Raised::default());
+        let config = config::read(settings, rule.is_some())?;
+        let (plan, raised) = (threads::plan(threads::number(py, threads)?), Raised::default());
         let inner = match &network.net {
             Either::F32(net) => {
                 let trainer = run(py, || gaitprop::Trainer::from_network(net.clone(), config, seed, plan))?;

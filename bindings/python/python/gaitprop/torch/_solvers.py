@@ -17,7 +17,7 @@ __all__ = ["Solver", "find"]
 
 _solvers: weakref.WeakValueDictionary[int, Solver] = weakref.WeakValueDictionary()
 _numbers = itertools.count(1)
-# Those without settings of their own. Nothing here would teach a learned inverse.
+# Without `damped`, which needs a damping, and `learned`, which needs training steps.
 _KINDS = tuple(kind for kind in SOLVERS if kind not in ("damped", "learned"))
 
 

@@ -56,7 +56,7 @@ def save_weights(
     Parameters
     ----------
     net : GaitNet
-        The network. Layers without biases are written with biases of 0.
+        The network, compiled or not. Layers without biases are written with biases of 0.
     path : path-like
         A safetensors file; replaced atomically.
     classes : int
@@ -70,9 +70,12 @@ def save_weights(
     ------
     gaitprop.Error
         If the library has no such network.
+    TypeError
+        If `net` is no GaitNet.
     OSError
         If the file cannot be written. An existing file is then unchanged.
     """
+    net = getattr(net, "_orig_mod", net)  # what `torch.compile` wraps
     if not isinstance(net, GaitNet):
         raise TypeError(f"a GaitNet is needed, not {type(net).__name__}")
     found = list(layers(net))
