@@ -14,7 +14,7 @@ fn wrong_files_of_weights_are_named() {
     write_npz(&dir.path().join("narrow.npz"), &labelled());
 
     let (tensors, metadata) = weights(&dir.path().join("run"));
-    let save = |name: &str, metadata: Option<BTreeMap<String, String>>| {
+    let save_of = |tensors: &Tensors, name: &str, metadata: Option<BTreeMap<String, String>>| {
         let views = tensors.iter().map(|(name, (dtype, shape, data))| {
             let dtype = if dtype == "F32" { safetensors::Dtype::F32 } else { safetensors::Dtype::F64 };
             (name.as_str(), safetensors::tensor::TensorView::new(dtype, shape.clone(), data).unwrap())
@@ -22,6 +22,7 @@ fn wrong_files_of_weights_are_named() {
         let bytes = safetensors::serialize(views, metadata.map(|m| m.into_iter().collect())).unwrap();
         fs::write(dir.path().join(name), bytes).unwrap();
     };
+    let save = |name: &str, metadata| save_of(&tensors, name, metadata);
     let but = |key: &str, value: Value| {
         let mut header: Value = serde_json::from_str(&metadata["gaitprop"]).unwrap();
         // As in a file of before there were checksums: those are read as ever.
@@ -52,6 +53,13 @@ fn wrong_files_of_weights_are_named() {
     save("shallow", but("activations", vec!["tanh"; 1].into()));
     save("slope", but("activations", vec!["leaky-relu:0.1", "relu", "tanh"].into()));
     save("deeper", but("activations", vec!["tanh"; 4].into()));
+    for (name, array, value) in
+        [("flat", "input_spread", 0.0_f64), ("endless", "input_spread", f64::INFINITY), ("lost", "input_centre", f64::NAN)]
+    {
+        let mut tensors = tensors.clone();
+        tensors.get_mut(array).unwrap().2[8..16].copy_from_slice(&value.to_le_bytes());
+        save_of(&tensors, name, but("loss", "squared".into()));
+    }
 
     let cases: &[(&str, &[&str])] = &[
         ("", &["WEIGHTS"]),
@@ -79,6 +87,9 @@ fn wrong_files_of_weights_are_named() {
         ("deeper", &["deeper", "8 arrays", "4 layers"]),
         ("shallow", &["shallow", "8 arrays", "1 layers"]),
         ("loss", &["loss", "unknown loss `hinge`"]),
+        ("flat", &["flat", "`input_spread`", "scale positive"]),
+        ("endless", &["endless", "element 1 of array `input_spread`", "not finite"]),
+        ("lost", &["lost", "element 1 of array `input_centre`", "not finite"]),
         ("run --data narrow.npz", &["64 inputs", "narrow has 3"]),
         ("run --data nowhere", &["nowhere", "does not exist"]),
         ("run --threads 0", &["--threads must be"]),

@@ -109,8 +109,10 @@ pub(crate) fn info(what: &str) -> Vec<String> {
     line.split(',').map(|name| name.trim().to_owned()).collect()
 }
 
-/// Tensors of a file of weights: type, shape and bytes by name. Metadata by key.
-pub(crate) type Weights = (BTreeMap<String, (String, Vec<usize>, Vec<u8>)>, BTreeMap<String, String>);
+/// Tensors of a file of weights: type, shape and bytes by name.
+pub(crate) type Tensors = BTreeMap<String, (String, Vec<usize>, Vec<u8>)>;
+/// With metadata by key.
+pub(crate) type Weights = (Tensors, BTreeMap<String, String>);
 
 pub(crate) fn weights(folder: &Path) -> Weights {
     let bytes = fs::read(folder.join("weights.safetensors")).unwrap();
