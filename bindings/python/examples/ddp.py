@@ -10,7 +10,6 @@ another number of processes adds samples in another order.
 
 import os
 import tempfile
-from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -58,8 +57,7 @@ def train(rank: int, world: int) -> None:
 
 def worker(rank: int, world: int, meeting: str) -> None:
     """Run one of the processes that this script started. They find each other by a file."""
-    store = dist.FileStore(meeting, world)
-    dist.init_process_group("gloo", store=store, rank=rank, world_size=world)
+    dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=world)
     train(rank, world)
     dist.destroy_process_group()
 
@@ -72,7 +70,7 @@ def main() -> None:
         dist.destroy_process_group()
         return
     with tempfile.TemporaryDirectory() as folder:
-        spawn(worker, args=(2, str(Path(folder) / "meeting")), nprocs=2)
+        spawn(worker, args=(2, f"file://{folder}/meeting"), nprocs=2)
 
 
 if __name__ == "__main__":

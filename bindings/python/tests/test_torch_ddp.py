@@ -39,8 +39,8 @@ def train(net: Any, parameters: Any, part: Any) -> None:
 
 def _worker(rank: Any, rule: Any, folder: Any) -> None:
     torch.set_num_threads(1)
-    store = dist.FileStore(str(folder / "meeting"), 2)
-    dist.init_process_group("gloo", store=store, rank=rank, world_size=2)
+    meeting = f"file://{folder}/meeting"
+    dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=2)
     net = network(rule)
     parallel = torch.nn.parallel.DistributedDataParallel(net)
     train(parallel, net.parameters(), slice(rank, None, 2))
