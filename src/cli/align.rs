@@ -9,7 +9,7 @@ use crate::cli::{Done, Failure, print};
 use crate::data::{self, Dataset, Features, Samples, Split};
 use crate::model::matrix::Matrix;
 use crate::rule::{LearningRule, TargetForm};
-use crate::run::config::{RunConfig, check_form, check_shape};
+use crate::run::config::{RunConfig, check_shape};
 use crate::run::options::Options;
 use crate::run::pool::progress;
 use crate::run::session::{Session, ask_for, check_memory};
@@ -165,8 +165,7 @@ pub(super) fn run(args: &Args) -> Result<Done, Failure> {
     }
     run.train.solver.check_untrained()?;
     for spec in &rule_specs {
-        let train = TrainConfig { rule: spec.kind, target_form: spec.form, ..run.train };
-        check_form(&train).map_err(|e| Error::Setting(format!("rule {spec}: {e}")))?;
+        let train = TrainConfig { rule: spec.kind, target_form: spec.form, solver: spec.solver(&run.train), ..run.train };
         check_shape(&train, &run.architecture)?;
     }
     let values: Vec<String> = match args.values.as_slice() {

@@ -38,7 +38,7 @@ pub struct Affine {
 }
 
 impl Affine {
-    /// Checks that the map is one of `features` features that every input can go through.
+    /// Checks that there are `features` finite centers and `features` finite, positive scales.
     ///
     /// # Errors
     /// [`Error::Setting`].
@@ -47,7 +47,7 @@ impl Affine {
         if [self.center.len(), self.scale.len()] == [features; 2] && finite {
             return Ok(());
         }
-        let what = format!("center and scale need one finite number for each of the {features} inputs, and scale positive ones");
+        let what = format!("center and scale need {features} finite numbers each, and those of scale must be positive");
         Err(Error::Setting(what))
     }
 

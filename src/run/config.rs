@@ -462,10 +462,12 @@ pub(crate) fn check_decorrelation(rule: LearningRule, form: TargetForm, solver: 
 
 /// [`TrainConfig::check_shape`] with the flags that allow layers of any shape.
 pub(crate) fn check_shape(train: &TrainConfig, architecture: &Architecture) -> Result<()> {
+    let advice = match train.target_form {
+        TargetForm::Absolute => "difference targets with --inverse damped or --inverse learned",
+        TargetForm::Difference => "--inverse damped, --inverse learned",
+    };
     train.check_shape(architecture).map_err(|e| match e {
-        Error::Architecture { layer, what } => {
-            Error::Architecture { layer, what: format!("{what} (--inverse damped, --inverse learned)") }
-        }
+        Error::Architecture { layer, what } => Error::Architecture { layer, what: format!("{what} ({advice})") },
         other => other,
     })
 }

@@ -56,8 +56,7 @@ const SCALE: &str = "input_spread";
 /// the same bytes.
 ///
 /// # Errors
-/// [`Error::Io`]; [`Error::Setting`] for a scaling that is not one of the network's inputs. An
-/// existing file is then unchanged.
+/// [`Error::Io`]; otherwise as [`to_bytes`]. An existing file is then unchanged.
 pub fn save<T: Real>(path: &Path, net: &Network<T>, notes: &Notes) -> Result<()> {
     archive::write(path, to_bytes(net, notes))
 }
@@ -65,8 +64,8 @@ pub fn save<T: Real>(path: &Path, net: &Network<T>, notes: &Notes) -> Result<()>
 /// Returns the bytes that [`save`] writes.
 ///
 /// # Errors
-/// [`Error::Setting`] for a scaling that is not one of the network's inputs, or if safetensors
-/// cannot represent the weights.
+/// [`Error::Setting`] for a scaling of another length than the inputs, or one that is not finite and
+/// positive; or if safetensors cannot represent the weights.
 pub fn to_bytes<T: Real>(net: &Network<T>, notes: &Notes) -> Result<Vec<u8>> {
     notes.inputs.check(net.inputs())?;
     let dtype = archive::dtype::<T>();

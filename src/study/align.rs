@@ -44,6 +44,13 @@ pub(crate) struct RuleSpec {
     pub precision: Precision,
 }
 
+impl RuleSpec {
+    /// Returns the solver of a training with these settings. Absolute targets always use LU.
+    pub(crate) fn solver(&self, train: &TrainConfig) -> SolverKind {
+        if self.form == TargetForm::Absolute { SolverKind::Lu } else { train.solver }
+    }
+}
+
 impl std::fmt::Display for RuleSpec {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let form = if self.form == TargetForm::Absolute { ":absolute" } else { "" };
@@ -77,8 +84,7 @@ pub(crate) struct Comparison {
     pub architecture: Architecture,
     /// Seed of weights, feedback and disturbances.
     pub seed: u64,
-    /// Initial weights, loss, solver, and γ unless the condition sets it. Absolute targets always
-    /// use [`SolverKind::Lu`].
+    /// Initial weights, loss, solver ([`RuleSpec::solver`]), and γ unless the condition sets it.
     pub train: TrainConfig,
     /// Batch, samples × inputs.
     pub x: Matrix<f64>,
@@ -209,8 +215,7 @@ impl Comparison {
         let architecture = net.architecture();
         let config = RuleConfig { form: party.form, ..self.train.rule_config(&architecture, self.seed) };
         let mut rule = party.kind.build::<T>(&config, plan)?;
-        let solver = if party.form == TargetForm::Absolute { SolverKind::Lu } else { self.train.solver };
-        let mut solver = solver.build::<T>(self.train.tuning(self.seed)?)?;
+        let mut solver = party.solver(&self.train).build::<T>(self.train.tuning(self.seed)?)?;
         let (x, target) = self.samples::<T>(narrow)?;
         let mut step = Step::new(&net, x.rows());
         let mut exec = Exec::new(plan.clone());

@@ -164,8 +164,8 @@ impl<T: Real> Trainer<T> {
     /// `plan`.
     ///
     /// # Errors
-    /// As [`TrainConfig::check`] and [`TrainConfig::check_shape`]; [`Error::Setting`] for a rule that
-    /// cannot be built, and for settings that round to 0 or infinity in the element type.
+    /// As [`TrainConfig::check`] and [`TrainConfig::check_shape`]; [`Error::Setting`] for a rule
+    /// that cannot be built, and for settings that round to 0 or infinity in the element type.
     pub fn from_network(net: Network<T>, config: TrainConfig, seed: u64, plan: Plan) -> Result<Self> {
         config.check_in::<T>()?;
         config.check_shape(&net.architecture())?;

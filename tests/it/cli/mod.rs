@@ -111,7 +111,7 @@ pub(crate) fn info(what: &str) -> Vec<String> {
 
 /// Tensors of a file of weights: type, shape and bytes by name.
 pub(crate) type Tensors = BTreeMap<String, (String, Vec<usize>, Vec<u8>)>;
-/// With metadata by key.
+/// Tensors, and metadata by key.
 pub(crate) type Weights = (Tensors, BTreeMap<String, String>);
 
 pub(crate) fn weights(folder: &Path) -> Weights {

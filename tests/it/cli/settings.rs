@@ -60,6 +60,7 @@ fn wrong_settings_of_training_are_named() {
         ("--hold cayley --optimizer sgd --inverse transpose --decor-lr 1e-3", &["--inverse transpose", "use --inverse auto"]),
         ("--form absolute --decor-lr 1e-3", &["--form absolute", "--form difference"]),
         ("--dense 24,10", &["layer 1", "24x10", "--inverse damped", "--inverse learned"]),
+        ("--dense 24,10 --form absolute", &["layer 1", "difference targets with --inverse damped"]),
         ("--dense 24,10 --inverse damped --form absolute", &["the solver is damped", "--inverse lu", "--form difference"]),
         ("--beta1 1", &["beta1 is 1,", "below 1"]),
         ("--beta2 -0.5", &["beta2 is -0.5,"]),

@@ -608,12 +608,15 @@ class Trainer:
         × width), ``slope`` (or None where ``y`` determines it), ``output_delta`` and ``target``;
         ``delta`` is f′ ∘ e (batch × width). It returns the error of the layer below, batch ×
         fan-in: of its activity before R, so that backpropagation is ``delta @ w.T``, and ``delta @
-        w.T @ r.T`` with a decorrelation r. All arrays are copies.
+        w.T @ r.T`` with a decorrelation r. All arrays are copies. Such a rule goes through layers
+        of any shape; ``rule``, ``gamma`` and ``target_form`` of the settings do not matter.
 
     Raises
     ------
     gaitprop.Error
         For settings that are out of range or contradict each other.
+    TypeError
+        If `config` is no `TrainConfig`.
 
     Notes
     -----
@@ -730,9 +733,9 @@ class Trainer:
 
         Notes
         -----
-        After an exception in a rule in Python, Ctrl-C there included, the network is that of the
-        epoch's start, and the optimizer's moments are 0. After one in `callback` the network is as
-        at the end of the epoch.
+        After any other exception in a step, such as one of a rule in Python (Ctrl-C there
+        included), the network is that of the epoch's start, and the optimizer's moments are 0.
+        After one in `callback` it is as at the end of the epoch.
         """
         x, y = _samples(x, self._dtype, "x"), _labels(y)
         if patience is not None and validation is None:
@@ -744,10 +747,9 @@ class Trainer:
         held = None
         if validation is not None:
             held = (_samples(validation[0], self._dtype, "validation"), _labels(validation[1]))
-            # What would be refused after an epoch is refused before it. One sample shows it.
-            most = int(held[1].argmax()) if len(held[1]) else 0
-            shown = slice(most, most + 1) if len(held[0]) == len(held[1]) else slice(None)
-            self.evaluate(held[0][shown], held[1][shown])
+            # Refuses before the first epoch what `evaluate` would refuse after it.
+            fits = len(held[0]) == len(held[1]) and held[1].max() < self.network.classes
+            self.evaluate(*(part[:1] if fits else part for part in held))
         bar = _Progress(epochs, sys.stderr) if _shows(progress) else None
         history: list[EpochResult] = []
         best: tuple[float, Network] | None = None
@@ -939,9 +941,14 @@ def updates(
     Raises
     ------
     gaitprop.Error
-        If arrays do not fit the network, or settings are out of range.
+        If arrays do not fit the network, settings are out of range, or a target lies outside the
+        range of ``tanh``.
     gaitprop.SingularMatrixError
         If weights that need an inverse have none.
+    gaitprop.DivergedError
+        If values become infinite.
+    TypeError
+        If `config` is no `TrainConfig`.
 
     Examples
     --------

@@ -51,7 +51,9 @@ impl<'py> Batch<'_, 'py> {
             }
         };
         let regularized = config.regularizer.lambda > 0.0;
-        tried!(py, config.solver.check_untrained());
+        if config.rule.sends_targets() {
+            tried!(py, config.solver.check_untrained());
+        }
         let tuning = Tuning { regularized, damping: config.damping, ..tried!(py, Tuning::new(config.tolerance)) };
         let mut solver = tried!(py, config.solver.build(tuning));
         let outcome = detached(py, || {

@@ -93,8 +93,8 @@ fn named<V: FromStr<Err = gaitprop::Error>>(py: Python<'_>, name: &str) -> PyRes
     name.parse().map_err(|e| exception(py, e))
 }
 
-/// Reads the fields of `gaitprop.TrainConfig`. `own` says that a rule in Python runs instead of the
-/// named one. Such a rule fits layers of any shape, so the settings then name BP.
+/// Reads the fields of `gaitprop.TrainConfig`. `own`: whether a rule in Python replaces the named
+/// one. Such a rule fits layers of any shape, so the settings then name BP.
 ///
 /// # Errors
 /// `gaitprop.Error` for a setting that is unknown, missing or out of range, `TypeError` for one of

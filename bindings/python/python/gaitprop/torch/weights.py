@@ -69,7 +69,7 @@ def save_weights(
     Raises
     ------
     gaitprop.Error
-        If the library has no such network.
+        If the library has no such network or loss, or the scaling does not fit.
     TypeError
         If `net` is no GaitNet.
     OSError
