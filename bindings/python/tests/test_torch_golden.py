@@ -240,7 +240,7 @@ def test_weights_come_back_from_the_librarys_file(tmp_path: Any, tower: Any, dty
     for decided in ("bias", "activation", "dtype", "dense"):
         with pytest.raises(Error, match=f"{decided} is the file's: leave it out"):
             load_weights(path, **{decided: None})
-    with pytest.raises(Error, match="scale positive ones"):
+    with pytest.raises(Error, match="those of scale must be positive"):
         save_weights(net, path, classes=3, scale=[float("nan")] * 9)
     with pytest.raises(TypeError, match="a GaitNet is needed, not Linear"):
         save_weights(torch.nn.Linear(9, 8), path, classes=3)
